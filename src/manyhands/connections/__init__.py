@@ -1,0 +1,1 @@
+"""What happens to one connection, whichever engine runs it."""

@@ -1,0 +1,128 @@
+"""The handler classes: one instance for each connection, its conversation in straight lines."""
+
+import contextlib
+import io
+import socket
+from typing import Any
+
+
+class BaseRequestHandler:
+    """Serves one request, in its constructor: `setup`, `handle`, and, whatever came of that, `finish`.
+
+    Parameters
+    ----------
+    request
+        The connection's socket; of a datagram, the pair of its data and the server's socket.
+    client_address
+        The client's address, as `accept` or `recvfrom` gave it.
+    server
+        The server.
+    **state
+        Whatever else the program wants the handler to know, as attributes. Give the server
+        ``functools.partial(Handler, database=...)`` in the place of the class.
+    """
+
+    def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        vars(self).update(state)
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self) -> None:
+        """Prepare the conversation. A hook; when it raises, neither `handle` nor `finish` runs."""
+
+    def handle(self) -> None:
+        """Hold the conversation. A hook."""
+
+    def finish(self) -> None:
+        """Clean up after the conversation. A hook."""
+
+
+class StreamRequestHandler(BaseRequestHandler):
+    """Gives the conversation two files: `rfile` to read from the client, `wfile` to write to it."""
+
+    rbufsize: int = -1
+    """Bytes that `rfile` buffers; negative: the default of `io`."""
+
+    wbufsize: int = 0
+    """Bytes that `wfile` buffers; 0: each `write` is sent at once, and whole."""
+
+    timeout: float | None = None
+    """Seconds that one receive or send on the connection may take; None: for ever."""
+
+    disable_nagle_algorithm: bool = False
+    """Whether to send small packets at once (TCP_NODELAY, tcp(7)); sensible where `wfile` is buffered."""
+
+    def setup(self) -> None:
+        """Open `rfile` and `wfile`."""
+        self.connection = self.request
+        if self.timeout is not None:
+            self.connection.settimeout(self.timeout)
+        if self.disable_nagle_algorithm:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.rfile: Any = self.connection.makefile("rb", self.rbufsize)
+        self.wfile: Any = (
+            SocketWriter(self.connection)
+            if self.wbufsize == 0
+            else self.connection.makefile("wb", self.wbufsize)
+        )
+
+    def finish(self) -> None:
+        """Send what `wfile` still buffers, and close both files."""
+        if not self.wfile.closed:
+            # The client may be gone; there is nobody to tell.
+            with contextlib.suppress(OSError):
+                self.wfile.flush()
+        self.wfile.close()
+        self.rfile.close()
+
+
+class SocketWriter(io.BufferedIOBase):
+    """A `wfile` without a buffer: what is written is sent, all of it, before `write` returns."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Send `data`, a bytes-like object; return how many bytes it had.
+
+        Raises
+        ------
+        OSError
+            When the client is gone, or the connection's timeout has passed.
+        """
+        self._sock.sendall(data)
+        with memoryview(data) as view:
+            return view.nbytes
+
+    def fileno(self) -> int:
+        """Return the connection's descriptor."""
+        descriptor: int = self._sock.fileno()
+        return descriptor
+
+
+class DatagramRequestHandler(BaseRequestHandler):
+    """Gives the handler of a datagram two files: `rfile` holds it, `wfile` becomes the reply."""
+
+    automatic_reply: bool = True
+    """Whether `finish` sends what `wfile` holds, be it nothing: an empty datagram. False: send yourself."""
+
+    def setup(self) -> None:
+        """Open `rfile` and `wfile`."""
+        self.packet, self.socket = self.request
+        self.rfile = io.BytesIO(self.packet)
+        self.wfile = io.BytesIO()
+
+    def finish(self) -> None:
+        """Send the reply."""
+        if self.automatic_reply:
+            self.socket.sendto(self.wfile.getvalue(), self.client_address)

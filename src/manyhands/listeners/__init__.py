@@ -1,0 +1,1 @@
+"""How a listening socket comes to its address, and what is said when it does not."""

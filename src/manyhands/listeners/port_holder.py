@@ -1,0 +1,70 @@
+"""Who holds a port that we were refused: read from ``/proc``, so on Linux only.
+
+``/proc/net/tcp`` and its siblings name the inode of each bound socket (proc(5)); the process that has a
+descriptor on that inode holds it. Processes of other users do not show their descriptors; then the answer
+is that somebody holds it, without a name.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
+UNCONNECTED = "07"  # a bound UDP socket stands in TCP_CLOSE
+UNKNOWN = "another program"
+
+
+def holder_of(family: int, kind: int, port: int) -> str | None:
+    """Say who has `port` bound: ``process 123 (python3 server.py)``, or ``another program``.
+
+    None means that nobody does: the port is only still kept from whoever does not set `SO_REUSEADDR`, for
+    connections of a server that has ended (TIME_WAIT, a minute: tcp(7)).
+    """
+    if family not in {socket.AF_INET, socket.AF_INET6} or not PROC.joinpath("net").exists():
+        return UNKNOWN
+    inodes = set(_inodes("udp" if kind == socket.SOCK_DGRAM else "tcp", port))
+    if not inodes:
+        return None
+    return next((_describe(pid) for pid in _pids() if _has_one_of(pid, inodes)), UNKNOWN)
+
+
+def _inodes(protocol: str, port: int) -> Iterator[str]:
+    wanted = LISTENING if protocol == "tcp" else UNCONNECTED
+    for table in (protocol, protocol + "6"):
+        yield from bound_inodes(_read(PROC / "net" / table), port, wanted)
+
+
+def bound_inodes(table: str, port: int, state: str) -> Iterator[str]:
+    """Yield the inode of each socket in `table`, a text as of ``/proc/net/tcp``, on `port` in `state`."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        local_port = int(fields[1].rpartition(":")[2], 16)
+        if local_port == port and fields[3] == state:
+            yield fields[9]
+
+
+def _pids() -> Iterator[int]:
+    yield from (int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal())
+
+
+def _has_one_of(pid: int, inodes: set[str]) -> bool:
+    sockets = {f"socket:[{inode}]" for inode in inodes}
+    try:
+        return any(str(link.readlink()) in sockets for link in (PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False  # ended meanwhile, or not ours to see
+
+
+def _describe(pid: int) -> str:
+    command = _read(PROC / str(pid) / "cmdline").replace("\0", " ").strip()
+    itself = ", this one" if pid == os.getpid() else ""
+    return f"process {pid}{itself} ({command[:120]})" if command else f"process {pid}{itself}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,107 @@
+"""Which failures of `accept` mean what, and how long to rest after them.
+
+`accept(2)` fails for three kinds of reasons. Most concern one client only (it is gone already, its packet
+was refused by a firewall): the next `accept` may well succeed, so nobody waits. A few mean that this
+process or machine has run out of something: until that changes every `accept` fails at once, while `poll`
+goes on saying that a client waits, so a loop that just tries again eats a whole processor. And a few mean
+that the listener itself is broken.
+"""
+
+import enum
+import errno
+
+EXHAUSTED_ERRNOS = frozenset(
+    {
+        errno.EMFILE,  # this process has no free descriptor
+        errno.ENFILE,  # the machine has none
+        errno.ENOBUFS,  # no memory for socket buffers
+        errno.ENOMEM,
+    }
+)
+
+BROKEN_ERRNOS = frozenset(
+    {
+        errno.EBADF,  # closed
+        errno.EINVAL,  # not listening (or no longer: somebody called shutdown on it)
+        errno.ENOTSOCK,  # its descriptor belongs to something else now
+        errno.EOPNOTSUPP,  # not a stream socket
+    }
+)
+
+
+class AcceptTrouble(enum.Enum):
+    """What a failed `accept` means for the next one."""
+
+    THIS_CLIENT = "this client"
+    """Only the client it was about is lost: go on at once."""
+
+    EXHAUSTED = "exhausted"
+    """Out of descriptors or memory: rest, or spin."""
+
+    BROKEN = "broken"
+    """The listener cannot accept: rest, for whoever broke it may be about to replace it."""
+
+
+def classify(error: OSError) -> AcceptTrouble:
+    """Tell what `error`, raised by `accept`, means for the next one."""
+    if error.errno in EXHAUSTED_ERRNOS:
+        return AcceptTrouble.EXHAUSTED
+    if error.errno in BROKEN_ERRNOS:
+        return AcceptTrouble.BROKEN
+    return AcceptTrouble.THIS_CLIENT
+
+
+FIRST_REST = 0.01
+"""Seconds: short, since a descriptor often comes free with the next connection that ends."""
+
+LONGEST_REST = 1.0
+"""Seconds: at one failed `accept` a second the processor is idle, and recovery is still prompt."""
+
+PATIENCE = 5.0
+"""Seconds of shortage after which waiting clients are refused rather than left to hang.
+
+Most shortages end within seconds, and who waited for them in the backlog is then served; a client of a
+server that stays exhausted is better off with a closed connection than with silence.
+"""
+
+
+class Backoff:
+    """How long to rest after failures that follow one another.
+
+    The rest doubles, from `FIRST_REST` to `LONGEST_REST`. Knows no clock: `now` is given, in seconds of
+    any monotonic clock. Not thread-safe; one accept loop owns it.
+    """
+
+    __slots__ = ("_rest", "rest_until", "since")
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.rest_until = 0.0
+        self._rest = FIRST_REST
+
+    def fail(self, now: float) -> bool:
+        """Note a failure at `now`; return True for the first of a row."""
+        first = self.since is None
+        if self.since is None:
+            self.since = now
+            self._rest = FIRST_REST
+        self.rest_until = now + self._rest
+        self._rest = min(self._rest * 2, LONGEST_REST)
+        return first
+
+    def succeed(self, now: float) -> float | None:
+        """Note a success at `now`; return how many seconds the row of failures before it lasted, if any."""
+        if self.since is None:
+            return None
+        lasted = now - self.since
+        self.since = None
+        self.rest_until = 0.0
+        return lasted
+
+    def resting(self, now: float) -> float:
+        """Return the seconds still to rest at `now`, 0.0 for none."""
+        return max(0.0, self.rest_until - now) if self.since is not None else 0.0
+
+    def patience_is_over(self, now: float) -> bool:
+        """Tell whether the failures have lasted longer than `PATIENCE`."""
+        return self.since is not None and now - self.since >= PATIENCE

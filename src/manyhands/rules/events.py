@@ -1,0 +1,152 @@
+"""What a server tells the outside: a closed set of events with typed fields, and the hub that hands them on.
+
+The library never prints and never logs; it emits. Whoever wants to know subscribes::
+
+    from manyhands import events
+
+    unsubscribe = events.hub.subscribe(print)
+
+Every event is a frozen dataclass: its name says what happened, its fields are the measurements. The set
+is closed: a subscriber that handles the classes of this module has handled everything.
+"""
+
+import sys
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened in a server. The base of all events; never emitted itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFull(Event):
+    """The engine reached its bound: accepting stops, the kernel's backlog holds who calls now.
+
+    Emitted once for each crowd: again only after the backlog has been emptied in between.
+    """
+
+    listener: str
+    engine: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptPaused(Event):
+    """`accept` failed for want of a resource, or because the listener broke; it is tried again later.
+
+    Emitted once for each shortage, at its first failure.
+    """
+
+    listener: str
+    errno: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResumed(Event):
+    """`accept` works again after `paused` seconds."""
+
+    listener: str
+    paused: float
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogRefused(Event):
+    """A shortage of descriptors lasted so long that `count` waiting clients were closed unserved."""
+
+    listener: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed(Event):
+    """A TLS handshake failed or took longer than `handshake_timeout`; the handler never ran."""
+
+    peer: object
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramTruncated(Event):
+    """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
+
+    listener: str
+    peer: object
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedWithThreads(Event):
+    """A process was forked while `threads` threads were alive: a lock held by another is held for ever."""
+
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed(Event):
+    """No thread or process could be had for a connection, which was closed unserved."""
+
+    engine: str
+    peer: object
+    error: str
+
+
+Subscriber = Callable[[Event], object]
+
+
+class Hub:
+    """Hands each event to every subscriber, in the thread in which it happened.
+
+    Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
+    `sys.unraisablehook`. A subscriber must be quick, for the server waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Replaced, never changed in place: emitting needs no lock.
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with each event from now on.
+
+        Returns
+        -------
+        callable
+            Call it, once or more, to end the subscription.
+        """
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to every subscriber."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
+                sys.unraisablehook(_unraisable(error, subscriber))
+
+
+def _unraisable(error: BaseException, subscriber: object) -> Any:
+    report: Any = types.SimpleNamespace(  # the hook's argument cannot be made otherwise
+        exc_type=type(error),
+        exc_value=error,
+        exc_traceback=error.__traceback__,
+        err_msg="A subscriber to manyhands events failed",
+        object=subscriber,
+    )
+    return report
+
+
+hub = Hub()
+"""The hub of this process: every server emits here."""

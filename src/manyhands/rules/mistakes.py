@@ -1,0 +1,9 @@
+"""What a person got wrong, as one sentence."""
+
+
+class Mistake(Exception):  # noqa: N818 - a mistake is not an error of the program, and is named for what it is
+    """A user's mistake: a wrong address, option, path or name.
+
+    The text is one sentence that says what was tried, on what, and what to do. The command line prints
+    it after ``manyhands: `` and exits with status 2; it never shows a traceback for one.
+    """

@@ -1,0 +1,17 @@
+"""The server classes: the connection loop, and the hooks that a connection travels through.
+
+::
+
+    serve_forever -> _handle_request_noblock -> get_request -> verify_request -> process_request
+      -> (engine) -> process_request_thread -> finish_request -> RequestHandlerClass(...)
+      -> shutdown_request -> close_request
+
+Each name is looked up on `self` at every step, so a subclass can override any of them.
+"""
+
+from .base import BaseServer
+from .mixins import ForkingMixIn, ThreadingMixIn
+from .tcp import TCPServer
+from .udp import UDPServer
+
+__all__ = ["BaseServer", "ForkingMixIn", "TCPServer", "ThreadingMixIn", "UDPServer"]

@@ -1,0 +1,218 @@
+"""The accept loop: waits on listeners, and hands each connection to its server's hooks.
+
+Small enough to be read in one sitting, since everything goes through it.
+
+Stopping
+    The loop looks at `stopping()` whenever it wakes, and a `Waker` wakes it: nobody waits for a poll
+    interval to pass.
+
+A full engine
+    While an engine has no room its listeners are not polled: the kernel's backlog holds who calls. The
+    engine wakes the loop when a worker ends.
+
+Accept errors
+    A listener whose `accept` found the process out of descriptors rests, 10 ms at first, then twice as
+    long each time up to a second. After five seconds of that, waiting clients are refused with the help of
+    a reserved descriptor.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+from manyhands.engines import Engine
+from manyhands.rules import events
+from manyhands.rules.accept_errors import Backoff
+
+from .reserve import Reserve
+from .waker import Waker
+
+# poll(2) needs no descriptor of its own and one system call a turn; there are never more than a few.
+_ServerSelector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.SelectSelector
+)
+
+
+class Listener(Protocol):
+    """What the loop needs of a server."""
+
+    socket: socket.socket
+
+    @property
+    def _accept_backoff(self) -> Backoff: ...
+
+    def fileno(self) -> int:
+        """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
+
+    def _resting(self, now: float) -> float: ...
+    def _current_engine(self) -> Engine: ...
+    def _describe_listener(self) -> str: ...
+    def _handle_request_noblock(self) -> None: ...
+    def service_actions(self) -> None:
+        """Do the server's regular work."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception that is being handled."""
+
+
+class Watch:
+    """One listener in the loop's selector: polled, or left alone for now."""
+
+    def __init__(self, listener: Listener, selector: selectors.BaseSelector) -> None:
+        self.listener = listener
+        self._selector = selector
+        self._polled: int | None = None
+        self._engine_descriptor = -1
+        self._is_crowded = False
+        self.poll()
+
+    def poll(self) -> None:
+        """Have the listener polled, by the descriptor that it has now."""
+        descriptor = self.listener.fileno()
+        if descriptor != self._polled:
+            self.leave_alone()
+            self._selector.register(descriptor, selectors.EVENT_READ, self)
+            self._polled = descriptor
+
+    def leave_alone(self) -> None:
+        """Have the listener polled no longer."""
+        if self._polled is not None:
+            self._selector.unregister(self._polled)
+            self._polled = None
+
+    def is_closed(self) -> bool:
+        """Tell whether the listening socket has been closed."""
+        return self.listener.fileno() < 0
+
+    def is_current(self) -> bool:
+        """Tell whether what was polled is still the listener's socket."""
+        return self.listener.fileno() == self._polled
+
+    def update(self, now: float) -> float | None:
+        """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
+        if self.is_closed():
+            self.leave_alone()
+            return 0.0
+        rest = self.listener._resting(now)
+        if rest or not self._has_room():
+            self.leave_alone()
+            return rest or None
+        self.poll()
+        return None
+
+    def _has_room(self) -> bool:
+        engine = self.listener._current_engine()
+        self._follow(engine)
+        if engine.has_room():
+            return True
+        if not self._is_crowded:
+            self._is_crowded = True
+            events.hub.emit(
+                events.EngineFull(
+                    self.listener._describe_listener(), engine.name, engine.limit or 0
+                )
+            )
+        return False
+
+    def _follow(self, engine: Engine) -> None:
+        """Wake up when a worker of `engine` ends."""
+        descriptor = engine.fileno()
+        if descriptor != self._engine_descriptor:
+            if self._engine_descriptor >= 0:
+                self._selector.unregister(self._engine_descriptor)
+            if descriptor >= 0:
+                self._selector.register(descriptor, selectors.EVENT_READ, None)
+            self._engine_descriptor = descriptor
+
+    def nobody_called(self) -> None:
+        """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
+        if self._polled is not None:
+            self._is_crowded = False
+
+
+class AcceptLoop:
+    """Serves several listeners in the calling thread until told to stop.
+
+    Parameters
+    ----------
+    listeners
+        The servers whose listening sockets to wait on.
+    stopping
+        Looked at on every turn: True ends the loop.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], stopping: Callable[[], bool]) -> None:
+        self._listeners = listeners
+        self._stopping = stopping
+        self.child_asked_to_stop = False
+        """Whether a forked child asked for the end of the loop."""
+
+    def run(self, waker: Waker, poll_interval: float | None) -> None:
+        """Serve until `stopping()`, or until every listener has been closed.
+
+        Parameters
+        ----------
+        waker
+            Whatever changes the answer of `stopping` wakes this.
+        poll_interval
+            Seconds between two calls of `service_actions` when nothing happens; None: as long as it takes.
+
+        Raises
+        ------
+        ValueError
+            When a listener is closed at the start.
+        Exception
+            Whatever `handle_error` of a server raises.
+        """
+        with _ServerSelector() as selector, Reserve() as reserve:
+            selector.register(waker, selectors.EVENT_READ, waker)
+            watches = [Watch(listener, selector) for listener in self._listeners]
+            self._wake_when_there_is_room(waker)
+            while watches and not self._is_over():
+                timeout = _prepare(watches, poll_interval)
+                called = {key.data for key, _ in selector.select(timeout)}
+                if waker in called:
+                    self.child_asked_to_stop = waker.drain()
+                self._turn(watches, called, reserve)
+                watches = [watch for watch in watches if not watch.is_closed()]
+
+    def _is_over(self) -> bool:
+        return self.child_asked_to_stop or self._stopping()
+
+    def _wake_when_there_is_room(self, waker: Waker) -> None:
+        for listener in self._listeners:
+            listener._current_engine().on_room = waker.wake
+
+    def _turn(
+        self, watches: Iterable[Watch], called: AbstractSet[object], reserve: Reserve
+    ) -> None:
+        for watch in watches:
+            # Whoever stops the loop wants no further connection served, even one that waits already.
+            if self._is_over():
+                return
+            if watch in called and watch.is_current():
+                watch.listener._handle_request_noblock()
+                if watch.listener._accept_backoff.patience_is_over(time.monotonic()):
+                    reserve.refuse_backlog(watch.listener)
+            else:
+                watch.nobody_called()
+            _service(watch.listener)
+
+
+def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
+    """Poll those listeners that there is room for; return how long to sleep at most."""
+    now = time.monotonic()
+    timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
+    return min((timeout for timeout in timeouts if timeout is not None), default=None)
+
+
+def _service(listener: Listener) -> None:
+    """Do a server's regular work; what it raises is reported and survived."""
+    try:
+        listener._current_engine().reap()
+        listener.service_actions()
+    except Exception:  # noqa: BLE001 - a hook's failure must not end the service
+        listener.handle_error(None, None)

@@ -1,0 +1,285 @@
+"""`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
+
+import os
+import selectors
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from manyhands.engines import Engine
+from manyhands.listeners.bind import describe
+from manyhands.rules import events
+from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
+
+from . import accept_loop
+from .engine_room import EngineRoom, override
+from .waker import Waker
+
+
+class BaseServer:
+    """The base class of all servers: owns the connection loop; handler classes own the conversation.
+
+    Parameters
+    ----------
+    server_address
+        Where to listen, in the form that `socket.socket.bind` takes for the family.
+    RequestHandlerClass
+        Called with ``(request, client_address, server)`` for each connection: a handler class, or anything
+        callable that way, such as a function or a `functools.partial` that brings state along.
+
+    Notes
+    -----
+    Thread-safety: `shutdown` may be called from any thread, from handlers and from signal handlers; all
+    else is for the thread that serves, or for before and after.
+    """
+
+    timeout: float | None = None
+    """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
+
+    engine: str | None = None
+    """The engine by name, whatever the class's mix-in chose; None: as the mix-in chose.
+
+    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at.)
+    """
+
+    handshake_timeout: float | None = 10.0
+    """Seconds for the whole TLS handshake, where the listening socket is a TLS one; None: no end."""
+
+    server_address: Any
+    RequestHandlerClass: Callable[[Any, Any, Any], Any]
+    socket: Any
+
+    _engine_choice = "sequential"
+
+    # Class attributes serve classes that do not call __init__.
+    __stop_is_asked = False
+    __waker: Waker | None = None
+    __serving: tuple[int, int] | None = None  # the process and the thread that serve
+    __is_shut_down: threading.Event
+
+    def __init__(
+        self, server_address: Any, RequestHandlerClass: Callable[[Any, Any, Any], Any]
+    ) -> None:
+        self.server_address = server_address
+        self.RequestHandlerClass = RequestHandlerClass
+        self.__is_shut_down = threading.Event()
+        # Some programs run __init__ again on a server that is serving.
+        if self.__serving is None:
+            self.__is_shut_down.set()
+            self.__stop_is_asked = False
+
+    @property
+    def __shutdown_request(self) -> bool:
+        return self.__stop_is_asked
+
+    # Programs write `_BaseServer__shutdown_request = True` from handlers and signal handlers, as a stop that
+    # cannot deadlock: so the write itself has to wake the loop.
+    @__shutdown_request.setter
+    def __shutdown_request(self, stop: bool) -> None:
+        self.__stop_is_asked = stop
+        waker = self.__waker
+        if stop and waker is not None:
+            waker.ask_to_stop()
+
+    def server_activate(self) -> None:
+        """Make the bound socket a listening one. A hook."""
+
+    def serve_forever(self, poll_interval: float | None = 0.5) -> None:
+        """Serve connections, each in the server's engine, until `shutdown`.
+
+        Parameters
+        ----------
+        poll_interval
+            Seconds between two calls of `service_actions` when nothing happens. Stopping does not wait for
+            it.
+
+        Raises
+        ------
+        ValueError
+            When the listening socket is closed.
+
+        Notes
+        -----
+        An exception in a hook is reported through `handle_error`, and the service goes on; what
+        `handle_error` itself raises ends it.
+        """
+        self.__is_shut_down.clear()
+        self.__serving = (os.getpid(), threading.get_ident())
+        try:
+            with Waker() as self.__waker:
+                loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
+                loop.run(self.__waker, poll_interval)
+        finally:
+            self.__waker = None
+            self.__serving = None
+            self.__shutdown_request = False
+            self.__is_shut_down.set()
+
+    def shutdown(self) -> None:
+        """Stop `serve_forever`, and wait until it has returned.
+
+        Called from the serving thread itself (a signal handler, or a handler of a sequential server) or
+        from a forked handler, it asks for the stop and returns at once. Before `serve_forever`, it makes
+        the next `serve_forever` return at once.
+        """
+        self.__shutdown_request = True
+        if not self.__is_called_by_whom_it_waits_for():
+            self.__is_shut_down.wait()
+
+    def __is_called_by_whom_it_waits_for(self) -> bool:
+        if self.__serving is None:
+            return False
+        process, thread = self.__serving
+        return os.getpid() != process or threading.get_ident() == thread
+
+    def service_actions(self) -> None:
+        """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""
+
+    def handle_request(self) -> None:
+        """Serve one connection; wait for it no longer than `timeout` or the socket's own timeout."""
+        timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
+        deadline = time.monotonic() + min(timeouts) if timeouts else None
+        with accept_loop._ServerSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            while not selector.select(_left(deadline)):
+                if deadline is not None and time.monotonic() >= deadline:
+                    self.handle_timeout()
+                    return
+        self._handle_request_noblock()
+        # A program that calls this in a loop must not spin while accepting is impossible.
+        time.sleep(self._resting(time.monotonic()))
+
+    def _handle_request_noblock(self) -> None:
+        """Serve one connection of a socket that is known to be readable."""
+        try:
+            request, client_address = self.get_request()
+        except OSError as error:
+            self.__accept_failed(error)
+            return
+        except Exception:  # noqa: BLE001 - a hook's failure must not end the service
+            self.handle_error(None, None)
+            return
+        self.__accept_succeeded()
+        try:
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+                return
+        except Exception:  # noqa: BLE001 - whatever the hooks raise is handle_error's
+            self.__refuse_after_error(request, client_address)
+        except BaseException:
+            self.shutdown_request(request)
+            raise
+        else:
+            self.__shut_down_and_report(request, client_address)
+
+    def __refuse_after_error(self, request: Any, client_address: Any) -> None:
+        try:
+            self.handle_error(request, client_address)
+        finally:
+            self.__shut_down_and_report(request, client_address)
+
+    def __shut_down_and_report(self, request: Any, client_address: Any) -> None:
+        try:
+            self.shutdown_request(request)
+        except Exception:  # noqa: BLE001 - a hook's failure must not end the service
+            self.handle_error(request, client_address)
+
+    def __accept_failed(self, error: OSError) -> None:
+        if classify(error) is AcceptTrouble.THIS_CLIENT:
+            return
+        if self._accept_backoff.fail(time.monotonic()):
+            reason = error.strerror or str(error)
+            events.hub.emit(events.AcceptPaused(self._describe_listener(), error.errno, reason))
+
+    def __accept_succeeded(self) -> None:
+        paused = self._accept_backoff.succeed(time.monotonic())
+        if paused is not None:
+            events.hub.emit(events.AcceptResumed(self._describe_listener(), paused))
+
+    @property
+    def _accept_backoff(self) -> Backoff:
+        backoff: Backoff = vars(self).setdefault("_BaseServer__backoff", Backoff())
+        return backoff
+
+    def _resting(self, now: float) -> float:
+        """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
+        return max(self._accept_backoff.resting(now), EngineRoom.of(self).backoff.resting(now))
+
+    def _describe_listener(self) -> str:
+        return describe(self.server_address)
+
+    def fileno(self) -> int:
+        """Return the listening socket's descriptor."""
+        descriptor: int = self.socket.fileno()
+        return descriptor
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Return the next request and its client's address. A hook; stream and datagram servers differ."""
+        raise NotImplementedError
+
+    def handle_timeout(self) -> None:
+        """Do what is due when `handle_request` waited in vain. A hook."""
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - a hook
+        """Tell whether to serve this request; False closes it unserved. A hook."""
+        return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request here and now. A hook; the mix-ins have an engine do it."""
+        EngineRoom.of(self).start(self, "sequential", request, client_address)
+
+    def _current_engine(self) -> Engine:
+        """Return the engine that the next connection goes to."""
+        return EngineRoom.of(self).engine(self, override(self) or self._engine_choice)
+
+    def server_close(self) -> None:
+        """Give back what the server holds; a loop that still serves it ends. A hook."""
+        waker = self.__waker
+        if waker is not None:
+            waker.wake()
+        EngineRoom.of(self).close(self, but=self._engine_choice)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one request: make the handler, which serves it in its constructor."""
+        self.RequestHandlerClass(request, client_address, self)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End one request: say so to the client, then close. A hook."""
+        self.close_request(request)
+
+    def close_request(self, request: Any) -> None:
+        """Close one request. A hook."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a hook
+        """Report the exception that is being handled; by default as a traceback on stderr. A hook.
+
+        `request` and `client_address` are None when the exception did not concern one request.
+        """
+        rule = "-" * 40
+        print(rule, file=sys.stderr)  # noqa: T201 - the standard library's output, which programs know
+        print(  # noqa: T201
+            "Exception occurred during processing of request from",
+            client_address,
+            file=sys.stderr,
+        )
+        traceback.print_exc()
+        print(rule, file=sys.stderr)  # noqa: T201
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.server_close()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

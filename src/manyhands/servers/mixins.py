@@ -1,0 +1,118 @@
+"""The mix-ins: each does nothing but choose an engine, and hold its settings."""
+
+from typing import Any
+
+from manyhands.engines import ProcessesEngine
+from manyhands.engines.threads import Threads
+
+from .engine_room import EngineRoom, serve_and_report
+
+
+class NoThreads:
+    """Stands for the books of threads where nobody will wait for them."""
+
+    def append(self, thread: Any) -> None:
+        """Keep nothing."""
+
+    def join(self) -> None:
+        """Wait for nothing."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class ThreadingMixIn:
+    """Serves each connection in a thread of its own.
+
+    Put it first: ``class Server(ThreadingMixIn, TCPServer)``.
+    """
+
+    daemon_threads: bool = False
+    """Whether threads are killed, not waited for, when the interpreter exits."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the threads that are not daemons."""
+
+    max_threads: int | None = None
+    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
+
+    _threads: Any = NoThreads()
+    _engine_choice = "threads"
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one request, in its thread. A hook."""
+        serve_and_report(self, request, client_address)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new thread.
+
+        Raises
+        ------
+        RuntimeError
+            When no thread can be had.
+        """
+        if self.block_on_close:
+            vars(self).setdefault("_threads", Threads())
+        EngineRoom.of(self).start(self, "threads", request, client_address)
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its threads."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        self._threads.join()
+
+
+class ForkingMixIn:
+    """Serves each connection in a forked process of its own.
+
+    Put it first: ``class Server(ForkingMixIn, TCPServer)``.
+    """
+
+    timeout: float | None = 300
+    active_children: set[int] | None = None
+    """The process ids of the children under way; None before the first."""
+
+    max_children: int = 40
+    """How many connections may be served at once; the kernel's backlog holds the rest."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the children."""
+
+    _engine_choice = "processes"
+
+    def _processes(self) -> ProcessesEngine:
+        engine = EngineRoom.of(self).engine(self, "processes")
+        assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
+        return engine
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new process, and close this process's copy of it.
+
+        Raises
+        ------
+        OSError
+            When no process can be had.
+        """
+        self.active_children = self._processes().pids
+        EngineRoom.of(self).start(self, "processes", request, client_address)
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Take the exit status of our own children that have ended; when `blocking`, of all of them."""
+        if self.active_children is None:
+            return
+        if blocking:
+            self._processes().join()
+        else:
+            self._processes().reap()
+
+    def handle_timeout(self) -> None:
+        """Collect children when `handle_request` waited in vain."""
+        self.collect_children()
+
+    def service_actions(self) -> None:
+        """Collect children while serving."""
+        self.collect_children()
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its children."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        self.collect_children(blocking=self.block_on_close)

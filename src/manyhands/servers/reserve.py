@@ -1,0 +1,64 @@
+"""A descriptor kept for the day when there are none: with it, waiting clients can be turned away.
+
+Without a free descriptor not even a refusal is possible, for to close a connection one must accept it
+first. Giving up the reserve makes room for one; accepting and closing, one by one, empties the backlog.
+"""
+
+import contextlib
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Self
+
+from manyhands.rules import events
+
+if TYPE_CHECKING:
+    from .accept_loop import Listener
+
+AT_ONCE = 256
+"""Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
+
+
+class Reserve:
+    """The reserved descriptor of one accept loop."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._take()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._give_up()
+
+    def _take(self) -> None:
+        if self._descriptor < 0:
+            with contextlib.suppress(OSError):
+                self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _give_up(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def refuse_backlog(self, listener: "Listener") -> None:
+        """Accept and close the clients that wait on `listener`."""
+        if listener.socket.type != socket.SOCK_STREAM:
+            return
+        self._give_up()
+        count = 0
+        with contextlib.suppress(OSError):
+            while count < AT_ONCE and _somebody_waits(listener.socket):
+                connection, _ = socket.socket.accept(listener.socket)
+                connection.close()
+                count += 1
+        self._take()
+        if count:
+            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))
+
+
+def _somebody_waits(listener: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))

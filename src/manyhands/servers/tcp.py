@@ -1,0 +1,121 @@
+"""Stream servers: TCP and Unix."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from manyhands.connections import handshake
+from manyhands.listeners.bind import bind
+from manyhands.listeners.unix_path import BoundPath
+
+from .base import BaseServer
+
+
+class TCPServer(BaseServer):
+    """Serves TCP connections, one after the other; with a mix-in, many at the same time.
+
+    Parameters
+    ----------
+    server_address
+        ``(host, port)``; port 0 lets the system choose, and `server_address` then tells.
+    RequestHandlerClass
+        See `BaseServer`.
+    bind_and_activate
+        Whether to bind and listen now.
+
+    Raises
+    ------
+    OSError
+        When the address cannot be had; the text says what holds it.
+    """
+
+    address_family: int = socket.AF_INET
+    socket_type: int = socket.SOCK_STREAM
+
+    request_queue_size: int = 1024
+    """Connections that the kernel holds until they are accepted (`listen(2)`; it has a bound of its own,
+    ``net.core.somaxconn``). The standard library's 5 resets clients that come in a burst."""
+
+    allow_reuse_address: bool = os.name == "posix"
+    """Whether a restarted server gets its port back at once (SO_REUSEADDR, socket(7)). Elsewhere than on
+    POSIX the option means that two servers can share a port, so there it is off."""
+
+    allow_reuse_port: bool = False
+    """Whether several processes may listen on the port, each getting a share (SO_REUSEPORT, socket(7))."""
+
+    unlink_on_close: bool = True
+    """Whether `server_close` removes the file that a Unix socket made, if it is still that socket's."""
+
+    __bound_path: BoundPath | None = None
+
+    def __init__(
+        self,
+        server_address: Any,
+        RequestHandlerClass: Callable[[Any, Any, Any], Any],
+        bind_and_activate: bool = True,
+    ) -> None:
+        BaseServer.__init__(self, server_address, RequestHandlerClass)
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        if bind_and_activate:
+            try:
+                self.server_bind()
+                self.server_activate()
+            except BaseException:
+                self.server_close()
+                raise
+
+    def server_bind(self) -> None:
+        """Bind the socket to `server_address`, and put there what it became. A hook."""
+        if self._wants_its_address_back() and hasattr(socket, "SO_REUSEADDR"):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._shares_its_port() and hasattr(socket, "SO_REUSEPORT"):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.__bound_path = bind(self.socket, self.server_address)
+        self.server_address = self.socket.getsockname()
+
+    def _wants_its_address_back(self) -> bool:
+        """Tell whether to set SO_REUSEADDR; our default is for streams, where it steals from nobody."""
+        if self.socket_type == socket.SOCK_STREAM:
+            return self.allow_reuse_address
+        said_by = next(c for c in type(self).__mro__ if "allow_reuse_address" in vars(c))
+        return self.allow_reuse_address and said_by is not TCPServer
+
+    def _shares_its_port(self) -> bool:
+        # Unix sockets have no ports, and Linux 6.12 and later refuse the option on them.
+        return self.allow_reuse_port and self.address_family in {socket.AF_INET, socket.AF_INET6}
+
+    def server_activate(self) -> None:
+        """Listen. A hook."""
+        self.socket.listen(self.request_queue_size)
+
+    def server_close(self) -> None:
+        """Stop listening, and remove our Unix socket's file. A hook."""
+        path, self.__bound_path = self.__bound_path, None
+        if path is not None and self.unlink_on_close:
+            path.unlink()
+        self.socket.close()
+        BaseServer.server_close(self)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept one connection. A hook.
+
+        The handshake of a TLS listener is not waited for: the connection's own worker does it.
+        """
+        if handshake.is_tls(self.socket):
+            return handshake.accept_before_handshake(self.socket)
+        connection: tuple[Any, Any] = self.socket.accept()
+        return connection
+
+    def shutdown_request(self, request: Any) -> None:
+        """Tell the client that nothing more will come, then close. A hook."""
+        # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
+        # It may be gone already, too.
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+        self.close_request(request)
+
+    def close_request(self, request: Any) -> None:
+        """Close the connection. A hook."""
+        request.close()

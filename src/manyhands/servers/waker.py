@@ -1,0 +1,56 @@
+"""Wakes an accept loop that sleeps in `poll`: from another thread, a signal handler, or a forked child."""
+
+import os
+import socket
+from typing import Self
+
+STOP = b"S"
+"""What a forked child writes to ask the accept loop of its parent to stop."""
+
+
+class Waker:
+    """A socket pair whose reading end the accept loop polls.
+
+    `wake` may be called from any thread and from signal handlers: it takes no lock and never blocks. A pair
+    of sockets rather than of pipe descriptors, since a socket object that was closed cannot write into
+    somebody else's descriptor of the same number.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._owner = os.getpid()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after `wake`."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """Make the loop look around."""
+        self._send(b".")
+
+    def ask_to_stop(self) -> None:
+        """Make the loop stop, even when the caller is a forked child of its process."""
+        self._send(b"." if os.getpid() == self._owner else STOP)
+
+    def _send(self, byte: bytes) -> None:
+        try:
+            self._writer.send(byte)
+        except OSError:
+            # Full: the loop is about to wake anyway. Closed: it has ended.
+            return
+
+    def drain(self) -> bool:
+        """Read all there is; return True when a child asked the loop to stop."""
+        try:
+            return STOP in self._reader.recv(4096)
+        except BlockingIOError:
+            return False

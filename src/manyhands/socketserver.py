@@ -1,0 +1,106 @@
+"""The standard library's `socketserver`, on manyhands' servers: change the import, or nothing.
+
+Takes the module's place word for word: every public name and every hook is there. With no option set, a
+program may notice only what is better: see ``docs/drop-in.md``.
+
+::
+
+    from manyhands import socketserver
+
+    class Echo(socketserver.StreamRequestHandler):
+        def handle(self):
+            for line in self.rfile:
+                self.wfile.write(line)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 8008), Echo) as server:
+        server.serve_forever()
+"""
+
+# Public programs reach for these through the module.
+import os
+import selectors
+import socket
+import sys
+import threading
+from io import BufferedIOBase
+from time import monotonic as time
+
+from .engines.threads import Threads as _Threads
+from .handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from .handlers import SocketWriter as _SocketWriter
+from .servers import BaseServer, TCPServer, ThreadingMixIn, UDPServer
+from .servers.accept_loop import _ServerSelector
+from .servers.mixins import NoThreads as _NoThreads
+
+__all__ = [
+    "BaseRequestHandler",
+    "BaseServer",
+    "DatagramRequestHandler",
+    "StreamRequestHandler",
+    "TCPServer",
+    "ThreadingMixIn",
+    "ThreadingTCPServer",
+    "ThreadingUDPServer",
+    "UDPServer",
+]
+
+
+class ThreadingUDPServer(ThreadingMixIn, UDPServer):
+    """Serves each datagram in a thread of its own."""
+
+
+class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+    """Serves each TCP connection in a thread of its own."""
+
+
+if hasattr(os, "fork"):
+    from .servers import ForkingMixIn
+
+    class ForkingUDPServer(ForkingMixIn, UDPServer):
+        """Serves each datagram in a process of its own."""
+
+    class ForkingTCPServer(ForkingMixIn, TCPServer):
+        """Serves each TCP connection in a process of its own."""
+
+    __all__ += ["ForkingMixIn", "ForkingTCPServer", "ForkingUDPServer"]
+
+if hasattr(socket, "AF_UNIX"):
+
+    class UnixStreamServer(TCPServer):
+        """Serves stream connections on a path."""
+
+        address_family = socket.AF_UNIX
+
+    class UnixDatagramServer(UDPServer):
+        """Serves datagrams on a path."""
+
+        address_family = socket.AF_UNIX
+
+    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+        """Serves each stream connection on a path in a thread of its own."""
+
+    class ThreadingUnixDatagramServer(ThreadingMixIn, UnixDatagramServer):
+        """Serves each datagram on a path in a thread of its own."""
+
+    __all__ += [
+        "ThreadingUnixDatagramServer",
+        "ThreadingUnixStreamServer",
+        "UnixDatagramServer",
+        "UnixStreamServer",
+    ]
+
+# Python 3.12 brought these; `__all__` follows the running version.
+if hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and sys.version_info >= (3, 12):
+
+    class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
+        """Serves each stream connection on a path in a process of its own."""
+
+    class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
+        """Serves each datagram on a path in a process of its own."""
+
+    __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
+
+# To a program, this is where the classes live, whichever room they are written in.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name
