@@ -40,6 +40,9 @@ class Engine(abc.ABC):
         self.on_room: Callable[[], None] = _nothing
         """Called, from any thread, when a task ended while the engine was full."""
 
+        self.on_child: Callable[[], None] = _nothing
+        """Called first in each process that the engine makes."""
+
     @abc.abstractmethod
     def start(self, task: Task) -> None:
         """Carry `task`. Waits for room first, when the engine is full.

@@ -111,6 +111,7 @@ class ProcessesEngine(Engine):
         status = 1
         try:
             self._forget_siblings()
+            self.on_child()
             status = 0 if task.process_request_thread() else 1
         finally:
             _flush_standard_streams()

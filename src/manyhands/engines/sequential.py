@@ -1,5 +1,7 @@
 """The sequential engine: one conversation after the other, in the accept loop itself."""
 
+import threading
+
 from .engine import Engine, Task
 
 
@@ -11,14 +13,18 @@ class SequentialEngine(Engine):
     def __init__(self) -> None:
         super().__init__()
         self._task: Task | None = None
+        self._idle = threading.Event()
+        self._idle.set()
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""
         self._task = task
+        self._idle.clear()
         try:
             task.process_request_thread()
         finally:
             self._task = None
+            self._idle.set()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -33,6 +39,6 @@ class SequentialEngine(Engine):
     def reap(self) -> None:
         """Do nothing: there are no workers."""
 
-    def join(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - nothing to wait for
-        """Return at once: whoever can call this is not serving."""
-        return not self.tasks
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait, in another thread than the one that serves, until no connection is being served."""
+        return self._idle.wait(timeout)

@@ -9,23 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
+from .connection_thread import ConnectionThread
 from .engine import Engine, Task
-
-
-class ConnectionThread(threading.Thread):
-    """The thread of one conversation: fresh, and named as `threading` names them, so uniquely."""
-
-    def __init__(self, engine: "ThreadsEngine", task: Task) -> None:
-        super().__init__(target=task.process_request_thread, daemon=engine.daemon)
-        self._engine = engine
-        self._task = task
-
-    def run(self) -> None:
-        """Serve the connection, then report to the engine, whatever came of it."""
-        try:
-            super().run()
-        finally:
-            self._engine.ended(self, self._task)
 
 
 class Threads:
@@ -36,44 +21,30 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._living: set[threading.Thread] = set()
-        self._ended: deque[threading.Thread] = deque()
+        self._kept: set[threading.Thread] = set()
 
     def append(self, thread: threading.Thread) -> None:
         """Keep `thread` until it has ended, unless it is a daemon."""
-        self.reap()
+        if not isinstance(thread, ConnectionThread):
+            # A program's own thread, which tells nobody when it ends.
+            self.reap()
         if not thread.daemon:
-            self._living.add(thread)
-            if not isinstance(thread, ConnectionThread):
-                # It will not tell us when it ends, so it has to be asked.
-                self._ended.append(thread)
+            self._kept.add(thread)
 
-    def remove(self, thread: threading.Thread) -> None:
-        """Forget `thread`, which never started."""
-        self._living.discard(thread)
-
-    def ended(self, thread: threading.Thread) -> None:
-        """Note that `thread`, the caller, is about to end."""
-        self._ended.append(thread)
+    def discard(self, thread: threading.Thread) -> None:
+        """Keep `thread` no longer."""
+        self._kept.discard(thread)
 
     def reap(self) -> None:
-        """Forget threads that have ended.
-
-        Looks at no more than two more than came in since: a thread that said goodbye may still be busy with
-        its thread-locals' destructors, and is asked again later.
-        """
-        for _ in range(min(len(self._ended), len(self._living), 2)):
-            thread = self._ended.popleft()
-            if thread.is_alive():
-                self._ended.append(thread)
-            else:
-                self._living.discard(thread)
+        """Forget all threads that have ended. Looks at every thread; the engine has a cheaper way."""
+        for thread in self:
+            if not thread.is_alive():
+                self.discard(thread)
 
     def pop_all(self) -> list[threading.Thread]:
         """Forget all threads and return them."""
-        threads = list(self._living)
-        self._living.clear()
-        self._ended.clear()
+        threads = list(self)
+        self._kept.clear()
         return threads
 
     def join(self) -> None:
@@ -82,10 +53,10 @@ class Threads:
             thread.join()
 
     def __len__(self) -> int:
-        return len(self._living)
+        return len(self._kept)
 
     def __iter__(self) -> Iterator[threading.Thread]:
-        return iter(self._living.copy())
+        return iter(self._kept.copy())
 
 
 class ThreadsEngine(Engine):
@@ -103,27 +74,38 @@ class ThreadsEngine(Engine):
 
         self._tasks: set[Task] = set()
         self._changed = threading.Condition()
+        self._ending: deque[ConnectionThread] = deque()
 
     def start(self, task: Task) -> None:
         """Serve `task` in a new thread."""
+        self.reap()
         with self._changed:
             self._changed.wait_for(self.has_room)
             self._tasks.add(task)
-        thread = ConnectionThread(self, task)
         try:
-            if self.threads is not None:
-                self.threads.append(thread)
+            thread = ConnectionThread(self, task)
+            # Kept before it runs, lest it end before it is kept.
+            self._keep(thread)
+            self._start(thread)
+        except BaseException:
+            self._discard(task)
+            raise
+
+    def _keep(self, thread: ConnectionThread) -> None:
+        if self.threads is not None:
+            self.threads.append(thread)
+
+    def _start(self, thread: ConnectionThread) -> None:
+        try:
             thread.start()
         except BaseException:
             if self.threads is not None:
-                self.threads.remove(thread)
-            self._discard(task)
+                self.threads.discard(thread)
             raise
 
     def ended(self, thread: ConnectionThread, task: Task) -> None:
         """Note that `thread`, the caller, has served `task` and is about to end."""
-        if self.threads is not None:
-            self.threads.ended(thread)
+        self._ending.append(thread)
         self._discard(task)
 
     def _discard(self, task: Task) -> None:
@@ -145,9 +127,17 @@ class ThreadsEngine(Engine):
         return len(self._tasks)
 
     def reap(self) -> None:
-        """Forget threads that have ended."""
-        if self.threads is not None:
-            self.threads.reap()
+        """Forget threads that have ended.
+
+        Looks at two at most, which is more than can have come in since the last connection: a thread that
+        said goodbye may still be busy with its thread-locals' destructors, and is asked again later.
+        """
+        for _ in range(min(len(self._ending), 2)):
+            thread = self._ending.popleft()
+            if thread.is_alive():
+                self._ending.append(thread)
+            elif self.threads is not None:
+                self.threads.discard(thread)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served."""

@@ -6,7 +6,8 @@ The library never prints and never logs; it emits. Whoever wants to know subscri
 
     unsubscribe = events.hub.subscribe(print)
 
-Every event is a frozen dataclass: its name says what happened, its fields are the measurements. The set
+Every event is a frozen dataclass: its name says what happened, its fields are the measurements, and its
+text is a sentence for a person. The set
 is closed: a subscriber that handles the classes of this module has handled everything.
 """
 
@@ -34,6 +35,12 @@ class EngineFull(Event):
     engine: str
     limit: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} serves {self.limit} clients, all that its {self.engine} engine may: "
+            "who calls now waits in the backlog"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptPaused(Event):
@@ -46,6 +53,9 @@ class AcceptPaused(Event):
     errno: int | None
     error: str
 
+    def __str__(self) -> str:
+        return f"{self.listener} cannot accept: {self.error}; trying again"
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptResumed(Event):
@@ -53,6 +63,9 @@ class AcceptResumed(Event):
 
     listener: str
     paused: float
+
+    def __str__(self) -> str:
+        return f"{self.listener} accepts again after {self.paused:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,11 @@ class BacklogRefused(Event):
     listener: str
     count: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} closed {self.count} waiting clients unserved, for want of descriptors"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HandshakeFailed(Event):
@@ -69,6 +87,9 @@ class HandshakeFailed(Event):
 
     peer: object
     error: str
+
+    def __str__(self) -> str:
+        return f"the TLS handshake of {self.peer} failed: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +100,22 @@ class DatagramTruncated(Event):
     peer: object
     limit: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} cut a datagram of {self.peer} to {self.limit} bytes (max_packet_size)"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ForkedWithThreads(Event):
     """A process was forked while `threads` threads were alive: a lock held by another is held for ever."""
 
     threads: int
+
+    def __str__(self) -> str:
+        return (
+            f"forked while {self.threads} threads were alive: their locks stay locked in the child"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +125,9 @@ class WorkerFailed(Event):
     engine: str
     peer: object
     error: str
+
+    def __str__(self) -> str:
+        return f"no worker of the {self.engine} engine could be had for {self.peer}: {self.error}"
 
 
 Subscriber = Callable[[Event], object]

@@ -65,7 +65,6 @@ class Watch:
         self.listener = listener
         self._selector = selector
         self._polled: int | None = None
-        self._engine_descriptor = -1
         self._is_crowded = False
         self.poll()
 
@@ -105,7 +104,6 @@ class Watch:
 
     def _has_room(self) -> bool:
         engine = self.listener._current_engine()
-        self._follow(engine)
         if engine.has_room():
             return True
         if not self._is_crowded:
@@ -116,16 +114,6 @@ class Watch:
                 )
             )
         return False
-
-    def _follow(self, engine: Engine) -> None:
-        """Wake up when a worker of `engine` ends."""
-        descriptor = engine.fileno()
-        if descriptor != self._engine_descriptor:
-            if self._engine_descriptor >= 0:
-                self._selector.unregister(self._engine_descriptor)
-            if descriptor >= 0:
-                self._selector.register(descriptor, selectors.EVENT_READ, None)
-            self._engine_descriptor = descriptor
 
     def nobody_called(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
@@ -150,6 +138,8 @@ class AcceptLoop:
         self.child_asked_to_stop = False
         """Whether a forked child asked for the end of the loop."""
 
+        self._engine_descriptors: set[int] = set()
+
     def run(self, waker: Waker, poll_interval: float | None) -> None:
         """Serve until `stopping()`, or until every listener has been closed.
 
@@ -173,6 +163,7 @@ class AcceptLoop:
             self._wake_when_there_is_room(waker)
             while watches and not self._is_over():
                 timeout = _prepare(watches, poll_interval)
+                self._follow_engines(selector)
                 called = {key.data for key, _ in selector.select(timeout)}
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
@@ -185,6 +176,17 @@ class AcceptLoop:
     def _wake_when_there_is_room(self, waker: Waker) -> None:
         for listener in self._listeners:
             listener._current_engine().on_room = waker.wake
+
+    def _follow_engines(self, selector: selectors.BaseSelector) -> None:
+        """Have the loop wake up when a worker of an engine ends."""
+        engines = (listener._current_engine() for listener in self._listeners)
+        descriptors = {engine.fileno() for engine in engines} - {-1}
+        if descriptors != self._engine_descriptors:
+            for gone in self._engine_descriptors - descriptors:
+                selector.unregister(gone)
+            for new in descriptors - self._engine_descriptors:
+                selector.register(new, selectors.EVENT_READ, None)
+            self._engine_descriptors = descriptors
 
     def _turn(
         self, watches: Iterable[Watch], called: AbstractSet[object], reserve: Reserve

@@ -58,6 +58,7 @@ class BaseServer:
     # Class attributes serve classes that do not call __init__.
     __stop_is_asked = False
     __waker: Waker | None = None
+    __backoff: Backoff | None = None
     __serving: tuple[int, int] | None = None  # the process and the thread that serve
     __is_shut_down: threading.Event
 
@@ -202,8 +203,9 @@ class BaseServer:
 
     @property
     def _accept_backoff(self) -> Backoff:
-        backoff: Backoff = vars(self).setdefault("_BaseServer__backoff", Backoff())
-        return backoff
+        if self.__backoff is None:
+            self.__backoff = Backoff()
+        return self.__backoff
 
     def _resting(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""

@@ -27,7 +27,10 @@ class EngineRoom:
     @classmethod
     def of(cls, server: Any) -> "EngineRoom":
         """Return the room of `server`. Needs no `__init__` to have run; servers can be given one to share."""
-        room: EngineRoom = vars(server).setdefault("_engine_room", cls())
+        attributes = vars(server)
+        if "_engine_room" not in attributes:
+            attributes["_engine_room"] = cls()
+        room: EngineRoom = attributes["_engine_room"]
         return room
 
     def engine(self, server: Any, name: str) -> Engine:

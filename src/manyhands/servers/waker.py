@@ -1,6 +1,7 @@
 """Wakes an accept loop that sleeps in `poll`: from another thread, a signal handler, or a forked child."""
 
 import os
+import select
 import socket
 from typing import Self
 
@@ -47,6 +48,12 @@ class Waker:
         except OSError:
             # Full: the loop is about to wake anyway. Closed: it has ended.
             return
+
+    def wait(self) -> None:
+        """Sleep until woken. Signal handlers run meanwhile."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        poll.poll()
 
     def drain(self) -> bool:
         """Read all there is; return True when a child asked the loop to stop."""

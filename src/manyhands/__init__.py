@@ -1,0 +1,30 @@
+"""manyhands serves many clients at the same time with plain, blocking handler code.
+
+It is the standard library's `socketserver` grown up: the same words, hooks and handler classes. The drop-in
+is `manyhands.socketserver`; `install` puts it in the standard module's place; `Server` serves several
+addresses, with signals and drain.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+from .rules import events
+from .socketserver import *  # noqa: F403 - the drop-in's public names are ours
+from .socketserver import __all__ as _drop_in
+
+if TYPE_CHECKING:
+    from .installation import install
+    from .prompts import ask
+    from .server import Server
+
+__all__ = ["Server", "__version__", "ask", "events", "install", *_drop_in]  # noqa: PLE0604 - names, all of them
+
+# A program that only changes its import should pay for the drop-in alone.
+_ON_DEMAND = {"Server": ".server", "ask": ".prompts", "install": ".installation"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ON_DEMAND[name], __name__), name)

@@ -1,0 +1,62 @@
+"""`manyhands serve`: a handler class, on addresses, without a line of server code."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from manyhands.rules import options
+from manyhands.rules.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from manyhands.server import Server
+
+HELP = "serve a handler class on addresses"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `manyhands serve` takes."""
+    from manyhands.server import OPTIONS
+
+    parser.add_argument(
+        "handler",
+        metavar="MODULE:HANDLER",
+        help="a handler class or callable; MODULE is a module, from the current folder too, or a .py file",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        action="append",
+        required=True,
+        help="where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix://PATH, unix-datagram://PATH; "
+        "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
+    )
+    options.add_to(parser, OPTIONS, served=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
+    from manyhands import events
+    from manyhands.cli.loading import load_handler
+    from manyhands.server import Server
+
+    handler = load_handler(arguments.handler)
+    server = Server(handler, *arguments.bind, **options.given(arguments))
+    events.hub.subscribe(_report)
+    _listen(server)
+    for address in server.addresses:
+        print(f"listening on {address}", flush=True)
+    cut_off = server.run()
+    for conversation in cut_off:
+        _report(f"cut off {conversation}")
+    return 1 if cut_off else 0
+
+
+def _listen(server: "Server") -> None:
+    try:
+        server.listen()
+    except OSError as error:
+        raise Mistake(error.strerror or str(error)) from None
+
+
+def _report(what: object) -> None:
+    print(f"manyhands: {what}", file=sys.stderr, flush=True)
