@@ -67,8 +67,16 @@ def _imported(name: str) -> ModuleType:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise Mistake(f"there is no file {path}")
+    # As `python FILE` has it: what the file imports may lie beside it.
     sys.path.insert(0, str(path.resolve().parent))
-    return importlib.import_module(path.stem)
+    # Not by its name: a file called time.py is meant, not the module that is imported already.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise Mistake(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _why(name: str, error: BaseException) -> str:
