@@ -91,7 +91,7 @@ class Server:
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
-        return self._listeners[0]._current_engine()
+        return self._room.engine(self._listeners[0], self._options["engine"])
 
     def listen(self) -> None:
         """Bind every address. Called by `run` and `start`, unless it was called before.

@@ -2,11 +2,10 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .engine import Task
-    from .threads import ThreadsEngine
+from .engine import Task
 
 if TYPE_CHECKING or sys.version_info >= (3, 13):
     _Thread = threading.Thread
@@ -35,16 +34,32 @@ else:
 
 
 class ConnectionThread(_Thread):
-    """The thread of one conversation: fresh, and named as `threading` names them, so uniquely."""
+    """The thread of one conversation: fresh, and named as `threading` names them, so uniquely.
 
-    def __init__(self, engine: "ThreadsEngine", task: "Task") -> None:
-        super().__init__(target=task.process_request_thread, daemon=engine.daemon)
-        self._engine = engine
+    Parameters
+    ----------
+    task
+        What to serve.
+    ended
+        Called at the end with the thread and its task, in the thread itself.
+    daemon
+        Whether the interpreter's exit kills the thread instead of waiting for it.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ended: "Callable[[ConnectionThread, Task], None]",
+        *,
+        daemon: bool,
+    ) -> None:
+        super().__init__(target=task.process_request_thread, daemon=daemon)
         self._task = task
+        self._ended = ended
 
     def run(self) -> None:
-        """Serve the connection, then report to the engine, whatever came of it."""
+        """Serve the connection, then say so, whatever came of it."""
         try:
             super().run()
         finally:
-            self._engine.ended(self, self._task)
+            self._ended(self, self._task)

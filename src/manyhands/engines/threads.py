@@ -83,7 +83,7 @@ class ThreadsEngine(Engine):
             self._changed.wait_for(self.has_room)
             self._tasks.add(task)
         try:
-            thread = ConnectionThread(self, task)
+            thread = ConnectionThread(task, self._note_end, daemon=self.daemon)
             # Kept before it runs, lest it end before it is kept.
             self._keep(thread)
             self._start(thread)
@@ -103,8 +103,7 @@ class ThreadsEngine(Engine):
                 self.threads.discard(thread)
             raise
 
-    def ended(self, thread: ConnectionThread, task: Task) -> None:
-        """Note that `thread`, the caller, has served `task` and is about to end."""
+    def _note_end(self, thread: ConnectionThread, task: Task) -> None:
         self._ending.append(thread)
         self._discard(task)
 

@@ -197,8 +197,7 @@ class AcceptLoop:
                 return
             if watch in called and watch.is_current():
                 watch.listener._handle_request_noblock()
-                if watch.listener._accept_backoff.patience_is_over(time.monotonic()):
-                    reserve.refuse_backlog(watch.listener)
+                _lose_patience(watch.listener, reserve)
             else:
                 watch.nobody_called()
             _service(watch.listener)
@@ -209,6 +208,16 @@ def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | N
     now = time.monotonic()
     timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
     return min((timeout for timeout in timeouts if timeout is not None), default=None)
+
+
+def _lose_patience(listener: Listener, reserve: Reserve) -> None:
+    """Turn the backlog away when accepting has been impossible for long."""
+    if not listener._accept_backoff.patience_is_over(time.monotonic()):
+        return
+    if listener.socket.type == socket.SOCK_STREAM:
+        count = reserve.refuse_backlog(listener.socket)
+        if count:
+            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))
 
 
 def _service(listener: Listener) -> None:

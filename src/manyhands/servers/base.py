@@ -140,19 +140,25 @@ class BaseServer:
     def service_actions(self) -> None:
         """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""
 
-    def handle_request(self) -> None:
-        """Serve one connection; wait for it no longer than `timeout` or the socket's own timeout."""
+    def handle_request(self) -> Any:
+        """Serve one connection; wait for it no longer than `timeout` or the socket's own timeout.
+
+        Returns
+        -------
+        object
+            What `handle_timeout` returned, when nobody called in time.
+        """
         timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
         deadline = time.monotonic() + min(timeouts) if timeouts else None
         with accept_loop._ServerSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while not selector.select(_left(deadline)):
                 if deadline is not None and time.monotonic() >= deadline:
-                    self.handle_timeout()
-                    return
+                    return self.handle_timeout()
         self._handle_request_noblock()
         # A program that calls this in a loop must not spin while accepting is impossible.
         time.sleep(self._resting(time.monotonic()))
+        return None
 
     def _handle_request_noblock(self) -> None:
         """Serve one connection of a socket that is known to be readable."""
@@ -223,7 +229,7 @@ class BaseServer:
         """Return the next request and its client's address. A hook; stream and datagram servers differ."""
         raise NotImplementedError
 
-    def handle_timeout(self) -> None:
+    def handle_timeout(self) -> Any:
         """Do what is due when `handle_request` waited in vain. A hook."""
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - a hook

@@ -16,6 +16,10 @@ from manyhands.rules.accept_errors import Backoff
 from .conversation import Conversation, Serve
 
 
+DEFAULTS: dict[str, type] = {}
+"""The class whose attributes are an engine's settings where a server has none: that engine's mix-in."""
+
+
 class EngineRoom:
     """The engines of one server, each made when it is first needed."""
 
@@ -87,13 +91,18 @@ def override(server: Any) -> str | None:
 
 
 def _set_up(engine: Engine, server: Any) -> None:
+    defaults = DEFAULTS.get(engine.name)
     if isinstance(engine, ThreadsEngine):
-        engine.limit = getattr(server, "max_threads", None)
-        engine.daemon = getattr(server, "daemon_threads", False)
+        engine.limit = _setting("max_threads", server, defaults)
+        engine.daemon = _setting("daemon_threads", server, defaults)
         threads = getattr(server, "_threads", None)
         engine.threads = threads if isinstance(threads, Threads) else None
     elif isinstance(engine, ProcessesEngine):
-        engine.limit = getattr(server, "max_children", None)
+        engine.limit = _setting("max_children", server, defaults)
+
+
+def _setting(name: str, server: Any, defaults: type | None) -> Any:
+    return getattr(server, name, getattr(defaults, name, None))
 
 
 def _way_of_serving(server: Any, name: str) -> Serve:

@@ -5,7 +5,7 @@ from typing import Any
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
 
-from .engine_room import EngineRoom, serve_and_report
+from .engine_room import DEFAULTS, EngineRoom, serve_and_report
 
 
 class NoThreads:
@@ -51,8 +51,8 @@ class ThreadingMixIn:
         RuntimeError
             When no thread can be had.
         """
-        if self.block_on_close:
-            vars(self).setdefault("_threads", Threads())
+        if self.block_on_close and "_threads" not in vars(self):
+            self._threads = Threads()
         EngineRoom.of(self).start(self, "threads", request, client_address)
 
     def server_close(self) -> None:
@@ -116,3 +116,7 @@ class ForkingMixIn:
         """Close the server, then wait for its children."""
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         self.collect_children(blocking=self.block_on_close)
+
+
+# A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
+DEFAULTS.update({"threads": ThreadingMixIn, "processes": ForkingMixIn})

@@ -8,12 +8,7 @@ import contextlib
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Self
-
-from manyhands.rules import events
-
-if TYPE_CHECKING:
-    from .accept_loop import Listener
+from typing import Self
 
 AT_ONCE = 256
 """Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
@@ -42,20 +37,18 @@ class Reserve:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def refuse_backlog(self, listener: "Listener") -> None:
-        """Accept and close the clients that wait on `listener`."""
-        if listener.socket.type != socket.SOCK_STREAM:
-            return
+    def refuse_backlog(self, listener: socket.socket) -> int:
+        """Accept and close the clients that wait on `listener`, a bound stream socket; count them."""
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
-            while count < AT_ONCE and _somebody_waits(listener.socket):
-                connection, _ = socket.socket.accept(listener.socket)
+            while count < AT_ONCE and _somebody_waits(listener):
+                # Not a TLS socket's own accept, which would do the handshake.
+                connection, _ = socket.socket.accept(listener)
                 connection.close()
                 count += 1
         self._take()
-        if count:
-            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))
+        return count
 
 
 def _somebody_waits(listener: socket.socket) -> bool:
