@@ -49,7 +49,7 @@ class ConnectionThread(_Thread):
     def __init__(
         self,
         task: Task,
-        ended: "Callable[[ConnectionThread, Task], None]",
+        ended: Callable[["ConnectionThread", Task], None],
         *,
         daemon: bool,
     ) -> None:

@@ -15,7 +15,6 @@ from manyhands.rules.accept_errors import Backoff
 
 from .conversation import Conversation, Serve
 
-
 DEFAULTS: dict[str, type] = {}
 """The class whose attributes are an engine's settings where a server has none: that engine's mix-in."""
 
