@@ -1,0 +1,113 @@
+"""One console for handlers that ask: serialised, labelled, and no danger to the exit."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import socket, sys, threading, time
+if sys.argv[1] == "ours":
+    from manyhands import ask, socketserver
+else:
+    import socketserver
+    ask = input
+
+class Ask(socketserver.BaseRequestHandler):
+    def handle(self):
+        question = self.request.recv(100).decode()
+        self.request.sendall(ask(question + "> ").encode())
+
+server = getattr(socketserver, sys.argv[2])(("127.0.0.1", 0), Ask)
+server.daemon_threads = True
+threading.Thread(target=server.serve_forever, daemon=True).start()
+callers = [socket.create_connection(server.server_address) for _ in range(int(sys.argv[3]))]
+for number, caller in enumerate(callers):
+    caller.sendall(b"question %d" % number)
+answers = sorted(caller.recv(100).decode() for caller in callers[:2])
+print(answers, file=sys.stderr)
+sys.exit(0)
+"""
+
+
+def run(library: str, server: str, callers: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, library, server, str(callers)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("server", ["ThreadingTCPServer", "ForkingTCPServer"])
+def test_each_question_is_labelled_with_its_client_and_answered_alone(server):
+    with run("ours", server, callers=2) as process:
+        output, errors = process.communicate("eins 一\nzwei 🙂\n", timeout=30)
+    label = r"\[#\d 127\.0\.0\.1:\d+(, 1 more waiting)?\] question [01]> "
+    assert re.fullmatch(label * 2, output)
+    assert errors.splitlines()[0] == "['eins 一', 'zwei 🙂']"
+    assert process.returncode == 0
+
+
+def leave_while_a_third_still_asks(library: str) -> tuple[int, str]:
+    # Standard input stays open, so that the third question is still waiting for its answer at the exit.
+    with run(library, "ThreadingTCPServer", callers=3) as process:
+        process.stdin.write("one\ntwo\n")
+        process.stdin.flush()
+        assert process.stderr.readline() == "['one', 'two']\n"
+        process.wait(timeout=30)
+        return process.returncode, process.stderr.read()
+
+
+def test_an_unanswered_question_does_not_kill_the_interpreter_at_its_exit():
+    assert leave_while_a_third_still_asks("ours") == (0, "")
+
+
+def test_with_input_it_does():
+    status, errors = leave_while_a_third_still_asks("stdlib")
+    assert status != 0
+    assert "could not acquire lock" in errors
+
+
+def test_a_question_after_the_end_of_input_is_an_error_of_its_own():
+    program = "import manyhands\ntry: manyhands.ask('? ')\nexcept EOFError as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "? standard input has ended\n"
+
+
+def test_under_run_input_in_a_handler_is_labelled_and_elsewhere_it_is_not(tmp_path):
+    program = tmp_path / "tutorial.py"
+    program.write_text(
+        "import socket, socketserver, threading\n"
+        "class Handler(socketserver.BaseRequestHandler):\n"
+        "    def handle(self):\n"
+        "        self.request.sendall(input('reply: ').encode())\n"
+        "print(input('name: '))\n"
+        "server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), Handler)\n"
+        "threading.Thread(target=server.serve_forever).start()\n"
+        "print(socket.create_connection(server.server_address).recv(100))\n"
+        "server.shutdown()\n"
+        "server.server_close()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "manyhands", "run", str(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdin.write("Anna\n")
+        process.stdin.flush()
+        assert process.stdout.read(6) == "name: "
+        assert process.stdout.readline() == "Anna\n"
+        output, _ = process.communicate("hello\n", timeout=30)
+    assert re.fullmatch(r"\[#1 127\.0\.0\.1:\d+\] reply: b'hello'\n", output)
