@@ -99,8 +99,3 @@ if hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and sys.version_info >= (3
         """Serves each datagram on a path in a process of its own."""
 
     __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
-
-# To a program, this is where the classes live, whichever room they are written in.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name

@@ -1,0 +1,130 @@
+"""The command line: `manyhands COMMAND`, one module for each command."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+
+from manyhands._version import __version__
+from manyhands.rules.mistakes import Mistake
+
+COMMANDS = ("serve", "run", "chat", "connect", "transcript")
+
+#: The exit status for a person's mistake, as argparse and most tools have it.
+MISTAKE = 2
+
+#: Shells report a command that a signal ended as 128 and the signal's number.
+_SIGNALLED = 128
+
+
+class Command(Protocol):
+    """What the module of each command has."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Carry the command out and return the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are mistakes: one line, like all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print together with the usage."""
+        raise Mistake(f"{message} (see {self.prog} --help)")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Flush before leaving, so that a reader that has gone shows here and not at the exit."""
+        print(end="", flush=True)
+        super().exit(status, message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after `manyhands`; those of this process by default.
+
+    Returns
+    -------
+    int
+        The exit status: 2 after a mistake, which was named in one line on standard error.
+    """
+    try:
+        status = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        print(end="", flush=True)
+    except Mistake as mistake:
+        print(f"manyhands: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return _SIGNALLED + signal.SIGINT
+    except BrokenPipeError:
+        _forget_output()
+        return _SIGNALLED + signal.SIGPIPE
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        return _carry_out(words[0], words[1:])
+    _top_parser(words).parse_args(words[:1])  # ends here for --help and --version
+    commands = ", ".join(COMMANDS)
+    if not words:
+        raise Mistake(f"say what to do, one of {commands} (see manyhands --help)")
+    raise Mistake(f"there is no command {words[0]!r}, only {commands}")
+
+
+def _carry_out(name: str, words: list[str]) -> int:
+    command = _load(name)
+    parser = Parser(prog=f"{_prog()} {name}", description=command.HELP, allow_abbrev=False)
+    command.add_arguments(parser)
+    if name != "run":
+        return command.run(parser.parse_args(words))
+    # `run` alone has words that belong to somebody else.
+    from manyhands.cli.run import split
+
+    own, program = split(words)
+    return command.run(parser.parse_args(own, argparse.Namespace(program=program)))
+
+
+def _top_parser(words: list[str]) -> Parser:
+    parser = Parser(
+        prog=_prog(),
+        usage="%(prog)s [--help] [--version] COMMAND ...",
+        description="Serve many clients at the same time with plain, blocking handler code.",
+        # Only the help needs something from every command.
+        epilog=_list_of_commands() if {"-h", "--help"} & set(words[:1]) else "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"manyhands {__version__}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    return parser
+
+
+def _list_of_commands() -> str:
+    lines = [f"  {name:<12}{_load(name).HELP}" for name in COMMANDS]
+    return "\n".join(["commands:", *lines, "", "%(prog)s COMMAND --help says more."])
+
+
+def _load(name: str) -> Command:
+    return cast("Command", import_module(f"manyhands.cli.{name}"))
+
+
+def _prog() -> str:
+    # `python -m manyhands` has the path of __main__.py here.
+    return "python -m manyhands" if Path(sys.argv[0]).name == "__main__.py" else "manyhands"
+
+
+def _forget_output() -> None:
+    """Point standard output nowhere: the interpreter flushes it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,12 @@
+"""`manyhands run`: an unmodified program, and its children, on our engines.
+
+The program is started by the same interpreter as if it had been named on its command line. Two
+environment variables make the difference, and children inherit them: `PYTHONPATH` begins with the
+folder `startup`, whose `sitecustomize` answers the first import of `socketserver` with ours, and
+`MANYHANDS_OPTIONS` carries the options.
+
+So it does not reach a child that is started with `-E`, `-I` or `-S`, one that gets a `PYTHONPATH` of
+its own in place of ours, or one whose `PYTHONPATH` names another `sitecustomize` before ours. Pythons
+before 3.11 are left as they are. A child of another installation of Python 3.11 or later uses the
+launcher's copy of manyhands, installed there or not.
+"""

@@ -1,0 +1,68 @@
+"""The stand-in for `socketserver`, made when it is first imported and not before.
+
+Every Python process of the program runs this at its start, most of them for nothing, so it imports
+next to nothing: neither `manyhands` nor `threading` or `socket`, which a program may want to patch
+first (as gevent does).
+"""
+
+import sys
+from os import sep
+
+TYPE_CHECKING = False  # typing is a heavy import; type checkers know the name
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+_NAME = "socketserver"
+
+#: The folder that holds the package, four floors up from this file (pathlib is a heavy import).
+_HOME = __file__.rsplit(sep, 4)[0]
+
+
+def prepare() -> None:
+    """Make this process import ours as `socketserver`."""
+    sys.meta_path.insert(0, _Finder)
+    if _NAME in sys.modules:
+        _take_over()
+
+
+class _Finder:
+    """Knows where `socketserver` is, and for that moment where `manyhands` is."""
+
+    is_taking_over = False
+
+    @classmethod
+    def find_spec(
+        cls, name: str, _path: object = None, _target: object = None
+    ) -> "ModuleSpec | None":
+        if name == _NAME:
+            from importlib.machinery import ModuleSpec  # noqa: PLC0415 - see the top of the file
+
+            # Its type is a base class whose module imports threading; the methods are what counts.
+            return ModuleSpec(name, _Loader())  # type: ignore[arg-type]
+        if name == "manyhands" and cls.is_taking_over:
+            from importlib.machinery import PathFinder  # noqa: PLC0415 - see the top of the file
+
+            # The launcher's own copy, wherever the program's path leads.
+            return PathFinder.find_spec(name, [_HOME])
+        return None
+
+
+class _Loader:
+    """Puts ours in the place of the blank module that the import system made."""
+
+    def create_module(self, _spec: "ModuleSpec") -> None:
+        """Leave that to the import system."""
+
+    def exec_module(self, _module: "ModuleType") -> None:
+        del sys.modules[_NAME]
+        _take_over()
+
+
+def _take_over() -> None:
+    _Finder.is_taking_over = True
+    try:
+        from manyhands.launcher.takeover import take_over  # noqa: PLC0415 - see the top of the file
+    finally:
+        _Finder.is_taking_over = False
+    take_over()

@@ -1,0 +1,30 @@
+"""What happens in the program's process when it imports `socketserver`."""
+
+import json
+import os
+
+from manyhands import socketserver
+from manyhands.installation import install
+from manyhands.launcher.environment import OPTIONS_VARIABLE
+from manyhands.prompts import take_over_input
+from manyhands.rules.options import BY_NAME
+
+
+def take_over() -> None:
+    """Install ours as `socketserver`, with the options that `manyhands run` was given.
+
+    The options become class attributes, that is defaults: a class of the program that sets the
+    attribute itself wins. `input()` in a handler becomes `manyhands.ask`.
+
+    Raises
+    ------
+    Mistake
+        The environment holds a value that does not fit, which `manyhands run` never puts there.
+    """
+    install()
+    take_over_input()
+    for name, value in json.loads(os.environ.get(OPTIONS_VARIABLE, "{}")).items():
+        option = BY_NAME[name]
+        option.check(value)
+        for owner in option.owners:
+            setattr(getattr(socketserver, owner), name, value)

@@ -1,0 +1,213 @@
+"""Where a server listens and where a client calls: `tcp://127.0.0.1:8008`, `unix:///run/x.sock`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from manyhands.rules.mistakes import Mistake
+
+#: `sun_path` holds 108 bytes on Linux and a path needs a closing NUL (unix(7)).
+LONGEST_PATH = 107
+
+#: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
+HIGHEST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address, as `parse` reads it; `str(address)` is its canonical text.
+
+    Immutable and hashable, so safe to share between threads.
+
+    Attributes
+    ----------
+    scheme : str
+        `tcp`, `udp`, `unix` or `unix-datagram`.
+    host : str
+        A name or an IP address without brackets; ``""`` means every interface of both families.
+        Always ``""`` for the Unix schemes.
+    port : int
+        0 to 65535, where 0 lets the kernel choose; 0 for the Unix schemes.
+    path : str
+        The path of a Unix socket, relative ones to the current folder; `@name` is a name in
+        Linux's abstract namespace. ``""` for `tcp` and `udp``.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"{self.scheme}://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse(text: str, default_scheme: str = "tcp") -> Address:
+    """Read an address.
+
+    Parameters
+    ----------
+    text : str
+        `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix://PATH` or `unix-datagram://PATH`. HOST
+        is a name, an IPv4 address, an IPv6 address in brackets (with a zone where it needs one:
+        `[fe80::1%eth0]`), or nothing or `*` for every interface. Without a scheme also a mere
+        `PORT`.
+    default_scheme : str
+        The scheme of a text that names none.
+
+    Returns
+    -------
+    Address
+        Its `str()` parses back to the same address.
+
+    Raises
+    ------
+    Mistake
+        The text is no address; the sentence quotes it and says what would be right.
+    """
+    try:
+        scheme, rest = _split_scheme(text, default_scheme)
+        _refuse_query(rest)
+        return SCHEMES[scheme](scheme, rest)
+    except _NotSo as reason:
+        raise Mistake(f"{text!r} is not an address: {reason}") from None
+
+
+class _NotSo(Exception):  # noqa: N818 - half a sentence on its way to becoming a Mistake
+    """Why a text is no address, and what would be right."""
+
+
+def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = default_scheme, _without_scheme(text)
+        if rest.isascii() and rest.isdecimal() and SCHEMES.get(scheme) is _internet:
+            rest = f":{rest}"
+    scheme = scheme.lower()
+    if scheme not in SCHEMES:
+        raise _NotSo(f"the schemes are {', '.join(SCHEMES)}")
+    return scheme, rest
+
+
+def _without_scheme(text: str) -> str:
+    start, colon, _ = text.partition(":")
+    if colon and start.lower() in SCHEMES:
+        raise _NotSo(f"two slashes follow the scheme, as in {start.lower()}://")
+    return text
+
+
+def _refuse_query(rest: str) -> None:
+    for mark, name in (("?", "query"), ("#", "fragment")):
+        if mark in rest:
+            raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
+
+
+def _internet(scheme: str, rest: str) -> Address:
+    if any(character.isspace() for character in rest):
+        raise _NotSo(f"it cannot have spaces, as in {scheme}://127.0.0.1:8008")
+    _refuse_path(scheme, rest)
+    host, port = _split_port(scheme, rest)
+    return Address(scheme, _host(host), _port(port))
+
+
+def _refuse_path(scheme: str, rest: str) -> None:
+    before, slash, _ = rest.partition("/")
+    if not slash:
+        return
+    if before.rpartition(":")[2].isdecimal():
+        raise _NotSo(f"nothing can follow the port, as in {scheme}://{before}")
+    raise _NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
+
+
+def _split_port(scheme: str, rest: str) -> tuple[str, str]:
+    host, colon, port = rest.rpartition(":")
+    if rest.endswith("]") or not colon:
+        sketch = f":{rest}" if rest.isdecimal() else f"{rest or '127.0.0.1'}:8008"
+        raise _NotSo(f"the port is missing, as in {scheme}://{sketch}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise _NotSo(f"an IPv6 address needs brackets, as in {scheme}://[::1]:8008")
+    return host, port
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise _NotSo(f"the port must be a number from 0 to {HIGHEST_PORT}, not {text!r}")
+    # int() refuses thousands of digits with an error of its own (CVE-2020-10735).
+    port = int(text) if len(text) < 100 else HIGHEST_PORT + 1
+    if port > HIGHEST_PORT:
+        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+    return port
+
+
+def _host(text: str) -> str:
+    if text in {"", "*"}:
+        return ""
+    if text.startswith("["):
+        return _ipv6(text[1:-1])
+    if text.replace(".", "").isdecimal():
+        return _ipv4(text)
+    return _name(text)
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except AddressValueError:
+        raise _NotSo(f"{text!r} is not an IPv6 address") from None
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError:
+        raise _NotSo(f"{text!r} is not an IPv4 address (four numbers from 0 to 255)") from None
+
+
+def _name(text: str) -> str:
+    plain = text.replace(".", "").replace("-", "").replace("_", "")
+    try:
+        # getaddrinfo encodes names the same way; an empty or overlong label fails here, not there.
+        text.encode("idna")
+    except UnicodeError:
+        plain = ""
+    if not plain.isalnum():
+        raise _NotSo(f"{text!r} is not the name of a host")
+    return text.lower() if text.isascii() else text
+
+
+def _unix(scheme: str, rest: str) -> Address:
+    if rest in {"", "@"}:
+        raise _NotSo(f"the path is empty, as in {scheme}:///run/x.sock")
+    if rest != rest.strip() or not all(map(str.isprintable, _decodable(rest))):
+        raise _NotSo("the path cannot begin or end with a space or hold control characters")
+    if rest.endswith("/"):
+        raise _NotSo("the path names a folder, not a socket in it")
+    _check_length(rest)
+    return Address(scheme, path=rest)
+
+
+def _decodable(path: str) -> str:
+    """Leave out the bytes that are no UTF-8 (PEP 383's surrogates); file names may have them."""
+    return "".join(character for character in path if not "\udc80" <= character <= "\udcff")
+
+
+def _check_length(path: str) -> None:
+    try:
+        name = os.fsencode(path.removeprefix("@"))
+    except UnicodeEncodeError:
+        raise _NotSo("the path cannot be written in the file system's encoding") from None
+    if len(name) > LONGEST_PATH:
+        raise _NotSo(f"the path has {len(name)} bytes and the kernel takes {LONGEST_PATH}")
+
+
+#: Each scheme and the reader of what follows its `://`.
+SCHEMES: dict[str, Callable[[str, str], Address]] = {
+    "tcp": _internet,
+    "udp": _internet,
+    "unix": _unix,
+    "unix-datagram": _unix,
+}

@@ -1,0 +1,110 @@
+"""The kinds of values that options take: what is expected, how it reads, what fits."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+OptionValue = bool | int | float | str | None
+
+#: `poll` counts milliseconds in a C int: a longer wait overflows (poll(2)). It is 24.8 days.
+LONGEST_WAIT = 2_147_483.0
+
+
+class Kind(Protocol):
+    """The kind of value that an option takes."""
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+
+    def read(self, text: str) -> OptionValue:
+        """Turn a word of the command line into a value; a ValueError says that it is none."""
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is of this kind and within its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number within bounds, both included."""
+
+    at_least: int
+    at_most: int | None = None
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        if self.at_most is None:
+            return f"a whole number of at least {self.at_least}"
+        return f"a whole number from {self.at_least} to {self.at_most}"
+
+    def read(self, text: str) -> int:
+        """Turn a word of the command line into a value; a ValueError says that it is none."""
+        return int(text)
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is of this kind and within its bounds."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return self.at_least <= value and (self.at_most is None or value <= self.at_most)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A time of up to `LONGEST_WAIT` seconds; 0 only where it means "at once"."""
+
+    may_be_zero: bool = False
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        lowest = "from 0" if self.may_be_zero else "above 0 and"
+        return f"a number of seconds {lowest} up to {LONGEST_WAIT:.0f}"
+
+    def read(self, text: str) -> float:
+        """Turn a word of the command line into a value; a ValueError says that it is none."""
+        return float(text)
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is of this kind and within its bounds."""
+        if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+            return False
+        return (0 if self.may_be_zero else math.ulp(0.0)) <= value <= LONGEST_WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"{', '.join(self.words[:-1])} or {self.words[-1]}"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value."""
+        return text
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is one of the words."""
+        return value in self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off; on the command line `--name` or `--no-name`."""
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return "True or False"
+
+    def read(self, text: str) -> bool:
+        """Turn a word into a value; a ValueError says that it is none."""
+        return bool(("False", "True").index(text))
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is one of the two."""
+        return isinstance(value, bool)

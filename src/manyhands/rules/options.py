@@ -1,0 +1,291 @@
+"""The one table of options.
+
+An option has one name everywhere: the keyword of `manyhands.Server`, the class attribute of a
+drop-in server and, with dashes, the flag of `manyhands run` and `manyhands serve`.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from manyhands.rules.kinds import Choice, Kind, OptionValue, Seconds, Switch, Whole
+from manyhands.rules.mistakes import Mistake
+
+#: Far above any datagram that a kernel lets pass, and allocated for each receive: more is a slip.
+LARGEST_DATAGRAM = 16 * 1024 * 1024
+
+#: `listen` takes a C int, which the kernel cuts to `net.core.somaxconn` (listen(2)).
+LONGEST_BACKLOG = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name, its default, what it takes and whose class attribute it is.
+
+    Attributes
+    ----------
+    name : str
+        The keyword and the class attribute.
+    default : OptionValue
+        The class attribute's value when nobody sets it.
+    kind : Kind
+        What it takes.
+    unit : str
+        The unit of its value: `seconds`, `bytes`, ...; ``""`` where it has none.
+    help : str
+        What it does, for `--help`.
+    owners : tuple of str
+        The classes of `manyhands.socketserver` that have the attribute; none when only
+        `manyhands.Server` and `manyhands serve` have the option.
+    may_be_none : bool
+        Whether None (`none` on the command line) turns it off.
+    server_default : OptionValue
+        The default of `manyhands.Server` and `manyhands serve` where theirs is another one.
+    """
+
+    name: str
+    default: OptionValue
+    kind: Kind
+    unit: str
+    help: str
+    owners: tuple[str, ...]
+    may_be_none: bool = False
+    server_default: OptionValue = None
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether its flag takes no value."""
+        return isinstance(self.kind, Switch)
+
+    def default_for(self, *, served: bool) -> OptionValue:
+        """Say the default: of `manyhands.Server` when served, else of the drop-in classes."""
+        return self.default if not served or self.server_default is None else self.server_default
+
+    def parse(self, text: str) -> OptionValue:
+        """Read the word that follows the flag.
+
+        Raises
+        ------
+        Mistake
+            The word does not fit; the sentence names the flag and quotes the word.
+        """
+        if self.may_be_none and text == "none":
+            return None
+        try:
+            value = self.kind.read(text)
+        except ValueError:
+            raise self._mistake(self.flag, text) from None
+        if not self.kind.fits(value):
+            raise self._mistake(self.flag, text)
+        return value
+
+    def check(self, value: object) -> None:
+        """Check the value of a keyword or a class attribute.
+
+        Raises
+        ------
+        Mistake
+            The value does not fit; the sentence names the option and shows the value.
+        """
+        if not (self.may_be_none and value is None) and not self.kind.fits(value):
+            raise self._mistake(self.name, value)
+
+    def _mistake(self, called: str, value: object) -> Mistake:
+        # A repr of thousands of digits is itself an error, and no help.
+        shown = repr(value) if not isinstance(value, int) or abs(value) < 1e100 else "such a number"
+        none = ", or none" if self.may_be_none else ""
+        return Mistake(f"{called} must be {self.kind.expected}{none}, not {shown}")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "engine",
+        default=None,
+        kind=Choice(("sequential", "threads", "processes")),
+        unit="",
+        help="serve one client after the other, each in a thread, or each in a process",
+        owners=("BaseServer",),
+        may_be_none=True,
+        server_default="threads",
+    ),
+    Option(
+        "max_threads",
+        default=None,
+        kind=Whole(at_least=1),
+        unit="threads",
+        help="clients served at once; above it the kernel's backlog holds them",
+        owners=("ThreadingMixIn",),
+        may_be_none=True,
+    ),
+    Option(
+        "max_children",
+        default=40,
+        kind=Whole(at_least=1),
+        unit="processes",
+        help="clients served at once by processes",
+        owners=("ForkingMixIn",),
+    ),
+    Option(
+        "request_queue_size",
+        default=1024,
+        kind=Whole(at_least=1, at_most=LONGEST_BACKLOG),
+        unit="connections",
+        help="the backlog: connections that the kernel holds until they are accepted",
+        owners=("TCPServer",),
+    ),
+    Option(
+        "allow_reuse_address",
+        default=True,
+        kind=Switch(),
+        unit="",
+        help="take a port again at once after a restart",
+        owners=("TCPServer",),
+    ),
+    Option(
+        "allow_reuse_port",
+        default=False,
+        kind=Switch(),
+        unit="",
+        help="let several servers listen on one port, the kernel dealing out the connections",
+        owners=("TCPServer", "UDPServer"),
+    ),
+    Option(
+        "max_packet_size",
+        default=8192,
+        kind=Whole(at_least=1, at_most=LARGEST_DATAGRAM),
+        unit="bytes",
+        help="the longest datagram that is taken whole",
+        owners=("UDPServer",),
+        server_default=65_535,
+    ),
+    Option(
+        "daemon_threads",
+        default=False,
+        kind=Switch(),
+        unit="",
+        help="let the program end while threads still serve",
+        owners=("ThreadingMixIn",),
+    ),
+    Option(
+        "block_on_close",
+        default=True,
+        kind=Switch(),
+        unit="",
+        help="let server_close() wait for the handlers",
+        owners=("ThreadingMixIn", "ForkingMixIn"),
+    ),
+    Option(
+        "handshake_timeout",
+        default=10.0,
+        kind=Seconds(),
+        unit="seconds",
+        help="time for a client's TLS handshake",
+        owners=("BaseServer",),
+        may_be_none=True,
+    ),
+    Option(
+        "drain_timeout",
+        default=30.0,
+        kind=Seconds(may_be_zero=True),
+        unit="seconds",
+        help="time that handlers get to finish when the server is told to stop",
+        owners=(),
+    ),
+    Option(
+        "automatic_reply",
+        default=True,
+        kind=Switch(),
+        unit="",
+        help="answer each datagram with what its handler wrote, even when that is nothing",
+        owners=("DatagramRequestHandler",),
+    ),
+    Option(
+        "unlink_on_close",
+        default=True,
+        kind=Switch(),
+        unit="",
+        help="remove the path of a Unix socket when its server closes",
+        owners=("TCPServer",),
+    ),
+)
+
+BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+
+#: The options that are attributes of drop-in classes: what `manyhands run` can set.
+ATTRIBUTES: tuple[str, ...] = tuple(option.name for option in OPTIONS if option.owners)
+
+
+def add_to(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    names: Iterable[str] = tuple(BY_NAME),
+    *,
+    served: bool = False,
+) -> None:
+    """Give a parser the flags of options; one that is not given leaves no trace in the namespace.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or a group of one
+        Where the flags go. A word that does not fit raises `Mistake` from its parse.
+    names : iterable of str
+        Which options, in the order of `--help`.
+    served : bool
+        Whether `--help` shows the defaults of `manyhands.Server`, else those of the classes.
+    """
+    for name in names:
+        _add(parser, BY_NAME[name], served=served)
+
+
+def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:
+    """Pick the options that were given on the command line.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What a parser that `add_to` extended returned.
+
+    Returns
+    -------
+    dict
+        Names and values, only of options that were given.
+    """
+    return {name: value for name, value in vars(arguments).items() if name in BY_NAME}
+
+
+def _add(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, option: Option, *, served: bool
+) -> None:
+    help_text = f"{option.help} ({_default_text(option, served=served)})"
+    if option.is_switch:
+        parser.add_argument(
+            option.flag,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=help_text,
+        )
+        return
+    parser.add_argument(
+        option.flag,
+        type=option.parse,
+        default=argparse.SUPPRESS,
+        metavar=_metavar(option),
+        help=help_text,
+    )
+
+
+def _metavar(option: Option) -> str:
+    return "|".join(option.kind.words) if isinstance(option.kind, Choice) else option.unit.upper()
+
+
+def _default_text(option: Option, *, served: bool) -> str:
+    default = option.default_for(served=served)
+    if option.is_switch:
+        return f"default: {'yes' if default else 'no'}"
+    if default is None:
+        return "default: as the class says" if option.name == "engine" else "default: no bound"
+    return f"default: {default} {option.unit}".rstrip()

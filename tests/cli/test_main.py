@@ -1,0 +1,144 @@
+"""The frame of the command line, as a person's shell sees it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import manyhands
+from manyhands.cli import COMMANDS, main
+from manyhands.cli.run import split
+
+HOME = Path(manyhands.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME)}
+# Unbuffered, every write would fail by itself, and argparse passes over that.
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
+
+
+def manyhands_says(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "manyhands", *words],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_version_is_said() -> None:
+    answer = manyhands_says("--version")
+    assert (answer.returncode, answer.stdout) == (0, f"manyhands {manyhands.__version__}\n")
+
+
+def test_help_lists_every_command_with_one_line() -> None:
+    answer = manyhands_says("--help")
+    assert answer.returncode == 0
+    listed = answer.stdout.partition("commands:\n")[2].splitlines()[: len(COMMANDS)]
+    assert [line.split()[0] for line in listed] == [
+        *("serve", "run", "chat", "connect", "transcript")
+    ]
+    assert all(len(line.split()) > 2 for line in listed)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_that_names_how_it_was_called(command: str) -> None:
+    answer = manyhands_says(command, "--help")
+    assert answer.returncode == 0
+    assert answer.stdout.startswith(f"usage: python -m manyhands {command} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "say what to do, one of serve, run, chat, connect, transcript (see manyhands --help)"),
+        (("srve", "x"), "there is no command 'srve', only serve, run, chat, connect, transcript"),
+        (("--verbose",), "unrecognized arguments: --verbose (see python -m manyhands --help)"),
+        (("--ver",), "unrecognized arguments: --ver (see python -m manyhands --help)"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+    answer = manyhands_says(*words)
+    assert (answer.returncode, answer.stderr) == (2, f"manyhands: {sentence}\n")
+    assert answer.stdout == ""
+
+
+def test_the_installed_script_is_called_manyhands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/manyhands", "run", "--help"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: manyhands run [options] PROGRAM [args]\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_a_reader_that_has_gone_is_no_matter_for_a_traceback(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    answer = subprocess.run(
+        [sys.executable, "-m", "manyhands", *words],
+        env=ENVIRONMENT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert (answer.returncode, answer.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_standard_output_that_is_closed_is_no_matter_for_a_traceback() -> None:
+    command = f"{sys.executable} -m manyhands run missing.py >&-"
+    answer = subprocess.run(
+        command, shell=True, env=ENVIRONMENT, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    assert answer.stderr == b"manyhands: there is no program 'missing.py'\n"
+
+
+INTERRUPTED = """
+import sys
+from manyhands import cli
+from manyhands.cli import run
+
+def interrupted(arguments):
+    raise KeyboardInterrupt
+
+run.run = interrupted
+sys.exit(cli.main(["run", "x"]))
+"""
+
+
+def test_control_c_ends_a_command_without_a_traceback() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (answer.returncode, answer.stderr) == (128 + signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "ours", "theirs"),
+    [
+        ("", "", ""),
+        ("prog.py --help", "", "prog.py --help"),
+        ("--max-threads 5 prog.py 6", "--max-threads 5", "prog.py 6"),
+        ("--max-threads=5 prog.py", "--max-threads=5", "prog.py"),
+        ("--allow-reuse-port prog.py", "--allow-reuse-port", "prog.py"),
+        ("--no-allow-reuse-port -m mod -- a", "--no-allow-reuse-port", "-m mod -- a"),
+        ("-mmod --max-threads 5", "", "-mmod --max-threads 5"),
+        ("--engine threads -- -p.py", "--engine threads", "-- -p.py"),
+        ("--max-threads", "--max-threads", ""),
+        ("--help prog.py", "--help", "prog.py"),
+        ("- a", "", "- a"),
+    ],
+)
+def test_what_follows_the_program_belongs_to_it(words: str, ours: str, theirs: str) -> None:
+    assert split(words.split()) == (ours.split(), theirs.split())

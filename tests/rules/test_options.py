@@ -1,0 +1,148 @@
+import argparse
+from typing import Any
+
+import pytest
+
+from manyhands import socketserver
+from manyhands.rules import options
+from manyhands.rules.mistakes import Mistake
+from manyhands.rules.options import ATTRIBUTES, BY_NAME, OPTIONS
+
+UP_TO = "above 0 and up to 2147483"
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    options.add_to(parser)
+    return options.given(parser.parse_args(words))
+
+
+@pytest.mark.parametrize(
+    ("owner", "option"),
+    [(owner, option) for option in OPTIONS for owner in option.owners],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_default_in_the_table_is_that_of_the_class(owner: str, option: options.Option) -> None:
+    default = getattr(getattr(socketserver, owner), option.name)
+    assert default == option.default
+    assert type(default) is type(option.default)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@pytest.mark.parametrize("served", [False, True])
+def test_every_default_fits_its_own_option(option: options.Option, served: bool) -> None:
+    option.check(option.default_for(served=served))
+
+
+def test_only_options_that_are_given_are_reported() -> None:
+    assert parsed() == {}
+    assert parsed("--max-threads", "5") == {"max_threads": 5}
+
+
+def test_every_kind_of_option_is_read_from_the_command_line() -> None:
+    assert parsed(
+        *("--engine", "threads", "--max-threads=none", "--max-packet-size", "10_000"),
+        *("--no-allow-reuse-address", "--allow-reuse-port", "--handshake-timeout", "2.5"),
+        *("--drain-timeout", "0"),
+    ) == {
+        "engine": "threads",
+        "max_threads": None,
+        "max_packet_size": 10_000,
+        "allow_reuse_address": False,
+        "allow_reuse_port": True,
+        "handshake_timeout": 2.5,
+        "drain_timeout": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--max-threads", "many"),
+            "--max-threads must be a whole number of at least 1, or none, not 'many'",
+        ),
+        (
+            ("--max-threads", "0"),
+            "--max-threads must be a whole number of at least 1, or none, not '0'",
+        ),
+        (
+            ("--max-children", "none"),
+            "--max-children must be a whole number of at least 1, not 'none'",
+        ),
+        (
+            ("--max-children", "1.5"),
+            "--max-children must be a whole number of at least 1, not '1.5'",
+        ),
+        (
+            ("--request-queue-size", "3000000000"),
+            "--request-queue-size must be a whole number from 1 to 2147483647, not '3000000000'",
+        ),
+        (
+            ("--engine", "fork"),
+            "--engine must be sequential, threads or processes, or none, not 'fork'",
+        ),
+        (
+            ("--handshake-timeout", "0"),
+            f"--handshake-timeout must be a number of seconds {UP_TO}, or none, not '0'",
+        ),
+        (
+            ("--drain-timeout", "nan"),
+            "--drain-timeout must be a number of seconds from 0 up to 2147483, not 'nan'",
+        ),
+        (
+            ("--drain-timeout", "inf"),
+            "--drain-timeout must be a number of seconds from 0 up to 2147483, not 'inf'",
+        ),
+        (
+            ("--drain-timeout=-1",),
+            "--drain-timeout must be a number of seconds from 0 up to 2147483, not '-1'",
+        ),
+    ],
+)
+def test_a_word_that_does_not_fit_gets_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        parsed(*words)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "max_threads",
+            True,
+            "max_threads must be a whole number of at least 1, or none, not True",
+        ),
+        ("max_children", None, "max_children must be a whole number of at least 1, not None"),
+        ("allow_reuse_port", 1, "allow_reuse_port must be True or False, not 1"),
+        (
+            "drain_timeout",
+            "5",
+            "drain_timeout must be a number of seconds from 0 up to 2147483, not '5'",
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_gets_one_sentence(
+    name: str, value: object, sentence: str
+) -> None:
+    with pytest.raises(Mistake) as caught:
+        BY_NAME[name].check(value)
+    assert str(caught.value) == sentence
+
+
+def test_a_number_too_long_to_be_shown_is_not_shown() -> None:
+    with pytest.raises(Mistake, match="of at least 1, not such a number"):
+        BY_NAME["max_children"].check(-(10**5000))
+
+
+def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() -> None:
+    assert "drain_timeout" not in ATTRIBUTES
+    assert set(ATTRIBUTES) == {option.name for option in OPTIONS} - {"drain_timeout"}
+
+
+def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:
+    for served, figure in ((False, "8192 bytes"), (True, "65535 bytes")):
+        parser = argparse.ArgumentParser()
+        options.add_to(parser, ["max_packet_size"], served=served)
+        assert figure in parser.format_help()
