@@ -62,4 +62,7 @@ class ConnectionThread(_Thread):
         try:
             super().run()
         finally:
-            self._ended(self, self._task)
+            # The thread object may outlive the conversation; the connection must not.
+            task = self._task
+            del self._task
+            self._ended(self, task)

@@ -84,11 +84,17 @@ class Watch:
 
     def is_closed(self) -> bool:
         """Tell whether the listening socket has been closed."""
-        return self.listener.fileno() < 0
+        return self._current_descriptor() < 0
 
     def is_current(self) -> bool:
         """Tell whether what was polled is still the listener's socket."""
-        return self.listener.fileno() == self._polled
+        return self._current_descriptor() == self._polled
+
+    def _current_descriptor(self) -> int:
+        try:
+            return self.listener.fileno()
+        except (AttributeError, OSError, ValueError):
+            return -1  # some programs take the socket away when they stop
 
     def update(self, now: float) -> float | None:
         """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
@@ -157,6 +163,9 @@ class AcceptLoop:
         Exception
             Whatever `handle_error` of a server raises.
         """
+        if self._is_over():
+            # Whoever stopped it may have closed the listeners as well.
+            return
         with _ServerSelector() as selector, Reserve() as reserve:
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = [Watch(listener, selector) for listener in self._listeners]

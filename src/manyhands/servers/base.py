@@ -56,7 +56,6 @@ class BaseServer:
     _engine_choice = "sequential"
 
     # Class attributes serve classes that do not call __init__.
-    __stop_is_asked = False
     __waker: Waker | None = None
     __backoff: Backoff | None = None
     __serving: tuple[int, int] | None = None  # the process and the thread that serve
@@ -67,23 +66,25 @@ class BaseServer:
     ) -> None:
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
-        self.__is_shut_down = threading.Event()
-        # Some programs run __init__ again on a server that is serving.
-        if self.__serving is None:
-            self.__is_shut_down.set()
-            self.__stop_is_asked = False
-
-    @property
-    def __shutdown_request(self) -> bool:
-        return self.__stop_is_asked
+        self.__is_shut_down = _ShutDown()
+        self.__shutdown_request = False
 
     # Programs write `_BaseServer__shutdown_request = True` from handlers and signal handlers, as a stop that
-    # cannot deadlock: so the write itself has to wake the loop.
+    # cannot deadlock: so the write itself has to wake the loop. Others read it from the instance's
+    # dictionary: so it is kept there, under its own name.
+    @property
+    def __shutdown_request(self) -> bool:
+        return bool(vars(self).get("_BaseServer__shutdown_request", False))
+
     @__shutdown_request.setter
     def __shutdown_request(self, stop: bool) -> None:
-        self.__stop_is_asked = stop
+        vars(self)["_BaseServer__shutdown_request"] = stop
+        if stop:
+            self.__ask_loop_to_stop()
+
+    def __ask_loop_to_stop(self) -> None:
         waker = self.__waker
-        if stop and waker is not None:
+        if waker is not None:
             waker.ask_to_stop()
 
     def server_activate(self) -> None:
@@ -128,14 +129,17 @@ class BaseServer:
         the next `serve_forever` return at once.
         """
         self.__shutdown_request = True
-        if not self.__is_called_by_whom_it_waits_for():
+        # Again, for classes that put a plain attribute of their own in the flag's place.
+        self.__ask_loop_to_stop()
+        if self.__has_somebody_to_wait_for():
             self.__is_shut_down.wait()
 
-    def __is_called_by_whom_it_waits_for(self) -> bool:
+    def __has_somebody_to_wait_for(self) -> bool:
         if self.__serving is None:
-            return False
+            # A loop of the program's own clears the event when it begins.
+            return getattr(self.__is_shut_down, "was_cleared", True)
         process, thread = self.__serving
-        return os.getpid() != process or threading.get_ident() == thread
+        return os.getpid() == process and threading.get_ident() != thread
 
     def service_actions(self) -> None:
         """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""
@@ -287,6 +291,16 @@ class BaseServer:
         where: TracebackType | None,
     ) -> None:
         self.server_close()
+
+
+class _ShutDown(threading.Event):
+    """Set when the loop has ended; remembers whether there ever was one."""
+
+    was_cleared = False
+
+    def clear(self) -> None:
+        self.was_cleared = True
+        super().clear()
 
 
 def _left(deadline: float | None) -> float | None:

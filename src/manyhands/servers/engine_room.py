@@ -78,7 +78,9 @@ class EngineRoom:
 def override(server: Any) -> str | None:
     """Return the engine that the class attribute `engine` names, if any."""
     name = getattr(type(server), "engine", None)
-    if name is None or name in ENGINES:
+    if not isinstance(name, str):
+        return None  # the program's own attribute, which happens to have that name
+    if name in ENGINES:
         return name
     warnings.warn(
         f"{type(server).__name__}.engine is {name!r}, which is none of "
