@@ -61,9 +61,13 @@ class Listener(Protocol):
 class Watch:
     """One listener in the loop's selector: polled, or left alone for now."""
 
-    def __init__(self, listener: Listener, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, listener: Listener, selector: selectors.BaseSelector, wake: Callable[[], None]
+    ) -> None:
         self.listener = listener
+        self.engine = listener._current_engine()
         self._selector = selector
+        self._wake = wake
         self._polled: int | None = None
         self._is_crowded = False
         self.poll()
@@ -109,7 +113,9 @@ class Watch:
         return None
 
     def _has_room(self) -> bool:
-        engine = self.listener._current_engine()
+        # Asked for anew on every turn: a program may change its engine, or its bound, at any time.
+        engine = self.engine = self.listener._current_engine()
+        engine.on_room = self._wake
         if engine.has_room():
             return True
         if not self._is_crowded:
@@ -168,11 +174,10 @@ class AcceptLoop:
             return
         with _ServerSelector() as selector, Reserve() as reserve:
             selector.register(waker, selectors.EVENT_READ, waker)
-            watches = [Watch(listener, selector) for listener in self._listeners]
-            self._wake_when_there_is_room(waker)
+            watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
             while watches and not self._is_over():
                 timeout = _prepare(watches, poll_interval)
-                self._follow_engines(selector)
+                self._follow_engines(watches, selector)
                 called = {key.data for key, _ in selector.select(timeout)}
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
@@ -182,14 +187,9 @@ class AcceptLoop:
     def _is_over(self) -> bool:
         return self.child_asked_to_stop or self._stopping()
 
-    def _wake_when_there_is_room(self, waker: Waker) -> None:
-        for listener in self._listeners:
-            listener._current_engine().on_room = waker.wake
-
-    def _follow_engines(self, selector: selectors.BaseSelector) -> None:
+    def _follow_engines(self, watches: Iterable[Watch], selector: selectors.BaseSelector) -> None:
         """Have the loop wake up when a worker of an engine ends."""
-        engines = (listener._current_engine() for listener in self._listeners)
-        descriptors = {engine.fileno() for engine in engines} - {-1}
+        descriptors = {watch.engine.fileno() for watch in watches} - {-1}
         if descriptors != self._engine_descriptors:
             for gone in self._engine_descriptors - descriptors:
                 selector.unregister(gone)
@@ -209,7 +209,7 @@ class AcceptLoop:
                 _lose_patience(watch.listener, reserve)
             else:
                 watch.nobody_called()
-            _service(watch.listener)
+            _service(watch)
 
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
@@ -229,10 +229,10 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
             events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))
 
 
-def _service(listener: Listener) -> None:
+def _service(watch: Watch) -> None:
     """Do a server's regular work; what it raises is reported and survived."""
+    watch.engine.reap()
     try:
-        listener._current_engine().reap()
-        listener.service_actions()
+        watch.listener.service_actions()
     except Exception:  # noqa: BLE001 - a hook's failure must not end the service
-        listener.handle_error(None, None)
+        watch.listener.handle_error(None, None)
