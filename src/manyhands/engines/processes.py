@@ -48,8 +48,11 @@ class ChildWatch:
     def discard(self, pid: int) -> None:
         """Watch `pid` no longer."""
         pidfd = self._pidfds.pop(pid, None)
-        if pidfd is not None:
-            os.close(pidfd)  # which also takes it out of the epoll set
+        if pidfd is not None and self._epoll is not None:
+            # Closing would not do: a process forked meanwhile may hold a copy, and epoll(7) reports a
+            # descriptor until the last copy is closed.
+            self._epoll.unregister(pidfd)
+            os.close(pidfd)
 
     def candidates(self, pids: set[int]) -> list[int]:
         """Return those of `pids` that may have ended: each that a pidfd tells of, or that has none."""
@@ -67,9 +70,10 @@ class ChildWatch:
             self._epoll.poll(timeout)
 
     def close(self) -> None:
-        """Give back the descriptors."""
-        for pid in list(self._pidfds):
-            self.discard(pid)
+        """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""
+        for pidfd in self._pidfds.values():
+            os.close(pidfd)
+        self._pidfds.clear()
         if self._epoll is not None:
             self._epoll.close()
             self._epoll = None

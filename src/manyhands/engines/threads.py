@@ -128,14 +128,15 @@ class ThreadsEngine(Engine):
     def reap(self) -> None:
         """Forget threads that have ended.
 
-        Looks at two at most, which is more than can have come in since the last connection: a thread that
-        said goodbye may still be busy with its thread-locals' destructors, and is asked again later.
+        Each is looked at once: at the first that said goodbye and is still alive, busy perhaps with its
+        thread-locals' destructors, the rest is left for the next time.
         """
-        for _ in range(min(len(self._ending), 2)):
+        for _ in range(len(self._ending)):
             thread = self._ending.popleft()
             if thread.is_alive():
                 self._ending.append(thread)
-            elif self.threads is not None:
+                return
+            if self.threads is not None:
                 self.threads.discard(thread)
 
     def join(self, timeout: float | None = None) -> bool:

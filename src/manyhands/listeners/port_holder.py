@@ -12,7 +12,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
-UNCONNECTED = "07"  # a bound UDP socket stands in TCP_CLOSE
+LINGERING = "06"  # TCP_TIME_WAIT
 UNKNOWN = "another program"
 
 
@@ -24,25 +24,25 @@ def holder_of(family: int, kind: int, port: int) -> str | None:
     """
     if family not in {socket.AF_INET, socket.AF_INET6} or not PROC.joinpath("net").exists():
         return UNKNOWN
-    inodes = set(_inodes("udp" if kind == socket.SOCK_DGRAM else "tcp", port))
-    if not inodes:
+    protocol = "udp" if kind == socket.SOCK_DGRAM else "tcp"
+    on_port = [
+        entry
+        for table in (protocol, protocol + "6")
+        for entry in sockets_on(port, _read(PROC / "net" / table))
+    ]
+    holders = {inode for state, inode in on_port if protocol == "udp" or state == LISTENING}
+    if not holders and any(state == LINGERING for state, _ in on_port):
         return None
-    return next((_describe(pid) for pid in _pids() if _has_one_of(pid, inodes)), UNKNOWN)
+    # A TCP socket that is bound and does not listen yet stands in no table.
+    return next((_describe(pid) for pid in _pids() if _has_one_of(pid, holders)), UNKNOWN)
 
 
-def _inodes(protocol: str, port: int) -> Iterator[str]:
-    wanted = LISTENING if protocol == "tcp" else UNCONNECTED
-    for table in (protocol, protocol + "6"):
-        yield from bound_inodes(_read(PROC / "net" / table), port, wanted)
-
-
-def bound_inodes(table: str, port: int, state: str) -> Iterator[str]:
-    """Yield the inode of each socket in `table`, a text as of ``/proc/net/tcp``, on `port` in `state`."""
+def sockets_on(port: int, table: str) -> Iterator[tuple[str, str]]:
+    """Yield state and inode of each socket on local `port` in `table`, a text as of ``/proc/net/tcp``."""
     for line in table.splitlines()[1:]:
         fields = line.split()
-        local_port = int(fields[1].rpartition(":")[2], 16)
-        if local_port == port and fields[3] == state:
-            yield fields[9]
+        if int(fields[1].rpartition(":")[2], 16) == port:
+            yield fields[3], fields[9]
 
 
 def _pids() -> Iterator[int]:

@@ -75,6 +75,20 @@ def remove_if_stale(path: Path, kind: int) -> bool:
 
 def _answers(path: Path, kind: int) -> bool:
     """Tell whether a live socket is behind `path`: anything but a refusal counts as life."""
+    if _is_bound_here(path):
+        # A server between its bind and its listen refuses, and is alive.
+        return True
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         return probe.connect_ex(path) != errno.ECONNREFUSED
+
+
+def _is_bound_here(path: Path) -> bool:
+    """Tell whether the kernel knows a socket of that path (proc(5)); no where it does not say."""
+    wanted = {os.fsdecode(path), os.path.abspath(os.fsdecode(path))}  # noqa: PTH100 - paths are strings here
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as table:  # noqa: PTH123
+            # Num RefCount Protocol Flags Type St Inode Path
+            return any(line.rstrip("\n").split(maxsplit=7)[-1] in wanted for line in table)
+    except OSError:
+        return False

@@ -69,7 +69,9 @@ class Watch:
         self._selector = selector
         self._wake = wake
         self._polled: int | None = None
-        self._is_crowded = False
+        self.is_crowded = False
+        """Whether the engine was full, and the backlog has not been empty since."""
+
         self.poll()
 
     def poll(self) -> None:
@@ -118,8 +120,8 @@ class Watch:
         engine.on_room = self._wake
         if engine.has_room():
             return True
-        if not self._is_crowded:
-            self._is_crowded = True
+        if not self.is_crowded:
+            self.is_crowded = True
             events.hub.emit(
                 events.EngineFull(
                     self.listener._describe_listener(), engine.name, engine.limit or 0
@@ -130,7 +132,7 @@ class Watch:
     def nobody_called(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
         if self._polled is not None:
-            self._is_crowded = False
+            self.is_crowded = False
 
 
 class AcceptLoop:
@@ -178,7 +180,7 @@ class AcceptLoop:
             while watches and not self._is_over():
                 timeout = _prepare(watches, poll_interval)
                 self._follow_engines(watches, selector)
-                called = {key.data for key, _ in selector.select(timeout)}
+                called = _wait(selector, watches, timeout)
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
                 self._turn(watches, called, reserve)
@@ -207,8 +209,6 @@ class AcceptLoop:
             if watch in called and watch.is_current():
                 watch.listener._handle_request_noblock()
                 _lose_patience(watch.listener, reserve)
-            else:
-                watch.nobody_called()
             _service(watch)
 
 
@@ -217,6 +217,21 @@ def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | N
     now = time.monotonic()
     timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
     return min((timeout for timeout in timeouts if timeout is not None), default=None)
+
+
+def _wait(
+    selector: selectors.BaseSelector, watches: Iterable[Watch], timeout: float | None
+) -> AbstractSet[object]:
+    """Sleep until something is ready; return what."""
+    if any(watch.is_crowded for watch in watches):
+        # Only a look without waiting tells that nobody is left in the backlog.
+        called = {key.data for key, _ in selector.select(0)}
+        for watch in watches:
+            if watch not in called:
+                watch.nobody_called()
+        if called:
+            return called
+    return {key.data for key, _ in selector.select(timeout)}
 
 
 def _lose_patience(listener: Listener, reserve: Reserve) -> None:

@@ -71,7 +71,8 @@ class EngineRoom:
     def close(self, server: Any, *, but: str) -> None:
         """Wait for the workers of all engines `but` the one that the server's mix-in waits for itself."""
         for name, engine in self._engines.items():
-            if name != but and getattr(server, "block_on_close", True):
+            # Whom the sequential engine serves has the caller's own thread, if anybody.
+            if name not in {but, "sequential"} and getattr(server, "block_on_close", True):
                 engine.join()
 
 

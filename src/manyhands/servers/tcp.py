@@ -79,7 +79,7 @@ class TCPServer(BaseServer):
         """Tell whether to set SO_REUSEADDR; our default is for streams, where it steals from nobody."""
         if self.socket_type == socket.SOCK_STREAM:
             return self.allow_reuse_address
-        said_by = next(c for c in type(self).__mro__ if "allow_reuse_address" in vars(c))
+        said_by = next(o for o in (self, *type(self).__mro__) if "allow_reuse_address" in vars(o))
         return self.allow_reuse_address and said_by is not TCPServer
 
     def _shares_its_port(self) -> bool:
