@@ -238,7 +238,7 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
     if not listener._accept_backoff.patience_is_over(time.monotonic()):
         return
-    if listener.socket.type == socket.SOCK_STREAM:
+    if isinstance(listener.socket, socket.socket) and listener.socket.type == socket.SOCK_STREAM:
         count = reserve.refuse_backlog(listener.socket)
         if count:
             events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))

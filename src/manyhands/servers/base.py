@@ -51,7 +51,7 @@ class BaseServer:
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
-    socket: Any
+    socket: Any = None
 
     _engine_choice = "sequential"
 
@@ -169,9 +169,12 @@ class BaseServer:
         try:
             request, client_address = self.get_request()
         except OSError as error:
-            self.__accept_failed(error)
+            if classify(error) is not AcceptTrouble.THIS_CLIENT:
+                self.__rest_after(error)
             return
-        except Exception:  # noqa: BLE001 - a hook's failure must not end the service
+        except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
+            # Whoever waits is still there: the next try may well fail the same way.
+            self.__rest_after(error)
             self.handle_error(None, None)
             return
         self.__accept_succeeded()
@@ -199,12 +202,11 @@ class BaseServer:
         except Exception:  # noqa: BLE001 - a hook's failure must not end the service
             self.handle_error(request, client_address)
 
-    def __accept_failed(self, error: OSError) -> None:
-        if classify(error) is AcceptTrouble.THIS_CLIENT:
-            return
+    def __rest_after(self, error: Exception) -> None:
         if self._accept_backoff.fail(time.monotonic()):
-            reason = error.strerror or str(error)
-            events.hub.emit(events.AcceptPaused(self._describe_listener(), error.errno, reason))
+            number = getattr(error, "errno", None)
+            reason = getattr(error, "strerror", None) or repr(error)
+            events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
         paused = self._accept_backoff.succeed(time.monotonic())
