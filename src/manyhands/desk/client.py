@@ -1,0 +1,231 @@
+"""The caller's end of a call: what is typed goes to the desk, what the desk says appears as it comes."""
+
+import socket
+import threading
+import time
+
+from manyhands.listeners.endpoints import socket_path
+from manyhands.rules.address import Address
+from manyhands.rules.escaping import escape
+from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
+from manyhands.rules.mistakes import Mistake
+
+from . import surroundings, verbs
+from .endings import Ending
+from .line import GOODBYE, Line
+from .lines import LONGEST_ORDER, Lines
+from .shown import Keyboard, Shown
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for the desk's machine to answer."""
+
+SILENCE = 2.0
+"""Seconds of silence after which a pipe that has ended has heard all: a script's answer, not a person's."""
+
+_OUTBOX = 2 * LONGEST_ORDER
+"""Bytes: the longest line of standard input has to fit."""
+
+_GLANCE = 0.25
+"""Seconds between two looks at whether to stop, while the desk does not read."""
+
+
+class CallFailed(Exception):  # noqa: N818 - what happened
+    """The call could not be made, or ended without a goodbye; the text says how, in one sentence."""
+
+
+def run(address: Address, name: str | None = None, silence: float = SILENCE) -> None:
+    """Call a desk from standard input and output, until one of both says goodbye.
+
+    At a terminal, this is a prompt. Else lines are read and sent; at the end of the input the desk's
+    answers are awaited until it is silent for `silence` seconds, and then goodbye is said.
+
+    Parameters
+    ----------
+    address : Address
+        The desk's.
+    name : str, optional
+        What to be called.
+    silence : float
+        Seconds.
+
+    Raises
+    ------
+    CallFailed
+        When the desk cannot be reached, ends the call, or is lost.
+    Mistake
+        When a terminal is there, but not the extra that it needs.
+    """
+    surroundings.print_whatever_comes()
+    keyboard = _keyboard()
+    with _connect(address) as connection:
+        line = Line(connection, _OUTBOX)
+        if name is not None:
+            line.say(f"/name {name}")
+        client = Client(line, keyboard, address)
+        with surroundings.stopping_on_signals(client.stop):
+            client.talk(silence)
+
+
+class Client:
+    """One call, from the caller's end.
+
+    Parameters
+    ----------
+    line : Line
+        The connection to the desk.
+    keyboard : Keyboard
+        What the caller types, and where the desk's lines are shown.
+    address : Address
+        The desk's, for sentences.
+    """
+
+    def __init__(self, line: Line, keyboard: Keyboard, address: Address) -> None:
+        self._line = line
+        self._keyboard = keyboard
+        self._address = address
+        self._has_said_goodbye = False
+        self._is_leaving = False
+        self._is_stopping = False
+        self._heard_at = time.monotonic()
+        self._failure: str | None = None
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+
+    def talk(self, silence: float) -> None:
+        """Hold the conversation; at the end of the input wait for so many seconds of silence.
+
+        Raises
+        ------
+        CallFailed
+            When the desk ends the call, or is lost.
+        """
+        self._hearing.start()
+        try:
+            if self._keyboard.attend(self._say):
+                self._wait_for_silence(silence)
+            self._take_leave()
+        finally:
+            self._line.hang_up(Ending.HUNG_UP)
+            self._hearing.join()
+            self._line.finish()
+        if self._failure is not None:
+            raise CallFailed(self._failure)
+
+    def stop(self) -> None:
+        """Make `talk` say goodbye and return. Safe in signal handlers."""
+        self._is_stopping = True
+        self._keyboard.stop()
+
+    def _say(self, text: str) -> bool:
+        """Say a line; return whether the conversation goes on."""
+        if not self._line.say(text):
+            return False
+        if isinstance(self._keyboard, Lines):
+            self._wait_until_sent()
+        self._has_said_goodbye = verbs.is_goodbye(text)
+        return not self._has_said_goodbye
+
+    def _wait_until_sent(self) -> None:
+        """Take no more from a pipe than the desk reads."""
+        while not self._is_stopping and not self._line.wait_until_sent(_GLANCE):
+            pass
+
+    def _wait_for_silence(self, silence: float) -> None:
+        while self._hearing.is_alive() and not self._is_stopping:
+            left = self._heard_at + silence - time.monotonic()
+            if left <= 0:
+                return
+            self._hearing.join(min(left, _GLANCE))
+
+    def _take_leave(self) -> None:
+        """Say goodbye, unless that was done: the desk's answer tells that it has heard everything."""
+        if not self._has_said_goodbye and self._hearing.is_alive():
+            self._is_leaving = self._has_said_goodbye = True
+            self._line.say("byebye")
+        self._hearing.join(GOODBYE)
+
+    def _hear(self) -> None:
+        """Show what the desk says until the call ends. Runs in a thread."""
+        try:
+            for messages in self._line.hear(MessageDecoder(LONGEST_ORDER)):
+                self._heard_at = time.monotonic()
+                self._show(messages)
+            self._ended("has ended the call")
+        except LineTooLong:
+            self._ended("sent a line that is too long")
+        except OSError as error:
+            self._ended(f"was lost: {error.strerror or error}")
+        self._keyboard.stop()
+
+    def _show(self, messages: list[Message]) -> None:
+        shown = [
+            Shown("", escape(message.text), is_said=True)
+            for message in messages
+            if not (self._is_leaving and verbs.is_goodbye(message.text))
+        ]
+        self._keyboard.show(shown, source=0)
+
+    def _ended(self, how: str) -> None:
+        if not self._has_said_goodbye:
+            self._failure = f"the desk at {self._address} {how}"
+
+
+def _keyboard() -> Keyboard:
+    if not surroundings.has_terminal():
+        return surroundings.plain_lines()
+    try:
+        from .client_terminal import ClientTerminal  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise surroundings.missing_extra("the client at a terminal", "prompt_toolkit") from None
+    return ClientTerminal()
+
+
+def _connect(address: Address) -> socket.socket:
+    try:
+        connection = _connected(address)
+    except OSError as error:
+        raise CallFailed(f"cannot call {address}: {_why(error)}") from None
+    # The timeout was for the connecting; from here on nobody waits in a receive or a send.
+    connection.settimeout(None)
+    return connection
+
+
+def _connected(address: Address) -> socket.socket:
+    if not address.path:
+        return socket.create_connection(
+            (address.host or "localhost", address.port), CONNECT_TIMEOUT
+        )
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(socket_path(address))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused (is a desk open there?)"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT:g} seconds"
+    if isinstance(error, socket.gaierror):
+        return "no such host"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket (is a desk open there?)"
+    return (error.strerror or str(error)).lower()
+
+
+def check_name(name: str) -> str:
+    """Return the name.
+
+    Raises
+    ------
+    Mistake
+        When the desk would not take it.
+    """
+    name = " ".join(name.split())
+    if not verbs.is_good_name(name):
+        raise Mistake(
+            f"--name takes 1 to {verbs.LONGEST_NAME} printable characters that are not a number, not {name!r}"
+        )
+    return name

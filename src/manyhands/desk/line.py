@@ -1,0 +1,259 @@
+"""One end of a call's connection: lines out without ever waiting, lines in as they come.
+
+The desk has one for each caller, and the client has one for the desk.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
+
+from .bell import Bell
+from .endings import Ending
+
+RECEIVE = 16 * 1024
+"""Bytes of one receive: the most that one caller can have waiting for the operator's screen."""
+
+OUTBOX = 256 * 1024
+"""Bytes that may wait for a peer that does not read: hours of conversation, and memory for thousands."""
+
+KERNEL_BUFFER = 64 * 1024
+"""Bytes that the kernel may hold for one peer. It would grow to megabytes by itself (`tcp_wmem`, tcp(7)),
+and a peer that does not read would stay unnoticed for as long."""
+
+GOODBYE = 2.0
+"""Seconds that the last lines of a call get to arrive, and the peer to hang up after them."""
+
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""Seconds, seconds and a count (tcp(7)): a machine that vanished without a word is noticed in two minutes."""
+
+
+class Line:
+    """Says lines on a connection, and hears them.
+
+    Parameters
+    ----------
+    connection : socket.socket
+        A connected, blocking stream socket. Whoever made it closes it, after `finish`.
+    bound : int
+        Bytes that may wait here, beside the kernel's own buffer, for a peer that does not read.
+
+    Raises
+    ------
+    OSError
+        When there is no descriptor left for the bell that wakes whoever hears.
+
+    Notes
+    -----
+    `say`, `hang_up` and the attributes may be used from any thread; `hear`, `wait_for_hang_up` and
+    `finish` belong to the one thread that serves the connection. A second thread exists only while
+    something waits to be sent.
+    """
+
+    def __init__(self, connection: socket.socket, bound: int = OUTBOX) -> None:
+        self._connection = connection
+        self._bound = bound
+        self._outbox = bytearray()
+        self._changed = threading.Condition()
+        self._writer: threading.Thread | None = None
+        self._is_over = False
+        self._bell = Bell()
+        self.ending: Ending | None = None
+        """Why this side ended the call, once it has."""
+
+        # Some systems refuse to tune what the peer has closed already (EINVAL); hearing finds that out.
+        with contextlib.suppress(OSError):
+            _tune(connection)
+
+    def say(self, text: str) -> bool:
+        """Say one line or, when `text` has ends of lines in it, several. Never waits.
+
+        Returns
+        -------
+        bool
+            False when the call is over, or ends now because too much waits for the peer to read
+            (`Ending.DID_NOT_READ`).
+        """
+        data = "".join(f"{line}\n" for line in text.split("\n")).encode(errors="replace")
+        with self._changed:
+            if self._is_over or self.ending is not None:
+                return False
+            if not self._outbox:
+                data = data[self._send(data) :]
+            if data and not self._is_over:
+                self._put_out(data)
+            return not self._is_over
+
+    def hang_up(self, ending: Ending) -> None:
+        """End the call from this side: what has been said still goes out, what is heard no longer counts."""
+        with self._changed:
+            if self.ending is None:
+                self.ending = ending
+                self._bell.ring()
+
+    def hear(
+        self, decoder: MessageDecoder, clock: Callable[[], float] = time.monotonic
+    ) -> Iterator[list[Message]]:
+        """Give back what the peer says, as it comes, until either side ends the call.
+
+        Raises
+        ------
+        LineTooLong
+            The peer said a line that is too long. What was said before it has been given back.
+        OSError
+            The connection is lost. What was said before has been given back.
+        """
+        poll = self._poll(select.POLLIN)
+        while self.ending is None:
+            try:
+                data = self._receive(poll, decoder.deadline(), clock)
+                heard = decoder.expire(clock()) if data is None else decoder.feed(data, clock())
+            except LineTooLong as too_long:
+                yield from _some(too_long.messages)
+                raise
+            except OSError:
+                yield from _some(decoder.finish())
+                raise
+            yield from _some(heard)
+            if data == b"":
+                break
+        yield from _some(decoder.finish())
+
+    def _receive(
+        self, poll: select.poll, deadline: float | None, clock: Callable[[], float]
+    ) -> bytes | None:
+        """Receive; None when the deadline or this side's hanging up came first."""
+        timeout = None if deadline is None else max(0.0, deadline - clock()) * 1000
+        is_ready = poll.poll(timeout) and self.ending is None
+        return self._connection.recv(RECEIVE) if is_ready else None
+
+    def wait_for_hang_up(self, seconds: float | None = None) -> bool:
+        """Wait, after the peer has stopped talking, until it has gone, or this side hangs up.
+
+        A peer that has only stopped talking (a half-close: `shutdown(SHUT_WR)`, `nc -N`) still hears. One
+        that has gone cannot be told from it until something is said: then its system answers that
+        nobody is there (RST, RFC 9293 section 3.5.2).
+
+        Returns
+        -------
+        bool
+            Whether that came within `seconds`.
+        """
+        poll = self._poll(0)  # a hang-up and an error are always reported (poll(2))
+        return self._is_over or bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def _poll(self, events: int) -> select.poll:
+        """Make a poll for events of the connection and for the bell."""
+        poll = select.poll()
+        poll.register(self._connection, events)
+        poll.register(self._bell, select.POLLIN)
+        return poll
+
+    def finish(self, seconds: float = GOODBYE) -> None:
+        """End the call politely: let what was said go out and be read, for so long; then be over.
+
+        Closing a connection on which something came in unread would take back what the peer has not
+        read yet (RFC 9293 section 3.10.4: RST). So hear the peer out, as far as the time goes.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or not self._outbox, seconds)
+            was_over, self._is_over = self._is_over, True
+            self._bell.close()
+            self._shut(socket.SHUT_WR)
+            self._changed.notify_all()
+        if not was_over:
+            self._hear_out(deadline)
+        self._shut(socket.SHUT_RDWR)
+        writer = self._writer
+        if writer is not None:
+            writer.join()
+
+    def _hear_out(self, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        with contextlib.suppress(OSError):
+            while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                if not self._connection.recv(RECEIVE):
+                    return
+
+    def wait_until_sent(self, seconds: float | None = None) -> bool:
+        """Wait until nothing waits to be sent, or the call is over; tell whether that came in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_over or not self._outbox, seconds)
+
+    def _put_out(self, data: bytes) -> None:
+        if len(self._outbox) + len(data) > self._bound:
+            self._cut_off()
+            return
+        self._outbox += data
+        if self._writer is None:
+            self._start_writer()
+
+    def _start_writer(self) -> None:
+        self._writer = threading.Thread(target=self._write, name="manyhands-writer", daemon=True)
+        try:
+            self._writer.start()
+        except RuntimeError:
+            # No thread can be had. The speaker must not wait, so the peer, who did not read, cannot stay.
+            self._writer = None
+            self._cut_off()
+
+    def _write(self) -> None:
+        """Send what waits, as fast as the peer reads; end when nothing waits. Runs in a thread."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLOUT)
+        while True:
+            poll.poll()
+            with self._changed:
+                if not self._is_over:
+                    del self._outbox[: self._send(self._outbox)]
+                if self._is_over or not self._outbox:
+                    self._writer = None
+                    self._changed.notify_all()
+                    return
+
+    def _send(self, data: bytes | bytearray) -> int:
+        """Send what the kernel takes at once; return how many bytes that was."""
+        try:
+            return self._connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # The thread that hears finds out why; what it still can hear is not to be lost.
+            self._is_over = True
+            self._changed.notify_all()
+            return 0
+
+    def _cut_off(self) -> None:
+        self.ending = Ending.DID_NOT_READ
+        self._is_over = True
+        self._outbox.clear()
+        self._shut(socket.SHUT_RDWR)
+        self._changed.notify_all()
+
+    def _shut(self, how: int) -> None:
+        # The peer may have gone first.
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(how)
+
+
+def _some(messages: list[Message]) -> Iterator[list[Message]]:
+    if messages:
+        yield messages
+
+
+def _tune(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+    if connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    # Two short lines in a row would wait for the peer's delayed acknowledgement (RFC 1122 4.2.3.2).
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,101 @@
+"""A desk from opening to closing: the server, the transcript and the operator's screen put together."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from manyhands.rules import events
+from manyhands.rules.mistakes import Mistake
+from manyhands.server import Server
+
+from . import surroundings
+from .invitation import invitation
+from .keeper import Keeper
+from .line import GOODBYE
+from .lines import Lines
+from .operator import Operator
+from .reception import Reception
+from .settings import Settings
+from .shown import Keyboard, notice
+from .switchboard import Switchboard
+from .transcript import IN_MEMORY, Transcript
+
+
+def run(settings: Settings) -> None:
+    """Open a desk on standard input and output, and run it until the operator closes it.
+
+    With a terminal, this is a prompt; else lines are read and written. At the end of such input the desk
+    stays open for as long as callers are on the line. SIGINT, SIGTERM and SIGHUP close it, politely.
+
+    Raises
+    ------
+    Mistake
+        When an address or the transcript cannot be had, or an extra is missing.
+    BrokenPipeError
+        When whoever read the output has gone.
+    """
+    switchboard = Switchboard()
+    surroundings.print_whatever_comes()
+    surroundings.allow_many_descriptors()
+    file = surroundings.transcript_file(settings.transcript)
+    screen = _screen(switchboard, file)
+    with Transcript(file) as transcript:
+        keeper = Keeper(transcript, screen)
+        reception = Reception(switchboard, keeper, screen, settings)
+        server = _listening(reception, settings.addresses)
+        transcript.addresses = [str(address) for address in server.addresses]
+        operator = Operator(switchboard, keeper, screen)
+        with surroundings.stopping_on_signals(screen.stop), _telling_of_events(screen), server:
+            try:
+                _invite(server, file)
+                if screen.attend(operator.carry_out):
+                    _serve_those_who_are_left(reception, operator, switchboard, screen)
+            finally:
+                operator.close()
+                server.stop()
+        keeper.desk_closed()
+    print("the desk is closed")  # noqa: T201 - the last line of a command's output
+
+
+def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
+    if not surroundings.has_terminal():
+        return surroundings.plain_lines()
+    try:
+        from .terminal import Terminal  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise surroundings.missing_extra("the desk at a terminal", "prompt_toolkit") from None
+    return Terminal(switchboard, surroundings.history_file(transcript))
+
+
+def _listening(reception: Reception, addresses: Sequence[str]) -> Server:
+    # Everybody was said goodbye to before the server waits for the calls to end.
+    server = Server(reception.serve, *addresses, drain_timeout=GOODBYE + 3.0)
+    try:
+        server.listen()
+    except OSError as error:
+        raise Mistake(error.strerror or str(error)) from None
+    return server
+
+
+def _invite(server: Server, transcript: str) -> None:
+    where = "nowhere" if transcript == IN_MEMORY else f"in {transcript}"
+    lines = [*invitation(server.addresses), f"what is said is kept {where}"]
+    print("\n".join([*lines, "/help says what you can do"]), flush=True)  # noqa: T201 - a command's first lines
+
+
+def _serve_those_who_are_left(
+    reception: Reception, operator: Operator, switchboard: Switchboard, screen: Keyboard
+) -> None:
+    reception.is_unattended = True
+    operator.stop_listening()
+    if isinstance(screen, Lines):
+        screen.wait_until(lambda: not switchboard.calls)
+
+
+@contextmanager
+def _telling_of_events(screen: Keyboard) -> Iterator[None]:
+    """Show the operator what the server reports, such as that it runs out of descriptors."""
+    unsubscribe = events.hub.subscribe(lambda event: screen.show([notice(str(event))]))
+    try:
+        yield
+    finally:
+        unsubscribe()

@@ -1,0 +1,33 @@
+"""How a desk is set up, with every default."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from manyhands.rules.messages import LINE_LIMIT
+
+from .line import OUTBOX
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a desk is set up.
+
+    Attributes
+    ----------
+    addresses : sequence of str
+        Where it listens.
+    transcript : str or None
+        The transcript's file; None: the one in the user's data folder.
+    max_line : int
+        Bytes of the longest line that a caller may say.
+    outbox : int
+        Bytes that may wait for a caller who does not read.
+    greeting : str or None
+        Said to everybody who calls in.
+    """
+
+    addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
+    transcript: str | None = None
+    max_line: int = LINE_LIMIT
+    outbox: int = OUTBOX
+    greeting: str | None = None

@@ -1,0 +1,104 @@
+"""What the desk and its client find around them: a terminal, signals, limits, the user's data folder."""
+
+import io
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from manyhands.rules.mistakes import Mistake
+
+from .lines import Lines
+from .transcript import IN_MEMORY
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_MOST_DESCRIPTORS = 65_536
+"""As many callers as one desk can have: some systems' hard limit is a thousand times more, and costs."""
+
+
+def has_terminal() -> bool:
+    """Tell whether a person types and reads at a terminal that can do more than print lines."""
+    is_dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return not is_dumb and all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def plain_lines() -> Lines:
+    """Return standard input and output as a screen of plain lines."""
+    # A program that is started with them closed has None there.
+    keyboard = sys.stdin.fileno() if sys.stdin else os.open(os.devnull, os.O_RDONLY)
+    return Lines(keyboard, sys.stdout or io.StringIO())
+
+
+def print_whatever_comes() -> None:
+    """Let standard output write what its encoding does not have as a backslash and a number."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP call `stop`, and so bring everything to its proper end."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def missing_extra(what: str, package: str) -> Mistake:
+    """Make the sentence for something that the base package cannot do."""
+    return Mistake(f"{what} needs {package}, which is not here: pip install 'manyhands[chat]'")
+
+
+def data_folder() -> Path:
+    """Return the user's data folder for manyhands, made if need be.
+
+    Raises
+    ------
+    Mistake
+        When platformdirs is not installed, or the folder cannot be made.
+    """
+    try:
+        from platformdirs import user_data_path  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise missing_extra(
+            "a transcript in your data folder (without --transcript FILE)", "platformdirs"
+        ) from None
+    folder = user_data_path("manyhands")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(
+            f"cannot make the folder {folder} ({error.strerror}): say --transcript FILE"
+        ) from None
+    return folder
+
+
+def transcript_file(given: str | None) -> str:
+    """Return the transcript's file: the given one, else the one in the data folder."""
+    return str(data_folder() / "transcript.sqlite") if given is None else given
+
+
+def history_file(transcript: str) -> Path | None:
+    """Return the file of what the operator typed, in the data folder; None when nothing is to be kept."""
+    if transcript == IN_MEMORY:
+        return None
+    try:
+        file = data_folder() / "history"
+        file.touch(mode=0o600)
+    except (Mistake, OSError):
+        return None
+    return file
+
+
+def allow_many_descriptors() -> None:
+    """Raise the soft limit of descriptors, each caller being one; the usual 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,58 @@
+"""The lines that wait for the terminal."""
+
+import threading
+
+from manyhands.desk.fair_queue import TURN, FairQueue
+from tests.support import wait_until
+
+
+def test_what_one_source_brings_stays_in_order() -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.put(1, range(100))
+    taken: list[int] = []
+    while batch := queue.take(7):
+        taken += batch
+    assert taken == list(range(100))
+
+
+def test_a_flood_does_not_delay_a_line_of_another_source() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(1, ["flood"] * 10_000)
+    queue.put(2, ["hello"])
+    assert "hello" in queue.take(TURN + 1)
+
+
+def test_who_brings_a_second_batch_waits_until_the_first_is_taken() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(1, ["one", "two"])
+    second = threading.Thread(target=queue.put, args=(1, ["three"]))
+    second.start()
+    assert queue.take(1) == ["one"]
+    assert queue.take(1) == ["two"]
+    second.join()
+    assert queue.take(9) == ["three"]
+
+
+def test_nobody_waits_for_the_batch_of_another_source() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(1, ["one"])
+    queue.put(2, ["two"])
+    assert queue.take(9) == ["one", "two"]
+
+
+def test_the_operators_own_thread_never_waits() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(None, ["one"])
+    queue.put(None, ["two"])
+    assert queue.take(9) == ["one", "two"]
+
+
+def test_closing_frees_who_waits_and_loses_nothing() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(1, ["one"])
+    second = threading.Thread(target=queue.put, args=(1, ["two"]))
+    second.start()
+    queue.close()
+    second.join()
+    taken: list[str] = []
+    wait_until(lambda: taken.extend(queue.take(1)) or taken == ["one", "two"])

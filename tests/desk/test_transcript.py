@@ -1,0 +1,298 @@
+"""The SQLite file: written by a desk, read by anybody."""
+
+import json
+import sqlite3
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from manyhands.cli import main
+from manyhands.desk.archive import Archive, Conversation, moment
+from manyhands.desk.transcript import IN_MEMORY, Direction, NotKept, Transcript
+from manyhands.rules.mistakes import Mistake
+
+HARD_TEXT = "\x00 \x1b[31m 你好 😀 \u202e \x9b ' \" \\ \u2028"
+
+
+def written(path: Path) -> list[int]:
+    """Write two calls, one of them over; return their ids."""
+    with Transcript(str(path)) as transcript:
+        anna = transcript.open_call(1, "127.0.0.1:4000")
+        bob = transcript.open_call(2, "[::1]:5000")
+        transcript.name_call(anna, "Anna")
+        transcript.keep(Direction.IN, [(anna, "hello"), (bob, HARD_TEXT)])
+        transcript.keep(Direction.OUT, [(anna, "hi Anna")])
+        transcript.keep(Direction.NOTICE, [(anna, "byebye")])
+        transcript.end_call(anna, "said byebye")
+        return [anna, bob]
+
+
+def read(
+    path: Path, caller: str | None = None, since: datetime | None = None
+) -> list[Conversation]:
+    with Archive(str(path)) as archive:
+        return list(archive.conversations(caller, since))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "transcript.sqlite"
+
+
+def test_what_was_kept_is_read_back_word_for_word(path: Path) -> None:
+    written(path)
+    anna, bob = read(path)
+    assert [(m.direction, m.text) for m in anna.messages] == [
+        ("in", "hello"),
+        ("out", "hi Anna"),
+        ("notice", "byebye"),
+    ]
+    assert (anna.number, anna.name, anna.peer, anna.ending) == (
+        1,
+        "Anna",
+        "127.0.0.1:4000",
+        "said byebye",
+    )
+    assert anna.opened_at <= anna.messages[0].at <= str(anna.ended_at)
+    assert bob.messages[0].text == HARD_TEXT
+    assert (bob.name, bob.ended_at, bob.ending) == (None, None, None)
+
+
+def test_a_reader_sees_each_line_as_soon_as_it_is_kept(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        call = transcript.open_call(1, "somewhere")
+        for number in range(3):
+            transcript.keep(Direction.IN, [(call, f"line {number}")])
+            assert read(path)[0].messages[-1].text == f"line {number}"
+
+
+def test_several_threads_write_at_once_and_lose_nothing(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        calls = [transcript.open_call(number, "somewhere") for number in range(8)]
+
+        def say(call: int) -> None:
+            for number in range(50):
+                transcript.keep(Direction.IN, [(call, str(number))])
+
+        threads = [threading.Thread(target=say, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for conversation in read(path):
+        assert [m.text for m in conversation.messages] == [str(n) for n in range(50)]
+
+
+def test_two_desks_write_to_one_file(path: Path) -> None:
+    with Transcript(str(path)) as one, Transcript(str(path)) as two:
+        for transcript in (one, two):
+            call = transcript.open_call(1, "somewhere")
+            transcript.keep(Direction.IN, [(call, "hello")])
+    assert [conversation.session for conversation in read(path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("caller", "numbers"),
+    [
+        ("1", [1]),
+        ("anna", [1]),
+        ("127.0.0.1:4000", [1]),
+        ("127.0.0.1", [1]),
+        ("[::1]", [2]),
+        ("127.0.0._", []),
+        ("%", []),
+        ("Bob", []),
+        (None, [1, 2]),
+    ],
+)
+def test_a_caller_is_found_by_number_name_and_address(
+    path: Path, caller: str | None, numbers: list[int]
+) -> None:
+    written(path)
+    assert [conversation.number for conversation in read(path, caller)] == numbers
+
+
+def test_since_leaves_out_what_was_said_before(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        old, long_lasting = (transcript.open_call(number, "somewhere") for number in (1, 2))
+        transcript.keep(Direction.IN, [(old, "then"), (long_lasting, "then")])
+        now = datetime.now(UTC)
+        transcript.keep(Direction.IN, [(long_lasting, "now")])
+    (conversation,) = read(path, since=now)
+    assert [message.text for message in conversation.messages] == ["now"]
+
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90s", NOW - timedelta(seconds=90)),
+        ("30m", NOW - timedelta(minutes=30)),
+        ("2h", NOW - timedelta(hours=2)),
+        ("3d", NOW - timedelta(days=3)),
+        ("1w", NOW - timedelta(days=7)),
+        ("2026-06-30T10:00:00Z", datetime(2026, 6, 30, 10, tzinfo=UTC)),
+        ("2026-06-30T10:00+02:00", datetime(2026, 6, 30, 8, tzinfo=UTC)),
+        ("2026-06-30", datetime(2026, 6, 30).astimezone()),
+    ],
+)
+def test_a_time_is_so_long_ago_or_an_iso_time(text: str, meant: datetime) -> None:
+    assert moment(text, NOW) == meant
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "h", "-2h", "2 h", "2026-13-01", "9" * 30 + "d"])
+def test_what_is_no_time_is_explained(text: str) -> None:
+    with pytest.raises(Mistake, match="is no time: write 30m, 2h or 3d"):
+        moment(text, NOW)
+
+
+def test_the_file_is_for_its_owner_only(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        transcript.open_call(1, "somewhere")
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Transcript(IN_MEMORY) as transcript:
+        transcript.keep(Direction.IN, [(transcript.open_call(1, "somewhere"), "hello")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_desk_that_nobody_called_leaves_no_trace(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        transcript.close_session()
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
+def foreign_database(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE shopping (item TEXT)")
+
+
+def newer_transcript(path: Path) -> None:
+    Transcript(str(path)).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda path: path.write_text("Dear diary,\n" * 200), "file is not a database"),
+        (foreign_database, "is an SQLite file, but no transcript of manyhands"),
+        (newer_transcript, "was written by a newer manyhands"),
+        (lambda path: path.mkdir(), "Is a directory"),
+    ],
+)
+def test_a_file_that_is_something_else_is_refused_and_left_alone(path: Path, prepare, why) -> None:
+    prepare(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(Mistake, match=why) as caught:
+        Transcript(str(path))
+    assert str(path) in str(caught.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda path: None, "there is no transcript"),
+        (lambda path: path.write_text("Dear diary,\n" * 200), "file is not a database"),
+        (foreign_database, "is an SQLite file, but no transcript of manyhands"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(path: Path, prepare, why) -> None:
+    prepare(path)
+    with pytest.raises(Mistake, match=why) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "file:" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="No such file or directory"):
+        Transcript(str(tmp_path / "nowhere" / "transcript.sqlite"))
+
+
+def test_what_cannot_be_written_raises_and_what_was_written_stays(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        call = transcript.open_call(1, "somewhere")
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            transcript._database.execute("PRAGMA busy_timeout = 1")
+            with pytest.raises(NotKept, match="locked"):
+                transcript.keep(Direction.IN, [(call, "hello")])
+            other.execute("ROLLBACK")
+        transcript.keep(Direction.IN, [(call, "hello again")])
+    assert [m.text for m in read(path)[0].messages] == ["hello again"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], path: Path, *arguments: str) -> str:
+    assert main(["transcript", "--transcript", str(path), *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_conversations_are_printed_with_control_characters_escaped(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(path)
+    output = printed(capsys, path)
+    assert "== 1 Anna, 127.0.0.1:4000, " in output
+    assert " < hello\n" in output
+    assert " > hi Anna\n" in output
+    assert " > desk: byebye\n" in output
+    assert " -- said byebye\n" in output
+    assert r"\x00 \x1b[31m 你好 😀 \u202e \x9b" in output
+    assert "-- no end: still on the line, or the desk was killed" in output
+
+
+def test_json_has_one_conversation_on_each_line_and_the_real_text(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(path)
+    output = printed(capsys, path, "--json")
+    anna, bob = map(json.loads, output.splitlines())
+    assert [message["text"] for message in anna["messages"]] == ["hello", "hi Anna", "byebye"]
+    assert anna["ending"] == "said byebye"
+    assert bob["messages"][0]["text"] == HARD_TEXT
+    assert "\x9b" not in output
+    assert "\u202e" not in output
+
+
+def test_caller_and_since_choose_what_is_printed(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(path)
+    assert "Anna" not in printed(capsys, path, "--caller", "2")
+    assert "Anna" in printed(capsys, path, "--since", "1h")
+    assert printed(capsys, path, "--since", "2999-01-01") == ""
+
+
+@pytest.mark.parametrize("arguments", [["--since", "soon"], ["--transcript", "nowhere.sqlite"]])
+def test_a_mistake_is_one_line_and_status_two(
+    path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    written(path)
+    assert main(["transcript", "--transcript", str(path), *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("manyhands: ")
+    assert output.err.count("\n") == 1
+
+
+def test_a_transcript_in_a_folder_that_cannot_be_written_is_read(path: Path) -> None:
+    written(path)
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        assert len(read(path)) == 2
+    finally:
+        path.parent.chmod(0o700)

@@ -1,0 +1,90 @@
+"""What the operator types, and what callers say to the desk itself."""
+
+import pytest
+
+from manyhands.desk import verbs
+from manyhands.desk.verbs import All, Answer, Help, Kick, List, Nothing, NotUnderstood, Quit, To
+
+
+@pytest.mark.parametrize(
+    ("line", "order"),
+    [
+        ("hello there", Answer("hello there")),
+        ("  indented", Answer("  indented")),
+        ("//etc/passwd", Answer("/etc/passwd")),
+        ("//", Answer("/")),
+        ("/to 3", To("3")),
+        ("/to  Anna Maria ", To("Anna Maria")),
+        ("/all  good  morning", All("good  morning")),
+        ("/all one\ntwo", All("one\ntwo")),
+        ("/kick 3", Kick("3")),
+        ("/list ", List()),
+        ("/help", Help()),
+        ("/quit", Quit()),
+        ("", Nothing()),
+        ("   ", Nothing()),
+    ],
+)
+def test_a_line_is_an_order(line: str, order: verbs.Order) -> None:
+    assert verbs.parse(line) == order
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("/to", "/to needs more: /to N"),
+        ("/all ", "/all needs more: /all TEXT"),
+        ("/kick", "/kick needs more: /kick N"),
+        ("/list all", "/list stands alone"),
+        ("/quit now", "/quit stands alone"),
+        ("/nope", "there is no verb /nope, only /all, /help, /kick, /list, /quit, /to; "),
+        ("/nope", "a line that begins with a slash is typed with two, //nope"),
+        ("/", "there is no verb /, only"),
+        ("/TO 3", "there is no verb /TO"),
+    ],
+)
+def test_a_line_that_is_no_order_is_explained_in_one_sentence(line: str, why: str) -> None:
+    with pytest.raises(NotUnderstood) as caught:
+        verbs.parse(line)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_verb_is_in_the_help() -> None:
+    for verb in verbs.VERBS:
+        assert any(line.startswith(verb) for line in verbs.HELP), verb
+
+
+@pytest.mark.parametrize("line", ["byebye", " ByeBye ", "BYEBYE\t"])
+def test_a_caller_says_goodbye(line: str) -> None:
+    assert verbs.is_goodbye(line)
+
+
+@pytest.mark.parametrize("line", ["byebye!", "bye bye", "", "no byebye"])
+def test_a_caller_says_no_goodbye(line: str) -> None:
+    assert not verbs.is_goodbye(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("/name Anna", "Anna"),
+        ("/name  Anna   Maria ", "Anna Maria"),
+        ("/name", ""),
+        ("/names Anna", None),
+        ("hello /name Anna", None),
+        ("", None),
+    ],
+)
+def test_a_caller_gives_a_name(line: str, name: str | None) -> None:
+    assert verbs.name_in(line) == name
+
+
+@pytest.mark.parametrize("name", ["", "7", "٣", "x" * 33, "a\x1b[31m", "a\u202eb"])
+def test_a_name_that_cannot_be_shown_or_typed_is_none(name: str) -> None:
+    assert not verbs.is_good_name(name)
+
+
+@pytest.mark.parametrize("name", ["Anna", "王小明", "R2-D2", "x" * 32, "😀"])
+def test_a_name_may_be_in_any_script(name: str) -> None:
+    assert verbs.is_good_name(name)

@@ -1,0 +1,156 @@
+"""The events: a closed set of frozen records with a sentence each, and the hub that hands them on."""
+
+import dataclasses
+import inspect
+import threading
+from typing import Any
+
+import pytest
+
+from manyhands.rules import events
+from manyhands.rules.events import Event, Hub
+from tests.support import python
+
+EXAMPLES: list[tuple[Event, str]] = [
+    (
+        events.EngineFull("127.0.0.1:8008", "threads", 3),
+        (
+            "127.0.0.1:8008 serves 3 clients, all that its threads engine may: "
+            "who calls now waits in the backlog"
+        ),
+    ),
+    (
+        events.AcceptPaused("127.0.0.1:8008", 24, "Too many open files"),
+        "127.0.0.1:8008 cannot accept: Too many open files; trying again",
+    ),
+    (events.AcceptResumed("127.0.0.1:8008", 1.25), "127.0.0.1:8008 accepts again after 1.2 s"),
+    (
+        events.BacklogRefused("127.0.0.1:8008", 7),
+        "127.0.0.1:8008 closed 7 waiting clients unserved, for want of descriptors",
+    ),
+    (
+        events.HandshakeFailed(("127.0.0.1", 40000), "timed out"),
+        "the TLS handshake of ('127.0.0.1', 40000) failed: timed out",
+    ),
+    (
+        events.DatagramTruncated("127.0.0.1:8008", ("127.0.0.1", 40000), 8192),
+        "127.0.0.1:8008 cut a datagram of ('127.0.0.1', 40000) to 8192 bytes (max_packet_size)",
+    ),
+    (
+        events.ForkedWithThreads(3),
+        "forked while 3 threads were alive: their locks stay locked in the child",
+    ),
+    (
+        events.WorkerFailed("threads", ("127.0.0.1", 40000), "can't start new thread"),
+        (
+            "no worker of the threads engine could be had for ('127.0.0.1', 40000): "
+            "can't start new thread"
+        ),
+    ),
+]
+
+
+def every_event() -> set[type[Event]]:
+    kinds = {value for value in vars(events).values() if inspect.isclass(value)}
+    return {kind for kind in kinds if issubclass(kind, Event)} - {Event}
+
+
+def test_every_event_has_an_example_here() -> None:
+    assert {type(event) for event, _ in EXAMPLES} == every_event()
+
+
+@pytest.mark.parametrize(("event", "sentence"), EXAMPLES)
+def test_the_text_of_an_event_is_a_sentence(event: Event, sentence: str) -> None:
+    assert str(event) == sentence
+
+
+@pytest.mark.parametrize(("event", "sentence"), EXAMPLES)
+def test_an_event_cannot_be_changed(event: Any, sentence: str) -> None:
+    field = dataclasses.fields(event)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(event, field, None)
+
+
+EVENT = events.ForkedWithThreads(2)
+
+
+def test_every_subscriber_gets_every_event_in_order() -> None:
+    hub, first, second = Hub(), [], []
+    hub.subscribe(first.append)
+    hub.subscribe(second.append)
+    for event, _ in EXAMPLES:
+        hub.emit(event)
+    assert first == second == [event for event, _ in EXAMPLES]
+
+
+def test_a_subscription_ends_when_asked_once_or_more() -> None:
+    hub, seen = Hub(), []
+    unsubscribe = hub.subscribe(seen.append)
+    hub.emit(EVENT)
+    unsubscribe()
+    unsubscribe()
+    hub.emit(EVENT)
+    assert seen == [EVENT]
+
+
+def test_two_subscriptions_of_one_function_end_one_by_one() -> None:
+    hub, seen = Hub(), []
+
+    def subscriber(event: Event) -> None:
+        seen.append(event)
+
+    end = hub.subscribe(subscriber)
+    hub.subscribe(subscriber)
+    end()
+    hub.emit(EVENT)
+    assert seen == [EVENT]
+
+
+def test_a_subscriber_that_raises_stops_nobody_and_is_reported() -> None:
+    # In an interpreter of its own: pytest puts other hooks for exceptions in place.
+    finished = python(
+        "-c",
+        "from manyhands import events\n"
+        "def broken(event):\n"
+        "    raise ZeroDivisionError('in a subscriber')\n"
+        "events.hub.subscribe(broken)\n"
+        "events.hub.subscribe(print)\n"
+        "events.hub.emit(events.ForkedWithThreads(2))\n"
+        "print('the server goes on')\n",
+    )
+    assert finished.stdout.splitlines() == [str(EVENT), "the server goes on"]
+    assert "ZeroDivisionError: in a subscriber" in finished.stderr
+
+
+def test_a_subscriber_may_end_its_subscription_when_called() -> None:
+    hub, seen = Hub(), []
+
+    def once(event: Event) -> None:
+        seen.append(event)
+        end()
+
+    end = hub.subscribe(once)
+    hub.emit(EVENT)
+    hub.emit(EVENT)
+    assert seen == [EVENT]
+
+
+def test_events_are_handed_on_in_the_thread_in_which_they_happen() -> None:
+    hub, threads = Hub(), []
+    hub.subscribe(lambda _: threads.append(threading.current_thread()))
+    thread = threading.Thread(target=hub.emit, args=(EVENT,))
+    thread.start()
+    thread.join()
+    assert threads == [thread]
+
+
+def test_subscriptions_of_many_threads_are_all_kept() -> None:
+    hub = Hub()
+    seen: list[Event] = []
+    threads = [threading.Thread(target=hub.subscribe, args=(seen.append,)) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hub.emit(EVENT)
+    assert len(seen) == 50
