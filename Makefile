@@ -1,0 +1,56 @@
+# Two commands for a fresh machine: `make run` opens the desk, `make test` checks everything. `make help` names the rest.
+
+SHELL := /bin/bash
+VERSIONS := 3.11 3.12 3.13
+# An interpreter of your choice for .venv: make run PYTHON=/usr/bin/python3.12
+PYTHON ?= $(shell tools/find-python.sh)
+# A version that the machine lacks is named at the end of `make test`. The other targets need not look for them.
+ifneq ($(filter test,$(MAKECMDGOALS)),)
+TESTED := $(foreach version,$(VERSIONS),$(if $(shell tools/find-python.sh $(version)),$(version)))
+endif
+
+RUN_LOCK := requirements/run.txt
+TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
+SETUP := pyproject.toml tools/make-venv.sh
+
+.DEFAULT_GOAL := help
+.PHONY: run test lint format lock clean help
+.NOTPARALLEL:
+
+run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
+	@.venv/bin/manyhands chat $(ARGS)
+
+test: .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
+	@tools/system-packages.sh $(TESTED:%=.venv-%/bin/python)
+	@.venv/bin/python tools/run_tests.py $(VERSIONS)
+
+lint: .venv/.for-test ## ruff and mypy
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+format: .venv/.for-test ## let ruff format the code
+	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix
+
+lock: ## resolve requirements/*.in anew (on 3.11, the oldest version that the locks are for)
+	@tools/lock.sh "$$(tools/find-python.sh 3.11)"
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+help: ## say this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+.venv/.for-run: $(RUN_LOCK) $(SETUP)
+	@tools/make-venv.sh .venv "$(PYTHON)" $(RUN_LOCK)
+	@touch $@
+
+.venv/.for-test: $(TEST_LOCKS) $(SETUP)
+	@tools/make-venv.sh .venv "$(PYTHON)" $(TEST_LOCKS)
+	@touch .venv/.for-run $@
+
+.venv-%/.for-test: $(TEST_LOCKS) $(SETUP)
+	@tools/make-venv.sh .venv-$* "$$(tools/find-python.sh $*)" $(TEST_LOCKS)
+	@touch $@

@@ -1,0 +1,59 @@
+"""Which of CPython's tests cannot run on which engine, by what they test."""
+
+from collections.abc import Mapping
+
+#: The engine is chosen by the class under test.
+AS_THE_CLASS_SAYS = ""
+
+#: It wants the handler's SystemExit in the thread that called handle_request.
+_SAME_THREAD = ("*.ErrorHandlerTest.test_sync_not_handled",)
+
+#: Their handlers change the server, the test case or the standard streams of the process that they run in.
+_SAME_PROCESS = {
+    "test_xmlrpc": (
+        "*.GzipServerTestCase.test_bad_gzip_request",
+        "*.GzipServerTestCase.test_gzip_request",
+        "*.GzipServerTestCase.test_gzip_response",
+        "*.HeadersServerTestCase.test_header",
+        "*.HeadersServerTestCase.test_header_empty",
+        "*.HeadersServerTestCase.test_header_items",
+        "*.HeadersServerTestCase.test_header_many",
+        "*.HeadersServerTestCase.test_header_tuple",
+        "*.KeepaliveServerTestCase1.test_two",
+        "*.KeepaliveServerTestCase2.test_close",
+        "*.KeepaliveServerTestCase2.test_transport",
+        "*.XMLRPCTestCase.test_keepalive_disconnect",
+    ),
+    "test_httpservers": (
+        "*.RequestHandlerLoggingTestCase.test_err",
+        "*.RequestHandlerLoggingTestCase.test_get",
+    ),
+    "test_socketserver": (
+        *_SAME_THREAD,
+        "*.ErrorHandlerTest.test_threading_handled",
+        "*.ErrorHandlerTest.test_threading_not_handled",
+        "*.SocketWriterTest.test_basics",
+        "*.SocketWriterTest.test_write",
+    ),
+    "test_wsgiref": (),
+    # Not test_logging: all its servers hand what they receive to the test case.
+}
+
+#: For each engine the suites, the longest first, and of each the tests that it cannot run.
+IMPOSSIBLE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    AS_THE_CLASS_SAYS: {
+        "test_xmlrpc": (),
+        "test_logging": (),
+        "test_httpservers": (),
+        "test_socketserver": (),
+        "test_wsgiref": (),
+    },
+    "threads": {
+        "test_xmlrpc": (),
+        "test_logging": (),
+        "test_httpservers": (),
+        "test_socketserver": _SAME_THREAD,
+        "test_wsgiref": (),
+    },
+    "processes": _SAME_PROCESS,
+}

@@ -1,0 +1,208 @@
+"""Run every check and every test: ``python tools/run_tests.py 3.11 3.12 3.13``.
+
+The arguments are the versions that the compatibility tests are for. Each is tested in its ``.venv-VERSION``;
+one that has none is missing from the machine, and the last lines of the output name it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RECORDS = Path(".cache/records")
+
+#: What ours must do on every version; the rest of the suite runs on one.
+CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/listeners", "tests/launcher")
+
+#: Both mostly wait, so the two run beside each other, each through the versions in turn.
+LANES = ("tests/cpython", "tests/libraries")
+
+IS_CI = os.environ.get("CI") == "true"
+
+
+@dataclass
+class Step:
+    """One command, and how it went."""
+
+    name: str
+    command: Sequence[str]
+    status: int = 1
+    seconds: float = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def record(self) -> Path:
+        """The files that the step leaves, without their suffix."""
+        return RECORDS / re.sub(r"\W+", "-", self.name)
+
+    def run(self) -> None:
+        """Run the command, then show what it wrote; a step that runs beside it must not mix with that."""
+        started = time.monotonic()
+        log = self.record.with_suffix(".log")
+        with log.open("wb") as output:
+            finished = subprocess.run(  # noqa: S603 - the commands are those below
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        self.status, self.seconds = finished.returncode, time.monotonic() - started
+        self._read_report()
+        say(f"\n== {self.name}\n{log.read_text(errors='replace').rstrip()}")
+
+    def _read_report(self) -> None:
+        report = self.record.with_suffix(".xml")
+        if report.exists():
+            cases = list(ET.parse(report).iter("testcase"))  # noqa: S314 - pytest wrote it for us
+            self.counts = Counter(map(_result, cases))
+            self.figures = [
+                figure.get("value", "")
+                for case in cases
+                for figure in case.iterfind("properties/property")
+            ]
+        if self.status and not self.counts["failed"]:
+            self.counts["failed"] = 1
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{count} {result}" for result, count in sorted(self.counts.items(), reverse=True)
+        )
+        verdict = "FAILED" if self.status else "ok"
+        return f"{verdict:<7} {self.name:<38} {self.seconds:4.0f} s  {counts}"
+
+
+def _result(case: ET.Element) -> str:
+    kinds = {child.tag for child in case}
+    if kinds & {"failure", "error"}:
+        return "failed"
+    return "skipped" if "skipped" in kinds else "passed"
+
+
+def pytest(python: Path, name: str, *arguments: str) -> Step:
+    """Make the step that runs pytest with an interpreter."""
+    step = Step(f"{name} on Python {version_of(python)}", [])
+    # A test's figures go into the report of this family only; pytest-asyncio is there for fakeredis' suite.
+    options = ["-q", "-o", "junit_family=legacy", "-p", "no:asyncio"]
+    report = f"--junitxml={step.record.with_suffix('.xml')}"
+    step.command = [str(python), "-m", "pytest", *options, report, *arguments]
+    return step
+
+
+def ask(python: Path, question: str) -> str:
+    """Evaluate an expression in another interpreter."""
+    program = f"import importlib.util, platform; print({question})"
+    answer = subprocess.check_output([python, "-I", "-c", program], text=True)  # noqa: S603 - a venv's
+    return answer.strip()
+
+
+def version_of(python: Path) -> str:
+    """Ask an interpreter for its version, such as 3.12.1."""
+    return ask(python, "platform.python_version()")
+
+
+def has_cpythons_tests(python: Path) -> bool:
+    """Say whether an interpreter came with its own tests, which Debian keeps in another package."""
+    # Debian's own package `test` is there, but nearly empty.
+    return ask(python, "importlib.util.find_spec('test.test_socketserver') is not None") == "True"
+
+
+def checks(bin_folder: Path) -> list[Step]:
+    """Make the steps that read the code."""
+    return [
+        Step("ruff check", [str(bin_folder / "ruff"), "check"]),
+        Step("ruff format", [str(bin_folder / "ruff"), "format", "--check"]),
+        Step("mypy --strict", [str(bin_folder / "mypy")]),
+    ]
+
+
+def main_suite(python: Path) -> Step:
+    """Make the step for all tests but those that run on every version."""
+    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in LANES))
+
+
+def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
+    """Make the steps for the versions that the main suite does not run on."""
+    folders = [folder for folder in CONTRACT if Path(folder).exists()]
+    return [
+        pytest(python, "contract", *folders)
+        for python in pythons
+        if version_of(python) != version_of(main)
+    ]
+
+
+def lane(folder: str, pythons: Iterable[Path]) -> list[Step]:
+    """Make the steps for a folder on each interpreter."""
+    return [pytest(python, folder, folder) for python in pythons]
+
+
+def run_in_turn(steps: Iterable[Step]) -> None:
+    """Run one step after the other, whatever becomes of them."""
+    for step in steps:
+        say(f"running {step.name}")
+        step.run()
+
+
+def say(text: str) -> None:
+    """Write a line now, not when a buffer is full."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def left_out(versions: Iterable[str], pythons: dict[str, Path]) -> list[str]:
+    """Name what this machine cannot test."""
+    missing = [
+        f"Python {version}: this machine has none" for version in versions if version not in pythons
+    ]
+    untested = [
+        f"tests/cpython on Python {version}: it came without its own tests "
+        f"(apt-get install libpython{version}-testsuite)"
+        for version, python in pythons.items()
+        if not has_cpythons_tests(python)
+    ]
+    return missing + untested
+
+
+def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
+    """Say in the last lines what ran on what; return the exit status."""
+    say("\n== what ran on what")
+    for step in steps:
+        say(str(step))
+        for figure in step.figures:
+            say(f"{'':<10}{figure}")
+    for name in missing:
+        say(f"missing {name}")
+    total = sum((step.counts for step in steps), Counter(passed=0, failed=0, skipped=0))
+    say(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return int(any(step.status for step in steps))
+
+
+def main(versions: Sequence[str]) -> int:
+    """Run all steps; return the exit status."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    for old in RECORDS.iterdir():
+        old.unlink()
+    python = Path(sys.executable)
+    pythons = {version: Path(f".venv-{version}/bin/python") for version in versions}
+    pythons = {version: path.absolute() for version, path in pythons.items() if path.exists()}
+    tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
+
+    # The contract has bounds of time in it, so nothing runs beside it.
+    alone = [*checks(python.parent), main_suite(python), *contract(pythons.values(), python)]
+    lanes = [lane("tests/cpython", tested), lane("tests/libraries", pythons.values())]
+    run_in_turn(alone)
+    with ThreadPoolExecutor(len(lanes)) as beside_each_other:
+        list(beside_each_other.map(run_in_turn, lanes))
+    return summary([*alone, *lanes[0], *lanes[1]], left_out(versions, pythons))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Install the Debian packages that the tests need and the machine lacks; the arguments are interpreters under test.
+#
+# Without root the missing ones are named. Under CI that is a failure, because nothing is left out there in silence.
+set -u
+
+has_tests() {
+    "$1" -I -c 'from importlib.util import find_spec
+raise SystemExit(find_spec("test") is None or find_spec("test.test_socketserver") is None)' 2>/dev/null
+}
+
+missing() {
+    command -v nc >/dev/null || echo netcat-openbsd
+    command -v telnet >/dev/null || echo telnet
+    for python in "$@"; do
+        has_tests "$python" && continue
+        "$python" -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])'
+    done
+}
+
+install() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+packages=$(missing "$@")
+[ -z "$packages" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing" $packages >&2
+    install $packages
+    packages=$(missing "$@")
+    [ -z "$packages" ] && exit 0
+fi
+echo "the tests also need: sudo apt-get install" $packages >&2
+[ "${CI:-}" != true ]
