@@ -1,0 +1,95 @@
+"""What `manyhands serve` says of a person's mistakes: one sentence, and status 2."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support import Program, write_handlers
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with modules of handlers, in which the command is given."""
+    write_handlers(tmp_path)
+    return tmp_path
+
+
+def refused(folder: Path, *words: str) -> str:
+    """Return the one sentence that a command line is refused with."""
+    with Program(["-m", "manyhands", "serve", *words], folder) as program:
+        status, errors = program.wait(), program.errors()
+        assert (status, program.lines_left()) == (2, []), errors
+    assert errors.startswith("manyhands: ")
+    assert errors.count("\n") == 1
+    return errors.removeprefix("manyhands: ").rstrip("\n")
+
+
+HERE = ("--bind", "tcp://127.0.0.1:0")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("missing:Echo", *HERE), "there is no module missing (looked in "),
+        (("handlers.missing:Echo", *HERE), "there is no module handlers.missing"),
+        (("missing.py:Echo", *HERE), "there is no file missing.py"),
+        (("handlers:Missing", *HERE), "handlers has no Missing; its classes are Echo, Busy"),
+        (("handlers:Nested.Missing", *HERE), "handlers has no Nested.Missing"),
+        (("handlers", *HERE), "'handlers' names no handler: write MODULE:HANDLER"),
+        ((":Echo", *HERE), "':Echo' names no handler"),
+        (("handlers:", *HERE), "'handlers:' names no handler"),
+        (("handlers:os", *HERE), "os is no handler: it must be a class derived from"),
+        (("os:getcwd", *HERE), "getcwd is no handler"),
+        (("broken:Echo", *HERE), "broken cannot be imported: ZeroDivisionError: division by zero ("),
+        (("unfinished:Echo", *HERE), "unfinished cannot be imported: SyntaxError: "),
+        (("needy:Echo", *HERE), "needy cannot be imported: ModuleNotFoundError: No module named"),
+        (("leaving:Echo", *HERE), "leaving cannot be imported: SystemExit: 3"),
+        (("handlers:Shout", *HERE), "Shout is a DatagramRequestHandler, which cannot serve tcp://"),
+        (("handlers:Echo", "--bind", "udp://:0"), "Echo is a StreamRequestHandler, which cannot"),
+        (("plain:Shout", *HERE), "Shout is a DatagramRequestHandler, which cannot serve tcp://"),
+        (("plain:Echo", "--bind", "udp://:0"), "Echo is a StreamRequestHandler, which cannot"),
+        (("handlers:Echo",), "the following arguments are required: --bind"),
+        (HERE, "the following arguments are required: MODULE:HANDLER"),
+        (("handlers:Echo", "--bind", "http://:80"), "'http://:80' is not an address: the schemes"),
+        (("handlers:Echo", "--bind", "tcp://127.0.0.1"), "'tcp://127.0.0.1' is not an address"),
+        (("handlers:Echo", "--bind", "tcp://127.0.0.1:99999"), "'tcp://127.0.0.1:99999' is not"),
+        (("handlers:Echo", "--bind", "unix://no/a.sock"), "No such file or directory: cannot listen"),
+        (("handlers:Echo", "--bind", "unix://handlers.py"), ("Address already in use: cannot listen "
+         "on handlers.py (a file that is no socket is there)")),
+        (("handlers:Echo", "--bind", "tcp://203.0.113.1:0"), ("Cannot assign requested address: "
+         "cannot listen on 203.0.113.1:0 (no interface of this machine has that address)")),
+        (("handlers:Echo", "--bind", "tcp://nowhere.invalid:0"), ("cannot listen on "
+         "tcp://nowhere.invalid:0: the host 'nowhere.invalid' has no address here")),
+        (("handlers:Echo", *HERE, "--engine", "steam"), "--engine must be sequential, threads or"),
+        (("handlers:Echo", *HERE, "--max-threads", "many"), "--max-threads must be a whole number"),
+        (("handlers:Echo", *HERE, "--drain-timeout", "-1"), "--drain-timeout must be a number"),
+        (("handlers:Echo", *HERE, "--no-such-option"), "unrecognized arguments: --no-such-option"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_sentence_and_status_2(
+    folder: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    (folder / "broken.py").write_text("1 / 0\n")
+    (folder / "unfinished.py").write_text("class Echo(\n")
+    (folder / "needy.py").write_text("import a_module_that_nobody_has\n")
+    (folder / "leaving.py").write_text("raise SystemExit(3)\n")
+    assert refused(folder, *words).startswith(sentence)
+
+
+def test_a_port_in_use_names_its_holder(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        sentence = refused(folder, "handlers:Echo", "--bind", f"tcp://127.0.0.1:{port}")
+    assert sentence.startswith(
+        f"Address already in use: cannot listen on 127.0.0.1:{port} (held by process {os.getpid()} ("
+    )
+
+
+def test_a_path_with_a_live_server_is_refused(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(folder / "a.sock"))
+        alive.listen()
+        sentence = refused(folder, "handlers:Echo", "--bind", f"unix://{folder}/a.sock")
+    assert sentence.endswith(f"cannot listen on {folder}/a.sock (a live server answers there)")

@@ -1,0 +1,39 @@
+"""Fixtures that the tests of several rooms use."""
+
+import socketserver as standard
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from manyhands import events, socketserver
+from tests.support import ENGINES, Authority
+
+
+@pytest.fixture(params=[standard, socketserver], ids=["stdlib", "manyhands"])
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    """The standard library's module, to prove the expectation, and ours."""
+    chosen: ModuleType = request.param
+    return chosen
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of each engine."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def seen() -> Iterator[list[events.Event]]:
+    """The events that were emitted in this process since the test began."""
+    emitted: list[events.Event] = []
+    unsubscribe = events.hub.subscribe(emitted.append)
+    yield emitted
+    unsubscribe()
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """A certificate authority for this run."""
+    return Authority()

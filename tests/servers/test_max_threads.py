@@ -1,0 +1,187 @@
+"""The bound of threads, and books that nobody has to look through (row 3)."""
+
+import contextlib
+import threading
+from typing import Any
+
+from manyhands import events, socketserver
+from tests.support import Echo, ask, call, serving, wait_until
+
+HERE = ("127.0.0.1", 0)
+
+
+class Bounded(socketserver.ThreadingTCPServer):
+    """Serves three at once."""
+
+    max_threads = 3
+
+
+class Census(socketserver.StreamRequestHandler):
+    """Counts who is in `handle` at the same time."""
+
+    lock = threading.Lock()
+    here = 0
+    most = 0
+
+    def handle(self) -> None:
+        with self.lock:
+            type(self).here += 1
+            type(self).most = max(self.most, self.here)
+        self.wfile.write(self.rfile.readline())
+        with self.lock:
+            type(self).here -= 1
+
+
+def fulls(seen: list[events.Event]) -> list[events.Event]:
+    return [event for event in seen if isinstance(event, events.EngineFull)]
+
+
+def test_exactly_the_bound_is_served_at_once_and_the_rest_later(seen: list[events.Event]) -> None:
+    census = type("OwnCensus", (Census,), {})
+    with serving(Bounded(HERE, census)) as server, contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(call(server.server_address)) for _ in range(10)]
+        wait_until(lambda: census.here == 3 and fulls(seen))
+        for number, peer in enumerate(peers):
+            peer.sendall(b"%d\n" % number)
+        for number, peer in enumerate(peers):
+            assert peer.recv(10) == b"%d\n" % number
+    assert (census.most, census.here) == (3, 0)
+    assert len(fulls(seen)) == 1
+    (event,) = fulls(seen)
+    assert event == events.EngineFull(
+        f"127.0.0.1:{server.server_address[1]}", engine="threads", limit=3
+    )
+
+
+def test_a_new_crowd_is_a_new_event(seen: list[events.Event]) -> None:
+    with serving(Bounded(HERE, Echo)) as server:
+        for crowd in (1, 2):
+            with contextlib.ExitStack() as stack:
+                for _ in range(3):
+                    peer = stack.enter_context(call(server.server_address))
+                    peer.sendall(b"here\n")
+                    assert peer.recv(10) == b"here\n"
+                wait_until(lambda number=crowd: len(fulls(seen)) == number)
+            assert ask(server.server_address) == b"hello\n"
+
+
+def test_without_a_bound_there_is_none(seen: list[events.Event]) -> None:
+    census = type("OwnCensus", (Census,), {})
+    with (
+        serving(socketserver.ThreadingTCPServer(HERE, census)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        peers = [stack.enter_context(call(server.server_address)) for _ in range(50)]
+        wait_until(lambda: census.here == 50)
+        for peer in peers:
+            peer.sendall(b"\n")
+    assert seen == []
+
+
+def test_a_bound_can_be_changed_while_serving() -> None:
+    census = type("OwnCensus", (Census,), {})
+    with serving(Bounded(HERE, census)) as server, contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(call(server.server_address)) for _ in range(6)]
+        wait_until(lambda: census.here == 3)
+        server.max_threads = 5
+        peers[0].sendall(b"\n")  # one ends, and the loop sees the new bound
+        wait_until(lambda: census.here == 5)
+        for peer in peers[1:]:
+            peer.sendall(b"\n")
+
+
+def test_handle_request_waits_for_room() -> None:
+    census = type("OwnCensus", (Census,), {})
+    with Bounded(HERE, census) as server, contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(call(server.server_address)) for _ in range(4)]
+        for _ in range(3):
+            server.handle_request()
+        threading.Timer(0.05, peers[0].sendall, (b"\n",)).start()
+        server.handle_request()
+        assert census.most <= 3
+        for peer in peers[1:]:
+            peer.sendall(b"\n")
+
+
+def test_a_handler_that_raises_makes_room() -> None:
+    class Server(Bounded):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing."""
+
+    def handler(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with serving(Server(HERE, handler)) as server:
+        for _ in range(10):
+            with call(server.server_address) as peer:
+                assert peer.recv(1) == b""
+
+
+def test_the_books_forget_a_burst_of_threads() -> None:
+    # 300 at once, all gone; what follows must not find 300 dead threads kept.
+    with serving(socketserver.ThreadingTCPServer(HERE, Echo)) as server:
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                peer = stack.enter_context(call(server.server_address))
+                peer.sendall(b"here\n")
+                assert peer.recv(10) == b"here\n"
+            assert len(server._threads) == 300
+        wait_until(lambda: threading.active_count() < 10)
+        for _ in range(3):
+            assert ask(server.server_address) == b"hello\n"
+        assert len(server._threads) < 10
+
+
+def test_the_books_work_as_a_list_of_any_threads() -> None:
+    books = socketserver._Threads()
+    release = threading.Event()
+    kept = [threading.Thread(target=release.wait) for _ in range(3)]
+    daemon = threading.Thread(target=release.wait, daemon=True)
+    for thread in [*kept, daemon]:
+        thread.start()
+        books.append(thread)
+    assert len(books) == 3
+    assert set(books) == set(kept)
+    release.set()
+    for thread in kept:
+        thread.join()
+    books.reap()
+    assert (len(books), books.pop_all()) == (0, [])
+    books.join()
+    daemon.join()
+
+
+def test_daemon_threads_are_not_waited_for() -> None:
+    release = threading.Event()
+    began = threading.Event()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    def handler(*_: object) -> None:
+        began.set()
+        release.wait()
+
+    with serving(Server(HERE, handler)) as server:
+        peer = call(server.server_address)
+        assert began.wait(20)
+    release.set()
+    peer.close()
+
+
+def test_a_server_that_does_not_block_on_close_does_not_wait() -> None:
+    release = threading.Event()
+    began = threading.Event()
+
+    class Server(socketserver.ThreadingTCPServer):
+        block_on_close = False
+
+    def handler(*_: object) -> None:
+        began.set()
+        release.wait()
+
+    with serving(Server(HERE, handler)) as server:
+        peer = call(server.server_address)
+        assert began.wait(20)
+    release.set()
+    peer.close()

@@ -1,0 +1,28 @@
+"""What the tests share: servers that run, peers that call, processes, and waiting for conditions."""
+
+from .certificates import Authority
+from .handlers import write_handlers
+from .peers import ask, call, everything, hear, is_hung_up, is_listening
+from .programs import Program, python, run_python
+from .running import ENGINES, Echo, open_descriptors, server_class, serving
+from .waiting import wait_until
+
+__all__ = [
+    "ENGINES",
+    "Authority",
+    "Echo",
+    "Program",
+    "ask",
+    "call",
+    "everything",
+    "hear",
+    "is_hung_up",
+    "is_listening",
+    "open_descriptors",
+    "python",
+    "run_python",
+    "server_class",
+    "serving",
+    "wait_until",
+    "write_handlers",
+]
