@@ -14,7 +14,7 @@ Written by `tools/write_options.py` from `manyhands/rules/options.py`.
 
 An option has one name everywhere: the keyword of `manyhands.Server`, the class attribute of a drop-in
 server or handler, and the flag of the command line. *Drop-in* is the default of the class attribute;
-*Server* that of `manyhands.Server` and `manyhands serve`. A dash says that the option is not taken there.
+*Server* that of `manyhands.Server` and `manyhands serve`. A hyphen says that the option is not taken there.
 
 | option | flag | drop-in | Server | attribute of | what it does |
 |---|---|---|---|---|---|
@@ -27,9 +27,9 @@ def page() -> str:
 
 
 def _row(option: Option) -> str:
-    drop_in = _value(option, served=False) if option.owners else "–"
-    server = _value(option, served=True) if option.name in SERVER_KEYWORDS else "–"
-    owners = ", ".join(f"`{owner}`" for owner in option.owners) or "–"
+    drop_in = _value(option, served=False) if option.owners else "-"
+    server = _value(option, served=True) if option.name in SERVER_KEYWORDS else "-"
+    owners = ", ".join(f"`{owner}`" for owner in option.owners) or "-"
     cells = (f"`{option.name}`", f"`{option.flag}`", drop_in, server, owners, option.help)
     return f"| {' | '.join(cells)} |\n"
 
