@@ -157,7 +157,7 @@ class Line:
         """End the call politely: let what was said go out and be read, for so long; then be over.
 
         Closing a connection on which something came in unread would take back what the peer has not
-        read yet (RFC 9293 section 3.10.4: RST). So hear the peer out, as far as the time goes.
+        read yet (RFC 1122 section 4.2.2.13: RST). So hear the peer out, as far as the time goes.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
