@@ -2,6 +2,7 @@
 
 import inspect
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any, Self
 
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
-from .handlers import DatagramRequestHandler, StreamRequestHandler
 from .listener import Listener, bound_address, listen
 from .listeners.endpoints import endpoints
 from .rules.address import Address, parse
@@ -133,7 +133,7 @@ class Server:
         with Waker() as self._run_waker, self._signals():
             if isinstance(self.engine, ProcessesEngine):
                 # A process that forks had better have no second thread.
-                self.engine.on_child = _leave_signals_to_the_parent
+                self.engine.on_child = self._become_a_child
                 self._serve()
             else:
                 self.start()
@@ -149,9 +149,20 @@ class Server:
             See `listen`.
         """
         self.listen()
+        self.engine.on_child = self._let_go_of_listeners
         # A daemon: a sequential server may be in the middle of a conversation that does not end.
         self._thread = threading.Thread(target=self._serve, name="manyhands-accept", daemon=True)
         self._thread.start()
+
+    def _become_a_child(self) -> None:
+        _leave_signals_to_the_parent()
+        self._let_go_of_listeners()
+
+    def _let_go_of_listeners(self) -> None:
+        """Close a child's copies: while one is open the port answers, though nobody accepts."""
+        for listener in self._listeners:
+            if listener.socket_type == socket.SOCK_STREAM:
+                listener.socket.close()
 
     def stop(self) -> None:
         """Ask the server to stop; return at once. `run` then drains, and so does leaving the context."""
@@ -186,6 +197,9 @@ class Server:
     def _finish(self) -> list[CutOff]:
         """Stop listening, so that nobody calls in vain, then drain."""
         engine = self.engine
+        if self._thread is not None and engine.name != "sequential":
+            # An engine belongs to one thread at a time: the loop's, then the drain's.
+            self._thread.join()
         self._close_listeners()
         cut_off = drain(engine, self._drain_timeout, lambda: self._is_in_a_hurry)
         if self._thread is not None:
@@ -217,9 +231,13 @@ class Server:
 
 
 def _leave_signals_to_the_parent() -> None:
-    """Let Ctrl-C, which the terminal sends to children too, be the parent's, who drains; SIGTERM ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Have a child go on when a terminal or a supervisor signals the whole group: the parent drains."""
+
+    def take_no_notice(number: int, frame: FrameType | None) -> None:
+        """Do nothing; SIG_IGN would be inherited by programs that the handler starts."""
+
+    for number in _SIGNALS:
+        signal.signal(number, take_no_notice)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -240,11 +258,13 @@ def _check_handler(handler: object, addresses: list[Address]) -> None:
             f"{name} is no handler: it must be a class derived from BaseRequestHandler, or callable "
             "with (request, client_address, server)"
         )
+    # By name: the standard library's handler classes serve here as well, and are as particular.
+    kinds = [kind.__name__ for kind in getattr(handler, "__mro__", ())]
     for address in addresses:
         is_stream = address.scheme in {"tcp", "unix"}
-        wrong = DatagramRequestHandler if is_stream else StreamRequestHandler
-        if isinstance(handler, type) and issubclass(handler, wrong):
-            raise Mistake(f"{name} is a {wrong.__name__}, which cannot serve {address}")
+        wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
+        if wrong in kinds:
+            raise Mistake(f"{name} is a {wrong}, which cannot serve {address}")
 
 
 def _takes_a_request(handler: Callable[..., object]) -> bool:

@@ -151,17 +151,20 @@ def test_pymodbustcp_sets_attributes_on_the_class(
 
 
 def test_acme_runs_both_ip_versions_on_one_port(module: ModuleType) -> None:
-    class Six(module.ThreadingTCPServer):  # type: ignore[name-defined,misc]  # see above
-        address_family = socket.AF_INET6
+    class Four(module.ThreadingTCPServer):  # type: ignore[name-defined,misc]  # see above
         allow_reuse_address = True
+
+    class Six(Four):
+        address_family = socket.AF_INET6
 
         def server_bind(self) -> None:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             super().server_bind()
 
-    with serving(Six(("::", 0), answering(b"six"))) as six:
-        port = six.server_address[1]
-        with serving(module.ThreadingTCPServer(("0.0.0.0", port), answering(b"four"))):
+    # IPv4 first: the port that it gets is hardly taken by a client's end in IPv6.
+    with serving(Four(("0.0.0.0", 0), answering(b"four"))) as four:
+        port = four.server_address[1]
+        with serving(Six(("::", port), answering(b"six"))):
             assert hear(("::1", port)) == b"six"
             assert hear(("127.0.0.1", port)) == b"four"
 

@@ -1,6 +1,6 @@
 """A listener that breaks, closes or changes under the loop."""
 
-import contextlib
+import os
 import resource
 import socket
 import socketserver as standard
@@ -74,7 +74,7 @@ def test_a_listener_that_was_shut_down_costs_no_processor(seen: list[events.Even
 def test_a_listener_of_the_standard_library_that_was_shut_down_costs_a_whole_processor() -> None:
     with serving(standard.TCPServer(HERE, Echo)) as server:  # type: ignore[arg-type]  # ours serves
         server.socket.shutdown(socket.SHUT_RDWR)
-        assert cpu_of_a_second() > 0.3
+        assert cpu_of_a_second() > 0.2  # the machine may be busy
 
 
 def test_a_broken_listener_that_listens_again_serves_again(seen: list[events.Event]) -> None:
@@ -148,13 +148,11 @@ def test_a_listener_replaced_under_the_loop_is_served(engine: str) -> None:
 
 def test_a_listener_replaced_on_the_same_descriptor_is_served() -> None:
     with serving(socketserver.TCPServer(HERE, Echo), poll_interval=0.02) as server:
-        descriptor = server.socket.fileno()
-        with contextlib.closing(server.socket):
-            new = socket.create_server(HERE)
-            new_descriptor = new.fileno()
-        server.socket = new
-        assert {descriptor, new_descriptor}
-        assert ask(new.getsockname()) == b"hello\n"
+        assert ask(server.server_address) == b"hello\n"
+        with socket.create_server(HERE) as new:
+            os.dup2(new.fileno(), server.socket.fileno())
+            address = new.getsockname()
+        assert ask(address) == b"hello\n"
 
 
 def test_an_exhausted_accept_pauses_and_resumes(seen: list[events.Event]) -> None:

@@ -54,13 +54,15 @@ def _imported(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return _from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except Mistake:
+        raise
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise Mistake(
                 f"there is no module {error.name} (looked in {Path.cwd()} first)"
             ) from None
         raise Mistake(_why(name, error)) from None
-    except Exception as error:  # noqa: BLE001 - whatever the user's module raises is the user's to mend
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's module raises is the user's to mend
         raise Mistake(_why(name, error)) from None
 
 

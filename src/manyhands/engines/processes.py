@@ -42,8 +42,12 @@ class ChildWatch:
             pidfd = os.pidfd_open(pid)
         except OSError:
             return
-        self._pidfds[pid] = pidfd
-        self._epoll.register(pidfd, select.EPOLLIN)
+        try:
+            self._epoll.register(pidfd, select.EPOLLIN)
+        except OSError:
+            os.close(pidfd)
+        else:
+            self._pidfds[pid] = pidfd
 
     def discard(self, pid: int) -> None:
         """Watch `pid` no longer."""
@@ -68,6 +72,10 @@ class ChildWatch:
             time.sleep(LOOK_AGAIN if timeout is None else min(timeout, LOOK_AGAIN))
         else:
             self._epoll.poll(timeout)
+
+    def __del__(self) -> None:
+        # A server that does not wait for its children is forgotten before they end.
+        self.close()
 
     def close(self) -> None:
         """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""

@@ -88,7 +88,8 @@ def _is_bound_here(path: Path) -> bool:
     wanted = {os.fsdecode(path), os.path.abspath(os.fsdecode(path))}  # noqa: PTH100 - paths are strings here
     try:
         with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as table:  # noqa: PTH123
-            # Num RefCount Protocol Flags Type St Inode Path
-            return any(line.rstrip("\n").split(maxsplit=7)[-1] in wanted for line in table)
+            next(table)  # the heads: Num RefCount Protocol Flags Type St Inode Path
+            rows = (line.rstrip("\n").split(maxsplit=7) for line in table)
+            return any(len(row) == 8 and row[7] in wanted for row in rows)
     except OSError:
         return False

@@ -13,10 +13,8 @@ is closed: a subscriber that handles the classes of this module has handled ever
 
 import sys
 import threading
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +135,13 @@ class Hub:
     """Hands each event to every subscriber, in the thread in which it happened.
 
     Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
-    `sys.unraisablehook`. A subscriber must be quick, for the server waits for it.
+    `sys.excepthook`. A subscriber must be quick, for the server waits for it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # Replaced, never changed in place: emitting needs no lock.
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscriptions: tuple[tuple[Subscriber], ...] = ()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with each event from now on.
@@ -153,33 +151,24 @@ class Hub:
         callable
             Call it, once or more, to end the subscription.
         """
+        # A new object each time: the same subscriber may subscribe twice, and end one of both.
+        subscription = (subscriber,)
         with self._lock:
-            self._subscribers = (*self._subscribers, subscriber)
+            self._subscriptions = (*self._subscriptions, subscription)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+                self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
 
         return unsubscribe
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every subscriber."""
-        for subscriber in self._subscribers:
+        for (subscriber,) in self._subscriptions:
             try:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
-                sys.unraisablehook(_unraisable(error, subscriber))
-
-
-def _unraisable(error: BaseException, subscriber: object) -> Any:
-    report: Any = types.SimpleNamespace(  # the hook's argument cannot be made otherwise
-        exc_type=type(error),
-        exc_value=error,
-        exc_traceback=error.__traceback__,
-        err_msg="A subscriber to manyhands events failed",
-        object=subscriber,
-    )
-    return report
+                sys.excepthook(type(error), error, error.__traceback__)
 
 
 hub = Hub()
