@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -66,29 +66,40 @@ def run(
     place: Place,
     program: Sequence[str],
     folder: Path,
-    timeout: float = 300,
+    timeout: float,
     extra: Mapping[str, str] = MappingProxyType({}),
 ) -> Finished:
-    """Run a program in a folder until it ends; past `timeout` seconds it and its children are killed."""
+    """Run a program in a folder until it ends.
+
+    Past `timeout` seconds it and its children are aborted; those with a fault handler say where they were.
+    """
     witness = folder / f"witness-{os.urandom(4).hex()}"
-    process = subprocess.Popen(
-        place.command(program),
-        cwd=folder,
-        env=place.environment(witness, extra),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    log = witness.with_name(f"output-of-{witness.name}")
+    # Not a pipe, which children that the program leaves behind would keep open.
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            place.command(program),
+            cwd=folder,
+            env=place.environment(witness, extra),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        _end(process, timeout)
+    return Finished(process.returncode, log.read_text(errors="replace"), witnessed(witness))
+
+
+def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
     try:
-        output, _ = process.communicate(timeout=timeout)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        output += f"\nkilled after {timeout} seconds"
-    return Finished(process.returncode, output, witnessed(witness))
+        os.killpg(process.pid, signal.SIGABRT)
+        process.wait()
+    finally:
+        # A server's forked child can wait for ever on a client whose socket it and its siblings inherited.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def run_suite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., in_plac
         folder = tmp_path_factory.mktemp(module)
         ignored = [word for pattern in without for word in ("-i", pattern)]
         options = ["-v", "-u", ",".join(_resources()), *ignored]
-        return in_place.run(place, ["-m", "test", *options, module], folder, timeout=150)
+        return in_place.run(place, ["-m", "test", *options, module], folder, timeout=100)
 
     return run
 
@@ -46,8 +46,11 @@ def _resources() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def suites(run_suite: Callable[..., in_place.Finished]) -> Iterator[Suites]:
+def suites(
+    run_suite: Callable[..., in_place.Finished], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Suites]:
     """Every suite on every engine that it can run on, with ours in place."""
+    tmp_path_factory.getbasetemp()  # made here, because two threads at once would both make it
     with ThreadPoolExecutor(2) as two_at_a_time:
         yield {
             (engine, module): two_at_a_time.submit(

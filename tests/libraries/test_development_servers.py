@@ -1,7 +1,7 @@
 """Development servers that start themselves anew when their code changes: the new process has ours too."""
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,8 +16,8 @@ def _page(port: int) -> dict[str, object]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
             page: dict[str, object] = json.load(response)
             return page
-    except (urllib.error.URLError, ConnectionError):
-        return {}
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
+        return {}  # between two processes it answers not at all, or in part
 
 
 def _page_that_says(text: str, port: int, program: Path) -> dict[str, object]:

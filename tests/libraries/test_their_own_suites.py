@@ -22,6 +22,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
         ours = suites.run(suite, in_place.OURS, tmp_path_factory.mktemp(suite.library))
         return plain, ours
 
+    tmp_path_factory.getbasetemp()  # made here, because two threads at once would both make it
     with ThreadPoolExecutor(2) as two_at_a_time:
         yield {suite.library: two_at_a_time.submit(run_on_both, suite) for suite in suites.SUITES}
 
