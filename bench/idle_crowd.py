@@ -97,7 +97,9 @@ def main() -> None:
             alone = measure(name, 0, arguments.calls)
             crowded = measure(name, arguments.crowd, arguments.calls)
             ratios[name].append(crowded / alone)
-            print(f"{name:7} alone {alone * 1e6:6.0f} us  crowd {crowded * 1e6:6.0f} us", flush=True)
+            print(
+                f"{name:7} alone {alone * 1e6:6.0f} us  crowd {crowded * 1e6:6.0f} us", flush=True
+            )
     for name, values in ratios.items():
         print(
             f"{name:7} crowd of {arguments.crowd} / nobody: {statistics.median(values):.2f} "

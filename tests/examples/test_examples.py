@@ -28,7 +28,10 @@ def served(handler: str, scheme: str = "tcp") -> Iterator[tuple[str, int]]:
 
 
 def talk(address: tuple[str, int], *lines: str) -> list[str]:
-    with socket.create_connection(address) as client, client.makefile("rw", encoding="utf-8") as file:
+    with (
+        socket.create_connection(address) as client,
+        client.makefile("rw", encoding="utf-8") as file,
+    ):
         answers = []
         for line in lines:
             file.write(line + "\n")
