@@ -14,7 +14,7 @@ TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 SETUP := pyproject.toml tools/make-venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run test lint format lock clean help
+.PHONY: run test bench lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
@@ -23,6 +23,9 @@ run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its optio
 test: .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
 	@tools/system-packages.sh $(TESTED:%=.venv-%/bin/python)
 	@.venv/bin/python tools/run_tests.py $(VERSIONS)
+
+bench: .venv/.for-test ## does a crowd of idle clients slow the next one down? (ARGS="..." are its options)
+	@.venv/bin/python bench/idle_crowd.py $(ARGS)
 
 lint: .venv/.for-test ## ruff and mypy
 	@.venv/bin/ruff check

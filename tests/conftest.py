@@ -1,5 +1,6 @@
 """Fixtures that the tests of several rooms use."""
 
+import signal
 import socketserver as standard
 from collections.abc import Iterator
 from types import ModuleType
@@ -8,6 +9,12 @@ import pytest
 
 from manyhands import events, socketserver
 from tests.support import ENGINES, Authority
+
+
+# A shell has what it runs in the background ignore Ctrl-C, and programs that the tests start would inherit
+# that, though it is Ctrl-C that ends them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=[standard, socketserver], ids=["stdlib", "manyhands"])

@@ -131,12 +131,14 @@ def serving(place: Place, program: Sequence[str], folder: Path) -> Iterator[str]
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
+    # More than once, because CPython loses a KeyboardInterrupt that is raised in a hook of os.fork.
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=4)
+            return
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f"{process.args} did not end at Ctrl-C")
 
 
 def witnessed(record: Path) -> frozenset[Path]:

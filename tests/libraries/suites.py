@@ -1,11 +1,15 @@
 """The libraries' own suites: where they are, which part of them meets a server, and how they went."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +69,15 @@ def unpack(suite: Suite, folder: Path) -> Path:
     if suite.plugin:
         shutil.copy(_PLUGINS / f"{suite.plugin}.py", home)
     return home
+
+
+@contextmanager
+def alone(suite: Suite) -> Iterator[None]:
+    """Keep other runs of a suite on this machine waiting: most of them serve on ports of their choice."""
+    lock = Path(tempfile.gettempdir()) / f"manyhands-{os.getuid()}-{suite.library}.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fut
     """Each suite on both, started ahead and two suites at a time: most of their time they wait."""
 
     def run_on_both(suite: suites.Suite) -> Outcomes:
-        # One after the other, because some of them serve on a port of their choice.
-        plain = suites.run(suite, in_place.PLAIN, tmp_path_factory.mktemp(suite.library))
-        ours = suites.run(suite, in_place.OURS, tmp_path_factory.mktemp(suite.library))
+        with suites.alone(suite):
+            plain = suites.run(suite, in_place.PLAIN, tmp_path_factory.mktemp(suite.library))
+            ours = suites.run(suite, in_place.OURS, tmp_path_factory.mktemp(suite.library))
         return plain, ours
 
     tmp_path_factory.getbasetemp()  # made here, because two threads at once would both make it
