@@ -10,7 +10,6 @@ import pytest
 from manyhands import events, socketserver
 from tests.support import ENGINES, Authority
 
-
 # A shell has what it runs in the background ignore Ctrl-C, and programs that the tests start would inherit
 # that, though it is Ctrl-C that ends them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
