@@ -6,6 +6,7 @@ one that has none is missing from the machine, and the last lines of the output 
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -187,6 +188,8 @@ def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
 
 def main(versions: Sequence[str]) -> int:
     """Run all steps; return the exit status."""
+    # A shell starts background jobs with SIGINT ignored, and so would be every program under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     RECORDS.mkdir(parents=True, exist_ok=True)
     for old in RECORDS.iterdir():
         old.unlink()
