@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from manyhands.connections import handshake
 from manyhands.engines import Engine
 from manyhands.listeners.bind import describe
 from manyhands.rules import events
@@ -169,8 +170,7 @@ class BaseServer:
         try:
             request, client_address = self.get_request()
         except OSError as error:
-            if classify(error) is not AcceptTrouble.THIS_CLIENT:
-                self.__rest_after(error)
+            self.__lose_client(error)
             return
         except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
             # Whoever waits is still there: the next try may well fail the same way.
@@ -182,17 +182,27 @@ class BaseServer:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
                 return
-        except Exception:  # noqa: BLE001 - whatever the hooks raise is handle_error's
-            self.__refuse_after_error(request, client_address)
+        except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
+            self.__refuse_after_error(error, request, client_address)
         except BaseException:
             self.shutdown_request(request)
             raise
         else:
             self.__shut_down_and_report(request, client_address)
 
-    def __refuse_after_error(self, request: Any, client_address: Any) -> None:
+    def __lose_client(self, error: OSError) -> None:
+        connection = handshake.failed_connection(error)
+        if connection is not None:
+            # A get_request of the program's own looked at the connection that it got from ours.
+            self.__shut_down_and_report(connection, None)
+        elif classify(error) is not AcceptTrouble.THIS_CLIENT:
+            self.__rest_after(error)
+
+    def __refuse_after_error(self, error: Exception, request: Any, client_address: Any) -> None:
         try:
-            self.handle_error(request, client_address)
+            # Of a failed handshake an event has told.
+            if handshake.failed_connection(error) is None:
+                self.handle_error(request, client_address)
         finally:
             self.__shut_down_and_report(request, client_address)
 
@@ -258,8 +268,13 @@ class BaseServer:
         EngineRoom.of(self).close(self, but=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve one request: make the handler, which serves it in its constructor."""
-        self.RequestHandlerClass(request, client_address, self)
+        """Serve one request: make the handler, which serves it in its constructor.
+
+        Without a handler, when the client of a TLS listener fails its handshake.
+        """
+        # Done by now, unless a process_request of the program's own brought the request here.
+        if handshake.complete(request):
+            self.RequestHandlerClass(request, client_address, self)
 
     def shutdown_request(self, request: Any) -> None:
         """End one request: say so to the client, then close. A hook."""

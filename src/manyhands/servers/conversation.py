@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.connections import handshake
-from manyhands.rules import events
 
 _numbers = itertools.count(1)
 _of_this_thread = threading.local()
@@ -39,22 +38,12 @@ class Conversation:
         """
         _of_this_thread.conversation = self
         try:
-            if not self._handshake_is_done():
+            if not handshake.complete(self._request):
                 self.server.shutdown_request(self._request)
                 return False
             return self._serve(self._request, self.client_address) is not False
         finally:
             _of_this_thread.conversation = None
-
-    def _handshake_is_done(self) -> bool:
-        if not handshake.is_due(self._request):
-            return True
-        try:
-            handshake.finish(self._request, self.server.handshake_timeout)
-        except OSError as error:
-            events.hub.emit(events.HandshakeFailed(self.client_address, str(error)))
-            return False
-        return True
 
     def hand_over(self) -> None:
         """Close this process's copy of the connection."""

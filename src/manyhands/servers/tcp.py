@@ -101,10 +101,11 @@ class TCPServer(BaseServer):
     def get_request(self) -> tuple[Any, Any]:
         """Accept one connection. A hook.
 
-        The handshake of a TLS listener is not waited for: the connection's own worker does it.
+        The handshake of a TLS listener is not waited for: the connection's own worker does it, or
+        whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            return handshake.accept_before_handshake(self.socket)
+            return handshake.accept_before_handshake(self.socket, self.handshake_timeout)
         connection: tuple[Any, Any] = self.socket.accept()
         return connection
 
