@@ -1,4 +1,4 @@
-"""Binding a listener: stale socket files out of the way, and errors that say what is in the way."""
+"""Binding and listening: stale socket files out of the way, and errors that say what is in the way."""
 
 import errno
 import os
@@ -24,6 +24,21 @@ def bind(listener: socket.socket, address: Any) -> unix_path.BoundPath | None:
             raise _explained(error, _reason(error, listener, address), address) from None
         _take_over(error, listener, address)
     return unix_path.BoundPath.of(address) if _is_unix_path(listener, address) else None
+
+
+def listen(listener: socket.socket, address: Any, backlog: int) -> None:
+    """Have `listener`, which is bound to `address`, take up to `backlog` connections until they are accepted.
+
+    Raises
+    ------
+    OSError
+        As of `bind`. Two sockets that let their address be reused can be bound to one port, and only one
+        of them can listen on it.
+    """
+    try:
+        listener.listen(backlog)
+    except OSError as error:
+        raise _explained(error, _reason(error, listener, address), address) from None
 
 
 def _is_unix_path(listener: socket.socket, address: Any) -> bool:

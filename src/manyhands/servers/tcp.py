@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.connections import handshake
-from manyhands.listeners.bind import bind
+from manyhands.listeners.bind import bind, listen
 from manyhands.listeners.unix_path import BoundPath
 
 from .base import BaseServer
@@ -88,7 +88,7 @@ class TCPServer(BaseServer):
 
     def server_activate(self) -> None:
         """Listen. A hook."""
-        self.socket.listen(self.request_queue_size)
+        listen(self.socket, self.server_address, self.request_queue_size)
 
     def server_close(self) -> None:
         """Stop listening, and remove our Unix socket's file. A hook."""
