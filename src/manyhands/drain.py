@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .binding.bind import describe
 from .engines import Engine
-from .listeners.bind import describe
 from .servers.conversation import Conversation
 
 LOOK_AGAIN = 0.05

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .listeners.endpoints import Endpoint
+from .binding.endpoints import Endpoint
 from .rules.address import Address
 from .servers import TCPServer, UDPServer
 from .servers.engine_room import EngineRoom

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
+from .binding.endpoints import endpoints
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
 from .listener import Listener, bound_address, listen
-from .listeners.endpoints import endpoints
 from .rules.address import Address, parse
 from .rules.mistakes import Mistake
 from .rules.options import BY_NAME

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from manyhands.listeners.endpoints import socket_path
+from manyhands.binding.endpoints import socket_path
 from manyhands.rules.address import Address
 from manyhands.rules.escaping import escape
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from manyhands.listeners.bind import describe
+from manyhands.binding.bind import describe
 from manyhands.rules.escaping import escape
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
 

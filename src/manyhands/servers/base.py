@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from manyhands.binding.bind import describe
 from manyhands.connections import handshake
 from manyhands.engines import Engine
-from manyhands.listeners.bind import describe
 from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 

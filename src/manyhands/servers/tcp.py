@@ -6,9 +6,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.binding.bind import bind, listen
+from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
-from manyhands.listeners.bind import bind, listen
-from manyhands.listeners.unix_path import BoundPath
 
 from .base import BaseServer
 

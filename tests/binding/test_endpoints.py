@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server
-from manyhands.listeners.endpoints import Endpoint, endpoints, is_of_this_machine
+from manyhands.binding.endpoints import Endpoint, endpoints, is_of_this_machine
 from manyhands.rules.address import parse
 from tests.support import Echo, ask
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.listeners.port_holder import sockets_on
+from manyhands.binding.port_holder import sockets_on
 from tests.support import Echo, call, everything, hear, python, serving
 
 HERE = ("127.0.0.1", 0)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from manyhands import socketserver
-from manyhands.listeners import stale_path
-from manyhands.listeners.unix_table import starting
+from manyhands.binding import stale_path
+from manyhands.binding.unix_table import starting
 from tests.support import Echo, ask, python, serving
 from tests.support.programs import environment
 from tests.support.waiting import PATIENCE
