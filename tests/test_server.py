@@ -21,6 +21,7 @@ from tests.support import (
     ENGINES,
     Echo,
     ask,
+    bound,
     call,
     everything,
     hear,
@@ -55,12 +56,6 @@ def until_told(request: socket.socket, client_address: Any, server: Any) -> None
     request.sendall(str(os.getpid()).encode())
     if request.recv(1) == b"!":
         request.sendall(b" done")
-
-
-def bound(server: Server, number: int = 0) -> Any:
-    """Return one of the server's addresses as a socket takes it."""
-    address = server.addresses[number]
-    return address.path.replace("@", "\0", 1) if address.path else (address.host, address.port)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -217,17 +212,6 @@ def test_stop_from_a_handler_ends_run() -> None:
     assert server.run() == []
     client.join(20)
     assert answers == [b"stopped"]
-
-
-def test_shutdown_of_its_listener_by_a_handler_does_not_hang_it() -> None:
-    # A handler written for the drop-in says self.server.shutdown().
-    def handler(request: socket.socket, client_address: Any, listener: Any) -> None:
-        listener.shutdown()
-        request.sendall(b"returned")
-
-    with Server(handler, ANY_PORT) as server, call(bound(server)) as peer:
-        peer.settimeout(5)
-        assert peer.recv(100) == b"returned"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

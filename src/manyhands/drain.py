@@ -37,7 +37,9 @@ class CutOff:
         return f"#{self.number} {self.peer}, {self.age:.1f} s old"
 
 
-def drain(engine: Engine, timeout: float, hurry: Callable[[], bool]) -> list[CutOff]:
+def drain(
+    engine: Engine, timeout: float, hurry: Callable[[], bool], join: Callable[[float], bool]
+) -> list[CutOff]:
     """Wait until no conversation goes on in `engine`; cut off those that go on after `timeout` seconds.
 
     Parameters
@@ -48,6 +50,9 @@ def drain(engine: Engine, timeout: float, hurry: Callable[[], bool]) -> list[Cut
         Seconds that the conversations get.
     hurry
         Asked again and again; True ends the waiting.
+    join
+        Waits until no conversation goes on and none can begin, at most so many seconds; tells whether
+        that came to be.
 
     Returns
     -------
@@ -55,11 +60,11 @@ def drain(engine: Engine, timeout: float, hurry: Callable[[], bool]) -> list[Cut
         Whom the drain cut off, in the order of their numbers.
     """
     deadline = time.monotonic() + timeout
-    while not engine.join(LOOK_AGAIN):
+    while not join(LOOK_AGAIN):
         if hurry() or time.monotonic() >= deadline:
             left = [_described(task) for task in engine.tasks if isinstance(task, Conversation)]
             engine.cut_off()
-            engine.join(UNWINDING)
+            join(UNWINDING)
             return sorted(left, key=lambda cut: cut.number)
     return []
 

@@ -91,6 +91,24 @@ def test_tcp_is_served_until_a_signal(serve: Any, engine: str, number: signal.Si
     assert serving.program.lines_left() == []
 
 
+@pytest.mark.parametrize("engine", ["sequential", *ENGINES])
+def test_a_signal_that_comes_as_soon_as_it_says_that_it_listens_ends_it_gracefully(
+    serve: Any, folder: Path, engine: str
+) -> None:
+    # No supervisor is quicker than a program that signals itself when it has printed.
+    with (folder / "handlers.py").open("a", encoding="utf-8") as module:
+        module.write(
+            "\nimport builtins, signal"
+            "\nsays = builtins.print"
+            "\ndef print(*words, **how):"
+            "\n    says(*words, **how)"
+            "\n    if words: os.kill(os.getpid(), signal.SIGTERM)"
+            "\nbuiltins.print = print"
+        )
+    serving = serve("handlers:Echo", "--bind", "tcp://127.0.0.1:0", "--engine", engine)
+    assert ended(serving) == (0, "")
+
+
 def test_udp_is_served(serve: Any) -> None:
     serving = serve("handlers:Shout", "--bind", "udp://127.0.0.1:0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:

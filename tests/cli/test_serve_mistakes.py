@@ -40,7 +40,7 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
         (("handlers", *HERE), "'handlers' names no handler: write MODULE:HANDLER"),
         ((":Echo", *HERE), "':Echo' names no handler"),
         (("handlers:", *HERE), "'handlers:' names no handler"),
-        (("handlers:os", *HERE), "os is no handler: it must be a class derived from"),
+        (("handlers:os", *HERE), "the module os is no handler: it must be"),
         (("os:getcwd", *HERE), "getcwd is no handler"),
         (("broken:Echo", *HERE), "broken cannot be imported: ZeroDivisionError: division by zero ("),
         (("unfinished:Echo", *HERE), "unfinished cannot be imported: SyntaxError: "),

@@ -43,9 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     server = Server(handler, *arguments.bind, **options.given(arguments))
     events.hub.subscribe(_report)
     _listen(server)
-    for address in server.addresses:
-        print(f"listening on {address}", flush=True)
-    cut_off = server.run()
+    cut_off = server.run(lambda: _announce(server))
     for conversation in cut_off:
         _report(f"cut off {conversation}")
     return 1 if cut_off else 0
@@ -56,6 +54,11 @@ def _listen(server: "Server") -> None:
         server.listen()
     except OSError as error:
         raise Mistake(error.strerror or str(error)) from None
+
+
+def _announce(server: "Server") -> None:
+    for address in server.addresses:
+        print(f"listening on {address}", flush=True)
 
 
 def _report(what: object) -> None:
