@@ -2,11 +2,18 @@
 
 import functools
 import os
+import socketserver as standard
 from typing import Any
 
 import pytest
 
-from manyhands import BaseRequestHandler, DatagramRequestHandler, Server, StreamRequestHandler
+from manyhands import (
+    BaseRequestHandler,
+    DatagramRequestHandler,
+    Server,
+    StreamRequestHandler,
+    socketserver,
+)
 from manyhands.rules.mistakes import Mistake
 from tests.support import ask, bound
 
@@ -96,10 +103,23 @@ class AsyncSetup(StreamRequestHandler):
         pass
 
 
+class Computing(type):
+    """A metaclass that computes attributes, and knows few."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise KeyError(name)
+
+
+class Computed(metaclass=Computing):
+    def __init__(self, request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(request.recv(100))
+
+
 @pytest.mark.parametrize(
     "handler",
     [
         Echo,
+        Computed,
         Registered,
         Callable(),
         Factory().serve,
@@ -132,6 +152,17 @@ NEVER = "is `async`, and would never run: handlers are plain, blocking code"
         (NeedsLess, STREAM, f"NeedsLess is no handler: {WANTED}"),
         (Factory, STREAM, f"Factory is no handler: {WANTED}"),
         (Factory(), STREAM, f"an object of the class Factory is no handler: {WANTED}"),
+        (Server, STREAM, f"Server is a server, not a handler: {WANTED}"),
+        (
+            socketserver.ThreadingTCPServer,
+            STREAM,
+            f"ThreadingTCPServer is a server, not a handler: {WANTED}",
+        ),
+        (
+            standard.TCPServer,
+            STREAM,
+            f"TCPServer is a server, not a handler: {WANTED}",
+        ),
         (Meta, STREAM, f"Meta is no handler: {WANTED}"),
         (
             functools.partial(Echo, 1, 2, 3),

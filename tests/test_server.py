@@ -268,7 +268,16 @@ def test_a_long_datagram_arrives_whole() -> None:
             "'max_thread' is no option of Server; these are: engine",
         ),
         ((Echo, ANY_PORT), {"max_threads": 0}, "max_threads must be a whole number of at least 1"),
-        ((Echo, ANY_PORT), {"engine": "steam"}, "engine must be sequential, threads or processes"),
+        (
+            (Echo, ANY_PORT),
+            {"engine": "steam"},
+            "engine must be sequential, threads or processes, not 'steam'",
+        ),
+        (
+            (Echo, ANY_PORT),
+            {"engine": None},
+            "engine must be sequential, threads or processes, not None",
+        ),
         ((Echo, ANY_PORT), {"drain_timeout": -1}, "drain_timeout must be a number of seconds"),
         ((Echo, "127.0.0.1"), {}, "'127.0.0.1' is not an address"),
         (("Echo", ANY_PORT), {}, "'Echo' is no handler"),

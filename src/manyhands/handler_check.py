@@ -27,6 +27,7 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
         raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
     if not callable(handler) or not _takes_a_request(handler):
         raise Mistake(f"{_described(handler)} is no handler: {_WANTED}")
+    _refuse_servers(handler)
     _refuse_what_does_not_block(handler)
     for address in addresses:
         _check_kind(handler, address)
@@ -38,11 +39,18 @@ def _described(handler: object) -> str:
         return f"functools.partial of {_described(handler.func)}"
     if isinstance(handler, ModuleType):
         return f"the module {handler.__name__}"
-    name = getattr(handler, "__name__", None)
+    name = _attribute(handler, "__name__")
     if isinstance(name, str):
         return name
     is_plain = isinstance(handler, str | bytes | int | float | None)
     return repr(handler) if is_plain else f"an object of the class {type(handler).__name__}"
+
+
+def _attribute(thing: object, name: str) -> object:
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001 - a program's own __getattr__ may raise anything
+        return None
 
 
 def _takes_a_request(handler: Any) -> bool:
@@ -64,6 +72,19 @@ def _innermost(handler: Any) -> Any:
     return handler
 
 
+def _bases(handler: object) -> list[type]:
+    mro = _attribute(_innermost(handler), "__mro__")
+    return [kind for kind in mro if isinstance(kind, type)] if isinstance(mro, tuple) else []
+
+
+def _refuse_servers(handler: object) -> None:
+    """Refuse server classes, some of which could be called with a request, and would make nothing of it."""
+    for kind in _bases(handler):
+        is_ours = (kind.__module__, kind.__name__) == ("manyhands.server", "Server")
+        if is_ours or kind.__name__ == "BaseServer":
+            raise Mistake(f"{_described(handler)} is a server, not a handler: {_WANTED}")
+
+
 def _refuse_what_does_not_block(handler: object) -> None:
     """Refuse coroutines and generators: calling one does nothing, and no client would ever be served."""
     work = _innermost(handler)
@@ -72,7 +93,7 @@ def _refuse_what_does_not_block(handler: object) -> None:
         _refuse(called, _described(handler))
         return
     for hook in ("setup", "handle", "finish"):
-        _refuse(getattr(work, hook, None), f"{_described(handler)}.{hook}")
+        _refuse(_attribute(work, hook), f"{_described(handler)}.{hook}")
 
 
 def _refuse(called: object, name: str) -> None:
@@ -84,7 +105,7 @@ def _refuse(called: object, name: str) -> None:
 
 def _check_kind(handler: object, address: Address) -> None:
     # By name: the standard library's handler classes serve here as well, and are as particular.
-    kinds = [kind.__name__ for kind in getattr(_innermost(handler), "__mro__", ())]
+    kinds = [kind.__name__ for kind in _bases(handler)]
     is_stream = address.scheme in {"tcp", "unix"}
     wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
     if wrong in kinds:

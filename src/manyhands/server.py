@@ -394,5 +394,5 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {', '.join(OPTIONS)}")
     for name, value in options.items():
-        BY_NAME[name].check(value)
+        BY_NAME[name].as_served().check(value)
     return {name: BY_NAME[name].default_for(served=True) for name in OPTIONS} | options

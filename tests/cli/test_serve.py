@@ -126,6 +126,14 @@ def test_a_unix_path_is_served_and_removed(serve: Any, folder: Path) -> None:
     assert not (folder / "echo.sock").exists()
 
 
+def test_a_path_that_is_no_text_is_served_and_shown_as_far_as_it_goes(
+    serve: Any, folder: Path
+) -> None:
+    serving = serve("handlers:Echo", "--bind", os.fsdecode(b"unix://a\xff.sock"))
+    assert serving.lines == ["listening on unix://a\\udcff.sock"]
+    assert ask(os.fsencode(folder) + b"/a\xff.sock") == b"hello\n"
+
+
 def test_unix_datagrams_are_served(serve: Any, folder: Path) -> None:
     serve("handlers:Shout", "--bind", f"unix-datagram://{folder}/log.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
@@ -162,6 +170,7 @@ def test_several_addresses_are_served(serve: Any, folder: Path) -> None:
         "handlers:Echo",
         "handlers.py:Echo",
         "./handlers.py:Echo",
+        "./handlers:Echo",
         "handlers:Nested.Echo",
         "plain:Echo",
     ],

@@ -55,7 +55,6 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
     Mistake
         When a terminal is there, but not the extra that it needs.
     """
-    surroundings.print_whatever_comes()
     keyboard = _keyboard()
     with _connect(address) as connection:
         line = Line(connection, _OUTBOX)

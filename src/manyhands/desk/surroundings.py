@@ -33,12 +33,6 @@ def plain_lines() -> Lines:
     return Lines(keyboard, sys.stdout or io.StringIO())
 
 
-def print_whatever_comes() -> None:
-    """Let standard output write what its encoding does not have as a backslash and a number."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP call `stop`, and so bring everything to its proper end."""
