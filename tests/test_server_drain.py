@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import Server
+from manyhands import Server, events
 from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -135,3 +135,20 @@ def test_nobody_more_than_the_engine_has_room_for_is_taken_out_of_the_backlog() 
     assert [everything(peer) for peer in peers] == [b"", b""]
     for peer in peers:
         peer.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_drain_that_takes_its_time_is_told_of_once(
+    engine: str, gate: Gate, datagrams: tuple[str, Any], seen: list[events.Event]
+) -> None:
+    address, peer = datagrams
+    server = Server(gate.handler, address, engine=engine, drain_timeout=20)
+    server.start()
+    peer.sendto(b"hello", bound(server))
+    assert peer.recv(10) == b"begun"
+    leaving = closing(server)
+    wait_until(lambda: events.Draining(1, 20) in seen)
+    gate.open()
+    assert peer.recv(10) == b"done"
+    leaving.join(20)
+    assert [type(event) for event in seen].count(events.Draining) == 1

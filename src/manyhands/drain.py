@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from .engines import Engine
 from .listeners.bind import describe
+from .rules import events
 from .servers.conversation import Conversation
 
 LOOK_AGAIN = 0.05
 """Seconds: how soon a drain notices that somebody is in a hurry."""
+
+SAID_AFTER = 0.5
+"""Seconds after which a drain that goes on is told of: a person at a terminal has begun to wonder."""
 
 UNWINDING = 1.0
 """Seconds that handlers get to unwind after their connections were cut off."""
@@ -59,9 +63,13 @@ def drain(
     list of CutOff
         Whom the drain cut off, in the order of their numbers.
     """
-    deadline = time.monotonic() + timeout
+    began, was_told = time.monotonic(), False
     while not join(LOOK_AGAIN):
-        if hurry() or time.monotonic() >= deadline:
+        passed = time.monotonic() - began
+        if not was_told and passed >= SAID_AFTER and engine.running():
+            was_told = True
+            events.hub.emit(events.Draining(engine.running(), timeout))
+        if hurry() or passed >= timeout:
             left = [_described(task) for task in engine.tasks if isinstance(task, Conversation)]
             engine.cut_off()
             join(UNWINDING)

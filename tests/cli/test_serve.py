@@ -214,7 +214,11 @@ def test_a_busy_handler_may_finish(serve: Any, engine: str, way: str) -> None:
             serving.program.send_to_group(signal.SIGTERM)
         else:
             serving.program.send(signal.Signals[way])
-        wait_until(lambda: not is_listening(serving.address()[1]))
+        assert serving.program.error_line() == (
+            "manyhands: stopping: waits up to 30 s for 1 conversation to come to an end; "
+            "a second signal ends it at once"
+        )
+        assert not is_listening(serving.address()[1])
         assert serving.program.is_running()
         peer.sendall(b"in time\n")
         assert everything(peer) == b"finished in time\n"

@@ -74,7 +74,15 @@ def data_folder() -> Path:
 
 
 def transcript_file(given: str | None) -> str:
-    """Return the transcript's file: the given one, else the one in the data folder."""
+    """Return the transcript's file: the given one, else the one in the data folder.
+
+    Raises
+    ------
+    Mistake
+        When the name is empty, or there is no data folder.
+    """
+    if given == "":
+        raise Mistake("the name of the transcript's file is empty: say --transcript FILE")
     return str(data_folder() / "transcript.sqlite") if given is None else given
 
 
