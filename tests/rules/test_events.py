@@ -41,6 +41,14 @@ EXAMPLES: list[tuple[Event, str]] = [
         "forked while 3 threads were alive: their locks stay locked in the child",
     ),
     (
+        events.Draining(1, 30.0),
+        "stopping: waits up to 30 s for 1 conversation to come to an end",
+    ),
+    (
+        events.Draining(2, 0.5),
+        "stopping: waits up to 0.5 s for 2 conversations to come to an end",
+    ),
+    (
         events.WorkerFailed("threads", ("127.0.0.1", 40000), "can't start new thread"),
         (
             "no worker of the threads engine could be had for ('127.0.0.1', 40000): "

@@ -4,7 +4,7 @@ from .certificates import Authority
 from .handlers import write_handlers
 from .peers import ask, call, everything, hear, is_hung_up, is_listening
 from .programs import Program, python, run_python
-from .running import ENGINES, Echo, open_descriptors, server_class, serving
+from .running import ENGINES, Echo, bound, open_descriptors, server_class, serving
 from .tls import ask_secretly, secured
 from .waiting import wait_until
 
@@ -15,6 +15,7 @@ __all__ = [
     "Program",
     "ask",
     "ask_secretly",
+    "bound",
     "call",
     "everything",
     "hear",

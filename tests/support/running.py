@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from manyhands import socketserver
+from manyhands import Server, socketserver
 
 from .waiting import PATIENCE
 
@@ -49,6 +49,12 @@ def serving(server: Any, poll_interval: float | None = None) -> Iterator[Any]:
         thread.join(PATIENCE)
         assert not thread.is_alive(), "serve_forever did not return"
         server.server_close()
+
+
+def bound(server: Server, number: int = 0) -> Any:
+    """Return one of the server's addresses as a socket takes it."""
+    address = server.addresses[number]
+    return address.path.replace("@", "\0", 1) if address.path else (address.host, address.port)
 
 
 def open_descriptors() -> set[str]:

@@ -84,7 +84,7 @@ class Reception:
             call.line.say(greeting)
 
     def _converse(self, call: Call, line: Line) -> Ending:
-        if self._switchboard.is_closed:
+        if call.came_too_late:
             line.say(from_the_desk("the desk is closing"))
             return Ending.DESK_CLOSED
         try:

@@ -128,6 +128,21 @@ class WorkerFailed(Event):
         return f"no worker of the {self.engine} engine could be had for {self.peer}: {self.error}"
 
 
+@dataclass(frozen=True, slots=True)
+class Draining(Event):
+    """A server that was told to stop waits for `open` conversations, for `timeout` seconds in all.
+
+    Emitted once in each drain, when it has not been over in half a second.
+    """
+
+    open: int
+    timeout: float
+
+    def __str__(self) -> str:
+        conversations = "1 conversation" if self.open == 1 else f"{self.open} conversations"
+        return f"stopping: waits up to {self.timeout:g} s for {conversations} to come to an end"
+
+
 Subscriber = Callable[[Event], object]
 
 

@@ -6,7 +6,7 @@ drop-in server and, with dashes, the flag of `manyhands run` and `manyhands serv
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manyhands.rules.kinds import Choice, Kind, OptionValue, Seconds, Switch, Whole
 from manyhands.rules.mistakes import Mistake
@@ -65,6 +65,10 @@ class Option:
     def default_for(self, *, served: bool) -> OptionValue:
         """Say the default: of `manyhands.Server` when served, else of the drop-in classes."""
         return self.default if not served or self.server_default is None else self.server_default
+
+    def as_served(self) -> "Option":
+        """Return the option as `manyhands.Server` takes it: no None where that has a default."""
+        return self if self.server_default is None else replace(self, may_be_none=False)
 
     def parse(self, text: str) -> OptionValue:
         """Read the word that follows the flag.
@@ -238,7 +242,8 @@ def add_to(
         Whether `--help` shows the defaults of `manyhands.Server`, else those of the classes.
     """
     for name in names:
-        _add(parser, BY_NAME[name], served=served)
+        option = BY_NAME[name]
+        _add(parser, option.as_served() if served else option, served=served)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:

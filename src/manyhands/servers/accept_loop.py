@@ -184,7 +184,7 @@ class AcceptLoop:
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
                 self._turn(watches, called, reserve)
-                watches = [watch for watch in watches if not watch.is_closed()]
+                watches = _without_closed(watches)
 
     def _is_over(self) -> bool:
         return self.child_asked_to_stop or self._stopping()
@@ -210,6 +210,17 @@ class AcceptLoop:
                 watch.listener._handle_request_noblock()
                 _lose_patience(watch.listener, reserve)
             _service(watch)
+
+
+def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
+    """Drop the listeners that have been closed, from the selector too: poll(2) reports them for ever."""
+    left = []
+    for watch in watches:
+        if watch.is_closed():
+            watch.leave_alone()
+        else:
+            left.append(watch)
+    return left
 
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
