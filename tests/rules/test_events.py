@@ -25,8 +25,8 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (events.AcceptResumed("127.0.0.1:8008", 1.25), "127.0.0.1:8008 accepts again after 1.2 s"),
     (
-        events.BacklogRefused("127.0.0.1:8008", 7),
-        "127.0.0.1:8008 closed 7 waiting clients unserved, for want of descriptors",
+        events.BacklogRefused("127.0.0.1:8008", 7, "Too many open files"),
+        "127.0.0.1:8008 closed 7 waiting clients unserved: Too many open files",
     ),
     (
         events.HandshakeFailed(("127.0.0.1", 40000), "timed out"),

@@ -68,15 +68,14 @@ class AcceptResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class BacklogRefused(Event):
-    """A shortage of descriptors lasted so long that `count` waiting clients were closed unserved."""
+    """`accept` kept failing for so long, lately with `error`, that `count` clients were closed unserved."""
 
     listener: str
     count: int
+    error: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.listener} closed {self.count} waiting clients unserved, for want of descriptors"
-        )
+        return f"{self.listener} closed {self.count} waiting clients unserved: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,8 @@ class BaseServer:
                     return self.handle_timeout()
         self._handle_request_noblock()
         # A program that calls this in a loop must not spin while accepting is impossible.
-        time.sleep(self._resting(time.monotonic()))
+        rest, left = self._seconds_to_rest(time.monotonic()), _left(deadline)
+        time.sleep(rest if left is None else min(rest, left))
         return None
 
     def _handle_request_noblock(self) -> None:
@@ -203,9 +204,9 @@ class BaseServer:
             self.handle_error(request, client_address)
 
     def __rest_after(self, error: Exception) -> None:
-        if self._accept_backoff.fail(time.monotonic()):
+        reason = getattr(error, "strerror", None) or repr(error)
+        if self._accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
-            reason = getattr(error, "strerror", None) or repr(error)
             events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
@@ -219,7 +220,7 @@ class BaseServer:
             self.__backoff = Backoff()
         return self.__backoff
 
-    def _resting(self, now: float) -> float:
+    def _seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
         return max(self._accept_backoff.resting(now), EngineRoom.of(self).backoff.resting(now))
 
@@ -246,8 +247,8 @@ class BaseServer:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
         EngineRoom.of(self).start(self, "sequential", request, client_address)
 
-    def _current_engine(self) -> Engine:
-        """Return the engine that the next connection goes to."""
+    def _engine_of_next_request(self) -> Engine:
+        """Return the engine that the next connection goes to, set up as the server's attributes say now."""
         return EngineRoom.of(self).engine(self, override(self) or self._engine_choice)
 
     def server_close(self) -> None:
