@@ -126,7 +126,8 @@ class BaseServer:
 
         Called from the serving thread itself (a signal handler, or a handler of a sequential server) or
         from a forked handler, it asks for the stop and returns at once. Before `serve_forever`, it makes
-        the next `serve_forever` return at once.
+        the next `serve_forever` return at once. In a process that the program forked itself, it concerns
+        that copy of the server alone.
         """
         self.__shutdown_request = True
         # Again, for classes that put a plain attribute of their own in the flag's place.

@@ -10,6 +10,8 @@ from typing import Any
 from manyhands.connections import handshake
 from manyhands.rules import events
 
+from .settings import setting
+
 _numbers = itertools.count(1)
 _of_this_thread = threading.local()
 
@@ -50,7 +52,7 @@ class Conversation:
         if not handshake.is_due(self._request):
             return True
         try:
-            handshake.finish(self._request, self.server.handshake_timeout)
+            handshake.finish(self._request, setting("handshake_timeout", self.server))
         except OSError as error:
             events.hub.emit(events.HandshakeFailed(self.client_address, str(error)))
             return False
