@@ -89,7 +89,9 @@ def test_the_standard_library_s_loop_spins() -> None:
 def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
     during = (
         "hung_up = []\n    for one in late:\n"
-        "        one.settimeout(20)\n        hung_up.append(one.recv(10) == b'')"
+        "        one.settimeout(20)\n        hung_up.append(one.recv(10) == b'')\n"
+        # Until then it refuses whoever calls.
+        "    wait_until(lambda: 'BacklogRefused' in seen)"
     )
     after = (
         "fresh = call(server.server_address); fresh.sendall(b'fresh\\n'); "
