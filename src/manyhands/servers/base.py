@@ -40,10 +40,11 @@ class BaseServer:
     timeout: float | None = None
     """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
 
-    engine: str | None = None
-    """The engine by name, whatever the class's mix-in chose; None: as the mix-in chose.
+    engine: str | None
+    """The engine by name, whatever the class's mix-in chose; unset or None: as the mix-in chose.
 
-    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at.)
+    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at. Nor
+    is there a default: programs ask whether they have set theirs yet.)
     """
 
     handshake_timeout: float | None = 10.0
@@ -51,7 +52,7 @@ class BaseServer:
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
-    socket: Any = None
+    socket: Any
 
     _engine_choice = "sequential"
 
