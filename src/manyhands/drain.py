@@ -6,11 +6,7 @@ from dataclasses import dataclass
 
 from .binding.bind import describe
 from .engines import Engine
-<<<<<<< HEAD
-=======
-from .listeners.bind import describe
 from .rules import events
->>>>>>> d3
 from .servers.conversation import Conversation
 
 LOOK_AGAIN = 0.05

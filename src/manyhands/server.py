@@ -332,7 +332,7 @@ class Server:
                 ):
                     break
                 listener._handle_request_noblock()
-                if listener._resting(time.monotonic()):
+                if listener._seconds_to_rest(time.monotonic()):
                     break  # out of descriptors, or of workers
 
     def _join(self, timeout: float) -> bool:

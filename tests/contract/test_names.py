@@ -1,5 +1,6 @@
 """The names that programs reach for are there, and are what they are in the standard library."""
 
+import contextlib
 import inspect
 import socketserver as standard
 from types import ModuleType
@@ -7,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from manyhands import socketserver
+from tests.support import Authority, Echo, ask, call, serving
 
 PRIVATE_NAMES = ("_ServerSelector", "_SocketWriter", "_Threads", "_NoThreads")
 
@@ -97,3 +99,67 @@ def test_an_instance_has_its_names(module: ModuleType) -> None:
 def test_the_modules_own_imports_are_reachable_through_it(module: ModuleType) -> None:
     for name in ("socket", "selectors", "os", "sys", "threading", "time", "BufferedIOBase"):
         assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("name", ["engine", "socket"])
+def test_a_class_has_no_attribute_that_programs_look_for_in_vain(
+    module: ModuleType, name: str
+) -> None:
+    # `if not hasattr(self, "engine"): self.engine = ...`
+    assert not hasattr(module.BaseServer, name)
+
+
+NOT_A_NUMBER_OF_WORKERS = [0, -1, 2.5, "10", "", None, True, [], object()]
+
+
+@pytest.mark.parametrize("value", NOT_A_NUMBER_OF_WORKERS, ids=repr)
+@pytest.mark.parametrize("place", ["class", "instance"])
+def test_a_max_threads_of_the_program_s_own_is_no_bound(
+    module: ModuleType, value: object, place: str
+) -> None:
+    class Server(module.ThreadingTCPServer):  # type: ignore[name-defined,misc]  # of either module
+        def __init__(self) -> None:
+            super().__init__(("127.0.0.1", 0), Echo)
+            (self if place == "instance" else type(self)).max_threads = value
+
+    with serving(Server()) as server, contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(call(server.server_address)) for _ in range(3)]
+        for peer in peers:
+            peer.sendall(b"hello\n")
+            assert peer.recv(10) == b"hello\n"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize("value", NOT_A_NUMBER_OF_WORKERS, ids=repr)
+def test_a_max_children_of_the_program_s_own_leaves_the_usual_bound(value: object) -> None:
+    with serving(socketserver.ForkingTCPServer(("127.0.0.1", 0), Echo)) as server:
+        server.max_children = value
+        assert ask(server.server_address) == b"hello\n"
+        assert server._engine_of_next_request().limit == 40
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer", "ForkingTCPServer"])
+def test_a_program_s_own_attributes_do_not_get_in_the_way(module: ModuleType, kind: str) -> None:
+    class Server(getattr(module, kind)):  # type: ignore[misc]  # of either module
+        def __init__(self) -> None:
+            super().__init__(("127.0.0.1", 0), Echo)
+            self.engine = self.engines = self.listener = self.reserve = self.waker = None
+            self._engine = self._current_engine = self._processes = self._resting = []
+            self._tasks = self._lock = self._loop = self._thread = self._backoff = "the program's"
+
+    with serving(Server()) as server:
+        for _ in range(2):
+            assert ask(server.server_address) == b"hello\n"
+        assert (server._processes, server._loop) == ([], "the program's")
+
+
+def test_a_handshake_timeout_of_the_program_s_own_costs_no_client(authority: Authority) -> None:
+    with socketserver.ThreadingTCPServer(("localhost", 0), Echo) as server:
+        server.handshake_timeout = "soon"
+        server.socket = authority.server_context().wrap_socket(server.socket, server_side=True)
+        with serving(server), call(server.server_address) as plain:
+            context = authority.client_context()
+            with context.wrap_socket(plain, server_hostname="localhost") as peer:
+                peer.sendall(b"hello\n")
+                assert peer.recv(10) == b"hello\n"

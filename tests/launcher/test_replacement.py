@@ -45,7 +45,7 @@ def test_what_the_standard_library_builds_on_it_is_ours_too(tmp_path: Path) -> N
 OPTIONS = """
 import socketserver
 print(socketserver.ThreadingTCPServer.max_threads, socketserver.UDPServer.allow_reuse_port,
-      socketserver.BaseServer.engine, socketserver.BaseServer.handshake_timeout)
+      getattr(socketserver.BaseServer, "engine", None), socketserver.BaseServer.handshake_timeout)
 class Own(socketserver.ThreadingTCPServer):
     max_threads = 3
 print(Own.max_threads)

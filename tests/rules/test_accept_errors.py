@@ -96,6 +96,31 @@ def test_patience_is_over_after_a_row_that_lasted() -> None:
     assert not backoff.patience_is_over(30.0)
 
 
+def test_the_latest_reason_is_kept() -> None:
+    backoff = Backoff()
+    backoff.fail(1.0, "Too many open files")
+    backoff.fail(2.0, "Cannot allocate memory")
+    assert backoff.reason == "Cannot allocate memory"
+
+
+def test_a_row_that_another_thread_ends_between_two_looks_is_no_error() -> None:
+    class Raced(Backoff):
+        def __init__(self, *looks: float | None) -> None:
+            super().__init__()
+            self.looks = list(looks)
+
+        @property  # type: ignore[override]  # what the other thread does
+        def since(self) -> float | None:
+            return self.looks.pop(0) if self.looks else None
+
+        @since.setter
+        def since(self, value: float | None) -> None:
+            """Let the other thread have its way."""
+
+    assert Raced(1.0).succeed(3.0) == 2.0
+    assert Raced(1.0).patience_is_over(100.0)
+
+
 @given(st.lists(st.floats(0, 3), max_size=50))
 def test_a_rest_is_never_negative_nor_longer_than_the_longest(steps: list[float]) -> None:
     backoff, now = Backoff(), 0.0

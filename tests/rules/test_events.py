@@ -9,7 +9,7 @@ import pytest
 
 from manyhands.rules import events
 from manyhands.rules.events import Event, Hub
-from tests.support import python
+from tests.support import forked, python
 
 EXAMPLES: list[tuple[Event, str]] = [
     (
@@ -25,8 +25,8 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (events.AcceptResumed("127.0.0.1:8008", 1.25), "127.0.0.1:8008 accepts again after 1.2 s"),
     (
-        events.BacklogRefused("127.0.0.1:8008", 7),
-        "127.0.0.1:8008 closed 7 waiting clients unserved, for want of descriptors",
+        events.BacklogRefused("127.0.0.1:8008", 7, "Too many open files"),
+        "127.0.0.1:8008 closed 7 waiting clients unserved: Too many open files",
     ),
     (
         events.HandshakeFailed(("127.0.0.1", 40000), "timed out"),
@@ -162,3 +162,28 @@ def test_subscriptions_of_many_threads_are_all_kept() -> None:
         thread.join()
     hub.emit(EVENT)
     assert len(seen) == 50
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_copy_of_the_process_can_subscribe_whatever_another_thread_was_doing() -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with events.hub._lock:
+            held.set()
+            release.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+
+    def subscribe() -> bool:
+        seen: list[Event] = []
+        events.hub.subscribe(seen.append)
+        events.hub.emit(EVENT)
+        return seen == [EVENT]
+
+    with forked(subscribe) as wait:
+        assert wait() == 0
+    release.set()
+    holder.join()

@@ -83,3 +83,80 @@ def test_a_server_on_the_sequential_engine_can_be_closed_by_its_handler() -> Non
         peer.settimeout(5)
         assert peer.recv(100) == b"closed"
     thread.join(20)
+
+
+WORKERS = ["threads", "processes"]
+
+
+@pytest.mark.parametrize("chosen", WORKERS)
+def test_a_handler_may_close_a_server_on_any_engine(engine: str, chosen: str) -> None:
+    def handler(request: Any, client_address: Any, server: Any) -> None:
+        server.server_close()
+        request.sendall(b"closed")
+
+    server = type("Server", (server_class(engine),), {"engine": chosen})(HERE, handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with call(server.server_address) as peer:
+        peer.settimeout(5)
+        assert peer.recv(100) == b"closed"
+    server.shutdown()
+    thread.join(20)
+    server.server_close()
+
+
+class Held:
+    """A handler that goes on until it is released."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def __call__(self, request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(b"%d" % os.getpid())
+        request.recv(1)
+        self.ended = True
+
+
+def closed_while_serving(kind: Any, handler: Held, chosen: str) -> tuple[threading.Thread, Any]:
+    """Close a server on another engine than its mix-in's while a handler is at work."""
+    server = type("Server", (kind,), {"engine": chosen})(HERE, handler)
+    peer = call(server.server_address)
+    server.handle_request()
+    assert peer.recv(10)
+    closing = threading.Thread(target=server.server_close, daemon=True)
+    closing.start()
+    return closing, peer
+
+
+@pytest.mark.parametrize("chosen", WORKERS)
+def test_closing_waits_on_any_engine(engine: str, chosen: str) -> None:
+    handler = Held()
+    closing, peer = closed_while_serving(server_class(engine), handler, chosen)
+    closing.join(0.2)
+    assert closing.is_alive()
+    peer.sendall(b"!")
+    closing.join(20)
+    assert not closing.is_alive()
+    assert handler.ended == (chosen == "threads")
+    peer.close()
+
+
+@pytest.mark.parametrize("chosen", WORKERS)
+def test_closing_does_not_wait_when_it_is_not_to_block(engine: str, chosen: str) -> None:
+    kind = type("Kind", (server_class(engine),), {"block_on_close": False})
+    closing, peer = closed_while_serving(kind, Held(), chosen)
+    closing.join(20)
+    assert not closing.is_alive()
+    peer.sendall(b"!")
+    peer.close()
+    if chosen == "processes":
+        os.waitpid(-1, 0)  # nobody else will
+
+
+def test_closing_does_not_wait_for_daemon_threads_whatever_the_mix_in(engine: str) -> None:
+    kind = type("Kind", (server_class(engine),), {"daemon_threads": True})
+    closing, peer = closed_while_serving(kind, Held(), "threads")
+    closing.join(20)
+    assert not closing.is_alive()
+    peer.sendall(b"!")
+    peer.close()

@@ -1,11 +1,18 @@
 """Out of descriptors: no busy loop, one event, recovery by itself, refusal after patience (row 9)."""
 
+import errno
 import json
+import os
+import time
 from typing import Any
 
 import pytest
 
-from tests.support import run_python
+from manyhands import events, socketserver
+from manyhands.rules import accept_errors
+from tests.support import Echo, call, is_hung_up, run_python, serving, wait_until
+
+HERE = ("127.0.0.1", 0)
 
 PROGRAM = """
     import json, os, resource, socket, sys, threading, time, {module} as module
@@ -82,7 +89,9 @@ def test_the_standard_library_s_loop_spins() -> None:
 def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
     during = (
         "hung_up = []\n    for one in late:\n"
-        "        one.settimeout(20)\n        hung_up.append(one.recv(10) == b'')"
+        "        one.settimeout(20)\n        hung_up.append(one.recv(10) == b'')\n"
+        # Until then it refuses whoever calls.
+        "    wait_until(lambda: 'BacklogRefused' in seen)"
     )
     after = (
         "fresh = call(server.server_address); fresh.sendall(b'fresh\\n'); "
@@ -96,3 +105,48 @@ def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
     hung_up, answer, seen = json.loads(output)
     assert (hung_up, answer) == ([True, True], "fresh\n")
     assert seen == ["AcceptPaused", "BacklogRefused", "AcceptResumed"]
+
+
+class OutOfDescriptors(socketserver.TCPServer):
+    """Accepts nobody."""
+
+    def get_request(self) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_handle_request_rests_no_longer_than_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    with OutOfDescriptors(HERE, Echo) as server, call(server.server_address):
+        server.timeout = 0.05
+        monkeypatch.setattr(time, "sleep", rests.append)
+        for _ in range(6):
+            server.handle_request()
+    monkeypatch.undo()
+    # Without a bound the last of them would be 0.32 s.
+    assert 0.005 < rests[0] <= 0.01
+    assert max(rests) <= 0.05
+
+
+def test_handle_request_rests_when_it_has_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    with OutOfDescriptors(HERE, Echo) as server, call(server.server_address):
+        monkeypatch.setattr(time, "sleep", rests.append)
+        for _ in range(6):
+            server.handle_request()
+    monkeypatch.undo()
+    assert 0.2 < max(rests) <= 0.32
+
+
+def test_who_was_refused_is_told_with_the_real_reason(
+    monkeypatch: pytest.MonkeyPatch, seen: list[events.Event]
+) -> None:
+    class Server(socketserver.TCPServer):
+        def get_request(self) -> Any:
+            raise OSError(errno.ENOMEM, "no memory today")
+
+    monkeypatch.setattr(accept_errors, "PATIENCE", 0.0)
+    with serving(Server(HERE, Echo)) as server, call(server.server_address) as peer:
+        assert is_hung_up(peer)
+        wait_until(lambda: any(isinstance(event, events.BacklogRefused) for event in seen))
+    (refused,) = [event for event in seen if isinstance(event, events.BacklogRefused)]
+    assert str(refused).endswith("closed 1 waiting clients unserved: no memory today")

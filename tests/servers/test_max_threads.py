@@ -1,10 +1,13 @@
 """The bound of threads, and books that nobody has to look through (row 3)."""
 
 import contextlib
+import socket
 import threading
 from typing import Any
 
-from manyhands import events, socketserver
+import pytest
+
+from manyhands import Server, events, socketserver
 from tests.support import Echo, ask, call, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
@@ -188,3 +191,26 @@ def test_a_server_that_does_not_block_on_close_does_not_wait() -> None:
         assert began.wait(20)
     release.set()
     peer.close()
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_loop_of_several_listeners_never_sleeps_in_a_full_engine(
+    engine: str, seen: list[events.Event]
+) -> None:
+    def hold(request: socket.socket, client_address: Any, listener: Any) -> None:
+        request.recv(1)
+
+    bound = {"max_threads": 1, "max_children": 1}
+    server = Server(hold, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0", engine=engine, **bound)
+    server.listen()
+    # Both are called before the loop looks: there is a place for one of them.
+    peers = [call((address.host, address.port)) for address in server.addresses]
+    server.start()
+    wait_until(lambda: fulls(seen))
+    server.stop()
+    wait_until(lambda: "manyhands-accept" not in {t.name for t in threading.enumerate()})
+    for peer in peers:
+        peer.shutdown(socket.SHUT_WR)
+        peer.close()
+    server.__exit__()

@@ -1,6 +1,7 @@
 """What the tests share: servers that run, peers that call, processes, and waiting for conditions."""
 
 from .certificates import Authority
+from .copies import forked
 from .handlers import write_handlers
 from .peers import ask, call, everything, hear, is_hung_up, is_listening
 from .programs import Program, python, run_python
@@ -18,6 +19,7 @@ __all__ = [
     "bound",
     "call",
     "everything",
+    "forked",
     "hear",
     "is_hung_up",
     "is_listening",

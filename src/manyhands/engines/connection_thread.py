@@ -54,7 +54,9 @@ class ConnectionThread(_Thread):
         daemon: bool,
     ) -> None:
         super().__init__(target=task.process_request_thread, daemon=daemon)
-        self._task = task
+        self.task = task
+        """What the thread serves; gone when it has done so."""
+
         self._ended = ended
 
     def run(self) -> None:
@@ -63,6 +65,6 @@ class ConnectionThread(_Thread):
             super().run()
         finally:
             # The thread object may outlive the conversation; the connection must not.
-            task = self._task
-            del self._task
+            task = self.task
+            del self.task
             self._ended(self, task)

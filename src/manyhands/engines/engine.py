@@ -1,6 +1,8 @@
 """The interface of all engines, and of what they carry."""
 
 import abc
+import os
+import weakref
 from collections.abc import Callable, Collection
 from typing import ClassVar, Protocol
 
@@ -28,7 +30,10 @@ def _nothing() -> None:
 class Engine(abc.ABC):
     """Carries each task in a worker: the caller itself, a thread, or a process.
 
-    An engine belongs to the accept loop of one process; `start`, `reap` and `join` are called from it.
+    Thread-safe: programs start tasks from threads of their own, and close a server while it serves.
+
+    An engine belongs to the process that made it or was forked with it. In a copy of that process its books
+    are empty: the tasks under way are the original's, and go on there.
     """
 
     name: ClassVar[str]
@@ -42,6 +47,8 @@ class Engine(abc.ABC):
 
         self.on_child: Callable[[], None] = _nothing
         """Called first in each process that the engine makes."""
+
+        _engines.add(self)
 
     @abc.abstractmethod
     def start(self, task: Task) -> None:
@@ -76,9 +83,34 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until no task is under way, at most `timeout` seconds; return whether that came to be."""
+        """Wait until no task is under way, at most `timeout` seconds; return whether that came to be.
+
+        Called in a task of this engine, it does not wait for that one: it would for ever.
+        """
+
+    def join_workers(self) -> None:
+        """Wait for what the end of a server waits for: every task, unless the engine says otherwise."""
+        self.join()
+
+    @abc.abstractmethod
+    def forget(self) -> None:
+        """Begin anew, in a forked copy of the process: without tasks, and with locks that nobody holds.
+
+        What is shared with the original is left as it is.
+        """
 
     def cut_off(self) -> None:
         """End every task under way, without waiting for it."""
         for task in self.tasks:
             task.cut_off()
+
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def _forget_the_original() -> None:
+    for engine in list(_engines):
+        engine.forget()
+
+
+os.register_at_fork(after_in_child=_forget_the_original)

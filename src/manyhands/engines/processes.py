@@ -12,15 +12,18 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from typing import NoReturn
 
 from manyhands.rules import events
+from manyhands.rules.warning import warn
 
 from .engine import Engine, Task
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
+
+LONGEST_SLEEP = 0.5
+"""Seconds between two looks at the children where pidfds do: another thread may take the news of the last."""
 
 
 class ChildWatch:
@@ -71,7 +74,7 @@ class ChildWatch:
         if self._epoll is None or not self._pidfds:
             time.sleep(LOOK_AGAIN if timeout is None else min(timeout, LOOK_AGAIN))
         else:
-            self._epoll.poll(timeout)
+            self._epoll.poll(LONGEST_SLEEP if timeout is None else min(timeout, LONGEST_SLEEP))
 
     def __del__(self) -> None:
         # A server that does not wait for its children is forgotten before they end.
@@ -87,6 +90,23 @@ class ChildWatch:
             self._epoll = None
 
 
+_maker: int | None = None
+
+
+def maker() -> int | None:
+    """Return the id of the process whose process engine made this one; None when something else did."""
+    return _maker
+
+
+def _have_no_maker() -> None:
+    global _maker  # noqa: PLW0603 - a fact about the process
+    _maker = None
+
+
+# Whatever forks this process: `ProcessesEngine` says so afterwards when it was itself.
+os.register_at_fork(after_in_child=_have_no_maker)
+
+
 class ProcessesEngine(Engine):
     """Gives each connection a process of its own."""
 
@@ -100,29 +120,48 @@ class ProcessesEngine(Engine):
         self._tasks: dict[int, Task] = {}
         self._watch: ChildWatch | None = None
         self._warned = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the original's children are none of this process's."""
+        # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
+        self._lock = threading.RLock()
+        self._waiting = 0
+        self.pids.clear()
+        self._tasks.clear()
+        self._give_up_watch()
 
     def start(self, task: Task) -> None:
         """Serve `task` in a forked child."""
         self.reap()
-        while not self.has_room():
-            self._wait(None)
         self._warn_of_threads()
-        if self._watch is None:
-            self._watch = ChildWatch()
-        # What is buffered now would be written twice, by the child too.
-        _flush_standard_streams()
-        pid = os.fork()
-        if pid == 0:
-            self._serve_in_child(task)
-        self.pids.add(pid)
-        self._tasks[pid] = task
-        self._watch.add(pid)
+        while not self._started(task):
+            self._wait(None)
         task.hand_over()
 
-    def _serve_in_child(self, task: Task) -> NoReturn:
+    def _started(self, task: Task) -> bool:
+        """Fork a child for `task`, unless the engine is full."""
+        with self._lock:
+            if not self.has_room():
+                return False
+            if self._watch is None:
+                self._watch = ChildWatch()
+            # What is buffered now would be written twice, by the child too.
+            _flush_standard_streams()
+            here = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._serve_in_child(task, here)
+            self.pids.add(pid)
+            self._tasks[pid] = task
+            self._watch.add(pid)
+            return True
+
+    def _serve_in_child(self, task: Task, parent: int) -> NoReturn:
         status = 1
         try:
-            self._forget_siblings()
+            global _maker  # noqa: PLW0603 - a fact about the process
+            _maker = parent
             self.on_child()
             status = 0 if task.process_request_thread() else 1
         finally:
@@ -130,29 +169,22 @@ class ProcessesEngine(Engine):
             # Not sys.exit: the parent's stack, its cleanups and its exit functions are not ours to run.
             os._exit(status)
 
-    def _forget_siblings(self) -> None:
-        self.pids.clear()
-        self._tasks.clear()
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-
     def _warn_of_threads(self) -> None:
         threads = threading.active_count()
         if threads > 1 and not self._warned:
             self._warned = True
             events.hub.emit(events.ForkedWithThreads(threads))
-            warnings.warn(
+            warn(
                 f"forking a server process while {threads} threads are alive: a lock that another thread "
                 "holds now stays locked in the child for ever",
-                RuntimeWarning,
                 stacklevel=2,
             )
 
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way in children."""
-        return list(self._tasks.values())
+        with self._lock:
+            return list(self._tasks.values())
 
     def running(self) -> int:
         """Return how many children are under way."""
@@ -160,24 +192,39 @@ class ProcessesEngine(Engine):
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a child has ended."""
-        return -1 if self._watch is None else self._watch.fileno()
+        watch = self._watch
+        return -1 if watch is None else watch.fileno()
 
     def reap(self) -> None:
         """Take the exit status of our own children that have ended."""
-        if self._watch is None:
-            return
-        was_full = not self.has_room()
-        for pid in self._watch.candidates(self.pids):
-            if _has_ended(pid):
-                self._watch.discard(pid)
-                self.pids.discard(pid)
-                self._tasks.pop(pid, None)
-        if was_full and self.has_room():
+        with self._lock:
+            if self._watch is None:
+                return
+            was_full = not self.has_room()
+            for pid in self._watch.candidates(self.pids):
+                self._look_after(pid, self._watch)
+            has_room_again = was_full and self.has_room()
+        if has_room_again:
             self.on_room()
 
+    def _look_after(self, pid: int, watch: ChildWatch) -> None:
+        # A signal handler may have reaped it meanwhile; then the id may be somebody else's already.
+        if pid in self.pids and _has_ended(pid):
+            watch.discard(pid)
+            self.pids.discard(pid)
+            self._tasks.pop(pid, None)
+
     def _wait(self, timeout: float | None) -> None:
-        if self._watch is not None:
-            self._watch.wait(timeout)
+        """Sleep until a child may have ended, at most `timeout` seconds; then reap."""
+        with self._lock:
+            watch = self._watch
+            self._waiting += 1
+        try:
+            if watch is not None:
+                watch.wait(timeout)
+        finally:
+            with self._lock:
+                self._waiting -= 1
         self.reap()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -189,19 +236,23 @@ class ProcessesEngine(Engine):
             if left is not None and left <= 0:
                 return False
             self._wait(left)
-        self._close_watch()
+        with self._lock:
+            # Whoever else waits on it still has it.
+            if not self.pids and not self._waiting:
+                self._give_up_watch()
         return True
 
-    def _close_watch(self) -> None:
+    def _give_up_watch(self) -> None:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
 
     def cut_off(self) -> None:
         """Kill every child."""
-        for pid in self.pids:
-            # Not reaped yet, so the id cannot belong to anybody else.
-            os.kill(pid, signal.SIGKILL)
+        with self._lock:
+            for pid in self.pids:
+                # Not reaped yet, so the id cannot belong to anybody else.
+                os.kill(pid, signal.SIGKILL)
 
 
 def _has_ended(pid: int) -> bool:

@@ -12,33 +12,43 @@ class SequentialEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._task: Task | None = None
-        self._idle = threading.Event()
-        self._idle.set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._threads: dict[Task, int] = {}
+        self._changed = threading.Condition()
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""
-        self._task = task
-        self._idle.clear()
+        self._threads[task] = threading.get_ident()
         try:
             task.process_request_thread()
         finally:
-            self._task = None
-            self._idle.set()
+            with self._changed:
+                # A copy of this process that was forked meanwhile has forgotten it.
+                self._threads.pop(task, None)
+                self._changed.notify_all()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The task under way, if any."""
-        task = self._task
-        return () if task is None else (task,)
+        """The tasks under way: one for each thread that serves, so one, or none."""
+        return tuple(self._threads.copy())
 
     def running(self) -> int:
-        """Return 1 while a connection is being served."""
-        return len(self.tasks)
+        """Return how many connections are being served."""
+        return len(self._threads)
 
     def reap(self) -> None:
         """Do nothing: there are no workers."""
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait, in another thread than the one that serves, until no connection is being served."""
-        return self._idle.wait(timeout)
+        here = threading.get_ident()
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(thread == here for thread in self._threads.copy().values()), timeout
+            )
+
+    def join_workers(self) -> None:
+        """Do nothing: a sequential server's handler may well run in the caller, further up."""

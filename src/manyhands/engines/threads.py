@@ -5,6 +5,7 @@ through the living for the dead. (The standard library does, on every accept; do
 figures.)
 """
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -43,14 +44,19 @@ class Threads:
 
     def pop_all(self) -> list[threading.Thread]:
         """Forget all threads and return them."""
-        threads = list(self)
-        self._kept.clear()
+        threads = []
+        with contextlib.suppress(KeyError):
+            while True:
+                # One by one: another thread may keep one more meanwhile.
+                threads.append(self._kept.pop())
         return threads
 
     def join(self) -> None:
-        """Wait until all threads have ended, and forget them."""
+        """Wait until all threads have ended, but for the caller's own, and forget them."""
         for thread in self.pop_all():
-            thread.join()
+            # Of a handler that closes its server, which the standard library answers with a RuntimeError.
+            if thread is not threading.current_thread():
+                thread.join()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -64,14 +70,19 @@ class ThreadsEngine(Engine):
 
     name = "threads"
 
-    def __init__(self, threads: Threads | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.daemon = False
         """Whether new threads are daemons: killed, not waited for, when the interpreter exits."""
 
-        self.threads = threads
-        """Where threads are kept that somebody will wait for; None: nobody will."""
+        self.threads = Threads()
+        """Where threads are kept that somebody will wait for; a server may have its own."""
 
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the copy has no thread but the one that forked."""
+        self.threads.pop_all()
         self._tasks: set[Task] = set()
         self._changed = threading.Condition()
         self._ending: deque[ConnectionThread] = deque()
@@ -84,24 +95,18 @@ class ThreadsEngine(Engine):
             self._tasks.add(task)
         try:
             thread = ConnectionThread(task, self._note_end, daemon=self.daemon)
-            # Kept before it runs, lest it end before it is kept.
-            self._keep(thread)
-            self._start(thread)
+            thread.start()
         except BaseException:
             self._discard(task)
             raise
+        self._keep(thread)
 
     def _keep(self, thread: ConnectionThread) -> None:
-        if self.threads is not None:
-            self.threads.append(thread)
-
-    def _start(self, thread: ConnectionThread) -> None:
-        try:
-            thread.start()
-        except BaseException:
-            if self.threads is not None:
-                self.threads.discard(thread)
-            raise
+        # Not before it runs: whoever waits for the threads at this moment could not wait for this one.
+        self.threads.append(thread)
+        if not thread.is_alive():
+            # It may have ended, and have been looked for, before it was kept.
+            self.threads.discard(thread)
 
     def _note_end(self, thread: ConnectionThread, task: Task) -> None:
         self._ending.append(thread)
@@ -131,15 +136,22 @@ class ThreadsEngine(Engine):
         Each is looked at once: at the first that said goodbye and is still alive, busy perhaps with its
         thread-locals' destructors, the rest is left for the next time.
         """
-        for _ in range(len(self._ending)):
-            thread = self._ending.popleft()
-            if thread.is_alive():
-                self._ending.append(thread)
-                return
-            if self.threads is not None:
+        # Only as many as there are now, and only until somebody else has taken the rest.
+        with contextlib.suppress(IndexError):
+            for _ in range(len(self._ending)):
+                thread = self._ending.popleft()
+                if thread.is_alive():
+                    self._ending.append(thread)
+                    return
                 self.threads.discard(thread)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until no connection is being served."""
+        """Wait until no connection is being served, but for the one that the caller serves."""
+        here = threading.current_thread()
+        own = {here.task} if isinstance(here, ConnectionThread) else set()
         with self._changed:
-            return self._changed.wait_for(lambda: not self._tasks, timeout)
+            return self._changed.wait_for(lambda: self._tasks <= own, timeout)
+
+    def join_workers(self) -> None:
+        """Wait until those threads have ended that are no daemons; the caller's own aside."""
+        self.threads.join()

@@ -69,18 +69,22 @@ class Backoff:
     """How long to rest after failures that follow one another.
 
     The rest doubles, from `FIRST_REST` to `LONGEST_REST`. Knows no clock: `now` is given, in seconds of
-    any monotonic clock. Not thread-safe; one accept loop owns it.
+    any monotonic clock. May be used by several threads; a rest may then be a little longer or shorter.
     """
 
-    __slots__ = ("_rest", "rest_until", "since")
+    __slots__ = ("_rest", "reason", "rest_until", "since")
 
     def __init__(self) -> None:
         self.since: float | None = None
         self.rest_until = 0.0
+        self.reason = ""
+        """Why the latest failure was one."""
+
         self._rest = FIRST_REST
 
-    def fail(self, now: float) -> bool:
+    def fail(self, now: float, reason: str = "") -> bool:
         """Note a failure at `now`; return True for the first of a row."""
+        self.reason = reason
         first = self.since is None
         if self.since is None:
             self.since = now
@@ -91,12 +95,12 @@ class Backoff:
 
     def succeed(self, now: float) -> float | None:
         """Note a success at `now`; return how many seconds the row of failures before it lasted, if any."""
-        if self.since is None:
+        since = self.since
+        if since is None:
             return None
-        lasted = now - self.since
         self.since = None
         self.rest_until = 0.0
-        return lasted
+        return now - since
 
     def resting(self, now: float) -> float:
         """Return the seconds still to rest at `now`, 0.0 for none."""
@@ -104,4 +108,5 @@ class Backoff:
 
     def patience_is_over(self, now: float) -> bool:
         """Tell whether the failures have lasted longer than `PATIENCE`."""
-        return self.since is not None and now - self.since >= PATIENCE
+        since = self.since
+        return since is not None and now - since >= PATIENCE

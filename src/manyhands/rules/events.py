@@ -11,6 +11,7 @@ text is a sentence for a person. The set
 is closed: a subscriber that handles the classes of this module has handled everything.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -68,15 +69,14 @@ class AcceptResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class BacklogRefused(Event):
-    """A shortage of descriptors lasted so long that `count` waiting clients were closed unserved."""
+    """`accept` kept failing for so long, lately with `error`, that `count` clients were closed unserved."""
 
     listener: str
     count: int
+    error: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.listener} closed {self.count} waiting clients unserved, for want of descriptors"
-        )
+        return f"{self.listener} closed {self.count} waiting clients unserved: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,13 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew_lock()
         # Replaced, never changed in place: emitting needs no lock.
         self._subscriptions: tuple[tuple[Subscriber], ...] = ()
+
+    def renew_lock(self) -> None:
+        """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
+        self._lock = threading.Lock()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with each event from now on.
@@ -188,3 +192,5 @@ class Hub:
 
 hub = Hub()
 """The hub of this process: every server emits here."""
+
+os.register_at_fork(after_in_child=hub.renew_lock)

@@ -47,8 +47,8 @@ class Listener(Protocol):
     def fileno(self) -> int:
         """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
 
-    def _resting(self, now: float) -> float: ...
-    def _current_engine(self) -> Engine: ...
+    def _seconds_to_rest(self, now: float) -> float: ...
+    def _engine_of_next_request(self) -> Engine: ...
     def _describe_listener(self) -> str: ...
     def _handle_request_noblock(self) -> None: ...
     def service_actions(self) -> None:
@@ -65,7 +65,7 @@ class Watch:
         self, listener: Listener, selector: selectors.BaseSelector, wake: Callable[[], None]
     ) -> None:
         self.listener = listener
-        self.engine = listener._current_engine()
+        self.engine = listener._engine_of_next_request()
         self._selector = selector
         self._wake = wake
         self._polled: int | None = None
@@ -107,16 +107,17 @@ class Watch:
         if self.is_closed():
             self.leave_alone()
             return 0.0
-        rest = self.listener._resting(now)
-        if rest or not self._has_room():
+        rest = self.listener._seconds_to_rest(now)
+        if rest or not self.has_room():
             self.leave_alone()
             return rest or None
         self.poll()
         return None
 
-    def _has_room(self) -> bool:
-        # Asked for anew on every turn: a program may change its engine, or its bound, at any time.
-        engine = self.engine = self.listener._current_engine()
+    def has_room(self) -> bool:
+        """Tell whether the next connection would be served at once; if not, the engine wakes the loop."""
+        # Asked for anew each time: a program may change its engine, or its bound, at any time.
+        engine = self.engine = self.listener._engine_of_next_request()
         engine.on_room = self._wake
         if engine.has_room():
             return True
@@ -206,7 +207,8 @@ class AcceptLoop:
             # Whoever stops the loop wants no further connection served, even one that waits already.
             if self._is_over():
                 return
-            if watch in called and watch.is_current():
+            # The place that was free before the poll may be gone: listeners can share an engine.
+            if watch in called and watch.is_current() and watch.has_room():
                 watch.listener._handle_request_noblock()
                 _lose_patience(watch.listener, reserve)
             _service(watch)
@@ -249,10 +251,12 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
     if not listener._accept_backoff.patience_is_over(time.monotonic()):
         return
-    if isinstance(listener.socket, socket.socket) and listener.socket.type == socket.SOCK_STREAM:
-        count = reserve.refuse_backlog(listener.socket)
+    listening = getattr(listener, "socket", None)
+    if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
+        count = reserve.refuse_backlog(listening)
         if count:
-            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count))
+            why = listener._accept_backoff.reason
+            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count, why))
 
 
 def _service(watch: Watch) -> None:

@@ -41,10 +41,11 @@ class BaseServer:
     timeout: float | None = None
     """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
 
-    engine: str | None = None
-    """The engine by name, whatever the class's mix-in chose; None: as the mix-in chose.
+    engine: str | None
+    """The engine by name, whatever the class's mix-in chose; unset or None: as the mix-in chose.
 
-    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at.)
+    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at. Nor
+    is there a default: programs ask whether they have set theirs yet.)
     """
 
     handshake_timeout: float | None = 10.0
@@ -52,7 +53,7 @@ class BaseServer:
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
-    socket: Any = None
+    socket: Any
 
     _engine_choice = "sequential"
 
@@ -127,7 +128,8 @@ class BaseServer:
 
         Called from the serving thread itself (a signal handler, or a handler of a sequential server) or
         from a forked handler, it asks for the stop and returns at once. Before `serve_forever`, it makes
-        the next `serve_forever` return at once.
+        the next `serve_forever` return at once. In a process that the program forked itself, it concerns
+        that copy of the server alone.
         """
         self.__shutdown_request = True
         # Again, for classes that put a plain attribute of their own in the flag's place.
@@ -162,7 +164,8 @@ class BaseServer:
                     return self.handle_timeout()
         self._handle_request_noblock()
         # A program that calls this in a loop must not spin while accepting is impossible.
-        time.sleep(self._resting(time.monotonic()))
+        rest, left = self._seconds_to_rest(time.monotonic()), _left(deadline)
+        time.sleep(rest if left is None else min(rest, left))
         return None
 
     def _handle_request_noblock(self) -> None:
@@ -213,9 +216,9 @@ class BaseServer:
             self.handle_error(request, client_address)
 
     def __rest_after(self, error: Exception) -> None:
-        if self._accept_backoff.fail(time.monotonic()):
+        reason = getattr(error, "strerror", None) or repr(error)
+        if self._accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
-            reason = getattr(error, "strerror", None) or repr(error)
             events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
@@ -229,7 +232,7 @@ class BaseServer:
             self.__backoff = Backoff()
         return self.__backoff
 
-    def _resting(self, now: float) -> float:
+    def _seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
         return max(self._accept_backoff.resting(now), EngineRoom.of(self).backoff.resting(now))
 
@@ -256,8 +259,8 @@ class BaseServer:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
         EngineRoom.of(self).start(self, "sequential", request, client_address)
 
-    def _current_engine(self) -> Engine:
-        """Return the engine that the next connection goes to."""
+    def _engine_of_next_request(self) -> Engine:
+        """Return the engine that the next connection goes to, set up as the server's attributes say now."""
         return EngineRoom.of(self).engine(self, override(self) or self._engine_choice)
 
     def server_close(self) -> None:

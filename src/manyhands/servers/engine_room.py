@@ -4,7 +4,7 @@ Works on any object that has the hooks: a mix-in may stand on a class that is no
 """
 
 import time
-import warnings
+import weakref
 from functools import partial
 from typing import Any
 
@@ -12,15 +12,17 @@ from manyhands.engines import ENGINES, Engine, ProcessesEngine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
+from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve
+from .settings import is_on, setting
 
-DEFAULTS: dict[str, type] = {}
-"""The class whose attributes are an engine's settings where a server has none: that engine's mix-in."""
+_warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
+"""Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
 
 
 class EngineRoom:
-    """The engines of one server, each made when it is first needed."""
+    """The engines of one server, each made when it is first needed. Thread-safe."""
 
     def __init__(self) -> None:
         self._engines: dict[str, Engine] = {}
@@ -31,16 +33,15 @@ class EngineRoom:
     def of(cls, server: Any) -> "EngineRoom":
         """Return the room of `server`. Needs no `__init__` to have run; servers can be given one to share."""
         attributes = vars(server)
-        if "_engine_room" not in attributes:
-            attributes["_engine_room"] = cls()
-        room: EngineRoom = attributes["_engine_room"]
+        # `setdefault` is one step: of two threads that come first, both get the same room.
+        room: EngineRoom = attributes.get("_engine_room") or attributes.setdefault(
+            "_engine_room", cls()
+        )
         return room
 
     def engine(self, server: Any, name: str) -> Engine:
         """Return the engine called `name`, set up as `server` has its attributes now."""
-        engine = self._engines.get(name)
-        if engine is None:
-            engine = self._engines[name] = ENGINES[name]()
+        engine = self._engines.get(name) or self._engines.setdefault(name, ENGINES[name]())
         _set_up(engine, server)
         return engine
 
@@ -69,11 +70,12 @@ class EngineRoom:
         self.backoff.succeed(time.monotonic())
 
     def close(self, server: Any, *, but: str) -> None:
-        """Wait for the workers of all engines `but` the one that the server's mix-in waits for itself."""
-        for name, engine in self._engines.items():
-            # Whom the sequential engine serves has the caller's own thread, if anybody.
-            if name not in {but, "sequential"} and getattr(server, "block_on_close", True):
-                engine.join()
+        """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
+        for name, engine in self._engines.copy().items():
+            if name != but and is_on("block_on_close", server):
+                engine.join_workers()
+            elif name != but:
+                engine.reap()
 
 
 def override(server: Any) -> str | None:
@@ -83,28 +85,28 @@ def override(server: Any) -> str | None:
         return None  # the program's own attribute, which happens to have that name
     if name in ENGINES:
         return name
-    warnings.warn(
-        f"{type(server).__name__}.engine is {name!r}, which is none of "
-        f"{', '.join(ENGINES)}: ignored",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    _warn_about(type(server), name)
     return None
 
 
+def _warn_about(kind: type, name: str) -> None:
+    if kind not in _warned_about:
+        _warned_about.add(kind)
+        warn(
+            f"{kind.__name__}.engine is {name!r}, which is none of {', '.join(ENGINES)}: ignored",
+            stacklevel=3,
+        )
+
+
 def _set_up(engine: Engine, server: Any) -> None:
-    defaults = DEFAULTS.get(engine.name)
     if isinstance(engine, ThreadsEngine):
-        engine.limit = _setting("max_threads", server, defaults)
-        engine.daemon = _setting("daemon_threads", server, defaults)
+        engine.limit = setting("max_threads", server)
+        engine.daemon = is_on("daemon_threads", server)
         threads = getattr(server, "_threads", None)
-        engine.threads = threads if isinstance(threads, Threads) else None
+        if isinstance(threads, Threads):
+            engine.threads = threads
     elif isinstance(engine, ProcessesEngine):
-        engine.limit = _setting("max_children", server, defaults)
-
-
-def _setting(name: str, server: Any, defaults: type | None) -> Any:
-    return getattr(server, name, getattr(defaults, name, None))
+        engine.limit = setting("max_children", server)
 
 
 def _way_of_serving(server: Any, name: str) -> Serve:

@@ -5,7 +5,8 @@ from typing import Any
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
 
-from .engine_room import DEFAULTS, EngineRoom, serve_and_report
+from .engine_room import EngineRoom, serve_and_report
+from .settings import OWNERS
 
 
 class NoThreads:
@@ -52,7 +53,8 @@ class ThreadingMixIn:
             When no thread can be had.
         """
         if self.block_on_close and "_threads" not in vars(self):
-            self._threads = Threads()
+            # One step: of two threads that come first, both get the same books.
+            vars(self).setdefault("_threads", Threads())
         EngineRoom.of(self).start(self, "threads", request, client_address)
 
     def server_close(self) -> None:
@@ -79,11 +81,6 @@ class ForkingMixIn:
 
     _engine_choice = "processes"
 
-    def _processes(self) -> ProcessesEngine:
-        engine = EngineRoom.of(self).engine(self, "processes")
-        assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
-        return engine
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request in a new process, and close this process's copy of it.
 
@@ -92,7 +89,7 @@ class ForkingMixIn:
         OSError
             When no process can be had.
         """
-        self.active_children = self._processes().pids
+        self.active_children = _processes_of(self).pids
         EngineRoom.of(self).start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
@@ -100,9 +97,9 @@ class ForkingMixIn:
         if self.active_children is None:
             return
         if blocking:
-            self._processes().join()
+            _processes_of(self).join()
         else:
-            self._processes().reap()
+            _processes_of(self).reap()
 
     def handle_timeout(self) -> None:
         """Collect children when `handle_request` waited in vain."""
@@ -118,5 +115,12 @@ class ForkingMixIn:
         self.collect_children(blocking=self.block_on_close)
 
 
+def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
+    engine = EngineRoom.of(server).engine(server, "processes")
+    assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
+    return engine
+
+
 # A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
-DEFAULTS.update({"threads": ThreadingMixIn, "processes": ForkingMixIn})
+OWNERS.update(dict.fromkeys(("max_threads", "daemon_threads", "block_on_close"), ThreadingMixIn))
+OWNERS["max_children"] = ForkingMixIn

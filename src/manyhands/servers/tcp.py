@@ -11,6 +11,7 @@ from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
 
 from .base import BaseServer
+from .settings import setting
 
 
 class TCPServer(BaseServer):
@@ -105,7 +106,9 @@ class TCPServer(BaseServer):
         whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            return handshake.accept_before_handshake(self.socket, self.handshake_timeout)
+            return handshake.accept_before_handshake(
+                self.socket, setting("handshake_timeout", self)
+            )
         connection: tuple[Any, Any] = self.socket.accept()
         return connection
 

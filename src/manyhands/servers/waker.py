@@ -5,6 +5,8 @@ import select
 import socket
 from typing import Self
 
+from manyhands.engines.processes import maker
+
 STOP = b"S"
 """What a forked child writes to ask the accept loop of its parent to stop."""
 
@@ -35,12 +37,19 @@ class Waker:
         return self._reader.fileno()
 
     def wake(self) -> None:
-        """Make the loop look around."""
-        self._send(b".")
+        """Make the loop look around. In a copy of its process: nothing, for the loop is not the copy's."""
+        if os.getpid() == self._owner:
+            self._send(b".")
 
     def ask_to_stop(self) -> None:
-        """Make the loop stop, even when the caller is a forked child of its process."""
-        self._send(b"." if os.getpid() == self._owner else STOP)
+        """Make the loop look around, and in a handler's process, which shares no flag with it, stop.
+
+        In any other copy of the loop's process it does nothing: such a copy asks for its own end.
+        """
+        if maker() == self._owner:
+            self._send(STOP)
+        else:
+            self.wake()
 
     def _send(self, byte: bytes) -> None:
         try:
