@@ -271,12 +271,12 @@ def test_a_long_datagram_arrives_whole() -> None:
         (
             (Echo, ANY_PORT),
             {"engine": "steam"},
-            "engine must be sequential, threads or processes, not 'steam'",
+            "engine must be sequential, threads, processes or fibers, not 'steam'",
         ),
         (
             (Echo, ANY_PORT),
             {"engine": None},
-            "engine must be sequential, threads or processes, not None",
+            "engine must be sequential, threads, processes or fibers, not None",
         ),
         ((Echo, ANY_PORT), {"drain_timeout": -1}, "drain_timeout must be a number of seconds"),
         ((Echo, "127.0.0.1"), {}, "'127.0.0.1' is not an address"),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType, SimpleNamespace
 from typing import Any, Self
 
@@ -26,6 +27,8 @@ OPTIONS = (
     "engine",
     "max_threads",
     "max_children",
+    "max_fibers",
+    "hub_block_time",
     "request_queue_size",
     "allow_reuse_port",
     "max_packet_size",
@@ -52,7 +55,8 @@ class Server:
         Where to listen: ``tcp://127.0.0.1:8008``, ``udp://[::1]:53``, ``unix:///run/echo.sock``,
         ``unix-datagram:///run/log.sock``. A host of ``""`` or ``[::]`` takes IPv4 and IPv6.
     **options
-        ``engine="threads"``, ``max_threads``, ``max_children``, ``request_queue_size``,
+        ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
+        (seconds), ``request_queue_size``,
         ``allow_reuse_port``, ``max_packet_size`` (bytes), ``handshake_timeout``, ``drain_timeout``
         (seconds), ``unlink_on_close``: see ``docs/options.md``.
 
@@ -281,7 +285,8 @@ class Server:
         try:
             with Waker() as self._loop_waker:
                 loop = AcceptLoop(self._listeners, lambda: self._is_stopping)
-                loop.run(self._loop_waker, POLL_INTERVAL)
+                run = partial(loop.run, self._loop_waker, POLL_INTERVAL)
+                self.engine.run(run, loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `_finish` raises it, in the thread that runs the server
             self._failure = failure
         finally:

@@ -11,7 +11,7 @@ from manyhands import Server, socketserver
 
 from .waiting import PATIENCE
 
-ENGINES = ("sequential", "threads", "processes")
+ENGINES = ("sequential", "threads", "processes", "fibers")
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -28,6 +28,7 @@ def server_class(engine: str, module: ModuleType = socketserver) -> Any:
         "sequential": "TCPServer",
         "threads": "ThreadingTCPServer",
         "processes": "ForkingTCPServer",
+        "fibers": "FiberTCPServer",
     }
     return getattr(module, names[engine])
 

@@ -68,12 +68,12 @@ class Unshaken:
 class _Opening:
     """The handshake that a connection is to have: its deadline, and what became of it."""
 
-    __slots__ = ("_client_address", "_is_begun", "_lock", "_plain_class", "_timeout", "failure")
+    __slots__ = ("_client_address", "_is_begun", "_lock", "_timeout", "failure", "plain_class")
 
-    def __init__(
-        self, plain_class: "type[ssl.SSLSocket]", client_address: object, timeout: float | None
-    ) -> None:
-        self._plain_class = plain_class
+    plain_class: "type[ssl.SSLSocket]"
+    """What the connection is when it is open."""
+
+    def __init__(self, client_address: object, timeout: float | None) -> None:
         self._client_address = client_address
         self._timeout = timeout
         # Reentrant: a callback of the context may look at the connection during its handshake.
@@ -108,13 +108,13 @@ class _Opening:
         usual_timeout = connection.gettimeout()
         connection.settimeout(self._timeout)
         try:
-            self._plain_class.do_handshake(connection)
+            self.plain_class.do_handshake(connection)
         except AttributeError:
             # A shutdown in another thread takes the TLS object away at any moment.
             self._raise_failure()
             raise
         connection.settimeout(usual_timeout)
-        connection.__class__ = self._plain_class
+        connection.__class__ = self.plain_class
         del vars(connection)[_OPENING]
 
     def _raise_failure(self) -> None:
@@ -162,10 +162,44 @@ def accept_before_handshake(
     is_asked_for = vars(listener)["do_handshake_on_connect"]
     vars(connection)["do_handshake_on_connect"] = is_asked_for
     if is_asked_for:
-        plain_class: Any = type(connection)
-        vars(connection)[_OPENING] = _Opening(plain_class, client_address, timeout)
-        connection.__class__ = _unshaken(plain_class)
+        _open(connection, _Opening(client_address, timeout))
     return connection, client_address
+
+
+def _open(connection: Any, opening: "_Opening") -> None:
+    """Have the first use of `connection` finish its handshake."""
+    plain_class: Any = type(connection)
+    opening.plain_class = plain_class
+    vars(connection)[_OPENING] = opening
+    connection.__class__ = _unshaken(plain_class)
+
+
+def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
+    """Return a connection whose handshake is still due, made anew by `wrap`; any other request as it is.
+
+    `wrap`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+    """
+    opening: _Opening | None = (
+        vars(request).get(_OPENING) if wrap and isinstance(request, Unshaken) else None
+    )
+    if wrap is None or opening is None or request.fileno() < 0:
+        return request
+    timeout, context = request.gettimeout(), request.context
+    own = {
+        name: vars(request)[name] for name in ("suppress_ragged_eofs", "do_handshake_on_connect")
+    }
+    plain = socket.socket(request.family, request.type, request.proto, request.detach())
+    plain.settimeout(timeout)
+    connection = wrap(
+        context,
+        plain,
+        server_side=True,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=own["suppress_ragged_eofs"],
+    )
+    vars(connection).update(own)
+    _open(connection, opening)
+    return connection
 
 
 def finish(connection: "ssl.SSLSocket") -> None:

@@ -72,9 +72,6 @@ class ThreadsEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.daemon = False
-        """Whether new threads are daemons: killed, not waited for, when the interpreter exits."""
-
         self.threads = Threads()
         """Where threads are kept that somebody will wait for; a server may have its own."""
 

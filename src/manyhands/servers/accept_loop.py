@@ -154,6 +154,15 @@ class AcceptLoop:
         """Whether a forked child asked for the end of the loop."""
 
         self._engine_descriptors: set[int] = set()
+        self._waker: Waker | None = None
+        self._has_been_stopped = False
+
+    def stop(self) -> None:
+        """End the loop. Thread-safe."""
+        self._has_been_stopped = True
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def run(self, waker: Waker, poll_interval: float | None) -> None:
         """Serve until `stopping()`, or until every listener has been closed.
@@ -172,10 +181,11 @@ class AcceptLoop:
         Exception
             Whatever `handle_error` of a server raises.
         """
+        self._waker = waker
         if self._is_over():
             # Whoever stopped it may have closed the listeners as well.
             return
-        with _ServerSelector() as selector, Reserve() as reserve:
+        with self._selector() as selector, Reserve() as reserve:
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
             while watches and not self._is_over():
@@ -188,7 +198,12 @@ class AcceptLoop:
                 watches = _without_closed(watches)
 
     def _is_over(self) -> bool:
-        return self.child_asked_to_stop or self._stopping()
+        return self._has_been_stopped or self.child_asked_to_stop or self._stopping()
+
+    def _selector(self) -> selectors.BaseSelector:
+        # Listeners of one loop share their engine.
+        own = self._listeners[0]._engine_of_next_request().selector() if self._listeners else None
+        return _ServerSelector() if own is None else own
 
     def _follow_engines(self, watches: Iterable[Watch], selector: selectors.BaseSelector) -> None:
         """Have the loop wake up when a worker of an engine ends."""

@@ -7,12 +7,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from manyhands.binding.bind import describe
 from manyhands.connections import handshake
 from manyhands.engines import Engine
+from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
@@ -60,7 +62,7 @@ class BaseServer:
     # Class attributes serve classes that do not call __init__.
     __waker: Waker | None = None
     __backoff: Backoff | None = None
-    __serving: tuple[int, int] | None = None  # the process and the thread that serve
+    __serving: tuple[int, set[int]] | None = None  # the process and the threads that serve
     __is_shut_down: threading.Event
 
     def __init__(
@@ -112,16 +114,25 @@ class BaseServer:
         `handle_error` itself raises ends it.
         """
         self.__is_shut_down.clear()
-        self.__serving = (os.getpid(), threading.get_ident())
+        self.__serving = (os.getpid(), {threading.get_ident()})
         try:
             with Waker() as self.__waker:
                 loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
-                loop.run(self.__waker, poll_interval)
+                engine = self._engine_of_next_request()
+                engine.run(partial(self.__serve, loop, self.__waker, poll_interval), loop.stop)
         finally:
             self.__waker = None
             self.__serving = None
             self.__shutdown_request = False
             self.__is_shut_down.set()
+
+    def __serve(
+        self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
+    ) -> None:
+        # The engine may have the loop run in another thread than the one that waits for it.
+        if self.__serving is not None:
+            self.__serving[1].add(threading.get_ident())
+        loop.run(waker, poll_interval)
 
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.
@@ -141,8 +152,10 @@ class BaseServer:
         if self.__serving is None:
             # A loop of the program's own clears the event when it begins.
             return getattr(self.__is_shut_down, "was_cleared", True)
-        process, thread = self.__serving
-        return os.getpid() == process and threading.get_ident() != thread
+        process, threads = self.__serving
+        return (
+            os.getpid() == process and threading.get_ident() not in threads and not is_in_the_hub()
+        )
 
     def service_actions(self) -> None:
         """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""

@@ -106,9 +106,10 @@ class TCPServer(BaseServer):
         whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            return handshake.accept_before_handshake(
-                self.socket, setting("handshake_timeout", self)
-            )
+            timeout = setting("handshake_timeout", self)
+            unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
+            wrapper = self._engine_of_next_request().tls_wrapper()
+            return handshake.moved(unshaken, wrapper), client_address
         connection: tuple[Any, Any] = self.socket.accept()
         return connection
 
