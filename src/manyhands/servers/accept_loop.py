@@ -72,11 +72,13 @@ class Watch:
         self.is_crowded = False
         """Whether the engine was full, and the backlog has not been empty since."""
 
-        self.poll()
+        self.is_closed = False
+        """Whether the listening socket has been closed."""
 
-    def poll(self) -> None:
+        self._poll(listener.fileno())
+
+    def _poll(self, descriptor: int) -> None:
         """Have the listener polled, by the descriptor that it has now."""
-        descriptor = self.listener.fileno()
         if descriptor != self._polled:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
@@ -87,10 +89,6 @@ class Watch:
         if self._polled is not None:
             self._selector.unregister(self._polled)
             self._polled = None
-
-    def is_closed(self) -> bool:
-        """Tell whether the listening socket has been closed."""
-        return self._current_descriptor() < 0
 
     def is_current(self) -> bool:
         """Tell whether what was polled is still the listener's socket."""
@@ -104,14 +102,16 @@ class Watch:
 
     def update(self, now: float) -> float | None:
         """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
-        if self.is_closed():
+        descriptor = self._current_descriptor()
+        if descriptor < 0:
             self.leave_alone()
+            self.is_closed = True
             return 0.0
         rest = self.listener._seconds_to_rest(now)
         if rest or not self.has_room():
             self.leave_alone()
             return rest or None
-        self.poll()
+        self._poll(descriptor)
         return None
 
     def has_room(self) -> bool:
@@ -185,7 +185,7 @@ class AcceptLoop:
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
                 self._turn(watches, called, reserve)
-                watches = [watch for watch in watches if not watch.is_closed()]
+                watches = [watch for watch in watches if not watch.is_closed]
 
     def _is_over(self) -> bool:
         return self.child_asked_to_stop or self._stopping()
@@ -216,16 +216,19 @@ class AcceptLoop:
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
     """Poll those listeners that there is room for; return how long to sleep at most."""
-    now = time.monotonic()
-    timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
-    return min((timeout for timeout in timeouts if timeout is not None), default=None)
+    now, soonest = time.monotonic(), poll_interval
+    for watch in watches:
+        timeout = watch.update(now)
+        if timeout is not None and (soonest is None or timeout < soonest):
+            soonest = timeout
+    return soonest
 
 
 def _wait(
     selector: selectors.BaseSelector, watches: Iterable[Watch], timeout: float | None
 ) -> AbstractSet[object]:
     """Sleep until something is ready; return what."""
-    if any(watch.is_crowded for watch in watches):
+    if [watch for watch in watches if watch.is_crowded]:
         # Only a look without waiting tells that nobody is left in the backlog.
         called = {key.data for key, _ in selector.select(0)}
         for watch in watches:
@@ -238,14 +241,15 @@ def _wait(
 
 def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
-    if not listener._accept_backoff.patience_is_over(time.monotonic()):
+    backoff = listener._accept_backoff
+    if backoff.since is None or not backoff.patience_is_over(time.monotonic()):
         return
     listening = getattr(listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
         count = reserve.refuse_backlog(listening)
         if count:
-            why = listener._accept_backoff.reason
-            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count, why))
+            described = listener._describe_listener()
+            events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 def _service(watch: Watch) -> None:
