@@ -11,7 +11,8 @@ endif
 
 RUN_LOCK := requirements/run.txt
 TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
-SETUP := pyproject.toml tools/make-venv.sh
+# A change of the compiled half has it compiled anew.
+SETUP := pyproject.toml setup.py tools/make-venv.sh src/manyhands/engines/fibers/_poller.pyx
 
 .DEFAULT_GOAL := help
 .PHONY: run test bench lint format lock clean help

@@ -4,7 +4,7 @@ set -eu
 
 [ -x "${1:-}" ] || { echo "make lock needs Python 3.11, and this machine has none" >&2; exit 1; }
 
-tools/make-venv.sh .venv-lock "$1" requirements/run.txt
+"$1" -m venv --clear .venv-lock
 .venv-lock/bin/python -m pip install -qq pip-tools
 cd requirements
 for name in run test libraries; do

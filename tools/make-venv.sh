@@ -32,4 +32,4 @@ locks=()
 for lock in "$@"; do locks+=(-r "$lock"); done
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 pip install -qq "${locks[@]}"
-pip install -qq --no-deps --no-build-isolation -e '.[chat]'
+pip install -qq --no-deps --no-build-isolation -e '.[all]'

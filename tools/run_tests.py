@@ -20,7 +20,7 @@ from pathlib import Path
 RECORDS = Path(".cache/records")
 
 #: What ours must do on every version; the rest of the suite runs on one.
-CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/listeners", "tests/launcher")
+CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/binding", "tests/launcher")
 
 #: Both mostly wait, so the two run beside each other, each through the versions in turn.
 LANES = ("tests/cpython", "tests/libraries")

@@ -14,14 +14,45 @@ from .socketserver import *  # noqa: F403 - the drop-in's public names are ours
 from .socketserver import __all__ as _drop_in
 
 if TYPE_CHECKING:
+    from .blocking import blocking
+    from .fibers import (
+        FiberMixIn,
+        FiberTCPServer,
+        FiberUDPServer,
+        FiberUnixDatagramServer,
+        FiberUnixStreamServer,
+    )
     from .installation import install
     from .prompts import ask
     from .server import Server
 
-__all__ = ["Server", "__version__", "ask", "events", "install", *_drop_in]  # noqa: PLE0604 - names, all of them
+__all__ = [  # noqa: PLE0604 - names, all of them
+    "FiberMixIn",
+    "FiberTCPServer",
+    "FiberUDPServer",
+    "FiberUnixDatagramServer",
+    "FiberUnixStreamServer",
+    "Server",
+    "__version__",
+    "ask",
+    "blocking",
+    "events",
+    "install",
+    *_drop_in,
+]
 
 # A program that only changes its import should pay for the drop-in alone.
-_ON_DEMAND = {"Server": ".server", "ask": ".prompts", "install": ".installation"}
+_ON_DEMAND = {
+    "FiberMixIn": ".fibers",
+    "FiberTCPServer": ".fibers",
+    "FiberUDPServer": ".fibers",
+    "FiberUnixDatagramServer": ".fibers",
+    "FiberUnixStreamServer": ".fibers",
+    "Server": ".server",
+    "ask": ".prompts",
+    "blocking": ".blocking",
+    "install": ".installation",
+}
 
 
 def __getattr__(name: str) -> object:

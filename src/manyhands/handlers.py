@@ -87,6 +87,7 @@ class SocketWriter(io.BufferedIOBase):
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self._sendall = sock.sendall
 
     def writable(self) -> bool:
         """Return True."""
@@ -100,7 +101,9 @@ class SocketWriter(io.BufferedIOBase):
         OSError
             When the client is gone, or the connection's timeout has passed.
         """
-        self._sock.sendall(data)
+        self._sendall(data)
+        if type(data) is bytes:
+            return len(data)
         with memoryview(data) as view:
             return view.nbytes
 

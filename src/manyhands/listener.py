@@ -1,19 +1,40 @@
 """The listeners of `manyhands.Server`: the drop-in's servers, made from an endpoint and options."""
 
+import contextlib
+import select
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from .listeners.endpoints import Endpoint
+from .binding.endpoints import Endpoint
 from .rules.address import Address
 from .servers import TCPServer, UDPServer
 from .servers.engine_room import EngineRoom
 
 
+class Owner(Protocol):
+    """What a listener needs of the server that runs it with others."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server has been asked to stop."""
+
+    def stop(self) -> None:
+        """Ask the server to stop; return at once."""
+
+    def notice(self) -> None:
+        """Have the server notice that a listener has been closed."""
+
+
 class _OnEndpoint:
-    """Makes a server of its endpoint's family, for both IP versions where the endpoint says so."""
+    """Makes a server of its endpoint's family, for both IP versions where the endpoint says so.
+
+    To handlers it is their `server`, and what they may ask of that as `socketserver` has it concerns the
+    whole `manyhands.Server`.
+    """
 
     endpoint: Endpoint
+    owner: Owner
 
     # The drain waits for conversations, and has a deadline; nobody else must wait, and without one.
     block_on_close = False
@@ -25,6 +46,32 @@ class _OnEndpoint:
             self.socket: socket.socket
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()  # type: ignore[misc]  # the server class that this stands before
+
+    def shutdown(self) -> None:
+        """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
+        self.owner.stop()
+
+    # What programs read, and write in the place of `shutdown()`, where that could deadlock.
+    @property
+    def _BaseServer__shutdown_request(self) -> bool:  # noqa: N802 - its mangled name
+        return self.owner.is_stopping
+
+    @_BaseServer__shutdown_request.setter
+    def _BaseServer__shutdown_request(self, stop: bool) -> None:  # noqa: N802
+        if stop:
+            self.owner.stop()
+
+    def server_close(self) -> None:
+        """Stop listening at this endpoint; the server's others go on."""
+        super().server_close()  # type: ignore[misc]  # the server class that this stands before
+        self.owner.notice()
+
+    def stop_receiving(self) -> None:
+        """Have senders told that nobody reads any more, where the system can; answers still go out."""
+        if self.endpoint.family == socket.AF_UNIX:
+            # Else senders wait for room in the queue (unix(7), `max_dgram_qlen`); so they get EPIPE.
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RD)
 
 
 class StreamListener(_OnEndpoint, TCPServer):
@@ -43,10 +90,11 @@ def listen(
     handler: Callable[[Any, Any, Any], Any],
     room: EngineRoom,
     options: Mapping[str, object],
+    owner: Owner,
 ) -> Listener:
     """Bind and listen; connections go to the engines of `room`, which listeners can share.
 
-    `options` are class attributes of the listener, such as `max_threads`.
+    `options` are class attributes of the listener, such as `max_threads`; `owner` is the server that runs it.
 
     Raises
     ------
@@ -54,7 +102,7 @@ def listen(
         When the endpoint cannot be had; the text says what holds it.
     """
     base = StreamListener if endpoint.kind == socket.SOCK_STREAM else DatagramListener
-    own = {"endpoint": endpoint, "address_family": endpoint.family, **options}
+    own = {"endpoint": endpoint, "owner": owner, "address_family": endpoint.family, **options}
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener)["_engine_room"] = room
@@ -65,6 +113,20 @@ def listen(
         listener.server_close()
         raise
     return listener
+
+
+def is_open(listener: Listener) -> bool:
+    """Tell whether `listener` has not been closed."""
+    return listener.fileno() >= 0
+
+
+def somebody_waits(listener: Listener) -> bool:
+    """Tell whether a client has connected to a stream listener, and has not been accepted."""
+    if listener.socket_type != socket.SOCK_STREAM or not is_open(listener):
+        return False
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def bound_address(listener: Listener) -> Address:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .listeners.bind import describe
+from .binding.bind import describe
 from .servers.conversation import Conversation, current
 
 

@@ -1,22 +1,25 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
-import inspect
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from functools import partial
+from types import FrameType, SimpleNamespace
 from typing import Any, Self
 
+from .binding.endpoints import endpoints
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
-from .listener import Listener, bound_address, listen
-from .listeners.endpoints import endpoints
+from .handler_check import check_handler
+from .listener import Listener, bound_address, is_open, listen, somebody_waits
 from .rules.address import Address, parse
 from .rules.mistakes import Mistake
 from .rules.options import BY_NAME
 from .servers.accept_loop import AcceptLoop
+from .servers.conversation import current
 from .servers.engine_room import EngineRoom
 from .servers.waker import Waker
 
@@ -24,6 +27,8 @@ OPTIONS = (
     "engine",
     "max_threads",
     "max_children",
+    "max_fibers",
+    "hub_block_time",
     "request_queue_size",
     "allow_reuse_port",
     "max_packet_size",
@@ -50,7 +55,8 @@ class Server:
         Where to listen: ``tcp://127.0.0.1:8008``, ``udp://[::1]:53``, ``unix:///run/echo.sock``,
         ``unix-datagram:///run/log.sock``. A host of ``""`` or ``[::]`` takes IPv4 and IPv6.
     **options
-        ``engine="threads"``, ``max_threads``, ``max_children``, ``request_queue_size``,
+        ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
+        (seconds), ``request_queue_size``,
         ``allow_reuse_port``, ``max_packet_size`` (bytes), ``handshake_timeout``, ``drain_timeout``
         (seconds), ``unlink_on_close``: see ``docs/options.md``.
 
@@ -61,8 +67,10 @@ class Server:
 
     Notes
     -----
-    `stop` and `hurry` may be called from any thread and from signal handlers; all else belongs to the
-    thread that made the server.
+    `stop`, `hurry` and `is_stopping` may be used in any thread, in handlers (forked ones too) and in signal
+    handlers; all else belongs to the thread that made the server. A handler's `server` is the listener
+    that its client called: `self.server.shutdown()` is `stop`, and `self.server.server_close()` closes that
+    one address.
     """
 
     def __init__(
@@ -72,7 +80,7 @@ class Server:
         self._addresses = [a if isinstance(a, Address) else parse(a) for a in addresses]
         self._options = _checked(options)
         self._drain_timeout: float = self._options.pop("drain_timeout")
-        _check_handler(handler, self._addresses)
+        check_handler(handler, self._addresses)
         self._room = EngineRoom()
         self._listeners: list[Listener] = []
         self._loop_waker: Waker | None = None
@@ -80,18 +88,25 @@ class Server:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         # Plain flags: a signal handler must not wait for a lock that the interrupted code may hold.
+        self._is_running = False
         self._is_stopping = False
         self._is_in_a_hurry = False
 
     @property
     def addresses(self) -> list[Address]:
         """Where the server listens, with the ports that it got; empty when it does not listen."""
-        return [bound_address(listener) for listener in self._listeners]
+        return [bound_address(listener) for listener in self._listeners if is_open(listener)]
 
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
-        return self._room.engine(self._listeners[0], self._options["engine"])
+        settings = SimpleNamespace(**self._options, daemon_threads=True)
+        return self._room.engine(settings, self._options["engine"])
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server has been asked to stop, and has not come to its end yet."""
+        return self._is_stopping
 
     def listen(self) -> None:
         """Bind every address. Called by `run` and `start`, unless it was called before.
@@ -106,16 +121,24 @@ class Server:
         try:
             for address in self._addresses:
                 for endpoint in endpoints(address):
-                    listener = listen(endpoint, self._handler, self._room, self._options)
+                    listener = listen(endpoint, self._handler, self._room, self._options, self)
                     self._listeners.append(listener)
         except BaseException:
             self._close_listeners()
             raise
 
-    def run(self) -> list[CutOff]:
-        """Serve until SIGINT or SIGTERM, then drain; a second signal ends the drain at once.
+    def run(self, announce: Callable[[], object] = lambda: None) -> list[CutOff]:
+        """Serve until SIGINT or SIGTERM, or until `stop`; then drain. A second signal cuts the drain short.
 
-        For programs: call it in the main thread.
+        For programs: call it in the main thread. In another one it leaves signals alone, which Python
+        handles in the main thread only, and serves until `stop`. On a server that `start` or a ``with``
+        has started, it waits for that end and drains.
+
+        Parameters
+        ----------
+        announce
+            Called when every address is bound and a signal would end the server gracefully: whoever
+            waits for a word of the program before it sends one should get it from here.
 
         Returns
         -------
@@ -126,33 +149,73 @@ class Server:
         ------
         OSError
             See `listen`.
+        RuntimeError
+            When another `run` is under way.
         Exception
-            Whatever ended the accept loop, such as an exception that `handle_error` raised.
+            Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
+        if self._is_running:
+            raise RuntimeError(
+                "the server is running already: `run` can be called again when it has returned"
+            )
         self.listen()
-        with Waker() as self._run_waker, self._signals():
-            if isinstance(self.engine, ProcessesEngine):
-                # A process that forks had better have no second thread.
-                self.engine.on_child = self._become_a_child
-                self._serve()
-            else:
-                self.start()
-                self._run_waker.wait()
-            return self._finish()
+        with self._marked_as_running(), Waker() as self._run_waker, self._signals():
+            try:
+                announce()
+                self._serve_until_stopped(self._run_waker)
+            finally:
+                cut_off = self._finish()
+        return cut_off
+
+    def _serve_until_stopped(self, waker: Waker) -> None:
+        if self._thread is None and isinstance(self.engine, ProcessesEngine):
+            # A process that forks had better have no second thread.
+            self._serve()
+            return
+        if self._thread is None:
+            self._start_thread()
+        while not self._is_stopping:
+            waker.wait()
+            waker.drain()
+
+    @contextmanager
+    def _marked_as_running(self) -> Iterator[None]:
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
 
     def start(self) -> None:
         """Serve in a thread of the server's own, until `stop`. For embedding.
+
+        A server that was told to stop, and not closed yet, is closed first, which waits for its
+        conversations (see `close`); then it starts anew.
 
         Raises
         ------
         OSError
             See `listen`.
+        RuntimeError
+            When the server is serving already, or no thread can be had.
         """
+        if self._thread is not None and self._is_stopping:
+            self._finish()
+        if self._thread is not None or self._is_running:
+            raise RuntimeError("the server is serving already: stop it before it is started again")
         self.listen()
         self.engine.on_child = self._let_go_of_listeners
+        try:
+            self._start_thread()
+        except BaseException:
+            self._close_listeners()
+            raise
+
+    def _start_thread(self) -> None:
         # A daemon: a sequential server may be in the middle of a conversation that does not end.
-        self._thread = threading.Thread(target=self._serve, name="manyhands-accept", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._serve, name="manyhands-accept", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _become_a_child(self) -> None:
         _leave_signals_to_the_parent()
@@ -165,29 +228,65 @@ class Server:
                 listener.socket.close()
 
     def stop(self) -> None:
-        """Ask the server to stop; return at once. `run` then drains, and so does leaving the context."""
+        """Ask the server to stop; return at once. `run`, `close` or leaving the context then drains.
+
+        Whoever has connected by then is still served. Called before the server serves, it has the next
+        `run` or `start` stop at once, so that no signal that comes early is lost.
+        """
         self._is_stopping = True
         for waker in (self._loop_waker, self._run_waker):
             if waker is not None:
-                waker.wake()
+                waker.ask_to_stop()
 
     def hurry(self) -> None:
         """Cut short the drain that is, or will be, under way."""
         self._is_in_a_hurry = True
+
+    def close(self) -> list[CutOff]:
+        """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
+
+        The conversations under way get `drain_timeout` seconds to come to their end, `hurry` permitting;
+        an exception meanwhile, such as a `KeyboardInterrupt`, cuts them off.
+
+        Returns
+        -------
+        list of CutOff
+            The conversations that were cut off.
+
+        Raises
+        ------
+        RuntimeError
+            When a handler calls it, for whose end it would wait, or while `run` is under way, which closes
+            the server itself: there, `stop` is enough.
+        Exception
+            Whatever ended the accept loop.
+        """
+        served = current()
+        if self._is_running or (served is not None and served.server in self._listeners):
+            raise RuntimeError(
+                "the server is being served: call stop(), and it closes when it has drained"
+            )
+        self.stop()
+        return self._finish()
+
+    def notice(self) -> None:
+        """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
+        if self._loop_waker is not None:
+            self._loop_waker.wake()
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
-        self._finish()
+        self.close()
 
     def _serve(self) -> None:
         try:
             with Waker() as self._loop_waker:
                 loop = AcceptLoop(self._listeners, lambda: self._is_stopping)
-                loop.run(self._loop_waker, POLL_INTERVAL)
+                run = partial(loop.run, self._loop_waker, POLL_INTERVAL)
+                self.engine.run(run, loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `_finish` raises it, in the thread that runs the server
             self._failure = failure
         finally:
@@ -195,39 +294,94 @@ class Server:
             self.stop()
 
     def _finish(self) -> list[CutOff]:
-        """Stop listening, so that nobody calls in vain, then drain."""
-        engine = self.engine
-        if self._thread is not None and engine.name != "sequential":
-            # An engine belongs to one thread at a time: the loop's, then the drain's.
-            self._thread.join()
-        self._close_listeners()
-        cut_off = drain(engine, self._drain_timeout, lambda: self._is_in_a_hurry)
-        if self._thread is not None:
-            self._thread.join(timeout=POLL_INTERVAL)
-        self._thread, self._is_stopping, self._is_in_a_hurry = None, False, False
-        failure, self._failure = self._failure, None
+        """Stop listening, so that nobody calls in vain; drain; and be as new."""
+        self.stop()
+        try:
+            self._leave_the_loop()
+            self._close_listeners(socket.SOCK_STREAM)
+            cut_off = drain(self.engine, self._drain_timeout, self._hurries, self._join)
+            failure = self._failure
+        except BaseException:
+            # A second Ctrl-C where nobody handles signals, for one: nobody waits any longer.
+            self.engine.cut_off()
+            raise
+        finally:
+            self._close_listeners()
+            self._thread = self._failure = None
+            self._is_stopping = self._is_in_a_hurry = False
         if failure is not None:
             raise failure
         return cut_off
 
-    def _close_listeners(self) -> None:
+    def _leave_the_loop(self) -> None:
+        """Take the engine over from the accept loop: it belongs to one thread at a time."""
+        if self.engine.name == "sequential":
+            return  # which serves in the loop, and ends with it
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            if self._failure is None:
+                self._serve_backlog()
+        except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service, as in the loop
+            self._failure = failure
+
+    def _serve_backlog(self) -> None:
+        """Serve those who have connected already: to close the listener would be to hang up on them."""
         for listener in self._listeners:
-            listener.server_close()
-        self._listeners = []
+            # No more than the backlog holds: others may be calling all the time.
+            for _ in range(listener.request_queue_size):
+                if (
+                    self._is_in_a_hurry
+                    or not self.engine.has_room()
+                    or not somebody_waits(listener)
+                ):
+                    break
+                listener._handle_request_noblock()
+                if listener._seconds_to_rest(time.monotonic()):
+                    break  # out of descriptors, or of workers
+
+    def _join(self, timeout: float) -> bool:
+        if self._thread is None or self.engine.name != "sequential":
+            return self.engine.join(timeout)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _hurries(self) -> bool:
+        return self._is_in_a_hurry
+
+    def _close_listeners(self, kind: socket.SocketKind | None = None) -> None:
+        """Close the listeners of one kind, or all.
+
+        The socket of datagrams is the one that their answers go out on, so it outlasts the drain.
+        """
+        for listener in self._listeners:
+            if kind in {None, listener.socket_type}:
+                listener.server_close()
+            else:
+                listener.stop_receiving()
+        if kind is None:
+            self._listeners = []
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            self.engine.on_child = self._let_go_of_listeners
+            yield
+            return
+
         def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the hook's form
             if self._is_stopping:
                 self.hurry()
             self.stop()
 
+        self.engine.on_child = self._become_a_child
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None: whatever is not Python's own, and cannot be put back from here.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _leave_signals_to_the_parent() -> None:
@@ -245,33 +399,5 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {', '.join(OPTIONS)}")
     for name, value in options.items():
-        BY_NAME[name].check(value)
+        BY_NAME[name].as_served().check(value)
     return {name: BY_NAME[name].default_for(served=True) for name in OPTIONS} | options
-
-
-def _check_handler(handler: object, addresses: list[Address]) -> None:
-    if not addresses:
-        raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
-    name = getattr(handler, "__name__", repr(handler))
-    if not callable(handler) or not _takes_a_request(handler):
-        raise Mistake(
-            f"{name} is no handler: it must be a class derived from BaseRequestHandler, or callable "
-            "with (request, client_address, server)"
-        )
-    # By name: the standard library's handler classes serve here as well, and are as particular.
-    kinds = [kind.__name__ for kind in getattr(handler, "__mro__", ())]
-    for address in addresses:
-        is_stream = address.scheme in {"tcp", "unix"}
-        wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
-        if wrong in kinds:
-            raise Mistake(f"{name} is a {wrong}, which cannot serve {address}")
-
-
-def _takes_a_request(handler: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(handler).bind(None, None, None)
-    except TypeError:
-        return False
-    except ValueError:  # a callable written in C tells nothing
-        return True
-    return True

@@ -99,3 +99,12 @@ if hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and sys.version_info >= (3
         """Serves each datagram on a path in a process of its own."""
 
     __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
+
+
+def __getattr__(name: str) -> object:
+    """Find the classes on fibers, which are not among the standard library's names."""
+    if name.startswith("Fiber"):
+        from . import fibers  # noqa: PLC0415 - it stands on this module
+
+        return getattr(fibers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -100,6 +100,44 @@ def test_standard_output_that_is_closed_is_no_matter_for_a_traceback() -> None:
     assert answer.stderr == b"manyhands: there is no program 'missing.py'\n"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["serve", "--help"]])
+def test_an_output_on_a_full_disk_is_one_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "manyhands", *words],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    sentence = b"manyhands: the output cannot be written: No space left on device\n"
+    assert (answer.returncode, answer.stderr) == (1, sentence)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_has_been_deleted_is_one_sentence(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main([command, "something"]) == 2
+    sentence = "manyhands: the current folder has been deleted: change to another one\n"
+    assert capsys.readouterr().err == sentence
+
+
+def test_a_mistake_stays_on_one_line_whatever_it_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "no\nprogram\x1b[31m"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "\x1b" not in errors
+
+
 INTERRUPTED = """
 import sys
 from manyhands import cli

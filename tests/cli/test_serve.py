@@ -91,6 +91,24 @@ def test_tcp_is_served_until_a_signal(serve: Any, engine: str, number: signal.Si
     assert serving.program.lines_left() == []
 
 
+@pytest.mark.parametrize("engine", ["sequential", *ENGINES])
+def test_a_signal_that_comes_as_soon_as_it_says_that_it_listens_ends_it_gracefully(
+    serve: Any, folder: Path, engine: str
+) -> None:
+    # No supervisor is quicker than a program that signals itself when it has printed.
+    with (folder / "handlers.py").open("a", encoding="utf-8") as module:
+        module.write(
+            "\nimport builtins, signal"
+            "\nsays = builtins.print"
+            "\ndef print(*words, **how):"
+            "\n    says(*words, **how)"
+            "\n    if words: os.kill(os.getpid(), signal.SIGTERM)"
+            "\nbuiltins.print = print"
+        )
+    serving = serve("handlers:Echo", "--bind", "tcp://127.0.0.1:0", "--engine", engine)
+    assert ended(serving) == (0, "")
+
+
 def test_udp_is_served(serve: Any) -> None:
     serving = serve("handlers:Shout", "--bind", "udp://127.0.0.1:0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
@@ -106,6 +124,14 @@ def test_a_unix_path_is_served_and_removed(serve: Any, folder: Path) -> None:
     serving.program.send(signal.SIGTERM)
     assert ended(serving) == (0, "")
     assert not (folder / "echo.sock").exists()
+
+
+def test_a_path_that_is_no_text_is_served_and_shown_as_far_as_it_goes(
+    serve: Any, folder: Path
+) -> None:
+    serving = serve("handlers:Echo", "--bind", os.fsdecode(b"unix://a\xff.sock"))
+    assert serving.lines == ["listening on unix://a\\udcff.sock"]
+    assert ask(os.fsencode(folder) + b"/a\xff.sock") == b"hello\n"
 
 
 def test_unix_datagrams_are_served(serve: Any, folder: Path) -> None:
@@ -144,6 +170,7 @@ def test_several_addresses_are_served(serve: Any, folder: Path) -> None:
         "handlers:Echo",
         "handlers.py:Echo",
         "./handlers.py:Echo",
+        "./handlers:Echo",
         "handlers:Nested.Echo",
         "plain:Echo",
     ],
@@ -187,7 +214,11 @@ def test_a_busy_handler_may_finish(serve: Any, engine: str, way: str) -> None:
             serving.program.send_to_group(signal.SIGTERM)
         else:
             serving.program.send(signal.Signals[way])
-        wait_until(lambda: not is_listening(serving.address()[1]))
+        assert serving.program.error_line() == (
+            "manyhands: stopping: waits up to 30 s for 1 conversation to come to an end; "
+            "a second signal ends it at once"
+        )
+        assert not is_listening(serving.address()[1])
         assert serving.program.is_running()
         peer.sendall(b"in time\n")
         assert everything(peer) == b"finished in time\n"

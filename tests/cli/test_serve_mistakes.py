@@ -40,7 +40,7 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
         (("handlers", *HERE), "'handlers' names no handler: write MODULE:HANDLER"),
         ((":Echo", *HERE), "':Echo' names no handler"),
         (("handlers:", *HERE), "'handlers:' names no handler"),
-        (("handlers:os", *HERE), "os is no handler: it must be a class derived from"),
+        (("handlers:os", *HERE), "the module os is no handler: it must be"),
         (("os:getcwd", *HERE), "getcwd is no handler"),
         (("broken:Echo", *HERE), "broken cannot be imported: ZeroDivisionError: division by zero ("),
         (("unfinished:Echo", *HERE), "unfinished cannot be imported: SyntaxError: "),
@@ -62,7 +62,10 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
          "cannot listen on 203.0.113.1:0 (no interface of this machine has that address)")),
         (("handlers:Echo", "--bind", "tcp://nowhere.invalid:0"), ("cannot listen on "
          "tcp://nowhere.invalid:0: the host 'nowhere.invalid' has no address here")),
-        (("handlers:Echo", *HERE, "--engine", "steam"), "--engine must be sequential, threads or"),
+        (("handlers:Echo", *HERE, "--engine", "steam"), ("--engine must be sequential, threads or "
+         "processes, not 'steam'")),
+        (("handlers:Echo", *HERE, "--engine", "none"), ("--engine must be sequential, threads or "
+         "processes, not 'none'")),
         (("handlers:Echo", *HERE, "--max-threads", "many"), "--max-threads must be a whole number"),
         (("handlers:Echo", *HERE, "--drain-timeout", "-1"), "--drain-timeout must be a number"),
         (("handlers:Echo", *HERE, "--no-such-option"), "unrecognized arguments: --no-such-option"),
@@ -76,6 +79,96 @@ def test_what_does_not_fit_is_one_sentence_and_status_2(
     (folder / "needy.py").write_text("import a_module_that_nobody_has\n")
     (folder / "leaving.py").write_text("raise SystemExit(3)\n")
     assert refused(folder, *words).startswith(sentence)
+
+
+ODD = """
+from socketserver import TCPServer
+
+PORT, NOTHING, LIST = 8008, None, [1]
+
+class Property:
+    @property
+    def broken(self):
+        raise ValueError("no\\nway")
+
+thing = Property()
+
+class Slots:
+    __slots__ = ()
+
+slots = Slots()
+
+class Computing(type):
+    def __getattr__(cls, name):
+        raise KeyError(name)
+
+class Computed(metaclass=Computing):
+    pass
+
+async def coroutine(request, client_address, server):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("odd:PORT", "8008 is no handler: it must be"),
+        ("odd:PORT.foo", "odd has no PORT.foo"),
+        ("odd:NOTHING.foo", "odd has no NOTHING.foo"),
+        ("odd:slots.foo", "odd has no slots.foo"),
+        ("odd:slots", "an object of the class Slots is no handler: it must be"),
+        ("odd:thing.broken", "thing.broken of odd cannot be had: ValueError: no way"),
+        ("odd:Computed.foo", "Computed.foo of odd cannot be had: KeyError: 'foo'"),
+        ("odd:TCPServer", "TCPServer is a server, not a handler: it must be"),
+        ("odd:coroutine", "coroutine is `async`, and would never run"),
+        ("odd:LIST.0", "'odd:LIST.0' names no handler: write MODULE:HANDLER"),
+        ("odd:Slots.", "'odd:Slots.' names no handler"),
+        ("odd:.Slots", "'odd:.Slots' names no handler"),
+        ("odd: Slots", "'odd: Slots' names no handler"),
+        ("odd:Slots\n", "'odd:Slots\\n' names no handler"),
+        (":", "':' names no handler"),
+        (".odd:Slots", "'.odd' is a relative name, and there is nothing that it is relative to"),
+        ("odd.:Slots", "there is no module odd."),
+        ("odd..a:Slots", "there is no module odd."),
+        ("no\nmodule:Slots", "there is no module no\\nmodule (looked in "),
+        ("folder.py:Slots", "folder.py is a folder, not a Python file"),
+        (
+            "sub/odd:Slots",
+            "'sub/odd' is no name of a module; there is a file sub/odd.py: write package",
+        ),
+        (
+            "./sub/none:Slots",
+            "'sub/none' is no name of a module: write package.module or folder/file",
+        ),
+        ("../none:Slots", "'../none' is no name of a module: write"),
+        ("time:Echo", "time has no Echo, for that is built in; the file here is time.py:HANDLER"),
+        ("lazy:Echo", "Echo of lazy cannot be had: RuntimeError: not today"),
+        ("saying:Echo", "saying cannot be imported: SystemExit: good bye ("),
+        ("cancelled:Echo", "cancelled cannot be imported: CancelledError ("),
+        ("mute:Echo", "mute cannot be imported: Mute ("),
+        ("binary.py:Echo", "binary.py cannot be imported: SyntaxError: "),
+        ("vanishing:Echo", "vanishing has no Echo"),
+        ("x" * 5000 + ".py:Echo", "x" * 5000 + ".py cannot be imported: OSError: "),
+    ],
+)
+def test_an_odd_reference_is_one_sentence_and_status_2(
+    folder: Path, reference: str, sentence: str
+) -> None:
+    (folder / "odd.py").write_text(ODD)
+    (folder / "folder.py").mkdir()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "odd.py").touch()
+    (folder / "time.py").write_text("class Echo: pass\n")
+    (folder / "lazy.py").write_text("def __getattr__(name): raise RuntimeError('not today')\n")
+    (folder / "saying.py").write_text("raise SystemExit('good\\nbye')\n")
+    (folder / "cancelled.py").write_text("import asyncio\nraise asyncio.CancelledError\n")
+    (folder / "mute.py").write_text(
+        "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute\n"
+    )
+    (folder / "binary.py").write_bytes(b"\xff\xfe\0")
+    (folder / "vanishing.py").write_text("import sys\nsys.modules[__name__] = None\n")
+    assert refused(folder, reference, *HERE).startswith(sentence)
 
 
 def test_a_port_in_use_names_its_holder(folder: Path) -> None:

@@ -136,9 +136,11 @@ def test_quit_is_the_only_line_that_closes_the_desk(room: Room) -> None:
 def test_closing_says_goodbye_to_everybody(room: Room) -> None:
     ears = [room.caller()[1] for _ in range(3)]
     room.operator.close()
+    late, late_ear = room.caller()
     assert [ear.heard for ear in ears] == [["desk: the desk is closing"]] * 3
     assert {ear.ending for ear in ears} == {Ending.DESK_CLOSED}
-    assert room.switchboard.is_closed
+    assert late.came_too_late
+    assert late_ear.heard == []  # whoever serves it says so
 
 
 @pytest.mark.parametrize(

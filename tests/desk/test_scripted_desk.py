@@ -321,12 +321,28 @@ def test_a_desk_on_a_unix_path_and_on_a_port_at_once(tmp_path: Path) -> None:
 def test_when_the_reader_of_the_output_goes_the_desk_closes_politely(tmp_path: Path) -> None:
     command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
     with running(command, tmp_path) as process:
-        port = int(re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())[1])
+        invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))
+        port = int(re.search(rb"127\.0\.0\.1:(\d+)", invitation[0])[1])
         process.stdout.close()
         with Caller(("127.0.0.1", port)) as caller:
             assert caller.hears() == "desk: the desk is closing"
         assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
         assert process.stderr.read() == b""
+
+
+def test_who_waits_to_be_accepted_when_the_desk_closes_is_told_so(
+    desk: Desk, tmp_path: Path
+) -> None:
+    # A desk that has no time just now: its callers connect, and wait in the kernel's backlog.
+    desk.process.send_signal(signal.SIGSTOP)
+    waiting = [desk.call() for _ in range(50)]
+    desk.process.send_signal(signal.SIGTERM)
+    desk.process.send_signal(signal.SIGCONT)
+    for caller in waiting:
+        with caller:
+            assert [caller.hears(), caller.hears()] == ["desk: the desk is closing", ""]
+    assert desk.ends() == 0
+    assert endings(tmp_path) == ["the desk closed"] * 50
 
 
 def test_an_order_that_is_unfinished_when_the_desk_is_stopped_is_not_carried_out(

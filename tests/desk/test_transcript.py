@@ -205,6 +205,7 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(path: Path, pre
     ("prepare", "why"),
     [
         (lambda path: None, "there is no transcript"),
+        (lambda path: path.touch(), "is empty: no desk has written a transcript to it"),
         (lambda path: path.write_text("Dear diary,\n" * 200), "file is not a database"),
         (foreign_database, "is an SQLite file, but no transcript of manyhands"),
     ],
@@ -276,7 +277,18 @@ def test_caller_and_since_choose_what_is_printed(
     assert printed(capsys, path, "--since", "2999-01-01") == ""
 
 
-@pytest.mark.parametrize("arguments", [["--since", "soon"], ["--transcript", "nowhere.sqlite"]])
+@pytest.mark.parametrize("caller", ["9" * 19, "9" * 5000, "no\udcfftext", "²"])
+def test_a_caller_that_cannot_be_is_not_found(
+    capsys: pytest.CaptureFixture[str], path: Path, caller: str
+) -> None:
+    written(path)
+    assert printed(capsys, path, "--caller", caller) == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--since", "soon"], ["--transcript", "nowhere.sqlite"], ["--transcript", ""]],
+)
 def test_a_mistake_is_one_line_and_status_two(
     path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:

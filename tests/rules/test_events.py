@@ -41,6 +41,25 @@ EXAMPLES: list[tuple[Event, str]] = [
         "forked while 3 threads were alive: their locks stay locked in the child",
     ),
     (
+        events.HubBlocked("Report", ("127.0.0.1", 40000), 0.125, "  File 'shop.py', line 3\n"),
+        (
+            "Report for ('127.0.0.1', 40000) has held up all other fibers for 0.12 s "
+            "(manyhands.blocking runs such a call in a thread):\n  File 'shop.py', line 3"
+        ),
+    ),
+    (
+        events.HubUnblocked("Report", ("127.0.0.1", 40000), 2.5),
+        "Report for ('127.0.0.1', 40000) lets others run again, after 2.50 s",
+    ),
+    (
+        events.Draining(1, 30.0),
+        "stopping: waits up to 30 s for 1 conversation to come to an end",
+    ),
+    (
+        events.Draining(2, 0.5),
+        "stopping: waits up to 0.5 s for 2 conversations to come to an end",
+    ),
+    (
         events.WorkerFailed("threads", ("127.0.0.1", 40000), "can't start new thread"),
         (
             "no worker of the threads engine could be had for ('127.0.0.1', 40000): "

@@ -80,7 +80,7 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         ),
         (
             ("--engine", "fork"),
-            "--engine must be sequential, threads or processes, or none, not 'fork'",
+            "--engine must be sequential, threads, processes or fibers, or none, not 'fork'",
         ),
         (
             ("--handshake-timeout", "0"),

@@ -22,6 +22,8 @@ def place_of(answer: bytes, loop: threading.Thread | None) -> str:
     pid, _, name = answer.decode().partition(" ")
     if int(pid) != os.getpid():
         return "processes"
+    if name.startswith("manyhands-fibers"):
+        return "fibers"
     return "threads" if "process_request_thread" in name else "sequential"
 
 

@@ -14,10 +14,12 @@ from manyhands import events, socketserver
 from tests.support import (
     Authority,
     Echo,
+    ask_secretly,
     call,
     everything,
     is_hung_up,
     open_descriptors,
+    secured,
     server_class,
     serving,
     wait_until,
@@ -27,22 +29,6 @@ HERE = ("127.0.0.1", 0)
 CONCURRENT = ["threads", "processes"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
-
-
-def secured(server: Any, authority: Authority, **options: Any) -> Any:
-    """Wrap the listening socket, as the usual recipe has it."""
-    server.socket = authority.server_context().wrap_socket(
-        server.socket, server_side=True, **options
-    )
-    return server
-
-
-def ask_secretly(address: Any, authority: Authority, line: bytes = b"hello\n") -> bytes:
-    context = authority.client_context()
-    with call(address) as plain, context.wrap_socket(plain, server_hostname="localhost") as peer:
-        peer.sendall(line)
-        answer: bytes = peer.recv(100)
-        return answer
 
 
 class Answer(socketserver.StreamRequestHandler):

@@ -5,7 +5,8 @@ from .copies import forked
 from .handlers import write_handlers
 from .peers import ask, call, everything, hear, is_hung_up, is_listening
 from .programs import Program, python, run_python
-from .running import ENGINES, Echo, open_descriptors, server_class, serving
+from .running import ENGINES, Echo, bound, open_descriptors, server_class, serving
+from .tls import ask_secretly, secured
 from .waiting import wait_until
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Echo",
     "Program",
     "ask",
+    "ask_secretly",
+    "bound",
     "call",
     "everything",
     "forked",
@@ -23,6 +26,7 @@ __all__ = [
     "open_descriptors",
     "python",
     "run_python",
+    "secured",
     "server_class",
     "serving",
     "wait_until",

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from manyhands.listeners.port_holder import LISTENING, sockets_on
+from manyhands.binding.port_holder import LISTENING, sockets_on
 
 from .waiting import PATIENCE
 

@@ -106,8 +106,13 @@ class Program:
             self.kill()
             raise AssertionError(f"it did not end; stderr: {self.errors()}") from None
 
+    def error_line(self) -> str:
+        """Wait for the next line of its standard error, and return it."""
+        assert self._process.stderr is not None
+        return self._process.stderr.readline().rstrip("\n")
+
     def errors(self) -> str:
-        """Return all that it wrote on standard error, once it has ended."""
+        """Return all that it wrote on standard error and was not read yet, once it has ended."""
         assert self._process.stderr is not None
         return self._process.stderr.read()
 

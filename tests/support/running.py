@@ -7,11 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from manyhands import socketserver
+from manyhands import Server, socketserver
 
 from .waiting import PATIENCE
 
-ENGINES = ("sequential", "threads", "processes")
+ENGINES = ("sequential", "threads", "processes", "fibers")
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -28,6 +28,7 @@ def server_class(engine: str, module: ModuleType = socketserver) -> Any:
         "sequential": "TCPServer",
         "threads": "ThreadingTCPServer",
         "processes": "ForkingTCPServer",
+        "fibers": "FiberTCPServer",
     }
     return getattr(module, names[engine])
 
@@ -49,6 +50,12 @@ def serving(server: Any, poll_interval: float | None = None) -> Iterator[Any]:
         thread.join(PATIENCE)
         assert not thread.is_alive(), "serve_forever did not return"
         server.server_close()
+
+
+def bound(server: Server, number: int = 0) -> Any:
+    """Return one of the server's addresses as a socket takes it."""
+    address = server.addresses[number]
+    return address.path.replace("@", "\0", 1) if address.path else (address.host, address.port)
 
 
 def open_descriptors() -> set[str]:

@@ -1,6 +1,8 @@
 """The command line: `manyhands COMMAND`, one module for each command."""
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
@@ -10,12 +12,15 @@ from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
 from manyhands._version import __version__
+from manyhands.rules.escaping import escape
 from manyhands.rules.mistakes import Mistake
 
 COMMANDS = ("serve", "run", "chat", "connect", "transcript")
 
 #: The exit status for a person's mistake, as argparse and most tools have it.
 MISTAKE = 2
+
+_FAILED = 1
 
 #: Shells report a command that a signal ended as 128 and the signal's number.
 _SIGNALLED = 128
@@ -59,18 +64,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 2 after a mistake, which was named in one line on standard error.
     """
+    _print_whatever_comes()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         print(end="", flush=True)
     except Mistake as mistake:
-        print(f"manyhands: {mistake}", file=sys.stderr)
+        # One line, whatever was quoted in it: a word of the command line may hold anything.
+        print(f"manyhands: {escape(str(mistake))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return _SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         _forget_output()
         return _SIGNALLED + signal.SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return _FAILED
     return status
+
+
+def _print_whatever_comes() -> None:
+    """Let standard output write what its encoding does not have as a backslash and a number."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(words: list[str]) -> int:
@@ -84,6 +103,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _carry_out(name: str, words: list[str]) -> int:
+    _refuse_a_deleted_folder()
     command = _load(name)
     parser = Parser(prog=f"{_prog()} {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
@@ -94,6 +114,14 @@ def _carry_out(name: str, words: list[str]) -> int:
 
     own, program = split(words)
     return command.run(parser.parse_args(own, argparse.Namespace(program=program)))
+
+
+def _refuse_a_deleted_folder() -> None:
+    """Say so here: Python's own import machinery has no words for it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise Mistake("the current folder has been deleted: change to another one") from None
 
 
 def _top_parser(words: list[str]) -> Parser:

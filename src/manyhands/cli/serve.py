@@ -8,6 +8,7 @@ from manyhands.rules import options
 from manyhands.rules.mistakes import Mistake
 
 if TYPE_CHECKING:
+    from manyhands.rules.events import Event
     from manyhands.server import Server
 
 HELP = "serve a handler class on addresses"
@@ -41,11 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     handler = load_handler(arguments.handler)
     server = Server(handler, *arguments.bind, **options.given(arguments))
-    events.hub.subscribe(_report)
+    events.hub.subscribe(_tell)
     _listen(server)
-    for address in server.addresses:
-        print(f"listening on {address}", flush=True)
-    cut_off = server.run()
+    cut_off = server.run(lambda: _announce(server))
     for conversation in cut_off:
         _report(f"cut off {conversation}")
     return 1 if cut_off else 0
@@ -56,6 +55,18 @@ def _listen(server: "Server") -> None:
         server.listen()
     except OSError as error:
         raise Mistake(error.strerror or str(error)) from None
+
+
+def _announce(server: "Server") -> None:
+    for address in server.addresses:
+        print(f"listening on {address}", flush=True)
+
+
+def _tell(event: "Event") -> None:
+    from manyhands.rules.events import Draining
+
+    hint = "; a second signal ends it at once" if isinstance(event, Draining) else ""
+    _report(f"{event}{hint}")
 
 
 def _report(what: object) -> None:

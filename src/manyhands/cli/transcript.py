@@ -45,7 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the conversations; return 0."""
     from manyhands.desk import archive, surroundings
 
-    surroundings.print_whatever_comes()
     now = datetime.now(UTC)
     since = None if arguments.since is None else archive.moment(arguments.since, now)
     with archive.Archive(surroundings.transcript_file(arguments.transcript)) as kept:

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from manyhands.rules.escaping import encodable
 from manyhands.rules.mistakes import Mistake
 
 from .transcript import as_text, connect
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+_LONGEST_NUMBER = 18
+"""Digits: an INTEGER of SQLite has 64 bits (https://www.sqlite.org/datatype3.html)."""
 
 _QUERY = """
 SELECT calls.id, session_id, number, name, peer, opened_at, ended_at, ending,
@@ -65,8 +69,11 @@ class Archive:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        if not Path(path).expanduser().is_file():
+        file = Path(path).expanduser()
+        if not file.is_file():
             raise Mistake(f"there is no transcript {path}")
+        if file.stat().st_size == 0:
+            raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
         self._database = _open(path)
         self._database.create_function("casefold", 1, _casefold, deterministic=True)
 
@@ -120,6 +127,7 @@ def _checked(uri: str, path: str) -> sqlite3.Connection:
 
 
 def _parameters(caller: str | None, since: datetime | None) -> dict[str, object]:
+    caller = None if caller is None else encodable(caller)
     plain = (
         ""
         if caller is None
@@ -128,9 +136,16 @@ def _parameters(caller: str | None, since: datetime | None) -> dict[str, object]
     return {
         "since": as_text(since) if since else "",
         "caller": None if caller is None else caller.casefold(),
-        "number": int(caller) if caller is not None and caller.isdecimal() else None,
+        "number": _number(caller),
         "host": f"{plain}:%",
     }
+
+
+def _number(caller: str | None) -> int | None:
+    """Return the number of a call, if it is one that SQLite could hold."""
+    if caller is None or not caller.isdecimal() or len(caller) > _LONGEST_NUMBER:
+        return None
+    return int(caller)
 
 
 def _casefold(text: str | None) -> str | None:

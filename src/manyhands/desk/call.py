@@ -39,6 +39,8 @@ class Call:
         Whether the caller has stopped talking for good, and still hears (a half-close).
     was_repaired : bool
         Whether the caller has been told that it does not send UTF-8.
+    came_too_late : bool
+        Whether the desk had closed by then, so that nobody else says goodbye to the caller.
     row : int or None
         Its id in the transcript; None when it could not be written yet.
     opened_at : datetime
@@ -52,6 +54,7 @@ class Call:
     unread: int = 0
     only_listens: bool = False
     was_repaired: bool = False
+    came_too_late: bool = False
     row: int | None = None
     opened_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
 

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from manyhands.listeners.endpoints import socket_path
+from manyhands.binding.endpoints import socket_path
 from manyhands.rules.address import Address
 from manyhands.rules.escaping import escape
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
@@ -55,7 +55,6 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
     Mistake
         When a terminal is there, but not the extra that it needs.
     """
-    surroundings.print_whatever_comes()
     keyboard = _keyboard()
     with _connect(address) as connection:
         line = Line(connection, _OUTBOX)
@@ -87,7 +86,9 @@ class Client:
         self._is_leaving = False
         self._is_stopping = False
         self._heard_at = time.monotonic()
-        self._failure: str | None = None
+        self._end: str | None = None
+        """How the call ended, as the hearing thread found it; whether that is a failure is for `talk`."""
+
         self._hearing = threading.Thread(target=self._hear, daemon=True)
 
     def talk(self, silence: float) -> None:
@@ -107,8 +108,9 @@ class Client:
             self._line.hang_up(Ending.HUNG_UP)
             self._hearing.join()
             self._line.finish()
-        if self._failure is not None:
-            raise CallFailed(self._failure)
+        # Not before: the desk may answer a goodbye, and hang up, before `_say` has returned.
+        if self._end is not None and not self._has_said_goodbye:
+            raise CallFailed(f"the desk at {self._address} {self._end}")
 
     def stop(self) -> None:
         """Make `talk` say goodbye and return. Safe in signal handlers."""
@@ -121,7 +123,8 @@ class Client:
             return False
         if isinstance(self._keyboard, Lines):
             self._wait_until_sent()
-        self._has_said_goodbye = verbs.is_goodbye(text)
+        # What is pasted at a terminal may have several lines.
+        self._has_said_goodbye = any(map(verbs.is_goodbye, text.split("\n")))
         return not self._has_said_goodbye
 
     def _wait_until_sent(self) -> None:
@@ -138,9 +141,9 @@ class Client:
 
     def _take_leave(self) -> None:
         """Say goodbye, unless that was done: the desk's answer tells that it has heard everything."""
-        if not self._has_said_goodbye and self._hearing.is_alive():
-            self._is_leaving = self._has_said_goodbye = True
-            self._line.say("byebye")
+        if not self._has_said_goodbye and self._end is None:
+            self._is_leaving = True
+            self._has_said_goodbye = self._line.say("byebye")
         self._hearing.join(GOODBYE)
 
     def _hear(self) -> None:
@@ -149,11 +152,11 @@ class Client:
             for messages in self._line.hear(MessageDecoder(LONGEST_ORDER)):
                 self._heard_at = time.monotonic()
                 self._show(messages)
-            self._ended("has ended the call")
+            self._end = "has ended the call"
         except LineTooLong:
-            self._ended("sent a line that is too long")
+            self._end = "sent a line that is too long"
         except OSError as error:
-            self._ended(f"was lost: {error.strerror or error}")
+            self._end = f"was lost: {error.strerror or error}"
         self._keyboard.stop()
 
     def _show(self, messages: list[Message]) -> None:
@@ -163,10 +166,6 @@ class Client:
             if not (self._is_leaving and verbs.is_goodbye(message.text))
         ]
         self._keyboard.show(shown, source=0)
-
-    def _ended(self, how: str) -> None:
-        if not self._has_said_goodbye:
-            self._failure = f"the desk at {self._address} {how}"
 
 
 def _keyboard() -> Keyboard:

@@ -34,7 +34,6 @@ def run(settings: Settings) -> None:
         When whoever read the output has gone.
     """
     switchboard = Switchboard()
-    surroundings.print_whatever_comes()
     surroundings.allow_many_descriptors()
     file = surroundings.transcript_file(settings.transcript)
     screen = _screen(switchboard, file)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from manyhands.listeners.bind import describe
+from manyhands.binding.bind import describe
 from manyhands.rules.escaping import escape
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
 
@@ -84,7 +84,7 @@ class Reception:
             call.line.say(greeting)
 
     def _converse(self, call: Call, line: Line) -> Ending:
-        if self._switchboard.is_closed:
+        if call.came_too_late:
             line.say(from_the_desk("the desk is closing"))
             return Ending.DESK_CLOSED
         try:

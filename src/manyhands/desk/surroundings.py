@@ -33,12 +33,6 @@ def plain_lines() -> Lines:
     return Lines(keyboard, sys.stdout or io.StringIO())
 
 
-def print_whatever_comes() -> None:
-    """Let standard output write what its encoding does not have as a backslash and a number."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP call `stop`, and so bring everything to its proper end."""
@@ -80,7 +74,15 @@ def data_folder() -> Path:
 
 
 def transcript_file(given: str | None) -> str:
-    """Return the transcript's file: the given one, else the one in the data folder."""
+    """Return the transcript's file: the given one, else the one in the data folder.
+
+    Raises
+    ------
+    Mistake
+        When the name is empty, or there is no data folder.
+    """
+    if given == "":
+        raise Mistake("the name of the transcript's file is empty: say --transcript FILE")
     return str(data_folder() / "transcript.sqlite") if given is None else given
 
 

@@ -54,16 +54,11 @@ class Switchboard:
         """The caller who is being answered."""
         return self._current
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the desk takes no more calls."""
-        return self._is_closed
-
     def connect(self, line: Speaker, peer: str) -> Call:
-        """Put a caller on the line."""
+        """Put a caller on the line, be it to hear that the desk has closed."""
         with self._lock:
             self._count += 1
-            call = Call(self._count, peer, line)
+            call = Call(self._count, peer, line, came_too_late=self._is_closed)
             self._calls[call.number] = call
             return call
 

@@ -2,13 +2,21 @@
 
 import abc
 import os
+import selectors
 import weakref
 from collections.abc import Callable, Collection
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class Task(Protocol):
     """One connection's work, as an engine sees it."""
+
+    client_address: Any
+    """Whom it serves."""
+
+    @property
+    def handler(self) -> str:
+        """The name of what serves it, for people."""
 
     def process_request_thread(self) -> bool:
         """Serve the connection to its end, in the worker; return True when the handler returned normally.
@@ -42,6 +50,12 @@ class Engine(abc.ABC):
         self.limit: int | None = None
         """How many tasks may run at once; None: no bound. May be changed at any time."""
 
+        self.daemon = False
+        """Whether the interpreter's exit ends workers in this process instead of waiting for them."""
+
+        self.patience: float | None = None
+        """Seconds that one worker may hold up all others before an event says so; None: for ever."""
+
         self.on_room: Callable[[], None] = _nothing
         """Called, from any thread, when a task ended while the engine was full."""
 
@@ -59,6 +73,36 @@ class Engine(abc.ABC):
         OSError or RuntimeError
             When no thread or process could be had. The task was not touched.
         """
+
+    def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:  # noqa: ARG002 - for engines that need it
+        """Run an accept loop to its end, where this engine wants it to run: here, in the caller.
+
+        Parameters
+        ----------
+        loop
+            The loop. What it raises is raised.
+        stop
+            Ends the loop, from any thread: for an engine whose caller may be interrupted meanwhile.
+        """
+        loop()
+
+    def selector(self) -> selectors.BaseSelector | None:
+        """Return what the accept loop has to wait with, where any other wait would hold up the tasks."""
+        return None
+
+    def adopt(self, request: Any) -> Any:
+        """Return a request in the form that this engine's workers need. For its task, in the worker."""
+        return request
+
+    def tls_wrapper(self) -> Callable[..., Any] | None:
+        """Return what makes TLS connections for the workers, where the standard library's will not do.
+
+        It is called like `ssl.SSLContext.wrap_socket`, with the context first.
+        """
+        return None
+
+    def release(self) -> None:  # noqa: B027 - most engines have nothing
+        """Give back what belongs to listeners that have been closed."""
 
     @property
     @abc.abstractmethod

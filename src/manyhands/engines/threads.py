@@ -1,8 +1,8 @@
 """The thread engine: a fresh thread for each conversation.
 
 Its books cost the same however many threads are alive. A thread that ends says so itself; nobody looks
-through the living for the dead. (The standard library does, on every accept: with 4,000 idle clients a
-connect-echo-close took 16 times as long as with none.)
+through the living for the dead. (The standard library does, on every accept; docs/benchmarks.md has the
+figures.)
 """
 
 import contextlib
@@ -79,9 +79,6 @@ class ThreadsEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.daemon = False
-        """Whether new threads are daemons: killed, not waited for, when the interpreter exits."""
-
         self.threads = Threads()
         """Where threads are kept that somebody will wait for; a server may have its own."""
 

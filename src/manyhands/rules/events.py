@@ -128,6 +128,52 @@ class WorkerFailed(Event):
         return f"no worker of the {self.engine} engine could be had for {self.peer}: {self.error}"
 
 
+@dataclass(frozen=True, slots=True)
+class HubBlocked(Event):
+    """A fiber has held up all others for `seconds`, more than `hub_block_time`, and still does.
+
+    `handler` and `peer` are whose conversation it is, and `stack` is where it is, as a traceback has it.
+    """
+
+    handler: str
+    peer: object
+    seconds: float
+    stack: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.handler} for {self.peer} has held up all other fibers for {self.seconds:.2f} s "
+            f"(manyhands.blocking runs such a call in a thread):\n{self.stack.rstrip()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HubUnblocked(Event):
+    """The fiber of the last `HubBlocked` lets others run again, after about `seconds` in all."""
+
+    handler: str
+    peer: object
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.handler} for {self.peer} lets others run again, after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Draining(Event):
+    """A server that was told to stop waits for `open` conversations, for `timeout` seconds in all.
+
+    Emitted once in each drain, when it has not been over in half a second.
+    """
+
+    open: int
+    timeout: float
+
+    def __str__(self) -> str:
+        conversations = "1 conversation" if self.open == 1 else f"{self.open} conversations"
+        return f"stopping: waits up to {self.timeout:g} s for {conversations} to come to an end"
+
+
 Subscriber = Callable[[Event], object]
 
 

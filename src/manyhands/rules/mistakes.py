@@ -7,3 +7,22 @@ class Mistake(Exception):  # noqa: N818 - a mistake is not an error of the progr
     The text is one sentence that says what was tried, on what, and what to do. The command line prints
     it after ``manyhands: `` and exits with status 2; it never shows a traceback for one.
     """
+
+
+class MissingExtra(Mistake, ImportError):  # noqa: N818 - a mistake, like its base
+    """Something needs a package that is an extra of manyhands, and is not installed.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, as the sentence begins.
+    package : str
+        The package.
+    extra : str
+        The extra that brings it.
+    """
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {package}, which is not here: pip install 'manyhands[{extra}]'"
+        )

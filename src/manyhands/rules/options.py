@@ -6,7 +6,7 @@ drop-in server and, with dashes, the flag of `manyhands run` and `manyhands serv
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manyhands.rules.kinds import Choice, Kind, OptionValue, Seconds, Switch, Whole
 from manyhands.rules.mistakes import Mistake
@@ -66,6 +66,10 @@ class Option:
         """Say the default: of `manyhands.Server` when served, else of the drop-in classes."""
         return self.default if not served or self.server_default is None else self.server_default
 
+    def as_served(self) -> "Option":
+        """Return the option as `manyhands.Server` takes it: no None where that has a default."""
+        return self if self.server_default is None else replace(self, may_be_none=False)
+
     def parse(self, text: str) -> OptionValue:
         """Read the word that follows the flag.
 
@@ -106,9 +110,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "engine",
         default=None,
-        kind=Choice(("sequential", "threads", "processes")),
+        kind=Choice(("sequential", "threads", "processes", "fibers")),
         unit="",
-        help="serve one client after the other, each in a thread, or each in a process",
+        help="serve one client after the other, or each in a thread, a process or a fiber",
         owners=("BaseServer",),
         may_be_none=True,
         server_default="threads",
@@ -129,6 +133,24 @@ OPTIONS: tuple[Option, ...] = (
         unit="processes",
         help="clients served at once by processes",
         owners=("ForkingMixIn",),
+    ),
+    Option(
+        "max_fibers",
+        default=None,
+        kind=Whole(at_least=1),
+        unit="fibers",
+        help="clients served at once by fibers; above it the kernel's backlog holds them",
+        owners=("FiberMixIn",),
+        may_be_none=True,
+    ),
+    Option(
+        "hub_block_time",
+        default=0.1,
+        kind=Seconds(),
+        unit="seconds",
+        help="time that one fiber may hold up all others before an event names it",
+        owners=("FiberMixIn",),
+        may_be_none=True,
     ),
     Option(
         "request_queue_size",
@@ -169,7 +191,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=Switch(),
         unit="",
         help="let the program end while threads still serve",
-        owners=("ThreadingMixIn",),
+        owners=("ThreadingMixIn", "FiberMixIn"),
     ),
     Option(
         "block_on_close",
@@ -177,7 +199,7 @@ OPTIONS: tuple[Option, ...] = (
         kind=Switch(),
         unit="",
         help="let server_close() wait for the handlers",
-        owners=("ThreadingMixIn", "ForkingMixIn"),
+        owners=("ThreadingMixIn", "ForkingMixIn", "FiberMixIn"),
     ),
     Option(
         "handshake_timeout",
@@ -238,7 +260,8 @@ def add_to(
         Whether `--help` shows the defaults of `manyhands.Server`, else those of the classes.
     """
     for name in names:
-        _add(parser, BY_NAME[name], served=served)
+        option = BY_NAME[name]
+        _add(parser, option.as_served() if served else option, served=served)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:

@@ -10,8 +10,8 @@ Each name is looked up on `self` at every step, so a subclass can override any o
 """
 
 from .base import BaseServer
-from .mixins import ForkingMixIn, ThreadingMixIn
+from .mixins import FiberMixIn, ForkingMixIn, ThreadingMixIn
 from .tcp import TCPServer
 from .udp import UDPServer
 
-__all__ = ["BaseServer", "ForkingMixIn", "TCPServer", "ThreadingMixIn", "UDPServer"]
+__all__ = ["BaseServer", "FiberMixIn", "ForkingMixIn", "TCPServer", "ThreadingMixIn", "UDPServer"]

@@ -72,13 +72,11 @@ class Watch:
         self.is_crowded = False
         """Whether the engine was full, and the backlog has not been empty since."""
 
-        self.is_closed = False
-        """Whether the listening socket has been closed."""
+        self.poll()
 
-        self._poll(listener.fileno())
-
-    def _poll(self, descriptor: int) -> None:
+    def poll(self) -> None:
         """Have the listener polled, by the descriptor that it has now."""
+        descriptor = self.listener.fileno()
         if descriptor != self._polled:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
@@ -89,6 +87,10 @@ class Watch:
         if self._polled is not None:
             self._selector.unregister(self._polled)
             self._polled = None
+
+    def is_closed(self) -> bool:
+        """Tell whether the listening socket has been closed."""
+        return self._current_descriptor() < 0
 
     def is_current(self) -> bool:
         """Tell whether what was polled is still the listener's socket."""
@@ -102,16 +104,14 @@ class Watch:
 
     def update(self, now: float) -> float | None:
         """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
-        descriptor = self._current_descriptor()
-        if descriptor < 0:
+        if self.is_closed():
             self.leave_alone()
-            self.is_closed = True
             return 0.0
         rest = self.listener._seconds_to_rest(now)
         if rest or not self.has_room():
             self.leave_alone()
             return rest or None
-        self._poll(descriptor)
+        self.poll()
         return None
 
     def has_room(self) -> bool:
@@ -154,6 +154,15 @@ class AcceptLoop:
         """Whether a forked child asked for the end of the loop."""
 
         self._engine_descriptors: set[int] = set()
+        self._waker: Waker | None = None
+        self._has_been_stopped = False
+
+    def stop(self) -> None:
+        """End the loop. Thread-safe."""
+        self._has_been_stopped = True
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def run(self, waker: Waker, poll_interval: float | None) -> None:
         """Serve until `stopping()`, or until every listener has been closed.
@@ -172,10 +181,11 @@ class AcceptLoop:
         Exception
             Whatever `handle_error` of a server raises.
         """
+        self._waker = waker
         if self._is_over():
             # Whoever stopped it may have closed the listeners as well.
             return
-        with _ServerSelector() as selector, Reserve() as reserve:
+        with self._selector() as selector, Reserve() as reserve:
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
             while watches and not self._is_over():
@@ -185,10 +195,15 @@ class AcceptLoop:
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
                 self._turn(watches, called, reserve)
-                watches = [watch for watch in watches if not watch.is_closed]
+                watches = _without_closed(watches)
 
     def _is_over(self) -> bool:
-        return self.child_asked_to_stop or self._stopping()
+        return self._has_been_stopped or self.child_asked_to_stop or self._stopping()
+
+    def _selector(self) -> selectors.BaseSelector:
+        # Listeners of one loop share their engine.
+        own = self._listeners[0]._engine_of_next_request().selector() if self._listeners else None
+        return _ServerSelector() if own is None else own
 
     def _follow_engines(self, watches: Iterable[Watch], selector: selectors.BaseSelector) -> None:
         """Have the loop wake up when a worker of an engine ends."""
@@ -212,6 +227,17 @@ class AcceptLoop:
                 watch.listener._handle_request_noblock()
                 _lose_patience(watch.listener, reserve)
             _service(watch)
+
+
+def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
+    """Drop the listeners that have been closed, from the selector too: poll(2) reports them for ever."""
+    left = []
+    for watch in watches:
+        if watch.is_closed():
+            watch.leave_alone()
+        else:
+            left.append(watch)
+    return left
 
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:

@@ -7,11 +7,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from manyhands.binding.bind import describe
+from manyhands.connections import handshake
 from manyhands.engines import Engine
-from manyhands.listeners.bind import describe
+from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
@@ -59,7 +62,7 @@ class BaseServer:
     # Class attributes serve classes that do not call __init__.
     __waker: Waker | None = None
     __backoff: Backoff | None = None
-    __serving: tuple[int, int] | None = None  # the process and the thread that serve
+    __serving: tuple[int, set[int]] | None = None  # the process and the threads that serve
     __is_shut_down: threading.Event
 
     def __init__(
@@ -111,16 +114,25 @@ class BaseServer:
         `handle_error` itself raises ends it.
         """
         self.__is_shut_down.clear()
-        self.__serving = (os.getpid(), threading.get_ident())
+        self.__serving = (os.getpid(), {threading.get_ident()})
         try:
             with Waker() as self.__waker:
                 loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
-                loop.run(self.__waker, poll_interval)
+                engine = self._engine_of_next_request()
+                engine.run(partial(self.__serve, loop, self.__waker, poll_interval), loop.stop)
         finally:
             self.__waker = None
             self.__serving = None
             self.__shutdown_request = False
             self.__is_shut_down.set()
+
+    def __serve(
+        self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
+    ) -> None:
+        # The engine may have the loop run in another thread than the one that waits for it.
+        if self.__serving is not None:
+            self.__serving[1].add(threading.get_ident())
+        loop.run(waker, poll_interval)
 
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.
@@ -140,8 +152,10 @@ class BaseServer:
         if self.__serving is None:
             # A loop of the program's own clears the event when it begins.
             return getattr(self.__is_shut_down, "was_cleared", True)
-        process, thread = self.__serving
-        return os.getpid() == process and threading.get_ident() != thread
+        process, threads = self.__serving
+        return (
+            os.getpid() == process and threading.get_ident() not in threads and not is_in_the_hub()
+        )
 
     def service_actions(self) -> None:
         """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""
@@ -172,8 +186,7 @@ class BaseServer:
         try:
             request, client_address = self.get_request()
         except OSError as error:
-            if classify(error) is not AcceptTrouble.THIS_CLIENT:
-                self.__rest_after(error)
+            self.__lose_client(error)
             return
         except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
             # Whoever waits is still there: the next try may well fail the same way.
@@ -185,17 +198,27 @@ class BaseServer:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
                 return
-        except Exception:  # noqa: BLE001 - whatever the hooks raise is handle_error's
-            self.__refuse_after_error(request, client_address)
+        except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
+            self.__refuse_after_error(error, request, client_address)
         except BaseException:
             self.shutdown_request(request)
             raise
         else:
             self.__shut_down_and_report(request, client_address)
 
-    def __refuse_after_error(self, request: Any, client_address: Any) -> None:
+    def __lose_client(self, error: OSError) -> None:
+        connection = handshake.failed_connection(error)
+        if connection is not None:
+            # A get_request of the program's own looked at the connection that it got from ours.
+            self.__shut_down_and_report(connection, None)
+        elif classify(error) is not AcceptTrouble.THIS_CLIENT:
+            self.__rest_after(error)
+
+    def __refuse_after_error(self, error: Exception, request: Any, client_address: Any) -> None:
         try:
-            self.handle_error(request, client_address)
+            # Of a failed handshake an event has told.
+            if handshake.failed_connection(error) is None:
+                self.handle_error(request, client_address)
         finally:
             self.__shut_down_and_report(request, client_address)
 
@@ -263,8 +286,13 @@ class BaseServer:
         EngineRoom.of(self).close(self, but=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve one request: make the handler, which serves it in its constructor."""
-        self.RequestHandlerClass(request, client_address, self)
+        """Serve one request: make the handler, which serves it in its constructor.
+
+        Without a handler, when the client of a TLS listener fails its handshake.
+        """
+        # Done by now, unless a process_request of the program's own brought the request here.
+        if handshake.complete(request):
+            self.RequestHandlerClass(request, client_address, self)
 
     def shutdown_request(self, request: Any) -> None:
         """End one request: say so to the client, then close. A hook."""

@@ -2,18 +2,16 @@
 
 import itertools
 import socket
-import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from manyhands.connections import handshake
-from manyhands.rules import events
-
-from .settings import setting
+from manyhands.engines import Engine
 
 _numbers = itertools.count(1)
-_of_this_thread = threading.local()
+_under_way: "ContextVar[Conversation | None]" = ContextVar("conversation", default=None)
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -22,9 +20,19 @@ Serve = Callable[[Any, Any], bool | None]
 class Conversation:
     """A request, its client's address, and the server whose hooks serve it."""
 
-    __slots__ = ("_request", "_serve", "client_address", "number", "opened_at", "server")
+    __slots__ = (
+        "_engine",
+        "_request",
+        "_serve",
+        "client_address",
+        "number",
+        "opened_at",
+        "server",
+    )
 
-    def __init__(self, server: Any, request: Any, client_address: Any, serve: Serve) -> None:
+    def __init__(
+        self, server: Any, request: Any, client_address: Any, serve: Serve, engine: Engine
+    ) -> None:
         self.number = next(_numbers)
         """Counts the conversations of this process, from 1."""
 
@@ -33,30 +41,33 @@ class Conversation:
         self.client_address = client_address
         self._request = request
         self._serve = serve
+        self._engine = engine
+
+    @property
+    def handler(self) -> str:
+        """The name of the handler class, or of whatever the server has in its place."""
+        handler = getattr(self.server, "RequestHandlerClass", None)
+        return getattr(handler, "__qualname__", None) or repr(handler)
 
     def process_request_thread(self) -> bool:
         """Serve the connection, in whatever worker calls this; return True when its handler returned.
 
         What the server's hooks raise is raised.
         """
-        _of_this_thread.conversation = self
+        before = _under_way.set(self)
         try:
-            if not self._handshake_is_done():
+            self._adopt()
+            if not handshake.complete(self._request):
                 self.server.shutdown_request(self._request)
                 return False
             return self._serve(self._request, self.client_address) is not False
         finally:
-            _of_this_thread.conversation = None
+            _under_way.reset(before)
 
-    def _handshake_is_done(self) -> bool:
-        if not handshake.is_due(self._request):
-            return True
-        try:
-            handshake.finish(self._request, setting("handshake_timeout", self.server))
-        except OSError as error:
-            events.hub.emit(events.HandshakeFailed(self.client_address, str(error)))
-            return False
-        return True
+    def _adopt(self) -> None:
+        """Take the connection in the form that the engine's workers need."""
+        request = handshake.moved(self._request, self._engine.tls_wrapper())
+        self._request = self._engine.adopt(request)
 
     def hand_over(self) -> None:
         """Close this process's copy of the connection."""
@@ -72,5 +83,5 @@ class Conversation:
 
 
 def current() -> Conversation | None:
-    """Return the conversation that the calling thread serves, if any."""
-    return getattr(_of_this_thread, "conversation", None)
+    """Return the conversation that the calling thread, or fiber, serves, if any."""
+    return _under_way.get()

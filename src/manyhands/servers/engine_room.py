@@ -8,7 +8,7 @@ import weakref
 from functools import partial
 from typing import Any
 
-from manyhands.engines import ENGINES, Engine, ProcessesEngine, ThreadsEngine
+from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
@@ -57,7 +57,7 @@ class EngineRoom:
         """
         name = override(server) or chosen
         engine = self.engine(server, name)
-        task = Conversation(server, request, client_address, _way_of_serving(server, name))
+        task = Conversation(server, request, client_address, _way_of_serving(server, name), engine)
         if name == "sequential":
             engine.start(task)
             return
@@ -77,6 +77,7 @@ class EngineRoom:
                 engine.join_workers()
             elif name != but:
                 engine.reap()
+            engine.release()
 
 
 def override(server: Any) -> str | None:
@@ -99,15 +100,20 @@ def _warn_about(kind: type, name: str) -> None:
         )
 
 
+_LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
+"""The option that is the bound of an engine, by the engine's name."""
+
+
 def _set_up(engine: Engine, server: Any) -> None:
-    if isinstance(engine, ThreadsEngine):
-        engine.limit = setting("max_threads", server)
+    if engine.name in _LIMITS:
+        engine.limit = setting(_LIMITS[engine.name], server)
         engine.daemon = is_on("daemon_threads", server)
+    if isinstance(engine, ThreadsEngine):
         threads = getattr(server, "_threads", None)
         if isinstance(threads, Threads):
             engine.threads = threads
-    elif isinstance(engine, ProcessesEngine):
-        engine.limit = setting("max_children", server)
+    elif engine.name == "fibers":
+        engine.patience = setting("hub_block_time", server)
 
 
 def _way_of_serving(server: Any, name: str) -> Serve:

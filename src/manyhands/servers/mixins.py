@@ -115,6 +115,57 @@ class ForkingMixIn:
         self.collect_children(blocking=self.block_on_close)
 
 
+class FiberMixIn:
+    """Serves each connection in a fiber of its own: thousands of them in one thread.
+
+    Put it first: ``class Server(FiberMixIn, TCPServer)``.
+
+    Raises
+    ------
+    MissingExtra
+        When gevent is not installed (``pip install 'manyhands[fibers]'``).
+
+    Notes
+    -----
+    The hooks run in the thread of the fibers, which the engine makes. What waits in a handler lets other
+    fibers run: the connection does, and in a program under `gevent.monkey` all else. For what does not,
+    there is `manyhands.blocking`.
+    """
+
+    daemon_threads: bool = False
+    """Whether fibers are ended, not waited for, when the interpreter exits or `server_close` is called."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the fibers."""
+
+    max_fibers: int | None = None
+    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
+
+    hub_block_time: float | None = 0.1
+    """Seconds that one fiber may hold up all others before a `HubBlocked` event names it; None: for ever."""
+
+    _engine_choice = "fibers"
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        # To say what is missing before an address is bound.
+        EngineRoom.of(self).engine(self, "fibers")
+        super().__init__(*arguments, **keywords)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one request, in its fiber. A hook, named as with threads."""
+        serve_and_report(self, request, client_address)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new fiber."""
+        EngineRoom.of(self).start(self, "fibers", request, client_address)
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its fibers."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        if self.block_on_close:
+            EngineRoom.of(self).engine(self, "fibers").join_workers()
+
+
 def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
     engine = EngineRoom.of(server).engine(server, "processes")
     assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
@@ -124,3 +175,4 @@ def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
 # A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
 OWNERS.update(dict.fromkeys(("max_threads", "daemon_threads", "block_on_close"), ThreadingMixIn))
 OWNERS["max_children"] = ForkingMixIn
+OWNERS.update(dict.fromkeys(("max_fibers", "hub_block_time"), FiberMixIn))

@@ -6,11 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.binding.bind import bind, listen
+from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
-from manyhands.listeners.bind import bind
-from manyhands.listeners.unix_path import BoundPath
 
 from .base import BaseServer
+from .settings import setting
 
 
 class TCPServer(BaseServer):
@@ -88,7 +89,7 @@ class TCPServer(BaseServer):
 
     def server_activate(self) -> None:
         """Listen. A hook."""
-        self.socket.listen(self.request_queue_size)
+        listen(self.socket, self.server_address, self.request_queue_size)
 
     def server_close(self) -> None:
         """Stop listening, and remove our Unix socket's file. A hook."""
@@ -101,10 +102,14 @@ class TCPServer(BaseServer):
     def get_request(self) -> tuple[Any, Any]:
         """Accept one connection. A hook.
 
-        The handshake of a TLS listener is not waited for: the connection's own worker does it.
+        The handshake of a TLS listener is not waited for: the connection's own worker does it, or
+        whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            return handshake.accept_before_handshake(self.socket)
+            timeout = setting("handshake_timeout", self)
+            unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
+            wrapper = self._engine_of_next_request().tls_wrapper()
+            return handshake.moved(unshaken, wrapper), client_address
         connection: tuple[Any, Any] = self.socket.accept()
         return connection
 

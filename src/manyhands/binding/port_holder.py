@@ -34,7 +34,7 @@ def holder_of(family: int, kind: int, port: int) -> str | None:
     if not holders and any(state == LINGERING for state, _ in on_port):
         return None
     # A TCP socket that is bound and does not listen yet stands in no table.
-    return next((_describe(pid) for pid in _pids() if _has_one_of(pid, holders)), UNKNOWN)
+    return next(map(_describe, pids_holding(holders)), UNKNOWN)
 
 
 def sockets_on(port: int, table: str) -> Iterator[tuple[str, str]]:
@@ -43,6 +43,11 @@ def sockets_on(port: int, table: str) -> Iterator[tuple[str, str]]:
         fields = line.split()
         if int(fields[1].rpartition(":")[2], 16) == port:
             yield fields[3], fields[9]
+
+
+def pids_holding(inodes: set[str]) -> Iterator[int]:
+    """Yield the processes that have a descriptor on a socket of one of `inodes`, as far as we may see."""
+    yield from (pid for pid in _pids() if _has_one_of(pid, inodes))
 
 
 def _pids() -> Iterator[int]:

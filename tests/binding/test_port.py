@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.listeners.port_holder import sockets_on
+from manyhands.binding.port_holder import sockets_on
 from tests.support import Echo, call, everything, hear, python, serving
 
 HERE = ("127.0.0.1", 0)
@@ -112,6 +112,34 @@ def test_a_port_that_is_bound_but_not_listened_on_is_held() -> None:
         with pytest.raises(OSError, match="in use") as caught:
             socketserver.TCPServer(holder.getsockname(), hang_up)
     assert "has ended" not in str(caught.value)
+
+
+def test_the_error_of_listening_names_the_address_and_the_holder() -> None:
+    # Both let the port be reused, so both can be bound to it.
+    with (
+        socketserver.TCPServer(HERE, hang_up, bind_and_activate=False) as first,
+        socketserver.TCPServer(HERE, hang_up, bind_and_activate=False) as second,
+    ):
+        first.server_bind()
+        second.server_address = first.server_address
+        second.server_bind()
+        first.server_activate()
+        with pytest.raises(OSError, match="Address already in use") as caught:
+            second.server_activate()
+    assert caught.value.errno == errno.EADDRINUSE
+    port = first.server_address[1]
+    assert f"cannot listen on 127.0.0.1:{port} (held by process {os.getpid()}, this one" in str(
+        caught.value
+    )
+
+
+def test_a_socket_that_cannot_listen_is_named() -> None:
+    class Datagrams(socketserver.TCPServer):
+        socket_type = socket.SOCK_DGRAM
+
+    with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1:\d+$") as caught:
+        Datagrams(HERE, hang_up)
+    assert caught.value.errno == errno.EOPNOTSUPP
 
 
 def test_an_address_of_no_interface_is_named() -> None:

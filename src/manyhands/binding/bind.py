@@ -1,11 +1,11 @@
-"""Binding a listener: stale socket files out of the way, and errors that say what is in the way."""
+"""Binding and listening: stale socket files out of the way, and errors that say what is in the way."""
 
 import errno
 import os
 import socket
 from typing import Any
 
-from . import port_holder, unix_path
+from . import port_holder, stale_path, unix_path
 
 
 def bind(listener: socket.socket, address: Any) -> unix_path.BoundPath | None:
@@ -18,40 +18,53 @@ def bind(listener: socket.socket, address: Any) -> unix_path.BoundPath | None:
         the way.
     """
     try:
-        _bind_over_stale_path(listener, address)
+        listener.bind(address)
     except OSError as error:
-        raise _explained(error, listener, address) from None
-    if listener.family == getattr(socket, "AF_UNIX", None) and unix_path.is_path(address):
-        return unix_path.BoundPath.of(address)
-    return None
+        if error.errno != errno.EADDRINUSE or not _is_unix_path(listener, address):
+            raise _explained(error, _reason(error, listener, address), address) from None
+        _take_over(error, listener, address)
+    return unix_path.BoundPath.of(address) if _is_unix_path(listener, address) else None
 
 
-def _bind_over_stale_path(listener: socket.socket, address: Any) -> None:
+def listen(listener: socket.socket, address: Any, backlog: int) -> None:
+    """Have `listener`, which is bound to `address`, take up to `backlog` connections until they are accepted.
+
+    Raises
+    ------
+    OSError
+        As of `bind`. Two sockets that let their address be reused can be bound to one port, and only one
+        of them can listen on it.
+    """
     try:
-        listener.bind(address)
+        listener.listen(backlog)
     except OSError as error:
-        stale = (
-            error.errno == errno.EADDRINUSE
-            and listener.family == getattr(socket, "AF_UNIX", None)
-            and unix_path.is_path(address)
-            and unix_path.remove_if_stale(address, listener.type)
-        )
-        if not stale:
-            raise
-        listener.bind(address)
+        raise _explained(error, _reason(error, listener, address), address) from None
 
 
-def _explained(error: OSError, listener: socket.socket, address: Any) -> OSError:
+def _is_unix_path(listener: socket.socket, address: Any) -> bool:
+    return listener.family == getattr(socket, "AF_UNIX", None) and unix_path.is_path(address)
+
+
+def _take_over(refusal: OSError, listener: socket.socket, path: Any) -> None:
+    try:
+        in_the_way = stale_path.take_over(listener, path)
+    except OSError as error:
+        raise _explained(error, _reason(error, listener, path), path) from None
+    if in_the_way is not None:
+        raise _explained(refusal, f" ({in_the_way})", path) from None
+
+
+def _explained(error: OSError, why: str, address: Any) -> OSError:
     if error.errno is None or isinstance(error, socket.gaierror):
         return error
-    why = _reason(error.errno, listener, address)
     said = error.strerror or os.strerror(error.errno)
     # The system's words come first: programs look for them.
     explained = OSError(error.errno, f"{said}: cannot listen on {describe(address)}{why}")
     return explained.with_traceback(error.__traceback__)
 
 
-def _reason(number: int, listener: socket.socket, address: Any) -> str:
+def _reason(error: OSError, listener: socket.socket, address: Any) -> str:
+    number = error.errno
     if number == errno.EADDRINUSE:
         return _who_is_there(listener, address)
     if number == errno.EACCES and _is_privileged(address):
@@ -64,8 +77,6 @@ def _reason(number: int, listener: socket.socket, address: Any) -> str:
 
 
 def _who_is_there(listener: socket.socket, address: Any) -> str:
-    if unix_path.is_path(address):
-        return _what_is_at(address)
     port = address[1] if isinstance(address, tuple) else 0
     holder = port_holder.holder_of(listener.family, listener.type, port)
     if holder is None:
@@ -73,14 +84,6 @@ def _who_is_there(listener: socket.socket, address: Any) -> str:
             " (kept for connections of a server that has ended; allow_reuse_address takes it back)"
         )
     return f" (held by {holder})"
-
-
-def _what_is_at(path: Any) -> str:
-    if os.path.isdir(path):  # noqa: PTH112 - pathlib takes no bytes
-        return " (a folder is there)"
-    if os.path.isfile(path):  # noqa: PTH113 - pathlib takes no bytes
-        return " (a file that is no socket is there)"
-    return " (a live server answers there)"
 
 
 def _is_privileged(address: Any) -> bool:

@@ -1,5 +1,7 @@
 """From an address to sockets' addresses: names resolved, both IP versions, Unix paths."""
 
+import errno
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +10,14 @@ from manyhands.rules.address import Address
 from manyhands.rules.mistakes import Mistake
 
 _STREAMS = {"tcp", "unix"}
+
+NOT_HERE = frozenset(
+    {
+        errno.EADDRNOTAVAIL,  # no interface has it, such as ::1 where IPv6 is switched off
+        errno.EAFNOSUPPORT,  # the kernel was built without that version of IP
+    }
+)
+"""Errors of `socket` and `bind` that mean: this machine does not have that address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,15 @@ class Endpoint:
 def endpoints(address: Address) -> list[Endpoint]:
     """Return what to listen on for `address`: one endpoint, or one for each IP address that a name has.
 
+    Of a name's addresses those that this machine does not have are left out: ``/etc/hosts`` commonly has
+    ``::1`` for localhost where IPv6 is switched off.
+
     Raises
     ------
     Mistake
         When the host has no IP address.
+    OSError
+        When a name has addresses, and this machine none of them.
     """
     kind = socket.SOCK_STREAM if address.scheme in _STREAMS else socket.SOCK_DGRAM
     if address.path:
@@ -68,6 +83,36 @@ def _resolved(kind: int, address: Address) -> list[Endpoint]:
             f"({error.strerror})"
         ) from None
     ordered = dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found)
+    resolved = [Endpoint(family, kind, sockaddr) for family, sockaddr in ordered]
+    if not _is_name(address.host, resolved):
+        return resolved  # if it is not this machine's, `bind` says so
+    usable = [endpoint for endpoint in resolved if is_of_this_machine(endpoint)]
+    if not usable:
+        raise _none_is_here(address, resolved)
     # With port 0 each endpoint would get a port of its own; one is what was asked for.
-    wanted = list(ordered) if address.port else list(ordered)[:1]
-    return [Endpoint(family, kind, sockaddr) for family, sockaddr in wanted]
+    return usable if address.port else usable[:1]
+
+
+def _is_name(host: str, resolved: list[Endpoint]) -> bool:
+    return [endpoint.address[0] for endpoint in resolved] != [host]
+
+
+def is_of_this_machine(endpoint: Endpoint) -> bool:
+    """Tell whether this machine has the IP address of `endpoint`, by binding it on any port."""
+    host, _, *rest = endpoint.address
+    try:
+        with socket.socket(endpoint.family, endpoint.kind) as probe:
+            probe.bind((host, 0, *rest))
+    except OSError as error:
+        # Whatever else is wrong is for whoever listens there to tell.
+        return error.errno not in NOT_HERE
+    return True
+
+
+def _none_is_here(address: Address, resolved: list[Endpoint]) -> OSError:
+    hosts = ", ".join(endpoint.address[0] for endpoint in resolved)
+    return OSError(
+        errno.EADDRNOTAVAIL,
+        f"{os.strerror(errno.EADDRNOTAVAIL)}: cannot listen on {address} (no interface of this machine "
+        f"has an address of {address.host!r}: {hosts})",
+    )

@@ -1,0 +1,1 @@
+"""The fiber engine: thousands of conversations in one thread, on gevent's hub."""

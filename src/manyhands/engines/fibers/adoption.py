@@ -1,0 +1,44 @@
+"""From whatever a server accepted to something whose waits let other fibers run."""
+
+from typing import Any
+
+import gevent.socket
+from gevent import monkey
+
+from .fiber_socket import FiberSocket
+from .implementation import Poller
+
+_PLAIN = (monkey.get_original("socket", "socket"), gevent.socket.socket)
+
+
+class Adoption:
+    """Makes the sockets of fibers, and keeps those that belong to datagram listeners."""
+
+    def __init__(self) -> None:
+        self._twins: dict[Any, FiberSocket] = {}
+
+    def adopt(self, request: Any, poller: Poller) -> Any:
+        """Return the form for fibers of a request: of a connection, or of a datagram with its socket.
+
+        What is neither, or has a life of its own already (TLS that somebody else began), stays as it is.
+        """
+        if type(request) in _PLAIN:
+            return FiberSocket.taking_over(request, poller)
+        if type(request) is tuple and len(request) == 2 and type(request[1]) in _PLAIN:
+            data, listener = request
+            return data, self._twin(listener, poller)
+        return request
+
+    def _twin(self, listener: Any, poller: Poller) -> FiberSocket:
+        """Return a socket for fibers beside a datagram listener: its own may neither block nor be changed."""
+        twin = self._twins.get(listener)
+        if twin is None or twin._channel.poller is not poller:
+            twin = self._twins[listener] = FiberSocket.taking_over(listener.dup(), poller)
+        return twin
+
+    def release(self) -> None:
+        """Close what stands beside listeners that have been closed, for it would keep their addresses."""
+        for listener, twin in list(self._twins.items()):
+            if listener.fileno() < 0:
+                del self._twins[listener]
+                twin.close()

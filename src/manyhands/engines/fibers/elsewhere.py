@@ -1,0 +1,52 @@
+"""Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
+
+import select
+from typing import Any
+
+from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
+from gevent.timeout import Timeout
+
+native_thread = monkey.get_original("_thread", "get_ident")
+"""Tells the calling thread of the operating system, in programs too whose threads gevent has made fibers."""
+
+_poll = monkey.get_original("select", "poll")
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+
+_GEVENTS = {READ: 1, WRITE: 2}  # libev's EV_READ and EV_WRITE
+
+
+def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
+    """Wait for a descriptor of another thread's fibers, in whatever way the calling thread waits.
+
+    Raises
+    ------
+    TimeoutError
+        After `timeout` seconds.
+    """
+    hub = get_hub_if_exists()
+    if hub is not None:
+        wait_beside(hub, descriptor, event, timeout)
+        return
+    poll = _poll()
+    poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
+    if not poll.poll(None if timeout is None else timeout * 1000):
+        raise TimeoutError("timed out")
+
+
+def wait_beside(hub: Any, descriptor: int, event: int, timeout: float | None) -> None:
+    """Wait with a watcher of its own in the calling fiber's `hub`.
+
+    Raises
+    ------
+    TimeoutError
+        After `timeout` seconds.
+    """
+    watcher = hub.loop.io(descriptor, _GEVENTS[event])
+    try:
+        with Timeout.start_new(timeout, TimeoutError("timed out")):
+            hub.wait(watcher)
+    finally:
+        watcher.close()

@@ -1,0 +1,241 @@
+"""The fiber engine: a fiber for each conversation, all of them in one thread."""
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import gevent.event
+from gevent import monkey
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from manyhands.engines.engine import Engine, Task
+
+from . import tls_socket
+from .adoption import Adoption
+from .home import Home
+from .selector import FiberSelector
+from .watchdog import Watchdog
+
+LAST_WORDS = 0.5
+"""Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
+
+
+class FibersEngine(Engine):
+    """Gives each connection a fiber: plain, blocking code that lets others run while it waits.
+
+    The fibers, and the accept loop that starts them, have a thread of their own, the *home*. So they go on
+    when the thread that called `serve_forever` has gone, as threads would. In a program whose threads
+    gevent has made fibers, all of that is one thread.
+    """
+
+    name = "fibers"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the copy has not the thread that the fibers live in."""
+        home = getattr(self, "_home", None)
+        if home is not None:
+            home.poller.forget()
+        self._home: Home | None = None
+        self._lock = threading.Lock()
+        self._tasks: dict[Any, Task] = {}
+        self._arriving = 0
+        self._waiting: set[Any] = set()
+        self._adoption = Adoption()
+
+    def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
+        home = self._enter()
+        if home.is_here():
+            try:
+                loop()
+            finally:
+                home.move_out()
+            return
+        outcome: Future[None] = Future()
+        home.call(self._spawn, home, lambda: _fulfil(outcome, loop))
+        try:
+            outcome.result()
+        except BaseException:
+            # Of the loop; or of the caller, such as KeyboardInterrupt, and then the loop still goes on.
+            stop()
+            outcome.exception()
+            raise
+        finally:
+            self._leave_home()
+
+    def _enter(self) -> Home:
+        with self._lock:
+            if self._home is None or not self._home.move_in():
+                self._home = Home(self._watchdog, daemon=self.daemon)
+                self._home.move_in()
+            return self._home
+
+    def _watchdog(self, home: Home) -> Watchdog:
+        return Watchdog(home.hub, home.poller.thread, lambda: self.patience, _served_by)
+
+    def _spawn(self, home: Home, function: Callable[[], None]) -> None:
+        """Run `function` in a fiber. Runs in the hub."""
+
+        def live() -> None:
+            try:
+                function()
+            finally:
+                home.move_out()
+
+        greenlet(live, home.hub).switch()
+
+    def selector(self) -> FiberSelector:
+        """Return what the accept loop waits with in the home."""
+        assert self._home is not None  # noqa: S101 - it runs there
+        return FiberSelector(self._home.poller)
+
+    def start(self, task: Task) -> None:
+        """Serve `task` in a new fiber."""
+        while not self.has_room():
+            self._wait_for_an_end(None)
+        home = self._enter()
+        self._arriving += 1
+        home.call(self._begin, home, task)
+
+    def _begin(self, home: Home, task: Task) -> None:
+        """Start a fiber. Runs in the hub."""
+        fiber = greenlet(self._carry, home.hub)
+        self._tasks[fiber] = task
+        self._arriving -= 1
+        fiber.switch(home, task)
+
+    def _carry(self, home: Home, task: Task) -> None:
+        try:
+            task.process_request_thread()
+        except GreenletExit:
+            return
+        except BaseException:  # noqa: BLE001 - as of a thread's
+            _report()
+        finally:
+            self._note_end(home)
+
+    def _note_end(self, home: Home) -> None:
+        was_full = not self.has_room()
+        self._tasks.pop(getcurrent(), None)
+        for event in tuple(self._waiting):
+            event.set()
+        if was_full:
+            self.on_room()
+        home.move_out()
+
+    def adopt(self, request: Any) -> Any:
+        """Return a request as something whose waits let other fibers run. Called by its task."""
+        assert self._home is not None  # noqa: S101 - the task runs there
+        return self._adoption.adopt(request, self._home.poller)
+
+    def tls_wrapper(self) -> Callable[..., Any] | None:
+        """Return what makes cooperative TLS connections, in the home alone; None where all are so already."""
+        home = self._home
+        if home is None or not home.is_here() or monkey.is_module_patched("ssl"):
+            return None
+        return partial(tls_socket.wrap, poller=home.poller)
+
+    def release(self) -> None:
+        """Give back the descriptors that were made for datagram listeners which have been closed."""
+        self._adoption.release()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks under way."""
+        return list(self._tasks.values())
+
+    def running(self) -> int:
+        """Return how many connections are being served."""
+        return len(self._tasks) + self._arriving
+
+    def reap(self) -> None:
+        """Do nothing: a fiber that has ended has cleared itself away."""
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until no connection is being served, but for the one that the caller serves."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        own = 1 if getcurrent() in self._tasks else 0
+        while self.running() > own:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._wait_for_an_end(left, own)
+        self._leave_home()
+        return True
+
+    def _wait_for_an_end(self, timeout: float | None, enough: int = 0) -> None:
+        home = self._home
+        event = gevent.event.Event() if home is None or home.is_here() else threading.Event()
+        self._waiting.add(event)
+        try:
+            if self.running() > enough:
+                event.wait(timeout)
+        finally:
+            self._waiting.discard(event)
+
+    def _leave_home(self) -> None:
+        """Wait for the end of the thread, if nobody lives in it any more."""
+        home = self._home
+        if home is not None:
+            home.end_if_empty()
+
+    def join_workers(self) -> None:
+        """Wait until no connection is being served, unless nobody is to wait for fibers."""
+        if not self.daemon:
+            self.join()
+
+    def cut_off(self) -> None:
+        """End every task: its connection at once and, where that does not end it, what it waits for."""
+        super().cut_off()
+        home = self._home
+        if home is not None:
+            home.call(self._end_soon, home, weakref.WeakSet(self._tasks))
+
+    def _end_soon(self, home: Home, fibers: "weakref.WeakSet[Any]") -> None:
+        timer = home.hub.loop.timer(LAST_WORDS)
+
+        def end() -> None:
+            timer.close()
+            for fiber in list(fibers):
+                if fiber in self._tasks:
+                    fiber.throw(GreenletExit)
+
+        timer.start(end)
+
+
+def _fulfil(outcome: "Future[None]", loop: Callable[[], None]) -> None:
+    try:
+        loop()
+    except BaseException as failure:  # noqa: BLE001 - raised in the thread that called `run`
+        outcome.set_exception(failure)
+    else:
+        outcome.set_result(None)
+
+
+def _report() -> None:
+    """Hand the exception that ended a fiber to where those of threads go."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def _served_by(frame: FrameType | None) -> tuple[str, object]:
+    """Return whose conversation a frame of a fiber is in: the handler's name, and the client's address."""
+    while frame is not None:
+        if frame.f_code is FibersEngine._carry.__code__:
+            task: Task = frame.f_locals["task"]
+            return task.handler, task.client_address
+        frame = frame.f_back
+    return "the accept loop", "nobody in particular"
+
+
+if not monkey.is_module_patched("ssl"):
+    tls_socket.look_at_sockets()

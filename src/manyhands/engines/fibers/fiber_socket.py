@@ -1,0 +1,188 @@
+"""The connection's socket in a fiber: what it waits for holds up its own fiber, and nothing else."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+import gevent.socket
+
+from .elsewhere import READ, WRITE, native_thread
+from .implementation import Channel, Poller, readinto, recv, recv_into, send, sendall, set_slot
+
+Result = TypeVar("Result")
+
+
+class _FiberIO(socket.SocketIO):
+    """What a file of the connection stands on: the standard library's, on a shorter way."""
+
+    readinto = readinto  # type: ignore[assignment]  # the compiled one has no types
+
+    def _explain_why_nothing_can_be_read(self) -> None:
+        super().readinto(bytearray())
+
+
+class FiberSocket(gevent.socket.socket):
+    """A socket like any other, whose waits let other fibers run.
+
+    Whatever a plain blocking socket does works as it does there, with the same exceptions. Two things go
+    beyond: a fiber that waits on a socket which another one closes gets `EBADF` at once; and the socket may
+    be used by ordinary threads too, whose waits then block them alone. So an ordinary thread hands data to
+    a connection by `sendall`.
+
+    Parameters
+    ----------
+    family, type, proto, fileno : int
+        As of `socket.socket`.
+    poller : Poller
+        That of the thread in which the fibers are.
+    """
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, family: int, type: int, proto: int, fileno: int, *, poller: Poller) -> None:  # noqa: A002 - the standard library's name
+        # Not gevent's own constructor, which makes two watchers.
+        self._io_refs = 0
+        self._closed = False
+        self._sock: socket.socket = self._gevent_sock_class(family, type, proto, fileno)  # type: ignore[attr-defined]
+        self._sock.setblocking(False)
+        self.hub = poller.hub
+        self._read_event = READ
+        self._write_event = WRITE
+        self._channel = Channel(poller, fileno)
+        self.settimeout(socket.getdefaulttimeout())
+
+    @classmethod
+    def taking_over(cls, plain: Any, poller: Poller) -> Self:
+        """Make one of another socket object's descriptor, which that object gives up."""
+        timeout = plain.gettimeout()
+        family, kind, proto = plain.family, plain.type, plain.proto
+        taken = cls(family, kind, proto, plain.detach(), poller=poller)
+        taken.settimeout(timeout)
+        return taken
+
+    recv = recv
+    recv_into = recv_into
+    send = send
+    sendall = sendall
+
+    def makefile(self, mode: Any = "r", buffering: Any = None, **keywords: Any) -> Any:
+        """Return a file of the connection, as `socket.socket.makefile` does."""
+        file: Any = super().makefile(mode, buffering, **keywords)
+        raw = getattr(file, "buffer", file)
+        raw = getattr(raw, "raw", raw)
+        if type(raw) is socket.SocketIO:
+            raw.__class__ = _FiberIO
+        return file
+
+    def settimeout(self, howlong: float | None) -> None:
+        """Set the seconds that one call may take: None for ever, 0 not to wait at all."""
+        super().settimeout(howlong)
+        self._channel.timeout = self.timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """Wait for ever, or not at all."""
+        self.settimeout(None if flag else 0.0)
+
+    def dup(self) -> Self:
+        """Return another socket on the same connection."""
+        kind = type(self)
+        twin = kind(
+            self.family, self.type, self.proto, os.dup(self.fileno()), poller=self._channel.poller
+        )
+        twin.settimeout(self.gettimeout())
+        return twin
+
+    def shutdown(self, how: int) -> None:
+        """Shut one side of the connection, or both; a fiber that waits on it sees what the kernel says."""
+        self._sock.shutdown(how)
+
+    def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
+        """Wait, for those of gevent's methods that have no faster way here."""
+        try:
+            self._channel.wait(event, self._channel.timeout)
+        except TimeoutError as error:
+            raise timeout_exc or error from None
+
+    def _drop_events_and_close(self, closefd: bool = True, **_: object) -> None:
+        """Wake who waits, and close the descriptor: in the thread of the fibers, whoever closes it."""
+        channel, sock = self._channel, self._sock
+
+        def drop() -> None:
+            channel.close()
+            if closefd:
+                sock.close()
+
+        poller = channel.poller
+        if poller.is_open and poller.thread != native_thread():
+            poller.hub.loop.run_callback_threadsafe(drop)
+        else:
+            drop()
+
+    def _get_ref(self) -> bool:
+        return True
+
+    def _set_ref(self, value: bool) -> None:
+        """Do nothing: the poller keeps the loop alive, whatever it waits for."""
+
+    ref = property(_get_ref, _set_ref)
+
+    def _recv_with_flags(self, bufsize: int, flags: int) -> bytes:
+        if flags & socket.MSG_WAITALL and self._is_patient(flags) and bufsize > 0:
+            buffer = bytearray(bufsize)
+            return bytes(memoryview(buffer)[: self._fill(memoryview(buffer), flags)])
+        return self._patiently(READ, flags, lambda: self._sock.recv(bufsize, flags))
+
+    def _recv_into_with_flags(self, buffer: Any, nbytes: int, flags: int) -> int:
+        if flags & socket.MSG_WAITALL and self._is_patient(flags):
+            with memoryview(buffer) as view, view.cast("B") as octets:
+                return self._fill(octets[: nbytes or None], flags)
+        return self._patiently(READ, flags, lambda: self._sock.recv_into(buffer, nbytes, flags))
+
+    def _is_patient(self, flags: int) -> bool:
+        """Tell whether a call waits for all of something: with a timeout it takes what there is, as in C."""
+        return self._channel.timeout is None and not flags & socket.MSG_DONTWAIT
+
+    def _fill(self, view: memoryview, flags: int) -> int:
+        """Receive until `view` is full or the peer has said its last (MSG_WAITALL, recv(2))."""
+        if flags & socket.MSG_PEEK:
+            return self._peek_all(view, flags)
+        filled = 0
+        while filled < len(view):
+            rest = view[filled:]
+            try:
+                count = self._recv_into_rest(rest, flags)
+            except OSError:
+                if not filled:
+                    raise
+                return filled  # the next call will meet the error
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def _recv_into_rest(self, rest: memoryview, flags: int) -> int:
+        return self._patiently(READ, flags, lambda: self._sock.recv_into(rest, 0, flags))
+
+    def _peek_all(self, view: memoryview, flags: int) -> int:
+        before = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        # What was only peeked at stays, and would end every further wait at once (socket(7)).
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(view))
+        try:
+            self._channel.wait(READ)
+            return self._recv_into_rest(view, flags)
+        finally:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
+
+    def _patiently(self, event: int, flags: int, attempt: Callable[[], Result]) -> Result:
+        """Try; where that would block, wait and try again."""
+        while True:
+            try:
+                return attempt()
+            except BlockingIOError:
+                if self._channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
+                    raise
+            self._channel.wait(event, self._channel.timeout)
+
+
+set_slot(vars(FiberSocket)["_channel"])

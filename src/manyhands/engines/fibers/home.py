@@ -1,0 +1,116 @@
+"""Where fibers live: a thread with a hub, which is there for as long as anybody lives in it."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.event
+from gevent import monkey
+
+from .elsewhere import native_thread
+from .implementation import Poller
+from .watchdog import Watchdog
+
+_numbers = itertools.count(1)
+
+
+class Home:
+    """A thread in which fibers run, with its hub and its poller.
+
+    In a program whose threads gevent has made fibers (`gevent.monkey`) it is one more of these, and the
+    hub is that of the thread they all share.
+
+    Parameters
+    ----------
+    watchdog
+        Makes what watches over the hub, once the home is there.
+    daemon
+        Whether the exit of the interpreter ends the thread instead of waiting for it.
+
+    Notes
+    -----
+    Thread-safe, but for what says otherwise.
+    """
+
+    hub: Any
+    poller: Poller
+    _watchdog: Watchdog | None = None
+
+    def __init__(
+        self, watchdog: Callable[["Home"], Watchdog] | None = None, *, daemon: bool
+    ) -> None:
+        self._lock = threading.Lock()
+        self._residents = 0
+        self._has_ended = False
+        self._is_ready = threading.Event()
+        self._failure: BaseException | None = None
+        # Then the hub, and the thread of the operating system, are those of the whole program.
+        self._is_shared = monkey.is_module_patched("threading")
+        name = f"manyhands-fibers-{next(_numbers)}"
+        self._thread = threading.Thread(target=self._live, name=name, daemon=daemon)
+        self._thread.start()
+        self._is_ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        self._watchdog = None if watchdog is None else watchdog(self)
+
+    def is_here(self) -> bool:
+        """Tell whether the caller runs in this home's thread."""
+        is_here: bool = self.poller.thread == native_thread()
+        return is_here
+
+    def move_in(self) -> bool:
+        """Have the thread stay until `move_out`; return False when it has ended already."""
+        with self._lock:
+            if not self._has_ended:
+                self._residents += 1
+            return not self._has_ended
+
+    def move_out(self) -> None:
+        """Let the thread end when nobody else is there. For its own fibers."""
+        with self._lock:
+            self._residents -= 1
+            is_empty = not self._residents
+        if is_empty:
+            self._may_be_empty.set()
+
+    def end_if_empty(self) -> None:
+        """Wait until the thread has ended, unless somebody lives there, or it is the caller's own."""
+        with self._lock:
+            self._has_ended = self._has_ended or not self._residents
+            has_ended = self._has_ended
+        if has_ended and (self._is_shared or not self.is_here()):
+            self._thread.join()
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have `function` called in the hub, soon. It must not block."""
+        loop = self.hub.loop
+        (loop.run_callback if self.is_here() else loop.run_callback_threadsafe)(
+            function, *arguments
+        )
+
+    def _live(self) -> None:
+        try:
+            self.hub = gevent.get_hub()
+            self.poller = Poller(self.hub)
+            self._may_be_empty = gevent.event.Event()
+        except BaseException as failure:  # noqa: BLE001 - raised in the thread that wants the home
+            self._failure = failure
+            return
+        finally:
+            self._is_ready.set()
+        self._wait_until_empty()
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self.poller.close()
+        if not self._is_shared:
+            self.hub.destroy(destroy_loop=True)
+
+    def _wait_until_empty(self) -> None:
+        while not self._has_ended:
+            self._may_be_empty.wait()
+            self._may_be_empty.clear()
+            with self._lock:
+                self._has_ended = not self._residents

@@ -1,0 +1,29 @@
+"""The poller that is in use: the compiled one, or the one in plain Python where that could not be built.
+
+``MANYHANDS_PURE_PYTHON=1`` in the environment asks for plain Python.
+"""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from . import poller as _plain
+
+IS_PURE_PYTHON_WANTED = os.environ.get("MANYHANDS_PURE_PYTHON", "0") not in {"", "0"}
+
+_chosen = _plain
+if not TYPE_CHECKING and not IS_PURE_PYTHON_WANTED:
+    with contextlib.suppress(ImportError):
+        from . import _poller as _chosen
+
+IS_COMPILED = _chosen is not _plain
+"""Whether the compiled poller is in use."""
+
+Channel = _chosen.Channel
+Poller = _chosen.Poller
+recv = _chosen.recv
+readinto = _chosen.readinto
+recv_into = _chosen.recv_into
+send = _chosen.send
+sendall = _chosen.sendall
+set_slot = _chosen.set_slot

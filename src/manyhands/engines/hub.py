@@ -1,0 +1,25 @@
+"""What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
+
+import sys
+from typing import Any
+
+
+def hub_to_spare() -> Any:
+    """Return the hub whose fibers can run while the caller waits; None where a wait holds up nobody else."""
+    hub = _hub()
+    return None if hub is None or _current() is hub else hub
+
+
+def is_in_the_hub() -> bool:
+    """Tell whether the caller runs in a hub itself, as signal handlers may there: it must not wait."""
+    hub = _hub()
+    return hub is not None and _current() is hub
+
+
+def _hub() -> Any:
+    local = sys.modules.get("gevent._hub_local")
+    return None if local is None else local.get_hub_if_exists()
+
+
+def _current() -> Any:
+    return sys.modules["greenlet"].getcurrent()

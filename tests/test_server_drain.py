@@ -1,0 +1,154 @@
+"""What a stopping `manyhands.Server` still does for those who were there before: answers and backlog."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyhands import Server, events
+from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
+
+ANY_PORT = "tcp://127.0.0.1:0"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Gate:
+    """Holds up handlers, in whatever process, until it is opened."""
+
+    def __init__(self) -> None:
+        self._inside, self._outside = socket.socketpair()
+
+    def handler(self, request: Any, client_address: Any, server: Any) -> None:
+        """Answer a datagram twice: at once, and when the gate is opened."""
+        _, listener = request
+        listener.sendto(b"begun", client_address)
+        self._inside.recv(1)
+        listener.sendto(b"done", client_address)
+
+    def open(self) -> None:
+        self._outside.sendall(b"!")
+
+    def close(self) -> None:
+        self._inside.close()
+        self._outside.close()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(params=["udp", "unix-datagram"])
+def datagrams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Any]]:
+    """An address for datagrams, and a peer's socket that can be answered."""
+    is_unix = request.param == "unix-datagram"
+    address = f"unix-datagram://{tmp_path}/server.sock" if is_unix else "udp://127.0.0.1:0"
+    with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(str(tmp_path / "peer.sock") if is_unix else ("127.0.0.1", 0))
+        peer.settimeout(20)
+        yield address, peer
+
+
+def closing(server: Server) -> threading.Thread:
+    """Have a server close in a thread of its own."""
+    thread = threading.Thread(target=server.close)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_datagram_that_came_before_the_stop_is_still_answered(
+    engine: str, gate: Gate, datagrams: tuple[str, Any]
+) -> None:
+    address, peer = datagrams
+    server = Server(gate.handler, address, ANY_PORT, engine=engine, drain_timeout=20)
+    server.start()
+    port = bound(server, 1)[1]
+    peer.sendto(b"hello", bound(server))
+    assert peer.recv(10) == b"begun"
+    leaving = closing(server)
+    wait_until(lambda: not is_listening(port))
+    gate.open()
+    assert peer.recv(10) == b"done"
+    leaving.join(20)
+    assert not leaving.is_alive()
+
+
+def test_who_sends_to_a_unix_path_during_the_drain_is_told_that_nobody_reads(
+    gate: Gate, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "server.sock")
+    server = Server(gate.handler, f"unix-datagram://{path}", drain_timeout=20)
+    server.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(20)
+        peer.bind(str(tmp_path / "peer.sock"))
+        peer.sendto(b"hello", path)
+        assert peer.recv(10) == b"begun"
+        leaving = closing(server)
+        wait_until(lambda: is_refused(peer, path))
+        gate.open()
+        assert peer.recv(10) == b"done"
+    leaving.join(20)
+    assert not leaving.is_alive()
+
+
+def is_refused(peer: socket.socket, path: str) -> bool:
+    try:
+        peer.sendto(b"", path)
+    except BrokenPipeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_who_had_connected_before_the_stop_is_served(engine: str) -> None:
+    server = Server(Echo, ANY_PORT, engine=engine)
+    server.listen()
+    waiting = [call(bound(server)) for _ in range(5)]
+    for number, peer in enumerate(waiting):
+        peer.sendall(b"hello %d\n" % number)
+        peer.shutdown(socket.SHUT_WR)
+    server.stop()
+    assert server.run() == []
+    assert [everything(peer) for peer in waiting] == [b"hello %d\n" % n for n in range(5)]
+    for peer in waiting:
+        peer.close()
+
+
+def test_nobody_more_than_the_engine_has_room_for_is_taken_out_of_the_backlog() -> None:
+    def stuck(request: socket.socket, client_address: Any, server: Any) -> None:
+        request.recv(1)
+
+    server = Server(stuck, ANY_PORT, max_threads=1, drain_timeout=0)
+    server.listen()
+    peers = [call(bound(server)) for _ in range(2)]
+    server.stop()
+    (cut_off,) = server.run()
+    assert cut_off.peer == f"127.0.0.1:{peers[0].getsockname()[1]}"
+    assert [everything(peer) for peer in peers] == [b"", b""]
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_drain_that_takes_its_time_is_told_of_once(
+    engine: str, gate: Gate, datagrams: tuple[str, Any], seen: list[events.Event]
+) -> None:
+    address, peer = datagrams
+    server = Server(gate.handler, address, engine=engine, drain_timeout=20)
+    server.start()
+    peer.sendto(b"hello", bound(server))
+    assert peer.recv(10) == b"begun"
+    leaving = closing(server)
+    wait_until(lambda: events.Draining(1, 20) in seen)
+    gate.open()
+    assert peer.recv(10) == b"done"
+    leaving.join(20)
+    assert [type(event) for event in seen].count(events.Draining) == 1
