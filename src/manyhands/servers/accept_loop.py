@@ -108,11 +108,15 @@ class Watch:
             self.leave_alone()
             return 0.0
         rest = self.listener._seconds_to_rest(now)
-        if rest or not self.has_room():
+        if rest or not self._may_be_polled():
             self.leave_alone()
             return rest or None
         self.poll()
         return None
+
+    def _may_be_polled(self) -> bool:
+        # `has_room` is asked again before each accept, and costs more.
+        return (self._polled is not None and self.engine.has_room()) or self.has_room()
 
     def has_room(self) -> bool:
         """Tell whether the next connection would be served at once; if not, the engine wakes the loop."""
