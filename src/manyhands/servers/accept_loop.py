@@ -108,11 +108,15 @@ class Watch:
             self.leave_alone()
             return 0.0
         rest = self.listener._seconds_to_rest(now)
-        if rest or not self.has_room():
+        if rest or not self._may_be_polled():
             self.leave_alone()
             return rest or None
         self.poll()
         return None
+
+    def _may_be_polled(self) -> bool:
+        # `has_room` is asked again before each accept, and costs more.
+        return (self._polled is not None and self.engine.has_room()) or self.has_room()
 
     def has_room(self) -> bool:
         """Tell whether the next connection would be served at once; if not, the engine wakes the loop."""
@@ -242,16 +246,19 @@ def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
     """Poll those listeners that there is room for; return how long to sleep at most."""
-    now = time.monotonic()
-    timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
-    return min((timeout for timeout in timeouts if timeout is not None), default=None)
+    now, soonest = time.monotonic(), poll_interval
+    for watch in watches:
+        timeout = watch.update(now)
+        if timeout is not None and (soonest is None or timeout < soonest):
+            soonest = timeout
+    return soonest
 
 
 def _wait(
     selector: selectors.BaseSelector, watches: Iterable[Watch], timeout: float | None
 ) -> AbstractSet[object]:
     """Sleep until something is ready; return what."""
-    if any(watch.is_crowded for watch in watches):
+    if [watch for watch in watches if watch.is_crowded]:
         # Only a look without waiting tells that nobody is left in the backlog.
         called = {key.data for key, _ in selector.select(0)}
         for watch in watches:
@@ -264,14 +271,15 @@ def _wait(
 
 def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
-    if not listener._accept_backoff.patience_is_over(time.monotonic()):
+    backoff = listener._accept_backoff
+    if backoff.since is None or not backoff.patience_is_over(time.monotonic()):
         return
     listening = getattr(listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
         count = reserve.refuse_backlog(listening)
         if count:
-            why = listener._accept_backoff.reason
-            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count, why))
+            described = listener._describe_listener()
+            events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 def _service(watch: Watch) -> None:

@@ -235,6 +235,8 @@ class BaseServer:
             events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
+        if self._accept_backoff.since is None:
+            return
         paused = self._accept_backoff.succeed(time.monotonic())
         if paused is not None:
             events.hub.emit(events.AcceptResumed(self._describe_listener(), paused))
@@ -247,7 +249,7 @@ class BaseServer:
 
     def _seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
-        return max(self._accept_backoff.resting(now), EngineRoom.of(self).backoff.resting(now))
+        return self._accept_backoff.resting(now) or EngineRoom.of(self).backoff.resting(now)
 
     def _describe_listener(self) -> str:
         return describe(self.server_address)

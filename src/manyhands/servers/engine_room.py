@@ -67,7 +67,8 @@ class EngineRoom:
             self.backoff.fail(time.monotonic())
             events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
             raise
-        self.backoff.succeed(time.monotonic())
+        if self.backoff.since is not None:
+            self.backoff.succeed(time.monotonic())
 
     def close(self, server: Any, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
