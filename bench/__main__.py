@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
-import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from bench import report
 from bench.build import CACHE, NoCompilerError, load_generator
 from bench.contestants import CONTESTANTS
 from bench.machine import machine, versions
@@ -37,6 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--contestants", help="who takes part, separated by commas")
     add("--seconds", type=float, help="how long each measurement lasts (2)")
     add("--docs", action="store_true", help="write docs/benchmarks.md, its plots and its JSON")
+    add("--from", dest="source", type=Path, metavar="FILE", help="show a run that a file holds")
     add("--list", action="store_true", help="name the workloads and the contestants")
     return parser.parse_args(arguments)
 
@@ -77,8 +80,13 @@ class Teller:
         )
 
 
-def carry_out(options: argparse.Namespace) -> Run:
+def measure_all(options: argparse.Namespace) -> Run:
     """Measure what the command line asks for."""
+    try:
+        load_generator()
+    except NoCompilerError as error:
+        sys.exit(str(error))
+    allow_descriptors()
     quick = options.quick
     workloads = _chosen(
         options.only or (",".join(QUICK_WORKLOADS) if quick else None), list(WORKLOADS), "workload"
@@ -109,22 +117,25 @@ def carry_out(options: argparse.Namespace) -> Run:
     }
 
 
+def keep(done: Run, *, in_docs: bool) -> None:
+    """Write the run to a file, and into the documentation when that is wanted."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (CACHE / "results.json").write_text(report.dump(done), encoding="utf-8")
+    if in_docs:
+        report.write(done)
+
+
 def main() -> int:
     """Run the command; return 1 when a measurement failed."""
     options = parse()
     if options.list:
-        print(
-            "workloads: " + ", ".join(WORKLOADS), "contestants: " + ", ".join(CONTESTANTS), sep="\n"
-        )
+        print("workloads:", *WORKLOADS)
+        print("contestants:", *CONTESTANTS)
         return 0
-    try:
-        load_generator()
-    except NoCompilerError as error:
-        sys.exit(str(error))
-    allow_descriptors()
-    done = carry_out(options)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / "results.json").write_text(json.dumps(done, indent=1) + "\n")
+    # Ended from outside, it must still end the servers that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    done = report.read(options.source) if options.source else measure_all(options)
+    keep(done, in_docs=options.docs)
     print(page(done))
     return int(any(record["fault"] for record in done["records"]))
 

@@ -29,6 +29,8 @@ def sections(run: Run, picture: str = "") -> Iterator[str]:
     yield _quiet(run)
     yield "### What was to be reached"
     yield targets_table(records)
+    if (share := run["settings"]["crowd_share"]) != 1:
+        yield f"In this run the crowds of idle connections are {share:g} times what their names say."
     if failed := failures(records):
         yield "### Measurements that failed"
         yield bullets(failed)

@@ -14,6 +14,7 @@ Run = dict[str, Any]
 
 #: What is shown of a workload, in this order: the figure, its heading, its divisor, its decimals.
 COLUMNS = (
+    ("crowd", "idle connections", 1, 0),
     ("cpu_us", "CPU, µs", 1, 1),
     ("system_us", "of it system, µs", 1, 1),
     ("per_second", "per second", 1, 0),
@@ -74,11 +75,12 @@ def targets_table(records: Sequence[Record]) -> str:
     return table(("what", "target", "measured, median (least–greatest)", "verdict"), rows)
 
 
-def _ratios(records: Sequence[Record], workload: Workload, contestant: str) -> list[str]:
-    return [
-        with_spread(ratio(records, workload.name, workload.figure, contestant, against))
-        for against in (LIMIT, FIBERS, THREADS)
-    ]
+def _cell(measured: Spread | None, leading: bool, scale: Sequence[float]) -> str:
+    """Write a figure: the leading one with its spread; the others' is in the JSON."""
+    divisor, decimals = scale
+    if measured and not leading:
+        measured = Spread(measured.median, measured.median, measured.median, 1)
+    return with_spread(measured, divisor, int(decimals))
 
 
 def _mark(records: Sequence[Record], workload: Workload, contestant: str) -> str:
@@ -95,21 +97,24 @@ def workload_table(records: Sequence[Record], workload: Workload, names: Sequenc
         for column in COLUMNS
         if any(spread(records, workload.name, name, column[0]) for name in took_part)
     ]
-    against = [(i, name) for i, name in enumerate((LIMIT, FIBERS, THREADS)) if name in took_part]
+    against = [name for name in (LIMIT, FIBERS, THREADS) if name in took_part]
     head = [
         "",
-        *(f"/ {CONTESTANTS[name].title}" for _, name in against),
+        *(f"/ {CONTESTANTS[name].title}" for name in against),
         *(heading for _, heading, _, _ in shown),
     ]
     rows = []
     for name in took_part:
-        ratios = _ratios(records, workload, name)
+        ratios = [
+            with_spread(ratio(records, workload.name, workload.figure, name, other))
+            for other in against
+        ]
         figures = (
-            with_spread(spread(records, workload.name, name, figure), divisor, decimals)
-            for figure, _, divisor, decimals in shown
+            _cell(spread(records, workload.name, name, figure), figure == workload.figure, scale)
+            for figure, _, *scale in shown
         )
         title = CONTESTANTS[name].title + _mark(records, workload, name)
-        rows.append((title, *(ratios[i] for i, _ in against), *figures))
+        rows.append((title, *ratios, *figures))
     return table(head, rows)
 
 

@@ -51,7 +51,7 @@ def figures_of(result: Result) -> Figures:
     ours = result["server_cpu"] + result["load_cpu"]
     return {
         "cpu_us": result["server_cpu"] * per_request,
-        "system_us": result["server_system"] * per_request,
+        "system_us": result["server_cpu"] * per_request * _system_share(result),
         "per_second": result["requests"] / result["seconds"],
         **result["latency_us"],
         "fewest": result["fewest"],
@@ -60,6 +60,12 @@ def figures_of(result: Result) -> Figures:
         "server_share": result["server_cpu"] / result["seconds"],
         "others_share": max(0.0, result["cores_busy"] - ours) / result["seconds"],
     }
+
+
+def _system_share(result: Result) -> float:
+    """Return how much of the server's time was the kernel's, which the kernel itself keeps in whole ticks."""
+    ticks = result["server_user"] + result["server_system"]
+    return result["server_system"] / ticks if ticks else 0.0
 
 
 def _put(mode: str, server: Server, effort: Effort, cores: Cores, **settings: Any) -> Figures:

@@ -124,11 +124,12 @@ void churn_load(struct run *run) {
     run_begin(run);
     for (int i = 0; i < run->options.connections; i++)
         dial(run, &all[i]);
-    while (run->phase != OVER && !(run->phase == DRAINING && run->outstanding == 0)) {
+    while (run_goes_on(run)) {
         int count = epoll_wait(poller, events, EVENTS, run_timeout(run, now_ns()));
         for (int i = 0; i < count; i++)
             serve(run, events[i].data.ptr);
         run_advance(run, now_ns());
     }
+    run_end(run);
     finish(run, all);
 }

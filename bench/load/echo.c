@@ -125,11 +125,12 @@ void echo_load(struct run *run) {
     struct connection *all = open_connections(run);
     poller = epoll_create1(EPOLL_CLOEXEC);
     start(run, all);
-    while (run->phase != OVER && !(run->phase == DRAINING && run->outstanding == 0)) {
+    while (run_goes_on(run)) {
         int count = epoll_wait(poller, events, EVENTS, run_timeout(run, now_ns()));
         for (int i = 0; i < count; i++)
             serve(run, &events[i]);
         run_advance(run, now_ns());
     }
+    run_end(run);
     finish(run, all);
 }

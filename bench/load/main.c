@@ -60,8 +60,20 @@ static void read_options(struct options *o, int argc, char **argv) {
         usage();
 }
 
+/* "load percentiles" reads nanoseconds and says what the histogram makes of them: so it is tested. */
+static int percentiles(void) {
+    static struct run run = {.options = {.mode = "percentiles"}};
+    unsigned long long value;
+    while (scanf("%llu", &value) == 1)
+        histogram_record(&run.latencies, value);
+    run_report(&run);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static struct run run;
+    if (argc == 2 && strcmp(argv[1], "percentiles") == 0)
+        return percentiles();
     read_options(&run.options, argc, argv);
     run.address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)run.options.port)};
     if (inet_pton(AF_INET, run.options.host, &run.address.sin_addr) != 1)

@@ -23,7 +23,9 @@ uint64_t now_ns(void) {
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* The processor time of all threads of a process, those that have ended too, to the nanosecond. */
+/* The processor time of all threads of a process, those that have ended too. The kernel brings another process's
+ * up to date when it is scheduled and at each tick of the clock, so both ends of a window may be some milliseconds
+ * behind. */
 static double cpu_of(pid_t pid) {
     clockid_t clock;
     if (pid && clock_getcpuclockid(pid, &clock) != 0)
@@ -106,6 +108,17 @@ bool run_advance(struct run *run, uint64_t now) {
     else
         return false;
     return true;
+}
+
+bool run_goes_on(const struct run *run) {
+    return run->phase != OVER && run->outstanding > 0;
+}
+
+void run_end(struct run *run) {
+    if (run->phase == WARMING)
+        open_window(run);
+    if (run->phase == MEASURING)
+        close_window(run);
 }
 
 int run_timeout(const struct run *run, uint64_t now) {

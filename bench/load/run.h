@@ -66,6 +66,12 @@ bool run_advance(struct run *run, uint64_t now);
 /* Milliseconds that may be slept before `run_advance` has to be called again. */
 int run_timeout(const struct run *run, uint64_t now);
 
+/* Whether there is anything left to wait for: in a closed loop nothing comes when nothing is under way. */
+bool run_goes_on(const struct run *run);
+
+/* Close the window, where it ended early because every connection did. */
+void run_end(struct run *run);
+
 /* Note a request that was answered. */
 void run_answered(struct run *run, uint64_t sent_at, uint64_t now);
 
