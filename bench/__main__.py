@@ -5,11 +5,11 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench import report
-from bench.build import CACHE, NoCompilerError, load_generator
+from bench.build import CACHE, NoCompilerError
 from bench.contestants import CONTESTANTS
 from bench.machine import machine, versions
 from bench.page import page
@@ -35,8 +35,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--quick", action="store_true", help="about two minutes: what the targets speak of, briefly"
     )
     add("--rounds", type=int, help="how many times everything is measured (5; with --quick 3)")
-    add("--only", help="workloads, separated by commas")
-    add("--contestants", help="who takes part, separated by commas")
+    add("--only", type=_names(WORKLOADS, "workload"), help="workloads, separated by commas")
+    add(
+        "--contestants",
+        type=_names(CONTESTANTS, "contestant"),
+        help="who takes part, separated by commas",
+    )
     add("--seconds", type=float, help="how long each measurement lasts (2)")
     add("--docs", action="store_true", help="write docs/benchmarks.md, its plots and its JSON")
     add("--from", dest="source", type=Path, metavar="FILE", help="show a run that a file holds")
@@ -44,12 +48,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _chosen(text: str | None, known: Sequence[str], what: str) -> list[str]:
-    names = text.split(",") if text else list(known)
-    for name in names:
-        if name not in known:
-            sys.exit(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    return names
+def _names(known: Iterable[str], what: str) -> Callable[[str], list[str]]:
+    def parse_names(text: str) -> list[str]:
+        for name in (names := text.split(",")):
+            if name not in known:
+                raise argparse.ArgumentTypeError(
+                    f"there is no {what} {name!r}; there are {', '.join(known)}"
+                )
+        return names
+
+    return parse_names
 
 
 def _quick_contestants() -> list[str]:
@@ -82,20 +90,10 @@ class Teller:
 
 def measure_all(options: argparse.Namespace) -> Run:
     """Measure what the command line asks for."""
-    try:
-        load_generator()
-    except NoCompilerError as error:
-        sys.exit(str(error))
     allow_descriptors()
     quick = options.quick
-    workloads = _chosen(
-        options.only or (",".join(QUICK_WORKLOADS) if quick else None), list(WORKLOADS), "workload"
-    )
-    asked = _chosen(
-        options.contestants or (",".join(_quick_contestants()) if quick else None),
-        list(CONTESTANTS),
-        "contestant",
-    )
+    workloads = options.only or list(QUICK_WORKLOADS if quick else WORKLOADS)
+    asked = options.contestants or (_quick_contestants() if quick else list(CONTESTANTS))
     missing = {name: reason for name in asked if (reason := CONTESTANTS[name].missing())}
     present = [name for name in asked if name not in missing]
     for name, reason in missing.items():
@@ -126,7 +124,7 @@ def keep(done: Run, *, in_docs: bool) -> None:
 
 
 def main() -> int:
-    """Run the command; return 1 when a measurement failed."""
+    """Run the command; return 1 when a measurement failed, 2 when none could be made."""
     options = parse()
     if options.list:
         print("workloads:", *WORKLOADS)
@@ -134,7 +132,11 @@ def main() -> int:
         return 0
     # Ended from outside, it must still end the servers that it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    done = report.read(options.source) if options.source else measure_all(options)
+    try:
+        done = report.read(options.source) if options.source else measure_all(options)
+    except (NoCompilerError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
     keep(done, in_docs=options.docs)
     print(page(done))
     return int(any(record["fault"] for record in done["records"]))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -97,15 +98,21 @@ def serving(contestant: Contestant, service: str, cores: Cores) -> Iterator[Serv
                 stderr=log,
             )
         try:
-            with process.stdout as output:  # type: ignore[union-attr]  # it is a pipe
-                line = output.readline().strip()
-            server = Server(contestant, process.pid, int(line or 0), Path(log.name))
+            server = Server(contestant, process.pid, _port_of(process), Path(log.name))
             if not server.port:
                 raise MeasurementError(f"{contestant.title} does not listen{server.complaint()}")
             yield server
         finally:
             process.kill()
             process.wait()
+
+
+def _port_of(process: subprocess.Popen[bytes]) -> int:
+    """Return the port that a program says; 0 when it ended, or took too long."""
+    assert process.stdout
+    with process.stdout as output:
+        spoken, _, _ = select.select([output], [], [], START_PATIENCE)
+        return int(output.readline() or 0) if spoken else 0
 
 
 def load_command(mode: str, server: Server, cores: Cores, **options: float | None) -> list[str]:

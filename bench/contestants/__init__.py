@@ -145,7 +145,7 @@ CONTESTANTS = {
         ),
         Contestant(
             "stdlib",
-            "standard library, ThreadingTCPServer",
+            "standard library on threads",
             "stdlib_threads.py",
             (*ALL, "stop"),
             nodelay=False,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "pattern.h"
@@ -60,6 +61,10 @@ static void open_one(struct run *run, struct connection *connection) {
     connection->fd = source_socket(run, connection->number, SOCK_STREAM);
     if (connection->fd < 0)
         return;
+    /* As connect(2) waits too: for minutes, when the backlog is full. */
+    double patience = run->options.patience;
+    struct timeval limit = {(time_t)patience, (suseconds_t)((patience - (double)(time_t)patience) * 1e6)};
+    setsockopt(connection->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (connect(connection->fd, (struct sockaddr *)&run->address, sizeof run->address) != 0) {
         run_fault(run, NO_CONNECTION, connection->number, "no connection: %s", strerror(errno));
         drop(run, connection);

@@ -77,6 +77,15 @@ def test_a_server_that_dies_is_named_with_its_last_words(cores, tmp_path, monkey
         serving(dying, "echo", cores).__enter__()
 
 
+def test_a_server_that_never_says_its_port_is_given_up(cores, tmp_path, monkeypatch):
+    (tmp_path / "silent.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr("bench.contestants.HERE", tmp_path)
+    monkeypatch.setattr("bench.processes.START_PATIENCE", 0.2)
+    silent = Contestant("silent", "the silent one", "silent.py", ("echo",), nodelay=False)
+    with pytest.raises(MeasurementError, match="the silent one does not listen"):
+        serving(silent, "echo", cores).__enter__()
+
+
 def test_a_measurement_that_fails_is_a_record_with_the_fault(cores, tmp_path, monkeypatch):
     (tmp_path / "wrong.py").write_text(
         "import socketserver\n"

@@ -1,5 +1,6 @@
 """The load generator sees every byte that comes back wrong, late, twice, or not at all."""
 
+import socket
 import subprocess
 import time
 
@@ -251,6 +252,13 @@ def test_a_crowd_that_is_not_served_any_more_is_seen():
         [held, served] = crowd(port)
     assert '"failed": false' in held
     assert '"failed": true' in served
+
+
+def test_a_backlog_that_is_full_is_not_waited_for_longer_than_the_patience(load):
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as never_accepting:
+        report = load("echo", never_accepting.getsockname()[1], patience=0.2, connections=5)
+    assert set(report["faults"]) == {"no connection", "no answer"}
+    assert sum(report["faults"].values()) == 5
 
 
 def test_it_says_what_it_did_not_understand():
