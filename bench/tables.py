@@ -87,6 +87,12 @@ def _mark(records: Sequence[Record], workload: Workload, contestant: str) -> str
     return " †" if noise.load_was_the_limit(records, workload.name, contestant) else ""
 
 
+def _measures_of(workload: Workload) -> Sequence[str]:
+    """Name those that the others are shown as multiples of."""
+    # The C loop is the limit of what a request costs; it keeps next to nothing of a connection.
+    return (LIMIT, FIBERS, THREADS) if workload.figure == "cpu_us" else (FIBERS, THREADS)
+
+
 def workload_table(records: Sequence[Record], workload: Workload, names: Sequence[str]) -> str:
     """Show all who took part in a workload."""
     took_part = [
@@ -97,7 +103,7 @@ def workload_table(records: Sequence[Record], workload: Workload, names: Sequenc
         for column in COLUMNS
         if any(spread(records, workload.name, name, column[0]) for name in took_part)
     ]
-    against = [name for name in (LIMIT, FIBERS, THREADS) if name in took_part]
+    against = [name for name in _measures_of(workload) if name in took_part]
     head = [
         "",
         *(f"/ {CONTESTANTS[name].title}" for name in against),
