@@ -46,7 +46,9 @@ class Workload:
 def figures_of(result: Result) -> Figures:
     """Turn the load generator's report into figures: microseconds, and shares of a core."""
     if not result["requests"]:
-        raise MeasurementError("not one request was answered within the window")
+        raise MeasurementError(
+            "not one request was answered within the window, nor within the patience after it"
+        )
     per_request = 1e6 / result["requests"]
     ours = result["server_cpu"] + result["load_cpu"]
     return {

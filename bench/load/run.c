@@ -95,9 +95,16 @@ static void close_window(struct run *run) {
     run->ends = run->window_to + (uint64_t)(run->options.patience * 1e9);
 }
 
+/* A server that starves everybody for a whole window is measured until it answers again, or its worst moments would
+ * be the ones that do not count. */
+static bool starved(const struct run *run, uint64_t now) {
+    return run->phase == MEASURING && !run->completed && run->outstanding &&
+           now < run->ends + (uint64_t)(run->options.patience * 1e9);
+}
+
 bool run_advance(struct run *run, uint64_t now) {
     bool counted_out = run->phase == MEASURING && run->options.requests && run->completed >= run->options.requests;
-    if (now < run->ends && !counted_out)
+    if ((now < run->ends && !counted_out) || starved(run, now))
         return false;
     if (run->phase == WARMING)
         open_window(run);
@@ -122,7 +129,7 @@ void run_end(struct run *run) {
 }
 
 int run_timeout(const struct run *run, uint64_t now) {
-    return now >= run->ends ? 0 : (int)((run->ends - now) / 1000000u) + 1;
+    return now >= run->ends ? 1 : (int)((run->ends - now) / 1000000u) + 1;
 }
 
 void run_answered(struct run *run, uint64_t sent_at, uint64_t now) {

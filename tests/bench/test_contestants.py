@@ -51,13 +51,13 @@ def test_the_processor_time_is_the_servers_within_the_window(cores):
 @pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "stop"])
 def test_every_workload_can_be_put_on_the_c_loop(workload, cores):
     record = measure(workload, LIMIT, BRIEF, cores)
-    assert record["fault"] in {None, "not one request was answered within the window"}
+    assert record["fault"] is None
 
 
 @pytest.mark.parametrize("workload", ["lines-100", "churn-32", "call-4000", "udp-100", "stop"])
 def test_threads_bear_it(workload, cores):
     record = measure(workload, "manyhands-threads", BRIEF, cores)
-    assert record["fault"] in {None, "not one request was answered within the window"}
+    assert record["fault"] is None
 
 
 def test_idle_connections_are_weighed(cores):
