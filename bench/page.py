@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from bench import noise
 from bench.contestants import CONTESTANTS
 from bench.tables import Run, absences, bullets, failures, table, targets_table, workload_table
-from bench.workloads import WORKLOADS
+from bench.workloads import WORKLOADS, Effort
+
+FULL = Effort().seconds
+"""How long a measurement of a full run is, in seconds."""
 
 
 def _quiet(run: Run) -> str:
@@ -27,6 +30,8 @@ def sections(run: Run, picture: str = "") -> Iterator[str]:
     """Yield the page, paragraph by paragraph; `picture` is the folder of the plots, if there are any."""
     records = run["records"]
     yield _quiet(run)
+    if run["settings"]["seconds"] < FULL or set(run["workloads"]) != set(WORKLOADS):
+        yield "This was a short run, not a full one: what lies close together takes longer to tell apart."
     yield "### What was to be reached"
     yield targets_table(records)
     if (share := run["settings"]["crowd_share"]) != 1:

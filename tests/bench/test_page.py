@@ -132,6 +132,15 @@ def test_a_smaller_crowd_is_told(quiet):
     assert "the crowds of idle connections are 0.1 times" in page(run)
 
 
+def test_a_short_run_is_called_one(quiet):
+    run = a_run(quiet)
+    assert "This was a short run" in page(run)
+    run["workloads"] = list(WORKLOADS)
+    assert "This was a short run" not in page(run)
+    run["settings"]["seconds"] = 0.4
+    assert "This was a short run" in page(run)
+
+
 def test_a_run_can_be_kept_and_read_again(quiet, tmp_path):
     kept = tmp_path / "run.json"
     kept.write_text(report.dump(a_run(quiet)))
