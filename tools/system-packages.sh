@@ -12,6 +12,7 @@ raise SystemExit(find_spec("test") is None or find_spec("test.test_socketserver"
 missing() {
     command -v nc >/dev/null || echo netcat-openbsd
     command -v telnet >/dev/null || echo telnet
+    command -v cc gcc clang >/dev/null || echo gcc libc6-dev
     for python in "$@"; do
         has_tests "$python" && continue
         "$python" -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])'
