@@ -76,6 +76,7 @@ class ThreadsEngine(Engine):
     """Gives each connection a thread of its own."""
 
     name = "threads"
+    at_once = 16
 
     def __init__(self) -> None:
         super().__init__()

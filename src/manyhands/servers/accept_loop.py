@@ -16,6 +16,7 @@ Accept errors
     a reserved descriptor.
 """
 
+import select
 import selectors
 import socket
 import time
@@ -81,6 +82,8 @@ class Watch:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
             self._polled = descriptor
+            self._look = select.poll()
+            self._look.register(descriptor, select.POLLIN)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""
@@ -101,6 +104,15 @@ class Watch:
             return self.listener.fileno()
         except (AttributeError, OSError, ValueError):
             return -1  # some programs take the socket away when they stop
+
+    def somebody_waits(self) -> bool:
+        """Look whether another client waits, and could be served now."""
+        return (
+            self.engine.has_room()
+            and not self.listener._seconds_to_rest(time.monotonic())
+            and bool(self._look.poll(0))
+            and self.is_current()
+        )
 
     def update(self, now: float) -> float | None:
         """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
@@ -226,11 +238,22 @@ class AcceptLoop:
             # Whoever stops the loop wants no further connection served, even one that waits already.
             if self._is_over():
                 return
-            # The place that was free before the poll may be gone: listeners can share an engine.
-            if watch in called and watch.is_current() and watch.has_room():
-                watch.listener._handle_request_noblock()
-                _lose_patience(watch.listener, reserve)
+            if watch in called:
+                self._take_from(watch, reserve)
             _service(watch)
+
+    def _take_from(self, watch: Watch, reserve: Reserve) -> None:
+        """Hand over who waits on a listener: one, or as many as its engine takes at once."""
+        # The place that was free before the poll may be gone: listeners can share an engine.
+        if not watch.is_current() or not watch.has_room():
+            return
+        listener, engine = watch.listener, watch.engine
+        listener._handle_request_noblock()
+        for _ in range(engine.at_once - 1):
+            if self._is_over() or not watch.somebody_waits():
+                break
+            listener._handle_request_noblock()
+        _lose_patience(listener, reserve)
 
 
 def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
