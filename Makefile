@@ -16,15 +16,18 @@ TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 SETUP := pyproject.toml setup.py tools/make-venv.sh src/manyhands/engines/fibers/_poller.pyx
 
 .DEFAULT_GOAL := help
-.PHONY: run test bench lint format lock clean help
+.PHONY: run test system-packages bench lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
 	@.venv/bin/manyhands chat $(ARGS)
 
-test: .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
-	@tools/system-packages.sh $(TESTED:%=.venv-%/bin/python)
+test: system-packages .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
 	@.venv/bin/python tools/run_tests.py $(VERSIONS)
+
+# First, since a compiler belongs to what the tests need, and the environments compile.
+system-packages:
+	@tools/system-packages.sh $(foreach version,$(TESTED),"$$(tools/find-python.sh $(version))")
 
 bench: .venv/.for-bench ## what a request costs, on our servers and on others (ARGS="--quick" takes two minutes)
 	@.venv/bin/python -m bench $(ARGS)
