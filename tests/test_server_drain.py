@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import Server, events
+from manyhands import Server, blocking, events
 from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -26,7 +26,7 @@ class Gate:
         """Answer a datagram twice: at once, and when the gate is opened."""
         _, listener = request
         listener.sendto(b"begun", client_address)
-        self._inside.recv(1)
+        blocking(self._inside.recv, 1)
         listener.sendto(b"done", client_address)
 
     def open(self) -> None:

@@ -70,10 +70,10 @@ def test_an_announcement_that_fails_leaves_nothing_open() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_engine_is_there_from_the_beginning(engine: str) -> None:
-    server = Server(Echo, ANY_PORT, engine=engine, max_threads=3, max_children=4)
+    server = Server(Echo, ANY_PORT, engine=engine, max_threads=3, max_children=4, max_fibers=5)
     chosen = server.engine
     assert chosen.name == engine
-    assert chosen.limit == {"sequential": None, "threads": 3, "processes": 4}[engine]
+    assert chosen.limit == {"sequential": None, "threads": 3, "processes": 4, "fibers": 5}[engine]
     with server:
         assert server.engine is chosen
     assert server.engine is chosen

@@ -116,6 +116,12 @@ def has_cpythons_tests(python: Path) -> bool:
     return ask(python, "importlib.util.find_spec('test.test_socketserver') is not None") == "True"
 
 
+def has_compiled_fibers(python: Path) -> bool:
+    """Say whether an environment has the compiled half of the fiber engine."""
+    compiled = "importlib.util.find_spec('manyhands.engines.fibers._poller') is not None"
+    return ask(python, compiled) == "True"
+
+
 def checks(bin_folder: Path) -> list[Step]:
     """Make the steps that read the code."""
     return [
@@ -123,6 +129,14 @@ def checks(bin_folder: Path) -> list[Step]:
         Step("ruff format", [str(bin_folder / "ruff"), "format", "--check"]),
         Step("mypy --strict", [str(bin_folder / "mypy")]),
     ]
+
+
+def in_plain_python(python: Path) -> Step:
+    """Make the step for the half of the fiber engine that runs where nothing could be compiled."""
+    folders = ["tests/engines/fibers", "tests/servers/test_fibers.py"]
+    step = pytest(python, "fibers in plain Python", *folders)
+    step.command = ["env", "MANYHANDS_PURE_PYTHON=1", *step.command]
+    return step
 
 
 def main_suite(python: Path) -> Step:
@@ -172,6 +186,16 @@ def left_out(versions: Iterable[str], pythons: dict[str, Path]) -> list[str]:
     return missing + untested
 
 
+def uncompiled(pythons: dict[str, Path]) -> list[str]:
+    """Name the versions on which the fiber engine was tested in plain Python alone."""
+    return [
+        f"the compiled half of the fiber engine on Python {version}: it could not be built "
+        f"(apt-get install gcc libpython{version}-dev)"
+        for version, python in pythons.items()
+        if not has_compiled_fibers(python)
+    ]
+
+
 def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
     """Say in the last lines what ran on what; return the exit status."""
     say("\n== what ran on what")
@@ -199,12 +223,19 @@ def main(versions: Sequence[str]) -> int:
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
     # The contract has bounds of time in it, so nothing runs beside it.
-    alone = [*checks(python.parent), main_suite(python), *contract(pythons.values(), python)]
+    alone = [
+        *checks(python.parent),
+        main_suite(python),
+        in_plain_python(python),
+        *contract(pythons.values(), python),
+    ]
     lanes = [lane("tests/cpython", tested), lane("tests/libraries", pythons.values())]
     run_in_turn(alone)
     with ThreadPoolExecutor(len(lanes)) as beside_each_other:
         list(beside_each_other.map(run_in_turn, lanes))
-    return summary([*alone, *lanes[0], *lanes[1]], left_out(versions, pythons))
+    plain = uncompiled(pythons)
+    status = summary([*alone, *lanes[0], *lanes[1]], [*left_out(versions, pythons), *plain])
+    return int(bool(status or (IS_CI and plain)))
 
 
 if __name__ == "__main__":

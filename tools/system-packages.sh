@@ -9,12 +9,20 @@ has_tests() {
 raise SystemExit(find_spec("test") is None or find_spec("test.test_socketserver") is None)' 2>/dev/null
 }
 
+# What the compiled half of the fiber engine is built with.
+has_headers() {
+    "$1" -I -c 'from pathlib import Path; from sysconfig import get_path
+raise SystemExit(not (Path(get_path("include")) / "Python.h").exists())'
+}
+
 missing() {
     command -v nc >/dev/null || echo netcat-openbsd
     command -v telnet >/dev/null || echo telnet
+    command -v cc gcc clang >/dev/null || echo gcc libc6-dev
     for python in "$@"; do
-        has_tests "$python" && continue
-        "$python" -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])'
+        version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        has_tests "$python" || echo "libpython$version-testsuite"
+        has_headers "$python" || echo "libpython$version-dev"
     done
 }
 

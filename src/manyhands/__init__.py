@@ -14,7 +14,7 @@ from .socketserver import *  # noqa: F403 - the drop-in's public names are ours
 from .socketserver import __all__ as _drop_in
 
 if TYPE_CHECKING:
-    from .blocking import blocking
+    from .blocking_calls import blocking
     from .fibers import (
         FiberMixIn,
         FiberTCPServer,
@@ -50,7 +50,7 @@ _ON_DEMAND = {
     "FiberUnixStreamServer": ".fibers",
     "Server": ".server",
     "ask": ".prompts",
-    "blocking": ".blocking",
+    "blocking": ".blocking_calls",
     "install": ".installation",
 }
 

@@ -57,11 +57,13 @@ def _takes_a_request(handler: Any) -> bool:
     if inspect.isclass(handler) and issubclass(handler, type):
         return False  # a metaclass: it would make a class of the request
     try:
-        inspect.signature(handler).bind(None, None, None)
-    except TypeError:
-        return False
+        signature = inspect.signature(handler)
     except Exception:  # noqa: BLE001 - a callable written in C tells nothing, and a `__signature__` can be anything
         return True
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return False
     return True
 
 

@@ -25,7 +25,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from manyhands.blocking import blocking
+from manyhands.blocking_calls import blocking
 from manyhands.rules.escaping import encodable
 
 from .fair_queue import FairQueue

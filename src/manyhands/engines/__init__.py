@@ -33,7 +33,7 @@ def _make_fibers_engine() -> Engine:
     try:
         from .fibers.engine import FibersEngine  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        if error.name not in {"gevent", "greenlet"}:
+        if (error.name or "").partition(".")[0] not in {"gevent", "greenlet"}:
             raise
         raise MissingExtra("the fibers engine", "gevent", "fibers") from None
     return FibersEngine()

@@ -59,6 +59,12 @@ class ConnectionThread(_Thread):
 
         self._ended = ended
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether `start` came so far that the thread can be waited for."""
+        has_begun: bool = self._started.is_set()  # type: ignore[attr-defined]  # what `join` asks
+        return has_begun
+
     def run(self) -> None:
         """Serve the connection, then say so, whatever came of it."""
         try:

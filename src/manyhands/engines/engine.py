@@ -46,6 +46,9 @@ class Engine(abc.ABC):
 
     name: ClassVar[str]
 
+    at_once: ClassVar[int] = 1
+    """How many connections to hand over before anything else is done: more, where each costs little."""
+
     def __init__(self) -> None:
         self.limit: int | None = None
         """How many tasks may run at once; None: no bound. May be changed at any time."""
@@ -55,6 +58,9 @@ class Engine(abc.ABC):
 
         self.patience: float | None = None
         """Seconds that one worker may hold up all others before an event says so; None: for ever."""
+
+        self.attributes: object = None
+        """What the settings above were read from, for whoever reads them."""
 
         self.on_room: Callable[[], None] = _nothing
         """Called, from any thread, when a task ended while the engine was full."""
@@ -89,6 +95,11 @@ class Engine(abc.ABC):
     def selector(self) -> selectors.BaseSelector | None:
         """Return what the accept loop has to wait with, where any other wait would hold up the tasks."""
         return None
+
+    def accept(self, listener: Any) -> tuple[Any, Any]:
+        """Accept a connection; return it, for workers where that can be done at once, and its address."""
+        connection: tuple[Any, Any] = listener.accept()
+        return connection
 
     def adopt(self, request: Any) -> Any:
         """Return a request in the form that this engine's workers need. For its task, in the worker."""

@@ -16,6 +16,13 @@ def is_in_the_hub() -> bool:
     return hub is not None and _current() is hub
 
 
+def carried_task() -> Any:
+    """Return the task that the calling fiber carries, if it is one of an engine's."""
+    if "manyhands.engines.fibers.engine" not in sys.modules:
+        return None
+    return getattr(_current(), "task", None)
+
+
 def _hub() -> Any:
     local = sys.modules.get("gevent._hub_local")
     return None if local is None else local.get_hub_if_exists()

@@ -8,7 +8,7 @@ figures.)
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .connection_thread import ConnectionThread
 from .engine import Engine, Task
@@ -26,11 +26,14 @@ class Threads:
 
     def append(self, thread: threading.Thread) -> None:
         """Keep `thread` until it has ended, unless it is a daemon."""
-        if not isinstance(thread, ConnectionThread):
-            # A program's own thread, which tells nobody when it ends.
-            self.reap()
+        # It may be a program's own thread, which tells nobody when it ends.
+        self.reap()
         if not thread.daemon:
-            self._kept.add(thread)
+            self.keep(thread)
+
+    def keep(self, thread: threading.Thread) -> None:
+        """Keep `thread` until it is discarded."""
+        self._kept.add(thread)
 
     def discard(self, thread: threading.Thread) -> None:
         """Keep `thread` no longer."""
@@ -53,9 +56,13 @@ class Threads:
 
     def join(self) -> None:
         """Wait until all threads have ended, but for the caller's own, and forget them."""
+        here = threading.current_thread()
         for thread in self.pop_all():
             # Of a handler that closes its server, which the standard library answers with a RuntimeError.
-            if thread is not threading.current_thread():
+            is_own = thread is here
+            # The engine keeps a thread before it starts it, lest it end before it is kept.
+            has_begun = not isinstance(thread, ConnectionThread) or thread.has_begun
+            if has_begun and not is_own:
                 thread.join()
 
     def __len__(self) -> int:
@@ -69,6 +76,7 @@ class ThreadsEngine(Engine):
     """Gives each connection a thread of its own."""
 
     name = "threads"
+    at_once = 16
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,46 +89,62 @@ class ThreadsEngine(Engine):
         """Begin anew: the copy has no thread but the one that forked."""
         self.threads.pop_all()
         self._tasks: set[Task] = set()
-        self._changed = threading.Condition()
+        # Reentrant, for signal handlers.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         self._ending: deque[ConnectionThread] = deque()
 
     def start(self, task: Task) -> None:
         """Serve `task` in a new thread."""
         self.reap()
-        with self._changed:
-            self._changed.wait_for(self.has_room)
+        with self._lock:
+            if not self.has_room():
+                self._wait_for(self.has_room, None)
             self._tasks.add(task)
         try:
             thread = ConnectionThread(task, self._note_end, daemon=self.daemon)
-            thread.start()
+            self._start(thread)
         except BaseException:
             self._discard(task)
             raise
-        self._keep(thread)
 
-    def _keep(self, thread: ConnectionThread) -> None:
-        # Not before it runs: whoever waits for the threads at this moment could not wait for this one.
-        self.threads.append(thread)
-        if not thread.is_alive():
-            # It may have ended, and have been looked for, before it was kept.
+    def _start(self, thread: ConnectionThread) -> None:
+        if self.daemon:
+            thread.start()
+            return
+        self.threads.keep(thread)
+        try:
+            # Last, for nothing runs as early as the new thread while this one is at work.
+            thread.start()
+        except BaseException:
             self.threads.discard(thread)
+            raise
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(condition, timeout)
+        finally:
+            self._waiting -= 1
 
     def _note_end(self, thread: ConnectionThread, task: Task) -> None:
         self._ending.append(thread)
         self._discard(task)
 
     def _discard(self, task: Task) -> None:
-        with self._changed:
-            was_full = not self.has_room()
+        with self._lock:
+            was_full = self.limit is not None and not self.has_room()
             self._tasks.discard(task)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
         if was_full:
             self.on_room()
 
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way."""
-        with self._changed:
+        with self._lock:
             return list(self._tasks)
 
     def running(self) -> int:
@@ -133,21 +157,22 @@ class ThreadsEngine(Engine):
         Each is looked at once: at the first that said goodbye and is still alive, busy perhaps with its
         thread-locals' destructors, the rest is left for the next time.
         """
-        # Only as many as there are now, and only until somebody else has taken the rest.
-        with contextlib.suppress(IndexError):
-            for _ in range(len(self._ending)):
+        for _ in range(len(self._ending)):
+            try:
                 thread = self._ending.popleft()
-                if thread.is_alive():
-                    self._ending.append(thread)
-                    return
-                self.threads.discard(thread)
+            except IndexError:
+                return  # another thread has taken the rest
+            if thread.is_alive():
+                self._ending.append(thread)
+                return
+            self.threads.discard(thread)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         here = threading.current_thread()
         own = {here.task} if isinstance(here, ConnectionThread) else set()
-        with self._changed:
-            return self._changed.wait_for(lambda: self._tasks <= own, timeout)
+        with self._lock:
+            return self._wait_for(lambda: self._tasks <= own, timeout)
 
     def join_workers(self) -> None:
         """Wait until those threads have ended that are no daemons; the caller's own aside."""

@@ -16,6 +16,7 @@ Accept errors
     a reserved descriptor.
 """
 
+import select
 import selectors
 import socket
 import time
@@ -81,6 +82,8 @@ class Watch:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
             self._polled = descriptor
+            self._look = select.poll()
+            self._look.register(descriptor, select.POLLIN)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""
@@ -102,17 +105,30 @@ class Watch:
         except (AttributeError, OSError, ValueError):
             return -1  # some programs take the socket away when they stop
 
+    def somebody_waits(self) -> bool:
+        """Look whether another client waits, and could be served now."""
+        return (
+            self.engine.has_room()
+            and not self.listener._seconds_to_rest(time.monotonic())
+            and bool(self._look.poll(0))
+            and self.is_current()
+        )
+
     def update(self, now: float) -> float | None:
         """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
         if self.is_closed():
             self.leave_alone()
             return 0.0
         rest = self.listener._seconds_to_rest(now)
-        if rest or not self.has_room():
+        if rest or not self._may_be_polled():
             self.leave_alone()
             return rest or None
         self.poll()
         return None
+
+    def _may_be_polled(self) -> bool:
+        # `has_room` is asked again before each accept, and costs more.
+        return (self._polled is not None and self.engine.has_room()) or self.has_room()
 
     def has_room(self) -> bool:
         """Tell whether the next connection would be served at once; if not, the engine wakes the loop."""
@@ -222,11 +238,22 @@ class AcceptLoop:
             # Whoever stops the loop wants no further connection served, even one that waits already.
             if self._is_over():
                 return
-            # The place that was free before the poll may be gone: listeners can share an engine.
-            if watch in called and watch.is_current() and watch.has_room():
-                watch.listener._handle_request_noblock()
-                _lose_patience(watch.listener, reserve)
+            if watch in called:
+                self._take_from(watch, reserve)
             _service(watch)
+
+    def _take_from(self, watch: Watch, reserve: Reserve) -> None:
+        """Hand over who waits on a listener: one, or as many as its engine takes at once."""
+        # The place that was free before the poll may be gone: listeners can share an engine.
+        if not watch.is_current() or not watch.has_room():
+            return
+        listener, engine = watch.listener, watch.engine
+        listener._handle_request_noblock()
+        for _ in range(engine.at_once - 1):
+            if self._is_over() or not watch.somebody_waits():
+                break
+            listener._handle_request_noblock()
+        _lose_patience(listener, reserve)
 
 
 def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
@@ -242,16 +269,19 @@ def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
 
 def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
     """Poll those listeners that there is room for; return how long to sleep at most."""
-    now = time.monotonic()
-    timeouts = [poll_interval, *(watch.update(now) for watch in watches)]
-    return min((timeout for timeout in timeouts if timeout is not None), default=None)
+    now, soonest = time.monotonic(), poll_interval
+    for watch in watches:
+        timeout = watch.update(now)
+        if timeout is not None and (soonest is None or timeout < soonest):
+            soonest = timeout
+    return soonest
 
 
 def _wait(
     selector: selectors.BaseSelector, watches: Iterable[Watch], timeout: float | None
 ) -> AbstractSet[object]:
     """Sleep until something is ready; return what."""
-    if any(watch.is_crowded for watch in watches):
+    if [watch for watch in watches if watch.is_crowded]:
         # Only a look without waiting tells that nobody is left in the backlog.
         called = {key.data for key, _ in selector.select(0)}
         for watch in watches:
@@ -264,14 +294,15 @@ def _wait(
 
 def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
-    if not listener._accept_backoff.patience_is_over(time.monotonic()):
+    backoff = listener._accept_backoff
+    if backoff.since is None or not backoff.patience_is_over(time.monotonic()):
         return
     listening = getattr(listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
         count = reserve.refuse_backlog(listening)
         if count:
-            why = listener._accept_backoff.reason
-            events.hub.emit(events.BacklogRefused(listener._describe_listener(), count, why))
+            described = listener._describe_listener()
+            events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 def _service(watch: Watch) -> None:

@@ -158,7 +158,7 @@ class BaseServer:
         )
 
     def service_actions(self) -> None:
-        """Do regular work, after each connection and each `poll_interval` of `serve_forever`. A hook."""
+        """Do regular work: after connections, and each `poll_interval` of `serve_forever`. A hook."""
 
     def handle_request(self) -> Any:
         """Serve one connection; wait for it no longer than `timeout` or the socket's own timeout.
@@ -235,6 +235,8 @@ class BaseServer:
             events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
+        if self._accept_backoff.since is None:
+            return
         paused = self._accept_backoff.succeed(time.monotonic())
         if paused is not None:
             events.hub.emit(events.AcceptResumed(self._describe_listener(), paused))
@@ -247,7 +249,7 @@ class BaseServer:
 
     def _seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
-        return max(self._accept_backoff.resting(now), EngineRoom.of(self).backoff.resting(now))
+        return self._accept_backoff.resting(now) or EngineRoom.of(self).backoff.resting(now)
 
     def _describe_listener(self) -> str:
         return describe(self.server_address)
@@ -289,8 +291,16 @@ class BaseServer:
         Without a handler, when the client of a TLS listener fails its handshake.
         """
         # Done by now, unless a process_request of the program's own brought the request here.
-        if handshake.complete(request):
-            self.RequestHandlerClass(request, client_address, self)
+        if not handshake.complete(request):
+            return
+        kind: Any = self.RequestHandlerClass
+        new: Any = getattr(kind, "__new__", None)
+        if type(kind) is type and new is _PLAIN_NEW:
+            # What calling the class does, but without the stack that a call through C takes: with
+            # thousands of fibers, each keeps a copy of its own.
+            new(kind).__init__(request, client_address, self)
+        else:
+            kind(request, client_address, self)
 
     def shutdown_request(self, request: Any) -> None:
         """End one request: say so to the client, then close. A hook."""
@@ -324,6 +334,9 @@ class BaseServer:
         where: TracebackType | None,
     ) -> None:
         self.server_close()
+
+
+_PLAIN_NEW: Any = object.__new__
 
 
 class _ShutDown(threading.Event):

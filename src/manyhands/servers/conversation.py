@@ -9,6 +9,7 @@ from typing import Any
 
 from manyhands.connections import handshake
 from manyhands.engines import Engine
+from manyhands.engines.hub import carried_task
 
 _numbers = itertools.count(1)
 _under_way: "ContextVar[Conversation | None]" = ContextVar("conversation", default=None)
@@ -54,7 +55,8 @@ class Conversation:
 
         What the server's hooks raise is raised.
         """
-        before = _under_way.set(self)
+        # A fiber knows its task by itself, and a context for each would be felt.
+        before = None if carried_task() is self else _under_way.set(self)
         try:
             self._adopt()
             if not handshake.complete(self._request):
@@ -62,11 +64,14 @@ class Conversation:
                 return False
             return self._serve(self._request, self.client_address) is not False
         finally:
-            _under_way.reset(before)
+            if before is not None:
+                _under_way.reset(before)
 
     def _adopt(self) -> None:
         """Take the connection in the form that the engine's workers need."""
-        request = handshake.moved(self._request, self._engine.tls_wrapper())
+        request = self._request
+        if isinstance(request, handshake.Unshaken):
+            request = handshake.moved(request, self._engine.tls_wrapper())
         self._request = self._engine.adopt(request)
 
     def hand_over(self) -> None:
@@ -84,4 +89,12 @@ class Conversation:
 
 def current() -> Conversation | None:
     """Return the conversation that the calling thread, or fiber, serves, if any."""
-    return _under_way.get()
+    return carried_task() or _under_way.get()
+
+
+def as_part_of(
+    conversation: Conversation | None, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Call a function in another thread as part of a conversation; return what it returns."""
+    _under_way.set(conversation)
+    return function(*args, **kwargs)

@@ -26,6 +26,9 @@ class EngineRoom:
 
     def __init__(self) -> None:
         self._engines: dict[str, Engine] = {}
+        self.latest: Engine | None = None
+        """The engine that was asked for last."""
+
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
 
@@ -43,6 +46,7 @@ class EngineRoom:
         """Return the engine called `name`, set up as `server` has its attributes now."""
         engine = self._engines.get(name) or self._engines.setdefault(name, ENGINES[name]())
         _set_up(engine, server)
+        self.latest = engine
         return engine
 
     def start(self, server: Any, chosen: str, request: Any, client_address: Any) -> None:
@@ -67,7 +71,8 @@ class EngineRoom:
             self.backoff.fail(time.monotonic())
             events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
             raise
-        self.backoff.succeed(time.monotonic())
+        if self.backoff.since is not None:
+            self.backoff.succeed(time.monotonic())
 
     def close(self, server: Any, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
@@ -102,8 +107,25 @@ def _warn_about(kind: type, name: str) -> None:
 _LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
 """The option that is the bound of an engine, by the engine's name."""
 
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "sequential": (),
+    "threads": ("max_threads", "daemon_threads", "_threads"),
+    "processes": ("max_children",),
+    "fibers": ("max_fibers", "daemon_threads", "hub_block_time"),
+}
+"""The attributes of a server that an engine goes by, by the engine's name."""
+
 
 def _set_up(engine: Engine, server: Any) -> None:
+    """Set an engine up as the attributes of its server are now. Each connection asks, so it must be cheap."""
+    names = _ATTRIBUTES[engine.name]
+    attributes = [getattr(server, name, None) for name in names]
+    if attributes != engine.attributes:
+        engine.attributes = attributes
+        _read(engine, server)
+
+
+def _read(engine: Engine, server: Any) -> None:
     if engine.name in _LIMITS:
         engine.limit = setting(_LIMITS[engine.name], server)
         engine.daemon = is_on("daemon_threads", server)

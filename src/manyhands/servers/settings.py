@@ -17,11 +17,14 @@ def setting(name: str, server: Any) -> Any:
     option = BY_NAME[name]
     for place in (server, OWNERS.get(name)):
         value = getattr(place, name, option.default)
-        if option.kind.fits(value) or (value is None and option.may_be_none):
+        if (value is None and option.may_be_none) or option.kind.fits(value):
             return value
     return option.default
 
 
 def is_on(name: str, server: Any) -> bool:
     """Tell whether the switch `name` is on: any value will do, as in the standard library."""
-    return bool(getattr(server, name, getattr(OWNERS.get(name), name, BY_NAME[name].default)))
+    try:
+        return bool(getattr(server, name))
+    except AttributeError:
+        return bool(getattr(OWNERS.get(name), name, BY_NAME[name].default))

@@ -1,6 +1,5 @@
 """Stream servers: TCP and Unix."""
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
 
 from .base import BaseServer
+from .engine_room import EngineRoom
 from .settings import setting
 
 
@@ -110,15 +110,20 @@ class TCPServer(BaseServer):
             unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
             wrapper = self._engine_of_next_request().tls_wrapper()
             return handshake.moved(unshaken, wrapper), client_address
-        connection: tuple[Any, Any] = self.socket.accept()
-        return connection
+        engine = EngineRoom.of(self).latest
+        accepted: tuple[Any, Any] = (
+            self.socket.accept() if engine is None else engine.accept(self.socket)
+        )
+        return accepted
 
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more will come, then close. A hook."""
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
-        # It may be gone already, too.
-        with contextlib.suppress(OSError):
+        # It may be gone already, too. (`suppress` would cost more than the rest of it.)
+        try:  # noqa: SIM105
             request.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
         self.close_request(request)
 
     def close_request(self, request: Any) -> None:

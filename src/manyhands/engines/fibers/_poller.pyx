@@ -51,6 +51,7 @@ cdef extern from "sys/epoll.h" nogil:
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int descriptor, void* buffer, size_t length, int flags)
+    int c_shutdown "shutdown"(int descriptor, int how)
     ssize_t c_send "send"(int descriptor, const void* buffer, size_t length, int flags)
     enum:
         MSG_DONTWAIT, MSG_NOSIGNAL
@@ -200,6 +201,26 @@ cdef class Poller:
         self.channels[channel.fd] = NULL
         return True
 
+    def wait_any(self, list channels, timeout):
+        """Wait until one of several channels can be read; return the descriptors of those that can."""
+        cdef object fiber = current()
+        cdef object timer = None
+        cdef Channel channel
+        for channel in channels:
+            channel.reader = fiber
+            self.watch(channel, channel.events | EPOLLIN)
+        try:
+            if timeout is not None:
+                timer = self.hub.loop.timer(timeout)
+                timer.start(_wake, channels, fiber)
+            Py_XDECREF(self.give_way(<PyObject*> fiber))
+            return [(<Channel> each).fd for each in channels if (<Channel> each).reader is not fiber]
+        finally:
+            for channel in channels:
+                channel.forget(EPOLLIN, fiber)
+            if timer is not None:
+                timer.close()
+
     cdef int watch(self, Channel channel, unsigned int events) except -1:
         """Have epoll tell of these events of a channel; of none: have it forget the channel."""
         cdef epoll_event event
@@ -224,13 +245,17 @@ cdef class Channel:
     cdef readonly Poller poller
     cdef readonly int fd
     cdef object seconds
-    cdef bint is_patient, waits
+    cdef bint is_owner, is_patient, waits
     cdef unsigned int events
     cdef object reader, writer
+
+    def __cinit__(self):
+        self.fd = -1
 
     def __init__(self, Poller poller, int fd):
         self.poller = poller
         self.fd = fd
+        self.is_owner = True
         self.timeout = None
         poller.add(self)
 
@@ -238,6 +263,18 @@ cdef class Channel:
         # Nobody closed it: then at least nobody finds it any more.
         if self.poller is not None:
             self.poller.discard(self)
+        if self.is_owner and self.fd >= 0:
+            c_close(self.fd)
+
+    def give_up(self):
+        """Return the descriptor to somebody who closes it from now on."""
+        self.is_owner = False
+        return self.fd
+
+    def shutdown(self, int how):
+        """Shut the connection down (shutdown(2))."""
+        if c_shutdown(self.fd, how) < 0:
+            PyErr_SetFromErrno(OSError)
 
     @property
     def timeout(self):
@@ -350,6 +387,8 @@ cdef class Channel:
         if self.poller.discard(self):
             # Else the descriptor was closed under us, and its number belongs to another one by now.
             self.poller.watch(self, 0)
+        if self.is_owner and self.fd >= 0:
+            c_close(self.fd)
         self.fd = -1
         if self.reader is not None:
             self.poller.hub.loop.run_callback(self._time_out, EPOLLIN, self.reader)
@@ -364,6 +403,15 @@ cdef class Channel:
         if errno != EAGAIN or not self.waits:
             PyErr_SetFromErrno(OSError)
         return 1
+
+
+def _wake(list channels, fiber):
+    """Wake a fiber that waits for all of these channels. Runs in the hub."""
+    cdef Channel channel
+    for channel in channels:
+        if channel.reader is not fiber:
+            return
+    fiber.switch()
 
 
 def recv(sock, Py_ssize_t bufsize, int flags=0):

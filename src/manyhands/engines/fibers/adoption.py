@@ -1,5 +1,7 @@
 """From whatever a server accepted to something whose waits let other fibers run."""
 
+import _socket
+from socket import SOCK_STREAM, getdefaulttimeout
 from typing import Any
 
 import gevent.socket
@@ -7,6 +9,8 @@ from gevent import monkey
 
 from .fiber_socket import FiberSocket
 from .implementation import Poller
+
+_family, _proto = _socket.socket.family, _socket.socket.proto
 
 _PLAIN = (monkey.get_original("socket", "socket"), gevent.socket.socket)
 
@@ -16,6 +20,18 @@ class Adoption:
 
     def __init__(self) -> None:
         self._twins: dict[Any, FiberSocket] = {}
+
+    def accept(self, listener: Any, poller: Poller) -> tuple[Any, Any]:
+        """Accept a connection of a listener, as a fiber's from the start."""
+        kind = type(listener)
+        if kind not in _PLAIN or getdefaulttimeout() is not None:
+            accepted: tuple[Any, Any] = listener.accept()
+            return accepted
+        descriptor, address = listener._accept()
+        # Not the properties of `socket.socket`, which make enumerations of them.
+        inner = listener if kind is _PLAIN[0] else listener._sock
+        family, proto = _family.__get__(inner), _proto.__get__(inner)
+        return FiberSocket(family, SOCK_STREAM, proto, descriptor, poller=poller), address
 
     def adopt(self, request: Any, poller: Poller) -> Any:
         """Return the form for fibers of a request: of a connection, or of a datagram with its socket.

@@ -3,6 +3,7 @@
 import select
 from typing import Any
 
+import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.timeout import Timeout
@@ -10,12 +11,18 @@ from gevent.timeout import Timeout
 native_thread = monkey.get_original("_thread", "get_ident")
 """Tells the calling thread of the operating system, in programs too whose threads gevent has made fibers."""
 
+_sleep = monkey.get_original("time", "sleep")
 _poll = monkey.get_original("select", "poll")
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _GEVENTS = {READ: 1, WRITE: 2}  # libev's EV_READ and EV_WRITE
+
+
+def pause_here(seconds: float) -> None:
+    """Sleep, in whatever way the calling thread waits."""
+    (_sleep if get_hub_if_exists() is None else gevent.sleep)(seconds)
 
 
 def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:

@@ -26,6 +26,14 @@ LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
 
+class Fiber(greenlet):
+    """A fiber that carries a task."""
+
+    __slots__ = ("task",)
+
+    task: Task
+
+
 class FibersEngine(Engine):
     """Gives each connection a fiber: plain, blocking code that lets others run while it waits.
 
@@ -35,6 +43,7 @@ class FibersEngine(Engine):
     """
 
     name = "fibers"
+    at_once = 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,9 +55,9 @@ class FibersEngine(Engine):
         if home is not None:
             home.poller.forget()
         self._home: Home | None = None
-        self._lock = threading.Lock()
-        self._tasks: dict[Any, Task] = {}
-        self._arriving = 0
+        self._lock = threading.Lock()  # for whoever starts tasks from other threads
+        self._fibers: set[Fiber] = set()
+        self._arriving: set[Task] = set()
         self._waiting: set[Any] = set()
         self._adoption = Adoption()
 
@@ -104,14 +113,15 @@ class FibersEngine(Engine):
         while not self.has_room():
             self._wait_for_an_end(None)
         home = self._enter()
-        self._arriving += 1
+        self._arriving.add(task)
         home.call(self._begin, home, task)
 
     def _begin(self, home: Home, task: Task) -> None:
         """Start a fiber. Runs in the hub."""
-        fiber = greenlet(self._carry, home.hub)
-        self._tasks[fiber] = task
-        self._arriving -= 1
+        fiber = Fiber(self._carry, home.hub)
+        fiber.task = task
+        self._fibers.add(fiber)
+        self._arriving.discard(task)
         fiber.switch(home, task)
 
     def _carry(self, home: Home, task: Task) -> None:
@@ -125,13 +135,20 @@ class FibersEngine(Engine):
             self._note_end(home)
 
     def _note_end(self, home: Home) -> None:
-        was_full = not self.has_room()
-        self._tasks.pop(getcurrent(), None)
+        was_full = self.limit is not None and not self.has_room()
+        self._fibers.discard(getcurrent())
         for event in tuple(self._waiting):
             event.set()
         if was_full:
             self.on_room()
         home.move_out()
+
+    def accept(self, listener: Any) -> tuple[Any, Any]:
+        """Accept one connection: at home, as a fiber's from the start."""
+        home = self._home
+        if home is not None and home.is_here():
+            return self._adoption.accept(listener, home.poller)
+        return super().accept(listener)
 
     def adopt(self, request: Any) -> Any:
         """Return a request as something whose waits let other fibers run. Called by its task."""
@@ -152,11 +169,11 @@ class FibersEngine(Engine):
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way."""
-        return list(self._tasks.values())
+        return [*(fiber.task for fiber in self._fibers.copy()), *self._arriving.copy()]
 
     def running(self) -> int:
         """Return how many connections are being served."""
-        return len(self._tasks) + self._arriving
+        return len(self._fibers) + len(self._arriving)
 
     def reap(self) -> None:
         """Do nothing: a fiber that has ended has cleared itself away."""
@@ -164,7 +181,7 @@ class FibersEngine(Engine):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        own = 1 if getcurrent() in self._tasks else 0
+        own = 1 if getcurrent() in self._fibers else 0
         while self.running() > own:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -199,7 +216,7 @@ class FibersEngine(Engine):
         super().cut_off()
         home = self._home
         if home is not None:
-            home.call(self._end_soon, home, weakref.WeakSet(self._tasks))
+            home.call(self._end_soon, home, weakref.WeakSet(self._fibers))
 
     def _end_soon(self, home: Home, fibers: "weakref.WeakSet[Any]") -> None:
         timer = home.hub.loop.timer(LAST_WORDS)
@@ -207,7 +224,7 @@ class FibersEngine(Engine):
         def end() -> None:
             timer.close()
             for fiber in list(fibers):
-                if fiber in self._tasks:
+                if fiber in self._fibers:
                     fiber.throw(GreenletExit)
 
         timer.start(end)

@@ -7,10 +7,15 @@ from typing import Any, Self, TypeVar
 
 import gevent.socket
 
-from .elsewhere import READ, WRITE, native_thread
+from .elsewhere import READ, WRITE, native_thread, pause_here
 from .implementation import Channel, Poller, readinto, recv, recv_into, send, sendall, set_slot
 
 Result = TypeVar("Result")
+
+FIRST_PAUSE = 0.001
+"""Seconds until a datagram is offered again to a Unix socket whose queue is full; then twice as long."""
+
+LONGEST_PAUSE = 0.05
 
 
 class _FiberIO(socket.SocketIO):
@@ -38,19 +43,37 @@ class FiberSocket(gevent.socket.socket):
         That of the thread in which the fibers are.
     """
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_channel", "_identity", "_inner")
 
     def __init__(self, family: int, type: int, proto: int, fileno: int, *, poller: Poller) -> None:  # noqa: A002 - the standard library's name
         # Not gevent's own constructor, which makes two watchers.
         self._io_refs = 0
         self._closed = False
-        self._sock: socket.socket = self._gevent_sock_class(family, type, proto, fileno)  # type: ignore[attr-defined]
-        self._sock.setblocking(False)
-        self.hub = poller.hub
-        self._read_event = READ
-        self._write_event = WRITE
+        self._identity = family, type, proto
+        self._inner: socket.socket | None = None
         self._channel = Channel(poller, fileno)
-        self.settimeout(socket.getdefaulttimeout())
+        self.timeout = None  # type: ignore[misc]  # a slot of gevent's
+        usual = socket.getdefaulttimeout()
+        if usual is not None:
+            self.settimeout(usual)
+
+    # What gevent's methods hand to `_wait`.
+    _read_event = READ
+    _write_event = WRITE
+
+    @property
+    def _sock(self) -> socket.socket:
+        """The plain, non-blocking socket inside: made when it is needed, for many connections end without."""
+        inner = self._inner
+        if inner is None:
+            inner = self._inner = self._gevent_sock_class(*self._identity, self._channel.give_up())  # type: ignore[attr-defined]
+            inner.setblocking(False)
+        return inner
+
+    @property
+    def hub(self) -> Any:
+        """The hub of the fibers."""
+        return self._channel.poller.hub
 
     @classmethod
     def taking_over(cls, plain: Any, poller: Poller) -> Self:
@@ -95,7 +118,30 @@ class FiberSocket(gevent.socket.socket):
 
     def shutdown(self, how: int) -> None:
         """Shut one side of the connection, or both; a fiber that waits on it sees what the kernel says."""
-        self._sock.shutdown(how)
+        if self._inner is None:
+            self._channel.shutdown(how)
+        else:
+            self._inner.shutdown(how)
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 of a closed socket."""
+        return self._channel.fd if self._inner is None else self._inner.fileno()
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """Send a datagram, once it can be sent."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return self._sock.sendto(data, *flags_and_address)
+            except BlockingIOError:
+                flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
+                if self._channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
+                    raise
+            self._channel.wait(WRITE, self._channel.timeout)
+            if self.family == socket.AF_UNIX:
+                # It can be written to, and yet the receiver's queue is full, which poll does not know of.
+                pause_here(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
         """Wait, for those of gevent's methods that have no faster way here."""
@@ -104,20 +150,35 @@ class FiberSocket(gevent.socket.socket):
         except TimeoutError as error:
             raise timeout_exc or error from None
 
-    def _drop_events_and_close(self, closefd: bool = True, **_: object) -> None:
-        """Wake who waits, and close the descriptor: in the thread of the fibers, whoever closes it."""
-        channel, sock = self._channel, self._sock
+    def close(self) -> None:
+        """Close the socket, or have it closed with the last file of it; who waits for it gets an error."""
+        self._closed = True
+        if self._io_refs <= 0:
+            self._real_close()
 
-        def drop() -> None:
+    def _real_close(self) -> None:
+        channel = self._channel
+        if _is_elsewhere(channel.poller):
+            # In the thread of the fibers; here the socket is closed from now on.
+            inner, self._inner = self._sock, _closed
+            channel.poller.hub.loop.run_callback_threadsafe(_close, channel, inner)
+        elif self._inner is None:
             channel.close()
-            if closefd:
-                sock.close()
-
-        poller = channel.poller
-        if poller.is_open and poller.thread != native_thread():
-            poller.hub.loop.run_callback_threadsafe(drop)
+            self._inner = _closed
         else:
-            drop()
+            channel.close()
+            self._inner.close()
+
+    def detach(self) -> int:
+        """Give the descriptor up, and return it; who waits for it gets an error."""
+        self._closed = True
+        descriptor = self._sock.detach()
+        channel = self._channel
+        if _is_elsewhere(channel.poller):
+            channel.poller.hub.loop.run_callback_threadsafe(channel.close)
+        else:
+            channel.close()
+        return descriptor
 
     def _get_ref(self) -> bool:
         return True
@@ -183,6 +244,22 @@ class FiberSocket(gevent.socket.socket):
                 if self._channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
                     raise
             self._channel.wait(event, self._channel.timeout)
+
+
+_closed = socket.socket()
+"""What stands for the inside of closed sockets: whatever is asked of it fails as of a closed one."""
+
+_closed.close()
+
+
+def _is_elsewhere(poller: Poller) -> bool:
+    """Tell whether the caller is in another thread than the fibers that may wait."""
+    return bool(poller.is_open and poller.thread != native_thread())
+
+
+def _close(channel: Channel, sock: socket.socket) -> None:
+    channel.close()
+    sock.close()
 
 
 set_slot(vars(FiberSocket)["_channel"])

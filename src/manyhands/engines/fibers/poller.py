@@ -10,6 +10,7 @@ again.
 Fibers that are ready are switched to one from the other, the hub last: that halves the switches.
 """
 
+import _socket
 import errno
 import os
 import select
@@ -88,6 +89,28 @@ class Poller:
         fiber = next(self._ready, self.hub)
         return None if fiber is getcurrent() else _switch(fiber)
 
+    def wait_any(self, channels: "list[Channel]", timeout: float | None) -> list[int]:
+        """Wait until one of several channels can be read; return the descriptors of those that can.
+
+        None of them may be waited for by anybody else, and the caller must be at home. After `timeout`
+        seconds there are none; with 0 the others have their turn, but nobody waits.
+        """
+        fiber = getcurrent()
+        for channel in channels:
+            channel._reader = fiber
+            self._watch(channel, channel._events | READ)
+        timer = None if timeout is None else self.hub.loop.timer(timeout)
+        try:
+            if timer is not None:
+                timer.start(_wake, channels, fiber)
+            self._give_way()
+            return [channel.fd for channel in channels if channel._reader is not fiber]
+        finally:
+            for channel in channels:
+                channel._forget(READ, fiber)
+            if timer is not None:
+                timer.close()
+
     def _watch(self, channel: "Channel", events: int) -> None:
         """Have epoll tell of these events of a channel; of none: have it forget the channel."""
         before, channel._events = channel._events, events
@@ -114,10 +137,10 @@ class Channel:
     poller : Poller
         Of the thread whose fibers wait.
     fd : int
-        A non-blocking descriptor. The channel does not close it.
+        A descriptor. It is the channel's own, and is closed with it, until somebody else takes it over.
     """
 
-    __slots__ = ("_events", "_reader", "_writer", "fd", "poller", "timeout")
+    __slots__ = ("_events", "_is_owner", "_reader", "_writer", "fd", "poller", "timeout")
 
     def __init__(self, poller: Poller, fd: int) -> None:
         self.poller = poller
@@ -125,10 +148,28 @@ class Channel:
         self.timeout: float | None = None
         """Seconds that the functions below wait: None for ever, 0 not at all."""
 
+        self._is_owner = True
         self._events = 0
         self._reader: Any = None
         self._writer: Any = None
         poller._channels[fd] = self
+
+    def give_up(self) -> int:
+        """Return the descriptor to somebody who closes it from now on."""
+        self._is_owner = False
+        return self.fd
+
+    def __del__(self) -> None:
+        if self._is_owner and self.fd >= 0:
+            os.close(self.fd)
+
+    def shutdown(self, how: int) -> None:
+        """Shut the connection down (shutdown(2))."""
+        borrowed = _socket.socket(fileno=self.fd)
+        try:
+            borrowed.shutdown(how)
+        finally:
+            borrowed.detach()
 
     def wait(self, event: int, timeout: float | None = None) -> None:
         """Wait, in any thread, until the descriptor is ready for `READ` or `WRITE`.
@@ -215,10 +256,18 @@ class Channel:
             # Else the descriptor was closed under us, and its number belongs to another one by now.
             self.poller._watch(self, 0)
             del self.poller._channels[self.fd]
-        self.fd = -1
+        descriptor, self.fd = self.fd, -1
+        if self._is_owner and descriptor >= 0:
+            os.close(descriptor)
         for event, fiber in ((READ, self._reader), (WRITE, self._writer)):
             if fiber is not None:
                 self.poller.hub.loop.run_callback(self._time_out, event, fiber)
+
+
+def _wake(channels: list[Channel], fiber: Any) -> None:
+    """Wake a fiber that waits for all of these channels. Runs in the hub."""
+    if all(channel._reader is fiber for channel in channels):
+        _switch(fiber)
 
 
 def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:

@@ -3,56 +3,59 @@
 import contextlib
 import os
 import selectors
+from collections.abc import Mapping
 from typing import Any
 
-from .elsewhere import READ
 from .implementation import Channel, Poller
 
 
-class FiberSelector(selectors.EpollSelector):
-    """A selector whose `select` lets other fibers run. Makes non-blocking what is registered.
+class FiberSelector(selectors.BaseSelector):
+    """Waits for descriptors to be readable, in the poller of the calling fiber.
 
-    One may be told of a client that another process then accepts; a blocking `accept` would stop all fibers.
+    It makes them non-blocking: one may be told of a client that another process then accepts, and a blocking
+    `accept` would hold up all fibers.
     """
 
     def __init__(self, poller: Poller) -> None:
-        super().__init__()
-        self._channel = Channel(poller, os.dup(self.fileno()))
+        self._poller = poller
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._channels: dict[int, Channel] = {}
         self._was_blocking: dict[int, bool] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Wait for the descriptor of `fileobj` too."""
-        key = super().register(fileobj, events, data)
-        self._was_blocking[key.fd] = os.get_blocking(key.fd)
-        os.set_blocking(key.fd, False)
+        descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if descriptor in self._keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        if descriptor < 0:
+            raise ValueError(f"invalid file descriptor: {descriptor}")
+        self._was_blocking[descriptor] = os.get_blocking(descriptor)
+        os.set_blocking(descriptor, False)
+        channel = self._channels[descriptor] = Channel(self._poller, descriptor)
+        channel.give_up()
+        key = self._keys[descriptor] = selectors.SelectorKey(fileobj, descriptor, events, data)
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Wait for it no longer, and leave it as it was."""
-        key = super().unregister(fileobj)
-        was_blocking = self._was_blocking.pop(key.fd)
+        descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        key = self._keys.pop(descriptor)
+        self._channels.pop(descriptor).close()
         # It may be closed already.
         with contextlib.suppress(OSError):
-            os.set_blocking(key.fd, was_blocking)
+            os.set_blocking(descriptor, self._was_blocking.pop(descriptor))
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait until something is ready, at most `timeout` seconds; return what is."""
-        ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        try:
-            self._channel.wait(READ, timeout)
-        except TimeoutError:
-            return []
-        return super().select(0)
+        """Wait until something can be read, at most `timeout` seconds; return what."""
+        ready = self._poller.wait_any(list(self._channels.values()), timeout)
+        return [(self._keys[fd], selectors.EVENT_READ) for fd in ready]
 
     def close(self) -> None:
-        """Give the descriptors back, and leave what is still registered as it was."""
-        for descriptor in list(self.get_map() or ()):
+        """Leave all as it was."""
+        for descriptor in list(self._keys):
             self.unregister(descriptor)
-        descriptor = self._channel.fd
-        self._channel.close()
-        if descriptor >= 0:
-            os.close(descriptor)
-        super().close()
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """Return what is waited for, by descriptor."""
+        return self._keys

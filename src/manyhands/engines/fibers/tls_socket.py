@@ -128,6 +128,7 @@ def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -
         plain, context=context, do_handshake_on_connect=False, **keywords
     )
     connection._channel = Channel(poller, connection.fileno())
+    connection._channel.give_up()
     connection.do_handshake_on_connect = handshakes_now
     if handshakes_now:
         try:

@@ -6,6 +6,8 @@ from typing import ParamSpec, TypeVar
 
 from manyhands.engines.hub import hub_to_spare
 
+from .servers.conversation import as_part_of, current
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -37,7 +39,10 @@ def blocking(
     hub = hub_to_spare()
     if hub is None:
         return function(*args, **kwargs)
-    # What knows whom it serves by context, such as `manyhands.ask`, goes on knowing it.
+    # `manyhands.ask`, for one, goes on knowing whom it serves.
     context = contextvars.copy_context()
-    result: Result = hub.threadpool.apply(context.run, (function, *args), kwargs)
+    served = current()
+    result: Result = hub.threadpool.apply(
+        context.run, (as_part_of, served, function, *args), kwargs
+    )
     return result

@@ -1,0 +1,142 @@
+/* The limit: an event loop in C that does nothing but echo. "epoll echo" serves TCP, "epoll udp" datagrams; both
+ * listen on a free port of 127.0.0.1 and say which. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { EVENTS = 512, BUFFER = 64 * 1024, BACKLOG = 1024 };
+
+/* What the kernel did not take yet; nothing is read from the connection until it has. */
+struct connection {
+    int fd;
+    char *rest;
+    size_t from, to;
+};
+
+static int poller;
+
+static void die(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static int open_socket(int kind) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, kind, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        die("cannot listen");
+    if (kind & SOCK_STREAM && listen(fd, BACKLOG) != 0)
+        die("cannot listen");
+    getsockname(fd, (struct sockaddr *)&address, &length);
+    printf("%d\n", ntohs(address.sin_port));
+    fflush(stdout);
+    return fd;
+}
+
+static void watch(struct connection *c, int operation, unsigned events) {
+    struct epoll_event event = {.events = events, .data.ptr = c};
+    if (epoll_ctl(poller, operation, c->fd, &event) != 0)
+        die("epoll_ctl");
+}
+
+static void accept_all(int listener) {
+    int yes = 1;
+    for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0;) {
+        struct connection *c = calloc(1, sizeof *c);
+        if (!c)
+            die("no memory");
+        c->fd = fd;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        watch(c, EPOLL_CTL_ADD, EPOLLIN);
+    }
+}
+
+static void end(struct connection *c) {
+    close(c->fd);
+    free(c->rest);
+    free(c);
+}
+
+static void keep(struct connection *c, const char *bytes, size_t count) {
+    c->rest = malloc(count);
+    if (!c->rest)
+        die("no memory");
+    memcpy(c->rest, bytes, count);
+    c->from = 0;
+    c->to = count;
+    watch(c, EPOLL_CTL_MOD, EPOLLOUT);
+}
+
+static void send_rest(struct connection *c) {
+    ssize_t sent = send(c->fd, c->rest + c->from, c->to - c->from, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) {
+        end(c);
+        return;
+    }
+    c->from += sent > 0 ? (size_t)sent : 0;
+    if (c->from < c->to)
+        return;
+    free(c->rest);
+    c->rest = NULL;
+    watch(c, EPOLL_CTL_MOD, EPOLLIN);
+}
+
+static void echo(struct connection *c) {
+    static char buffer[BUFFER];
+    ssize_t count = recv(c->fd, buffer, sizeof buffer, 0);
+    if (count < 0 && errno == EAGAIN)
+        return;
+    ssize_t sent = count > 0 ? send(c->fd, buffer, (size_t)count, MSG_NOSIGNAL) : -1;
+    if (count <= 0 || (sent < 0 && errno != EAGAIN)) {
+        end(c);
+        return;
+    }
+    sent = sent > 0 ? sent : 0;
+    if (sent < count)
+        keep(c, buffer + sent, (size_t)(count - sent));
+}
+
+static void serve_streams(void) {
+    static struct epoll_event events[EVENTS];
+    struct connection listener = {.fd = open_socket(SOCK_STREAM | SOCK_NONBLOCK)};
+    poller = epoll_create1(0);
+    watch(&listener, EPOLL_CTL_ADD, EPOLLIN);
+    for (;;) {
+        int count = epoll_wait(poller, events, EVENTS, -1);
+        for (int i = 0; i < count; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (c == &listener)
+                accept_all(c->fd);
+            else if (c->rest)
+                send_rest(c);
+            else
+                echo(c);
+        }
+    }
+}
+
+static void serve_datagrams(void) {
+    static char buffer[BUFFER];
+    int fd = open_socket(SOCK_DGRAM);
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        ssize_t count = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&peer, &length);
+        if (count >= 0)
+            sendto(fd, buffer, (size_t)count, 0, (struct sockaddr *)&peer, length);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "udp") == 0)
+        serve_datagrams();
+    serve_streams();
+}

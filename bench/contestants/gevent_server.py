@@ -1,0 +1,35 @@
+"""gevent's own servers: a greenlet for each connection. TCP_NODELAY is set by gevent."""
+
+import sys
+
+from gevent.server import DatagramServer, StreamServer
+
+
+def echo(connection, _address):
+    while data := connection.recv(65536):
+        connection.sendall(data)
+
+
+def echo_lines(connection, _address):
+    with connection.makefile("rb") as lines:
+        for line in lines:
+            connection.sendall(line)
+
+
+class EchoDatagrams(DatagramServer):
+    def handle(self, data, address):
+        self.socket.sendto(data, address)
+
+
+def server_for(service):
+    if service == "udp":
+        return EchoDatagrams(("127.0.0.1", 0))
+    handle = {"echo": echo, "lines": echo_lines}[service]
+    return StreamServer(("127.0.0.1", 0), handle, backlog=1024)
+
+
+if __name__ == "__main__":
+    server = server_for(sys.argv[1])
+    server.start()
+    print(server.server_port, flush=True)
+    server.serve_forever()

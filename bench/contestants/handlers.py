@@ -1,0 +1,44 @@
+"""Handlers as socketserver's own examples have them; they run on whichever module's servers are given."""
+
+import json
+import sys
+
+from stopping import time_stops
+
+
+def handlers(module):
+    """Return the handler of each service, on a module's own base classes."""
+
+    class Echo(module.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
+
+    class EchoLines(module.StreamRequestHandler):
+        def handle(self):
+            for line in self.rfile:
+                self.wfile.write(line)
+
+    class EchoDatagrams(module.BaseRequestHandler):
+        def handle(self):
+            data, connection = self.request
+            connection.sendto(data, self.client_address)
+
+    return {"echo": Echo, "lines": EchoLines, "udp": EchoDatagrams}
+
+
+def serve(module, stream_server, datagram_server):
+    """Serve what the command line names, for ever; ``stop TIMES CLIENTS`` times how long it takes to stop."""
+    service = sys.argv[1]
+    if service == "stop":
+        times, clients = map(int, sys.argv[2:])
+        print(json.dumps(time_stops(stream_server, handlers(module)["echo"], times, clients)))
+        return
+    base = datagram_server if service == "udp" else stream_server
+
+    class Server(base):
+        request_queue_size = 1024
+
+    with Server(("127.0.0.1", 0), handlers(module)[service]) as server:
+        print(server.server_address[1], flush=True)
+        server.serve_forever()
