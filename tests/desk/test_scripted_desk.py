@@ -2,7 +2,6 @@
 
 import re
 import resource
-import select
 import signal
 import socket
 import sqlite3
@@ -304,6 +303,8 @@ def test_the_operator_is_told_when_the_transcript_is_written_again(
             desk.shows("the transcript cannot be written .*locked")
             desk.shows("meanwhile$")
             other.execute("ROLLBACK")
+        # The desk has waited a second for the other program, and its fibers have not.
+        assert not [line for line in desk.output if "has held up all other fibers" in line]
         caller.says("after\n")
         desk.shows("the transcript is written again; lines that were not kept: 1$")
         desk.shows("after$")
@@ -437,71 +438,6 @@ def refused(tmp_path: Path, *arguments: str) -> str:
     assert done.stderr.startswith("manyhands: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
-
-
-def tasks(desk: Desk) -> int:
-    """Count the threads of a desk."""
-    return len(list(Path(f"/proc/{desk.process.pid}/task").iterdir()))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "engine"),
-    [([], "fibers"), (["--engine", "fibers"], "fibers"), (["--engine", "threads"], "threads")],
-)
-def test_calls_are_served_in_fibers_unless_somebody_says_otherwise(
-    tmp_path: Path, arguments: list[str], engine: str
-) -> None:
-    with Desk(tmp_path, *arguments) as desk:
-        callers = [desk.call() for _ in range(30)]
-        desk.shows("^-- 30 .* has called in$")
-        assert (tasks(desk) > 30) is (engine == "threads")
-        for caller in callers:
-            caller.socket.close()
-
-
-def test_an_output_that_nobody_reads_holds_up_no_other_caller(tmp_path: Path, engine: str) -> None:
-    command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
-    with running([*command, "--engine", engine, "--greeting", "Welcome"], tmp_path) as process:
-        invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))
-        port = int(re.search(rb"127\.0\.0\.1:(\d+)", invitation[0])[1])
-        address = ("127.0.0.1", port)
-        with Caller(address) as talking, Caller(address) as listening:
-            assert [talking.hears(), listening.hears()] == ["Welcome", "Welcome"]
-            # Until neither the pipe, nor the desk, nor the kernel takes any more.
-            fill(talking.socket)
-            for _ in range(20):
-                with Caller(address) as other:
-                    assert other.hears() == "Welcome"
-            process.stdin.write(b"/all hello\n")
-            process.stdin.flush()
-            assert listening.hears() == "hello"
-            while process.stdout.readline() != b"[you to all] hello\n":
-                pass
-
-
-def fill(connection: socket.socket) -> None:
-    """Send lines until the peer has taken none for a while."""
-    connection.setblocking(False)
-    poll = select.poll()
-    poll.register(connection, select.POLLOUT)
-    while poll.poll(500):
-        connection.send(b"another line\n" * 100)
-
-
-def test_a_transcript_that_another_program_locks_holds_up_no_other_caller(
-    tmp_path: Path,
-) -> None:
-    with Desk(tmp_path, "--engine", "fibers") as desk, desk.call() as caller:
-        caller.says("before\n")
-        desk.shows("before$")
-        with sqlite3.connect(tmp_path / "transcript.sqlite", isolation_level=None) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            caller.says("meanwhile\n")
-            desk.shows("the transcript cannot be written .*locked")
-            desk.shows("meanwhile$")
-            other.execute("ROLLBACK")
-        # An event that the operator sees, unless other fibers could run while the desk waited for a second.
-        assert not [line for line in desk.output if "has held up all other fibers" in line]
 
 
 def test_a_port_in_use_is_named_in_one_sentence(desk: Desk, tmp_path: Path) -> None:

@@ -37,12 +37,10 @@ def test_with_pipes_and_a_named_transcript_nothing_is_missed(
     assert b" < hello\n" in subprocess.check_output([*WITHOUT_EXTRAS, *transcript])
 
 
-@pytest.mark.parametrize("command", [["chat"], ["transcript"]])
-def test_the_data_folder_needs_the_extra_and_one_sentence_says_so(
-    tmp_path: Path, command: list[str]
-) -> None:
+def refused(tmp_path: Path, *arguments: str) -> str:
+    """Run a command that is refused; return the sentence."""
     done = subprocess.run(
-        [*WITHOUT_EXTRAS, *command],
+        [*WITHOUT_EXTRAS, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -50,22 +48,22 @@ def test_the_data_folder_needs_the_extra_and_one_sentence_says_so(
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "--transcript FILE" in done.stderr
-    assert done.stderr.endswith("pip install 'manyhands[chat]'\n")
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", ["chat", "transcript"])
+def test_the_data_folder_needs_the_extra_and_one_sentence_says_so(
+    tmp_path: Path, command: str
+) -> None:
+    sentence = refused(tmp_path, command)
+    assert "--transcript FILE" in sentence
+    assert sentence.endswith("pip install 'manyhands[chat]'\n")
 
 
 def test_a_desk_on_fibers_needs_the_extra_and_one_sentence_says_so(tmp_path: Path) -> None:
-    command = ["chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:", "--engine", "fibers"]
-    done = subprocess.run(
-        [*WITHOUT_EXTRAS, *command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment(tmp_path),
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.endswith("pip install 'manyhands[fibers]'\n")
+    arguments = ["--bind", "127.0.0.1:0", "--transcript", ":memory:", "--engine", "fibers"]
+    sentence = refused(tmp_path, "chat", *arguments)
+    assert sentence.endswith("pip install 'manyhands[fibers]'\n")
 
 
 @pytest.mark.parametrize(
