@@ -182,6 +182,16 @@ class Desk:
         """Call in."""
         return Caller(("127.0.0.1", self.port))
 
+    def takes_a_call(self) -> "Caller":
+        """Call in, and wait until the desk says so: who calls next has the next number."""
+        before = self._calls()
+        caller = self.call()
+        wait_for(lambda: self._calls() > before, lambda: "the call to be taken")
+        return caller
+
+    def _calls(self) -> int:
+        return sum("has called in" in line for line in [*self.output])
+
     def __enter__(self) -> Self:
         return self
 

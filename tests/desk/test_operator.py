@@ -55,9 +55,8 @@ class Room:
 
     def caller(self, name: str | None = None) -> tuple[Call, Ear]:
         ear = Ear()
-        call = self.switchboard.connect(ear, "127.0.0.1:4000")
+        call = self.switchboard.connect(ear, "127.0.0.1:4000", may_be_current=True)
         call.name = name
-        self.switchboard.choose_if_none(call)
         return call, ear
 
     def types(self, *lines: str) -> str:
@@ -230,3 +229,8 @@ def test_the_status_names_no_more_unread_callers_than_a_prompt_has_room_for(room
     status = room.switchboard.status()
     assert status.on_the_line == 200
     assert 20 < len(status.unread) <= 100
+
+
+def test_the_first_of_many_who_call_at_once_becomes_the_current_one(room: Room) -> None:
+    calls = [room.switchboard.connect(Ear(), "somewhere", may_be_current=n > 1) for n in range(5)]
+    assert room.switchboard.current is calls[2]

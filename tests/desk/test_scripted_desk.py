@@ -173,8 +173,8 @@ def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(
 ) -> None:
     with (
         Desk(tmp_path, "--engine", engine, "--outbox", "50000") as desk,
-        desk.call() as deaf,
-        desk.call() as other,
+        desk.takes_a_call() as deaf,
+        desk.takes_a_call() as other,
     ):
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         other.says("/name other\n")
@@ -189,8 +189,7 @@ def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(
 def test_the_operator_is_told_that_there_is_nobody_to_answer_when_the_current_caller_leaves(
     desk: Desk,
 ) -> None:
-    with desk.call() as anna, desk.call() as bob:
-        desk.shows("^-- 2 .* has called in")
+    with desk.takes_a_call() as anna, desk.takes_a_call() as bob:
         anna.says("byebye\n")
         desk.shows("^-- nobody is being answered now; /to N chooses, there is 2 ")
         desk.enters("for Anna only", "/to 2", "hello Bob")
@@ -330,7 +329,7 @@ def test_a_desk_on_a_unix_path_and_on_a_port_at_once(tmp_path: Path, engine: str
     path = tmp_path / "desk.sock"
     with (
         Desk(tmp_path, "--engine", engine, "--bind", f"unix://{path}") as desk,
-        desk.call() as over_tcp,
+        desk.takes_a_call() as over_tcp,
     ):
         over_tcp.says("over TCP\n")
         desk.shows("over TCP$")

@@ -63,7 +63,9 @@ class Reception:
         self._serve(line, peer)
 
     def _serve(self, line: Line, peer: str) -> None:
-        call = self._switchboard.connect(line, peer)
+        # Whoever is in the middle of a line is typing it for somebody else.
+        may_be_current = not self._screen.is_typing()
+        call = self._switchboard.connect(line, peer, may_be_current=may_be_current)
         try:
             self._welcome(call)
             self._leave(call, self._converse(call, line))
@@ -74,9 +76,6 @@ class Reception:
     def _welcome(self, call: Call) -> None:
         self._keeper.call_opened(call)
         self._show(call, notice(f"{call.label} has called in", call.number))
-        # Whoever is in the middle of a line is typing it for somebody else.
-        if not self._screen.is_typing():
-            self._switchboard.choose_if_none(call)
         self._screen.refresh()
         greeting = self._settings.greeting
         if greeting is not None:

@@ -62,20 +62,19 @@ class Switchboard:
         """The caller who is being answered."""
         return self._current
 
-    def connect(self, line: Speaker, peer: str) -> Call:
-        """Put a caller on the line, be it to hear that the desk has closed."""
+    def connect(self, line: Speaker, peer: str, *, may_be_current: bool = False) -> Call:
+        """Put a caller on the line, be it to hear that the desk has closed.
+
+        With `may_be_current` it becomes the current one, unless there is one: of several who call at once,
+        the one with the lowest number.
+        """
         with self._lock:
             self._count += 1
             call = Call(self._count, peer, line, came_too_late=self._is_closed)
             self._calls[call.number] = call
-            return call
-
-    def choose_if_none(self, call: Call) -> bool:
-        """Make `call` the current one unless there is one; return whether it is now."""
-        with self._lock:
-            if self._current is None and call.number in self._calls:
+            if may_be_current and self._current is None:
                 self._current = call
-            return self._current is call
+            return call
 
     def disconnect(self, call: Call) -> bool:
         """Take a caller off the line; return whether it was the current one.
