@@ -112,9 +112,20 @@ class FibersEngine(Engine):
         """Serve `task` in a new fiber."""
         while not self.has_room():
             self._wait_for_an_end(None)
-        home = self._enter()
+        home = self._home
         self._arriving.add(task)
-        home.call(self._begin, home, task)
+        if home is not None and home.is_here() and not home.has_ended:
+            home.fiber_begins()
+            home.hub.loop.run_callback(self._begin, home, task)
+            return
+        home = self._enter()
+        home.call(self._arrive, home, task)
+
+    def _arrive(self, home: Home, task: Task) -> None:
+        """Take a task in from another thread. Runs in the hub."""
+        home.fiber_begins()
+        home.move_out()
+        self._begin(home, task)
 
     def _begin(self, home: Home, task: Task) -> None:
         """Start a fiber. Runs in the hub."""
@@ -141,7 +152,7 @@ class FibersEngine(Engine):
             event.set()
         if was_full:
             self.on_room()
-        home.move_out()
+        home.fiber_ends()
 
     def accept(self, listener: Any) -> tuple[Any, Any]:
         """Accept one connection: at home, as a fiber's from the start."""
