@@ -1,12 +1,16 @@
-"""Many callers in one process, each holding a conversation: `python crowd.py PORT CALLERS LINES`.
+"""Many callers in one process, each holding a conversation: `python crowd.py PORT CALLERS LINES [FIRST]`.
 
-Each caller says a line, hears the answer to it, and says the next one, until it says goodbye; all at the
-same time. Prints how many heard all answers, each in its turn.
+Each caller says a line, hears the answer to it, and says the next one; all at the same time. With the last
+line it waits for what is said to everybody, and says goodbye when it has heard that. Callers are numbered
+from FIRST on. Prints a line when all have called, and then how many heard all answers, each in its turn.
 """
 
 import selectors
 import socket
 import sys
+
+TO_ALL = "to everybody"
+"""What the operator says to all, in answer to each caller's last line."""
 
 
 class Caller:
@@ -22,8 +26,13 @@ class Caller:
     def say(self) -> None:
         """Say the next line, or goodbye."""
         line = self._to_say.pop(0) if self._to_say else "byebye"
-        self._to_hear.append("byebye" if line == "byebye" else f"answer to {line}")
+        self._to_hear.append(self._answer(line))
         self.socket.sendall(f"{line}\n".encode())
+
+    def _answer(self, line: str) -> str:
+        if line == "byebye":
+            return "byebye"
+        return f"answer to {line}" if self._to_say else TO_ALL
 
     def hear(self) -> bool:
         """Hear what there is; return whether the call goes on."""
@@ -40,10 +49,11 @@ class Caller:
         return bool(data)
 
 
-def main(port: int, callers: int, lines: int) -> None:
+def main(port: int, callers: int, lines: int, first: int = 0) -> None:
     """Have them all call, and talk."""
     selector = selectors.DefaultSelector()
-    crowd = [Caller(port, number, lines) for number in range(callers)]
+    crowd = [Caller(port, first + number, lines) for number in range(callers)]
+    print("all have called", flush=True)
     for caller in crowd:
         selector.register(caller.socket, selectors.EVENT_READ, caller)
         caller.say()

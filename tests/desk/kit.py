@@ -20,6 +20,9 @@ PATIENCE = 30.0
 
 MANYHANDS = [sys.executable, "-m", "manyhands"]
 
+ENGINES = ("threads", "fibers")
+"""What a desk can serve its calls in."""
+
 
 def wait_for(
     condition: Callable[[], Any], what: Callable[[], str], patience: float = PATIENCE

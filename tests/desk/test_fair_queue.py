@@ -3,6 +3,7 @@
 import threading
 
 from manyhands.desk.fair_queue import TURN, FairQueue
+from tests.desk.workers import WORKERS
 from tests.support import wait_until
 
 
@@ -56,3 +57,32 @@ def test_closing_frees_who_waits_and_loses_nothing() -> None:
     second.join()
     taken: list[str] = []
     wait_until(lambda: taken.extend(queue.take(1)) or taken == ["one", "two"])
+
+
+def test_a_fiber_that_waits_for_the_reader_holds_up_no_other_fiber() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(1, ["one"])
+    with WORKERS["fibers"]() as worker:
+        second = worker.spawn(queue.put, 1, ["two"])
+        worker.do(queue.put, 2, ["of another"])
+        assert not second.done()
+        assert queue.take(1) == ["one"]
+        second.result(20)
+    assert queue.take(9) == ["of another", "two"]
+
+
+def test_who_reads_waits_for_something_to_take_until_the_queue_is_closed() -> None:
+    queue: FairQueue[int] = FairQueue()
+    taken: list[int] = []
+
+    def read() -> None:
+        while queue.wait():
+            taken.extend(queue.take(9))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(3):
+        queue.put(1, [number])
+    queue.close()
+    reader.join(20)
+    assert taken == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""One end of a call's connection, with real sockets."""
+"""One end of a call's connection, with real sockets, served in a thread and in a fiber."""
 
 import socket
 import threading
@@ -6,23 +6,35 @@ from collections.abc import Iterator
 
 import pytest
 
+from manyhands.desk import on_threads
 from manyhands.desk.endings import Ending
 from manyhands.desk.line import Line
+from manyhands.desk.waiting import watching
 from manyhands.rules.messages import LineTooLong, MessageDecoder
+from tests.desk.workers import WORKERS, Threads, Worker
 from tests.support import open_descriptors, wait_until
 
 Ends = tuple[Line, socket.socket]
 
 
+@pytest.fixture(params=list(WORKERS))
+def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """What serves the line: a thread, or a fiber."""
+    with WORKERS[request.param]() as worker:
+        yield worker
+
+
 @pytest.fixture(params=[socket.AF_INET, socket.AF_UNIX], ids=["tcp", "unix"])
-def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+def ends(request: pytest.FixtureRequest, worker: Worker) -> Iterator[Ends]:
     """A line, and the peer's socket."""
     ours, peer = connected(request.param)
     peer.settimeout(20)
-    line = Line(ours, bound=100_000)
-    with ours, peer:
+    ours = worker.adopt(ours)
+    line = worker.do(Line, ours, 100_000)
+    with peer:
         yield line, peer
-        line.finish(seconds=0)
+        worker.do(line.finish, 0)
+        worker.do(ours.close)
 
 
 def connected(family: int) -> tuple[socket.socket, socket.socket]:
@@ -57,17 +69,19 @@ def fill(line: Line) -> int:
     return count
 
 
-def test_what_is_said_arrives_as_lines(ends: Ends) -> None:
+def test_what_is_said_arrives_as_lines(ends: Ends, worker: Worker) -> None:
     line, peer = ends
     assert line.say("hello 你好")
     assert line.say("two\nlines")
     line.hang_up(Ending.KICKED)
     peer.shutdown(socket.SHUT_WR)
-    line.finish()
+    worker.do(line.finish)
     assert read_all(peer) == "hello 你好\ntwo\nlines\n".encode()
 
 
-def test_saying_never_waits_for_a_peer_that_does_not_read_and_nothing_is_lost(ends: Ends) -> None:
+def test_saying_never_waits_for_a_peer_that_does_not_read_and_nothing_is_lost(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     count = fill(line)
     assert line.say("and one more")
@@ -76,25 +90,29 @@ def test_saying_never_waits_for_a_peer_that_does_not_read_and_nothing_is_lost(en
     reader = threading.Thread(target=lambda: received.append(read_all(peer)))
     reader.start()
     assert line.wait_until_sent(20)
-    line.finish()
+    worker.do(line.finish)
     reader.join()
     expected = [f"{n:999}".encode() for n in range(count)] + [b"and one more"]
     assert received[0].splitlines() == expected
 
 
-def test_a_second_thread_exists_only_while_something_waits(ends: Ends) -> None:
+def test_a_second_thread_exists_only_while_something_waits_and_none_beside_a_fiber(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     before = threading.active_count()
     line.say("hello")
     assert threading.active_count() == before
     fill(line)
-    assert threading.active_count() == before + 1
+    assert threading.active_count() == before + isinstance(worker, Threads)
     while not line.wait_until_sent(0):
         peer.recv(65536)
     wait_until(lambda: threading.active_count() == before)
 
 
-def test_lines_stay_in_order_when_the_writer_and_the_speaker_race(ends: Ends) -> None:
+def test_lines_stay_in_order_when_the_writer_and_the_speaker_race(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     numbers = 30_000
     received: list[bytes] = []
@@ -105,23 +123,23 @@ def test_lines_stay_in_order_when_the_writer_and_the_speaker_race(ends: Ends) ->
         if number % 100 == 0:
             line.wait_until_sent()
     peer.shutdown(socket.SHUT_WR)
-    line.finish(20)
+    worker.do(line.finish, 20)
     reader.join()
     assert received[0].split() == [str(number).encode() for number in range(numbers)]
 
 
-def test_a_peer_that_does_not_read_is_cut_off_at_the_bound(ends: Ends) -> None:
+def test_a_peer_that_does_not_read_is_cut_off_at_the_bound(ends: Ends, worker: Worker) -> None:
     line, _ = ends
     fill(line)
     while line.say("x" * 999):
         pass
     assert line.ending is Ending.DID_NOT_READ
     assert not line.say("hello?")
-    assert heard(line) == []
-    line.finish()
+    assert worker.do(heard, line) == []
+    worker.do(line.finish)
 
 
-def test_what_waits_goes_out_after_hanging_up(ends: Ends) -> None:
+def test_what_waits_goes_out_after_hanging_up(ends: Ends, worker: Worker) -> None:
     line, peer = ends
     count = fill(line)
     line.hang_up(Ending.KICKED)
@@ -129,65 +147,108 @@ def test_what_waits_goes_out_after_hanging_up(ends: Ends) -> None:
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(read_all(peer)) or peer.close())
     reader.start()
-    line.finish(20)
+    worker.do(line.finish, 20)
     reader.join()
     assert len(received[0].splitlines()) == count
 
 
-def test_what_was_said_last_arrives_although_the_peer_was_still_talking(ends: Ends) -> None:
+def test_what_was_said_last_arrives_although_the_peer_was_still_talking(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     peer.sendall(b"x" * 30_000)
     line.say("goodbye")
     line.hang_up(Ending.KICKED)
-    finishing = threading.Thread(target=finish_and_close, args=[line])
-    finishing.start()
+    finishing = worker.spawn(finish_and_close, line)
     assert read_all(peer) == b"goodbye\n"
     peer.close()
-    finishing.join()
+    finishing.result(20)
 
 
-def test_what_was_said_last_arrives_although_the_peer_goes_on_talking(ends: Ends) -> None:
+def test_what_was_said_last_arrives_although_the_peer_goes_on_talking(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     line.say("goodbye")
     line.hang_up(Ending.KICKED)
-    assert heard(line) == []
-    finishing = threading.Thread(target=finish_and_close, args=[line])
-    finishing.start()
+    assert worker.do(heard, line) == []
+    finishing = worker.spawn(finish_and_close, line)
     peer.sendall(b"x" * 30_000)
     assert peer.recv(100) == b"goodbye\n"
     peer.sendall(b"x" * 30_000)
     assert peer.recv(100) == b""
     peer.close()
-    finishing.join()
+    finishing.result(20)
 
 
-def test_hundreds_of_lines_give_all_their_descriptors_back() -> None:
+class Chatterbox(on_threads.Watch):
+    """A watch over a peer that always has said more by the time one looks: a real one draws breath."""
+
+    def receive(self, size: int, seconds: float | None = None) -> bytes:
+        return b"and another thing"
+
+
+def test_a_peer_that_never_stops_talking_does_not_hold_the_end_for_ever() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        line = Line(ours)
+        line._watch.mute()
+        line._watch = Chatterbox(ours)
+        line.finish(seconds=0.05)
+
+
+def test_hundreds_of_lines_give_all_their_descriptors_back(worker: Worker) -> None:
+    def hang_up(connection: socket.socket) -> None:
+        line = Line(connection)
+        line.hang_up(Ending.KICKED)
+        line.finish(seconds=0)
+        line.finish(seconds=0)
+        connection.close()
+
     before = open_descriptors()
     for _ in range(300):
         ours, peer = socket.socketpair()
-        with ours, peer:
-            line = Line(ours)
-            line.hang_up(Ending.KICKED)
-            line.finish(seconds=0)
-            line.finish(seconds=0)
+        with peer:
+            worker.do(hang_up, worker.adopt(ours))
     assert open_descriptors() == before
 
 
-def test_a_peer_that_never_hangs_up_does_not_hold_the_end_for_ever(ends: Ends) -> None:
+def test_a_fiber_needs_no_descriptor_beside_that_of_its_connection() -> None:
+    with WORKERS["fibers"]() as worker:
+        pairs = [socket.socketpair() for _ in range(50)]
+        before = open_descriptors()
+        lines = [worker.do(Line, worker.adopt(ours)) for ours, _ in pairs]
+        hearing = [worker.spawn(heard, line) for line in lines]
+        assert open_descriptors() == before
+        for line in lines:
+            line.hang_up(Ending.KICKED)
+        assert [one.result(20) for one in hearing] == [[]] * 50
+        waiting = []
+        for line in lines:
+            line._watch = worker.do(watching, line._connection)  # one that nobody has nudged
+            waiting.append(worker.spawn(line.wait_for_hang_up))
+        assert len(open_descriptors() - before) <= 1  # for all of them
+        for _, peer in pairs:
+            peer.close()
+        assert [one.result(20) for one in waiting] == [True] * 50
+        for line in lines:
+            worker.do(finish_and_close, line)
+
+
+def test_a_peer_that_never_hangs_up_does_not_hold_the_end_for_ever(
+    ends: Ends, worker: Worker
+) -> None:
     line, _ = ends
     line.hang_up(Ending.KICKED)
-    line.finish(seconds=0.05)
+    worker.do(line.finish, 0.05)
     assert not line.say("hello?")
 
 
-def test_hanging_up_wakes_whoever_hears(ends: Ends) -> None:
+def test_hanging_up_wakes_whoever_hears(ends: Ends, worker: Worker) -> None:
     line, _ = ends
-    texts: list[list[str]] = []
-    hearing = threading.Thread(target=lambda: texts.append(heard(line)))
-    hearing.start()
+    hearing = worker.spawn(heard, line)
     line.hang_up(Ending.KICKED)
-    hearing.join(20)
-    assert texts == [[]]
+    assert hearing.result(20) == []
     assert line.ending is Ending.KICKED
 
 
@@ -198,64 +259,75 @@ def test_the_first_reason_for_hanging_up_counts(ends: Ends) -> None:
     assert line.ending is Ending.KICKED
 
 
-def test_an_unfinished_message_is_heard_after_a_while_and_at_the_end(ends: Ends) -> None:
+def test_an_unfinished_message_is_heard_after_a_while_and_at_the_end(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     hearing = line.hear(MessageDecoder(unfinished=0.05))
     peer.sendall(b"who's there")
-    assert [m.text for m in next(hearing)] == ["who's there"]
+    assert [m.text for m in worker.do(next, hearing)] == ["who's there"]
     peer.sendall(b"vanishing in mid-l")
     peer.close()
-    assert [m.text for messages in hearing for m in messages] == ["vanishing in mid-l"]
+    rest = worker.do(list, hearing)
+    assert [m.text for messages in rest for m in messages] == ["vanishing in mid-l"]
 
 
-def test_what_was_said_before_the_connection_was_lost_is_heard() -> None:
+def test_what_was_said_before_the_connection_was_lost_is_heard(worker: Worker) -> None:
     ours, peer = connected(socket.AF_INET)
-    with ours:
-        line = Line(ours)
-        line.say("something unread makes the close a reset")
-        peer.sendall(b"one\nunfinished")
-        hearing = line.hear(MessageDecoder())
-        assert [m.text for m in next(hearing)] == ["one"]
-        peer.close()
-        rest: list[str] = []
-        with pytest.raises(ConnectionResetError):
-            rest.extend(m.text for messages in hearing for m in messages)
-        assert rest == ["unfinished"]
-        line.finish()
+    ours = worker.adopt(ours)
+    line = worker.do(Line, ours)
+    line.say("something unread makes the close a reset")
+    peer.sendall(b"one\nunfinished")
+    hearing = line.hear(MessageDecoder())
+    assert [m.text for m in worker.do(next, hearing)] == ["one"]
+    peer.close()
+    rest: list[str] = []
+
+    def hear_the_rest() -> None:
+        rest.extend(m.text for messages in hearing for m in messages)
+
+    with pytest.raises(ConnectionResetError):
+        worker.do(hear_the_rest)
+    assert rest == ["unfinished"]
+    worker.do(finish_and_close, line)
 
 
-def test_a_line_that_is_too_long_raises_after_what_was_said_before_it(ends: Ends) -> None:
+def test_a_line_that_is_too_long_raises_after_what_was_said_before_it(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     peer.sendall(b"one\n" + b"x" * 100)
     hearing = line.hear(MessageDecoder(limit=50))
-    assert [m.text for m in next(hearing)] == ["one"]
+    assert [m.text for m in worker.do(next, hearing)] == ["one"]
     with pytest.raises(LineTooLong):
-        next(hearing)
+        worker.do(next, hearing)
 
 
-def test_a_peer_that_has_only_stopped_talking_still_hears(ends: Ends) -> None:
+def test_a_peer_that_has_only_stopped_talking_still_hears(ends: Ends, worker: Worker) -> None:
     line, peer = ends
     peer.shutdown(socket.SHUT_WR)
-    assert heard(line) == []
+    assert worker.do(heard, line) == []
     assert line.say("are you there?")
-    assert not line.wait_for_hang_up(0.05)
+    assert not worker.do(line.wait_for_hang_up, 0.05)
     assert peer.recv(100) == b"are you there?\n"
 
 
-def test_a_peer_that_has_gone_is_told_from_one_that_has_only_stopped_talking(ends: Ends) -> None:
+def test_a_peer_that_has_gone_is_told_from_one_that_has_only_stopped_talking(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     peer.close()
-    assert heard(line) == []
+    assert worker.do(heard, line) == []
     line.say("are you there?")
-    assert line.wait_for_hang_up(20)
+    assert worker.do(line.wait_for_hang_up, 20)
 
 
-def test_hanging_up_ends_the_wait_for_a_peer_that_has_stopped_talking(ends: Ends) -> None:
+def test_hanging_up_ends_the_wait_for_a_peer_that_has_stopped_talking(
+    ends: Ends, worker: Worker
+) -> None:
     line, peer = ends
     peer.shutdown(socket.SHUT_WR)
-    assert heard(line) == []
-    waiting = threading.Thread(target=line.wait_for_hang_up)
-    waiting.start()
+    assert worker.do(heard, line) == []
+    waiting = worker.spawn(line.wait_for_hang_up)
     line.hang_up(Ending.KICKED)
-    waiting.join(20)
-    assert not waiting.is_alive()
+    assert waiting.result(20)

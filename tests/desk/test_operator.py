@@ -214,3 +214,19 @@ def test_bytes_that_are_no_text_reach_nobody_as_such(room: Room) -> None:
     _, anna = room.caller("Anna")
     room.types("caf\udce9")
     assert anna.heard == ["caf\ufffd"]
+
+
+def test_a_number_that_nobody_could_have_is_nobody(room: Room) -> None:
+    room.caller("Anna")
+    number = "9" * 5000
+    assert room.types(f"/to {number}") == f"-- nobody on the line is {number}; there is 1 Anna"
+    assert room.types("/to 001") == "-- you are answering 1 Anna now"
+
+
+def test_the_status_names_no_more_unread_callers_than_a_prompt_has_room_for(room: Room) -> None:
+    for _ in range(200):
+        call, _ = room.caller()
+        room.switchboard.spoke(call, 1)
+    status = room.switchboard.status()
+    assert status.on_the_line == 200
+    assert 20 < len(status.unread) <= 100

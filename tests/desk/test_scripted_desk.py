@@ -2,6 +2,7 @@
 
 import re
 import resource
+import select
 import signal
 import socket
 import sqlite3
@@ -14,12 +15,19 @@ from pathlib import Path
 import pytest
 
 from manyhands.desk.archive import Archive
-from tests.desk.kit import MANYHANDS, PATIENCE, Caller, Desk, environment, running
+from tests.desk.kit import ENGINES, MANYHANDS, PATIENCE, Caller, Desk, environment, running
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """What calls are served in."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with Desk(tmp_path) as desk:
+def desk(tmp_path: Path, engine: str) -> Iterator[Desk]:
+    with Desk(tmp_path, "--engine", engine) as desk:
         yield desk
 
 
@@ -83,8 +91,10 @@ def test_bytes_that_are_no_utf8_are_shown_replaced_and_the_caller_is_told_once(d
         assert caller.hears() == "got it"
 
 
-def test_a_line_that_is_too_long_gets_an_error_line_and_ends_the_call(tmp_path: Path) -> None:
-    with Desk(tmp_path, "--max-line", "100") as desk, desk.call() as caller:
+def test_a_line_that_is_too_long_gets_an_error_line_and_ends_the_call(
+    tmp_path: Path, engine: str
+) -> None:
+    with Desk(tmp_path, "--engine", engine, "--max-line", "100") as desk, desk.call() as caller:
         caller.says("x" * 100 + "\n")
         desk.shows("x{100}$")
         # More than the desk reads: closing upon it must not take the error line back.
@@ -159,8 +169,14 @@ def test_a_caller_that_has_only_stopped_talking_is_still_answered(desk: Desk) ->
         assert [caller.hears(), caller.hears()] == ["desk: the operator has ended the call", ""]
 
 
-def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(tmp_path: Path) -> None:
-    with Desk(tmp_path, "--outbox", "50000") as desk, desk.call() as deaf, desk.call() as other:
+def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(
+    tmp_path: Path, engine: str
+) -> None:
+    with (
+        Desk(tmp_path, "--engine", engine, "--outbox", "50000") as desk,
+        desk.call() as deaf,
+        desk.call() as other,
+    ):
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         other.says("/name other\n")
         desk.shows("is called other")
@@ -253,12 +269,17 @@ def test_a_closed_pipe_after_the_transcript_is_no_traceback(desk: Desk, tmp_path
         assert process.stderr.read() == b""
 
 
-def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(
+    tmp_path: Path, engine: str
+) -> None:
     def fill_the_disk_soon() -> None:
         # Python ignores SIGXFSZ, so a write beyond the limit fails with EFBIG, as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    with Desk(tmp_path, preexec_fn=fill_the_disk_soon) as desk, desk.call() as caller:
+    with (
+        Desk(tmp_path, "--engine", engine, preexec_fn=fill_the_disk_soon) as desk,
+        desk.call() as caller,
+    ):
         for number in range(200):
             caller.says(f"{number:4000}\n")
         desk.shows(r"^-- the transcript cannot be written \(.*\): what is said is not kept$")
@@ -290,21 +311,26 @@ def test_the_operator_is_told_when_the_transcript_is_written_again(
     assert ("in", "after") in kept(tmp_path)[0]
 
 
-def test_more_callers_than_the_soft_limit_of_descriptors_can_call(tmp_path: Path) -> None:
+def test_more_callers_than_the_soft_limit_of_descriptors_can_call(
+    tmp_path: Path, engine: str
+) -> None:
     def lower_the_soft_limit() -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 
-    with Desk(tmp_path, preexec_fn=lower_the_soft_limit) as desk:
+    with Desk(tmp_path, "--engine", engine, preexec_fn=lower_the_soft_limit) as desk:
         callers = [desk.call() for _ in range(150)]
         desk.shows("^-- 150 .* has called in$")
         for caller in callers:
             caller.socket.close()
 
 
-def test_a_desk_on_a_unix_path_and_on_a_port_at_once(tmp_path: Path) -> None:
+def test_a_desk_on_a_unix_path_and_on_a_port_at_once(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "desk.sock"
-    with Desk(tmp_path, "--bind", f"unix://{path}") as desk, desk.call() as over_tcp:
+    with (
+        Desk(tmp_path, "--engine", engine, "--bind", f"unix://{path}") as desk,
+        desk.call() as over_tcp,
+    ):
         over_tcp.says("over TCP\n")
         desk.shows("over TCP$")
         with Caller(str(path), socket.AF_UNIX) as over_path:
@@ -413,6 +439,71 @@ def refused(tmp_path: Path, *arguments: str) -> str:
     return done.stderr
 
 
+def tasks(desk: Desk) -> int:
+    """Count the threads of a desk."""
+    return len(list(Path(f"/proc/{desk.process.pid}/task").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "engine"),
+    [([], "fibers"), (["--engine", "fibers"], "fibers"), (["--engine", "threads"], "threads")],
+)
+def test_calls_are_served_in_fibers_unless_somebody_says_otherwise(
+    tmp_path: Path, arguments: list[str], engine: str
+) -> None:
+    with Desk(tmp_path, *arguments) as desk:
+        callers = [desk.call() for _ in range(30)]
+        desk.shows("^-- 30 .* has called in$")
+        assert (tasks(desk) > 30) is (engine == "threads")
+        for caller in callers:
+            caller.socket.close()
+
+
+def test_an_output_that_nobody_reads_holds_up_no_other_caller(tmp_path: Path, engine: str) -> None:
+    command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
+    with running([*command, "--engine", engine, "--greeting", "Welcome"], tmp_path) as process:
+        invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))
+        port = int(re.search(rb"127\.0\.0\.1:(\d+)", invitation[0])[1])
+        address = ("127.0.0.1", port)
+        with Caller(address) as talking, Caller(address) as listening:
+            assert [talking.hears(), listening.hears()] == ["Welcome", "Welcome"]
+            # Until neither the pipe, nor the desk, nor the kernel takes any more.
+            fill(talking.socket)
+            for _ in range(20):
+                with Caller(address) as other:
+                    assert other.hears() == "Welcome"
+            process.stdin.write(b"/all hello\n")
+            process.stdin.flush()
+            assert listening.hears() == "hello"
+            while process.stdout.readline() != b"[you to all] hello\n":
+                pass
+
+
+def fill(connection: socket.socket) -> None:
+    """Send lines until the peer has taken none for a while."""
+    connection.setblocking(False)
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    while poll.poll(500):
+        connection.send(b"another line\n" * 100)
+
+
+def test_a_transcript_that_another_program_locks_holds_up_no_other_caller(
+    tmp_path: Path,
+) -> None:
+    with Desk(tmp_path, "--engine", "fibers") as desk, desk.call() as caller:
+        caller.says("before\n")
+        desk.shows("before$")
+        with sqlite3.connect(tmp_path / "transcript.sqlite", isolation_level=None) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            caller.says("meanwhile\n")
+            desk.shows("the transcript cannot be written .*locked")
+            desk.shows("meanwhile$")
+            other.execute("ROLLBACK")
+        # An event that the operator sees, unless other fibers could run while the desk waited for a second.
+        assert not [line for line in desk.output if "has held up all other fibers" in line]
+
+
 def test_a_port_in_use_is_named_in_one_sentence(desk: Desk, tmp_path: Path) -> None:
     arguments = ["--bind", f"127.0.0.1:{desk.port}", "--transcript", ":memory:"]
     sentence = refused(tmp_path, "chat", *arguments)
@@ -427,6 +518,7 @@ def test_a_port_in_use_is_named_in_one_sentence(desk: Desk, tmp_path: Path) -> N
         (["--bind", "nonsense"], "'nonsense' is not an address"),
         (["--max-line", "0"], "--max-line must be a whole number"),
         (["--outbox", "lots"], "--outbox must be a whole number"),
+        (["--engine", "processes"], "--engine must be threads or fibers, not 'processes'"),
         (
             ["--transcript", "/proc/none/t.sqlite"],
             "cannot write the transcript /proc/none/t.sqlite",

@@ -86,6 +86,51 @@ def test_several_threads_write_at_once_and_lose_nothing(path: Path) -> None:
         assert [m.text for m in conversation.messages] == [str(n) for n in range(50)]
 
 
+def test_what_is_written_together_is_there_all_at_once(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        with transcript.together():
+            call = transcript.open_call(1, "somewhere")
+            transcript.keep(Direction.IN, [(call, "hello")])
+            assert read(path) == []
+        assert [m.text for m in read(path)[0].messages] == ["hello"]
+
+
+def test_what_fails_together_leaves_nothing_behind(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+
+        def write_and_fail() -> None:
+            with transcript.together():
+                call = transcript.open_call(1, "somewhere")
+                transcript.keep(Direction.IN, [(call, "hello")])
+                transcript.keep("nobody", [(call, "hello")])  # type: ignore[arg-type]
+
+        with pytest.raises(NotKept):
+            write_and_fail()
+        assert read(path) == []
+        # Neither does the session, which began with that call and has to begin with this one.
+        transcript.open_call(1, "somewhere")
+        transcript.close_session()
+    with sqlite3.connect(path) as database:
+        assert database.execute(
+            "SELECT COUNT(*) FROM sessions JOIN calls ON session_id = sessions.id "
+            "WHERE closed_at IS NOT NULL"
+        ).fetchone() == (1,)
+
+
+def test_a_failure_of_another_kind_leaves_nothing_behind_either(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+
+        def stumble() -> None:
+            with transcript.together():
+                transcript.open_call(1, "somewhere")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            stumble()
+        transcript.open_call(2, "somewhere")
+    assert [conversation.number for conversation in read(path)] == [2]
+
+
 def test_two_desks_write_to_one_file(path: Path) -> None:
     with Transcript(str(path)) as one, Transcript(str(path)) as two:
         for transcript in (one, two):

@@ -1,4 +1,4 @@
-"""The desk on the base package alone: without prompt_toolkit and platformdirs."""
+"""The desk on the base package alone: without prompt_toolkit, platformdirs and gevent."""
 
 import subprocess
 import sys
@@ -8,12 +8,13 @@ import pytest
 
 from tests.desk.kit import PATIENCE, Desk, Person, environment
 
-#: None in the place of a module makes its import fail, as if it were not installed.
+#: None in the place of a module makes its import fail, as if it were not installed. (gevent needs greenlet.)
 WITHOUT_EXTRAS = [
     sys.executable,
     "-c",
     (
-        "import sys; sys.modules.update(prompt_toolkit=None, platformdirs=None); "
+        "import sys; "
+        "sys.modules.update(prompt_toolkit=None, platformdirs=None, greenlet=None); "
         "from manyhands.cli import main; sys.exit(main())"
     ),
 ]
@@ -51,6 +52,20 @@ def test_the_data_folder_needs_the_extra_and_one_sentence_says_so(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "--transcript FILE" in done.stderr
     assert done.stderr.endswith("pip install 'manyhands[chat]'\n")
+
+
+def test_a_desk_on_fibers_needs_the_extra_and_one_sentence_says_so(tmp_path: Path) -> None:
+    command = ["chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:", "--engine", "fibers"]
+    done = subprocess.run(
+        [*WITHOUT_EXTRAS, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith("pip install 'manyhands[fibers]'\n")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 import argparse
 from functools import partial
 
-from manyhands.rules.kinds import Whole
+from manyhands.rules.kinds import Choice, Whole
 from manyhands.rules.mistakes import Mistake
 
 HELP = "open a desk: one operator talks with many callers"
 
 #: Bytes. The most is far above any use, and still a size that memory has.
 _COUNT = Whole(at_least=1, at_most=2**30)
+
+_ENGINES = Choice(("threads", "fibers"))
 
 _DESCRIPTION = """\
 Open a desk. Anybody can call in over TCP: with `manyhands connect`, netcat, telnet, a program. You see
@@ -48,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what may wait for a caller who does not read, before the call is ended "
         "(default: 262144 bytes)",
     )
+    parser.add_argument(
+        "--engine",
+        metavar="threads|fibers",
+        type=_engine,
+        help="serve each call in a thread or in a fiber; fibers hold ten thousand callers, and need gevent "
+        "(default: fibers where gevent is installed)",
+    )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
 
 
@@ -70,6 +79,12 @@ def _stream(text: str) -> str:
     if address.scheme not in {"tcp", "unix"}:
         raise Mistake(f"a desk listens on tcp:// or unix:// addresses, not on {address}")
     return str(address)
+
+
+def _engine(text: str) -> str:
+    if not _ENGINES.fits(text):
+        raise Mistake(f"--engine must be {_ENGINES.expected}, not {text!r}")
+    return text
 
 
 def _bytes(flag: str, text: str) -> int:

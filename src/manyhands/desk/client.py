@@ -55,8 +55,7 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
     Mistake
         When a terminal is there, but not the extra that it needs.
     """
-    keyboard = _keyboard()
-    with _connect(address) as connection:
+    with _keyboard() as keyboard, _connect(address) as connection:
         line = Line(connection, _OUTBOX)
         if name is not None:
             line.say(f"/name {name}")

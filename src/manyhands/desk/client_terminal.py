@@ -1,6 +1,7 @@
 """The caller's terminal: a prompt, and the desk's lines above it."""
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.styles import Style
@@ -23,6 +24,12 @@ class ClientTerminal:
 
     def __init__(self) -> None:
         self._prompt = Prompt(lambda: [("", "> ")], _STYLE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Do nothing: all has been shown when `attend` returns."""
 
     def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
         """Print lines above the prompt; `source` waits until its last ones are printed."""

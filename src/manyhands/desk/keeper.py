@@ -1,9 +1,12 @@
 """Keeping what is said before it is shown or sent; and telling the operator when it cannot be kept."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 from .call import Call
+from .clerk import Clerk
 from .endings import Ending
 from .shown import Screen, notice
 from .transcript import Direction, NotKept, Transcript
@@ -24,7 +27,8 @@ class Keeper:
 
     Notes
     -----
-    Thread-safe.
+    Thread-safe, and fibers may wait in it. Each method has committed when it returns; what several callers
+    say at the same time is committed together.
     """
 
     def __init__(self, transcript: Transcript, screen: Screen) -> None:
@@ -32,6 +36,16 @@ class Keeper:
         self._screen = screen
         self._lock = threading.Lock()
         self._lost = 0
+        self._clerk = Clerk(self._in_one_go)
+        self._writing = threading.Lock()
+        self._opened: list[Call] = []
+        """The calls whose beginning is being kept: nothing of it counts before it is committed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def call_opened(self, call: Call) -> None:
         """Keep that a caller is on the line."""
@@ -59,16 +73,32 @@ class Keeper:
         if self._lost:
             self._tell(f"lines that were not kept: {self._lost - 1}")
 
+    def close(self) -> None:
+        """Keep what is under way, and nothing any more."""
+        self._clerk.close()
+
+    @contextmanager
+    def _in_one_go(self) -> Iterator[None]:
+        """Commit what is kept in the context, or nothing of it. For the clerk, as is `_open`."""
+        with self._writing:
+            self._opened = []
+            try:
+                with self._transcript.together():
+                    yield
+            except BaseException:
+                for call in self._opened:
+                    call.row = None
+                raise
+
     def _open(self, call: Call) -> int:
-        # A caller's thread and the operator's may both be the first to have something to keep.
-        with self._lock:
-            if call.row is None:
-                call.row = self._transcript.open_call(call.number, call.peer)
-            return call.row
+        if call.row is None:
+            call.row = self._transcript.open_call(call.number, call.peer)
+            self._opened.append(call)
+        return call.row
 
     def _try(self, write: Callable[[], object], lines: int = 0) -> None:
         try:
-            write()
+            self._clerk.do(write)
         except NotKept as why:
             self._failed(lines, why)
         else:

@@ -4,16 +4,14 @@ The desk has one for each caller, and the client has one for the desk.
 """
 
 import contextlib
-import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
 
-from .bell import Bell
 from .endings import Ending
+from .waiting import Condition, watching
 
 RECEIVE = 16 * 1024
 """Bytes of one receive: the most that one caller can have waiting for the operator's screen."""
@@ -38,30 +36,31 @@ class Line:
     Parameters
     ----------
     connection : socket.socket
-        A connected, blocking stream socket. Whoever made it closes it, after `finish`.
+        A connected, blocking stream socket; in a fiber, one of fibers. Whoever made it closes it, after
+        `finish`.
     bound : int
         Bytes that may wait here, beside the kernel's own buffer, for a peer that does not read.
 
     Raises
     ------
     OSError
-        When there is no descriptor left for the bell that wakes whoever hears.
+        When there is no descriptor left for what wakes the thread that hears.
 
     Notes
     -----
-    `say`, `hang_up` and the attributes may be used from any thread; `hear`, `wait_for_hang_up` and
-    `finish` belong to the one thread that serves the connection. A second thread exists only while
-    something waits to be sent.
+    `say`, `hang_up`, `wait_until_sent` and the attributes may be used from any thread; `hear`,
+    `wait_for_hang_up` and `finish` belong to the one thread that serves the connection or, of a line that
+    was made in a fiber, to that fiber. A second one exists only while something waits to be sent.
     """
 
     def __init__(self, connection: socket.socket, bound: int = OUTBOX) -> None:
         self._connection = connection
         self._bound = bound
         self._outbox = bytearray()
-        self._changed = threading.Condition()
-        self._writer: threading.Thread | None = None
+        self._changed = Condition()
+        self._is_writing = False
         self._is_over = False
-        self._bell = Bell()
+        self._watch = watching(connection)
         self.ending: Ending | None = None
         """Why this side ended the call, once it has."""
 
@@ -93,7 +92,7 @@ class Line:
         with self._changed:
             if self.ending is None:
                 self.ending = ending
-                self._bell.ring()
+                self._watch.nudge()
 
     def hear(
         self, decoder: MessageDecoder, clock: Callable[[], float] = time.monotonic
@@ -107,10 +106,9 @@ class Line:
         OSError
             The connection is lost. What was said before has been given back.
         """
-        poll = self._poll(select.POLLIN)
         while self.ending is None:
             try:
-                data = self._receive(poll, decoder.deadline(), clock)
+                data = self._receive(decoder.deadline(), clock)
                 heard = decoder.expire(clock()) if data is None else decoder.feed(data, clock())
             except LineTooLong as too_long:
                 yield from _some(too_long.messages)
@@ -123,13 +121,11 @@ class Line:
                 break
         yield from _some(decoder.finish())
 
-    def _receive(
-        self, poll: select.poll, deadline: float | None, clock: Callable[[], float]
-    ) -> bytes | None:
+    def _receive(self, deadline: float | None, clock: Callable[[], float]) -> bytes | None:
         """Receive; None when the deadline or this side's hanging up came first."""
-        timeout = None if deadline is None else max(0.0, deadline - clock()) * 1000
-        is_ready = poll.poll(timeout) and self.ending is None
-        return self._connection.recv(RECEIVE) if is_ready else None
+        timeout = None if deadline is None else max(0.0, deadline - clock())
+        data = self._watch.receive(RECEIVE, timeout)
+        return data if self.ending is None else None
 
     def wait_for_hang_up(self, seconds: float | None = None) -> bool:
         """Wait, after the peer has stopped talking, until it has gone, or this side hangs up.
@@ -143,15 +139,7 @@ class Line:
         bool
             Whether that came within `seconds`.
         """
-        poll = self._poll(0)  # a hang-up and an error are always reported (poll(2))
-        return self._is_over or bool(poll.poll(None if seconds is None else seconds * 1000))
-
-    def _poll(self, events: int) -> select.poll:
-        """Make a poll for events of the connection and for the bell."""
-        poll = select.poll()
-        poll.register(self._connection, events)
-        poll.register(self._bell, select.POLLIN)
-        return poll
+        return self._is_over or self._watch.wait_for_hang_up(seconds)
 
     def finish(self, seconds: float = GOODBYE) -> None:
         """End the call politely: let what was said go out and be read, for so long; then be over.
@@ -163,22 +151,20 @@ class Line:
         with self._changed:
             self._changed.wait_for(lambda: self._is_over or not self._outbox, seconds)
             was_over, self._is_over = self._is_over, True
-            self._bell.close()
+            self._watch.mute()
             self._shut(socket.SHUT_WR)
             self._changed.notify_all()
         if not was_over:
             self._hear_out(deadline)
         self._shut(socket.SHUT_RDWR)
-        writer = self._writer
-        if writer is not None:
-            writer.join()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_writing)
 
     def _hear_out(self, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
         with contextlib.suppress(OSError):
-            while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                if not self._connection.recv(RECEIVE):
+            # A peer that goes on talking must not hold the end for longer.
+            while (left := deadline - time.monotonic()) > 0:
+                if self._watch.receive(RECEIVE, left) == b"":
                     return
 
     def wait_until_sent(self, seconds: float | None = None) -> bool:
@@ -191,29 +177,27 @@ class Line:
             self._cut_off()
             return
         self._outbox += data
-        if self._writer is None:
+        if not self._is_writing:
             self._start_writer()
 
     def _start_writer(self) -> None:
-        self._writer = threading.Thread(target=self._write, name="manyhands-writer", daemon=True)
+        self._is_writing = True
         try:
-            self._writer.start()
+            self._watch.beside(self._write)
         except RuntimeError:
             # No thread can be had. The speaker must not wait, so the peer, who did not read, cannot stay.
-            self._writer = None
+            self._is_writing = False
             self._cut_off()
 
     def _write(self) -> None:
-        """Send what waits, as fast as the peer reads; end when nothing waits. Runs in a thread."""
-        poll = select.poll()
-        poll.register(self._connection, select.POLLOUT)
+        """Send what waits, as fast as the peer reads; end when nothing waits. Runs beside who hears."""
         while True:
-            poll.poll()
+            self._watch.wait_to_write()
             with self._changed:
                 if not self._is_over:
                     del self._outbox[: self._send(self._outbox)]
                 if self._is_over or not self._outbox:
-                    self._writer = None
+                    self._is_writing = False
                     self._changed.notify_all()
                     return
 

@@ -2,18 +2,27 @@
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import Self, TextIO
 
 from manyhands.rules.messages import LineTooLong, MessageDecoder
 from manyhands.rules.mistakes import Mistake
 from manyhands.servers.waker import Waker
 
+from .fair_queue import FairQueue
 from .shown import Shown
 
 LONGEST_ORDER = 1024 * 1024
 """Bytes of one line on standard input: the operator is trusted, a runaway file is not."""
+
+
+BATCH = 500
+"""Lines of one write: more would not be cheaper, and the last of them would only come later."""
+
+_OWN = -1
+"""The source of lines that are no caller's. A script that gives orders and reads nothing has to wait, too."""
 
 
 class Lines:
@@ -24,32 +33,51 @@ class Lines:
     keyboard : int
         The descriptor to read from.
     output : TextIO
-        Where to write; each batch is flushed.
+        Where to write; each batch is flushed. A thread writes, so that nobody else waits for the reader.
 
     Notes
     -----
     `show`, `refresh` and `stop` may be called from any thread, `stop` from signal handlers too; the rest
-    belongs to one thread.
+    belongs to the main thread. Leaving the context writes what still waits.
     """
 
     def __init__(self, keyboard: int, output: TextIO) -> None:
         self._keyboard = keyboard
         self._output = output
-        self._lock = threading.Lock()
         self._waker = Waker()
         self._is_stopping = False
+        self._is_looked_at = False
         self._failure: OSError | None = None
+        self._queue: FairQueue[str] = FairQueue()
+        self._writer = threading.Thread(target=self._write, name="manyhands-output", daemon=True)
 
-    def show(self, lines: Sequence[Shown], source: int | None = None) -> None:  # noqa: ARG002 - a screen's form
-        """Write lines. Waits for the reader of the output, if need be."""
-        self.write("".join(f"{line}\n" for line in lines))
+    def __enter__(self) -> Self:
+        self._writer.start()
+        self._woken_before = signal.set_wakeup_fd(
+            self._waker.signal_fileno(), warn_on_full_buffer=False
+        )
+        return self
 
-    def write(self, text: str) -> None:
-        """Write text that is safe to print, and flush it."""
+    def __exit__(self, *exception: object) -> None:
+        signal.set_wakeup_fd(self._woken_before)
+        self._queue.close()
+        self._writer.join()
+
+    def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
+        """Write lines; `source` waits until its last ones are written, and so does who has none."""
+        self._queue.put(_OWN if source is None else source, [f"{line}\n" for line in lines])
+
+    def _write(self) -> None:
+        """Write lines as they come. Runs in a thread."""
+        while self._queue.wait():
+            text = "".join(self._queue.take(BATCH))
+            if self._failure is None:
+                self._try_to_write(text)
+
+    def _try_to_write(self, text: str) -> None:
         try:
-            with self._lock:
-                self._output.write(text)
-                self._output.flush()
+            self._output.write(text)
+            self._output.flush()
         except OSError as failure:
             # Nobody reads any more. That is for the main thread, which ends the program.
             self._failure = failure
@@ -57,7 +85,8 @@ class Lines:
 
     def refresh(self) -> None:
         """Have `wait_until` look again."""
-        self._waker.wake()
+        if self._is_looked_at:
+            self._waker.wake()
 
     def is_typing(self) -> bool:
         """Tell that nobody is in the middle of a line."""
@@ -102,6 +131,7 @@ class Lines:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds, which is looked at after each `refresh`, or `stop`."""
+        self._is_looked_at = True
         while not condition() and not self._is_over():
             self._waker.wait()
             self._waker.drain()

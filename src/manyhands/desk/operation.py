@@ -1,10 +1,11 @@
 """A desk from opening to closing: the server, the transcript and the operator's screen put together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from manyhands.engines import ENGINES
 from manyhands.rules import events
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MissingExtra, Mistake
 from manyhands.server import Server
 
 from . import surroundings
@@ -36,11 +37,13 @@ def run(settings: Settings) -> None:
     switchboard = Switchboard()
     surroundings.allow_many_descriptors()
     file = surroundings.transcript_file(settings.transcript)
-    screen = _screen(switchboard, file)
-    with Transcript(file) as transcript:
-        keeper = Keeper(transcript, screen)
+    with (
+        _screen(switchboard, file) as screen,
+        Transcript(file) as transcript,
+        Keeper(transcript, screen) as keeper,
+    ):
         reception = Reception(switchboard, keeper, screen, settings)
-        server = _listening(reception, settings.addresses)
+        server = _listening(reception, settings)
         transcript.addresses = [str(address) for address in server.addresses]
         operator = Operator(switchboard, keeper, screen)
         with surroundings.stopping_on_signals(screen.stop), _telling_of_events(screen), server:
@@ -65,14 +68,28 @@ def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     return Terminal(switchboard, surroundings.history_file(transcript))
 
 
-def _listening(reception: Reception, addresses: Sequence[str]) -> Server:
-    # Everybody was said goodbye to before the server waits for the calls to end.
-    server = Server(reception.serve, *addresses, drain_timeout=GOODBYE + 3.0)
+def _listening(reception: Reception, settings: Settings) -> Server:
+    server = Server(
+        reception.serve,
+        *settings.addresses,
+        engine=settings.engine or _best_engine(),
+        # Everybody was said goodbye to before the server waits for the calls to end.
+        drain_timeout=GOODBYE + 3.0,
+    )
     try:
         server.listen()
     except OSError as error:
         raise Mistake(error.strerror or str(error)) from None
     return server
+
+
+def _best_engine() -> str:
+    """Return the engine that holds most callers, of those that can be had."""
+    try:
+        ENGINES["fibers"]()
+    except MissingExtra:
+        return "threads"
+    return "fibers"
 
 
 def _invite(server: Server, transcript: str) -> None:
@@ -93,7 +110,12 @@ def _serve_those_who_are_left(
 @contextmanager
 def _telling_of_events(screen: Keyboard) -> Iterator[None]:
     """Show the operator what the server reports, such as that it runs out of descriptors."""
-    unsubscribe = events.hub.subscribe(lambda event: screen.show([notice(str(event))]))
+
+    def tell(event: events.Event) -> None:
+        sentence, _, _ = str(event).partition("\n")  # a stack is nothing for the operator
+        screen.show([notice(sentence.rstrip(":"))])
+
+    unsubscribe = events.hub.subscribe(tell)
     try:
         yield
     finally:

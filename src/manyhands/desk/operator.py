@@ -101,8 +101,8 @@ class Operator:
         calls = self._switchboard.calls
         if not calls:
             self._tell("nobody is on the line")
-        for call in calls:
-            self._tell(_described(call, is_current=call is self._switchboard.current))
+        current = self._switchboard.current
+        self._tell(*(_described(call, is_current=call is current) for call in calls))
 
     def close(self) -> None:
         """Say goodbye to everybody, end all calls, and take no more."""

@@ -25,6 +25,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
+from manyhands.blocking_calls import blocking
 from manyhands.rules.escaping import encodable
 
 from .fair_queue import FairQueue
@@ -108,7 +109,7 @@ class Prompt:
         """
         self._queue.put(source, lines)
         if self._has_ended:
-            self._print_rest()
+            blocking(self._print_rest)
         self._in_loop(self._has_lines.set)
 
     def refresh(self) -> None:

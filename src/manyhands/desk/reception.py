@@ -39,7 +39,7 @@ class Reception:
 
     Notes
     -----
-    `serve` is called in a thread of each call's own.
+    `serve` is called in a thread, or a fiber, of each call's own.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Reception:
             for messages in line.hear(MessageDecoder(self._settings.max_line)):
                 if self._hear(call, messages):
                     return Ending.BYEBYE
+            return line.ending or self._listen_only(call, line)
         except LineTooLong as too_long:
             self._notify(call, f"a line may have {too_long.limit} bytes; this call is ended")
             return Ending.LINE_TOO_LONG
         except OSError:
             return line.ending or Ending.LOST
-        return line.ending or self._listen_only(call, line)
 
     def _hear(self, call: Call, messages: list[Message]) -> bool:
         """Keep and show what a caller says; return whether it says goodbye."""

@@ -24,6 +24,8 @@ class Settings:
         Bytes that may wait for a caller who does not read.
     greeting : str or None
         Said to everybody who calls in.
+    engine : str or None
+        What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
     """
 
     addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
@@ -31,3 +33,4 @@ class Settings:
     max_line: int = LINE_LIMIT
     outbox: int = OUTBOX
     greeting: str | None = None
+    engine: str | None = None

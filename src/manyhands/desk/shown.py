@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from manyhands.rules.escaping import escape
 
@@ -59,7 +59,7 @@ class Screen(Protocol):
             What to show.
         source : int or None
             The call that they come from: its thread may have to wait until the operator's screen has
-            caught up with it, and it alone. None: the operator's own thread, which never waits.
+            caught up with it, and it alone. None: the operator's own thread.
         """
 
     def refresh(self) -> None:
@@ -70,7 +70,11 @@ class Screen(Protocol):
 
 
 class Keyboard(Screen, Protocol):
-    """A screen with a keyboard."""
+    """A screen with a keyboard; a context, at whose end everything has been shown."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
     def attend(self, carry_out: Callable[[str], bool]) -> bool:
         """Carry out lines until one returns False, or `stop`.

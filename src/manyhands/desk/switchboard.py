@@ -2,9 +2,17 @@
 
 import threading
 from dataclasses import dataclass
+from itertools import islice
 
 from .call import Call, Speaker
 from .shown import listed
+
+NAMED = 50
+"""Unread callers that a status names: more than the widest terminal has room for, and few to write anew at
+each line that ten thousand callers say."""
+
+_LONGEST_NUMBER = 18
+"""Digits: nobody has called so often, and Python refuses to read thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +28,7 @@ class Status:
     on_the_line : int
         How many callers there are.
     unread : tuple of str
-        Callers with unread lines and how many these are: ``2 Bob (3)``.
+        Callers with unread lines and how many these are, ``2 Bob (3)``: as many as a prompt could name.
     """
 
     current: str | None
@@ -103,11 +111,7 @@ class Switchboard:
         NoSuchCaller
             When there is none, or several have the name.
         """
-        calls = self.calls
-        if whom.isdecimal():
-            found = [call for call in calls if str(call.number) == whom.lstrip("0")]
-        else:
-            found = [c for c in calls if (c.name or c.peer).casefold() == whom.casefold()]
+        found = self._numbered(whom) if whom.isdecimal() else self._called(whom)
         if len(found) == 1:
             return found[0]
         if found:
@@ -116,6 +120,16 @@ class Switchboard:
                 f"{len(found)} callers are called {whom}: say which by number, {numbers}"
             )
         raise NoSuchCaller(f"nobody on the line is {whom}; there {self.who_is_there()}")
+
+    def _numbered(self, number: str) -> list[Call]:
+        if len(number) > _LONGEST_NUMBER:
+            return []
+        call = self._calls.get(int(number))
+        return [] if call is None else [call]
+
+    def _called(self, name: str) -> list[Call]:
+        name = name.casefold()
+        return [call for call in self.calls if (call.name or call.peer).casefold() == name]
 
     def who_is_there(self, at_most: int = 8) -> str:
         """Say who is on the line, in the middle of a sentence: ``are 1 Anna, 2 Bob``."""
@@ -127,11 +141,12 @@ class Switchboard:
         """Return the state as the prompt shows it."""
         with self._lock:
             current = self._current
+            unread = (f"{c.label} ({c.unread})" for c in self._calls.values() if c.unread)
             return Status(
                 current.label if current else None,
                 current.number if current else None,
                 len(self._calls),
-                tuple(f"{c.label} ({c.unread})" for c in self._calls.values() if c.unread),
+                tuple(islice(unread, NAMED)),
             )
 
     def close(self) -> list[Call]:

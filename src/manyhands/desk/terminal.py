@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -48,6 +49,12 @@ class Terminal:
             InMemoryHistory() if history is None else _History(str(history)),
             _Completer(switchboard),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Do nothing: all has been shown when `attend` returns."""
 
     def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
         """Print lines above the prompt; `source` waits until its last ones are printed."""

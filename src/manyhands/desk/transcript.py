@@ -89,13 +89,13 @@ class Transcript:
 
     Notes
     -----
-    Thread-safe. Each method has committed when it returns. The file is in WAL mode with
+    Thread-safe. Each method has committed when it returns, but for `together`. The file is in WAL mode with
     ``synchronous = NORMAL``: a commit survives the end of the process, `kill -9` included, at once,
     and the loss of power from the next checkpoint on (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
 
     def __init__(self, path: str) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._database = _open(path)
         self._opened_at = _now()
         self._session: int | None = None
@@ -172,15 +172,34 @@ class Transcript:
             self._database.close()
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit what the calling thread writes in the context in one go, or nothing of it.
+
+        Raises
+        ------
+        NotKept
+            When something could not be written; it ends the context.
+        """
+        with self._committed():
+            yield
+
+    @contextmanager
     def _committed(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._database.in_transaction:
+                yield self._database  # within `together`, which commits
+                return
+            session = self._session
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
                 self._database.execute("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
+                self._session = session
                 self._roll_back()
-                raise NotKept(str(error)) from error
+                if isinstance(error, sqlite3.Error):
+                    raise NotKept(str(error)) from error
+                raise
 
     def _roll_back(self) -> None:
         try:

@@ -36,6 +36,14 @@ class Waker:
         """Return the descriptor that is readable after `wake`."""
         return self._reader.fileno()
 
+    def signal_fileno(self) -> int:
+        """Return the descriptor for `signal.set_wakeup_fd`, by which every signal wakes.
+
+        For the system may have any thread receive a signal, and Python's handlers run in the main thread
+        alone, which would sleep on. (It prefers the main thread, unless the process was stopped just then.)
+        """
+        return self._writer.fileno()
+
     def wake(self) -> None:
         """Make the loop look around. In a copy of its process: nothing, for the loop is not the copy's."""
         if os.getpid() == self._owner:
