@@ -1,6 +1,7 @@
 """What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
 
 import sys
+from types import ModuleType
 from typing import Any
 
 
@@ -14,6 +15,15 @@ def is_in_the_hub() -> bool:
     """Tell whether the caller runs in a hub itself, as signal handlers may there: it must not wait."""
     hub = _hub()
     return hub is not None and _current() is hub
+
+
+def original(module: ModuleType, name: str) -> Any:
+    """Return what a module of the standard library has by that name, whatever `gevent.monkey` put there.
+
+    Its `os.close`, for one, closes at the next turn of its loop; it takes `select.epoll` away.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
 def _hub() -> Any:

@@ -18,6 +18,7 @@ from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
 from typing import Any
 
+from gevent import monkey
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent, greenlet
 
@@ -30,6 +31,8 @@ _GONE = select.EPOLLERR | select.EPOLLHUP
 """What is reported whether asked for or not (epoll_ctl(2)); who waits for anything has to look."""
 
 _TIMED_OUT = object()
+
+_new_epoll: Any = monkey.get_original("select", "epoll")  # `gevent.monkey` takes the name away
 
 _switch = (
     greenlet.switch
@@ -48,7 +51,7 @@ class Poller:
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self.thread = native_thread()
-        self._epoll: select.epoll | None = select.epoll()
+        self._epoll: select.epoll | None = _new_epoll()
         self._channels: dict[int, Channel] = {}
         self._ready: Iterator[Any] = iter(())
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)

@@ -3,13 +3,23 @@
 import contextlib
 import os
 import selectors
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from gevent import monkey
 
 from .elsewhere import READ
 from .implementation import Channel, Poller
 
+if TYPE_CHECKING:
+    from selectors import EpollSelector
+else:
+    # `gevent.monkey` takes the name away.
+    EpollSelector = monkey.get_original("selectors", "EpollSelector")
 
-class FiberSelector(selectors.EpollSelector):
+_close = monkey.get_original("os", "close")  # `gevent.monkey`'s own waits for a turn of the loop
+
+
+class FiberSelector(EpollSelector):
     """A selector whose `select` lets other fibers run. Makes non-blocking what is registered.
 
     One may be told of a client that another process then accepts; a blocking `accept` would stop all fibers.
@@ -54,5 +64,5 @@ class FiberSelector(selectors.EpollSelector):
         descriptor = self._channel.fd
         self._channel.close()
         if descriptor >= 0:
-            os.close(descriptor)
+            _close(descriptor)
         super().close()
