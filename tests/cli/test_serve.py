@@ -21,7 +21,7 @@ from tests.support import (
     write_handlers,
 )
 
-ENGINES = ["threads", "processes"]
+ENGINES = ["threads", "processes", "fibers"]
 
 
 @pytest.fixture
@@ -297,3 +297,45 @@ def test_a_loop_that_fails_is_no_silent_end(serve: Any, folder: Path) -> None:
         status, errors = ended(serving)
     assert status == 1
     assert "ZeroDivisionError" in errors
+
+
+def test_on_fibers_a_handler_that_sleeps_holds_up_nobody(serve: Any) -> None:
+    serving = serve("plain:Stubborn", "--bind", "tcp://127.0.0.1:0", "--engine", "fibers")
+    sleeping, _ = busy(serving)
+    another, _ = busy(serving)
+    sleeping.close()
+    another.close()
+
+
+def test_on_fibers_a_handler_that_computes_is_named(serve: Any, folder: Path) -> None:
+    with (folder / "handlers.py").open("a", encoding="utf-8") as module:
+        module.write(
+            "\nclass Computes(StreamRequestHandler):"
+            "\n    def handle(self):"
+            "\n        began = time.monotonic()"
+            "\n        while time.monotonic() - began < 0.5: pass"
+        )
+    serving = serve("handlers:Computes", "--bind", "tcp://127.0.0.1:0", "--engine", "fibers")
+    with call(serving.address()) as peer:
+        assert is_hung_up(peer)
+    assert serving.program.error_line().startswith("manyhands: Computes for ('127.0.0.1',")
+
+
+def test_fibers_serve_datagrams_on_several_addresses(serve: Any, folder: Path) -> None:
+    addresses = ["udp://127.0.0.1:0", "unix-datagram://a.sock"]
+    binds = [word for address in addresses for word in ("--bind", address)]
+    serving = serve("handlers:Shout", *binds, "--engine", "fibers", addresses=2)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as over_udp,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as over_a_path,
+    ):
+        over_a_path.bind(str(folder / "own.sock"))
+        for peer, address in (
+            (over_udp, serving.address()),
+            (over_a_path, str(folder / "a.sock")),
+        ):
+            peer.settimeout(20)
+            peer.sendto(b"hello", address)
+            assert peer.recv(10) == b"HELLO"
+    serving.program.send(signal.SIGTERM)
+    assert ended(serving) == (0, "")

@@ -36,11 +36,12 @@ class Suite:
 SUITES = (
     Suite(
         "pynetdicom",
-        # The test left out races with itself: on a busy machine 5 of 24 runs failed on the standard library.
+        # Two tests are left out that race with themselves, on the standard library too. One calls a server
+        # that may not listen yet (seen to fail once); of the other's runs on a busy machine 5 of 24 failed.
         (
             "pynetdicom/tests/test_transport.py",
             "-k",
-            "(Server or TLS or Acceptor) and not split_pdu",
+            "(Server or TLS or Acceptor) and not split_pdu and not blocking_process_request",
         ),
         plugin="time_to_end",
     ),

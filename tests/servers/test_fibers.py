@@ -30,7 +30,7 @@ from manyhands import (
     socketserver,
 )
 from manyhands.server import Server
-from tests.support import Authority, Echo, ask, call, everything, serving, wait_until
+from tests.support import Authority, Echo, ask, call, everything, hear, serving, wait_until
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -187,7 +187,7 @@ def test_a_blocking_call_runs_on_every_engine(kind: str) -> None:
                 self.wfile.write(b", and its errors")
 
     with serving(getattr(manyhands, kind)(HERE, Asking)) as server:
-        assert ask(server.server_address) == b"a/b, and its errors"
+        assert hear(server.server_address) == b"a/b, and its errors"
 
 
 def test_a_blocking_call_lets_other_fibers_run(seen: list[events.Event]) -> None:

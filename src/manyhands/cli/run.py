@@ -60,7 +60,10 @@ def _is_ours(word: str) -> bool:
 def run(arguments: argparse.Namespace) -> int:
     """Check the program, then become it: this returns only by raising `Mistake`."""
     # A subcommand that is not wanted should not cost its imports.
-    from manyhands.launcher import environment, interpreter, program
+    from manyhands.launcher import environment, fibers, interpreter, program
 
     command = program.command(arguments.program)
-    interpreter.replace(command, environment.extend(os.environ, options.given(arguments)))
+    given = options.given(arguments)
+    if given.get("engine") == "fibers":
+        fibers.require_gevent("manyhands run --engine fibers")
+    interpreter.replace(command, environment.extend(os.environ, given))

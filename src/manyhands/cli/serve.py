@@ -36,18 +36,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
+    given = options.given(arguments)
+    if given.get("engine") == "fibers":
+        # Before the handler is loaded: plain blocking code is what it was written in.
+        _have_all_waits_let_fibers_run()
+
     from manyhands import events
     from manyhands.cli.loading import load_handler
     from manyhands.server import Server
 
     handler = load_handler(arguments.handler)
-    server = Server(handler, *arguments.bind, **options.given(arguments))
+    server = Server(handler, *arguments.bind, **given)
     events.hub.subscribe(_tell)
     _listen(server)
     cut_off = server.run(lambda: _announce(server))
     for conversation in cut_off:
         _report(f"cut off {conversation}")
     return 1 if cut_off else 0
+
+
+def _have_all_waits_let_fibers_run() -> None:
+    from manyhands.launcher.fibers import require_gevent
+
+    require_gevent("manyhands serve --engine fibers")
+    from manyhands.launcher.startup import _manyhands_patch
+
+    _manyhands_patch.patch()
+    # Not before all that it imports has been patched.
+    from manyhands.launcher.startup import _manyhands_multiprocessing
+
+    _manyhands_multiprocessing.patch()
 
 
 def _listen(server: "Server") -> None:

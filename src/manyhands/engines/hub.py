@@ -1,6 +1,7 @@
 """What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
 
 import sys
+from types import ModuleType
 from typing import Any
 
 
@@ -21,6 +22,15 @@ def carried_task() -> Any:
     if "manyhands.engines.fibers.engine" not in sys.modules:
         return None
     return getattr(_current(), "task", None)
+
+
+def original(module: ModuleType, name: str) -> Any:
+    """Return what a module of the standard library has by that name, whatever `gevent.monkey` put there.
+
+    Its `os.close`, for one, closes at the next turn of its loop; it takes `select.epoll` away.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
 def _hub() -> Any:

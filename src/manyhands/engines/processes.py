@@ -18,6 +18,7 @@ from manyhands.rules import events
 from manyhands.rules.warning import warn
 
 from .engine import Engine, Task
+from .hub import original
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -31,7 +32,9 @@ class ChildWatch:
 
     def __init__(self) -> None:
         self._pidfds: dict[int, int] = {}
-        self._epoll: select.epoll | None = select.epoll() if hasattr(os, "pidfd_open") else None
+        self._epoll: select.epoll | None = None
+        if hasattr(os, "pidfd_open"):
+            self._epoll = original(select, "epoll")()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when a watched child has ended, or -1."""
@@ -48,7 +51,7 @@ class ChildWatch:
         try:
             self._epoll.register(pidfd, select.EPOLLIN)
         except OSError:
-            os.close(pidfd)
+            original(os, "close")(pidfd)
         else:
             self._pidfds[pid] = pidfd
 
@@ -59,7 +62,7 @@ class ChildWatch:
             # Closing would not do: a process forked meanwhile may hold a copy, and epoll(7) reports a
             # descriptor until the last copy is closed.
             self._epoll.unregister(pidfd)
-            os.close(pidfd)
+            original(os, "close")(pidfd)
 
     def candidates(self, pids: set[int]) -> list[int]:
         """Return those of `pids` that may have ended: each that a pidfd tells of, or that has none."""
@@ -74,7 +77,10 @@ class ChildWatch:
         if self._epoll is None or not self._pidfds:
             time.sleep(LOOK_AGAIN if timeout is None else min(timeout, LOOK_AGAIN))
         else:
-            self._epoll.poll(LONGEST_SLEEP if timeout is None else min(timeout, LONGEST_SLEEP))
+            # Not epoll's own poll: in a program under `gevent.monkey` that would hold up all fibers.
+            poll = select.poll()
+            poll.register(self._epoll, select.POLLIN)
+            poll.poll(1000 * (LONGEST_SLEEP if timeout is None else min(timeout, LONGEST_SLEEP)))
 
     def __del__(self) -> None:
         # A server that does not wait for its children is forgotten before they end.
@@ -83,7 +89,7 @@ class ChildWatch:
     def close(self) -> None:
         """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""
         for pidfd in self._pidfds.values():
-            os.close(pidfd)
+            original(os, "close")(pidfd)
         self._pidfds.clear()
         if self._epoll is not None:
             self._epoll.close()

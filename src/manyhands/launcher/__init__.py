@@ -9,4 +9,8 @@ So it does not reach a child that is started with `-E`, `-I` or `-S`, one that g
 its own in place of ours, or one whose `PYTHONPATH` names another `sitecustomize` before ours. Pythons
 before 3.11 are left as they are. A child of another installation of Python 3.11 or later uses the
 launcher's copy of manyhands, installed there or not.
+
+On fibers each of these processes is patched at its start, before the program is loaded: by `gevent.monkey`,
+and where that leaves something alone. A child of an installation without gevent has no fibers, and says so
+when it becomes a server.
 """

@@ -3,10 +3,12 @@
 import json
 import os
 
-from manyhands import socketserver
+from manyhands import events, socketserver
 from manyhands.installation import install
+from manyhands.launcher import fibers
 from manyhands.launcher.environment import OPTIONS_VARIABLE
 from manyhands.prompts import take_over_input
+from manyhands.rules.kinds import OptionValue
 from manyhands.rules.options import BY_NAME
 
 
@@ -23,8 +25,19 @@ def take_over() -> None:
     """
     install()
     take_over_input()
-    for name, value in json.loads(os.environ.get(OPTIONS_VARIABLE, "{}")).items():
+    given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+    if given.get("engine") == "fibers":
+        _prepare_for_fibers(given)
+    for name, value in given.items():
         option = BY_NAME[name]
         option.check(value)
         for owner in option.owners:
             setattr(getattr(socketserver, owner), name, value)
+
+
+def _prepare_for_fibers(given: dict[str, OptionValue]) -> None:
+    if fibers.has_gevent():
+        events.hub.subscribe(fibers.Teller())
+    else:
+        del given["engine"]
+        fibers.say_without_gevent()

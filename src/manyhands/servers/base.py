@@ -291,7 +291,7 @@ class BaseServer:
         Without a handler, when the client of a TLS listener fails its handshake.
         """
         # Done by now, unless a process_request of the program's own brought the request here.
-        if not handshake.complete(request):
+        if isinstance(request, handshake.Unshaken) and not handshake.complete(request):
             return
         kind: Any = self.RequestHandlerClass
         new: Any = getattr(kind, "__new__", None)

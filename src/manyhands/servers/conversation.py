@@ -59,10 +59,11 @@ class Conversation:
         before = None if carried_task() is self else _under_way.set(self)
         try:
             self._adopt()
-            if not handshake.complete(self._request):
+            request = self._request
+            if isinstance(request, handshake.Unshaken) and not handshake.complete(request):
                 self.server.shutdown_request(self._request)
                 return False
-            return self._serve(self._request, self.client_address) is not False
+            return self._serve(request, self.client_address) is not False
         finally:
             if before is not None:
                 _under_way.reset(before)

@@ -1,5 +1,6 @@
 """The fiber engine: a fiber for each conversation, all of them in one thread."""
 
+import os
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
 
-from . import tls_socket
+from . import interrupts, tls_socket
 from .adoption import Adoption
 from .home import Home
 from .selector import FiberSelector
@@ -66,7 +67,7 @@ class FibersEngine(Engine):
         home = self._enter()
         if home.is_here():
             try:
-                loop()
+                self._run_here(home, loop)
             finally:
                 home.move_out()
             return
@@ -81,6 +82,16 @@ class FibersEngine(Engine):
             raise
         finally:
             self._leave_home()
+
+    def _run_here(self, home: Home, loop: Callable[[], None]) -> None:
+        while True:
+            try:
+                loop()
+            except BaseException as failure:
+                if not interrupts.hand_over(failure, home.hub):
+                    raise
+            else:
+                return
 
     def _enter(self) -> Home:
         with self._lock:
@@ -112,9 +123,20 @@ class FibersEngine(Engine):
         """Serve `task` in a new fiber."""
         while not self.has_room():
             self._wait_for_an_end(None)
-        home = self._enter()
+        home = self._home
         self._arriving.add(task)
-        home.call(self._begin, home, task)
+        if home is not None and home.is_here() and not home.has_ended:
+            home.fiber_begins()
+            home.hub.loop.run_callback(self._begin, home, task)
+            return
+        home = self._enter()
+        home.call(self._arrive, home, task)
+
+    def _arrive(self, home: Home, task: Task) -> None:
+        """Take a task in from another thread. Runs in the hub."""
+        home.fiber_begins()
+        home.move_out()
+        self._begin(home, task)
 
     def _begin(self, home: Home, task: Task) -> None:
         """Start a fiber. Runs in the hub."""
@@ -129,9 +151,13 @@ class FibersEngine(Engine):
             task.process_request_thread()
         except GreenletExit:
             return
-        except BaseException:  # noqa: BLE001 - as of a thread's
-            _report()
+        except BaseException as failure:  # noqa: BLE001 - as of a thread's
+            if not interrupts.hand_over(failure, home.hub):
+                _report()
         finally:
+            if not home.poller.is_open:
+                # The handler has forked, and this is the copy: like a thread's, it ends with the handler.
+                os._exit(0)
             self._note_end(home)
 
     def _note_end(self, home: Home) -> None:
@@ -141,7 +167,7 @@ class FibersEngine(Engine):
             event.set()
         if was_full:
             self.on_room()
-        home.move_out()
+        home.fiber_ends()
 
     def accept(self, listener: Any) -> tuple[Any, Any]:
         """Accept one connection: at home, as a fiber's from the start."""

@@ -43,7 +43,12 @@ class Home:
     ) -> None:
         self._lock = threading.Lock()
         self._residents = 0
-        self._has_ended = False
+        self._fibers = (
+            0  # of conversations; touched in the thread of the fibers alone, so without the lock
+        )
+        self.has_ended = False
+        """Whether nobody can move in any more."""
+
         self._is_ready = threading.Event()
         self._failure: BaseException | None = None
         # Then the hub, and the thread of the operating system, are those of the whole program.
@@ -64,9 +69,9 @@ class Home:
     def move_in(self) -> bool:
         """Have the thread stay until `move_out`; return False when it has ended already."""
         with self._lock:
-            if not self._has_ended:
+            if not self.has_ended:
                 self._residents += 1
-            return not self._has_ended
+            return not self.has_ended
 
     def move_out(self) -> None:
         """Let the thread end when nobody else is there. For its own fibers."""
@@ -76,11 +81,21 @@ class Home:
         if is_empty:
             self._may_be_empty.set()
 
+    def fiber_begins(self) -> None:
+        """Note that one more conversation lives here. At home."""
+        self._fibers += 1
+
+    def fiber_ends(self) -> None:
+        """Note that one conversation less lives here. At home."""
+        self._fibers -= 1
+        if not self._fibers:
+            self._may_be_empty.set()
+
     def end_if_empty(self) -> None:
         """Wait until the thread has ended, unless somebody lives there, or it is the caller's own."""
         with self._lock:
-            self._has_ended = self._has_ended or not self._residents
-            has_ended = self._has_ended
+            self.has_ended = self.has_ended or self._is_empty()
+            has_ended = self.has_ended
         if has_ended and (self._is_shared or not self.is_here()):
             self._thread.join()
 
@@ -109,8 +124,11 @@ class Home:
             self.hub.destroy(destroy_loop=True)
 
     def _wait_until_empty(self) -> None:
-        while not self._has_ended:
+        while not self.has_ended:
             self._may_be_empty.wait()
             self._may_be_empty.clear()
             with self._lock:
-                self._has_ended = not self._residents
+                self.has_ended = self.has_ended or self._is_empty()
+
+    def _is_empty(self) -> bool:
+        return not self._residents and not self._fibers

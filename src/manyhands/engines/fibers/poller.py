@@ -19,6 +19,7 @@ from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
 from typing import Any
 
+from gevent import monkey
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent, greenlet
 
@@ -31,6 +32,9 @@ _GONE = select.EPOLLERR | select.EPOLLHUP
 """What is reported whether asked for or not (epoll_ctl(2)); who waits for anything has to look."""
 
 _TIMED_OUT = object()
+
+_close = monkey.get_original("os", "close")  # `gevent.monkey`'s own waits for a turn of the loop
+_new_epoll: Any = monkey.get_original("select", "epoll")  # `gevent.monkey` takes the name away
 
 _switch = (
     greenlet.switch
@@ -49,7 +53,7 @@ class Poller:
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self.thread = native_thread()
-        self._epoll: select.epoll | None = select.epoll()
+        self._epoll: select.epoll | None = _new_epoll()
         self._channels: dict[int, Channel] = {}
         self._ready: Iterator[Any] = iter(())
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)
@@ -161,7 +165,7 @@ class Channel:
 
     def __del__(self) -> None:
         if self._is_owner and self.fd >= 0:
-            os.close(self.fd)
+            _close(self.fd)
 
     def shutdown(self, how: int) -> None:
         """Shut the connection down (shutdown(2))."""
@@ -258,7 +262,7 @@ class Channel:
             del self.poller._channels[self.fd]
         descriptor, self.fd = self.fd, -1
         if self._is_owner and descriptor >= 0:
-            os.close(descriptor)
+            _close(descriptor)
         for event, fiber in ((READ, self._reader), (WRITE, self._writer)):
             if fiber is not None:
                 self.poller.hub.loop.run_callback(self._time_out, event, fiber)

@@ -3,10 +3,13 @@
 Every Python process of the program runs this at its start, most of them for nothing, so it imports
 next to nothing: neither `manyhands` nor `threading` or `socket`, which a program may want to patch
 first (as gevent does).
+
+On fibers it is the other way round: gevent is to patch all of these before the program knows them, and then
+each process pays for that (about 0.1 s).
 """
 
 import sys
-from os import sep
+from os import environ, sep
 
 TYPE_CHECKING = False  # typing is a heavy import; type checkers know the name
 if TYPE_CHECKING:
@@ -19,11 +22,30 @@ _NAME = "socketserver"
 _HOME = __file__.rsplit(sep, 4)[0]
 
 
+#: How `MANYHANDS_OPTIONS` says so, which `json.dumps` wrote (json is a heavy import).
+_ON_FIBERS = '"engine": "fibers"'
+
+
 def prepare() -> None:
     """Make this process import ours as `socketserver`."""
     sys.meta_path.insert(0, _Finder)
+    if _ON_FIBERS in environ.get("MANYHANDS_OPTIONS", ""):
+        _patch()
     if _NAME in sys.modules:
         _take_over()
+
+
+def _patch() -> None:
+    """Have all that waits in this process let fibers run."""
+    try:
+        import _manyhands_patch  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file
+    except ImportError:
+        return  # a child of another installation; if it becomes a server, `takeover` says so
+    _manyhands_patch.patch()
+    # Not before all that it imports has been patched.
+    import _manyhands_multiprocessing  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file
+
+    _manyhands_multiprocessing.patch()
 
 
 class _Finder:
