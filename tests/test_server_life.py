@@ -270,3 +270,19 @@ def test_a_signal_handler_that_python_did_not_install_is_no_obstacle() -> None:
         assert server.run() == []
         """
     )
+
+
+def test_a_signal_that_another_thread_receives_stops_the_server_too() -> None:
+    # The system may give it to any thread; Python handles it in the main one, which must not sleep on.
+    program = """
+        import signal, threading
+        from manyhands import Server
+
+        def receive_a_signal():
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+        server = Server(lambda *_: None, "tcp://127.0.0.1:0")
+        server.run(threading.Timer(0.2, receive_a_signal).start)
+        print("stopped")
+    """
+    assert run_python(program) == "stopped\n"

@@ -376,9 +376,14 @@ class Server:
 
         self.engine.on_child = self._become_a_child
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+        assert self._run_waker is not None  # noqa: S101 - `run` has made it
+        woken_before = signal.set_wakeup_fd(
+            self._run_waker.signal_fileno(), warn_on_full_buffer=False
+        )
         try:
             yield
         finally:
+            signal.set_wakeup_fd(woken_before)
             for number, handler in before.items():
                 # None: whatever is not Python's own, and cannot be put back from here.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,6 +1,6 @@
 """What the operator's lines do, without a socket and without a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -67,8 +67,10 @@ class Room:
 
 
 @pytest.fixture
-def room() -> Room:
-    return Room()
+def room() -> Iterator[Room]:
+    room = Room()
+    with room.keeper:
+        yield room
 
 
 def test_plain_text_answers_the_first_caller(room: Room) -> None:

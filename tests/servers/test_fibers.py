@@ -323,3 +323,100 @@ except ImportError as error:
     assert said == (
         "the fibers engine needs gevent, which is not here: pip install 'manyhands[fibers]'\n"
     )
+
+
+def test_two_handlers_may_close_the_server_at_the_same_time() -> None:
+    returned: list[int] = []
+    both = threading.Barrier(2)
+
+    class Closing(BaseRequestHandler):
+        def handle(self) -> None:
+            manyhands.blocking(both.wait, PATIENCE)
+            self.server.server_close()
+            returned.append(1)
+
+    server = FiberTCPServer(HERE, Closing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with call(server.server_address), call(server.server_address):
+        wait_until(lambda: len(returned) == 2)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_tls_ends_in_the_middle_of_a_conversation(authority: Authority) -> None:
+    context = authority.server_context()
+
+    class Unwrapping(BaseRequestHandler):
+        def handle(self) -> None:
+            secret = context.wrap_socket(self.request, server_side=True)
+            secret.sendall(secret.recv(100))
+            self.request = secret.unwrap()
+            self.request.sendall(self.request.recv(100).upper())
+            self.request.close()
+
+    with serving(FiberTCPServer(HERE, Unwrapping)) as server:
+        client = authority.client_context()
+        with client.wrap_socket(call(server.server_address), server_hostname="localhost") as secret:
+            secret.sendall(b"secret")
+            assert secret.recv(100) == b"secret"
+            plain = secret.unwrap()
+            plain.sendall(b"plain")
+            assert plain.recv(100) == b"PLAIN"
+
+
+def test_a_tls_handler_that_reads_is_cut_off_as_at_the_end(
+    authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[bytes] = []
+
+    class Reading(BaseRequestHandler):
+        def handle(self) -> None:
+            secret = authority.server_context().wrap_socket(self.request, server_side=True)
+            secret.sendall(b"here")
+            connections.append(secret)
+            heard.append(secret.recv(100))
+
+    connections: list[Any] = []
+    with serving(FiberTCPServer(HERE, Reading)) as server:
+        client = authority.client_context()
+        with client.wrap_socket(call(server.server_address), server_hostname="localhost") as secret:
+            assert secret.recv(100) == b"here"
+            wait_until(lambda: connections and connections[0]._channel.is_waited_for(1))
+            connections[0].shutdown(socket.SHUT_RDWR)
+            wait_until(lambda: heard == [b""])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_client_that_resets_before_its_handshake_is_an_os_error(authority: Authority) -> None:
+    caught: list[BaseException] = []
+    is_gone = threading.Event()
+
+    class StartTLS(BaseRequestHandler):
+        def handle(self) -> None:
+            manyhands.blocking(is_gone.wait, PATIENCE)
+            try:
+                authority.server_context().wrap_socket(self.request, server_side=True)
+            except BaseException as error:  # noqa: BLE001 - the test looks at it
+                caught.append(error)
+
+    with serving(FiberTCPServer(HERE, StartTLS)) as server:
+        peer = call(server.server_address)
+        peer.sendall(b"data")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+        is_gone.set()
+        wait_until(lambda: caught)
+    assert isinstance(caught[0], OSError)
+
+
+def test_serving_leaves_a_listener_as_it_found_it() -> None:
+    server = FiberTCPServer(HERE, Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    assert ask(server.server_address) == b"hello\n"
+    assert not os.get_blocking(server.fileno())
+    server.shutdown()
+    thread.join(PATIENCE)
+    assert os.get_blocking(server.fileno())
+    server.server_close()

@@ -18,7 +18,6 @@ class Fibers:
 
     def __init__(self) -> None:
         self.home = Home(daemon=True)
-        assert self.home.move_in()
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run `function` in a new fiber; the future has what it returned or raised."""

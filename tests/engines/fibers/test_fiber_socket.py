@@ -2,15 +2,20 @@
 
 import array
 import errno
+import gc
 import os
 import select
 import socket
+import sys
 import threading
+import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+from greenlet import greenlet
 
 from manyhands.engines.fibers.elsewhere import READ, WRITE
 from manyhands.engines.fibers.fiber_socket import FiberSocket
@@ -599,3 +604,111 @@ def test_reading_a_line_is_one_wait(pair: Pair, fibers: Fibers) -> None:
             return file.readline(), file.readline()
 
     assert fibers.do(two_lines) == (b"one\n", b"two\n")
+
+
+def test_no_socket_is_made_of_one_that_is_closed(fibers: Fibers) -> None:
+    near, far = socket.socketpair()
+    near.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fibers.adopt(near)
+    far.close()
+
+
+def test_a_thread_and_a_fiber_that_need_the_inner_socket_at_once_get_the_same(
+    fibers: Fibers,
+) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            near, far = socket.socketpair()
+            own = fibers.adopt(near)
+            threads = [threading.Thread(target=own.getsockname) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            os.fstat(own.fileno())
+            fibers.do(own.close)
+            far.close()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_fiber_of_another_making_that_fails_ends_nobody_else(
+    pair: Pair, fibers: Fibers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, far = pair
+
+    def fail() -> None:
+        own.recv(1)
+        raise ZeroDivisionError
+
+    fibers.home.call(lambda: greenlet(fail, fibers.home.hub).switch())
+    wait_until(lambda: is_waiting(own))
+    far.sendall(b"x")
+    wait_until(lambda: "ZeroDivisionError" in capsys.readouterr().err)
+    assert fibers.do(lambda: "goes on") == "goes on"
+
+
+def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(fibers: Fibers) -> None:
+    near, far = socket.socketpair()
+    copy = near.dup()
+    own = fibers.adopt(near)
+    reading = fibers.spawn(own.recv, 1)
+    wait_until(partial(is_waiting, own))
+    far.sendall(b"xy")
+    assert reading.result(PATIENCE) == b"x"
+    del own, reading
+    gc.collect()
+    assert fibers.do(_turns_of_the_loop_in, fibers, 0.05) < 50
+    copy.close()
+    far.close()
+
+
+def test_what_another_thread_has_closed_sends_nothing_any_more(pair: Pair, fibers: Fibers) -> None:
+    own, _ = pair
+    is_held = threading.Event()
+    release = threading.Event()
+    fibers.home.call(lambda: (is_held.set(), release.wait(PATIENCE)))
+    assert is_held.wait(PATIENCE)
+    own.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        own.sendall(b"x")
+    release.set()
+
+
+def test_receiving_into_nothing_is_no_wait(pair: Pair, fibers: Fibers) -> None:
+    own, _ = pair
+    assert fibers.do(own.recv_into, bytearray()) == 0
+
+
+def test_who_waits_keeps_nobody_else_alive(fibers: Fibers) -> None:
+    ends = [socket.socketpair() for _ in range(20)]
+    own = [fibers.adopt(near) for near, _ in ends]
+
+    def converse(sock: FiberSocket) -> None:
+        while sock.recv(1):
+            pass
+
+    conversations = [fibers.spawn(converse, sock) for sock in own]
+    wait_until(lambda: all(is_waiting(sock) for sock in own))
+    # All are ready at the same time, so that each gives way to the next one.
+    release = threading.Event()
+    fibers.home.call(release.wait, PATIENCE)
+    for _, far in ends:
+        far.sendall(b"x")
+    release.set()
+    fibers.do(gevent.sleep, 0.01)
+    wait_until(lambda: all(is_waiting(sock) for sock in own))
+    for _, far in ends[1:]:
+        far.close()
+    for conversation in conversations[1:]:
+        conversation.result(PATIENCE)
+    watched = [weakref.ref(sock) for sock in own[1:]]
+    del own[1:], conversations[1:]
+    gc.collect()
+    assert [ref for ref in watched if ref() is not None] == []
+    ends[0][1].close()
+    conversations[0].result(PATIENCE)
+    fibers.do(own[0].close)

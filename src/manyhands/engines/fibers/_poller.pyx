@@ -7,8 +7,10 @@ back costs more than most of them take.
 """
 
 import os
+import sys
 import time
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
@@ -93,6 +95,7 @@ cdef inline object current():
     return fiber
 
 
+@cython.no_gc_clear
 cdef class Poller:
     """Wakes the fibers of one thread when their descriptors are ready: see `poller.Poller`."""
 
@@ -148,7 +151,18 @@ cdef class Poller:
             fiber = self.next()
             if fiber is None:
                 return
-            Py_XDECREF(PyGreenlet_Switch(<PyGreenlet*> <PyObject*> fiber, NULL, NULL))
+            try:
+                self.run(fiber)
+            except BaseException:
+                # A fiber of somebody else's making; ours end with what they raise.
+                self.hub.handle_error(fiber, *sys.exc_info())
+
+    cdef int run(self, object fiber) except -1:
+        cdef PyObject* said = PyGreenlet_Switch(<PyGreenlet*> <PyObject*> fiber, NULL, NULL)
+        if said is NULL:
+            return -1
+        Py_XDECREF(said)
+        return 0
 
     cdef object next(self):
         """Return the next fiber whose descriptor is ready; None when there is none."""
@@ -157,8 +171,11 @@ cdef class Poller:
         cdef object fiber
         while self.position < self.count:
             event = &self.ready[self.position]
-            channel = self.channels[event.data.fd]
+            channel = self.channels[event.data.fd] if event.data.fd < self.size else NULL
             fiber = None
+            if channel is NULL and not self.is_writers_turn:
+                # A connection that nobody closed, or closed before: a copy of it lives on elsewhere.
+                self.forget_descriptor(event.data.fd)
             if channel is NULL or self.is_writers_turn:
                 self.position += 1
                 self.is_writers_turn = False
@@ -175,11 +192,13 @@ cdef class Poller:
     cdef PyObject* give_way(self, PyObject* fiber) except? NULL:
         """Let the next fiber run that is ready, or the hub; return what the waking one has to say."""
         cdef object following = self.next()
+        cdef PyGreenlet* target
         if <PyObject*> following is fiber:
             return NULL
-        if following is None:
-            following = self.hub
-        return PyGreenlet_Switch(<PyGreenlet*> <PyObject*> following, NULL, NULL)
+        target = <PyGreenlet*> <PyObject*> (self.hub if following is None else following)
+        # Not owned while this fiber waits: it may wait for longer than the other one lives. (The switch holds it.)
+        following = None
+        return PyGreenlet_Switch(target, NULL, NULL)
 
     cdef int add(self, Channel channel) except -1:
         cdef int size = self.size
@@ -193,6 +212,11 @@ cdef class Poller:
             self.channels, self.size = channels, size
         self.channels[channel.fd] = <PyObject*> channel
         return 0
+
+    cdef void forget_descriptor(self, int descriptor) noexcept:
+        cdef epoll_event event
+        if self.epoll >= 0:
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, &event)
 
     cdef bint discard(self, Channel channel):
         """Take a channel out; return whether it was there."""
@@ -239,11 +263,14 @@ cdef class Poller:
         return 0
 
 
+# Each is there for as long as it may have to take itself out of its poller.
+@cython.no_gc_clear
 cdef class Channel:
     """A descriptor, and the fibers that wait for it: see `poller.Channel`."""
 
     cdef readonly Poller poller
     cdef readonly int fd
+    cdef public bint is_closed
     cdef object seconds
     cdef bint is_owner, is_patient, waits
     cdef unsigned int events
@@ -253,6 +280,8 @@ cdef class Channel:
         self.fd = -1
 
     def __init__(self, Poller poller, int fd):
+        if fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
         self.poller = poller
         self.fd = fd
         self.is_owner = True
@@ -260,9 +289,9 @@ cdef class Channel:
         poller.add(self)
 
     def __dealloc__(self):
-        # Nobody closed it: then at least nobody finds it any more.
-        if self.poller is not None:
-            self.poller.discard(self)
+        # Nobody closed it: then at least nobody finds it any more, nor epoll a copy of it that lives on.
+        if self.poller is not None and self.poller.discard(self):
+            self.poller.forget_descriptor(self.fd)
         if self.is_owner and self.fd >= 0:
             c_close(self.fd)
 
@@ -305,7 +334,7 @@ cdef class Channel:
         return 0
 
     cdef int check_open(self) except -1:
-        if self.fd < 0:
+        if self.fd < 0 or self.is_closed:
             raise OSError(EBADF, os.strerror(EBADF))
         return 0
 
@@ -442,6 +471,8 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
     try:
         if nbytes > view.len:
             raise ValueError("buffer too small for requested bytes")
+        if view.len == 0:
+            return 0
         while True:
             channel.wait_for(EPOLLIN, channel.seconds)
             count = c_recv(channel.fd, view.buf, nbytes or view.len, MSG_DONTWAIT)

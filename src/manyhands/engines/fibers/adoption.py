@@ -1,7 +1,8 @@
 """From whatever a server accepted to something whose waits let other fibers run."""
 
 import _socket
-from socket import SOCK_STREAM, getdefaulttimeout
+import os
+from socket import SOCK_NONBLOCK, getdefaulttimeout
 from typing import Any
 
 import gevent.socket
@@ -10,7 +11,7 @@ from gevent import monkey
 from .fiber_socket import FiberSocket
 from .implementation import Poller
 
-_family, _proto = _socket.socket.family, _socket.socket.proto
+_family, _type, _proto = _socket.socket.family, _socket.socket.type, _socket.socket.proto
 
 _PLAIN = (monkey.get_original("socket", "socket"), gevent.socket.socket)
 
@@ -30,8 +31,12 @@ class Adoption:
         descriptor, address = listener._accept()
         # Not the properties of `socket.socket`, which make enumerations of them.
         inner = listener if kind is _PLAIN[0] else listener._sock
-        family, proto = _family.__get__(inner), _proto.__get__(inner)
-        return FiberSocket(family, SOCK_STREAM, proto, descriptor, poller=poller), address
+        identity = (
+            _family.__get__(inner),
+            _type.__get__(inner) & ~SOCK_NONBLOCK,
+            _proto.__get__(inner),
+        )
+        return FiberSocket(*identity, descriptor, poller=poller), address
 
     def adopt(self, request: Any, poller: Poller) -> Any:
         """Return the form for fibers of a request: of a connection, or of a datagram with its socket.
@@ -39,6 +44,8 @@ class Adoption:
         What is neither, or has a life of its own already (TLS that somebody else began), stays as it is.
         """
         if type(request) in _PLAIN:
+            if request.fileno() < 0:
+                return request  # closed by a hook; whoever uses it will be told
             return FiberSocket.taking_over(request, poller)
         if type(request) is tuple and len(request) == 2 and type(request[1]) in _PLAIN:
             data, listener = request
@@ -49,7 +56,12 @@ class Adoption:
         """Return a socket for fibers beside a datagram listener: its own may neither block nor be changed."""
         twin = self._twins.get(listener)
         if twin is None or twin._channel.poller is not poller:
-            twin = self._twins[listener] = FiberSocket.taking_over(listener.dup(), poller)
+            # Not `listener.dup()`, which would set the blocking mode that both share.
+            descriptor = os.dup(listener.fileno())
+            twin = FiberSocket(
+                listener.family, listener.type, listener.proto, descriptor, poller=poller
+            )
+            self._twins[listener] = twin
         return twin
 
     def release(self) -> None:

@@ -60,6 +60,7 @@ class FibersEngine(Engine):
         self._fibers: set[Fiber] = set()
         self._arriving: set[Task] = set()
         self._waiting: set[Any] = set()
+        self._joiners: set[Any] = set()
         self._adoption = Adoption()
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -97,7 +98,6 @@ class FibersEngine(Engine):
         with self._lock:
             if self._home is None or not self._home.move_in():
                 self._home = Home(self._watchdog, daemon=self.daemon)
-                self._home.move_in()
             return self._home
 
     def _watchdog(self, home: Home) -> Watchdog:
@@ -122,7 +122,7 @@ class FibersEngine(Engine):
     def start(self, task: Task) -> None:
         """Serve `task` in a new fiber."""
         while not self.has_room():
-            self._wait_for_an_end(None)
+            self._wait_for_an_end(None, self.has_room)
         home = self._home
         self._arriving.add(task)
         if home is not None and home.is_here() and not home.has_ended:
@@ -163,8 +163,7 @@ class FibersEngine(Engine):
     def _note_end(self, home: Home) -> None:
         was_full = self.limit is not None and not self.has_room()
         self._fibers.discard(getcurrent())
-        for event in tuple(self._waiting):
-            event.set()
+        self._tell_joiners()
         if was_full:
             self.on_room()
         home.fiber_ends()
@@ -207,24 +206,39 @@ class FibersEngine(Engine):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        own = 1 if getcurrent() in self._fibers else 0
-        while self.running() > own:
+        fiber = getcurrent()
+        if fiber not in self._fibers:
+            return self._joined(deadline, lambda: self.running() == 0)
+        self._joiners.add(fiber)
+        try:
+            # Nor for others that wait here themselves: they would wait for this one.
+            return self._joined(deadline, lambda: self.running() <= len(self._joiners))
+        finally:
+            self._joiners.discard(fiber)
+
+    def _joined(self, deadline: float | None, condition: Callable[[], bool]) -> bool:
+        self._tell_joiners()
+        while not condition():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            self._wait_for_an_end(left, own)
+            self._wait_for_an_end(left, condition)
         self._leave_home()
         return True
 
-    def _wait_for_an_end(self, timeout: float | None, enough: int = 0) -> None:
+    def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
         event = gevent.event.Event() if home is None or home.is_here() else threading.Event()
         self._waiting.add(event)
         try:
-            if self.running() > enough:
+            if not condition():
                 event.wait(timeout)
         finally:
             self._waiting.discard(event)
+
+    def _tell_joiners(self) -> None:
+        for event in tuple(self._waiting):
+            event.set()
 
     def _leave_home(self) -> None:
         """Wait for the end of the thread, if nobody lives in it any more."""
@@ -242,7 +256,7 @@ class FibersEngine(Engine):
         super().cut_off()
         home = self._home
         if home is not None:
-            home.call(self._end_soon, home, weakref.WeakSet(self._fibers))
+            home.call(self._end_soon, home, weakref.WeakSet(self._fibers.copy()))
 
     def _end_soon(self, home: Home, fibers: "weakref.WeakSet[Any]") -> None:
         timer = home.hub.loop.timer(LAST_WORDS)

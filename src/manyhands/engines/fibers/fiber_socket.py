@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 import gevent.socket
+from gevent import monkey
 
 from .elsewhere import READ, WRITE, native_thread, pause_here
 from .implementation import Channel, Poller, readinto, recv, recv_into, send, sendall, set_slot
@@ -64,10 +65,16 @@ class FiberSocket(gevent.socket.socket):
     @property
     def _sock(self) -> socket.socket:
         """The plain, non-blocking socket inside: made when it is needed, for many connections end without."""
-        inner = self._inner
-        if inner is None:
-            inner = self._inner = self._gevent_sock_class(*self._identity, self._channel.give_up())  # type: ignore[attr-defined]
-            inner.setblocking(False)
+        if self._inner is None:
+            # A thread and a fiber may both be the first to need it.
+            with _making:
+                if self._inner is None:
+                    self._inner = self._make_inner()
+        return self._inner
+
+    def _make_inner(self) -> socket.socket:
+        inner: socket.socket = self._gevent_sock_class(*self._identity, self._channel.give_up())  # type: ignore[attr-defined]
+        inner.setblocking(False)
         return inner
 
     @property
@@ -160,6 +167,7 @@ class FiberSocket(gevent.socket.socket):
         channel = self._channel
         if _is_elsewhere(channel.poller):
             # In the thread of the fibers; here the socket is closed from now on.
+            channel.is_closed = True
             inner, self._inner = self._sock, _closed
             channel.poller.hub.loop.run_callback_threadsafe(_close, channel, inner)
         elif self._inner is None:
@@ -245,6 +253,9 @@ class FiberSocket(gevent.socket.socket):
                     raise
             self._channel.wait(event, self._channel.timeout)
 
+
+_making: Any = monkey.get_original("_thread", "allocate_lock")()
+"""Held for a few system calls, in which no fiber switches."""
 
 _closed = socket.socket()
 """What stands for the inside of closed sockets: whatever is asked of it fails as of a closed one."""

@@ -42,7 +42,8 @@ class Home:
         self, watchdog: Callable[["Home"], Watchdog] | None = None, *, daemon: bool
     ) -> None:
         self._lock = threading.Lock()
-        self._residents = 0
+        self._is_gone = False
+        self._residents = 1  # whoever makes it
         self._fibers = (
             0  # of conversations; touched in the thread of the fibers alone, so without the lock
         )
@@ -100,11 +101,14 @@ class Home:
             self._thread.join()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have `function` called in the hub, soon. It must not block."""
+        """Have `function` called in the hub, soon, unless the hub has gone. It must not block."""
         loop = self.hub.loop
-        (loop.run_callback if self.is_here() else loop.run_callback_threadsafe)(
-            function, *arguments
-        )
+        if self.is_here():
+            loop.run_callback(function, *arguments)
+            return
+        with self._lock:
+            if not self._is_gone:
+                loop.run_callback_threadsafe(function, *arguments)
 
     def _live(self) -> None:
         try:
@@ -119,6 +123,8 @@ class Home:
         self._wait_until_empty()
         if self._watchdog is not None:
             self._watchdog.close()
+        with self._lock:
+            self._is_gone = True
         self.poller.close()
         if not self._is_shared:
             self.hub.destroy(destroy_loop=True)

@@ -11,9 +11,11 @@ Fibers that are ready are switched to one from the other, the hub last: that hal
 """
 
 import _socket
+import contextlib
 import errno
 import os
 import select
+import sys
 import time
 from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
@@ -80,13 +82,20 @@ class Poller:
         assert self._epoll is not None  # noqa: S101 - the watcher has gone with it
         self._ready = self._woken(self._epoll.poll(0, BATCH))
         for fiber in self._ready:
-            _switch(fiber)
+            try:
+                _switch(fiber)
+            except BaseException:  # noqa: BLE001 - of a fiber of somebody else's making; ours end with theirs
+                self.hub.handle_error(fiber, *sys.exc_info())
 
     def _woken(self, reported: list[tuple[int, int]]) -> Iterator[Any]:
         for descriptor, events in reported:
             channel = self._channels.get(descriptor)
             if channel is not None:
                 yield from channel._woken(events)
+            elif self._epoll is not None:
+                # A connection that nobody closed: a copy of it lives on elsewhere.
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(descriptor)
 
     def _give_way(self) -> Any:
         """Let the next fiber run that is ready, or the hub; return what the waking one has to say."""
@@ -144,13 +153,28 @@ class Channel:
         A descriptor. It is the channel's own, and is closed with it, until somebody else takes it over.
     """
 
-    __slots__ = ("_events", "_is_owner", "_reader", "_writer", "fd", "poller", "timeout")
+    __slots__ = (
+        "_events",
+        "_is_owner",
+        "_reader",
+        "_writer",
+        "fd",
+        "is_closed",
+        "poller",
+        "timeout",
+    )
 
     def __init__(self, poller: Poller, fd: int) -> None:
+        self._is_owner = False
+        if fd < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self.poller = poller
         self.fd = fd
         self.timeout: float | None = None
         """Seconds that the functions below wait: None for ever, 0 not at all."""
+
+        self.is_closed = False
+        """Whether somebody has closed it, in another thread perhaps, whatever remains to be done."""
 
         self._is_owner = True
         self._events = 0
@@ -195,7 +219,7 @@ class Channel:
         self._check_open()
 
     def _check_open(self) -> None:
-        if self.fd < 0:
+        if self.fd < 0 or self.is_closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def _wait_here(self, event: int, timeout: float | None) -> None:
@@ -293,7 +317,7 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
 def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
     """Receive into `buffer`, at most `nbytes` bytes (0: as many as fit); return how many."""
     channel: Channel = sock._channel
-    if flags or channel.timeout == 0:
+    if flags or channel.timeout == 0 or not memoryview(buffer).nbytes:
         count: int = sock._recv_into_with_flags(buffer, nbytes, flags)
         return count
     while True:

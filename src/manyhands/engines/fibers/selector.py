@@ -1,5 +1,6 @@
 """What the accept loop waits with in a home: while it waits, fibers run."""
 
+import _socket
 import contextlib
 import os
 import selectors
@@ -20,7 +21,7 @@ class FiberSelector(selectors.BaseSelector):
         self._poller = poller
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._channels: dict[int, Channel] = {}
-        self._was_blocking: dict[int, bool] = {}
+        self._before: dict[int, tuple[bool, object]] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Wait for the descriptor of `fileobj` too."""
@@ -29,7 +30,7 @@ class FiberSelector(selectors.BaseSelector):
             raise KeyError(f"{fileobj!r} is registered already")
         if descriptor < 0:
             raise ValueError(f"invalid file descriptor: {descriptor}")
-        self._was_blocking[descriptor] = os.get_blocking(descriptor)
+        self._before[descriptor] = os.get_blocking(descriptor), _identity(descriptor)
         os.set_blocking(descriptor, False)
         channel = self._channels[descriptor] = Channel(self._poller, descriptor)
         channel.give_up()
@@ -41,9 +42,12 @@ class FiberSelector(selectors.BaseSelector):
         descriptor = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         key = self._keys.pop(descriptor)
         self._channels.pop(descriptor).close()
-        # It may be closed already.
+        was_blocking, identity = self._before.pop(descriptor)
+        # It may be closed already, and its number somebody else's. And fibers may still answer on one of
+        # datagrams, which must not block either.
         with contextlib.suppress(OSError):
-            os.set_blocking(descriptor, self._was_blocking.pop(descriptor))
+            if _identity(descriptor) == identity and not _has_datagrams(descriptor):
+                os.set_blocking(descriptor, was_blocking)
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -59,3 +63,20 @@ class FiberSelector(selectors.BaseSelector):
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """Return what is waited for, by descriptor."""
         return self._keys
+
+
+def _identity(descriptor: int) -> object:
+    """Tell one open file from another that has its number later."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _has_datagrams(descriptor: int) -> bool:
+    try:
+        borrowed = _socket.socket(fileno=descriptor)
+    except OSError:
+        return False  # no socket
+    try:
+        return bool(borrowed.type & ~_socket.SOCK_NONBLOCK == _socket.SOCK_DGRAM)
+    finally:
+        borrowed.detach()

@@ -8,7 +8,10 @@ too: `look_at_sockets` has contexts look at what they are given, by `SSLContext.
 there to be set. What they make of all other sockets stays what it was.
 """
 
+import contextlib
+import errno
 import functools
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -20,19 +23,31 @@ from .implementation import Channel, Poller
 
 Result = TypeVar("Result")
 
-_WANTED = {ssl.SSLWantReadError: READ, ssl.SSLWantWriteError: WRITE}
+_WANTED: dict[type[Exception], int] = {ssl.SSLWantReadError: READ, ssl.SSLWantWriteError: WRITE}
+
+
+_judge = socket.socket()
+"""Closed, and so good for nothing but telling what is no timeout."""
+
+_judge.close()
+
+
+class _ShutDownError(ConnectionAbortedError):
+    """Somebody has shut the connection down while a fiber waited for it; it speaks no TLS any more."""
 
 
 class FiberTLS:
     """What turns a class of TLS sockets into one for fibers: mixed in before it."""
 
-    _channel: Channel
+    _channel: Any = None  # before it is made a connection for fibers, and of one that never was
+    _sslobj: Any
     _seconds: float | None = None
 
     def settimeout(self, value: float | None) -> None:
         """Set the seconds that one call may take: None for ever, 0 not to wait at all."""
-        super().settimeout(value)  # type: ignore[misc]  # the class that this is mixed into
-        super().settimeout(0.0)  # type: ignore[misc]
+        with contextlib.suppress(OSError):
+            _judge.settimeout(value)
+        super().settimeout(0.0)  # type: ignore[misc]  # the class that this is mixed into
         self._seconds = value if value is None else float(value)
 
     def gettimeout(self) -> float | None:
@@ -61,49 +76,74 @@ class FiberTLS:
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         """Read up to `len` bytes."""
-        return self._patiently(lambda: super(FiberTLS, self).read(len, buffer))  # type: ignore[misc]
+        try:
+            return self._patiently(lambda: super(FiberTLS, self).read(len, buffer))  # type: ignore[misc]
+        except _ShutDownError:
+            return b"" if buffer is None else 0
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> Any:
+        """Receive up to `buflen` bytes."""
+        return self._patiently(lambda: super(FiberTLS, self).recv(buflen, flags))  # type: ignore[misc]
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> Any:
+        """Receive into `buffer`; return how many bytes."""
+        return self._patiently(lambda: super(FiberTLS, self).recv_into(buffer, nbytes, flags))  # type: ignore[misc]
 
     def write(self, data: Any) -> int:
         """Write some of `data`; return how many bytes."""
-        written: int = self._patiently(lambda: super(FiberTLS, self).write(data))  # type: ignore[misc]
+        written: int = self._patiently(lambda: super(FiberTLS, self).write(data), WRITE)  # type: ignore[misc]
         return written
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send some of `data`; return how many bytes."""
-        sent: int = self._patiently(lambda: super(FiberTLS, self).send(data, flags))  # type: ignore[misc]
+        sent: int = self._patiently(lambda: super(FiberTLS, self).send(data, flags), WRITE)  # type: ignore[misc]
         return sent
 
     def unwrap(self) -> Any:
         """End TLS with the peer's consent; return the socket that is left."""
         return self._patiently(lambda: super(FiberTLS, self).unwrap())  # type: ignore[misc]
 
-    def _patiently(self, attempt: Callable[[], Result]) -> Result:
-        """Try, and wait for what TLS wants, until it is done; the timeout is for all of it."""
+    def _patiently(self, attempt: Callable[[], Result], plainly: int = READ) -> Result:
+        """Try, and wait for what TLS wants, until it is done; the timeout is for all of it.
+
+        Where TLS has ended, wait `plainly` for this.
+        """
         deadline = None if self._seconds is None else time.monotonic() + self._seconds
         while True:
             try:
                 return attempt()
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wanted:
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as wanted:
                 if self._seconds == 0:
                     raise
-                event = _WANTED[type(wanted)]
+                event = _WANTED.get(type(wanted), plainly)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            is_secret = self._sslobj is not None
             self._channel.wait(event, left)
+            if is_secret and self._sslobj is None:
+                raise _ShutDownError(errno.ECONNABORTED, "the connection was shut down meanwhile")
 
     def _real_close(self) -> None:
-        poller = self._channel.poller
-        if poller.is_open and poller.thread != native_thread():
-            poller.hub.loop.run_callback_threadsafe(self._close_at_home)
+        if self._is_elsewhere():
+            self._channel.is_closed = True
+            self._channel.poller.hub.loop.run_callback_threadsafe(self._close_at_home)
         else:
             self._close_at_home()
 
+    def _is_elsewhere(self) -> bool:
+        poller = self._channel and self._channel.poller
+        return bool(poller and poller.is_open and poller.thread != native_thread())
+
     def _close_at_home(self) -> None:
-        self._channel.close()
+        if self._channel is not None:
+            self._channel.close()
         super()._real_close()  # type: ignore[misc]
 
     def detach(self) -> int:
         """Give the descriptor up, and return it."""
-        self._channel.close()
+        if self._is_elsewhere():
+            self._channel.poller.hub.loop.run_callback_threadsafe(self._channel.close)
+        elif self._channel is not None:
+            self._channel.close()
         descriptor: int = super().detach()  # type: ignore[misc]
         return descriptor
 

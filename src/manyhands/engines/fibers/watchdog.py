@@ -5,6 +5,7 @@ fibers pay nothing for it. A hub whose loop has not turned since the last look i
 frame on top of its thread is its own, or it waits for whoever is on top there.
 """
 
+import signal
 import sys
 import time
 import traceback
@@ -64,6 +65,9 @@ class Watchdog:
         self._is_off_duty = True
 
     def _watch(self) -> None:
+        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
+        # which might sleep on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._is_off_duty:
             allowed = self._allowed()
             _sleep((0.1 if allowed is None else allowed) / LOOKS)
