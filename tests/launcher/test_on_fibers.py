@@ -431,3 +431,31 @@ def is_gone_after_a_nudge(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def test_a_class_of_the_program_may_choose_processes(serve: Any) -> None:
+    serving = serve("ForkingTCPServer", before="socketserver.ForkingTCPServer.engine = 'processes'")
+    with serving.conversation() as waiting:
+        waiting.sendall(b"sleep\n")
+        assert serving.says("socket") == "socket"
+        serving.program.send_to_group(signal.SIGINT)
+        assert serving.program.wait() == -signal.SIGINT
+
+
+def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> None:
+    # The patched os.close gives a descriptor back at the next turn of the loop: too late.
+    write(
+        tmp_path / "refuse.py",
+        "import contextlib, os, resource, socket, time\n"
+        "from manyhands.servers.reserve import Reserve\n"
+        "time.sleep(0.01)  # there is a loop now\n"
+        "with socket.create_server(('127.0.0.1', 0)) as listener, Reserve() as reserve:\n"
+        "    with socket.create_connection(listener.getsockname()):\n"
+        "        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
+        "        with contextlib.suppress(OSError):\n"
+        "            while True: os.dup(0)\n"
+        "        print(reserve.refuse_backlog(listener))\n",
+    )
+    ours = python(*ON_FIBERS, "refuse.py", cwd=tmp_path)
+    assert ours.output == "1\n", ours.errors
