@@ -443,7 +443,7 @@ def test_a_class_of_the_program_may_choose_processes(serve: Any) -> None:
 
 
 def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> None:
-    # The patched os.close gives a descriptor back at the next turn of the loop: too late.
+    # The patched os.close gives a descriptor back at the next turn of the loop only.
     write(
         tmp_path / "refuse.py",
         "import contextlib, os, resource, socket, time\n"
