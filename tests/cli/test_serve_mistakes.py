@@ -62,10 +62,10 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
          "cannot listen on 203.0.113.1:0 (no interface of this machine has that address)")),
         (("handlers:Echo", "--bind", "tcp://nowhere.invalid:0"), ("cannot listen on "
          "tcp://nowhere.invalid:0: the host 'nowhere.invalid' has no address here")),
-        (("handlers:Echo", *HERE, "--engine", "steam"), ("--engine must be sequential, threads or "
-         "processes, not 'steam'")),
-        (("handlers:Echo", *HERE, "--engine", "none"), ("--engine must be sequential, threads or "
-         "processes, not 'none'")),
+        (("handlers:Echo", *HERE, "--engine", "steam"), ("--engine must be sequential, threads, "
+         "processes or fibers, not 'steam'")),
+        (("handlers:Echo", *HERE, "--engine", "none"), ("--engine must be sequential, threads, "
+         "processes or fibers, not 'none'")),
         (("handlers:Echo", *HERE, "--max-threads", "many"), "--max-threads must be a whole number"),
         (("handlers:Echo", *HERE, "--drain-timeout", "-1"), "--drain-timeout must be a number"),
         (("handlers:Echo", *HERE, "--no-such-option"), "unrecognized arguments: --no-such-option"),
