@@ -1,5 +1,6 @@
 """Which of CPython's tests cannot run on which engine, by what they test."""
 
+import sys
 from collections.abc import Mapping
 
 #: The engine is chosen by the class under test.
@@ -7,6 +8,17 @@ AS_THE_CLASS_SAYS = ""
 
 #: It wants the handler's SystemExit in the thread that called handle_request.
 _SAME_THREAD = ("*.ErrorHandlerTest.test_sync_not_handled",)
+
+#: It sends a signal to a thread by what `threading.get_ident` tells, which under gevent is a fiber.
+_THREAD_BY_ITS_ID = {
+    "test_socketserver": ("*.SocketWriterTest.test_write",),
+    "test_wsgiref": ("*.IntegrationTests.test_interrupted_write",),
+}
+
+#: It waits for its listener's thread in a loop without a pause, and no fiber ever runs. (New in 3.12.)
+_NEVER_WAITS = (
+    ("*.ConfigDictTest.test_config_queue_handler",) if sys.version_info >= (3, 12) else ()
+)
 
 #: Their handlers change the server, the test case or the standard streams of the process that they run in.
 _SAME_PROCESS = {
@@ -56,4 +68,11 @@ IMPOSSIBLE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "test_wsgiref": (),
     },
     "processes": _SAME_PROCESS,
+    "fibers": {
+        "test_xmlrpc": (),
+        "test_logging": _NEVER_WAITS,
+        "test_httpservers": (),
+        "test_socketserver": (*_SAME_THREAD, *_THREAD_BY_ITS_ID["test_socketserver"]),
+        "test_wsgiref": _THREAD_BY_ITS_ID["test_wsgiref"],
+    },
 }

@@ -1,5 +1,6 @@
 """`manyhands run --engine fibers`: an unmodified program of threads is one of fibers."""
 
+import os
 import resource
 import signal
 import socket
@@ -396,3 +397,65 @@ def test_a_program_that_patches_itself_and_takes_our_classes_by_import_is_served
             assert everything(peer) != b""
         assert program.line() == "over"
         assert program.wait() == 0
+
+
+def test_a_program_that_pauses_until_a_signal_lets_its_server_serve(serve: Any) -> None:
+    serving = serve(
+        before="signal.signal(signal.SIGUSR1, lambda *_: None)",
+        serve="threading.Thread(target=server.serve_forever).start(); signal.pause(); server.shutdown()",
+    )
+    assert serving.says("hello") == "hello"
+    serving.program.send(signal.SIGUSR1)
+    assert serving.program.line() == "over"
+    assert serving.program.wait() == 0
+
+
+def test_a_program_that_waits_for_any_child_lets_its_server_serve(serve: Any) -> None:
+    serving = serve(
+        serve="threading.Thread(target=server.serve_forever).start(); "
+        "child = os.fork() or (signal.pause(), os._exit(7)); print(child, flush=True); "
+        "assert os.wait() == (child, 7 << 8); server.shutdown()",
+        before="signal.signal(signal.SIGUSR1, lambda *_: None)",
+    )
+    child = int(serving.program.line())
+    assert serving.says("hello") == "hello"
+    # Again and again, because the child may not pause yet.
+    wait_until(lambda: is_gone_after_a_nudge(child))
+    assert serving.program.line() == "over"
+    assert serving.program.wait() == 0
+
+
+def is_gone_after_a_nudge(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGUSR1)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_class_of_the_program_may_choose_processes(serve: Any) -> None:
+    serving = serve("ForkingTCPServer", before="socketserver.ForkingTCPServer.engine = 'processes'")
+    with serving.conversation() as waiting:
+        waiting.sendall(b"sleep\n")
+        assert serving.says("socket") == "socket"
+        serving.program.send_to_group(signal.SIGINT)
+        assert serving.program.wait() == -signal.SIGINT
+
+
+def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> None:
+    # The patched os.close gives a descriptor back at the next turn of the loop only.
+    write(
+        tmp_path / "refuse.py",
+        "import contextlib, os, resource, socket, time\n"
+        "from manyhands.servers.reserve import Reserve\n"
+        "time.sleep(0.01)  # there is a loop now\n"
+        "with socket.create_server(('127.0.0.1', 0)) as listener, Reserve() as reserve:\n"
+        "    with socket.create_connection(listener.getsockname()):\n"
+        "        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
+        "        with contextlib.suppress(OSError):\n"
+        "            while True: os.dup(0)\n"
+        "        print(reserve.refuse_backlog(listener))\n",
+    )
+    ours = python(*ON_FIBERS, "refuse.py", cwd=tmp_path)
+    assert ours.output == "1\n", ours.errors

@@ -14,9 +14,12 @@ _PROGRAMS = Path(__file__).parent / "programs"
 Serving = Callable[..., AbstractContextManager[str]]
 
 
-@pytest.fixture(params=[in_place.PLAIN, in_place.OURS], ids=["stdlib", "manyhands"])
+@pytest.fixture(
+    params=[in_place.PLAIN, in_place.OURS, in_place.ours_with("--engine", "fibers")],
+    ids=["stdlib", "manyhands", "fibers"],
+)
 def place(request: pytest.FixtureRequest) -> in_place.Place:
-    """The standard library, to prove the expectation, and ours in its place."""
+    """The standard library, to prove the expectation, and ours in its place, on fibers too."""
     chosen: in_place.Place = request.param
     return chosen
 

@@ -10,8 +10,6 @@ import select
 import socket
 from typing import Self
 
-from manyhands.engines.hub import original
-
 AT_ONCE = 256
 """Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
 
@@ -36,7 +34,7 @@ class Reserve:
 
     def _give_up(self) -> None:
         if self._descriptor >= 0:
-            original(os, "close")(self._descriptor)
+            os.close(self._descriptor)
             self._descriptor = -1
 
     def refuse_backlog(self, listener: socket.socket) -> int:

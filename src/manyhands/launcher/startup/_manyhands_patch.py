@@ -7,19 +7,42 @@ the copy's loop is rid of what it has inherited.
 
 import gc
 import os
+import signal
+import socket
 import sys
 from types import FrameType
 from typing import Any
 
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
+from gevent.socket import wait_read
 from greenlet import getcurrent
 
 
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
     monkey.patch_all()
+    # What gevent leaves alone, and programs wait with while their servers run in threads.
+    signal.pause = _pause
+    os.wait = _wait
     os.register_at_fork(after_in_child=_leave_fibers_behind)
+
+
+def _pause() -> None:
+    """Wait until a signal handler has run, as `signal.pause` does."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            wait_read(reader.fileno())
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+def _wait() -> tuple[int, int]:
+    """Wait for a child, as `os.wait` does."""
+    return os.waitpid(-1, 0)
 
 
 def _leave_fibers_behind() -> None:

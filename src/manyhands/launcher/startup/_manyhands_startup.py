@@ -5,7 +5,7 @@ next to nothing: neither `manyhands` nor `threading` or `socket`, which a progra
 first (as gevent does).
 
 On fibers it is the other way round: gevent is to patch all of these before the program knows them, and then
-each process pays for that (about 0.1 s).
+each process pays for that (about 0.3 s).
 """
 
 import sys
