@@ -16,11 +16,13 @@ Accept errors
     a reserved descriptor.
 """
 
+import contextlib
 import select
 import selectors
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -201,7 +203,7 @@ class AcceptLoop:
         if self._is_over():
             # Whoever stopped it may have closed the listeners as well.
             return
-        with self._selector() as selector, Reserve() as reserve:
+        with self._selector() as selector, Reserve() as reserve, _woken_by_signals(waker):
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
             while watches and not self._is_over():
@@ -254,6 +256,26 @@ class AcceptLoop:
                 break
             listener._handle_request_noblock()
         _lose_patience(listener, reserve)
+
+
+@contextlib.contextmanager
+def _woken_by_signals(waker: Waker) -> Iterator[None]:
+    """Have signals wake the loop, in the main thread, where nobody else has asked for that.
+
+    A hub that is about to sleep would not notice one until something else wakes it.
+    """
+    try:
+        before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
+    except ValueError:
+        yield  # not the main thread, whose handlers are run elsewhere
+        return
+    if before != -1:
+        signal.set_wakeup_fd(before)
+    try:
+        yield
+    finally:
+        if before == -1:
+            signal.set_wakeup_fd(-1)
 
 
 def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
