@@ -264,18 +264,22 @@ def _woken_by_signals(waker: Waker) -> Iterator[None]:
 
     A hub that is about to sleep would not notice one until something else wakes it.
     """
-    try:
-        before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
-    except ValueError:
-        yield  # not the main thread, whose handlers are run elsewhere
-        return
-    if before != -1:
-        signal.set_wakeup_fd(before)
+    is_asked_for = _ask_for_signals(waker)
     try:
         yield
     finally:
-        if before == -1:
+        if is_asked_for:
             signal.set_wakeup_fd(-1)
+
+
+def _ask_for_signals(waker: Waker) -> bool:
+    try:
+        before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
+    except ValueError:
+        return False  # not the main thread, and only there are signals handled
+    if before != -1:
+        signal.set_wakeup_fd(before)
+    return before == -1
 
 
 def _without_closed(watches: Iterable[Watch]) -> list[Watch]:

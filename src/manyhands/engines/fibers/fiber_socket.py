@@ -166,10 +166,10 @@ class FiberSocket(gevent.socket.socket):
     def _real_close(self) -> None:
         channel = self._channel
         if _is_elsewhere(channel.poller):
-            # In the thread of the fibers; here the socket is closed from now on.
+            # Here the socket is closed from now on.
             channel.is_closed = True
             inner, self._inner = self._sock, _closed
-            channel.poller.hub.loop.run_callback_threadsafe(_close, channel, inner)
+            at_home(channel.poller, _close, channel, inner)
         elif self._inner is None:
             channel.close()
             self._inner = _closed
@@ -181,11 +181,7 @@ class FiberSocket(gevent.socket.socket):
         """Give the descriptor up, and return it; who waits for it gets an error."""
         self._closed = True
         descriptor = self._sock.detach()
-        channel = self._channel
-        if _is_elsewhere(channel.poller):
-            channel.poller.hub.loop.run_callback_threadsafe(channel.close)
-        else:
-            channel.close()
+        at_home(self._channel.poller, self._channel.close)
         return descriptor
 
     def _get_ref(self) -> bool:
@@ -266,6 +262,14 @@ _closed.close()
 def _is_elsewhere(poller: Poller) -> bool:
     """Tell whether the caller is in another thread than the fibers that may wait."""
     return bool(poller.is_open and poller.thread != native_thread())
+
+
+def at_home(poller: Poller, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in the thread of the fibers: now if that is the caller's, else soon."""
+    if _is_elsewhere(poller):
+        poller.hub.loop.run_callback_threadsafe(function, *arguments)
+    else:
+        function(*arguments)
 
 
 def _close(channel: Channel, sock: socket.socket) -> None:

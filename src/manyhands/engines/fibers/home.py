@@ -9,6 +9,7 @@ import gevent
 import gevent.event
 from gevent import monkey
 
+from . import interrupts
 from .elsewhere import native_thread
 from .implementation import Poller
 from .watchdog import Watchdog
@@ -44,9 +45,8 @@ class Home:
         self._lock = threading.Lock()
         self._is_gone = False
         self._residents = 1  # whoever makes it
-        self._fibers = (
-            0  # of conversations; touched in the thread of the fibers alone, so without the lock
-        )
+        # Of conversations; touched in the thread of the fibers alone, so without the lock.
+        self._fibers = 0
         self.has_ended = False
         """Whether nobody can move in any more."""
 
@@ -78,9 +78,7 @@ class Home:
         """Let the thread end when nobody else is there. For its own fibers."""
         with self._lock:
             self._residents -= 1
-            is_empty = not self._residents
-        if is_empty:
-            self._may_be_empty.set()
+        self._look_whether_empty()
 
     def fiber_begins(self) -> None:
         """Note that one more conversation lives here. At home."""
@@ -89,7 +87,11 @@ class Home:
     def fiber_ends(self) -> None:
         """Note that one conversation less lives here. At home."""
         self._fibers -= 1
-        if not self._fibers:
+        self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
+        # Not whenever the last conversation has ended: while an accept loop lives here, that is nothing.
+        if self._is_empty():
             self._may_be_empty.set()
 
     def end_if_empty(self) -> None:
@@ -131,10 +133,15 @@ class Home:
 
     def _wait_until_empty(self) -> None:
         while not self.has_ended:
-            self._may_be_empty.wait()
-            self._may_be_empty.clear()
-            with self._lock:
-                self.has_ended = self.has_ended or self._is_empty()
+            try:
+                self._may_be_empty.wait()
+                self._may_be_empty.clear()
+                with self._lock:
+                    self.has_ended = self.has_ended or self._is_empty()
+            except BaseException as failure:
+                # In a program whose threads are fibers, what a signal raises may come out here.
+                if not interrupts.hand_over(failure, self.hub):
+                    raise
 
     def _is_empty(self) -> bool:
         return not self._residents and not self._fibers

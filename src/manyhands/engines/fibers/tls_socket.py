@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .elsewhere import READ, WRITE, native_thread
-from .fiber_socket import FiberSocket
+from .elsewhere import READ, WRITE
+from .fiber_socket import FiberSocket, at_home
 from .implementation import Channel, Poller
 
 Result = TypeVar("Result")
@@ -123,27 +123,20 @@ class FiberTLS:
                 raise _ShutDownError(errno.ECONNABORTED, "the connection was shut down meanwhile")
 
     def _real_close(self) -> None:
-        if self._is_elsewhere():
-            self._channel.is_closed = True
-            self._channel.poller.hub.loop.run_callback_threadsafe(self._close_at_home)
-        else:
-            self._close_at_home()
-
-    def _is_elsewhere(self) -> bool:
-        poller = self._channel and self._channel.poller
-        return bool(poller and poller.is_open and poller.thread != native_thread())
+        if self._channel is None:
+            super()._real_close()  # type: ignore[misc]
+            return
+        self._channel.is_closed = True
+        at_home(self._channel.poller, self._close_at_home)
 
     def _close_at_home(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
+        self._channel.close()
         super()._real_close()  # type: ignore[misc]
 
     def detach(self) -> int:
         """Give the descriptor up, and return it."""
-        if self._is_elsewhere():
-            self._channel.poller.hub.loop.run_callback_threadsafe(self._channel.close)
-        elif self._channel is not None:
-            self._channel.close()
+        if self._channel is not None:
+            at_home(self._channel.poller, self._channel.close)
         descriptor: int = super().detach()  # type: ignore[misc]
         return descriptor
 
