@@ -30,7 +30,17 @@ from manyhands import (
     socketserver,
 )
 from manyhands.server import Server
-from tests.support import Authority, Echo, ask, call, everything, hear, serving, wait_until
+from tests.support import (
+    Authority,
+    Echo,
+    ask,
+    call,
+    everything,
+    hear,
+    run_python,
+    serving,
+    wait_until,
+)
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -420,3 +430,35 @@ def test_serving_leaves_a_listener_as_it_found_it() -> None:
     thread.join(PATIENCE)
     assert os.get_blocking(server.fileno())
     server.server_close()
+
+
+def test_a_signal_that_falls_into_the_home_reaches_the_program() -> None:
+    # Under gevent.monkey the home is a fiber of the main thread, and a signal may come just when it runs.
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        import signal, socket, threading
+        from manyhands import FiberTCPServer
+        from manyhands.engines.fibers.home import Home
+
+        is_empty = Home._is_empty
+
+        def interrupted(home):
+            if threading.current_thread() is home._thread:
+                Home._is_empty = is_empty
+                signal.raise_signal(signal.SIGINT)
+            return is_empty(home)
+
+        Home._is_empty = interrupted
+
+        def handler(request, client_address, server):
+            server._engine_room.latest._home._may_be_empty.set()
+
+        with FiberTCPServer(("127.0.0.1", 0), handler) as server:
+            peer = socket.create_connection(server.server_address)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                print("interrupted")
+    """
+    assert run_python(program) == "interrupted\n"
