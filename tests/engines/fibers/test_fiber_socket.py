@@ -657,10 +657,12 @@ def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(fibers: Fibers) ->
     own = fibers.adopt(near)
     reading = fibers.spawn(own.recv, 1)
     wait_until(partial(is_waiting, own))
-    far.sendall(b"xy")
+    far.sendall(b"x")
     assert reading.result(PATIENCE) == b"x"
     del own, reading
     gc.collect()
+    # Only now, so that epoll has not told of it while somebody still knew the socket.
+    far.sendall(b"y")
     assert fibers.do(_turns_of_the_loop_in, fibers, 0.05) < 50
     copy.close()
     far.close()

@@ -17,6 +17,7 @@ import os
 import select
 import sys
 import time
+import weakref
 from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
 from typing import Any
@@ -56,7 +57,8 @@ class Poller:
         self.hub = hub
         self.thread = native_thread()
         self._epoll: select.epoll | None = _new_epoll()
-        self._channels: dict[int, Channel] = {}
+        # Not owned: of a connection that everybody has forgotten, nothing may stay.
+        self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
         self._ready: Iterator[Any] = iter(())
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self._dispatch)
@@ -92,10 +94,14 @@ class Poller:
             channel = self._channels.get(descriptor)
             if channel is not None:
                 yield from channel._woken(events)
-            elif self._epoll is not None:
+            else:
                 # A connection that nobody closed: a copy of it lives on elsewhere.
-                with contextlib.suppress(OSError):
-                    self._epoll.unregister(descriptor)
+                self._forget_descriptor(descriptor)
+
+    def _forget_descriptor(self, descriptor: int) -> None:
+        if self._epoll is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
 
     def _give_way(self) -> Any:
         """Let the next fiber run that is ready, or the hub; return what the waking one has to say."""
@@ -154,6 +160,7 @@ class Channel:
     """
 
     __slots__ = (
+        "__weakref__",
         "_events",
         "_is_owner",
         "_reader",
@@ -165,11 +172,10 @@ class Channel:
     )
 
     def __init__(self, poller: Poller, fd: int) -> None:
-        self._is_owner = False
+        self.fd = fd
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self.poller = poller
-        self.fd = fd
         self.timeout: float | None = None
         """Seconds that the functions below wait: None for ever, 0 not at all."""
 
@@ -188,7 +194,12 @@ class Channel:
         return self.fd
 
     def __del__(self) -> None:
-        if self._is_owner and self.fd >= 0:
+        if self.fd < 0:
+            return
+        # Nobody closed it. A copy of it may live on, and epoll would tell of that for ever.
+        if self.poller._channels.get(self.fd, self) is self:
+            self.poller._forget_descriptor(self.fd)
+        if self._is_owner:
             _close(self.fd)
 
     def shutdown(self, how: int) -> None:
