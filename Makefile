@@ -12,8 +12,8 @@ endif
 RUN_LOCK := requirements/run.txt
 BENCH_LOCK := requirements/bench.txt
 TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
-# A change of the compiled half has it compiled anew.
-SETUP := pyproject.toml setup.py tools/make-venv.sh src/manyhands/engines/fibers/_poller.pyx
+# A change of what is compiled has it compiled anew.
+SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/engines/*.pyx src/manyhands/engines/*/*.pyx)
 
 .DEFAULT_GOAL := help
 .PHONY: run test system-packages bench lint format lock clean help

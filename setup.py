@@ -1,7 +1,8 @@
-"""The compiled half of the fiber engine; all else about the package is in pyproject.toml.
+"""What is compiled; all else about the package is in pyproject.toml.
 
 It is optional. Where there is no compiler, no header of Python's, or no epoll, the build says so and goes
-on, and the fiber engine runs its plain Python (`manyhands/engines/fibers/poller.py`): the same, more slowly.
+on. Then the fiber engine runs its plain Python (`manyhands/engines/fibers/poller.py`), and each worker's
+frames get fresh memory (`manyhands/engines/frame_memory.py`): the same, more slowly.
 """
 
 from pathlib import Path
@@ -16,4 +17,9 @@ poller = Extension(
     include_dirs=[str(Path(greenlet.__file__).parents[1])],
     optional=True,
 )
-setup(ext_modules=cythonize([poller], build_dir="build/cython", language_level=3))
+frame_memory = Extension(
+    "manyhands.engines._frame_memory",
+    ["src/manyhands/engines/_frame_memory.pyx"],
+    optional=True,
+)
+setup(ext_modules=cythonize([poller, frame_memory], build_dir="build/cython", language_level=3))

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from . import frame_memory
 from .connection_thread import ConnectionThread
 from .engine import Engine, Task
 
@@ -83,6 +84,7 @@ class ThreadsEngine(Engine):
         self.threads = Threads()
         """Where threads are kept that somebody will wait for; a server may have its own."""
 
+        frame_memory.keep()
         self.forget()
 
     def forget(self) -> None:

@@ -15,6 +15,7 @@ import gevent.event
 from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from manyhands.engines import frame_memory
 from manyhands.engines.engine import Engine, Task
 
 from . import interrupts, tls_socket
@@ -48,6 +49,7 @@ class FibersEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
+        frame_memory.keep()
         self.forget()
 
     def forget(self) -> None:

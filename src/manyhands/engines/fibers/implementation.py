@@ -1,15 +1,11 @@
-"""The poller that is in use: the compiled one, or the one in plain Python where that could not be built.
-
-``MANYHANDS_PURE_PYTHON=1`` in the environment asks for plain Python.
-"""
+"""The poller that is in use: the compiled one, or the one in plain Python where that could not be built."""
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
-from . import poller as _plain
+from manyhands.engines.compiled import IS_PURE_PYTHON_WANTED
 
-IS_PURE_PYTHON_WANTED = os.environ.get("MANYHANDS_PURE_PYTHON", "0") not in {"", "0"}
+from . import poller as _plain
 
 _chosen = _plain
 if not TYPE_CHECKING and not IS_PURE_PYTHON_WANTED:

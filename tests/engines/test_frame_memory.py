@@ -1,0 +1,81 @@
+"""What is kept of workers that have ended: the memory of their frames."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# Where it could not be built, the end of the test run names that.
+pytest.importorskip("manyhands.engines._frame_memory")
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys, threading
+    from manyhands.engines import _frame_memory, frame_memory
+
+    frame_memory.keep()
+    frame_memory.keep()
+
+    def recurse(depth):
+        return 1 + recurse(depth - 1) if depth else 0
+
+    def in_a_crowd(number, depth):
+        everybody_is_there = threading.Barrier(number)
+        depths = []
+
+        def live():
+            everybody_is_there.wait()
+            depths.append(recurse(depth))
+
+        crowd = [threading.Thread(target=live) for _ in range(number)]
+        for thread in crowd:
+            thread.start()
+        for thread in crowd:
+            thread.join()
+        assert depths == [depth] * number
+    """
+)
+
+
+def run(body: str) -> str:
+    program = PROGRAM + textwrap.dedent(body)
+    return subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60).strip()
+
+
+def test_what_ended_threads_had_is_taken_by_the_next_ones() -> None:
+    kept = run(
+        """
+        in_a_crowd(20, 3)
+        first = _frame_memory.kept_chunks()
+        in_a_crowd(20, 3)
+        print(first, _frame_memory.kept_chunks())
+        """
+    )
+    first, second = map(int, kept.split())
+    assert 0 < first <= second <= first + 5
+
+
+def test_no_more_is_kept_than_four_mebibytes() -> None:
+    assert int(run("in_a_crowd(400, 3); print(_frame_memory.kept_chunks())")) == 256
+
+
+def test_frames_that_need_more_than_one_piece_are_as_ever() -> None:
+    assert run("in_a_crowd(30, 900); in_a_crowd(30, 900); print('sound')") == "sound"
+
+
+def test_a_forked_copy_goes_on_with_what_was_kept() -> None:
+    assert (
+        run(
+            """
+            import os
+            in_a_crowd(20, 3)
+            pid = os.fork()
+            if not pid:
+                in_a_crowd(20, 3)
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            """
+        )
+        == "7"
+    )
