@@ -43,7 +43,7 @@ class Threads:
     def reap(self) -> None:
         """Forget all threads that have ended. Looks at every thread; the engine has a cheaper way."""
         for thread in self:
-            if not thread.is_alive():
+            if _has_ended(thread):
                 self.discard(thread)
 
     def pop_all(self) -> list[threading.Thread]:
@@ -62,8 +62,7 @@ class Threads:
             # Of a handler that closes its server, which the standard library answers with a RuntimeError.
             is_own = thread is here
             # The engine keeps a thread before it starts it, lest it end before it is kept.
-            has_begun = not isinstance(thread, ConnectionThread) or thread.has_begun
-            if has_begun and not is_own:
+            if not is_own and (not isinstance(thread, ConnectionThread) or thread.has_begun()):
                 thread.join()
 
     def __len__(self) -> int:
@@ -71,6 +70,11 @@ class Threads:
 
     def __iter__(self) -> Iterator[threading.Thread]:
         return iter(self._kept.copy())
+
+
+def _has_ended(thread: threading.Thread) -> bool:
+    # One of ours that has not begun is not alive either.
+    return thread.has_ended() if isinstance(thread, ConnectionThread) else not thread.is_alive()
 
 
 class ThreadsEngine(Engine):
