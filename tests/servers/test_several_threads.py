@@ -9,7 +9,7 @@ import pytest
 from manyhands import socketserver
 from manyhands.engines import ENGINES, Engine
 from manyhands.servers import engine_room, mixins
-from manyhands.servers.engine_room import EngineRoom
+from manyhands.servers.engine_room import EngineRoom, OwnRoom
 from tests.support import Echo, run_python
 
 HERE = ("127.0.0.1", 0)
@@ -38,12 +38,13 @@ def slow(kind: type) -> Any:
     return Slow
 
 
-def test_two_threads_get_one_engine_room() -> None:
+def test_two_threads_get_one_engine_room(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bare:
-        pass
+        _engine_room = OwnRoom()
 
-    server, room = Bare(), slow(EngineRoom)
-    first, second = at_the_same_time(lambda: room.of(server))
+    server = Bare()
+    monkeypatch.setattr("manyhands.servers.engine_room.EngineRoom", slow(EngineRoom))
+    first, second = at_the_same_time(lambda: server._engine_room)
     assert first is second
 
 

@@ -109,10 +109,10 @@ class Watch:
 
     def somebody_waits(self) -> bool:
         """Look whether another client waits, and could be served now."""
-        return (
+        return bool(
             self.engine.has_room()
             and not self.listener._seconds_to_rest(time.monotonic())
-            and bool(self._look.poll(0))
+            and self._look.poll(0)
             and self.is_current()
         )
 

@@ -19,7 +19,7 @@ from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
 from . import accept_loop
-from .engine_room import EngineRoom, override
+from .engine_room import OwnRoom, override
 from .waker import Waker
 
 
@@ -58,6 +58,7 @@ class BaseServer:
     socket: Any
 
     _engine_choice = "sequential"
+    _engine_room = OwnRoom()
 
     # Class attributes serve classes that do not call __init__.
     __waker: Waker | None = None
@@ -235,7 +236,7 @@ class BaseServer:
             events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
 
     def __accept_succeeded(self) -> None:
-        if self._accept_backoff.since is None:
+        if self.__backoff is None or self.__backoff.since is None:
             return
         paused = self._accept_backoff.succeed(time.monotonic())
         if paused is not None:
@@ -249,7 +250,10 @@ class BaseServer:
 
     def _seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
-        return self._accept_backoff.resting(now) or EngineRoom.of(self).backoff.resting(now)
+        backoff, room_backoff = self.__backoff, self._engine_room.backoff
+        if (backoff is None or backoff.since is None) and room_backoff.since is None:
+            return 0.0
+        return self._accept_backoff.resting(now) or room_backoff.resting(now)
 
     def _describe_listener(self) -> str:
         return describe(self.server_address)
@@ -272,18 +276,18 @@ class BaseServer:
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
-        EngineRoom.of(self).start(self, "sequential", request, client_address)
+        self._engine_room.start(self, "sequential", request, client_address)
 
     def _engine_of_next_request(self) -> Engine:
         """Return the engine that the next connection goes to, set up as the server's attributes say now."""
-        return EngineRoom.of(self).engine(self, override(self) or self._engine_choice)
+        return self._engine_room.engine(self, override(self) or self._engine_choice)
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
         waker = self.__waker
         if waker is not None:
             waker.wake()
-        EngineRoom.of(self).close(self, but=self._engine_choice)
+        self._engine_room.close(self, but=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one request: make the handler, which serves it in its constructor.

@@ -55,25 +55,21 @@ class Conversation:
 
         What the server's hooks raise is raised.
         """
-        # A fiber knows its task by itself, and a context for each would be felt.
-        before = None if carried_task() is self else _under_way.set(self)
+        # A context for each fiber would be felt.
+        before = None if self._engine.knows_its_callers else _under_way.set(self)
         try:
-            self._adopt()
             request = self._request
-            if isinstance(request, handshake.Unshaken) and not handshake.complete(request):
-                self.server.shutdown_request(self._request)
+            is_unshaken = isinstance(request, handshake.Unshaken)
+            if is_unshaken:
+                request = handshake.moved(request, self._engine.tls_wrapper())
+            request = self._request = self._engine.adopt(request)
+            if is_unshaken and not handshake.complete(request):
+                self.server.shutdown_request(request)
                 return False
             return self._serve(request, self.client_address) is not False
         finally:
             if before is not None:
                 _under_way.reset(before)
-
-    def _adopt(self) -> None:
-        """Take the connection in the form that the engine's workers need."""
-        request = self._request
-        if isinstance(request, handshake.Unshaken):
-            request = handshake.moved(request, self._engine.tls_wrapper())
-        self._request = self._engine.adopt(request)
 
     def hand_over(self) -> None:
         """Close this process's copy of the connection."""

@@ -32,16 +32,6 @@ class EngineRoom:
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
 
-    @classmethod
-    def of(cls, server: Any) -> "EngineRoom":
-        """Return the room of `server`. Needs no `__init__` to have run; servers can be given one to share."""
-        attributes = vars(server)
-        # `setdefault` is one step: of two threads that come first, both get the same room.
-        room: EngineRoom = attributes.get("_engine_room") or attributes.setdefault(
-            "_engine_room", cls()
-        )
-        return room
-
     def engine(self, server: Any, name: str) -> Engine:
         """Return the engine called `name`, set up as `server` has its attributes now."""
         engine = self._engines.get(name) or self._engines.setdefault(name, ENGINES[name]())
@@ -82,6 +72,19 @@ class EngineRoom:
             elif name != but:
                 engine.reap()
             engine.release()
+
+
+class OwnRoom:
+    """The attribute `_engine_room`: each server's own, made when it is first asked for.
+
+    So it needs no `__init__` to have run, and afterwards it costs one look into the server's attributes. A
+    server that is given one to share has it there.
+    """
+
+    def __get__(self, server: Any, kind: type) -> EngineRoom:
+        # `setdefault` is one step: of two threads that come first, both get the same room.
+        room: EngineRoom = vars(server).setdefault("_engine_room", EngineRoom())
+        return room
 
 
 def override(server: Any) -> str | None:
@@ -141,7 +144,9 @@ def _way_of_serving(server: Any, name: str) -> Serve:
     if name == "sequential":
         return partial(serve_and_raise, server)
     # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
-    return getattr(server, "process_request_thread", None) or partial(serve_and_report, server)
+    return getattr(server, "process_request_thread", None) or partial(
+        process_request_thread, server
+    )
 
 
 def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
@@ -150,17 +155,22 @@ def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
     server.shutdown_request(request)
 
 
-def serve_and_report(server: Any, request: Any, client_address: Any) -> bool:
-    """Serve a request in a worker of its own: what the handler raises is `handle_error`'s.
+def process_request_thread(self: Any, request: Any, client_address: Any) -> bool:
+    """Serve one request in a worker of its own: what its handler raises is `handle_error`'s. A hook.
 
     `SystemExit` and its like are not the handler's failure, and are raised.
+
+    Returns
+    -------
+    bool
+        Whether the handler returned.
     """
     try:
-        server.finish_request(request, client_address)
+        self.finish_request(request, client_address)
     except Exception:  # noqa: BLE001 - whatever a handler raises is handle_error's
-        server.handle_error(request, client_address)
+        self.handle_error(request, client_address)
         return False
     else:
         return True
     finally:
-        server.shutdown_request(request)
+        self.shutdown_request(request)

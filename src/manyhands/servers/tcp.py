@@ -10,7 +10,6 @@ from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
 
 from .base import BaseServer
-from .engine_room import EngineRoom
 from .settings import setting
 
 
@@ -110,7 +109,7 @@ class TCPServer(BaseServer):
             unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
             wrapper = self._engine_of_next_request().tls_wrapper()
             return handshake.moved(unshaken, wrapper), client_address
-        engine = EngineRoom.of(self).latest
+        engine = self._engine_room.latest
         accepted: tuple[Any, Any] = (
             self.socket.accept() if engine is None else engine.accept(self.socket)
         )

@@ -272,7 +272,7 @@ cdef class Channel:
     cdef readonly int fd
     cdef public bint is_closed
     cdef object seconds
-    cdef bint is_owner, is_patient, waits
+    cdef bint is_owner, is_patient, waits, is_fresh
     cdef unsigned int events
     cdef object reader, writer
 
@@ -285,6 +285,7 @@ cdef class Channel:
         self.poller = poller
         self.fd = fd
         self.is_owner = True
+        self.is_fresh = True
         self.timeout = None
         poller.add(self)
 
@@ -424,6 +425,14 @@ cdef class Channel:
         if self.writer is not None:
             self.poller.hub.loop.run_callback(self._time_out, EPOLLOUT, self.writer)
 
+    cdef bint may_try(self) except -1:
+        """Tell, once, whether to receive without waiting: a request may have come with the connection."""
+        cdef bint was_fresh = self.is_fresh
+        self.is_fresh = False
+        if was_fresh:
+            self.check_open()
+        return was_fresh
+
     cdef int would_block(self) except -1:
         """Tell whether a call that failed only has to be repeated once the descriptor is ready, or raise."""
         if errno == EINTR:
@@ -450,7 +459,8 @@ def recv(sock, Py_ssize_t bufsize, int flags=0):
     if flags or not channel.waits or bufsize <= 0 or bufsize > BUFFER:
         return sock._recv_with_flags(bufsize, flags)
     while True:
-        channel.wait_for(EPOLLIN, channel.seconds)
+        if not channel.may_try():
+            channel.wait_for(EPOLLIN, channel.seconds)
         count = c_recv(channel.fd, received, bufsize, MSG_DONTWAIT)
         if count >= 0:
             return PyBytes_FromStringAndSize(received, count)
@@ -474,7 +484,8 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
         if view.len == 0:
             return 0
         while True:
-            channel.wait_for(EPOLLIN, channel.seconds)
+            if not channel.may_try():
+                channel.wait_for(EPOLLIN, channel.seconds)
             count = c_recv(channel.fd, view.buf, nbytes or view.len, MSG_DONTWAIT)
             if count >= 0:
                 return count

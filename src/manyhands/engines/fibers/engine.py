@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -20,6 +21,7 @@ from manyhands.engines.engine import Engine, Task
 
 from . import interrupts, tls_socket
 from .adoption import Adoption
+from .fiber_socket import FiberSocket
 from .home import Home
 from .selector import FiberSelector
 from .watchdog import Watchdog
@@ -45,6 +47,7 @@ class FibersEngine(Engine):
     """
 
     name = "fibers"
+    knows_its_callers = True
     at_once = 64
 
     def __init__(self) -> None:
@@ -60,7 +63,8 @@ class FibersEngine(Engine):
         self._home: Home | None = None
         self._lock = threading.Lock()  # for whoever starts tasks from other threads
         self._fibers: set[Fiber] = set()
-        self._arriving: set[Task] = set()
+        self._coming: set[Task] = set()  # from other threads
+        self._arriving: deque[Task] = deque()
         self._waiting: set[Any] = set()
         self._joiners: set[Any] = set()
         self._adoption = Adoption()
@@ -126,11 +130,14 @@ class FibersEngine(Engine):
         while not self.has_room():
             self._wait_for_an_end(None, self.has_room)
         home = self._home
-        self._arriving.add(task)
         if home is not None and home.is_here() and not home.has_ended:
             home.fiber_begins()
-            home.hub.loop.run_callback(self._begin, home, task)
+            # One call for all that come before the loop turns.
+            if not self._arriving:
+                home.hub.loop.run_callback(self._begin_all, home)
+            self._arriving.append(task)
             return
+        self._coming.add(task)
         home = self._enter()
         home.call(self._arrive, home, task)
 
@@ -138,15 +145,23 @@ class FibersEngine(Engine):
         """Take a task in from another thread. Runs in the hub."""
         home.fiber_begins()
         home.move_out()
-        self._begin(home, task)
+        self._arriving.append(task)
+        self._coming.discard(task)
+        self._begin_all(home)
 
-    def _begin(self, home: Home, task: Task) -> None:
-        """Start a fiber. Runs in the hub."""
-        fiber = Fiber(self._carry, home.hub)
-        fiber.task = task
-        self._fibers.add(fiber)
-        self._arriving.discard(task)
-        fiber.switch(home, task)
+    def _begin_all(self, home: Home) -> None:
+        """Start a fiber for each task that has arrived. Runs in the hub."""
+        try:
+            while self._arriving:
+                fiber = Fiber(self._carry, home.hub)
+                fiber.task = self._arriving[0]
+                self._fibers.add(fiber)
+                self._arriving.popleft()
+                fiber.switch(home, fiber.task)
+        finally:
+            if self._arriving:
+                # Out of memory, perhaps: the others are not forgotten.
+                home.hub.loop.run_callback(self._begin_all, home)
 
     def _carry(self, home: Home, task: Task) -> None:
         try:
@@ -165,7 +180,8 @@ class FibersEngine(Engine):
     def _note_end(self, home: Home) -> None:
         was_full = self.limit is not None and not self.has_room()
         self._fibers.discard(getcurrent())
-        self._tell_joiners()
+        if self._waiting:
+            self._tell_joiners()
         if was_full:
             self.on_room()
         home.fiber_ends()
@@ -179,6 +195,8 @@ class FibersEngine(Engine):
 
     def adopt(self, request: Any) -> Any:
         """Return a request as something whose waits let other fibers run. Called by its task."""
+        if type(request) is FiberSocket:
+            return request  # it was accepted as one
         assert self._home is not None  # noqa: S101 - the task runs there
         return self._adoption.adopt(request, self._home.poller)
 
@@ -196,11 +214,12 @@ class FibersEngine(Engine):
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way."""
-        return [*(fiber.task for fiber in self._fibers.copy()), *self._arriving.copy()]
+        begun = (fiber.task for fiber in self._fibers.copy())
+        return [*begun, *self._arriving.copy(), *self._coming.copy()]
 
     def running(self) -> int:
         """Return how many connections are being served."""
-        return len(self._fibers) + len(self._arriving)
+        return len(self._fibers) + len(self._arriving) + len(self._coming)
 
     def reap(self) -> None:
         """Do nothing: a fiber that has ended has cleared itself away."""

@@ -162,6 +162,7 @@ class Channel:
     __slots__ = (
         "__weakref__",
         "_events",
+        "_is_fresh",
         "_is_owner",
         "_reader",
         "_writer",
@@ -183,6 +184,7 @@ class Channel:
         """Whether somebody has closed it, in another thread perhaps, whatever remains to be done."""
 
         self._is_owner = True
+        self._is_fresh = True
         self._events = 0
         self._reader: Any = None
         self._writer: Any = None
@@ -228,6 +230,13 @@ class Channel:
         else:
             self._wait_here(event, timeout)
         self._check_open()
+
+    def may_try(self) -> bool:
+        """Tell, once, whether to receive without waiting: a request may have come with the connection."""
+        was_fresh, self._is_fresh = self._is_fresh, False
+        if was_fresh:
+            self._check_open()
+        return was_fresh
 
     def _check_open(self) -> None:
         if self.fd < 0 or self.is_closed:
@@ -317,7 +326,8 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
         return received
     while True:
         # Waiting first: after a response, the next request is hardly ever there already.
-        channel.wait(READ, channel.timeout)
+        if not channel.may_try():
+            channel.wait(READ, channel.timeout)
         try:
             received = sock._sock.recv(bufsize)
         except BlockingIOError:
@@ -332,7 +342,8 @@ def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         count: int = sock._recv_into_with_flags(buffer, nbytes, flags)
         return count
     while True:
-        channel.wait(READ, channel.timeout)
+        if not channel.may_try():
+            channel.wait(READ, channel.timeout)
         try:
             count = sock._sock.recv_into(buffer, nbytes)
         except BlockingIOError:
