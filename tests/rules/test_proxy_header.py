@@ -181,6 +181,17 @@ def test_a_refusal_is_a_sentence_that_quotes_what_came() -> None:
     assert isinstance(refused(b"?"), ValueError)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"PROXY TCP6 " + b"\xff" * 80 + b" ::1 1 1\r\n",
+        b"PROXY TCP6 ::1 ::1 " + b"\xff" * 80 + b" 1\r\n",
+    ],
+)
+def test_a_refusal_quotes_no_more_than_a_sentence_can_hold(line: bytes) -> None:
+    assert len(str(refused(line))) < 300
+
+
 @pytest.mark.parametrize("start", [b"PROXY UNKNOWN ", b"PROXY TCP6 "])
 def test_a_line_of_108_bytes_is_refused_when_107_are_there(start: bytes) -> None:
     line = start.ljust(107, b"x")

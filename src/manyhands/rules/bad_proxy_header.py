@@ -19,3 +19,12 @@ class BadProxyHeader(ValueError):  # noqa: N818 - what it is, as people say it
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__(sentence)
         self.field = field
+
+
+QUOTED = 40
+"""Bytes of the peer's that are quoted at most: an IPv6 address has 39."""
+
+
+def quoted(data: bytes) -> str:
+    """Quote what the peer sent, escaped, and no more of it than a sentence can hold."""
+    return repr(data) if len(data) <= QUOTED else f"{data[:QUOTED]!r}..."
