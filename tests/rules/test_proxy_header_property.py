@@ -36,7 +36,11 @@ def both(address: st.SearchStrategy[SocketAddress]) -> st.SearchStrategy[Ends]:
 
 
 # inet_ntop writes `::1.2.3.4` for addresses that RFC 4291, section 2.5.5.1, has given up; Python does not.
-wide = st.binary(min_size=16, max_size=16).filter(lambda packed: packed[:12] != bytes(12))
+groups = st.lists(st.sampled_from([0, 0, 0, 0xA, 0x2001, 0xFFFF]), min_size=8, max_size=8)
+wide = (
+    st.binary(min_size=16, max_size=16)
+    | groups.map(lambda numbers: b"".join(number.to_bytes(2, "big") for number in numbers))
+).filter(lambda packed: packed[:12] != bytes(12))
 mapped = st.binary(min_size=4, max_size=4).map(lambda last: bytes(10) + b"\xff\xff" + last)
 internet = both(st.builds(v4, st.binary(min_size=4, max_size=4), ports)) | both(
     st.builds(v6, wide | mapped, ports)

@@ -85,8 +85,7 @@ def read_text(family: Family, name: str, host: bytes, port: bytes) -> SocketAddr
 
 
 def _read_port(name: str, text: bytes) -> int:
-    is_number = text.isdigit() and len(text) <= len(str(HIGHEST_PORT))
-    port = int(text) if is_number else HIGHEST_PORT + 1
+    port = int(text) if text.isdigit() else HIGHEST_PORT + 1
     # Zeros in front make another text of the same number.
     if port > HIGHEST_PORT or text != b"%d" % port:
         raise BadProxyHeader(
