@@ -409,6 +409,30 @@ def test_the_checksum_of_the_known_answer() -> None:
     assert crc32c(bytes(range(32))) == 0x46DD794E
 
 
+def test_a_checksum_of_haproxys_is_right() -> None:
+    # Recorded from HAProxy 2.6.12: send-proxy-v2 proxy-v2-options crc32c,unique-id
+    block = bytes.fromhex("7f000001 7f000001 d690 8e8d 03 0004 b7954e1e 05 0009") + b"id-1693-2"
+    header = parsed(v2(0x21, 0x11, block))
+    assert header.source == ("127.0.0.1", 54928)
+    assert header.tlv(TlvType.UNIQUE_ID) == b"id-1693-2"
+
+
+def test_what_haproxy_says_of_a_clients_tls_is_read() -> None:
+    # Recorded from HAProxy 2.6.12, with ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority and more.
+    said = (
+        b"\x07\x00\x00\x00\x00\x21\x00\x07TLSv1.3\x22\x00\x0aZoe Client\x25\x00\x05EC256"
+        b"\x24\x00\x11ecdsa-with-SHA256\x23\x00\x16TLS_AES_256_GCM_SHA384"
+    )
+    more = b"\x01\x00\x02h2\x02\x00\x09localhost\x05\x00\x09id-1693-7"
+    ends = bytes.fromhex("7f000001 7f000001 c796 8f7f")
+    block = ends + b"\x03\x00\x04\xa3i0(" + more + b"\x20\x00" + bytes([len(said)]) + said
+    header = parsed(v2(0x21, 0x11, block))
+    assert header.tlv(TlvType.AUTHORITY) == b"localhost"
+    tls = header.tls
+    assert (tls.version, tls.cipher) == ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+    assert (tls.common_name, tls.is_verified) == ("Zoe Client", True)
+
+
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_a_right_checksum_is_taken_wherever_it_stands(place: str) -> None:
     alpn, zero = b"\x01\x00\x02h2", b"\x03\x00\x04" + bytes(4)
