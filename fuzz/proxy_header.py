@@ -25,8 +25,35 @@ with atheris.instrument_imports(include=["manyhands"]):
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
-STARTS = (b"", b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN ", SIGNATURE + b"\x21")
+STARTS = (
+    b"",
+    b"PROXY TCP4 ",
+    b"PROXY TCP6 ",
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 ",
+    b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2",
+    b"PROXY UNKNOWN",
+    SIGNATURE,
+    SIGNATURE + b"\x21\x11",
+    SIGNATURE + b"\x21\x21",
+    SIGNATURE + b"\x21\x31\0\xe0",
+)
 """Fuzzing finds these by itself, and needs minutes for it each time."""
+
+WORDS = (
+    *(b" ", b"\r\n", b"\r", b"\n", b"1.1.1.1", b"01.1.1.1", b"255.255.255.255", b"::", b"::1"),
+    *(
+        b"::ffff:1.2.3.4",
+        b":".join([b"ffff"] * 8),
+        b"%eth0",
+        b"0",
+        b"80",
+        b"65535",
+        b"65536",
+        b"-1",
+        b"+1",
+    ),
+)
+"""What the bytes from 128 on stand for where a line of text is to come."""
 
 
 class Nonsense(Exception):  # noqa: N818 - what it is
@@ -105,13 +132,21 @@ def with_right_checksum(data: bytes) -> bytes:
     return whole[:at] + crc + data[at + 4 :]
 
 
+def in_words(data: bytes) -> bytes:
+    """Put words in the place of the bytes that stand for some."""
+    return b"".join(
+        WORDS[byte - 128] if 128 <= byte < 128 + len(WORDS) else bytes([byte]) for byte in data
+    )
+
+
 def test_one_input(data: bytes) -> None:
     """Try one input: what it begins with, where it is cut, and the bytes."""
     provider = atheris.FuzzedDataProvider(data)
     start = STARTS[provider.ConsumeIntInRange(0, len(STARTS) - 1)]
     mends_checksum = provider.ConsumeBool()
     places = [provider.ConsumeIntInRange(0, 400) for _ in range(4)]
-    sent = start + provider.ConsumeBytes(provider.remaining_bytes())
+    rest = provider.ConsumeBytes(provider.remaining_bytes())
+    sent = start + (in_words(rest) if start.startswith(b"PROXY") else rest)
     if mends_checksum:
         sent = with_right_checksum(sent)
     edges = [0, *sorted(min(place, len(sent)) for place in places), len(sent)]
