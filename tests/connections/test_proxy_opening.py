@@ -159,6 +159,19 @@ def test_a_peer_that_resets_before_the_end_sent_no_header(stage: Stage) -> None:
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 
+def test_a_peer_that_the_kernel_gives_up_sent_no_header_and_is_not_too_slow(stage: Stage) -> None:
+    class GivenUp(Watched):
+        def recv(self, count: int, flags: int) -> bytes:
+            # As of a peer that answers no keep-alive (tcp(7)), which takes minutes to bring about.
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    near, _ = stage.connect()
+    for seconds in (None, PATIENCE):
+        with pytest.raises(BadProxyHeader, match="the peer is gone") as caught:
+            stage.do(read_proxy_header, GivenUp(near), seconds)
+        assert caught.value.field == "end"
+
+
 @pytest.mark.parametrize(
     ("sent", "field"),
     [

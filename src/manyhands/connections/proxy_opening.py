@@ -95,9 +95,10 @@ class _Reading:
     def _receive(self, count: int, flags: int) -> bytes:
         try:
             received = self._connection.recv(count, flags)
-        except TimeoutError:
-            raise self._too_slow() from None
-        except ConnectionError as error:
+        except (TimeoutError, ConnectionError) as error:
+            # One with an errno is the kernel's, which has given the peer up (ETIMEDOUT, tcp(7)).
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise self._too_slow() from None
             raise self._gone(f"the peer is gone ({error.strerror or error})") from error
         if not received:
             raise self._gone("the peer closed the connection")
