@@ -31,6 +31,12 @@ class Work:
     def cut_off(self) -> None:
         self.release.set()
 
+    def worker_status(self, *, well: bool) -> int:
+        raise NotImplementedError
+
+    def worker_ended(self, status: int) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def work() -> Iterator[Work]:

@@ -34,6 +34,12 @@ class Work:
     def cut_off(self) -> None:
         self.release.set()
 
+    def worker_status(self, *, well: bool) -> int:
+        return 0 if well else 1
+
+    def worker_ended(self, status: int) -> None:
+        self.status = status
+
 
 @pytest.fixture
 def made(engine: str) -> Engine:
@@ -193,6 +199,10 @@ STARTED_BY_SEVERAL_THREADS = """
         def hand_over(self):
             pass
         def cut_off(self):
+            pass
+        def worker_status(self, *, well):
+            return 0
+        def worker_ended(self, status):
             pass
 
     engine = ENGINES[sys.argv[1]]()

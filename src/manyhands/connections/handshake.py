@@ -68,7 +68,15 @@ class Unshaken:
 class _Opening:
     """The handshake that a connection is to have: its deadline, and what became of it."""
 
-    __slots__ = ("_client_address", "_is_begun", "_lock", "_timeout", "failure", "plain_class")
+    __slots__ = (
+        "_client_address",
+        "_is_begun",
+        "_lock",
+        "_timeout",
+        "failure",
+        "plain_class",
+        "was_too_slow",
+    )
 
     plain_class: "type[ssl.SSLSocket]"
     """What the connection is when it is open."""
@@ -81,6 +89,8 @@ class _Opening:
         self._is_begun = False
         self.failure: str | None = None
         """Why there can be no handshake any more."""
+
+        self.was_too_slow = False
 
     def finish(self, connection: "ssl.SSLSocket") -> None:
         with self._lock:
@@ -98,6 +108,7 @@ class _Opening:
             self._shake(connection)
         except BaseException as error:
             self.failure = self.failure or str(error) or type(error).__name__
+            self.was_too_slow = isinstance(error, TimeoutError)
             # Once for each connection, however often it is tried.
             if isinstance(error, OSError) and not was_begun:
                 events.hub.emit(events.HandshakeFailed(self._client_address, self.failure))
@@ -227,6 +238,12 @@ def complete(request: object) -> bool:
     except OSError:
         return False
     return True
+
+
+def was_too_slow(request: object) -> bool:
+    """Tell whether the handshake of `request` failed because its time was over."""
+    opening: _Opening | None = vars(request).get(_OPENING)
+    return opening is not None and opening.was_too_slow
 
 
 def failed_connection(error: BaseException) -> Any:

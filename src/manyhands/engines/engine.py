@@ -30,6 +30,12 @@ class Task(Protocol):
     def cut_off(self) -> None:
         """End the connection under its handler. Thread-safe; never blocks."""
 
+    def worker_status(self, *, well: bool) -> int:
+        """Return the exit status for a worker process that has served it, `well` or not."""
+
+    def worker_ended(self, status: int) -> None:
+        """Note, in the original process, that a worker process has ended, with that status or by a signal."""
+
 
 def _nothing() -> None:
     pass
@@ -157,10 +163,14 @@ class Engine(abc.ABC):
         What is shared with the original is left as it is.
         """
 
+    def end(self, task: Task) -> None:
+        """End one task, without waiting for it."""
+        task.cut_off()
+
     def cut_off(self) -> None:
         """End every task under way, without waiting for it."""
         for task in self.tasks:
-            task.cut_off()
+            self.end(task)
 
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()

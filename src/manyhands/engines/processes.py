@@ -169,7 +169,7 @@ class ProcessesEngine(Engine):
             global _maker  # noqa: PLW0603 - a fact about the process
             _maker = parent
             self.on_child()
-            status = 0 if task.process_request_thread() else 1
+            status = task.worker_status(well=task.process_request_thread())
         finally:
             _flush_standard_streams()
             # Not sys.exit: the parent's stack, its cleanups and its exit functions are not ours to run.
@@ -215,10 +215,13 @@ class ProcessesEngine(Engine):
 
     def _look_after(self, pid: int, watch: ChildWatch) -> None:
         # A signal handler may have reaped it meanwhile; then the id may be somebody else's already.
-        if pid in self.pids and _has_ended(pid):
+        status = _status(pid) if pid in self.pids else None
+        if status is not None:
             watch.discard(pid)
             self.pids.discard(pid)
-            self._tasks.pop(pid, None)
+            task = self._tasks.pop(pid, None)
+            if task is not None:
+                task.worker_ended(status)
 
     def _wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds; then reap."""
@@ -253,20 +256,22 @@ class ProcessesEngine(Engine):
             self._watch.close()
             self._watch = None
 
-    def cut_off(self) -> None:
-        """Kill every child."""
+    def end(self, task: Task) -> None:
+        """Kill the child that carries `task`."""
         with self._lock:
-            for pid in self.pids:
-                # Not reaped yet, so the id cannot belong to anybody else.
-                os.kill(pid, signal.SIGKILL)
+            for pid, carried in self._tasks.items():
+                if carried is task:
+                    # Not reaped yet, so the id cannot belong to anybody else.
+                    os.kill(pid, signal.SIGKILL)
 
 
-def _has_ended(pid: int) -> bool:
+def _status(pid: int) -> int | None:
+    """Return the exit status of a child that has ended, of a signal's its negative; None while it has not."""
     try:
-        ended, _ = os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return True  # somebody else took its status
-    return ended != 0
+        return 0  # somebody else took it
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _flush_standard_streams() -> None:

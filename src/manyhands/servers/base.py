@@ -19,7 +19,7 @@ from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
 from . import accept_loop
-from .engine_room import OwnRoom, override
+from .engine_room import OwnBooks, OwnRoom, override
 from .waker import Waker
 
 
@@ -56,6 +56,9 @@ class BaseServer:
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
     socket: Any
+
+    connections = OwnBooks()
+    """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
 
     _engine_choice = "sequential"
     _engine_room = OwnRoom()

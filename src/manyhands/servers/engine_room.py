@@ -8,13 +8,14 @@ import weakref
 from functools import partial
 from typing import Any
 
+from manyhands.connections.books import Books
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.warning import warn
 
-from .conversation import Conversation, Serve
+from .conversation import Conversation, Serve, current
 from .settings import is_on, setting
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
@@ -28,6 +29,9 @@ class EngineRoom:
         self._engines: dict[str, Engine] = {}
         self.latest: Engine | None = None
         """The engine that was asked for last."""
+
+        self.books = Books()
+        """The connections of the server, or of all servers that share the room."""
 
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
@@ -52,12 +56,16 @@ class EngineRoom:
         name = override(server) or chosen
         engine = self.engine(server, name)
         task = Conversation(server, request, client_address, _way_of_serving(server, name), engine)
+        # A datagram is no connection.
+        if type(request) is not tuple:
+            task.enter(self.books)
         if name == "sequential":
             engine.start(task)
             return
         try:
             engine.start(task)
         except (OSError, RuntimeError) as error:
+            task.found_no_worker()
             self.backoff.fail(time.monotonic())
             events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
             raise
@@ -85,6 +93,20 @@ class OwnRoom:
         # `setdefault` is one step: of two threads that come first, both get the same room.
         room: EngineRoom = vars(server).setdefault("_engine_room", EngineRoom())
         return room
+
+
+class OwnBooks:
+    """The attribute `connections`: a server's books, in detail from the first look on.
+
+    Programs may have an attribute of that name themselves, which then counts.
+    """
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        if server is None:
+            return self
+        books = server._engine_room.books
+        books.are_detailed = True
+        return books
 
 
 def override(server: Any) -> str | None:
@@ -167,7 +189,10 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
     """
     try:
         self.finish_request(request, client_address)
-    except Exception:  # noqa: BLE001 - whatever a handler raises is handle_error's
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is handle_error's
+        conversation = current()
+        if conversation is not None:
+            conversation.note_failure(error)
         self.handle_error(request, client_address)
         return False
     else:

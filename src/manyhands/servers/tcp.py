@@ -10,6 +10,7 @@ from manyhands.binding.unix_path import BoundPath
 from manyhands.connections import handshake
 
 from .base import BaseServer
+from .conversation import current
 from .settings import setting
 
 
@@ -117,6 +118,10 @@ class TCPServer(BaseServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more will come, then close. A hook."""
+        if self._engine_room.books.are_detailed:
+            conversation = current()
+            if conversation is not None:
+                conversation.look_at_its_end()
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105

@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_XDECREF, PyObject
-from libc.errno cimport EAGAIN, EBADF, EINTR, errno
+from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
@@ -54,6 +54,7 @@ cdef extern from "sys/epoll.h" nogil:
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int descriptor, void* buffer, size_t length, int flags)
     int c_shutdown "shutdown"(int descriptor, int how)
+    int c_getsockopt "getsockopt"(int descriptor, int level, int option, void* value, unsigned int* length)
     ssize_t c_send "send"(int descriptor, const void* buffer, size_t length, int flags)
     enum:
         MSG_DONTWAIT, MSG_NOSIGNAL
@@ -305,6 +306,16 @@ cdef class Channel:
         """Shut the connection down (shutdown(2))."""
         if c_shutdown(self.fd, how) < 0:
             PyErr_SetFromErrno(OSError)
+
+    def getsockopt(self, int level, int option, unsigned int length):
+        """Return up to `length` bytes of an option (getsockopt(2))."""
+        cdef char value[1024]
+        self.check_open()
+        if length > sizeof(value):
+            raise OSError(EINVAL, os.strerror(EINVAL))
+        if c_getsockopt(self.fd, level, option, value, &length) < 0:
+            PyErr_SetFromErrno(OSError)
+        return PyBytes_FromStringAndSize(value, length)
 
     @property
     def timeout(self):

@@ -272,12 +272,21 @@ class FibersEngine(Engine):
         if not self.daemon:
             self.join()
 
+    def end(self, task: Task) -> None:
+        """End a task: its connection at once and, where that does not end it, what it waits for."""
+        super().end(task)
+        self._throw_soon({fiber for fiber in self._fibers.copy() if fiber.task is task})
+
     def cut_off(self) -> None:
-        """End every task: its connection at once and, where that does not end it, what it waits for."""
-        super().cut_off()
+        """End every task, as `end` does."""
+        for task in self.tasks:
+            super().end(task)
+        self._throw_soon(self._fibers.copy())
+
+    def _throw_soon(self, fibers: set[Fiber]) -> None:
         home = self._home
         if home is not None:
-            home.call(self._end_soon, home, weakref.WeakSet(self._fibers.copy()))
+            home.call(self._end_soon, home, weakref.WeakSet(fibers))
 
     def _end_soon(self, home: Home, fibers: "weakref.WeakSet[Any]") -> None:
         timer = home.hub.loop.timer(LAST_WORDS)

@@ -130,6 +130,13 @@ class FiberSocket(gevent.socket.socket):
         else:
             self._inner.shutdown(how)
 
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
+        """Return an option of the socket: an int, or bytes where their number is given."""
+        if self._inner is None and buflen > 0:
+            # Of each of ten thousand idle connections, every second: none must get a socket inside for that.
+            return self._channel.getsockopt(level, optname, buflen)
+        return self._sock.getsockopt(level, optname, buflen)
+
     def fileno(self) -> int:
         """Return the descriptor; -1 of a closed socket."""
         return self._channel.fd if self._inner is None else self._inner.fileno()

@@ -212,6 +212,15 @@ class Channel:
         finally:
             borrowed.detach()
 
+    def getsockopt(self, level: int, option: int, length: int) -> bytes:
+        """Return up to `length` bytes of an option (getsockopt(2))."""
+        self._check_open()
+        borrowed = _socket.socket(fileno=self.fd)
+        try:
+            return borrowed.getsockopt(level, option, length)
+        finally:
+            borrowed.detach()
+
     def wait(self, event: int, timeout: float | None = None) -> None:
         """Wait, in any thread, until the descriptor is ready for `READ` or `WRITE`.
 

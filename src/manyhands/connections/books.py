@@ -1,0 +1,105 @@
+"""The books of a server: which connections are open, and why the others ended.
+
+``accepted = open + closed``, always, and each connection that is closed has one reason.
+"""
+
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from manyhands.rules.reasons import Reason
+from manyhands.rules.states import Step
+
+from .connection import Connection
+
+_all_books: "weakref.WeakSet[Books]" = weakref.WeakSet()
+
+
+class Books(Mapping[int, Connection]):
+    """The open connections of a server by their numbers: a live view, and counts of those that have ended.
+
+    Thread-safe. Iterating goes over those that were open when it began.
+    """
+
+    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed")
+
+    def __init__(self) -> None:
+        self.are_detailed = False
+        """Whether the kernel is asked at a connection's end what had gone over it, and who ended it."""
+
+        self.begin_anew()
+        _all_books.add(self)
+
+    # As of any object: the contents change all the time.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def begin_anew(self) -> None:
+        """Forget everything: in a forked copy, whose connections these are not."""
+        self._lock = threading.Lock()
+        self._open: dict[int, Connection] = {}
+        self._closed: Counter[Reason] = Counter()
+        self._accepted = 0
+
+    def open(self, connection: Connection) -> None:
+        """Enter a connection that was accepted."""
+        with self._lock:
+            self._accepted += 1
+            self._open[connection.number] = connection
+
+    def close(self, connection: Connection) -> bool:
+        """Strike a connection off, for the reason that it has; return False when that was done before."""
+        with self._lock:
+            if self._open.pop(connection.number, None) is None:
+                return False
+            connection.take(Step.WORKER_ENDED)
+            self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
+            return True
+
+    def refuse(self, reason: Reason, count: int = 1) -> None:
+        """Enter connections that were accepted and closed in one breath."""
+        with self._lock:
+            self._accepted += count
+            self._closed[reason] += count
+
+    @property
+    def accepted(self) -> int:
+        """How many connections were accepted."""
+        return self._accepted
+
+    @property
+    def closed(self) -> dict[Reason, int]:
+        """How many connections ended, by the reason; only reasons that occurred. A copy."""
+        with self._lock:
+            return dict(self._closed)
+
+    @property
+    def balance(self) -> tuple[int, int, int]:
+        """How many were accepted, are open, and are closed, at one moment; the first is the others' sum."""
+        with self._lock:
+            return self._accepted, len(self._open), self._closed.total()
+
+    def __getitem__(self, number: int) -> Connection:
+        return self._open[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._open.copy())
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __repr__(self) -> str:
+        accepted, still_open, closed = self.balance
+        return f"<{accepted} accepted, {still_open} open, {closed} closed>"
+
+
+def _begin_all_anew() -> None:
+    for books in list(_all_books):
+        books.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_all_anew)

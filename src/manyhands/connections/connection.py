@@ -1,0 +1,155 @@
+"""A connection as the books have it: who, since when, how much, in which state, and why it ended."""
+
+import itertools
+import time
+from typing import Any
+
+from manyhands.rules.reasons import Reason
+from manyhands.rules.states import State, Step, after
+
+from .tcp_info import Traffic, traffic_of
+
+_numbers = itertools.count(1)
+
+
+class Connection:
+    """One client's connection, from its acceptance to its end.
+
+    Everything may be read in any thread. After the end it says what was last known.
+    """
+
+    __slots__ = (
+        "_last_traffic",
+        "_request",
+        "client_address",
+        "number",
+        "opened_at",
+        "reason",
+        "server",
+        "state",
+    )
+
+    def __init__(self, server: Any, request: Any, client_address: Any) -> None:
+        self.number = next(_numbers)
+        """Counts the connections of this process, from 1."""
+
+        self.opened_at = time.monotonic()
+        """When it was accepted, by `time.monotonic`."""
+
+        self.server = server
+        """Whose hooks serve it: the listener that the client called."""
+
+        self.client_address = client_address
+        """The client's address, as `accept` or a PROXY header gave it."""
+
+        self.state = State.ACCEPTED
+        self.reason: Reason | None = None
+        """Why it ended, or will; None while nothing is decided."""
+
+        self._request = request
+        self._last_traffic: Traffic | None = None
+
+    def take(self, step: Step) -> bool:
+        """Go on to the next state; return False when the step leads nowhere from here."""
+        following = after(self.state, step)
+        if following is None:
+            return False
+        self.state = following
+        return True
+
+    def close(self, reason: Reason = Reason.KICKED) -> bool:
+        """End the connection under its handler: whatever that waits for on it comes to an end.
+
+        Thread-safe; returns at once.
+
+        Returns
+        -------
+        bool
+            False when its end was decided before.
+        """
+        if not self._decide_end(reason):
+            return False
+        self._end_worker()
+        return True
+
+    def _decide_end(self, reason: Reason) -> bool:
+        if self.reason is not None or not self.take(Step.END_IS_DECIDED):
+            return False
+        self.reason = reason
+        return True
+
+    def _end_worker(self) -> None:
+        """Have the worker come to its end."""
+        raise NotImplementedError
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was accepted."""
+        return time.monotonic() - self.opened_at
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What the kernel says of it, now or when last it could; None where it keeps no such books."""
+        now = traffic_of(self._request)
+        if now is not None:
+            self._last_traffic = now
+        return self._last_traffic
+
+    @property
+    def bytes_in(self) -> int | None:
+        """Bytes received from the client, TLS and PROXY header included; None where nobody counts."""
+        traffic = self.traffic
+        return None if traffic is None else traffic.bytes_in
+
+    @property
+    def bytes_out(self) -> int | None:
+        """Bytes sent to the client, each counted once; None where nobody counts."""
+        traffic = self.traffic
+        return None if traffic is None else traffic.bytes_out
+
+    @property
+    def silent_for(self) -> float | None:
+        """Seconds since the last byte was received; None where nobody counts."""
+        traffic = self.traffic
+        return None if traffic is None else traffic.silent
+
+    @property
+    def local_address(self) -> Any:
+        """The address that the client called; None once the connection is closed."""
+        return _asked(self._request, "getsockname")
+
+    @property
+    def tls_version(self) -> str | None:
+        """``"TLSv1.3"``; None without TLS, and before its handshake."""
+        version: str | None = self._asked_of_tls("version")
+        return version
+
+    @property
+    def tls_cipher(self) -> str | None:
+        """The name of the cipher; None without TLS, and before its handshake."""
+        cipher = self._asked_of_tls("cipher")
+        return cipher[0] if cipher else None
+
+    @property
+    def client_certificate_subject(self) -> str | None:
+        """The subject of the client's certificate, as ``"commonName=alice, organizationName=Example"``."""
+        certificate = self._asked_of_tls("getpeercert")
+        if not certificate:
+            return None
+        names = (pair for part in certificate.get("subject", ()) for pair in part)
+        return ", ".join(f"{name}={value}" for name, value in names)
+
+    def _asked_of_tls(self, name: str) -> Any:
+        # Before the handshake, to ask would be to finish it.
+        return _asked(self._request, name) if self.state in _SHAKEN else None
+
+
+_SHAKEN = frozenset({State.OPEN, State.CLOSING})
+
+
+def _asked(request: Any, name: str) -> Any:
+    """Ask a request something that only some have, and open ones alone."""
+    try:
+        return getattr(request, name)()
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,230 @@
+"""The books of a server: every connection is in them once, with one reason, on every engine."""
+
+import os
+import socket
+import struct
+import threading
+from typing import Any
+
+import pytest
+
+from manyhands import socketserver
+from manyhands.rules.reasons import Reason
+from manyhands.rules.states import State
+from tests.support import call, everything, forked, server_class, serving, wait_until
+from tests.support.waiting import PATIENCE
+
+HERE = ("127.0.0.1", 0)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Obedient(socketserver.StreamRequestHandler):
+    """Does what each line says."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line)
+            if line == b"return\n":
+                return
+            if line == b"fail\n":
+                raise ValueError("as told")
+            if line == b"keep\n":
+                self.request.detach()
+                return
+
+
+class Quiet:
+    """Tells nobody of a handler's failure."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+def server_of(engine: str, handler: Any = Obedient) -> Any:
+    kind = server_class(engine)
+    return type(kind.__name__, (Quiet, kind), {})(HERE, handler)
+
+
+def say(peer: socket.socket, word: str) -> bytes:
+    peer.sendall(word.encode() + b"\n")
+    return peer.makefile("rb").readline()
+
+
+def hang_up(peer: socket.socket) -> None:
+    """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
+    peer.shutdown(socket.SHUT_WR)
+    everything(peer)
+
+
+def reset(peer: socket.socket) -> None:
+    """Close so that the other side gets a reset (SO_LINGER, socket(7))."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def wait_for(books: Any, reason: Reason, count: int = 1) -> None:
+    wait_until(lambda: books.closed == {reason: count})
+    accepted, still_open, closed = books.balance
+    assert (accepted, still_open, closed) == (count, 0, count)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("return", Reason.HANDLER_RETURNED), ("fail", Reason.HANDLER_FAILED)],
+)
+def test_the_end_of_the_handler_is_the_reason(engine: str, word: str, reason: Reason) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, word)
+            assert everything(peer) == b""
+        wait_for(books, reason)
+
+
+def test_a_peer_that_closes_is_the_reason(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "hello")
+            hang_up(peer)
+        wait_for(books, Reason.PEER_CLOSED)
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `hang_up`
+def test_a_peer_that_resets_is_the_reason(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        peer = call(server.server_address)
+        say(peer, "hello")
+        reset(peer)
+        wait_for(books, Reason.PEER_RESET)
+
+
+def test_what_a_handler_keeps_is_handed_off(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "keep")
+            wait_for(books, Reason.HANDED_OFF)
+
+
+def test_an_open_connection_tells_of_itself(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            assert say(peer, "hello") == b"hello\n"
+            wait_until(lambda: len(books) == 1)
+            [number] = books
+            connection = books[number]
+            assert connection.number == number
+            assert connection.client_address == peer.getsockname()
+            assert connection.local_address == server.server_address
+            assert connection.server is server
+            assert (connection.bytes_in, connection.bytes_out) == (6, 6)
+            assert 0 <= connection.silent_for < PATIENCE
+            assert 0 <= connection.age < PATIENCE
+            assert connection.tls_version is connection.tls_cipher is None
+            assert connection.client_certificate_subject is None
+            hang_up(peer)
+        wait_until(lambda: not books)
+        assert number not in books
+        # What was last known stays.
+        assert (connection.state, connection.bytes_in) == (State.CLOSED, 6)
+
+
+def test_a_connection_can_be_closed_by_its_number(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "hello")
+            wait_until(lambda: len(books) == 1)
+            [connection] = books.values()
+            assert connection.close()
+            assert not connection.close(Reason.IDLE)
+            assert everything(peer) == b""
+        wait_for(books, Reason.KICKED)
+
+
+def test_the_books_balance_in_a_crowd(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        books = server.connections
+        unbalanced = []
+        is_over = threading.Event()
+
+        def look() -> None:
+            while not is_over.is_set():
+                accepted, still_open, closed = books.balance
+                if accepted != still_open + closed:
+                    unbalanced.append(books.balance)
+
+        def call_again_and_again() -> None:
+            for number in range(25):
+                with call(server.server_address) as peer:
+                    word = ("return", "fail", "hello")[number % 3]
+                    say(peer, word)
+                    # Whoever closes first is the reason.
+                    (hang_up if word == "hello" else everything)(peer)
+
+        looking = threading.Thread(target=look)
+        callers = [threading.Thread(target=call_again_and_again) for _ in range(4)]
+        for thread in (looking, *callers):
+            thread.start()
+        for caller in callers:
+            caller.join()
+        wait_until(lambda: not books)
+        is_over.set()
+        looking.join()
+        assert not unbalanced
+        assert books.accepted == 100
+        assert books.closed == {
+            Reason.HANDLER_RETURNED: 36,
+            Reason.HANDLER_FAILED: 32,
+            Reason.PEER_CLOSED: 32,
+        }
+
+
+def test_a_datagram_is_no_connection() -> None:
+    class Shout(socketserver.DatagramRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(self.packet.upper())
+
+    with serving(socketserver.ThreadingUDPServer(HERE, Shout)) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(PATIENCE)
+            peer.sendto(b"hello", server.server_address)
+            assert peer.recv(100) == b"HELLO"
+        assert server.connections.balance == (0, 0, 0)
+
+
+def test_a_worker_that_cannot_be_had_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("manyhands.engines.threads.ConnectionThread.start", refuse)
+    with serving(server_of("threads")) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            everything(peer)
+        wait_until(lambda: books.closed.get(Reason.NO_WORKER))
+
+
+def test_an_attribute_of_the_program_s_own_counts() -> None:
+    class Program(socketserver.ThreadingTCPServer):
+        def __init__(self) -> None:
+            super().__init__(HERE, Obedient)
+            self.connections = []
+
+    with serving(Program()) as server, call(server.server_address) as peer:
+        assert say(peer, "return") == b"return\n"
+        assert server.connections == []
+
+
+def test_a_forked_copy_begins_with_empty_books() -> None:
+    with serving(server_of("threads")) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "hello")
+            wait_until(lambda: len(books) == 1)
+            with forked(lambda: os._exit(len(books) + books.accepted)) as wait:
+                assert wait() == 0
