@@ -4,10 +4,19 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from manyhands.rules import networks
+from manyhands.rules.mistakes import Mistake
+
 OptionValue = bool | int | float | str | None
 
 #: `poll` counts milliseconds in a C int: a longer wait overflows (poll(2)). It is 24.8 days.
 LONGEST_WAIT = 2_147_483.0
+
+#: Per second: about once a day. What is rarer is not limited by a rate, but by a list of who may.
+LOWEST_RATE = 0.00001
+
+#: Per second: more than a processor can accept, so more is no limit.
+HIGHEST_RATE = 1_000_000.0
 
 
 class Kind(Protocol):
@@ -108,3 +117,53 @@ class Switch:
     def fits(self, value: object) -> bool:
         """Whether a value is one of the two."""
         return isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something may happen, per second."""
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"a number per second from {LOWEST_RATE:.5f} to {HIGHEST_RATE:.0f}"
+
+    def read(self, text: str) -> float:
+        """Turn a word of the command line into a value; a ValueError says that it is none."""
+        return float(text)
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is a rate within the bounds."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return LOWEST_RATE <= value <= HIGHEST_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkList:
+    """Networks and single addresses: one text with commas between them, or a list of texts."""
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"a list of networks, as {networks.EXAMPLES}"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value.
+
+        Raises
+        ------
+        Mistake
+            An entry is no network; the sentence says which, and why.
+        """
+        return str(networks.Networks.parse(text))
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is a list of networks."""
+        if not isinstance(value, str | list | tuple):
+            return False
+        try:
+            networks.Networks.parse(value)
+        except Mistake:
+            return False
+        return True

@@ -1,0 +1,39 @@
+"""The kinds of values that the options of admission take."""
+
+import math
+
+import pytest
+
+from manyhands.rules.kinds import NetworkList, Rate
+from manyhands.rules.mistakes import Mistake
+
+
+@pytest.mark.parametrize("value", [0.00001, 0.5, 1, 1_000_000])
+def test_a_rate_is_a_number_per_second(value: float) -> None:
+    assert Rate().fits(value)
+    assert Rate().read(str(value)) == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e-9, 1e7, math.inf, math.nan, True, "1", None])
+def test_a_rate_is_nothing_else(value: object) -> None:
+    assert not Rate().fits(value)
+
+
+def test_a_list_of_networks_is_read_from_one_word() -> None:
+    assert NetworkList().read("10.0.0.0/8,192.0.2.1/32") == "10.0.0.0/8, 192.0.2.1"
+    assert NetworkList().expected == "a list of networks, as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1"
+
+
+def test_a_word_that_is_no_network_is_refused_with_the_reason() -> None:
+    with pytest.raises(Mistake, match=r"'10\.0\.0\.1/8' is not a network: the address has"):
+        NetworkList().read("192.0.2.1,10.0.0.1/8")
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8, ::1", ["10.0.0.0/8", "::1"], ("::1",), ()])
+def test_a_text_or_a_list_of_texts_fits(value: object) -> None:
+    assert NetworkList().fits(value)
+
+
+@pytest.mark.parametrize("value", ["", "a.host", ["10.0.0.1/8"], [1], 1, None, b"::1"])
+def test_nothing_else_fits(value: object) -> None:
+    assert not NetworkList().fits(value)

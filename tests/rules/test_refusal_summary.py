@@ -1,0 +1,142 @@
+"""What is told of refusals, with a clock of our own."""
+
+import os
+
+import pytest
+
+from manyhands.rules.reasons import Reason
+from manyhands.rules.refusal_summary import INTERVAL, RefusalLog, RefusalSummary
+
+FULL, DENIED = Reason.REFUSED_FULL, Reason.REFUSED_DENIED
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def log(clock: Clock) -> RefusalLog:
+    return RefusalLog(clock)
+
+
+def summary_of(log: RefusalLog) -> RefusalSummary:
+    summary = log.rest()
+    assert summary is not None
+    return summary
+
+
+def test_the_first_refusal_is_told_of_at_once(log: RefusalLog) -> None:
+    summary = log.note(FULL, ("192.0.2.1", 5))
+    assert summary is not None
+    assert summary.counts == {FULL: 1}
+    assert summary.peers == (("192.0.2.1", 5),)
+    assert (summary.since, summary.seconds) == (1000.0, 0.0)
+    assert log.due() is None
+
+
+def test_those_after_it_are_told_of_together_an_interval_later(
+    log: RefusalLog, clock: Clock
+) -> None:
+    log.note(FULL, ("192.0.2.1", 5))
+    clock.now += 1
+    for number in range(5000):
+        assert log.note(FULL, (f"10.0.0.{number % 256}", 5)) is None
+    clock.now += INTERVAL - 1.1
+    assert log.note(DENIED, ("192.0.2.1", 5)) is None
+    assert log.due() is None
+    clock.now += 0.1
+    summary = log.due()
+    assert summary is not None
+    assert summary.counts == {FULL: 5000, DENIED: 1}
+    assert list(summary.counts) == [FULL, DENIED]
+    assert summary.total == 5001
+    assert summary.since == 1001.0
+    assert summary.seconds == pytest.approx(INTERVAL - 1)
+    assert log.due() is None
+
+
+def test_a_refusal_that_comes_when_it_is_due_brings_the_summary(
+    log: RefusalLog, clock: Clock
+) -> None:
+    log.note(FULL, ("192.0.2.1", 5))
+    log.note(FULL, ("192.0.2.1", 5))
+    clock.now += INTERVAL
+    summary = log.note(DENIED, ("192.0.2.1", 5))
+    assert summary is not None
+    assert summary.counts == {FULL: 1, DENIED: 1}
+
+
+def test_however_many_there_are_one_summary_comes_in_each_interval_and_none_is_missing(
+    log: RefusalLog, clock: Clock
+) -> None:
+    told = []
+    for _ in range(1000):
+        clock.now += 0.1
+        told += [summary.total for summary in (log.note(FULL, None), log.due()) if summary]
+    told += [summary_of(log).total]
+    assert sum(told) == 1000
+    assert len(told) <= 2 + 100 / INTERVAL
+
+
+def test_without_refusals_there_is_nothing_to_tell(log: RefusalLog, clock: Clock) -> None:
+    clock.now += 1e6
+    assert log.due() is None
+    assert log.rest() is None
+
+
+def test_the_first_three_hosts_are_named(log: RefusalLog) -> None:
+    log.note(FULL, None)
+    for host in ("a", "a", "b", "a", "c", "d"):
+        log.note(FULL, (host, 5))
+    assert [peer[0] for peer in summary_of(log).peers] == ["a", "b", "c"]  # type: ignore[index]
+
+
+def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
+    assert str(log.note(FULL, ("192.0.2.1", 5))) == (
+        "refused 1 connection from 192.0.2.1: the server had max_connections already"
+    )
+    for host in ("192.0.2.1", "2001:db8::1", "192.0.2.3"):
+        log.note(FULL, (host, 5))
+    log.note(DENIED, ("192.0.2.9", 5))
+    clock.now += 2.5
+    assert str(log.rest()) == (
+        "refused 4 connections within 2.5 s from 192.0.2.1, 2001:db8::1, 192.0.2.3, ...: "
+        "the server had max_connections already (3); "
+        "its address is not one that the server serves (allow, deny) (1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("client_address", "whom"),
+    [
+        ("", " from a Unix socket"),
+        (b"", " from a Unix socket"),
+        ("/tmp/a\x1b", r" from /tmp/a\x1b"),
+        (None, ""),
+    ],
+)
+def test_whoever_was_refused_is_shown_safely(
+    log: RefusalLog, client_address: object, whom: str
+) -> None:
+    assert str(log.note(FULL, client_address)) == (
+        f"refused 1 connection{whom}: the server had max_connections already"
+    )
+
+
+def test_a_forked_copy_has_nothing_to_tell_and_waits_for_nobody(log: RefusalLog) -> None:
+    log.note(FULL, None)
+    log.note(FULL, None)
+    log._lock.acquire()
+    child = os.fork()
+    if not child:
+        os._exit(log.rest() is not None)
+    log._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
