@@ -37,6 +37,13 @@ def test_what_does_not_fit_is_named_and_nothing_of_it_was_taken() -> None:
     assert decoder.feed(b"ab") == "ab"
 
 
+def test_what_does_not_fit_leaves_no_shift_behind() -> None:
+    decoder = TextDecoder("iso2022_jp")
+    with pytest.raises(UndecodableText):
+        decoder.feed(b"\x1b$B\xff")  # from here on Japanese, and no character
+    assert decoder.feed(b"ab") == "ab"
+
+
 def test_an_unknown_encoding_is_found_when_the_decoder_is_made() -> None:
     with pytest.raises(LookupError):
         TextDecoder("utf-9")
