@@ -1,7 +1,6 @@
 """Handlers that read whole frames, on every engine, in clear and on TLS."""
 
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +16,13 @@ from manyhands.framing import (
     UndecodableText,
     VarintPrefix,
 )
+from manyhands.testing import drip
 from tests.support import (
     Authority,
     call,
     everything,
+    read_line,
+    reset,
     secured,
     server_class,
     serving,
@@ -57,15 +59,6 @@ def connected(request: pytest.FixtureRequest, engine: str, authority: Authority)
             yield peer
 
     return run
-
-
-def read_line(peer: socket.socket) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        received = peer.recv(1)
-        assert received, f"the server hung up after {line!r}"
-        line += received
-    return line
 
 
 def finished(peer: socket.socket, data: bytes) -> list[bytes]:
@@ -186,8 +179,7 @@ def test_a_client_that_drips_gains_no_time(connected: Connected) -> None:
 
     with connected(Strict) as peer:
         peer.settimeout(0.02)
-        for drop in [b"x"] * 500 + [b"\n"]:
-            peer.sendall(drop)
+        for _ in drip(peer, b"x" * 500 + b"\n"):
             try:
                 answer = peer.recv(100)
                 break
@@ -338,8 +330,7 @@ def test_a_client_that_resets_is_an_oserror(engine: str) -> None:
     with in_clear(engine, Failing) as peer:
         peer.sendall(b"half a line")
         read_line(peer)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        reset(peer)
         wait_until(lambda: caught)
     assert isinstance(caught[0], ConnectionResetError)
 

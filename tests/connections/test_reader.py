@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from manyhands.connections.reader import ConnectionReader
 from manyhands.rules.frame_prefix import LengthPrefix
 from manyhands.rules.framing import FrameTooLong, IncompleteFrame
+from manyhands.testing import FakeClock
 from tests.support.waiting import PATIENCE
 
 Pair = tuple[ConnectionReader, socket.socket]
@@ -135,12 +136,9 @@ class Scripted:
     def __init__(self, *script: tuple[bytes, float]) -> None:
         self._script = iter(script)
         self._timeout: float | None = None
-        self.now = 100.0
+        self.clock = FakeClock(100.0)
         self.timeouts: list[float | None] = []
         self.sizes: list[int] = []
-
-    def clock(self) -> float:
-        return self.now
 
     def makefile(self, *_: object) -> io.BytesIO:
         return io.BytesIO()
@@ -156,9 +154,9 @@ class Scripted:
         self.timeouts.append(self._timeout)
         self.sizes.append(size)
         if self._timeout is not None and seconds > self._timeout:
-            self.now += self._timeout
+            self.clock.advance(self._timeout)
             raise TimeoutError("timed out")
-        self.now += seconds
+        self.clock.advance(seconds)
         return data
 
 
@@ -172,15 +170,15 @@ def test_the_deadline_is_that_of_the_whole_frame() -> None:
     with pytest.raises(TimeoutError, match="no whole frame came within 10 s"):
         reader.read_line(100, timeout=10)
     assert connection.timeouts == [10, 7, 4, 1]
-    assert connection.now == 110
+    assert connection.clock() == 110
     assert connection.gettimeout() is None
     assert reader.pending() == 3
 
 
 def test_a_deadline_that_passes_while_something_comes_has_passed() -> None:
     connection = Scripted((b"x", 1.0), (b"\n", 0.0))
-    connection.clock = itertools.count(100.0, 6.0).__next__  # type: ignore[method-assign]  # six seconds a look
-    reader = reading(connection)
+    six_seconds_a_look = itertools.count(100.0, 6.0).__next__
+    reader = ConnectionReader(connection, six_seconds_a_look)
     with pytest.raises(TimeoutError, match="within 5 s"):
         reader.read_line(100, timeout=5)
     assert reader.pending() == 1
