@@ -207,6 +207,7 @@ def test_all_errors_are_of_one_family() -> None:
     for kind in (FrameTooLong, IncompleteFrame, BadLengthPrefix, UndecodableText):
         assert issubclass(kind, FramingError)
     assert issubclass(FramingError, ValueError)
+    assert issubclass(IncompleteFrame, EOFError)
 
 
 # However it is cut

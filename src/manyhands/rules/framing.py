@@ -43,8 +43,8 @@ class FrameTooLong(FramingError):  # noqa: N818 - what happened, as people say i
         self.length = length
 
 
-class IncompleteFrame(FramingError):  # noqa: N818
-    """The peer said its last in the middle of a frame.
+class IncompleteFrame(FramingError, EOFError):  # noqa: N818
+    """The peer said its last in the middle of a frame. An `EOFError`, as `asyncio.IncompleteReadError` is.
 
     Attributes
     ----------

@@ -34,20 +34,36 @@ def call(address: Any, *, receive_buffer: int | None = None) -> socket.socket:
     socket.socket
         Blocking, with a timeout that fails a test rather than letting it hang.
     """
-    family = socket.AF_UNIX if isinstance(address, str | bytes) else socket.AF_INET
-    if isinstance(address, tuple) and ":" in address[0]:
-        family = socket.AF_INET6
-    peer = socket.socket(family, socket.SOCK_STREAM)
+    return connected(address, receive_buffer=receive_buffer)
+
+
+def connected(
+    address: Any,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+    *,
+    receive_buffer: int | None = None,
+    said: bytes = b"",
+) -> socket.socket:
+    """Connect a socket of a kind, and send what is to be said first."""
+    peer = socket.socket(_family(address), kind)
     peer.settimeout(PATIENCE)
     try:
         if receive_buffer is not None:
             # Before the connection is made: afterwards its window has been offered.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         peer.connect(address)
+        if said:
+            peer.sendall(said)
     except BaseException:
         peer.close()
         raise
     return peer
+
+
+def _family(address: Any) -> socket.AddressFamily:
+    if isinstance(address, str | bytes):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
 def read_line(peer: socket.socket) -> bytes:
@@ -107,13 +123,7 @@ def reset(peer: socket.socket) -> None:
 
 def stalled(address: Any, said: bytes = b"") -> socket.socket:
     """Call, say the beginning of something, and no more; close what this returns."""
-    peer = call(address)
-    try:
-        peer.sendall(said)
-    except BaseException:
-        peer.close()
-        raise
-    return peer
+    return connected(address, said=said)
 
 
 def deaf(address: Any, said: bytes = b"") -> socket.socket:
@@ -121,13 +131,7 @@ def deaf(address: Any, said: bytes = b"") -> socket.socket:
 
     Its kernel takes a few kilobytes, so whoever sends more than those and its own send buffer is stuck.
     """
-    peer = call(address, receive_buffer=_SMALLEST_BUFFER)
-    try:
-        peer.sendall(said)
-    except BaseException:
-        peer.close()
-        raise
-    return peer
+    return connected(address, receive_buffer=_SMALLEST_BUFFER, said=said)
 
 
 def drip(peer: socket.socket, data: bytes, size: int = 1) -> Iterator[bytes]:

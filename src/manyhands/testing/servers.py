@@ -13,7 +13,7 @@ from manyhands.rules.address import Address
 from manyhands.server import Server
 
 from .flaky_listener import FlakyListener
-from .peers import call
+from .peers import connected
 from .waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class ServerUnderTest:
         """
         address = self.server.addresses[number]
         is_stream = address.scheme in {"tcp", "unix"}
-        connect = call if is_stream else _datagram_peer
-        peer = connect(socket_address(address))
+        kind = socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM
+        peer = connected(socket_address(address), kind)
         self._peers.callback(_hang_up, peer)
         return peer
 
@@ -180,17 +180,3 @@ def _hang_up(peer: socket.socket) -> None:
     with contextlib.suppress(OSError):
         peer.shutdown(socket.SHUT_RDWR)
     peer.close()
-
-
-def _datagram_peer(address: Any) -> socket.socket:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    if isinstance(address, tuple) and ":" in address[0]:
-        family = socket.AF_INET6
-    peer = socket.socket(family, socket.SOCK_DGRAM)
-    peer.settimeout(PATIENCE)
-    try:
-        peer.connect(address)
-    except BaseException:
-        peer.close()
-        raise
-    return peer
