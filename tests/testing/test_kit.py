@@ -273,6 +273,15 @@ def test_a_listener_fails_as_it_is_told_and_then_accepts(engine: str) -> None:
     assert paused == [errno.EMFILE, errno.ENOBUFS]
 
 
+def test_events_are_those_until_the_servers_end(engine: str) -> None:
+    with serving(Echo, engine=engine) as server:
+        events.hub.emit(events.AcceptResumed("a listener", 1.0))
+    [event] = server.events
+    assert isinstance(event, events.AcceptResumed)
+    events.hub.emit(event)
+    assert server.events == [event]
+
+
 def test_a_flaky_listener_takes_the_place_of_a_servers_socket(engine: str) -> None:
     server = server_class(engine)(HERE, Echo)
     server.socket = flaky = FlakyListener(server.socket, [errno.EMFILE, errno.EMFILE])
