@@ -195,6 +195,16 @@ def test_the_connections_own_timeout_holds_when_it_is_shorter_and_is_told_as_eve
     assert reader.read_line(100) == b"xz"
 
 
+def test_a_timer_that_is_a_little_early_is_the_deadline_all_the_same() -> None:
+    class Early(Scripted):
+        def recv(self, size: int) -> bytes:
+            self.clock.advance((self._timeout or 0) - 0.01)
+            raise TimeoutError("timed out")
+
+    with pytest.raises(TimeoutError, match="no whole frame came within 10 s"):
+        reading(Early()).read_line(100, timeout=10)
+
+
 def test_what_is_there_needs_no_time() -> None:
     connection = Scripted((b"one\ntwo\n", 0.0))
     reader = reading(connection)

@@ -26,6 +26,10 @@ _SHORTEST = 0.001
 """Seconds of the shortest wait; 0 would be another mode of the socket, with exceptions of its own."""
 
 
+class _DeadlinePassed(TimeoutError):  # noqa: N818 - what happened
+    """The deadline of a frame has passed, and not the connection's own timeout."""
+
+
 class ConnectionReader(io.BufferedIOBase):
     """Reads from a connection, as a file and in frames.
 
@@ -207,10 +211,7 @@ class ConnectionReader(io.BufferedIOBase):
                 if not self._receive(self._buffer.missing, left):
                     self._buffer.finish()
                     return None
-            except TimeoutError:
-                # The connection's own timeout is told as ever.
-                if deadline is None or self._clock() < deadline:
-                    raise
+            except _DeadlinePassed:
                 raise TimeoutError(f"no whole frame came within {timeout:g} s") from None
             left = None if deadline is None else deadline - self._clock()
         return frame
@@ -224,11 +225,15 @@ class ConnectionReader(io.BufferedIOBase):
 
     def _receive_within(self, size: int, left: float) -> bytes:
         if left < 0:
-            raise TimeoutError
+            raise _DeadlinePassed
         own = self._connection.gettimeout()
-        self._connection.settimeout(max(min(own or left, left), _SHORTEST))
+        is_own_shorter = bool(own) and own < left
+        self._connection.settimeout(own if is_own_shorter else max(left, _SHORTEST))
         try:
             data: bytes = self._connection.recv(size)
+        except TimeoutError as error:
+            # Not by the clock: a timer of a loop may be early by a little.
+            raise error if is_own_shorter else _DeadlinePassed from None
         finally:
             self._connection.settimeout(own)
         return data
