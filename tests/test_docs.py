@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from manyhands.framing import LengthPrefix
+from manyhands.testing import half_close, serving
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -49,3 +52,27 @@ def test_the_handler_in_the_readme_serves():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.stdout, done.stderr) == ("b'hello\\n'\n", "")
+
+
+def programs(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_test_on_the_page_of_the_kit_passes():
+    names = {"__name__": "its_author"}
+    exec(compile(programs("testing.md")[0], "testing.md", "exec"), names)
+    names["test_each_line_comes_back"]()
+
+
+def test_both_ends_on_the_page_of_framing_understand_each_other():
+    handler, other_end = programs("framing.md")
+    server_side = {"__name__": "its_author"}
+    exec(handler.partition("with ThreadingTCPServer")[0], server_side)
+    with serving(server_side["Sums"]) as server:
+        peer = server.connect()
+        peer.sendall(LengthPrefix(4).pack(9) + b"[1, 2, 3]")
+        half_close(peer)
+        printed = []
+        exec(other_end, {"connection": peer, "print": printed.append})
+    assert printed == [b"6"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FiberUnixDatagramServer,
         FiberUnixStreamServer,
     )
+    from .framed_handler import FramedRequestHandler
     from .installation import install
     from .prompts import ask
     from .server import Server
@@ -32,6 +33,7 @@ __all__ = [  # noqa: PLE0604 - names, all of them
     "FiberUDPServer",
     "FiberUnixDatagramServer",
     "FiberUnixStreamServer",
+    "FramedRequestHandler",
     "Server",
     "__version__",
     "ask",
@@ -48,6 +50,7 @@ _ON_DEMAND = {
     "FiberUDPServer": ".fibers",
     "FiberUnixDatagramServer": ".fibers",
     "FiberUnixStreamServer": ".fibers",
+    "FramedRequestHandler": ".framed_handler",
     "Server": ".server",
     "ask": ".prompts",
     "blocking": ".blocking_calls",

@@ -65,12 +65,16 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile: Any = self.connection.makefile("rb", self.rbufsize)
+        self.rfile: Any = self._open_rfile()
         self.wfile: Any = (
             SocketWriter(self.connection)
             if self.wbufsize == 0
             else self.connection.makefile("wb", self.wbufsize)
         )
+
+    def _open_rfile(self) -> Any:
+        """Return the file to read from the connection as it is now."""
+        return self.connection.makefile("rb", self.rbufsize)
 
     def finish(self) -> None:
         """Send what `wfile` still buffers, and close both files."""

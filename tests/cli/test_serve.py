@@ -17,6 +17,7 @@ from tests.support import (
     everything,
     is_hung_up,
     is_listening,
+    reset,
     wait_until,
     write_handlers,
 )
@@ -268,8 +269,7 @@ def test_a_second_signal_ends_it_at_once(serve: Any, engine: str, handler: str) 
 def test_a_handler_that_raises_is_reported_and_the_service_goes_on(serve: Any) -> None:
     serving = serve("handlers:Busy", "--bind", "tcp://127.0.0.1:0")
     peer, _ = busy(serving)
-    with peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    reset(peer)
     again, _ = busy(serving)
     again.close()
     serving.program.send(signal.SIGTERM)

@@ -64,6 +64,22 @@ def test_the_key_value_store_says_what_it_did_not_understand_and_goes_on():
     assert bye == "BYE"
 
 
+def test_sums_come_in_frames_and_nonsense_is_answered():
+    with served("json_frames.py:Sums") as address, socket.create_connection(address) as client:
+        file = client.makefile("rb")
+        for sent, answer in (
+            (b'{"add": [1, 2, 3]}', b'{"sum": 6}'),
+            (b'{"sum": []}', b'{"error": "'),
+            (b"[", b'{"error": "'),
+        ):
+            client.sendall(struct.pack("!I", len(sent)) + sent)
+            [length] = struct.unpack("!I", file.read(4))
+            assert file.read(length).startswith(answer)
+        client.sendall(b"\xff\xff\xff\xff")
+        assert file.read() == b""
+        file.close()
+
+
 def ask_time(address: tuple[str, int], question: bytes) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(10)

@@ -4,7 +4,6 @@ import os
 import resource
 import socket
 import socketserver as standard
-import struct
 import threading
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from tests.support import (
     call,
     is_hung_up,
     open_descriptors,
+    reset,
     server_class,
     serving,
     wait_until,
@@ -41,8 +41,7 @@ def cpu_of_a_second() -> float:
 
 def reset_in_the_backlog(address: Any) -> None:
     """Connect, and reset the connection before anybody can accept it."""
-    with call(address) as peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset(call(address))
 
 
 def test_clients_that_reset_in_the_backlog_do_no_harm(engine: str) -> None:

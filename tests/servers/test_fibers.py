@@ -37,6 +37,7 @@ from tests.support import (
     call,
     everything,
     hear,
+    reset,
     run_python,
     serving,
     wait_until,
@@ -413,8 +414,7 @@ def test_a_client_that_resets_before_its_handshake_is_an_os_error(authority: Aut
     with serving(FiberTCPServer(HERE, StartTLS)) as server:
         peer = call(server.server_address)
         peer.sendall(b"data")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        peer.close()
+        reset(peer)
         is_gone.set()
         wait_until(lambda: caught)
     assert isinstance(caught[0], OSError)

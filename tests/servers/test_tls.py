@@ -19,6 +19,7 @@ from tests.support import (
     everything,
     is_hung_up,
     open_descriptors,
+    reset,
     secured,
     server_class,
     serving,
@@ -132,8 +133,7 @@ def test_a_client_that_distrusts_the_certificate_is_an_event(
 def test_a_client_that_resets_before_the_handshake_does_no_harm(authority: Authority) -> None:
     before = open_descriptors()
     server = secured(socketserver.ThreadingTCPServer(HERE, Answer), authority)
-    with call(server.server_address) as peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    reset(call(server.server_address))
     with serving(server):
         assert ask_secretly(server.server_address, authority) == b"hello\n"
     assert open_descriptors() <= before

@@ -1,13 +1,15 @@
 """What the tests share: servers that run, peers that call, processes, and waiting for conditions."""
 
+from manyhands.testing import ask, call, everything, hear, read_line, reset, wait_until
+from manyhands.testing import running as serving
+
 from .certificates import Authority
 from .copies import forked
 from .handlers import write_handlers
-from .peers import ask, call, everything, hear, is_hung_up, is_listening
+from .peers import is_hung_up, is_listening
 from .programs import Program, python, run_python
-from .running import ENGINES, Echo, bound, open_descriptors, server_class, serving
+from .running import ENGINES, Echo, bound, open_descriptors, server_class
 from .tls import ask_secretly, secured
-from .waiting import wait_until
 
 __all__ = [
     "ENGINES",
@@ -25,6 +27,8 @@ __all__ = [
     "is_listening",
     "open_descriptors",
     "python",
+    "read_line",
+    "reset",
     "run_python",
     "secured",
     "server_class",

@@ -3,8 +3,9 @@
 import ssl
 from typing import Any
 
+from manyhands.testing import call
+
 from .certificates import Authority
-from .peers import call
 
 
 def secured(

@@ -1,0 +1,32 @@
+"""Frames on streams: the handler that reads them, what it raises, and the rules by themselves.
+
+`FrameBuffer`, the prefixes and `TextDecoder` do no I/O, so the other end of a protocol can use them, on
+asyncio too.
+"""
+
+from .framed_handler import FramedRequestHandler
+from .rules.frame_prefix import LengthPrefix, VarintPrefix
+from .rules.framing import (
+    BadLengthPrefix,
+    FrameBuffer,
+    FrameTooLong,
+    FramingError,
+    IncompleteFrame,
+    Prefix,
+    UndecodableText,
+)
+from .rules.text_decoder import TextDecoder
+
+__all__ = [
+    "BadLengthPrefix",
+    "FrameBuffer",
+    "FrameTooLong",
+    "FramedRequestHandler",
+    "FramingError",
+    "IncompleteFrame",
+    "LengthPrefix",
+    "Prefix",
+    "TextDecoder",
+    "UndecodableText",
+    "VarintPrefix",
+]
