@@ -1,8 +1,12 @@
 """What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
 
 import sys
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+
+under_way: "ContextVar[Any]" = ContextVar("task", default=None)
+"""The task that is served in this context; fibers do without, for a context for each would be felt."""
 
 
 def hub_to_spare() -> Any:
@@ -22,6 +26,11 @@ def carried_task() -> Any:
     if "manyhands.engines.fibers.engine" not in sys.modules:
         return None
     return getattr(_current(), "task", None)
+
+
+def task_in_hand() -> Any:
+    """Return the task that the caller serves, or whose fiber waits for what the caller does in a thread."""
+    return carried_task() or under_way.get()
 
 
 def original(module: ModuleType, name: str) -> Any:

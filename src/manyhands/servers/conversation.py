@@ -4,15 +4,13 @@ import itertools
 import socket
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from manyhands.connections import handshake
 from manyhands.engines import Engine
-from manyhands.engines.hub import carried_task
+from manyhands.engines.hub import carried_task, task_in_hand, under_way
 
 _numbers = itertools.count(1)
-_under_way: "ContextVar[Conversation | None]" = ContextVar("conversation", default=None)
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -56,7 +54,7 @@ class Conversation:
         What the server's hooks raise is raised.
         """
         # A fiber knows its task by itself, and a context for each would be felt.
-        before = None if carried_task() is self else _under_way.set(self)
+        before = None if carried_task() is self else under_way.set(self)
         try:
             self._adopt()
             request = self._request
@@ -66,7 +64,7 @@ class Conversation:
             return self._serve(request, self.client_address) is not False
         finally:
             if before is not None:
-                _under_way.reset(before)
+                under_way.reset(before)
 
     def _adopt(self) -> None:
         """Take the connection in the form that the engine's workers need."""
@@ -90,12 +88,13 @@ class Conversation:
 
 def current() -> Conversation | None:
     """Return the conversation that the calling thread, or fiber, serves, if any."""
-    return carried_task() or _under_way.get()
+    conversation: Conversation | None = task_in_hand()
+    return conversation
 
 
 def as_part_of(
     conversation: Conversation | None, function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Call a function in another thread as part of a conversation; return what it returns."""
-    _under_way.set(conversation)
+    under_way.set(conversation)
     return function(*args, **kwargs)

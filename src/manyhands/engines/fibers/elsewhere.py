@@ -1,5 +1,6 @@
 """Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
 
+import contextlib
 import select
 from typing import Any
 
@@ -14,10 +15,29 @@ native_thread = monkey.get_original("_thread", "get_ident")
 _sleep = monkey.get_original("time", "sleep")
 _poll = monkey.get_original("select", "poll")
 
+_new_lock = monkey.get_original("_thread", "allocate_lock")
+
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _GEVENTS = {READ: 1, WRITE: 2}  # libev's EV_READ and EV_WRITE
+
+
+class ThreadEvent:
+    """Something that one thread of the operating system waits for, once; in whatever program."""
+
+    def __init__(self) -> None:
+        self._lock = _new_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let the waiting thread go on. Thread-safe."""
+        with contextlib.suppress(RuntimeError):  # it has been set before
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for `set`, at most `timeout` seconds."""
+        self._lock.acquire(timeout=-1 if timeout is None else timeout)
 
 
 def pause_here(seconds: float) -> None:

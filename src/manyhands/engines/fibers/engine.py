@@ -16,9 +16,11 @@ from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
+from manyhands.engines.hub import task_in_hand
 
 from . import interrupts, tls_socket
 from .adoption import Adoption
+from .elsewhere import ThreadEvent
 from .home import Home
 from .selector import FiberSelector
 from .watchdog import Watchdog
@@ -60,7 +62,7 @@ class FibersEngine(Engine):
         self._fibers: set[Fiber] = set()
         self._arriving: set[Task] = set()
         self._waiting: set[Any] = set()
-        self._joiners: set[Any] = set()
+        self._joiners: set[Task] = set()
         self._adoption = Adoption()
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -206,15 +208,15 @@ class FibersEngine(Engine):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        fiber = getcurrent()
-        if fiber not in self._fibers:
+        task = task_in_hand()
+        if task is None or not any(fiber.task is task for fiber in self._fibers.copy()):
             return self._joined(deadline, lambda: self.running() == 0)
-        self._joiners.add(fiber)
+        self._joiners.add(task)
         try:
             # Nor for others that wait here themselves: they would wait for this one.
             return self._joined(deadline, lambda: self.running() <= len(self._joiners))
         finally:
-            self._joiners.discard(fiber)
+            self._joiners.discard(task)
 
     def _joined(self, deadline: float | None, condition: Callable[[], bool]) -> bool:
         self._tell_joiners()
@@ -228,7 +230,8 @@ class FibersEngine(Engine):
 
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
-        event = gevent.event.Event() if home is None or home.is_here() else threading.Event()
+        # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
+        event = gevent.event.Event() if home is None or home.is_here() else ThreadEvent()
         self._waiting.add(event)
         try:
             if not condition():
