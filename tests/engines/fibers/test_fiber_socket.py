@@ -287,6 +287,36 @@ def test_a_close_wakes_who_waits(pair: Pair, fibers: Fibers, event: int, by: str
     assert caught.value.errno == errno.EBADF
 
 
+@pytest.mark.parametrize("event", [READ, WRITE], ids=["reading", "writing"])
+@pytest.mark.parametrize("by", ["a fiber", "a thread"])
+def test_a_close_wakes_all_who_wait_for_the_same(
+    pair: Pair, fibers: Fibers, event: int, by: str
+) -> None:
+    own, _ = pair
+    act = (own.recv, 1) if event == READ else (own.sendall, LARGE)
+    waiting = [fibers.spawn(*act) for _ in range(3)]
+    wait_until(lambda: is_waiting(own, event))
+    fibers.do(lambda: None)  # by now the last of them has come to its wait
+    if by == "a fiber":
+        fibers.do(own.close)
+    else:
+        own.close()
+    for outcome in waiting:
+        with pytest.raises(OSError, match="Bad file descriptor") as caught:
+            outcome.result(PATIENCE)
+        assert caught.value.errno == errno.EBADF
+
+
+def test_who_waits_beside_another_has_a_timeout_of_its_own(pair: Pair, fibers: Fibers) -> None:
+    own, far = pair
+    first = fibers.spawn(own._channel.wait, READ)
+    wait_until(lambda: is_waiting(own))
+    with pytest.raises(TimeoutError, match="timed out"):
+        fibers.do(own._channel.wait, READ, 0.01)
+    far.sendall(b"x")
+    assert first.result(PATIENCE) is None
+
+
 def test_what_was_closed_says_so(pair: Pair, fibers: Fibers) -> None:
     own, _ = pair
     fibers.do(own.close)

@@ -20,7 +20,7 @@ from libc.errno cimport EAGAIN, EBADF, EINTR, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
-from .elsewhere import wait_beside, wait_elsewhere
+from .elsewhere import Watch, wait_elsewhere
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -275,6 +275,7 @@ cdef class Channel:
     cdef bint is_owner, is_patient, waits
     cdef unsigned int events
     cdef object reader, writer
+    cdef set beside
 
     def __cinit__(self):
         self.fd = -1
@@ -327,7 +328,7 @@ cdef class Channel:
         if self.poller.thread != PyThread_get_thread_ident() or self.poller.epoll < 0:
             wait_elsewhere(self.fd, event, timeout)
         elif waiting is not None:
-            wait_beside(self.poller.hub, self.fd, event, timeout)
+            self.wait_beside(event, timeout)
         else:
             self.wait_here(event, timeout)
         self.check_open()
@@ -336,6 +337,18 @@ cdef class Channel:
     cdef int check_open(self) except -1:
         if self.fd < 0 or self.is_closed:
             raise OSError(EBADF, os.strerror(EBADF))
+        return 0
+
+    cdef int wait_beside(self, unsigned int event, object timeout) except -1:
+        """Wait for what another fiber waits for already."""
+        cdef object watch = Watch(self.poller.hub, self.fd, event)
+        if self.beside is None:
+            self.beside = set()
+        self.beside.add(watch)
+        try:
+            watch.wait(timeout)
+        finally:
+            self.beside.discard(watch)
         return 0
 
     cdef int wait_here(self, unsigned int event, object timeout) except -1:
@@ -416,6 +429,8 @@ cdef class Channel:
         if self.poller.discard(self):
             # Else the descriptor was closed under us, and its number belongs to another one by now.
             self.poller.watch(self, 0)
+        for watch in self.beside or ():
+            watch.end()
         if self.is_owner and self.fd >= 0:
             c_close(self.fd)
         self.fd = -1

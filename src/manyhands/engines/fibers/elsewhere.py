@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Waiter
 from gevent.timeout import Timeout
 
 native_thread = monkey.get_original("_thread", "get_ident")
@@ -55,7 +56,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
     """
     hub = get_hub_if_exists()
     if hub is not None:
-        wait_beside(hub, descriptor, event, timeout)
+        Watch(hub, descriptor, event).wait(timeout)
         return
     poll = _poll()
     poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
@@ -63,17 +64,30 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
         raise TimeoutError("timed out")
 
 
-def wait_beside(hub: Any, descriptor: int, event: int, timeout: float | None) -> None:
-    """Wait with a watcher of its own in the calling fiber's `hub`.
+class Watch:
+    """One wait for a descriptor, with a watcher of its own in the calling fiber's `hub`."""
 
-    Raises
-    ------
-    TimeoutError
-        After `timeout` seconds.
-    """
-    watcher = hub.loop.io(descriptor, _GEVENTS[event])
-    try:
-        with Timeout.start_new(timeout, TimeoutError("timed out")):
-            hub.wait(watcher)
-    finally:
-        watcher.close()
+    def __init__(self, hub: Any, descriptor: int, event: int) -> None:
+        self._hub = hub
+        self._waiter: Any = Waiter(hub)
+        self._watcher = hub.loop.io(descriptor, _GEVENTS[event])
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the descriptor is ready, or until `end`.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        """
+        try:
+            self._watcher.start(self._waiter.switch, None)
+            with Timeout.start_new(timeout, TimeoutError("timed out")):
+                self._waiter.get()
+        finally:
+            self._watcher.close()
+
+    def end(self) -> None:
+        """Have the fiber go on, since the descriptor is about to be closed. For the hub's own thread."""
+        self._watcher.stop()
+        self._hub.loop.run_callback(self._waiter.switch, None)
