@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from manyhands.engines.accept import accept_at_once, identity
 from manyhands.rules import events
 
 if TYPE_CHECKING:
@@ -147,7 +148,10 @@ def accept_before_handshake(
     OSError
         When there is none, or it is gone again.
     """
-    plain, client_address = socket.socket.accept(listener)
+    descriptor, client_address = accept_at_once(listener)
+    plain = socket.socket(*identity(listener), descriptor)
+    if listener.gettimeout() and socket.getdefaulttimeout() is None:
+        plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
     try:
         connection = listener.context.wrap_socket(
             plain,
