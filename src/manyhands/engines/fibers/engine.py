@@ -18,7 +18,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from manyhands.engines.engine import Engine, Task
 from manyhands.engines.hub import task_in_hand
 
-from . import interrupts, tls_socket
+from . import at_exit, interrupts, tls_socket
 from .adoption import Adoption
 from .elsewhere import ThreadEvent
 from .home import Home
@@ -28,13 +28,18 @@ from .watchdog import Watchdog
 LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
+LAST_TURNS = 1.0
+"""Seconds that the exit of the interpreter gives to what it does not wait for: accept loops, and the hub."""
+
 
 class Fiber(greenlet):
     """A fiber that carries a task."""
 
-    __slots__ = ("task",)
+    __slots__ = ("is_daemon", "task")
 
     task: Task
+    is_daemon: bool
+    """Whether neither the exit of the interpreter nor the end of the server waits for it."""
 
 
 class FibersEngine(Engine):
@@ -51,6 +56,7 @@ class FibersEngine(Engine):
     def __init__(self) -> None:
         super().__init__()
         self.forget()
+        at_exit.look_after(self)
 
     def forget(self) -> None:
         """Begin anew: the copy has not the thread that the fibers live in."""
@@ -62,11 +68,24 @@ class FibersEngine(Engine):
         self._fibers: set[Fiber] = set()
         self._arriving: set[Task] = set()
         self._waiting: set[Any] = set()
-        self._joiners: set[Task] = set()
+        self._joiners: set[Fiber] = set()
+        self._daemons = 0  # touched in the thread of the fibers alone
+        self._loops: dict[
+            Callable[[], None], bool
+        ] = {}  # how to stop each; whether exit waits for it
         self._adoption = Adoption()
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
+        # Exit waits for the thread that called, or not: here it is the same.
+        self._loops[stop] = not threading.current_thread().daemon
+        try:
+            self._run_at_home(loop, stop)
+        finally:
+            self._loops.pop(stop, None)  # a copy of the process has forgotten it
+            self._tell_joiners()
+
+    def _run_at_home(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         home = self._enter()
         if home.is_here():
             try:
@@ -99,7 +118,7 @@ class FibersEngine(Engine):
     def _enter(self) -> Home:
         with self._lock:
             if self._home is None or not self._home.move_in():
-                self._home = Home(self._watchdog, daemon=self.daemon)
+                self._home = Home(self._watchdog)
             return self._home
 
     def _watchdog(self, home: Home) -> Watchdog:
@@ -144,6 +163,8 @@ class FibersEngine(Engine):
         """Start a fiber. Runs in the hub."""
         fiber = Fiber(self._carry, home.hub)
         fiber.task = task
+        fiber.is_daemon = self.daemon
+        self._daemons += fiber.is_daemon
         self._fibers.add(fiber)
         self._arriving.discard(task)
         fiber.switch(home, task)
@@ -164,7 +185,9 @@ class FibersEngine(Engine):
 
     def _note_end(self, home: Home) -> None:
         was_full = self.limit is not None and not self.has_room()
-        self._fibers.discard(getcurrent())
+        fiber: Any = getcurrent()
+        self._fibers.discard(fiber)
+        self._daemons -= fiber.is_daemon
         self._tell_joiners()
         if was_full:
             self.on_room()
@@ -208,15 +231,26 @@ class FibersEngine(Engine):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        return self._join(deadline, self.running, lambda _: True)
+
+    def _join(
+        self,
+        deadline: float | None,
+        count: Callable[[], int],
+        is_counted: Callable[[Fiber], bool],
+    ) -> bool:
         task = task_in_hand()
-        if task is None or not any(fiber.task is task for fiber in self._fibers.copy()):
-            return self._joined(deadline, lambda: self.running() == 0)
-        self._joiners.add(task)
+        fiber = next((each for each in self._fibers.copy() if each.task is task), None)
+        if fiber is None:
+            return self._joined(deadline, lambda: count() == 0)
+        self._joiners.add(fiber)
         try:
             # Nor for others that wait here themselves: they would wait for this one.
-            return self._joined(deadline, lambda: self.running() <= len(self._joiners))
+            return self._joined(
+                deadline, lambda: count() <= len([*filter(is_counted, self._joiners.copy())])
+            )
         finally:
-            self._joiners.discard(task)
+            self._joiners.discard(fiber)
 
     def _joined(self, deadline: float | None, condition: Callable[[], bool]) -> bool:
         self._tell_joiners()
@@ -227,6 +261,26 @@ class FibersEngine(Engine):
             self._wait_for_an_end(left, condition)
         self._leave_home()
         return True
+
+    def wait_at_exit(self) -> None:
+        """Wait for those for whom the exit of the interpreter is to wait."""
+        while self._is_waited_for():
+            self._wait_for_an_end(None, lambda: not self._is_waited_for())
+
+    def _is_waited_for(self) -> bool:
+        return self._awaited() > 0 or any(self._loops.copy().values())
+
+    def end_at_exit(self) -> None:
+        """End the thread of the fibers, with whoever is left in it."""
+        home, deadline = self._home, time.monotonic() + LAST_TURNS
+        if home is None:
+            return
+        # Who asks for the end of a loop later, at exit too, waits until it has come.
+        for stop in self._loops.copy():
+            stop()
+        while self._loops and (left := deadline - time.monotonic()) > 0:
+            self._wait_for_an_end(left, lambda: not self._loops)
+        home.end(max(0.0, deadline - time.monotonic()))
 
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
@@ -250,9 +304,12 @@ class FibersEngine(Engine):
             home.end_if_empty()
 
     def join_workers(self) -> None:
-        """Wait until no connection is being served, unless nobody is to wait for fibers."""
-        if not self.daemon:
-            self.join()
+        """Wait until no connection is being served, but for those of fibers that are daemons."""
+        self._join(None, self._awaited, lambda fiber: not fiber.is_daemon)
+
+    def _awaited(self) -> int:
+        arriving = 0 if self.daemon else len(self._arriving)
+        return len(self._fibers) - self._daemons + arriving
 
     def cut_off(self) -> None:
         """End every task: its connection at once and, where that does not end it, what it waits for."""
