@@ -20,7 +20,7 @@ from libc.errno cimport EAGAIN, EBADF, EINTR, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
-from .elsewhere import Watch, wait_elsewhere
+from .elsewhere import Watch, cannot_watch, wait_elsewhere
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -230,10 +230,10 @@ cdef class Poller:
         cdef object fiber = current()
         cdef object timer = None
         cdef Channel channel
-        for channel in channels:
-            channel.reader = fiber
-            self.watch(channel, channel.events | EPOLLIN)
         try:
+            for channel in channels:
+                self.watch(channel, channel.events | EPOLLIN)
+                channel.reader = fiber
             if timeout is not None:
                 timer = self.hub.loop.timer(timeout)
                 timer.start(_wake, channels, fiber)
@@ -259,7 +259,8 @@ cdef class Poller:
         if not events:
             operation = EPOLL_CTL_DEL
         if epoll_ctl(self.epoll, operation, channel.fd, &event) < 0 and events:
-            PyErr_SetFromErrno(OSError)
+            channel.events = before
+            raise cannot_watch(errno)
         return 0
 
 

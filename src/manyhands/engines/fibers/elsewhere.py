@@ -1,6 +1,8 @@
 """Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
 
 import contextlib
+import errno
+import os
 import select
 from typing import Any
 
@@ -14,7 +16,7 @@ native_thread = monkey.get_original("_thread", "get_ident")
 """Tells the calling thread of the operating system, in programs too whose threads gevent has made fibers."""
 
 _sleep = monkey.get_original("time", "sleep")
-_poll = monkey.get_original("select", "poll")
+new_poll = monkey.get_original("select", "poll")
 
 _new_lock = monkey.get_original("_thread", "allocate_lock")
 
@@ -22,6 +24,16 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _GEVENTS = {READ: 1, WRITE: 2}  # libev's EV_READ and EV_WRITE
+
+
+def cannot_watch(number: int) -> OSError:
+    """Make the error of a descriptor that epoll does not take (epoll_ctl(2))."""
+    reason = os.strerror(number)
+    if number == errno.ENOSPC:
+        reason += (
+            ": the system watches no more descriptors for this user (fs.epoll.max_user_watches)"
+        )
+    return OSError(number, reason)
 
 
 class ThreadEvent:
@@ -58,7 +70,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
     if hub is not None:
         Watch(hub, descriptor, event).wait(timeout)
         return
-    poll = _poll()
+    poll = new_poll()
     poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
     if not poll.poll(None if timeout is None else timeout * 1000):
         raise TimeoutError("timed out")

@@ -26,7 +26,7 @@ from gevent import monkey
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent, greenlet
 
-from .elsewhere import READ, WRITE, Watch, native_thread, wait_elsewhere
+from .elsewhere import READ, WRITE, Watch, cannot_watch, native_thread, wait_elsewhere
 
 BATCH = 256
 """Descriptors served between two turns of gevent's loop: its timers must not wait for a whole crowd."""
@@ -117,11 +117,11 @@ class Poller:
         seconds there are none; with 0 the others have their turn, but nobody waits.
         """
         fiber = getcurrent()
-        for channel in channels:
-            channel._reader = fiber
-            self._watch(channel, channel._events | READ)
         timer = None if timeout is None else self.hub.loop.timer(timeout)
         try:
+            for channel in channels:
+                self._watch(channel, channel._events | READ)
+                channel._reader = fiber
             if timer is not None:
                 timer.start(_wake, channels, fiber)
             self._give_way()
@@ -144,10 +144,11 @@ class Poller:
                 self._epoll.modify(channel.fd, events)
             else:
                 self._epoll.unregister(channel.fd)
-        except OSError:
+        except OSError as error:
             # Somebody closed the descriptor under us, whereupon epoll forgot it. The next call will tell.
             if events:
-                raise
+                channel._events = before
+                raise cannot_watch(error.errno or 0) from None
 
 
 class Channel:
@@ -241,8 +242,8 @@ class Channel:
         fiber = getcurrent()
         if fiber is self.poller.hub:
             raise BlockingSwitchOutError("the hub itself cannot wait for a connection")
-        self._note(event, fiber)
         self.poller._watch(self, self._events | event)
+        self._note(event, fiber)
         timer = None if timeout is None else self.poller.hub.loop.timer(timeout)
         try:
             if timer is not None:
