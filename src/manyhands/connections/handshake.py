@@ -13,11 +13,11 @@ import errno
 import functools
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from manyhands.engines.accept import accept_at_once, identity
+from manyhands.engines.reentrant_lock import ReentrantLock
 from manyhands.rules import events
 
 if TYPE_CHECKING:
@@ -69,7 +69,15 @@ class Unshaken:
 class _Opening:
     """The handshake that a connection is to have: its deadline, and what became of it."""
 
-    __slots__ = ("_client_address", "_is_begun", "_lock", "_timeout", "failure", "plain_class")
+    __slots__ = (
+        "_client_address",
+        "_is_begun",
+        "_lock",
+        "_timeout",
+        "failure",
+        "is_moved",
+        "plain_class",
+    )
 
     plain_class: "type[ssl.SSLSocket]"
     """What the connection is when it is open."""
@@ -77,9 +85,13 @@ class _Opening:
     def __init__(self, client_address: object, timeout: float | None) -> None:
         self._client_address = client_address
         self._timeout = timeout
-        # Reentrant: a callback of the context may look at the connection during its handshake.
-        self._lock = threading.RLock()
+        # Reentrant: a callback of the context may look at the connection during its handshake. And not of the
+        # thread, all of whose fibers could enter, or be held up by one that waits for it.
+        self._lock = ReentrantLock()
         self._is_begun = False
+        self.is_moved = False
+        """Whether the connection is one that its worker needs already: somebody may have got hold of it."""
+
         self.failure: str | None = None
         """Why there can be no handshake any more."""
 
@@ -186,7 +198,7 @@ def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
     opening: _Opening | None = (
         vars(request).get(_OPENING) if wrap and isinstance(request, Unshaken) else None
     )
-    if wrap is None or opening is None or request.fileno() < 0:
+    if wrap is None or opening is None or opening.is_moved or request.fileno() < 0:
         return request
     timeout, context = request.gettimeout(), request.context
     own = {
@@ -202,6 +214,7 @@ def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
         suppress_ragged_eofs=own["suppress_ragged_eofs"],
     )
     vars(connection).update(own)
+    opening.is_moved = True
     _open(connection, opening)
     return connection
 

@@ -1,6 +1,7 @@
 """What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
 
 import sys
+import threading
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,11 @@ def is_in_the_hub() -> bool:
     """Tell whether the caller runs in a hub itself, as signal handlers may there: it must not wait."""
     hub = _hub()
     return hub is not None and _current() is hub
+
+
+def whoever() -> object:
+    """Return what tells the calling thread, or the calling fiber, from all others."""
+    return _current() if "greenlet" in sys.modules else threading.current_thread()
 
 
 def carried_task() -> Any:
