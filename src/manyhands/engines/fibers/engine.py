@@ -16,7 +16,7 @@ from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.engines.hub import task_in_hand
+from manyhands.engines.hub import hub_to_spare, task_in_hand
 
 from . import at_exit, interrupts, tls_socket
 from .adoption import Adoption
@@ -77,13 +77,22 @@ class FibersEngine(Engine):
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
-        # Exit waits for the thread that called, or not: here it is the same.
-        self._loops[stop] = not threading.current_thread().daemon
+        # In the one thread that there is, another loop on the same listeners could do no more than the first.
+        while not self._claims_the_loop(stop):
+            self._wait_for_an_end(None, lambda: not self._loops)
         try:
             self._run_at_home(loop, stop)
         finally:
             self._loops.pop(stop, None)  # a copy of the process has forgotten it
             self._tell_joiners()
+
+    def _claims_the_loop(self, stop: Callable[[], None]) -> bool:
+        with self._lock:
+            is_free = not self._loops
+            if is_free:
+                # Exit waits for the thread that called, or not: here it is the same.
+                self._loops[stop] = not threading.current_thread().daemon
+        return is_free
 
     def _run_at_home(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         home = self._enter()
@@ -285,7 +294,8 @@ class FibersEngine(Engine):
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
         # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        event = gevent.event.Event() if home is None or home.is_here() else ThreadEvent()
+        is_here = hub_to_spare() is not None if home is None else home.is_here()
+        event = gevent.event.Event() if is_here else ThreadEvent()
         self._waiting.add(event)
         try:
             if not condition():
