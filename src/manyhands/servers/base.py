@@ -135,10 +135,11 @@ class BaseServer:
     def __note_end(self, waker: Waker) -> None:
         loops = Loops.of(self)
         with loops.lock:
-            loops.remove(waker)
-            if not loops.count():
+            # First the event: a signal handler that calls `shutdown` just here would wait for it.
+            if loops.count() == 1:
                 self.__shutdown_request = False
                 self.__is_shut_down.set()
+            loops.remove(waker)
 
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.
