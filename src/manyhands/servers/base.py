@@ -136,7 +136,7 @@ class BaseServer:
         loops = Loops.of(self)
         with loops.lock:
             # First the event: a signal handler that calls `shutdown` just here would wait for it.
-            if loops.count() == 1:
+            if loops.count() <= 1:
                 self.__shutdown_request = False
                 self.__is_shut_down.set()
             loops.remove(waker)

@@ -18,7 +18,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from manyhands.engines.engine import Engine, Task
 from manyhands.engines.hub import hub_to_spare, task_in_hand
 
-from . import at_exit, interrupts, tls_socket
+from . import at_exit, interrupts, pickling, tls_socket
 from .adoption import Adoption
 from .elsewhere import ThreadEvent
 from .home import Home
@@ -366,3 +366,4 @@ def _served_by(frame: FrameType | None) -> tuple[str, object]:
 
 if not monkey.is_module_patched("ssl"):
     tls_socket.look_at_sockets()
+pickling.have_them_sent()
