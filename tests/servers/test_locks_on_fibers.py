@@ -25,7 +25,7 @@ HELD_ACROSS_A_WAIT = """
 
     def tell(event):
         if isinstance(event, events.HubBlocked):
-            print("blocked", "with lock" in event.stack, flush=True)
+            print("blocked", "in serve" in event.stack, flush=True)
             import os; os._exit(0)
 
     events.hub.subscribe(tell)

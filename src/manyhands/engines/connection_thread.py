@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .engine import Task
+from .hub import has_threads_of_gevent
 
-if TYPE_CHECKING or sys.version_info >= (3, 13):
+# Fibers in the place of threads end without the interpreter's help, on which `_stop` below relies.
+if TYPE_CHECKING or sys.version_info >= (3, 13) or has_threads_of_gevent():
     _Thread = threading.Thread
 else:
 

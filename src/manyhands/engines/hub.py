@@ -48,6 +48,12 @@ def original(module: ModuleType, name: str) -> Any:
     return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
+def has_threads_of_gevent() -> bool:
+    """Tell whether `gevent.monkey` has made fibers of the program's threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("threading")
+
+
 def _hub() -> Any:
     local = sys.modules.get("gevent._hub_local")
     return None if local is None else local.get_hub_if_exists()
