@@ -1,13 +1,12 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Self
 
 from .binding.endpoints import endpoints
@@ -22,6 +21,7 @@ from .servers.accept_loop import AcceptLoop
 from .servers.conversation import current
 from .servers.engine_room import EngineRoom
 from .servers.waker import Waker
+from .stop_signals import StopSignals
 
 OPTIONS = (
     "engine",
@@ -37,8 +37,6 @@ OPTIONS = (
     "unlink_on_close",
 )
 """The keywords of `Server`, from the table of options."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
@@ -217,8 +215,8 @@ class Server:
         thread.start()
         self._thread = thread
 
-    def _become_a_child(self) -> None:
-        _leave_signals_to_the_parent()
+    def _become_a_child(self, signals: StopSignals) -> None:
+        signals.leave_to_the_parent()
         self._let_go_of_listeners()
 
     def _let_go_of_listeners(self) -> None:
@@ -362,41 +360,19 @@ class Server:
         if kind is None:
             self._listeners = []
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> AbstractContextManager[object]:
+        self.engine.on_child = self._let_go_of_listeners
         if threading.current_thread() is not threading.main_thread():
-            self.engine.on_child = self._let_go_of_listeners
-            yield
-            return
-
-        def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the hook's form
-            if self._is_stopping:
-                self.hurry()
-            self.stop()
-
-        self.engine.on_child = self._become_a_child
-        before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+            return nullcontext()
         assert self._run_waker is not None  # noqa: S101 - `run` has made it
-        woken_before = signal.set_wakeup_fd(
-            self._run_waker.signal_fileno(), warn_on_full_buffer=False
-        )
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(woken_before)
-            for number, handler in before.items():
-                # None: whatever is not Python's own, and cannot be put back from here.
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signals = StopSignals(self._on_signal, self._run_waker.signal_fileno())
+        self.engine.on_child = partial(self._become_a_child, signals)
+        return signals
 
-
-def _leave_signals_to_the_parent() -> None:
-    """Have a child go on when a terminal or a supervisor signals the whole group: the parent drains."""
-
-    def take_no_notice(number: int, frame: FrameType | None) -> None:
-        """Do nothing; SIG_IGN would be inherited by programs that the handler starts."""
-
-    for number in _SIGNALS:
-        signal.signal(number, take_no_notice)
+    def _on_signal(self) -> None:
+        if self._is_stopping:
+            self.hurry()
+        self.stop()
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

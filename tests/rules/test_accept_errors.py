@@ -16,7 +16,9 @@ from manyhands.rules.accept_errors import (
 )
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
+)
 def test_a_shortage_is_exhaustion(number: int) -> None:
     assert classify(OSError(number, "")) is AcceptTrouble.EXHAUSTED
 

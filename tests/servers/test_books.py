@@ -2,7 +2,6 @@
 
 import os
 import socket
-import struct
 import threading
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from manyhands import socketserver
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State
-from tests.support import call, everything, forked, server_class, serving, wait_until
+from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -55,12 +54,6 @@ def hang_up(peer: socket.socket) -> None:
     """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
     peer.shutdown(socket.SHUT_WR)
     everything(peer)
-
-
-def reset(peer: socket.socket) -> None:
-    """Close so that the other side gets a reset (SO_LINGER, socket(7))."""
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
 
 
 def wait_for(books: Any, reason: Reason, count: int = 1) -> None:

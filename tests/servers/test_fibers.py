@@ -355,6 +355,34 @@ def test_two_handlers_may_close_the_server_at_the_same_time() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("is_patched", [False, True])
+def test_a_handler_may_close_the_server_in_a_blocking_call(is_patched: bool) -> None:
+    # Which waits for all conversations but the one that waits for it.
+    program = """
+        if PATCHED:
+            from gevent import monkey
+            monkey.patch_all()
+        import socket, threading
+        import manyhands
+
+        def closing(request, client_address, server):
+            if request.recv(10) == b"close":
+                manyhands.blocking(server.server_close)
+                request.sendall(b"closed")
+
+        server = manyhands.FiberTCPServer(("127.0.0.1", 0), closing)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with socket.create_connection(server.server_address, 20) as other:
+            with socket.create_connection(server.server_address, 20) as peer:
+                peer.sendall(b"close")
+                thread.join()
+                other.sendall(b"bye")
+                print(peer.recv(10).decode(), other.recv(10).decode())
+    """
+    assert run_python(program.replace("PATCHED", str(is_patched))) == "closed \n"
+
+
 def test_tls_ends_in_the_middle_of_a_conversation(authority: Authority) -> None:
     context = authority.server_context()
 

@@ -13,10 +13,11 @@ import errno
 import functools
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from manyhands.engines.accept import accept_at_once, identity
+from manyhands.engines.reentrant_lock import ReentrantLock
 from manyhands.rules import events
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class _Opening:
         "_lock",
         "_timeout",
         "failure",
+        "is_moved",
         "plain_class",
         "was_too_slow",
     )
@@ -84,9 +86,13 @@ class _Opening:
     def __init__(self, client_address: object, timeout: float | None) -> None:
         self._client_address = client_address
         self._timeout = timeout
-        # Reentrant: a callback of the context may look at the connection during its handshake.
-        self._lock = threading.RLock()
+        # Reentrant: a callback of the context may look at the connection during its handshake. And not of the
+        # thread, all of whose fibers could enter, or be held up by one that waits for it.
+        self._lock = ReentrantLock()
         self._is_begun = False
+        self.is_moved = False
+        """Whether the connection is one that its worker needs already: somebody may have got hold of it."""
+
         self.failure: str | None = None
         """Why there can be no handshake any more."""
 
@@ -158,7 +164,10 @@ def accept_before_handshake(
     OSError
         When there is none, or it is gone again.
     """
-    plain, client_address = socket.socket.accept(listener)
+    descriptor, client_address = accept_at_once(listener)
+    plain = socket.socket(*identity(listener), descriptor)
+    if listener.gettimeout() and socket.getdefaulttimeout() is None:
+        plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
     try:
         connection = listener.context.wrap_socket(
             plain,
@@ -193,7 +202,7 @@ def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
     opening: _Opening | None = (
         vars(request).get(_OPENING) if wrap and isinstance(request, Unshaken) else None
     )
-    if wrap is None or opening is None or request.fileno() < 0:
+    if wrap is None or opening is None or opening.is_moved or request.fileno() < 0:
         return request
     timeout, context = request.gettimeout(), request.context
     own = {
@@ -209,6 +218,7 @@ def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
         suppress_ragged_eofs=own["suppress_ragged_eofs"],
     )
     vars(connection).update(own)
+    opening.is_moved = True
     _open(connection, opening)
     return connection
 

@@ -3,12 +3,15 @@
 import sys
 import threading
 from collections.abc import Callable
-from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 from .engine import Task
+from .hub import has_threads_of_gevent
 
-if TYPE_CHECKING or sys.version_info >= (3, 13):
+# Fibers in the place of threads have ways of their own to begin and to end.
+if not TYPE_CHECKING and has_threads_of_gevent():
+    _Thread = threading.Thread
+elif TYPE_CHECKING or sys.version_info >= (3, 13):
 
     class _Thread(threading.Thread):
         """A thread whose starter does not wait until it has begun.
@@ -18,10 +21,10 @@ if TYPE_CHECKING or sys.version_info >= (3, 13):
         thread from the start (since Python 3.13), so that its exit waits for one that has not begun.
         """
 
+        _started: Any
+
         def start(self) -> None:
-            # Not where gevent has made fibers of threads, which has its own way to wait for them.
-            if isinstance(vars(threading)["_start_joinable_thread"], BuiltinFunctionType):
-                self._started: Any = _Beginning()
+            self._started = _Beginning()
             super().start()
 
 else:

@@ -1,8 +1,13 @@
 """What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
 
 import sys
+import threading
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+
+under_way: "ContextVar[Any]" = ContextVar("task", default=None)
+"""The task that is served in this context; fibers do without, for a context for each would be felt."""
 
 
 def hub_to_spare() -> Any:
@@ -17,11 +22,21 @@ def is_in_the_hub() -> bool:
     return hub is not None and _current() is hub
 
 
+def whoever() -> object:
+    """Return what tells the calling thread, or the calling fiber, from all others."""
+    return _current() if "greenlet" in sys.modules else threading.current_thread()
+
+
 def carried_task() -> Any:
     """Return the task that the calling fiber carries, if it is one of an engine's."""
     if "manyhands.engines.fibers.engine" not in sys.modules:
         return None
     return getattr(_current(), "task", None)
+
+
+def task_in_hand() -> Any:
+    """Return the task that the caller serves, or whose fiber waits for what the caller does in a thread."""
+    return carried_task() or under_way.get()
 
 
 def original(module: ModuleType, name: str) -> Any:
@@ -31,6 +46,12 @@ def original(module: ModuleType, name: str) -> Any:
     """
     monkey = sys.modules.get("gevent.monkey")
     return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
+
+
+def has_threads_of_gevent() -> bool:
+    """Tell whether `gevent.monkey` has made fibers of the program's threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("threading")
 
 
 def _hub() -> Any:

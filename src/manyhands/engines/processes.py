@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from manyhands.rules import events
 from manyhands.rules.warning import warn
@@ -154,21 +154,30 @@ class ProcessesEngine(Engine):
                 self._watch = ChildWatch()
             # What is buffered now would be written twice, by the child too.
             _flush_standard_streams()
-            here = os.getpid()
-            pid = os.fork()
-            if pid == 0:
-                self._serve_in_child(task, here)
-            self.pids.add(pid)
-            self._tasks[pid] = task
-            self._watch.add(pid)
+            # What a signal does in the child is only said in the child; nor may one come before the books.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            try:
+                self._fork(task, self._watch, mask)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return True
 
-    def _serve_in_child(self, task: Task, parent: int) -> NoReturn:
+    def _fork(self, task: Task, watch: ChildWatch, mask: set[Any]) -> None:
+        here = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._serve_in_child(task, here, mask)
+        self.pids.add(pid)
+        self._tasks[pid] = task
+        watch.add(pid)
+
+    def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
         try:
             global _maker  # noqa: PLW0603 - a fact about the process
             _maker = parent
             self.on_child()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             status = task.worker_status(well=task.process_request_thread())
         finally:
             _flush_standard_streams()

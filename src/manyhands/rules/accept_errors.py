@@ -16,6 +16,7 @@ EXHAUSTED_ERRNOS = frozenset(
         errno.ENFILE,  # the machine has none
         errno.ENOBUFS,  # no memory for socket buffers
         errno.ENOMEM,
+        errno.ENOSPC,  # no further descriptor can be watched (epoll_ctl(2)), where a hook waits for one
     }
 )
 

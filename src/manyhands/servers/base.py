@@ -1,6 +1,5 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
-import os
 import selectors
 import sys
 import threading
@@ -20,6 +19,7 @@ from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
 from . import accept_loop
 from .engine_room import OwnBooks, OwnRoom, override
+from .loops import Loops
 from .waker import Waker
 
 
@@ -64,9 +64,7 @@ class BaseServer:
     _engine_room = OwnRoom()
 
     # Class attributes serve classes that do not call __init__.
-    __waker: Waker | None = None
     __backoff: Backoff | None = None
-    __serving: tuple[int, set[int]] | None = None  # the process and the threads that serve
     __is_shut_down: threading.Event
 
     def __init__(
@@ -91,8 +89,7 @@ class BaseServer:
             self.__ask_loop_to_stop()
 
     def __ask_loop_to_stop(self) -> None:
-        waker = self.__waker
-        if waker is not None:
+        for waker in Loops.of(self).wakers:
             waker.ask_to_stop()
 
     def server_activate(self) -> None:
@@ -116,27 +113,37 @@ class BaseServer:
         -----
         An exception in a hook is reported through `handle_error`, and the service goes on; what
         `handle_error` itself raises ends it.
+
+        Several threads may call this at the same time. Each then accepts connections, but for those of a
+        server on fibers, which share one accept loop; `shutdown` ends them all.
         """
-        self.__is_shut_down.clear()
-        self.__serving = (os.getpid(), {threading.get_ident()})
-        try:
-            with Waker() as self.__waker:
+        loops = Loops.of(self)
+        with Waker() as waker:
+            with loops.lock:
+                self.__is_shut_down.clear()
+                loops.add(waker)
+            try:
                 loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
                 engine = self._engine_of_next_request()
-                engine.run(partial(self.__serve, loop, self.__waker, poll_interval), loop.stop)
-        finally:
-            self.__waker = None
-            self.__serving = None
-            self.__shutdown_request = False
-            self.__is_shut_down.set()
+                engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
+            finally:
+                self.__note_end(waker)
 
     def __serve(
         self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
     ) -> None:
         # The engine may have the loop run in another thread than the one that waits for it.
-        if self.__serving is not None:
-            self.__serving[1].add(threading.get_ident())
+        Loops.of(self).runs_here(waker)
         loop.run(waker, poll_interval)
+
+    def __note_end(self, waker: Waker) -> None:
+        loops = Loops.of(self)
+        with loops.lock:
+            # First the event: a signal handler that calls `shutdown` just here would wait for it.
+            if loops.count() <= 1:
+                self.__shutdown_request = False
+                self.__is_shut_down.set()
+            loops.remove(waker)
 
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.
@@ -153,13 +160,12 @@ class BaseServer:
             self.__is_shut_down.wait()
 
     def __has_somebody_to_wait_for(self) -> bool:
-        if self.__serving is None:
+        loops = Loops.of(self)
+        if not loops.count():
             # A loop of the program's own clears the event when it begins.
-            return getattr(self.__is_shut_down, "was_cleared", True)
-        process, threads = self.__serving
-        return (
-            os.getpid() == process and threading.get_ident() not in threads and not is_in_the_hub()
-        )
+            was_cleared = getattr(self.__is_shut_down, "was_cleared", True)
+            return was_cleared and not loops.of_the_original
+        return not loops.is_one_here() and not is_in_the_hub()
 
     def service_actions(self) -> None:
         """Do regular work: after connections, and each `poll_interval` of `serve_forever`. A hook."""
@@ -188,7 +194,7 @@ class BaseServer:
     def _handle_request_noblock(self) -> None:
         """Serve one connection of a socket that is known to be readable."""
         try:
-            request, client_address = self.get_request()
+            request, client_address = Loops.of(self).next_request(self, self.get_request)
         except OSError as error:
             self.__lose_client(error)
             return
@@ -287,8 +293,7 @@ class BaseServer:
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
-        waker = self.__waker
-        if waker is not None:
+        for waker in Loops.of(self).wakers:
             waker.wake()
         self._engine_room.close(self, but=self._engine_choice)
 

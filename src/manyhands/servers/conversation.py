@@ -3,18 +3,15 @@
 import os
 import socket
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from manyhands.connections import handshake
 from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
 from manyhands.engines import Engine
-from manyhands.engines.hub import carried_task
+from manyhands.engines.hub import task_in_hand, under_way
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import Step
-
-_under_way: "ContextVar[Conversation | None]" = ContextVar("conversation", default=None)
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -51,7 +48,7 @@ class Conversation(Connection):
         What the server's hooks raise is raised.
         """
         # A context for each fiber would be felt.
-        before = None if self._engine.knows_its_callers else _under_way.set(self)
+        before = None if self._engine.knows_its_callers else under_way.set(self)
         is_served = False
         try:
             request = self._request
@@ -72,7 +69,7 @@ class Conversation(Connection):
         finally:
             self._end(is_served=is_served)
             if before is not None:
-                _under_way.reset(before)
+                under_way.reset(before)
 
     def _shakes_hands(self) -> bool:
         is_done = handshake.complete(self._request)
@@ -185,12 +182,13 @@ def _is_closed(request: Any) -> bool:
 
 def current() -> Conversation | None:
     """Return the conversation that the calling thread, or fiber, serves, if any."""
-    return carried_task() or _under_way.get()
+    conversation: Conversation | None = task_in_hand()
+    return conversation
 
 
 def as_part_of(
     conversation: Conversation | None, function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Call a function in another thread as part of a conversation; return what it returns."""
-    _under_way.set(conversation)
+    under_way.set(conversation)
     return function(*args, **kwargs)

@@ -130,7 +130,8 @@ class FiberMixIn:
     -----
     The hooks run in the thread of the fibers, which the engine makes. What waits in a handler lets other
     fibers run: the connection does, and in a program under `gevent.monkey` all else. For what does not,
-    there is `manyhands.blocking`.
+    there is `manyhands.blocking`. A lock of `threading` that a handler holds while it waits stops all fibers,
+    for good, as soon as another one wants it: `gevent.lock.RLock` does not.
     """
 
     daemon_threads: bool = False

@@ -17,7 +17,7 @@ class Fibers:
     """Runs functions in fibers of one home, for tests that look on from their own thread."""
 
     def __init__(self) -> None:
-        self.home = Home(daemon=True)
+        self.home = Home()
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run `function` in a new fiber; the future has what it returned or raised."""

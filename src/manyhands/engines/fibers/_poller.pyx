@@ -20,7 +20,7 @@ from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
-from .elsewhere import wait_beside, wait_elsewhere
+from .elsewhere import Watch, cannot_watch, wait_elsewhere
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -231,10 +231,10 @@ cdef class Poller:
         cdef object fiber = current()
         cdef object timer = None
         cdef Channel channel
-        for channel in channels:
-            channel.reader = fiber
-            self.watch(channel, channel.events | EPOLLIN)
         try:
+            for channel in channels:
+                self.watch(channel, channel.events | EPOLLIN)
+                channel.reader = fiber
             if timeout is not None:
                 timer = self.hub.loop.timer(timeout)
                 timer.start(_wake, channels, fiber)
@@ -260,7 +260,8 @@ cdef class Poller:
         if not events:
             operation = EPOLL_CTL_DEL
         if epoll_ctl(self.epoll, operation, channel.fd, &event) < 0 and events:
-            PyErr_SetFromErrno(OSError)
+            channel.events = before
+            raise cannot_watch(errno)
         return 0
 
 
@@ -276,6 +277,7 @@ cdef class Channel:
     cdef bint is_owner, is_patient, waits, is_fresh
     cdef unsigned int events
     cdef object reader, writer
+    cdef set beside
 
     def __cinit__(self):
         self.fd = -1
@@ -339,7 +341,7 @@ cdef class Channel:
         if self.poller.thread != PyThread_get_thread_ident() or self.poller.epoll < 0:
             wait_elsewhere(self.fd, event, timeout)
         elif waiting is not None:
-            wait_beside(self.poller.hub, self.fd, event, timeout)
+            self.wait_beside(event, timeout)
         else:
             self.wait_here(event, timeout)
         self.check_open()
@@ -348,6 +350,18 @@ cdef class Channel:
     cdef int check_open(self) except -1:
         if self.fd < 0 or self.is_closed:
             raise OSError(EBADF, os.strerror(EBADF))
+        return 0
+
+    cdef int wait_beside(self, unsigned int event, object timeout) except -1:
+        """Wait for what another fiber waits for already."""
+        cdef object watch = Watch(self.poller.hub, self.fd, event)
+        if self.beside is None:
+            self.beside = set()
+        self.beside.add(watch)
+        try:
+            watch.wait(timeout)
+        finally:
+            self.beside.discard(watch)
         return 0
 
     cdef int wait_here(self, unsigned int event, object timeout) except -1:
@@ -428,6 +442,8 @@ cdef class Channel:
         if self.poller.discard(self):
             # Else the descriptor was closed under us, and its number belongs to another one by now.
             self.poller.watch(self, 0)
+        for watch in self.beside or ():
+            watch.end()
         if self.is_owner and self.fd >= 0:
             c_close(self.fd)
         self.fd = -1

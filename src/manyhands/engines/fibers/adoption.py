@@ -1,19 +1,18 @@
 """From whatever a server accepted to something whose waits let other fibers run."""
 
-import _socket
 import os
-from socket import SOCK_NONBLOCK, getdefaulttimeout
 from typing import Any
 
 import gevent.socket
 from gevent import monkey
 
+from manyhands.engines.accept import accept_at_once, identity
+
 from .fiber_socket import FiberSocket
 from .implementation import Poller
 
-_family, _type, _proto = _socket.socket.family, _socket.socket.type, _socket.socket.proto
-
 _PLAIN = (monkey.get_original("socket", "socket"), gevent.socket.socket)
+_PLAIN_ACCEPTS = tuple(kind.accept for kind in _PLAIN)
 
 
 class Adoption:
@@ -24,19 +23,11 @@ class Adoption:
 
     def accept(self, listener: Any, poller: Poller) -> tuple[Any, Any]:
         """Accept a connection of a listener, as a fiber's from the start."""
-        kind = type(listener)
-        if kind not in _PLAIN or getdefaulttimeout() is not None:
+        if getattr(type(listener), "accept", None) not in _PLAIN_ACCEPTS:
             accepted: tuple[Any, Any] = listener.accept()
             return accepted
-        descriptor, address = listener._accept()
-        # Not the properties of `socket.socket`, which make enumerations of them.
-        inner = listener if kind is _PLAIN[0] else listener._sock
-        identity = (
-            _family.__get__(inner),
-            _type.__get__(inner) & ~SOCK_NONBLOCK,
-            _proto.__get__(inner),
-        )
-        return FiberSocket(*identity, descriptor, poller=poller), address
+        descriptor, address = accept_at_once(listener)
+        return FiberSocket(*identity(listener), descriptor, poller=poller), address
 
     def adopt(self, request: Any, poller: Poller) -> Any:
         """Return the form for fibers of a request: of a connection, or of a datagram with its socket.

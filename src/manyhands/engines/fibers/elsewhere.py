@@ -1,23 +1,56 @@
 """Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
 
+import contextlib
+import errno
+import os
 import select
 from typing import Any
 
 import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Waiter
 from gevent.timeout import Timeout
 
 native_thread = monkey.get_original("_thread", "get_ident")
 """Tells the calling thread of the operating system, in programs too whose threads gevent has made fibers."""
 
 _sleep = monkey.get_original("time", "sleep")
-_poll = monkey.get_original("select", "poll")
+new_poll = monkey.get_original("select", "poll")
+
+_new_lock = monkey.get_original("_thread", "allocate_lock")
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _GEVENTS = {READ: 1, WRITE: 2}  # libev's EV_READ and EV_WRITE
+
+
+def cannot_watch(number: int) -> OSError:
+    """Make the error of a descriptor that epoll does not take (epoll_ctl(2))."""
+    reason = os.strerror(number)
+    if number == errno.ENOSPC:
+        reason += (
+            ": the system watches no more descriptors for this user (fs.epoll.max_user_watches)"
+        )
+    return OSError(number, reason)
+
+
+class ThreadEvent:
+    """Something that one thread of the operating system waits for, once; in whatever program."""
+
+    def __init__(self) -> None:
+        self._lock = _new_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let the waiting thread go on. Thread-safe."""
+        with contextlib.suppress(RuntimeError):  # it has been set before
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for `set`, at most `timeout` seconds."""
+        self._lock.acquire(timeout=-1 if timeout is None else timeout)
 
 
 def pause_here(seconds: float) -> None:
@@ -35,25 +68,38 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
     """
     hub = get_hub_if_exists()
     if hub is not None:
-        wait_beside(hub, descriptor, event, timeout)
+        Watch(hub, descriptor, event).wait(timeout)
         return
-    poll = _poll()
+    poll = new_poll()
     poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
     if not poll.poll(None if timeout is None else timeout * 1000):
         raise TimeoutError("timed out")
 
 
-def wait_beside(hub: Any, descriptor: int, event: int, timeout: float | None) -> None:
-    """Wait with a watcher of its own in the calling fiber's `hub`.
+class Watch:
+    """One wait for a descriptor, with a watcher of its own in the calling fiber's `hub`."""
 
-    Raises
-    ------
-    TimeoutError
-        After `timeout` seconds.
-    """
-    watcher = hub.loop.io(descriptor, _GEVENTS[event])
-    try:
-        with Timeout.start_new(timeout, TimeoutError("timed out")):
-            hub.wait(watcher)
-    finally:
-        watcher.close()
+    def __init__(self, hub: Any, descriptor: int, event: int) -> None:
+        self._hub = hub
+        self._waiter: Any = Waiter(hub)
+        self._watcher = hub.loop.io(descriptor, _GEVENTS[event])
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the descriptor is ready, or until `end`.
+
+        Raises
+        ------
+        TimeoutError
+            After `timeout` seconds.
+        """
+        try:
+            self._watcher.start(self._waiter.switch, None)
+            with Timeout.start_new(timeout, TimeoutError("timed out")):
+                self._waiter.get()
+        finally:
+            self._watcher.close()
+
+    def end(self) -> None:
+        """Have the fiber go on, since the descriptor is about to be closed. For the hub's own thread."""
+        self._watcher.stop()
+        self._hub.loop.run_callback(self._waiter.switch, None)

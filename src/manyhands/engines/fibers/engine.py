@@ -18,9 +18,11 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines import frame_memory
 from manyhands.engines.engine import Engine, Task
+from manyhands.engines.hub import hub_to_spare, task_in_hand
 
-from . import interrupts, tls_socket
+from . import at_exit, interrupts, pickling, tls_socket
 from .adoption import Adoption
+from .elsewhere import ThreadEvent
 from .fiber_socket import FiberSocket
 from .home import Home
 from .selector import FiberSelector
@@ -29,13 +31,18 @@ from .watchdog import Watchdog
 LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
+LAST_TURNS = 1.0
+"""Seconds that the exit of the interpreter gives to what it does not wait for: accept loops, and the hub."""
+
 
 class Fiber(greenlet):
     """A fiber that carries a task."""
 
-    __slots__ = ("task",)
+    __slots__ = ("is_daemon", "task")
 
     task: Task
+    is_daemon: bool
+    """Whether neither the exit of the interpreter nor the end of the server waits for it."""
 
 
 class FibersEngine(Engine):
@@ -54,6 +61,7 @@ class FibersEngine(Engine):
         super().__init__()
         frame_memory.keep()
         self.forget()
+        at_exit.look_after(self)
 
     def forget(self) -> None:
         """Begin anew: the copy has not the thread that the fibers live in."""
@@ -66,11 +74,33 @@ class FibersEngine(Engine):
         self._coming: set[Task] = set()  # from other threads
         self._arriving: deque[Task] = deque()
         self._waiting: set[Any] = set()
-        self._joiners: set[Any] = set()
+        self._joiners: set[Fiber] = set()
+        self._daemons = 0  # touched in the thread of the fibers alone
+        self._loops: dict[
+            Callable[[], None], bool
+        ] = {}  # how to stop each; whether exit waits for it
         self._adoption = Adoption()
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
+        # In the one thread that there is, another loop on the same listeners could do no more than the first.
+        while not self._claims_the_loop(stop):
+            self._wait_for_an_end(None, lambda: not self._loops)
+        try:
+            self._run_at_home(loop, stop)
+        finally:
+            self._loops.pop(stop, None)  # a copy of the process has forgotten it
+            self._tell_joiners()
+
+    def _claims_the_loop(self, stop: Callable[[], None]) -> bool:
+        with self._lock:
+            is_free = not self._loops
+            if is_free:
+                # Exit waits for the thread that called, or not: here it is the same.
+                self._loops[stop] = not threading.current_thread().daemon
+        return is_free
+
+    def _run_at_home(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         home = self._enter()
         if home.is_here():
             try:
@@ -103,7 +133,7 @@ class FibersEngine(Engine):
     def _enter(self) -> Home:
         with self._lock:
             if self._home is None or not self._home.move_in():
-                self._home = Home(self._watchdog, daemon=self.daemon)
+                self._home = Home(self._watchdog)
             return self._home
 
     def _watchdog(self, home: Home) -> Watchdog:
@@ -155,6 +185,8 @@ class FibersEngine(Engine):
             while self._arriving:
                 fiber = Fiber(self._carry, home.hub)
                 fiber.task = self._arriving[0]
+                fiber.is_daemon = self.daemon
+                self._daemons += fiber.is_daemon
                 self._fibers.add(fiber)
                 self._arriving.popleft()
                 fiber.switch(home, fiber.task)
@@ -179,7 +211,9 @@ class FibersEngine(Engine):
 
     def _note_end(self, home: Home) -> None:
         was_full = self.limit is not None and not self.has_room()
-        self._fibers.discard(getcurrent())
+        fiber: Any = getcurrent()
+        self._fibers.discard(fiber)
+        self._daemons -= fiber.is_daemon
         if self._waiting:
             self._tell_joiners()
         if was_full:
@@ -227,13 +261,24 @@ class FibersEngine(Engine):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        fiber = getcurrent()
-        if fiber not in self._fibers:
-            return self._joined(deadline, lambda: self.running() == 0)
+        return self._join(deadline, self.running, lambda _: True)
+
+    def _join(
+        self,
+        deadline: float | None,
+        count: Callable[[], int],
+        is_counted: Callable[[Fiber], bool],
+    ) -> bool:
+        task = task_in_hand()
+        fiber = next((each for each in self._fibers.copy() if each.task is task), None)
+        if fiber is None:
+            return self._joined(deadline, lambda: count() == 0)
         self._joiners.add(fiber)
         try:
             # Nor for others that wait here themselves: they would wait for this one.
-            return self._joined(deadline, lambda: self.running() <= len(self._joiners))
+            return self._joined(
+                deadline, lambda: count() <= len([*filter(is_counted, self._joiners.copy())])
+            )
         finally:
             self._joiners.discard(fiber)
 
@@ -247,9 +292,31 @@ class FibersEngine(Engine):
         self._leave_home()
         return True
 
+    def wait_at_exit(self) -> None:
+        """Wait for those for whom the exit of the interpreter is to wait."""
+        while self._is_waited_for():
+            self._wait_for_an_end(None, lambda: not self._is_waited_for())
+
+    def _is_waited_for(self) -> bool:
+        return self._awaited() > 0 or any(self._loops.copy().values())
+
+    def end_at_exit(self) -> None:
+        """End the thread of the fibers, with whoever is left in it."""
+        home, deadline = self._home, time.monotonic() + LAST_TURNS
+        if home is None:
+            return
+        # Who asks for the end of a loop later, at exit too, waits until it has come.
+        for stop in self._loops.copy():
+            stop()
+        while self._loops and (left := deadline - time.monotonic()) > 0:
+            self._wait_for_an_end(left, lambda: not self._loops)
+        home.end(max(0.0, deadline - time.monotonic()))
+
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
-        event = gevent.event.Event() if home is None or home.is_here() else threading.Event()
+        # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
+        is_here = hub_to_spare() is not None if home is None else home.is_here()
+        event = gevent.event.Event() if is_here else ThreadEvent()
         self._waiting.add(event)
         try:
             if not condition():
@@ -268,9 +335,12 @@ class FibersEngine(Engine):
             home.end_if_empty()
 
     def join_workers(self) -> None:
-        """Wait until no connection is being served, unless nobody is to wait for fibers."""
-        if not self.daemon:
-            self.join()
+        """Wait until no connection is being served, but for those of fibers that are daemons."""
+        self._join(None, self._awaited, lambda fiber: not fiber.is_daemon)
+
+    def _awaited(self) -> int:
+        arriving = 0 if self.daemon else len(self._arriving) + len(self._coming)
+        return len(self._fibers) - self._daemons + arriving
 
     def end(self, task: Task) -> None:
         """End a task: its connection at once and, where that does not end it, what it waits for."""
@@ -326,3 +396,4 @@ def _served_by(frame: FrameType | None) -> tuple[str, object]:
 
 if not monkey.is_module_patched("ssl"):
     tls_socket.look_at_sockets()
+pickling.have_them_sent()

@@ -27,21 +27,18 @@ class Home:
     ----------
     watchdog
         Makes what watches over the hub, once the home is there.
-    daemon
-        Whether the exit of the interpreter ends the thread instead of waiting for it.
 
     Notes
     -----
-    Thread-safe, but for what says otherwise.
+    Thread-safe, but for what says otherwise. The exit of the interpreter does not wait for the thread, which
+    therefore has to be ended (`end`).
     """
 
     hub: Any
     poller: Poller
     _watchdog: Watchdog | None = None
 
-    def __init__(
-        self, watchdog: Callable[["Home"], Watchdog] | None = None, *, daemon: bool
-    ) -> None:
+    def __init__(self, watchdog: Callable[["Home"], Watchdog] | None = None) -> None:
         self._lock = threading.Lock()
         self._is_gone = False
         self._residents = 1  # whoever makes it
@@ -55,7 +52,7 @@ class Home:
         # Then the hub, and the thread of the operating system, are those of the whole program.
         self._is_shared = monkey.is_module_patched("threading")
         name = f"manyhands-fibers-{next(_numbers)}"
-        self._thread = threading.Thread(target=self._live, name=name, daemon=daemon)
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
         self._is_ready.wait()
         if self._failure is not None:
@@ -101,6 +98,18 @@ class Home:
             has_ended = self.has_ended
         if has_ended and (self._is_shared or not self.is_here()):
             self._thread.join()
+
+    def end(self, timeout: float) -> None:
+        """End the thread, whoever lives there; wait for that at most `timeout` seconds.
+
+        Of a thread that all fibers of the program share there is nothing to end.
+        """
+        if self._is_shared or self.is_here():
+            return
+        with self._lock:
+            self.has_ended = True
+        self.call(self._may_be_empty.set)
+        self._thread.join(timeout)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Have `function` called in the hub, soon, unless the hub has gone. It must not block."""

@@ -26,7 +26,7 @@ from gevent import monkey
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent, greenlet
 
-from .elsewhere import READ, WRITE, native_thread, wait_beside, wait_elsewhere
+from .elsewhere import READ, WRITE, Watch, cannot_watch, native_thread, wait_elsewhere
 
 BATCH = 256
 """Descriptors served between two turns of gevent's loop: its timers must not wait for a whole crowd."""
@@ -35,6 +35,8 @@ _GONE = select.EPOLLERR | select.EPOLLHUP
 """What is reported whether asked for or not (epoll_ctl(2)); who waits for anything has to look."""
 
 _TIMED_OUT = object()
+
+_NOBODY: "frozenset[Watch]" = frozenset()
 
 _close = monkey.get_original("os", "close")  # `gevent.monkey`'s own waits for a turn of the loop
 _new_epoll: Any = monkey.get_original("select", "epoll")  # `gevent.monkey` takes the name away
@@ -115,11 +117,11 @@ class Poller:
         seconds there are none; with 0 the others have their turn, but nobody waits.
         """
         fiber = getcurrent()
-        for channel in channels:
-            channel._reader = fiber
-            self._watch(channel, channel._events | READ)
         timer = None if timeout is None else self.hub.loop.timer(timeout)
         try:
+            for channel in channels:
+                self._watch(channel, channel._events | READ)
+                channel._reader = fiber
             if timer is not None:
                 timer.start(_wake, channels, fiber)
             self._give_way()
@@ -142,10 +144,11 @@ class Poller:
                 self._epoll.modify(channel.fd, events)
             else:
                 self._epoll.unregister(channel.fd)
-        except OSError:
+        except OSError as error:
             # Somebody closed the descriptor under us, whereupon epoll forgot it. The next call will tell.
             if events:
-                raise
+                channel._events = before
+                raise cannot_watch(error.errno or 0) from None
 
 
 class Channel:
@@ -161,6 +164,7 @@ class Channel:
 
     __slots__ = (
         "__weakref__",
+        "_beside",
         "_events",
         "_is_fresh",
         "_is_owner",
@@ -188,6 +192,7 @@ class Channel:
         self._events = 0
         self._reader: Any = None
         self._writer: Any = None
+        self._beside: frozenset[Watch] = _NOBODY
         poller._channels[fd] = self
 
     def give_up(self) -> int:
@@ -235,7 +240,7 @@ class Channel:
         if self.poller.thread != native_thread() or self.poller._epoll is None:
             wait_elsewhere(self.fd, event, timeout)
         elif (self._reader if event == READ else self._writer) is not None:
-            wait_beside(self.poller.hub, self.fd, event, timeout)
+            self._wait_beside(event, timeout)
         else:
             self._wait_here(event, timeout)
         self._check_open()
@@ -255,8 +260,8 @@ class Channel:
         fiber = getcurrent()
         if fiber is self.poller.hub:
             raise BlockingSwitchOutError("the hub itself cannot wait for a connection")
-        self._note(event, fiber)
         self.poller._watch(self, self._events | event)
+        self._note(event, fiber)
         timer = None if timeout is None else self.poller.hub.loop.timer(timeout)
         try:
             if timer is not None:
@@ -269,6 +274,15 @@ class Channel:
                 timer.close()
         if has_timed_out and self.fd >= 0:
             raise TimeoutError("timed out")
+
+    def _wait_beside(self, event: int, timeout: float | None) -> None:
+        """Wait for what another fiber waits for already."""
+        watch = Watch(self.poller.hub, self.fd, event)
+        self._beside |= {watch}
+        try:
+            watch.wait(timeout)
+        finally:
+            self._beside -= {watch}
 
     def _note(self, event: int, fiber: Any) -> None:
         if event == READ:
@@ -313,6 +327,8 @@ class Channel:
             # Else the descriptor was closed under us, and its number belongs to another one by now.
             self.poller._watch(self, 0)
             del self.poller._channels[self.fd]
+        for watch in self._beside:
+            watch.end()
         descriptor, self.fd = self.fd, -1
         if self._is_owner and descriptor >= 0:
             _close(descriptor)

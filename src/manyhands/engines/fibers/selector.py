@@ -2,12 +2,18 @@
 
 import _socket
 import contextlib
+import errno
 import os
 import selectors
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from .elsewhere import READ, new_poll, pause_here
 from .implementation import Channel, Poller
+
+LOOK_AGAIN = 0.05
+"""Seconds between two looks at listeners that the system does not watch: too short for a client to feel."""
 
 
 class FiberSelector(selectors.BaseSelector):
@@ -52,8 +58,29 @@ class FiberSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until something can be read, at most `timeout` seconds; return what."""
-        ready = self._poller.wait_any(list(self._channels.values()), timeout)
+        try:
+            ready = self._wait(timeout)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            ready = self._look(timeout)
         return [(self._keys[fd], selectors.EVENT_READ) for fd in ready]
+
+    def _wait(self, timeout: float | None) -> list[int]:
+        return self._poller.wait_any(list(self._channels.values()), timeout)
+
+    def _look(self, timeout: float | None) -> list[int]:
+        """Look now and then, while nothing more can be watched: fibers that end make room."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        poll = new_poll()
+        for descriptor in self._channels:
+            poll.register(descriptor, READ)
+        while True:
+            ready = [descriptor for descriptor, _ in poll.poll(0)]
+            left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+            pause_here(min(LOOK_AGAIN, max(0.0, left)))
+            if ready or left <= 0:
+                return ready
 
     def close(self) -> None:
         """Leave all as it was."""

@@ -1,0 +1,81 @@
+"""The loops of one server: one as a rule, several where several threads call its `serve_forever`."""
+
+import errno
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any, Self
+
+from .waker import Waker
+
+
+class Loops:
+    """The loops that serve a server in this process. Thread-safe; what only reads takes no lock."""
+
+    def __init__(self, original: "Loops | None" = None) -> None:
+        self.process = os.getpid()
+        self.of_the_original: list[Waker] = [] if original is None else original.wakers
+        """In a copy of the process that served: what its handler asks to stop, and nobody waits for."""
+
+        self.lock = threading.Lock()
+        """To be held by whoever adds a loop, or takes one out, and by what hangs on that."""
+
+        self._accepting = threading.Lock()
+        self._threads: dict[Waker, set[int]] = {}
+
+    @classmethod
+    def of(cls, server: Any) -> Self:
+        """Return the loops of `server`, of which a copy of the process has none at first."""
+        attributes = vars(server)
+        # `setdefault` is one step: of two threads that come first, both get the same.
+        loops: Self = attributes.get("_loops") or attributes.setdefault("_loops", cls())
+        if loops.process != os.getpid():
+            loops = attributes["_loops"] = cls(loops)
+        return loops
+
+    def add(self, waker: Waker) -> None:
+        """Note a loop of the calling thread's, which `waker` wakes."""
+        self._threads[waker] = {threading.get_ident()}
+
+    def runs_here(self, waker: Waker) -> None:
+        """Note that a loop runs in the calling thread, whichever waits for its end."""
+        self._threads[waker].add(threading.get_ident())
+
+    def remove(self, waker: Waker) -> None:
+        """Forget a loop that has ended."""
+        self._threads.pop(waker, None)
+
+    def count(self) -> int:
+        """Return how many there are."""
+        return len(self._threads)
+
+    @property
+    def wakers(self) -> list[Waker]:
+        """What wakes the loops."""
+        return [*self._threads, *self.of_the_original]
+
+    def is_one_here(self) -> bool:
+        """Tell whether a loop runs in the calling thread, or is waited for there."""
+        caller = threading.get_ident()
+        return any(caller in threads for threads in list(self._threads.values()))
+
+    def next_request(self, server: Any, get_request: Callable[[], Any]) -> Any:
+        """Get the next request; of several loops, one at a time does.
+
+        Raises
+        ------
+        BlockingIOError
+            When another loop has taken the client of which this one was told too, and would wait for the
+            next one, whatever it is asked to do meanwhile.
+        """
+        with self._accepting:
+            if self.count() > 1 and not _somebody_waits(server):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return get_request()
+
+
+def _somebody_waits(server: Any) -> bool:
+    poll = select.poll()
+    poll.register(server.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,87 @@
+"""How a desk whose operator is a script comes to its end."""
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.desk.kit import MANYHANDS, PATIENCE, Caller, Desk, running
+
+from .kit import endings
+
+
+def test_the_end_of_the_input_leaves_the_desk_open_for_those_on_the_line(desk: Desk) -> None:
+    with desk.call() as talking, desk.call() as listening, desk.call() as late:
+        listening.socket.shutdown(socket.SHUT_WR)
+        desk.shows("only listens")
+        desk.process.stdin.close()
+        assert listening.hears().startswith("desk: you have stopped talking")
+        assert listening.hears() == ""  # nobody is there to answer any more
+        late.socket.shutdown(socket.SHUT_WR)
+        assert late.hears().startswith("desk: you have stopped talking")
+        assert late.hears() == ""
+        talking.says("still here\nbyebye\n")
+        assert talking.hears() == "byebye"
+        desk.shows("still here$")
+        assert desk.ends() == 0
+    assert desk.output[-1] == "the desk is closed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_closes_the_desk_politely(desk: Desk, tmp_path: Path, number: int) -> None:
+    with desk.call() as caller:
+        caller.says("hello\n")
+        desk.shows("hello$")
+        desk.process.send_signal(number)
+        assert [caller.hears(), caller.hears()] == ["desk: the desk is closing", ""]
+        assert desk.ends() == 0
+    assert desk.output[-1] == "the desk is closed"
+    assert endings(tmp_path) == ["the desk closed"]
+
+
+def test_when_the_reader_of_the_output_goes_the_desk_closes_politely(tmp_path: Path) -> None:
+    command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
+    with running(command, tmp_path) as process:
+        invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))
+        port = int(re.search(rb"127\.0\.0\.1:(\d+)", invitation[0])[1])
+        process.stdout.close()
+        with Caller(("127.0.0.1", port)) as caller:
+            assert caller.hears() == "desk: the desk is closing"
+        assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
+        assert process.stderr.read() == b""
+
+
+def test_who_waits_to_be_accepted_when_the_desk_closes_is_told_so(
+    desk: Desk, tmp_path: Path
+) -> None:
+    # A desk that has no time just now: its callers connect, and wait in the kernel's backlog.
+    desk.process.send_signal(signal.SIGSTOP)
+    waiting = [desk.call() for _ in range(50)]
+    desk.process.send_signal(signal.SIGTERM)
+    desk.process.send_signal(signal.SIGCONT)
+    for caller in waiting:
+        with caller:
+            assert [caller.hears(), caller.hears()] == ["desk: the desk is closing", ""]
+    assert desk.ends() == 0
+    assert endings(tmp_path) == ["the desk closed"] * 50
+
+
+def test_an_order_that_is_unfinished_when_the_desk_is_stopped_is_not_carried_out(
+    desk: Desk,
+) -> None:
+    with desk.call() as caller:
+        desk.shows("has called in")
+        desk.enters("/list\nhalf a sent", end="")
+        desk.shows("you are answering$")
+        desk.process.send_signal(signal.SIGTERM)
+        assert caller.hears() == "desk: the desk is closing"
+
+
+def test_an_order_that_is_unfinished_at_the_end_of_the_input_is_carried_out(desk: Desk) -> None:
+    with desk.call() as caller:
+        desk.shows("has called in")
+        desk.process.stdin.write(b"/list\nlast words")
+        desk.process.stdin.close()
+        assert caller.hears() == "last words"

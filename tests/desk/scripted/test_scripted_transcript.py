@@ -1,0 +1,102 @@
+"""What a desk keeps of its calls, whatever happens to it, to its disk and to its readers."""
+
+import re
+import resource
+import sqlite3
+import subprocess
+from pathlib import Path
+
+from tests.desk.kit import MANYHANDS, Desk, environment
+
+from .kit import endings, kept
+
+
+def test_a_killed_desk_has_kept_every_line_that_it_had_shown(desk: Desk, tmp_path: Path) -> None:
+    with desk.call() as anna, desk.call() as bob:
+        for number in range(100):
+            anna.says(f"/name Anna\nAnna {number} 你好😀\n")
+            bob.says(f"Bob {number}\n")
+            desk.enters(f"answer {number}")
+        desk.shows("Bob 50")
+        desk.process.kill()
+        desk.ends()
+    shown = [line for line in desk.output if line.startswith("[")]
+    (anna_kept, bob_kept) = kept(tmp_path)
+    assert len(shown) > 50
+    for line in shown:
+        text = line.partition("] ")[2]
+        assert ("in", text) in anna_kept + bob_kept or ("out", text) in anna_kept + bob_kept
+    assert endings(tmp_path) == [None, None]
+
+
+def test_the_transcript_can_be_read_while_the_desk_writes_it(desk: Desk, tmp_path: Path) -> None:
+    with desk.call() as caller:
+        caller.says("hello\n")
+        desk.shows("hello$")
+        command = [*MANYHANDS, "transcript", "--transcript", str(tmp_path / "transcript.sqlite")]
+        output = subprocess.check_output(command, env=environment(tmp_path), text=True)
+        assert " < hello\n" in output
+        assert "still on the line" in output
+
+
+def test_a_closed_pipe_after_the_transcript_is_no_traceback(desk: Desk, tmp_path: Path) -> None:
+    with desk.call() as caller:
+        caller.says("".join(f"line {number}\n" for number in range(20_000)))
+        desk.shows("line 19999$")
+    command = [*MANYHANDS, "transcript", "--transcript", str(tmp_path / "transcript.sqlite")]
+    with subprocess.Popen(
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(
+    tmp_path: Path, engine: str
+) -> None:
+    def fill_the_disk_soon() -> None:
+        # Python ignores SIGXFSZ, so a write beyond the limit fails with EFBIG, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    with (
+        Desk(tmp_path, "--engine", engine, preexec_fn=fill_the_disk_soon) as desk,
+        desk.call() as caller,
+    ):
+        for number in range(200):
+            caller.says(f"{number:4000}\n")
+        desk.shows(r"^-- the transcript cannot be written \(.*\): what is said is not kept$")
+        desk.shows(r" 199$")
+        desk.enters("I hear you", "/quit")
+        assert [caller.hears(), caller.hears()] == ["I hear you", "desk: the desk is closing"]
+        assert desk.ends() == 0
+    told = re.findall(r"lines that were not kept: (\d+)", "\n".join(desk.output))
+    (there,) = kept(tmp_path)
+    assert len(there) + sum(map(int, told)) == 200 + len(["I hear you", "the desk is closing"])
+
+
+def test_the_operator_is_told_when_the_transcript_is_written_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    with desk.call() as caller:
+        caller.says("before\n")
+        desk.shows("before$")
+        with sqlite3.connect(tmp_path / "transcript.sqlite", isolation_level=None) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            caller.says("meanwhile\n")
+            desk.shows("the transcript cannot be written .*locked")
+            desk.shows("meanwhile$")
+            other.execute("ROLLBACK")
+        # The desk has waited a second for the other program, and its fibers have not.
+        assert not [line for line in desk.output if "has held up all other fibers" in line]
+        caller.says("after\n")
+        desk.shows("the transcript is written again; lines that were not kept: 1$")
+        desk.shows("after$")
+    assert kept(tmp_path)[0][0] == ("in", "before")
+    assert ("in", "after") in kept(tmp_path)[0]
+
+
+def test_the_transcript_is_in_the_data_folder_by_default(tmp_path: Path) -> None:
+    command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0"]
+    subprocess.run(command, input=b"/quit\n", env=environment(tmp_path), check=True)
+    assert (tmp_path / "data" / "manyhands" / "transcript.sqlite").is_file()

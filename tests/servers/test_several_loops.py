@@ -1,0 +1,178 @@
+"""`serve_forever` of one server in several threads: each accepts, and `shutdown` ends them all."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from manyhands import TCPServer, UDPServer, socketserver
+from manyhands.servers.loops import Loops
+from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
+from tests.support.waiting import PATIENCE
+
+HERE = ("127.0.0.1", 0)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+@contextlib.contextmanager
+def loops(server: Any, count: int = 3) -> Iterator[list[threading.Thread]]:
+    """Serve in several threads, none of which may have to wait for its poll interval."""
+    threads = [
+        threading.Thread(target=server.serve_forever, args=(60,), daemon=True) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: Loops.of(server).count() == count)
+    yield threads
+    server.shutdown()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads), "a loop goes on"
+    server.server_close()
+
+
+def test_a_shutdown_ends_them_all_whoever_was_quicker_to_accept(engine: str) -> None:
+    server = server_class(engine)(HERE, Echo)
+    with loops(server) as threads:
+        for _ in range(20):
+            assert ask(server.server_address) == b"hello\n"
+        assert all(thread.is_alive() for thread in threads)
+
+
+def test_the_server_can_serve_again_afterwards(engine: str) -> None:
+    server = server_class(engine)(HERE, Echo)
+    for _ in range(2):
+        threads = [threading.Thread(target=server.serve_forever) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert ask(server.server_address) == b"hello\n"
+        server.shutdown()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    server.server_close()
+
+
+def test_a_sequential_server_then_serves_as_many_as_it_has_loops() -> None:
+    server = TCPServer(HERE, Echo)
+    with (
+        loops(server, 2),
+        call(server.server_address) as first,
+        call(server.server_address) as other,
+    ):
+        for peer in (first, other, first):
+            peer.sendall(b"hello\n")
+            assert peer.recv(10) == b"hello\n"
+
+
+@pytest.mark.parametrize("timeout", [None, 3600])
+def test_a_client_that_another_loop_took_is_not_waited_for(timeout: float | None) -> None:
+    class Server(TCPServer):
+        both_know = threading.Barrier(2)
+
+        def _handle_request_noblock(self) -> None:
+            # Both loops have been told of the one client by now.
+            self.both_know.wait(PATIENCE)
+            super()._handle_request_noblock()
+
+    server = Server(HERE, Echo)
+    server.socket.settimeout(timeout)
+    with loops(server, 2):
+        assert ask(server.server_address) == b"hello\n"
+
+
+def test_datagrams_are_shared_too() -> None:
+    def shout(request: Any, client_address: Any, server: Any) -> None:
+        data, sock = request
+        sock.sendto(data.upper(), client_address)
+
+    server = UDPServer(HERE, shout)
+    with loops(server), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(PATIENCE)
+        for _ in range(20):
+            peer.sendto(b"hello", server.server_address)
+            assert peer.recv(10) == b"HELLO"
+
+
+def test_a_loop_that_fails_leaves_the_others_at_work(engine: str) -> None:
+    failures: list[BaseException] = []
+
+    class Server(server_class(engine)):  # type: ignore[misc]  # whichever class
+        has_failed = False
+
+        def get_request(self) -> Any:
+            if not self.has_failed:
+                self.has_failed = True
+                raise ArithmeticError("once")
+            return super().get_request()
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            raise  # noqa: PLE0704 - of the exception that is being handled
+
+        def serve_forever(self, poll_interval: float | None = 60) -> None:
+            try:
+                super().serve_forever(poll_interval)
+            except ArithmeticError as failure:
+                failures.append(failure)
+
+    server = Server(HERE, Echo)
+    with loops(server, 2) as threads:
+        assert ask(server.server_address) == b"hello\n"
+        wait_until(lambda: failures)
+        wait_until(lambda: [thread.is_alive() for thread in threads].count(True) == 1)
+        assert ask(server.server_address) == b"hello\n"
+
+
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer", "FiberTCPServer"])
+def test_under_gevent_monkey_they_end_too(kind: str) -> None:
+    program = f"""
+        from gevent import monkey
+        monkey.patch_all()
+        import threading
+        import manyhands
+        from tests.support import Echo, ask
+
+        server = manyhands.{kind}(("127.0.0.1", 0), Echo)
+        loops = [threading.Thread(target=server.serve_forever) for _ in range(2)]
+        for loop in loops:
+            loop.start()
+        print(ask(server.server_address))
+        server.shutdown()
+        for loop in loops:
+            loop.join(20)
+        print(any(loop.is_alive() for loop in loops))
+    """
+    assert run_python(program) == "b'hello\\n'\nFalse\n"
+
+
+def test_a_forked_handler_that_has_closed_its_copy_still_stops_them_all() -> None:
+    def close_and_stop(request: Any, client_address: Any, server: Any) -> None:
+        server.server_close()
+        server.shutdown()
+        request.sendall(b"returned")
+
+    server = socketserver.ForkingTCPServer(HERE, close_and_stop)
+    threads = [threading.Thread(target=server.serve_forever, args=(60,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    with call(server.server_address) as peer:
+        assert peer.recv(10) == b"returned"
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    server.server_close()
+
+
+def test_a_copy_that_has_closed_the_server_waits_for_nobody(engine: str) -> None:
+    def close_and_shut_down() -> bool:
+        server.server_close()
+        server.shutdown()
+        return True
+
+    server = server_class(engine)(HERE, Echo)
+    with loops(server, 1), forked(close_and_shut_down) as wait:
+        assert wait() == 0
