@@ -1,12 +1,12 @@
 """What the tests share: servers that run, peers that call, processes, and waiting for conditions."""
 
-from .certificates import Authority
+from .certificates import Authority, replace
 from .copies import forked
 from .handlers import write_handlers
 from .peers import ask, call, everything, hear, is_hung_up, is_listening
 from .programs import Program, python, run_python
 from .running import ENGINES, Echo, bound, open_descriptors, server_class, serving
-from .tls import ask_secretly, secured
+from .tls import ask_secretly, host_names_shown, secured, shake_hands, shown
 from .waiting import wait_until
 
 __all__ = [
@@ -21,14 +21,18 @@ __all__ = [
     "everything",
     "forked",
     "hear",
+    "host_names_shown",
     "is_hung_up",
     "is_listening",
     "open_descriptors",
     "python",
+    "replace",
     "run_python",
     "secured",
     "server_class",
     "serving",
+    "shake_hands",
+    "shown",
     "wait_until",
     "write_handlers",
 ]
