@@ -19,6 +19,11 @@ class Authority:
         self._certificate.configure_cert(context)
         return context
 
+    @property
+    def pem(self) -> str:
+        """The certificate of the authority itself."""
+        return self._authority.cert_pem.bytes().decode()
+
     def client_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         self._authority.configure_trust(context)
@@ -53,7 +58,7 @@ class Authority:
     def write_authority(self, folder: Path) -> str:
         """Write the certificate of the authority itself into a folder; return its path."""
         path = folder / "ca.pem"
-        replace(path, self._authority.cert_pem.bytes())
+        replace(path, self.pem.encode())
         return str(path)
 
 

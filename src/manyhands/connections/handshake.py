@@ -129,7 +129,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
 
 
 def accept_before_handshake(
-    listener: "ssl.SSLSocket", timeout: float | None
+    listener: socket.socket, timeout: float | None, context: "ssl.SSLContext | None" = None
 ) -> tuple["ssl.SSLSocket", object]:
     """Accept one connection of a TLS listener and wrap it, its handshake still to be done.
 
@@ -138,9 +138,11 @@ def accept_before_handshake(
     Parameters
     ----------
     listener
-        A listening TLS socket.
+        A listening socket: a TLS one, unless there is a `context`.
     timeout
         Seconds that the handshake may take once it is begun; None: without end.
+    context
+        What to wrap the connection with; None: with the listener's own.
 
     Raises
     ------
@@ -148,18 +150,20 @@ def accept_before_handshake(
         When there is none, or it is gone again.
     """
     plain, client_address = socket.socket.accept(listener)
+    # What the owner of a TLS listener asked for: programs can see it.
+    said = vars(listener) if context is None else {}
+    own: ssl.SSLContext = context or listener.context  # type: ignore[attr-defined]  # a TLS listener's
     try:
-        connection = listener.context.wrap_socket(
+        connection = own.wrap_socket(
             plain,
             server_side=True,
             do_handshake_on_connect=False,
-            suppress_ragged_eofs=vars(listener)["suppress_ragged_eofs"],
+            suppress_ragged_eofs=said.get("suppress_ragged_eofs", True),
         )
     except BaseException:
         plain.close()
         raise
-    # What the owner of the listener asked for: programs can see it.
-    is_asked_for = vars(listener)["do_handshake_on_connect"]
+    is_asked_for = said.get("do_handshake_on_connect", True)
     vars(connection)["do_handshake_on_connect"] = is_asked_for
     if is_asked_for:
         _open(connection, _Opening(client_address, timeout))

@@ -106,15 +106,19 @@ class TCPServer(BaseServer):
         whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            timeout = setting("handshake_timeout", self)
-            unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
-            wrapper = self._engine_of_next_request().tls_wrapper()
-            return handshake.moved(unshaken, wrapper), client_address
+            return self._accept_before_handshake()
         engine = EngineRoom.of(self).latest
         accepted: tuple[Any, Any] = (
             self.socket.accept() if engine is None else engine.accept(self.socket)
         )
         return accepted
+
+    def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
+        """Accept one connection for TLS, with a context, or with that of the listening socket."""
+        timeout = setting("handshake_timeout", self)
+        unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout, context)
+        wrapper = self._engine_of_next_request().tls_wrapper()
+        return handshake.moved(unshaken, wrapper), client_address
 
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more will come, then close. A hook."""
