@@ -7,7 +7,7 @@ from typing import Any
 
 from manyhands.binding.bind import bind, listen
 from manyhands.binding.unix_path import BoundPath
-from manyhands.connections import handshake
+from manyhands.connections import goodbye, handshake
 
 from .base import BaseServer
 from .engine_room import EngineRoom
@@ -121,7 +121,8 @@ class TCPServer(BaseServer):
         return handshake.moved(unshaken, wrapper), client_address
 
     def shutdown_request(self, request: Any) -> None:
-        """Tell the client that nothing more will come, then close. A hook."""
+        """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
+        goodbye.say_goodbye(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105
