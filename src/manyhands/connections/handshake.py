@@ -166,7 +166,7 @@ def accept_before_handshake(
     is_asked_for = said.get("do_handshake_on_connect", True)
     vars(connection)["do_handshake_on_connect"] = is_asked_for
     if is_asked_for:
-        _open(connection, _Opening(client_address, timeout))
+        begin(connection, client_address, timeout)
     return connection, client_address
 
 
@@ -176,6 +176,30 @@ def _open(connection: Any, opening: "_Opening") -> None:
     opening.plain_class = plain_class
     vars(connection)[_OPENING] = opening
     connection.__class__ = _unshaken(plain_class)
+
+
+def begin(
+    connection: "ssl.SSLSocket",
+    client_address: object,
+    timeout: float | None,
+    refusal: str | None = None,
+) -> None:
+    """Have the first use of `connection`, which was wrapped without its handshake, do it.
+
+    Parameters
+    ----------
+    connection
+        The connection.
+    client_address
+        Whose it is, for the event that tells of a failure.
+    timeout
+        Seconds that the handshake may take; None: without end.
+    refusal
+        Why it is to fail; None: it is to be done.
+    """
+    opening = _Opening(client_address, timeout)
+    opening.failure = refusal
+    _open(connection, opening)
 
 
 def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
