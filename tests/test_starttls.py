@@ -1,6 +1,7 @@
 """`upgrade_to_tls`: over to TLS in the middle of a conversation, on every engine, and what is refused."""
 
 import contextlib
+import gc
 import signal
 import socket
 import socketserver as standard
@@ -13,6 +14,7 @@ import pytest
 
 from manyhands import BaseRequestHandler, Server, StreamRequestHandler, events, upgrade_to_tls
 from manyhands import socketserver as ours
+from manyhands.connections import stand_in
 from manyhands.rules.mistakes import Mistake
 from tests.support import (
     ENGINES,
@@ -172,9 +174,7 @@ def test_a_handler_that_goes_on_after_a_refusal_reads_nothing(files: dict[str, A
     heard: list[bytes] = []
     with Server(Stubborn, ANY_PORT, **files) as server, call(bound(server)) as plain:
         assert asked(plain, b"STARTTLS\nsteal\n") == b"go\n"
-        plain.sendall(b"more\n")
-        plain.shutdown(socket.SHUT_WR)
-        everything(plain)
+        assert everything(plain) == b""
     assert heard == []
 
 
@@ -314,3 +314,14 @@ def test_the_plain_connection_stands_for_the_other(
     with Server(look, ANY_PORT, **files) as server, upgraded(bound(server), authority) as peer:
         assert everything(peer) == b"through the plain one\n"
     assert told == [True] * 4
+
+
+def test_nothing_is_kept_of_conversations_that_have_ended(
+    engine: str, authority: Authority, files: dict[str, Any]
+) -> None:
+    with Server(Once, ANY_PORT, engine=engine, **files) as server:
+        for _ in range(3):
+            with upgraded(bound(server), authority) as peer:
+                peer.sendall(b"hello\n")
+                assert everything(peer) == b"HELLO\n"
+    wait_until(lambda: gc.collect() is not None and not len(stand_in._connections))

@@ -1,6 +1,8 @@
 """The certificates of a server: which is shown, when they are read again, and what is said of mistakes."""
 
+import gc
 import ssl
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +109,7 @@ def test_a_stranger_s_certificate_is_refused(
                 shake_hands(Certificates(settings).context, stranger, name)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 def test_an_older_version_of_tls_is_refused(several: Settings, authority: Authority) -> None:
     client = authority.client_context()
     client.set_ciphers("ALL:@SECLEVEL=0")
@@ -308,3 +311,11 @@ def resumes(
             except ssl.SSLWantReadError:
                 continue
     return bool(server.session_reused)
+
+
+def test_contexts_of_before_are_given_back(several: Settings) -> None:
+    certificates = Certificates(several)
+    before = weakref.ref(certificates.context)
+    assert certificates.reload()
+    gc.collect()
+    assert before() is None
