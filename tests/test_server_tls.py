@@ -286,6 +286,29 @@ def test_a_hangup_reloads(engine: str, tmp_path: Path, authority: Authority) -> 
         assert program.wait() == 0
 
 
+def test_the_command_takes_several_certificates_authorities_and_protocols(
+    tmp_path: Path, authority: Authority
+) -> None:
+    write_handlers(tmp_path)
+    words = ["--bind", ANY_PORT, "--client-ca", authority.write_authority(tmp_path)]
+    words += ["--client-certificates", "optional", "--alpn", "echo", "--alpn", "chat"]
+    for stem in ("first", "second"):
+        certfile, keyfile = authority.write(tmp_path, f"{stem}.example", stem=stem)
+        words += ["--certfile", certfile, "--keyfile", keyfile]
+    with Program(["-m", "manyhands", "serve", "handlers:Echo", *words], tmp_path) as program:
+        address = ("127.0.0.1", int(program.line().rpartition(":")[2]))
+        for client in (authority.client_context(), authority.known_client_context()):
+            client.set_alpn_protocols(["chat"])
+            with (
+                call(address) as plain,
+                client.wrap_socket(plain, server_hostname="second.example") as peer,
+            ):
+                assert host_names_shown(peer) == ["second.example"]
+                assert peer.selected_alpn_protocol() == "chat"
+                peer.sendall(b"hello\n")
+                assert peer.recv(100) == b"hello\n"
+
+
 def test_a_hangup_ends_a_server_that_has_nothing_to_reload(tmp_path: Path) -> None:
     write_handlers(tmp_path)
     command = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0"]

@@ -150,8 +150,10 @@ def test_unread_data_do_not_keep_back_the_goodbye(pair: Any) -> None:
     assert client.recv(10) == b""
 
 
-def test_a_thread_that_reads_does_not_hold_up_the_goodbye(pair: Any) -> None:
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_a_thread_that_reads_does_not_hold_up_the_goodbye(pair: Any, timeout: float | None) -> None:
     server, client = pair
+    server.settimeout(timeout)
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(server.recv(10)))
     reader.start()

@@ -175,7 +175,10 @@ def _refuse_nameless(pairs: Sequence[Pair], names: Sequence[tuple[str, ...]]) ->
 
 
 def _choice(by_name: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
-    """Make the callback that gives a connection the context of the name called (RFC 6066, section 3)."""
+    """Make the callback that gives a connection the context of the name called (RFC 6066, section 3).
+
+    A name that is not ASCII ends the handshake before it comes here, and `ssl` tells `sys.unraisablehook`.
+    """
 
     def choose(connection: ssl.SSLSocket, server_name: str | None, _: ssl.SSLContext) -> None:
         context = chosen(by_name, server_name)

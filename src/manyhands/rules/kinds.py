@@ -129,7 +129,7 @@ class File:
 
     def fits(self, value: object) -> bool:
         """Whether a value is a path that the system would take."""
-        return isinstance(value, str | os.PathLike) and "\0" not in str(value) != ""
+        return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
 
 
 @dataclass(frozen=True, slots=True)
