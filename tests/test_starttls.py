@@ -149,6 +149,17 @@ def has_failed(seen: list[events.Event], engine: str, why: str) -> bool:
     return engine == "processes" or (len(failures) == 1 and why in failures[0])
 
 
+def test_a_unix_socket_goes_over_too(
+    engine: str, tmp_path: Path, authority: Authority, files: dict[str, Any]
+) -> None:
+    with (
+        Server(Once, f"unix://{tmp_path}/a.sock", engine=engine, **files) as server,
+        upgraded(bound(server), authority) as peer,
+    ):
+        peer.sendall(b"hello\n")
+        assert everything(peer) == b"HELLO\n"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_sent_in_clear_behind_the_request_is_refused(
     engine: str, files: dict[str, Any], seen: list[events.Event]
