@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .installation import install
     from .prompts import ask
     from .server import Server
+    from .starttls import upgrade_to_tls
 
 __all__ = [  # noqa: PLE0604 - names, all of them
     "FiberMixIn",
@@ -40,6 +41,7 @@ __all__ = [  # noqa: PLE0604 - names, all of them
     "blocking",
     "events",
     "install",
+    "upgrade_to_tls",
     *_drop_in,
 ]
 
@@ -55,6 +57,7 @@ _ON_DEMAND = {
     "ask": ".prompts",
     "blocking": ".blocking_calls",
     "install": ".installation",
+    "upgrade_to_tls": ".starttls",
 }
 
 

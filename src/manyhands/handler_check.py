@@ -108,7 +108,6 @@ def _refuse(called: object, name: str) -> None:
 def _check_kind(handler: object, address: Address) -> None:
     # By name: the standard library's handler classes serve here as well, and are as particular.
     kinds = [kind.__name__ for kind in _bases(handler)]
-    is_stream = address.scheme in {"tcp", "unix"}
-    wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
+    wrong = "DatagramRequestHandler" if address.is_stream else "StreamRequestHandler"
     if wrong in kinds:
         raise Mistake(f"{_described(handler)} is a {wrong}, which cannot serve {address}")

@@ -3,7 +3,10 @@
 import contextlib
 import io
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class BaseRequestHandler:
@@ -65,12 +68,30 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile: Any = self._open_rfile()
-        self.wfile: Any = (
-            SocketWriter(self.connection)
-            if self.wbufsize == 0
-            else self.connection.makefile("wb", self.wbufsize)
-        )
+        self.rfile: Any
+        self.wfile: Any
+        open_files(self)
+
+    def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:
+        """Go over to TLS, after the client has asked for it and has been told to go ahead (STARTTLS).
+
+        `request`, `connection`, `rfile` and `wfile` speak TLS afterwards. See `manyhands.upgrade_to_tls`.
+
+        Parameters
+        ----------
+        context
+            What to do it with; None: with the certificates of the `manyhands.Server` that serves it.
+
+        Raises
+        ------
+        OSError
+            When the handshake fails or takes too long, or the client has sent more in clear.
+        Mistake
+            When there is no certificate.
+        """
+        from .starttls import upgrade_to_tls  # noqa: PLC0415 - it stands on the servers, which import this
+
+        upgrade_to_tls(self, context)
 
     def _open_rfile(self) -> Any:
         """Return the file to read from the connection as it is now."""
@@ -84,6 +105,18 @@ class StreamRequestHandler(BaseRequestHandler):
                 self.wfile.flush()
         self.wfile.close()
         self.rfile.close()
+
+
+def open_files(handler: Any) -> None:
+    """Open `rfile` and `wfile` of a stream's handler on its connection, buffered as the handler says."""
+    connection = handler.connection
+    own = getattr(handler, "_open_rfile", None)  # the standard library's handlers have none
+    handler.rfile = own() if own is not None else connection.makefile("rb", handler.rbufsize)
+    handler.wfile = (
+        SocketWriter(connection)
+        if handler.wbufsize == 0
+        else connection.makefile("wb", handler.wbufsize)
+    )
 
 
 class SocketWriter(io.BufferedIOBase):

@@ -4,12 +4,16 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .binding.endpoints import Endpoint
 from .rules.address import Address
+from .server_tls import ServerTLS
 from .servers import TCPServer, UDPServer
 from .servers.engine_room import EngineRoom
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Owner(Protocol):
@@ -18,6 +22,10 @@ class Owner(Protocol):
     @property
     def is_stopping(self) -> bool:
         """Whether the server has been asked to stop."""
+
+    @property
+    def tls(self) -> ServerTLS | None:
+        """What its TLS connections are made with; None of a server without certificates."""
 
     def stop(self) -> None:
         """Ask the server to stop; return at once."""
@@ -46,6 +54,17 @@ class _OnEndpoint:
             self.socket: socket.socket
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()  # type: ignore[misc]  # the server class that this stands before
+
+    @property
+    def tls_context(self) -> "ssl.SSLContext | None":
+        """What TLS connections are made with now; None of a server without certificates. Thread-safe."""
+        return None if self.owner.tls is None else self.owner.tls.context
+
+    def service_actions(self) -> None:
+        """Look after the certificates, if there are any. A hook."""
+        super().service_actions()  # type: ignore[misc]  # the server class that this stands before
+        if self.owner.tls is not None:
+            self.owner.tls.look()
 
     def shutdown(self) -> None:
         """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
@@ -78,6 +97,14 @@ class StreamListener(_OnEndpoint, TCPServer):
     """Serves the stream connections of one endpoint."""
 
 
+class TLSListener(StreamListener):
+    """Serves the TLS connections of one endpoint, each with the certificates that are current then."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept one connection; its worker does the handshake. A hook."""
+        return self._accept_before_handshake(self.tls_context)
+
+
 class DatagramListener(_OnEndpoint, UDPServer):
     """Serves the datagrams of one endpoint."""
 
@@ -101,7 +128,8 @@ def listen(
     OSError
         When the endpoint cannot be had; the text says what holds it.
     """
-    base = StreamListener if endpoint.kind == socket.SOCK_STREAM else DatagramListener
+    streams = TLSListener if endpoint.is_tls else StreamListener
+    base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "address_family": endpoint.family, **options}
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
@@ -134,6 +162,7 @@ def bound_address(listener: Listener) -> Address:
     is_stream = listener.socket_type == socket.SOCK_STREAM
     name = listener.server_address
     if isinstance(name, tuple):
-        return Address("tcp" if is_stream else "udp", host=name[0], port=name[1])
+        streams = "tls" if listener.endpoint.is_tls else "tcp"
+        return Address(streams if is_stream else "udp", host=name[0], port=name[1])
     path = name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
     return Address("unix" if is_stream else "unix-datagram", path=path.replace("\0", "@", 1))

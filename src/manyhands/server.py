@@ -1,5 +1,6 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
+import signal
 import socket
 import threading
 import time
@@ -7,21 +8,26 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .binding.endpoints import endpoints
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
+from .handled_signals import HandledSignals
 from .handler_check import check_handler
 from .listener import Listener, bound_address, is_open, listen, somebody_waits
 from .rules.address import Address, parse
 from .rules.mistakes import Mistake
 from .rules.options import BY_NAME
+from .server_tls import OPTIONS as TLS_OPTIONS
+from .server_tls import ServerTLS, server_tls
 from .servers.accept_loop import AcceptLoop
 from .servers.conversation import current
 from .servers.engine_room import EngineRoom
 from .servers.waker import Waker
-from .stop_signals import StopSignals
+
+if TYPE_CHECKING:
+    import ssl
 
 OPTIONS = (
     "engine",
@@ -32,6 +38,7 @@ OPTIONS = (
     "request_queue_size",
     "allow_reuse_port",
     "max_packet_size",
+    *TLS_OPTIONS,
     "handshake_timeout",
     "drain_timeout",
     "unlink_on_close",
@@ -50,35 +57,46 @@ class Server:
     handler
         A handler class, or anything callable with ``(request, client_address, server)``.
     *addresses
-        Where to listen: ``tcp://127.0.0.1:8008``, ``udp://[::1]:53``, ``unix:///run/echo.sock``,
+        Where to listen: ``tcp://127.0.0.1:8008``, ``tls://[::]:8443``, ``udp://[::1]:53``, ``unix:///run/echo.sock``,
         ``unix-datagram:///run/log.sock``. A host of ``""`` or ``[::]`` takes IPv4 and IPv6.
+    ssl_context
+        The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
+        belongs to it; the program keeps it up to date.
     **options
         ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
         (seconds), ``request_queue_size``,
-        ``allow_reuse_port``, ``max_packet_size`` (bytes), ``handshake_timeout``, ``drain_timeout``
+        ``allow_reuse_port``, ``max_packet_size`` (bytes), ``certfile``, ``keyfile``, ``client_ca``,
+        ``client_certificates``, ``alpn``, ``handshake_timeout``, ``drain_timeout``
         (seconds), ``unlink_on_close``: see ``docs/options.md``.
 
     Raises
     ------
     Mistake
-        When an address, an option or the handler does not fit.
+        When an address, an option, a certificate or the handler does not fit.
 
     Notes
     -----
     `stop`, `hurry` and `is_stopping` may be used in any thread, in handlers (forked ones too) and in signal
-    handlers; all else belongs to the thread that made the server. A handler's `server` is the listener
-    that its client called: `self.server.shutdown()` is `stop`, and `self.server.server_close()` closes that
-    one address.
+    handlers, and `reload` in any thread; all else belongs to the thread that made the server. A handler's
+    `server` is the listener that its client called: `self.server.shutdown()` is `stop`, and
+    `self.server.server_close()` closes that one address.
     """
 
     def __init__(
-        self, handler: Callable[[Any, Any, Any], Any], *addresses: str | Address, **options: Any
+        self,
+        handler: Callable[[Any, Any, Any], Any],
+        *addresses: str | Address,
+        ssl_context: "ssl.SSLContext | None" = None,
+        **options: Any,
     ) -> None:
         self._handler = handler
         self._addresses = [a if isinstance(a, Address) else parse(a) for a in addresses]
-        self._options = _checked(options)
+        self._options = {
+            name: value for name, value in _checked(options).items() if name not in TLS_OPTIONS
+        }
         self._drain_timeout: float = self._options.pop("drain_timeout")
         check_handler(handler, self._addresses)
+        self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
         self._listeners: list[Listener] = []
         self._loop_waker: Waker | None = None
@@ -100,6 +118,11 @@ class Server:
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self._options, daemon_threads=True)
         return self._room.engine(settings, self._options["engine"])
+
+    @property
+    def tls(self) -> ServerTLS | None:
+        """What its TLS connections are made with; None of a server without certificates."""
+        return self._tls
 
     @property
     def is_stopping(self) -> bool:
@@ -215,7 +238,7 @@ class Server:
         thread.start()
         self._thread = thread
 
-    def _become_a_child(self, signals: StopSignals) -> None:
+    def _become_a_child(self, signals: HandledSignals) -> None:
         signals.leave_to_the_parent()
         self._let_go_of_listeners()
 
@@ -239,6 +262,16 @@ class Server:
     def hurry(self) -> None:
         """Cut short the drain that is, or will be, under way."""
         self._is_in_a_hurry = True
+
+    def reload(self) -> bool:
+        """Read the certificates again; who is connected stays, who calls from now on is shown the new ones.
+
+        Returns
+        -------
+        bool
+            False when they cannot be used: an event says why, and the old ones are kept.
+        """
+        return self._tls is None or self._tls.reload()
 
     def close(self) -> list[CutOff]:
         """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
@@ -365,14 +398,25 @@ class Server:
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()
         assert self._run_waker is not None  # noqa: S101 - `run` has made it
-        signals = StopSignals(self._on_signal, self._run_waker.signal_fileno())
+        act: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
+            (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
+        )
+        if self._tls is not None and self._tls.can_reload:
+            act[signal.SIGHUP] = self._reload_soon
+        signals = HandledSignals(act, self._run_waker.signal_fileno())
         self.engine.on_child = partial(self._become_a_child, signals)
         return signals
 
-    def _on_signal(self) -> None:
+    def _on_stop_signal(self) -> None:
         if self._is_stopping:
             self.hurry()
         self.stop()
+
+    def _reload_soon(self) -> None:
+        """Have the accept loop reload: a signal handler must not wait for a lock."""
+        if self._tls is not None:
+            self._tls.reload_soon()
+            self.notice()
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

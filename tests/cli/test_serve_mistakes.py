@@ -68,6 +68,9 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
          "processes or fibers, not 'none'")),
         (("handlers:Echo", *HERE, "--max-threads", "many"), "--max-threads must be a whole number"),
         (("handlers:Echo", *HERE, "--drain-timeout", "-1"), "--drain-timeout must be a number"),
+        (("handlers:Echo", "--bind", "tls://:0"), "tls://:0 needs a certificate: give certfile"),
+        (("handlers:Echo", *HERE, "--certfile", "no.pem"), "certfile '"),
+        (("handlers:Echo", *HERE, "--certfile", "handlers.py"), "certfile '"),
         (("handlers:Echo", *HERE, "--no-such-option"), "unrecognized arguments: --no-such-option"),
     ],
 )  # fmt: skip

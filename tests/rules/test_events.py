@@ -33,6 +33,17 @@ EXAMPLES: list[tuple[Event, str]] = [
         "the TLS handshake of ('127.0.0.1', 40000) failed: timed out",
     ),
     (
+        events.CertificateReloaded("site.pem"),
+        "the certificates were reloaded (site.pem)",
+    ),
+    (
+        events.CertificateNotReloaded("certfile 'site.pem' cannot be read: Permission denied"),
+        (
+            "the certificates were not reloaded, and the old ones are kept: "
+            "certfile 'site.pem' cannot be read: Permission denied"
+        ),
+    ),
+    (
         events.DatagramTruncated("127.0.0.1:8008", ("127.0.0.1", 40000), 8192),
         "127.0.0.1:8008 cut a datagram of ('127.0.0.1', 40000) to 8192 bytes (max_packet_size)",
     ),

@@ -1,4 +1,5 @@
 import argparse
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,8 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
     assert parsed(
         *("--engine", "threads", "--max-threads=none", "--max-packet-size", "10_000"),
         *("--no-allow-reuse-address", "--allow-reuse-port", "--handshake-timeout", "2.5"),
-        *("--drain-timeout", "0"),
+        *("--drain-timeout", "0", "--client-ca", "ca.pem", "--client-certificates", "optional"),
+        *("--certfile", "a.pem", "--certfile=b.pem", "--keyfile", "a.key", "--alpn", "h2"),
     ) == {
         "engine": "threads",
         "max_threads": None,
@@ -52,6 +54,11 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         "allow_reuse_port": True,
         "handshake_timeout": 2.5,
         "drain_timeout": 0.0,
+        "client_ca": "ca.pem",
+        "client_certificates": "optional",
+        "certfile": ["a.pem", "b.pem"],
+        "keyfile": ["a.key"],
+        "alpn": ["h2"],
     }
 
 
@@ -95,6 +102,18 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
             "--drain-timeout must be a number of seconds from 0 up to 2147483, not 'inf'",
         ),
         (
+            ("--certfile", ""),
+            "--certfile must be the path of a file, or a list of such, or none, not ''",
+        ),
+        (
+            ("--client-certificates", "yes"),
+            "--client-certificates must be none, optional or required, not 'yes'",
+        ),
+        (
+            ("--alpn", "h 2"),
+            "--alpn must be a name of 1 to 255 ASCII characters, or a list of such, or none, not 'h 2'",
+        ),
+        (
             ("--drain-timeout=-1",),
             "--drain-timeout must be a number of seconds from 0 up to 2147483, not '-1'",
         ),
@@ -115,6 +134,34 @@ def test_a_word_that_does_not_fit_gets_one_sentence(words: tuple[str, ...], sent
             "max_threads must be a whole number of at least 1, or none, not True",
         ),
         ("max_children", None, "max_children must be a whole number of at least 1, not None"),
+        (
+            "client_ca",
+            ["a.pem"],
+            "client_ca must be the path of a file, or none, not ['a.pem']",
+        ),
+        (
+            "certfile",
+            [],
+            "certfile must be the path of a file, or a list of such, or none, not []",
+        ),
+        (
+            "certfile",
+            ["a.pem", None],
+            "certfile must be the path of a file, or a list of such, or none, not ['a.pem', None]",
+        ),
+        (
+            "keyfile",
+            "a\0b",
+            "keyfile must be the path of a file, or a list of such, or none, not 'a\\x00b'",
+        ),
+        (
+            "alpn",
+            ("h2", "x" * 256),
+            (
+                "alpn must be a name of 1 to 255 ASCII characters, or a list of such, or none, "
+                f"not ('h2', '{'x' * 256}')"
+            ),
+        ),
         ("allow_reuse_port", 1, "allow_reuse_port must be True or False, not 1"),
         (
             "drain_timeout",
@@ -131,14 +178,30 @@ def test_a_value_that_does_not_fit_gets_one_sentence(
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("certfile", "a.pem"),
+        ("certfile", Path("a.pem")),
+        ("certfile", ["a.pem", Path("b.pem")]),
+        ("certfile", ("a.pem",)),
+        ("client_ca", Path("a.pem")),
+        ("alpn", "http/1.1"),
+        ("alpn", ["h2", "x" * 255]),
+    ],
+)
+def test_one_or_several_fit_where_several_may_be(name: str, value: object) -> None:
+    BY_NAME[name].check(value)
+
+
 def test_a_number_too_long_to_be_shown_is_not_shown() -> None:
     with pytest.raises(Mistake, match="of at least 1, not such a number"):
         BY_NAME["max_children"].check(-(10**5000))
 
 
 def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() -> None:
-    assert "drain_timeout" not in ATTRIBUTES
-    assert set(ATTRIBUTES) == {option.name for option in OPTIONS} - {"drain_timeout"}
+    tls = {"certfile", "keyfile", "client_ca", "client_certificates", "alpn"}
+    assert set(ATTRIBUTES) == {option.name for option in OPTIONS} - {"drain_timeout"} - tls
 
 
 def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:

@@ -3,13 +3,13 @@
 from manyhands.testing import ask, call, everything, hear, read_line, reset, wait_until
 from manyhands.testing import running as serving
 
-from .certificates import Authority
+from .certificates import Authority, replace
 from .copies import forked
 from .handlers import write_handlers
 from .peers import is_hung_up, is_listening
 from .programs import Program, python, run_python
 from .running import ENGINES, Echo, bound, open_descriptors, server_class
-from .tls import ask_secretly, secured
+from .tls import ask_secretly, host_names_shown, secured, shake_hands, shown
 
 __all__ = [
     "ENGINES",
@@ -23,16 +23,20 @@ __all__ = [
     "everything",
     "forked",
     "hear",
+    "host_names_shown",
     "is_hung_up",
     "is_listening",
     "open_descriptors",
     "python",
     "read_line",
+    "replace",
     "reset",
     "run_python",
     "secured",
     "server_class",
     "serving",
+    "shake_hands",
+    "shown",
     "wait_until",
     "write_handlers",
 ]

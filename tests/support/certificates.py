@@ -1,6 +1,8 @@
 """Certificates made for one run of the tests."""
 
+import os
 import ssl
+from pathlib import Path
 
 import trustme
 
@@ -16,6 +18,11 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._certificate.configure_cert(context)
         return context
+
+    @property
+    def pem(self) -> str:
+        """The certificate of the authority itself."""
+        return self._authority.cert_pem.bytes().decode()
 
     def client_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -34,3 +41,29 @@ class Authority:
         context = self.client_context()
         self._authority.issue_cert("client@example.org").configure_cert(context)
         return context
+
+    def write(
+        self, folder: Path, *names: str, stem: str = "site", is_rsa: bool = False
+    ) -> tuple[str, str]:
+        """Issue a certificate, write it and its key into a folder, and return the paths of the two files."""
+        issued = self._authority.issue_cert(
+            *names, key_type=trustme.KeyType.RSA if is_rsa else trustme.KeyType.ECDSA
+        )
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        certfile, keyfile = folder / f"{stem}.pem", folder / f"{stem}.key"
+        replace(certfile, chain)
+        replace(keyfile, issued.private_key_pem.bytes())
+        return str(certfile), str(keyfile)
+
+    def write_authority(self, folder: Path) -> str:
+        """Write the certificate of the authority itself into a folder; return its path."""
+        path = folder / "ca.pem"
+        replace(path, self.pem.encode())
+        return str(path)
+
+
+def replace(path: Path, contents: bytes) -> None:
+    """Put a file in the place of another at once, as careful programs do: nobody reads half of it."""
+    new = path.with_name(path.name + ".new")
+    new.write_bytes(contents)
+    os.replace(new, path)  # noqa: PTH105 - the system call is the point

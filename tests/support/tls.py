@@ -1,5 +1,6 @@
 """Servers and clients that speak TLS."""
 
+import contextlib
 import ssl
 from typing import Any
 
@@ -29,3 +30,31 @@ def ask_secretly(
         peer.sendall(line)
         answer: bytes = peer.recv(100)
         return answer
+
+
+def shake_hands(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext, name: str | None = "localhost"
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Do a handshake in memory; return what the server has of it, and what the client has."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_context.wrap_bio(to_server, to_client, server_side=True)
+    client = client_context.wrap_bio(to_client, to_server, server_hostname=name)
+    for party in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            party.do_handshake()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.read()  # the session tickets
+    return server, client
+
+
+def host_names_shown(client: Any) -> list[str]:
+    """Return the host names in the certificate that a client was shown and has verified."""
+    return [name for kind, name in client.getpeercert()["subjectAltName"] if kind == "DNS"]
+
+
+def shown(server_context: ssl.SSLContext, authority: Authority, name: str | None) -> list[str]:
+    """Return the host names of the certificate that is shown to a client that calls `name`."""
+    context = authority.client_context()
+    context.check_hostname = name is not None
+    _, client = shake_hands(server_context, context, name)
+    return host_names_shown(client)

@@ -3,13 +3,11 @@
 import errno
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manyhands.rules.address import Address
 from manyhands.rules.mistakes import Mistake
-
-_STREAMS = {"tcp", "unix"}
 
 NOT_HERE = frozenset(
     {
@@ -34,12 +32,15 @@ class Endpoint:
         What `socket.bind` takes.
     is_dual_stack : bool
         Whether an IPv6 socket is to take IPv4 clients as well (IPV6_V6ONLY off, RFC 3493 section 5.3).
+    is_tls : bool
+        Whether its connections begin with a TLS handshake.
     """
 
     family: int
     kind: int
     address: Any
     is_dual_stack: bool = False
+    is_tls: bool = False
 
 
 def endpoints(address: Address) -> list[Endpoint]:
@@ -55,12 +56,12 @@ def endpoints(address: Address) -> list[Endpoint]:
     OSError
         When a name has addresses, and this machine none of them.
     """
-    kind = socket.SOCK_STREAM if address.scheme in _STREAMS else socket.SOCK_DGRAM
+    kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
     if address.path:
         return [Endpoint(socket.AF_UNIX, kind, socket_path(address))]
-    if address.host in {"", "::"}:
-        return [_every_interface(kind, address)]
-    return _resolved(kind, address)
+    is_for_all = address.host in {"", "::"}
+    found = [_every_interface(kind, address)] if is_for_all else _resolved(kind, address)
+    return [replace(endpoint, is_tls=address.scheme == "tls") for endpoint in found]
 
 
 def socket_path(address: Address) -> str:

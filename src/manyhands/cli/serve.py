@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyhands.rules import options
 from manyhands.rules.mistakes import Mistake
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         action="append",
         required=True,
-        help="where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix://PATH, unix-datagram://PATH; "
+        help="where to listen: tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix://PATH, "
+        "unix-datagram://PATH; "
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
     options.add_to(parser, OPTIONS, served=True)
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
-    given = options.given(arguments)
+    given: dict[str, Any] = options.given(arguments)
     if given.get("engine") == "fibers":
         # Before the handler is loaded: plain blocking code is what it was written in.
         _have_all_waits_let_fibers_run()

@@ -146,7 +146,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
 
 
 def accept_before_handshake(
-    listener: "ssl.SSLSocket", timeout: float | None
+    listener: socket.socket, timeout: float | None, context: "ssl.SSLContext | None" = None
 ) -> tuple["ssl.SSLSocket", object]:
     """Accept one connection of a TLS listener and wrap it, its handshake still to be done.
 
@@ -155,9 +155,11 @@ def accept_before_handshake(
     Parameters
     ----------
     listener
-        A listening TLS socket.
+        A listening socket: a TLS one, unless there is a `context`.
     timeout
         Seconds that the handshake may take once it is begun; None: without end.
+    context
+        What to wrap the connection with; None: with the listener's own.
 
     Raises
     ------
@@ -168,21 +170,23 @@ def accept_before_handshake(
     plain = socket.socket(*identity(listener), descriptor)
     if listener.gettimeout() and socket.getdefaulttimeout() is None:
         plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
+    # What the owner of a TLS listener asked for: programs can see it.
+    said = vars(listener) if context is None else {}
+    own: ssl.SSLContext = context or listener.context  # type: ignore[attr-defined]  # a TLS listener's
     try:
-        connection = listener.context.wrap_socket(
+        connection = own.wrap_socket(
             plain,
             server_side=True,
             do_handshake_on_connect=False,
-            suppress_ragged_eofs=vars(listener)["suppress_ragged_eofs"],
+            suppress_ragged_eofs=said.get("suppress_ragged_eofs", True),
         )
     except BaseException:
         plain.close()
         raise
-    # What the owner of the listener asked for: programs can see it.
-    is_asked_for = vars(listener)["do_handshake_on_connect"]
+    is_asked_for = said.get("do_handshake_on_connect", True)
     vars(connection)["do_handshake_on_connect"] = is_asked_for
     if is_asked_for:
-        _open(connection, _Opening(client_address, timeout))
+        begin(connection, client_address, timeout)
     return connection, client_address
 
 
@@ -192,6 +196,30 @@ def _open(connection: Any, opening: "_Opening") -> None:
     opening.plain_class = plain_class
     vars(connection)[_OPENING] = opening
     connection.__class__ = _unshaken(plain_class)
+
+
+def begin(
+    connection: "ssl.SSLSocket",
+    client_address: object,
+    timeout: float | None,
+    refusal: str | None = None,
+) -> None:
+    """Have the first use of `connection`, which was wrapped without its handshake, do it.
+
+    Parameters
+    ----------
+    connection
+        The connection.
+    client_address
+        Whose it is, for the event that tells of a failure.
+    timeout
+        Seconds that the handshake may take; None: without end.
+    refusal
+        Why it is to fail; None: it is to be done.
+    """
+    opening = _Opening(client_address, timeout)
+    opening.failure = refusal
+    _open(connection, opening)
 
 
 def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:

@@ -10,6 +10,8 @@ from manyhands.rules.mistakes import Mistake
 #: `sun_path` holds 108 bytes on Linux and a path needs a closing NUL (unix(7)).
 LONGEST_PATH = 107
 
+_STREAMS = frozenset({"tcp", "tls", "unix"})
+
 #: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
 HIGHEST_PORT = 65_535
 
@@ -23,7 +25,7 @@ class Address:
     Attributes
     ----------
     scheme : str
-        `tcp`, `udp`, `unix` or `unix-datagram`.
+        `tcp`, `tls`, `udp`, `unix` or `unix-datagram`.
     host : str
         A name or an IP address without brackets; ``""`` means every interface of both families.
         Always ``""`` for the Unix schemes.
@@ -31,13 +33,18 @@ class Address:
         0 to 65535, where 0 lets the kernel choose; 0 for the Unix schemes.
     path : str
         The path of a Unix socket, relative ones to the current folder; `@name` is a name in
-        Linux's abstract namespace. ``""` for `tcp` and `udp``.
+        Linux's abstract namespace. ``""`` for all others.
     """
 
     scheme: str
     host: str = ""
     port: int = 0
     path: str = ""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is for connections, and not for datagrams."""
+        return self.scheme in _STREAMS
 
     def __str__(self) -> str:
         if self.path:
@@ -52,10 +59,10 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
     Parameters
     ----------
     text : str
-        `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix://PATH` or `unix-datagram://PATH`. HOST
-        is a name, an IPv4 address, an IPv6 address in brackets (with a zone where it needs one:
-        `[fe80::1%eth0]`), or nothing or `*` for every interface. Without a scheme also a mere
-        `PORT`.
+        `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT`, `unix://PATH` or
+        `unix-datagram://PATH`. HOST is a name, an IPv4 address, an IPv6 address in brackets (with
+        a zone where it needs one: `[fe80::1%eth0]`), or nothing or `*` for every interface.
+        Without a scheme also a mere `PORT`.
     default_scheme : str
         The scheme of a text that names none.
 
@@ -207,6 +214,7 @@ def _check_length(path: str) -> None:
 #: Each scheme and the reader of what follows its `://`.
 SCHEMES: dict[str, Callable[[str, str], Address]] = {
     "tcp": _internet,
+    "tls": _internet,
     "udp": _internet,
     "unix": _unix,
     "unix-datagram": _unix,

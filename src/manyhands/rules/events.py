@@ -91,6 +91,29 @@ class HandshakeFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateReloaded(Event):
+    """The files of the certificates were read again, `certfile` the first: new connections are shown them."""
+
+    certfile: str
+
+    def __str__(self) -> str:
+        return f"the certificates were reloaded ({self.certfile})"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNotReloaded(Event):
+    """The files of the certificates cannot be used as they are now: the old certificates are kept.
+
+    Emitted once for each state of the files, and whenever somebody asks for them to be reloaded.
+    """
+
+    error: str
+
+    def __str__(self) -> str:
+        return f"the certificates were not reloaded, and the old ones are kept: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
 

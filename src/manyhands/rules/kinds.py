@@ -1,13 +1,15 @@
 """The kinds of values that options take: what is expected, how it reads, what fits."""
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from manyhands.rules import networks
 from manyhands.rules.mistakes import Mistake
 
-OptionValue = bool | int | float | str | None
+OptionValue = bool | int | float | str | Sequence[str] | None
 
 #: `poll` counts milliseconds in a C int: a longer wait overflows (poll(2)). It is 24.8 days.
 LONGEST_WAIT = 2_147_483.0
@@ -167,3 +169,83 @@ class NetworkList:
         except Mistake:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The path of a file."""
+
+    metavar = "FILE"
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return "the path of a file"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value."""
+        return text
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is a path that the system would take."""
+        return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name in ASCII, without spaces, of up to `longest` characters."""
+
+    longest: int
+    metavar = "NAME"
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"a name of 1 to {self.longest} ASCII characters"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value."""
+        return text
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is such a name."""
+        return (
+            isinstance(value, str)
+            and 0 < len(value) <= self.longest
+            and value.isascii()
+            and value.isprintable()
+            and " " not in value
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """One value of a kind, or a list of them; on the command line the flag is repeated."""
+
+    kind: File | Name
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in `--help`."""
+        return self.kind.metavar
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"{self.kind.expected}, or a list of such"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into one of the values."""
+        return self.kind.read(text)
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is of the kind, or a list of such."""
+        values = listed(value)
+        return bool(values) and all(self.kind.fits(one) for one in values)
+
+
+def listed(value: object) -> tuple[object, ...]:
+    """Return the values that an option of several holds: none for None, one for what is no list."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    return () if value is None else (value,)

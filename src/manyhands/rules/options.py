@@ -8,7 +8,17 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from manyhands.rules.kinds import Choice, Kind, OptionValue, Seconds, Switch, Whole
+from manyhands.rules.kinds import (
+    Choice,
+    File,
+    Kind,
+    Name,
+    OptionValue,
+    Seconds,
+    Several,
+    Switch,
+    Whole,
+)
 from manyhands.rules.mistakes import Mistake
 
 #: Far above any datagram that a kernel lets pass, and allocated for each receive: more is a slip.
@@ -16,6 +26,10 @@ LARGEST_DATAGRAM = 16 * 1024 * 1024
 
 #: `listen` takes a C int, which the kernel cuts to `net.core.somaxconn` (listen(2)).
 LONGEST_BACKLOG = 2**31 - 1
+
+
+#: A protocol's name is sent with its length in one byte (RFC 7301, section 3.1).
+LONGEST_PROTOCOL = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +225,51 @@ OPTIONS: tuple[Option, ...] = (
         may_be_none=True,
     ),
     Option(
+        "certfile",
+        default=None,
+        kind=Several(File()),
+        unit="",
+        help="the certificate for tls:// addresses, with its chain, in PEM form; of several, the first "
+        "is for names that none of them has; read again when the files change",
+        owners=(),
+        may_be_none=True,
+    ),
+    Option(
+        "keyfile",
+        default=None,
+        kind=Several(File()),
+        unit="",
+        help="the key of the certificate, or of each in their order, where it is not in the same file",
+        owners=(),
+        may_be_none=True,
+    ),
+    Option(
+        "client_ca",
+        default=None,
+        kind=File(),
+        unit="",
+        help="the authorities that vouch for clients' certificates, in PEM form",
+        owners=(),
+        may_be_none=True,
+    ),
+    Option(
+        "client_certificates",
+        default="required",
+        kind=Choice(("none", "optional", "required")),
+        unit="",
+        help="whether clients show a certificate that client_ca vouches for",
+        owners=(),
+    ),
+    Option(
+        "alpn",
+        default=None,
+        kind=Several(Name(longest=LONGEST_PROTOCOL)),
+        unit="",
+        help="a protocol that is spoken over TLS (ALPN), the one preferred first",
+        owners=(),
+        may_be_none=True,
+    ),
+    Option(
         "drain_timeout",
         default=30.0,
         kind=Seconds(may_be_zero=True),
@@ -283,7 +342,8 @@ def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:
 def _add(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, option: Option, *, served: bool
 ) -> None:
-    help_text = f"{option.help} ({_default_text(option, served=served)})"
+    repeated = "may be repeated; " if isinstance(option.kind, Several) else ""
+    help_text = f"{option.help} ({repeated}{_default_text(option, served=served)})"
     if option.is_switch:
         parser.add_argument(
             option.flag,
@@ -292,8 +352,10 @@ def _add(
             help=help_text,
         )
         return
+    is_repeated = isinstance(option.kind, Several)
     parser.add_argument(
         option.flag,
+        action="append" if is_repeated else "store",
         type=option.parse,
         default=argparse.SUPPRESS,
         metavar=_metavar(option),
@@ -302,7 +364,9 @@ def _add(
 
 
 def _metavar(option: Option) -> str:
-    return "|".join(option.kind.words) if isinstance(option.kind, Choice) else option.unit.upper()
+    if isinstance(option.kind, Choice):
+        return "|".join(option.kind.words)
+    return getattr(option.kind, "metavar", option.unit.upper())
 
 
 def _default_text(option: Option, *, served: bool) -> str:
@@ -310,5 +374,6 @@ def _default_text(option: Option, *, served: bool) -> str:
     if option.is_switch:
         return f"default: {'yes' if default else 'no'}"
     if default is None:
-        return "default: as the class says" if option.name == "engine" else "default: no bound"
+        unbounded = "default: no bound" if option.unit else "default: none"
+        return "default: as the class says" if option.name == "engine" else unbounded
     return f"default: {default} {option.unit}".rstrip()

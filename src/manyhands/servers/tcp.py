@@ -7,7 +7,7 @@ from typing import Any
 
 from manyhands.binding.bind import bind, listen
 from manyhands.binding.unix_path import BoundPath
-from manyhands.connections import handshake
+from manyhands.connections import goodbye, handshake
 
 from .base import BaseServer
 from .conversation import current
@@ -106,22 +106,27 @@ class TCPServer(BaseServer):
         whatever asks the connection sooner for what only the handshake tells.
         """
         if handshake.is_tls(self.socket):
-            timeout = setting("handshake_timeout", self)
-            unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout)
-            wrapper = self._engine_of_next_request().tls_wrapper()
-            return handshake.moved(unshaken, wrapper), client_address
+            return self._accept_before_handshake()
         engine = self._engine_room.latest
         accepted: tuple[Any, Any] = (
             self.socket.accept() if engine is None else engine.accept(self.socket)
         )
         return accepted
 
+    def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
+        """Accept one connection for TLS, with a context, or with that of the listening socket."""
+        timeout = setting("handshake_timeout", self)
+        unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout, context)
+        wrapper = self._engine_of_next_request().tls_wrapper()
+        return handshake.moved(unshaken, wrapper), client_address
+
     def shutdown_request(self, request: Any) -> None:
-        """Tell the client that nothing more will come, then close. A hook."""
+        """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
         if self._engine_room.books.are_detailed:
             conversation = current()
             if conversation is not None:
                 conversation.look_at_its_end()
+        goodbye.say_goodbye(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105

@@ -145,7 +145,7 @@ def serving(
     Mistake, OSError
         As of `manyhands.Server`.
     """
-    usual = {"engine": "threads", "drain_timeout": DRAIN}
+    usual: dict[str, Any] = {"engine": "threads", "drain_timeout": DRAIN}
     server = Server(handler, *(addresses or (FREE_PORT,)), **usual | options)
     under_test = ServerUnderTest(server)
     unsubscribe = events.hub.subscribe(under_test.events.append)
