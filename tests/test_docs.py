@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from manyhands import Reason
 from manyhands.framing import LengthPrefix
+from manyhands.rules.states import picture
 from manyhands.testing import half_close, serving
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +19,15 @@ def test_the_options_page_is_written_from_the_table():
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
     assert writer.PAGE.read_text(encoding="utf-8") == writer.page()
+
+
+def test_the_page_of_connections_has_the_table_s_picture_and_every_reason():
+    page = (ROOT / "docs" / "connections.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{picture()}\n```" in page
+    listed = re.findall(
+        r"^\| `(\w+)` \| (.+) \|$", page.partition("## The reasons")[2], flags=re.MULTILINE
+    )
+    assert listed == [(reason.value, reason.sentence) for reason in Reason]
 
 
 def test_every_link_between_the_pages_leads_somewhere():

@@ -31,5 +31,6 @@ echo "setting up $folder ($("$folder/bin/python" -V))" >&2
 locks=()
 for lock in "$@"; do locks+=(-r "$lock"); done
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-pip install -qq "${locks[@]}"
+# Most of what is installed is never imported here, and what is gets compiled then.
+pip install -qq --no-compile "${locks[@]}"
 pip install -qq --no-deps --no-build-isolation -e '.[all]'

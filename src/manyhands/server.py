@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from .binding.endpoints import endpoints
+from .connections.books import Books
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
@@ -98,6 +99,7 @@ class Server:
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
+        self._room.books.are_detailed = True
         self._listeners: list[Listener] = []
         self._loop_waker: Waker | None = None
         self._run_waker: Waker | None = None
@@ -118,6 +120,11 @@ class Server:
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self._options, daemon_threads=True)
         return self._room.engine(settings, self._options["engine"])
+
+    @property
+    def connections(self) -> Books:
+        """The open connections of all listeners, a live view, and why the others ended. Thread-safe."""
+        return self._room.books
 
     @property
     def tls(self) -> ServerTLS | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import socketserver
+from manyhands import socketserver, testing
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
@@ -221,3 +221,15 @@ def test_a_forked_copy_begins_with_empty_books() -> None:
             wait_until(lambda: len(books) == 1)
             with forked(lambda: os._exit(len(books) + books.accepted)) as wait:
                 assert wait() == 0
+
+
+def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
+    with testing.serving(
+        Obedient, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0", engine=engine
+    ) as server:
+        books = server.server.connections
+        for address in server.server.addresses:
+            with call((address.host, address.port)) as peer:
+                say(peer, "return")
+                assert everything(peer) == b""
+        wait_for(books, Reason.HANDLER_RETURNED, 2)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State, Step, after
+from manyhands.rules.states import TRANSITIONS, State, Step
 
 from .tcp_info import Traffic, traffic_of
 
@@ -51,7 +51,7 @@ class Connection:
 
     def take(self, step: Step) -> bool:
         """Go on to the next state; return False when the step leads nowhere from here."""
-        following = after(self.state, step)
+        following = TRANSITIONS[self.state].get(step)
         if following is None:
             return False
         self.state = following

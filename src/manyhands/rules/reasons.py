@@ -9,6 +9,10 @@ class Reason(enum.Enum):
     The value is the word for logs, metrics and scripts; `sentence` is for people.
     """
 
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
+
     HANDLER_RETURNED = "handler_returned"
     HANDLER_FAILED = "handler_failed"
     PEER_CLOSED = "peer_closed"

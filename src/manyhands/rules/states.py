@@ -26,6 +26,10 @@ import enum
 class State(enum.Enum):
     """Where a connection is in its life. The value is the word for logs, metrics and scripts."""
 
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
+
     ACCEPTED = "accepted"
     READING_PROXY_HEADER = "reading_proxy_header"
     HANDSHAKING = "handshaking"
@@ -36,6 +40,10 @@ class State(enum.Enum):
 
 class Step(enum.Enum):
     """What happens to a connection. The value is how the picture names it."""
+
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
 
     PROXY_HEADER_IS_DUE = "a PROXY header is due"
     HANDSHAKE_IS_DUE = "a TLS handshake is due"

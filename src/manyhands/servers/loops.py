@@ -14,7 +14,7 @@ class Loops:
     """The loops that serve a server in this process. Thread-safe; what only reads takes no lock."""
 
     def __init__(self, original: "Loops | None" = None) -> None:
-        self.process = os.getpid()
+        self.process = _this_process
         self.of_the_original: list[Waker] = [] if original is None else original.wakers
         """In a copy of the process that served: what its handler asks to stop, and nobody waits for."""
 
@@ -30,7 +30,7 @@ class Loops:
         attributes = vars(server)
         # `setdefault` is one step: of two threads that come first, both get the same.
         loops: Self = attributes.get("_loops") or attributes.setdefault("_loops", cls())
-        if loops.process != os.getpid():
+        if loops.process != _this_process:
             loops = attributes["_loops"] = cls(loops)
         return loops
 
@@ -70,7 +70,7 @@ class Loops:
             next one, whatever it is asked to do meanwhile.
         """
         with self._accepting:
-            if self.count() > 1 and not _somebody_waits(server):
+            if len(self._threads) > 1 and not _somebody_waits(server):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return get_request()
 
@@ -79,3 +79,15 @@ def _somebody_waits(server: Any) -> bool:
     poll = select.poll()
     poll.register(server.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+_this_process = os.getpid()
+"""Kept, for each connection asks."""
+
+
+def _note_process() -> None:
+    global _this_process  # noqa: PLW0603 - a fact about the process
+    _this_process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_process)
