@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import socketserver as standard
 from types import ModuleType
+from unittest import mock
 
 import pytest
 
@@ -163,3 +164,9 @@ def test_a_handshake_timeout_of_the_program_s_own_costs_no_client(authority: Aut
             with context.wrap_socket(plain, server_hostname="localhost") as peer:
                 peer.sendall(b"hello\n")
                 assert peer.recv(10) == b"hello\n"
+
+
+@pytest.mark.parametrize("name", socketserver.__all__)
+def test_a_mock_of_a_class_can_be_made(name: str) -> None:
+    mock.create_autospec(getattr(socketserver, name))
+    mock.Mock(spec=getattr(socketserver, name))

@@ -10,6 +10,7 @@ import pytest
 
 from manyhands import TCPServer, UDPServer, socketserver
 from manyhands.servers.loops import Loops
+from manyhands.servers.waker import Waker
 from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -83,6 +84,23 @@ def test_a_client_that_another_loop_took_is_not_waited_for(timeout: float | None
     server.socket.settimeout(timeout)
     with loops(server, 2):
         assert ask(server.server_address) == b"hello\n"
+
+
+def test_a_client_is_not_waited_for_when_the_loop_that_took_it_has_ended() -> None:
+    def wait_for_ever() -> Any:
+        raise AssertionError("it would wait")
+
+    with TCPServer(HERE, Echo) as server, Waker() as first, Waker() as other:
+        both = Loops()
+        both.add(first)
+        both.add(other)
+        both.remove(first)
+        with pytest.raises(BlockingIOError):
+            both.next_request(server, wait_for_ever)
+        both.remove(other)
+        both.add(first)
+        # Alone from the start, it was told of a client that nobody can have taken.
+        assert both.next_request(server, lambda: "request") == "request"
 
 
 def test_datagrams_are_shared_too() -> None:

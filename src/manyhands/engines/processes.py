@@ -266,12 +266,13 @@ class ProcessesEngine(Engine):
             self._watch = None
 
     def end(self, task: Task) -> None:
-        """Kill the child that carries `task`."""
+        """Kill the child that carries `task`, and shut down what this process still has of its connection."""
         with self._lock:
             for pid, carried in self._tasks.items():
                 if carried is task:
                     # Not reaped yet, so the id cannot belong to anybody else.
                     os.kill(pid, signal.SIGKILL)
+        task.cut_off()
 
 
 def _status(pid: int) -> int | None:

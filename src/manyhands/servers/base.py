@@ -127,6 +127,9 @@ class BaseServer:
                 engine = self._engine_of_next_request()
                 engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
             finally:
+                # Before the end is told: who waits for that may start a thread object anew whose run this is
+                # the last step of.
+                waker.close()
                 self.__note_end(waker)
 
     def __serve(

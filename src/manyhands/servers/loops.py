@@ -23,6 +23,7 @@ class Loops:
 
         self._accepting = threading.Lock()
         self._threads: dict[Waker, set[int]] = {}
+        self._were_several = False  # since the last time when there was none
 
     @classmethod
     def of(cls, server: Any) -> Self:
@@ -37,6 +38,7 @@ class Loops:
     def add(self, waker: Waker) -> None:
         """Note a loop of the calling thread's, which `waker` wakes."""
         self._threads[waker] = {threading.get_ident()}
+        self._were_several = self._were_several or len(self._threads) > 1
 
     def runs_here(self, waker: Waker) -> None:
         """Note that a loop runs in the calling thread, whichever waits for its end."""
@@ -45,6 +47,8 @@ class Loops:
     def remove(self, waker: Waker) -> None:
         """Forget a loop that has ended."""
         self._threads.pop(waker, None)
+        if not self._threads:
+            self._were_several = False
 
     def count(self) -> int:
         """Return how many there are."""
@@ -70,7 +74,8 @@ class Loops:
             next one, whatever it is asked to do meanwhile.
         """
         with self._accepting:
-            if len(self._threads) > 1 and not _somebody_waits(server):
+            # The other one may have ended since it took the client.
+            if self._were_several and not _somebody_waits(server):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return get_request()
 

@@ -29,6 +29,10 @@ class Waker:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back; whoever wakes it from now on wakes nobody."""
         self._reader.close()
         self._writer.close()
 
