@@ -292,7 +292,8 @@ class BaseServer:
 
     def _engine_of_next_request(self) -> Engine:
         """Return the engine that the next connection goes to, set up as the server's attributes say now."""
-        return self._engine_room.engine(self, override(self) or self._engine_choice)
+        engine: Engine = self._engine_room.engine(self, override(self) or self._engine_choice)
+        return engine
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
