@@ -107,6 +107,18 @@ if sys.version_info >= (3, 13):
         begin()
         assert thread.has_begun()
 
+    def test_whoever_wants_to_see_its_work_waits_until_it_has_begun(
+        work: Work, begin: Callable[[], None]
+    ) -> None:
+        engine = ThreadsEngine()
+        engine.start(work)
+        letting = threading.Thread(target=engine.let_begin)
+        letting.start()
+        assert letting.is_alive()
+        begin()
+        letting.join(PATIENCE)
+        assert not letting.is_alive()
+
     def test_a_thread_that_has_not_begun_is_waited_for(
         work: Work, begin: Callable[[], None]
     ) -> None:

@@ -89,6 +89,9 @@ class Engine(abc.ABC):
             When no thread or process could be had. The task was not touched.
         """
 
+    def let_begin(self) -> None:  # noqa: B027 - most workers have begun when `start` returns
+        """Wait until the latest task has begun, where `start` does not: for whoever looks at it next."""
+
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:  # noqa: ARG002 - for engines that need it
         """Run an accept loop to its end, where this engine wants it to run: here, in the caller.
 

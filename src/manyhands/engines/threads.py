@@ -95,6 +95,7 @@ class ThreadsEngine(Engine):
         """Begin anew: the copy has no thread but the one that forked."""
         self.threads.pop_all()
         self._tasks: set[Task] = set()
+        self._latest: ConnectionThread | None = None
         # Reentrant, for signal handlers.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -111,9 +112,16 @@ class ThreadsEngine(Engine):
         try:
             thread = ConnectionThread(task, self._note_end, daemon=self.daemon)
             self._start(thread)
+            self._latest = thread
         except BaseException:
             self._discard(task)
             raise
+
+    def let_begin(self) -> None:
+        """Wait until the latest thread has begun."""
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            latest.has_begun()
 
     def _start(self, thread: ConnectionThread) -> None:
         if self.daemon:

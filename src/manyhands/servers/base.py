@@ -189,6 +189,10 @@ class BaseServer:
                 if deadline is not None and time.monotonic() >= deadline:
                     return self.handle_timeout()
         self._handle_request_noblock()
+        # Who serves one request looks next at what came of it, as often as not.
+        engine = self._engine_room.latest
+        if engine is not None:
+            engine.let_begin()
         # A program that calls this in a loop must not spin while accepting is impossible.
         rest, left = self._seconds_to_rest(time.monotonic()), _left(deadline)
         time.sleep(rest if left is None else min(rest, left))
