@@ -1,7 +1,6 @@
 """The listeners of `manyhands.Server`: the drop-in's servers, made from an endpoint and options."""
 
 import contextlib
-import select
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .binding.endpoints import Endpoint
 from .rules.address import Address
 from .server_tls import ServerTLS
-from .servers import TCPServer, UDPServer
+from .servers import TCPServer, UDPServer, backlog
 from .servers.engine_room import EngineRoom
 
 if TYPE_CHECKING:
@@ -150,11 +149,8 @@ def is_open(listener: Listener) -> bool:
 
 def somebody_waits(listener: Listener) -> bool:
     """Tell whether a client has connected to a stream listener, and has not been accepted."""
-    if listener.socket_type != socket.SOCK_STREAM or not is_open(listener):
-        return False
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
+    is_stream = listener.socket_type == socket.SOCK_STREAM
+    return is_stream and is_open(listener) and backlog.somebody_waits(listener)
 
 
 def bound_address(listener: Listener) -> Address:

@@ -80,11 +80,6 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
 }
 
 
-def after(state: State, step: Step) -> State | None:
-    """Return the state that `step` leads to from `state`; None when it leads nowhere from there."""
-    return TRANSITIONS[state].get(step)
-
-
 def picture() -> str:
     """Return the table as a Mermaid state diagram, for the documentation."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.ACCEPTED.value}"]

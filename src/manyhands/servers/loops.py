@@ -2,11 +2,11 @@
 
 import errno
 import os
-import select
 import threading
 from collections.abc import Callable
 from typing import Any, Self
 
+from .backlog import somebody_waits
 from .waker import Waker
 
 
@@ -75,15 +75,9 @@ class Loops:
         """
         with self._accepting:
             # The other one may have ended since it took the client.
-            if self._were_several and not _somebody_waits(server):
+            if self._were_several and not somebody_waits(server):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return get_request()
-
-
-def _somebody_waits(server: Any) -> bool:
-    poll = select.poll()
-    poll.register(server.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 _this_process = os.getpid()

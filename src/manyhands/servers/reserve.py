@@ -6,9 +6,10 @@ first. Giving up the reserve makes room for one; accepting and closing, one by o
 
 import contextlib
 import os
-import select
 import socket
 from typing import Self
+
+from .backlog import somebody_waits
 
 AT_ONCE = 256
 """Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
@@ -42,16 +43,10 @@ class Reserve:
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
-            while count < AT_ONCE and _somebody_waits(listener):
+            while count < AT_ONCE and somebody_waits(listener):
                 # Not a TLS socket's own accept, which would do the handshake.
                 connection, _ = socket.socket.accept(listener)
                 connection.close()
                 count += 1
         self._take()
         return count
-
-
-def _somebody_waits(listener: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
