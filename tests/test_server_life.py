@@ -95,14 +95,18 @@ def test_run_in_another_thread_serves_until_stop_and_leaves_signals_alone(engine
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_run_within_a_with_serves_on_until_it_is_stopped(engine: str) -> None:
+    handles_signals = threading.Event()
+
     def stop() -> None:
         assert ask(address) == b"hello\n"
+        # It has been serving since before `run`: a signal that comes earlier ends the program.
+        assert handles_signals.wait(20)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with Server(Echo, ANY_PORT, engine=engine) as server:
         address = bound(server)
         thread, _ = in_a_thread(stop)
-        assert server.run() == []
+        assert server.run(handles_signals.set) == []
         thread.join(20)
         assert not is_listening(address[1])
     assert server.addresses == []
