@@ -1,7 +1,9 @@
 """Fixtures that the tests of several rooms use."""
 
+import faulthandler
 import signal
 import socketserver as standard
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -57,3 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     items[:] = [item for item in items if item not in impossible]
     config.hook.pytest_deselected(items=impossible)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Name what holds up the interpreter's end: a thread that a failed test left behind, say."""
+    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)

@@ -23,8 +23,11 @@ RECORDS = Path(".cache/records")
 #: What ours must do on every version; the rest of the suite runs on one.
 CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/binding", "tests/launcher")
 
-#: Both mostly wait, so they run beside each other.
-LANES = ("tests/cpython", "tests/libraries")
+#: The suites of others, on our servers; they have steps of their own.
+OF_OTHERS = ("tests/cpython", "tests/libraries")
+
+#: After this many seconds a step hangs: the longest takes about nine minutes on two slow cores.
+PATIENCE = 15 * 60
 
 IS_CI = os.environ.get("CI") == "true"
 
@@ -50,14 +53,14 @@ class Step:
         started = time.monotonic()
         log = self.record.with_suffix(".log")
         with log.open("wb") as output:
-            finished = subprocess.run(  # noqa: S603 - the commands are those below
+            process = subprocess.Popen(  # noqa: S603 - the commands are those below
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                check=False,
             )
-        self.status, self.seconds = finished.returncode, time.monotonic() - started
+            self.status = wait_or_end(process)
+        self.seconds = time.monotonic() - started
         self._read_report()
         say(f"\n== {self.name}\n{log.read_text(errors='replace').rstrip()}")
 
@@ -80,6 +83,16 @@ class Step:
         )
         verdict = "FAILED" if self.status else "ok"
         return f"{verdict:<7} {self.name:<38} {self.seconds:4.0f} s  {counts}"
+
+
+def wait_or_end(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a step; one that hangs says where, in pytest's words, and is ended."""
+    for patience, number in ((PATIENCE, signal.SIGABRT), (10, signal.SIGKILL)):
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+    return process.wait()
 
 
 def _result(case: ET.Element) -> str:
@@ -142,7 +155,7 @@ def in_plain_python(python: Path) -> Step:
 
 def main_suite(python: Path) -> Step:
     """Make the step for all tests but those that run on every version."""
-    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in LANES))
+    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in OF_OTHERS))
 
 
 def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
@@ -155,8 +168,8 @@ def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
     ]
 
 
-def lane(folder: str, pythons: Iterable[Path]) -> list[Step]:
-    """Make the steps for a folder on each interpreter."""
+def of_others(folder: str, pythons: Iterable[Path]) -> list[Step]:
+    """Make the steps for a suite of others on each interpreter."""
     return [pytest(python, folder, folder) for python in pythons]
 
 
@@ -223,25 +236,22 @@ def main(versions: Sequence[str]) -> int:
     pythons = {version: path.absolute() for version, path in pythons.items() if path.exists()}
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
-    # The contract has bounds of time in it, so nothing runs beside it.
-    alone = [
-        *checks(python.parent),
-        main_suite(python),
-        in_plain_python(python),
-        *contract(pythons.values(), python),
-    ]
-    # CPython's suites wait more than they work, so two versions can have theirs at once; some of the
-    # libraries' listen on ports of their choice, so those come one after the other.
+    first = checks(python.parent)
+    # Two lanes, as the machines of CI have two processors. Some suites of libraries listen on ports of their
+    # own choice, so those are all in one lane.
     lanes = [
-        lane("tests/cpython", tested[::2]),
-        lane("tests/cpython", tested[1::2]),
-        lane("tests/libraries", pythons.values()),
+        [main_suite(python), *of_others("tests/libraries", pythons.values())],
+        [
+            *contract(pythons.values(), python),
+            in_plain_python(python),
+            *of_others("tests/cpython", tested),
+        ],
     ]
-    run_in_turn(alone)
+    run_in_turn(first)
     with ThreadPoolExecutor(len(lanes)) as beside_each_other:
         list(beside_each_other.map(run_in_turn, lanes))
     plain = uncompiled(pythons)
-    status = summary([*alone, *chain(*lanes)], [*left_out(versions, pythons), *plain])
+    status = summary([*first, *chain(*lanes)], [*left_out(versions, pythons), *plain])
     return int(bool(status or (IS_CI and plain)))
 
 
