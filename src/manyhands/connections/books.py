@@ -3,18 +3,15 @@
 ``accepted = open + closed``, always, and each connection that is closed has one reason.
 """
 
-import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import Step
 
 from .connection import Connection
-
-_all_books: "weakref.WeakSet[Books]" = weakref.WeakSet()
 
 
 class Books(Mapping[int, Connection]):
@@ -30,7 +27,7 @@ class Books(Mapping[int, Connection]):
         """Whether the kernel is asked at a connection's end what had gone over it, and who ended it."""
 
         self.begin_anew()
-        _all_books.add(self)
+        renew_in_copies(self, Books.begin_anew)
 
     # As of any object: the contents change all the time.
     __hash__ = object.__hash__
@@ -95,11 +92,3 @@ class Books(Mapping[int, Connection]):
     def __repr__(self) -> str:
         accepted, still_open, closed = self.balance
         return f"<{accepted} accepted, {still_open} open, {closed} closed>"
-
-
-def _begin_all_anew() -> None:
-    for books in list(_all_books):
-        books.begin_anew()
-
-
-os.register_at_fork(after_in_child=_begin_all_anew)

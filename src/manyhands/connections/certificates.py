@@ -4,15 +4,14 @@ A connection has the context that was current when it was accepted. So nobody is
 session ticket of an earlier context resumes nothing: what has been taken out of `client_ca` is out.
 """
 
-import os
 import ssl
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from manyhands.rules import events
+from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.host_names import chosen
 from manyhands.rules.mistakes import Mistake
 
@@ -75,7 +74,7 @@ class Certificates:
         self._seen = self._tried = self._signatures()
         self._next_look = clock() + LOOK_EVERY
         self._context = _first_context(settings)
-        _all.add(self)
+        renew_in_copies(self, Certificates.renew_lock)
 
     def renew_lock(self) -> None:
         """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
@@ -129,17 +128,6 @@ class Certificates:
 
     def _signatures(self) -> tuple[_Signature, ...]:
         return tuple(_signature(name) for name in self._settings.files)
-
-
-_all: "weakref.WeakSet[Certificates]" = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for certificates in tuple(_all):
-        certificates.renew_lock()
-
-
-os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _signature(file: str) -> _Signature:

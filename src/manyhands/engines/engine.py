@@ -1,11 +1,11 @@
 """The interface of all engines, and of what they carry."""
 
 import abc
-import os
 import selectors
-import weakref
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Protocol
+
+from manyhands.rules.forked_copies import renew_in_copies
 
 
 class Task(Protocol):
@@ -77,7 +77,7 @@ class Engine(abc.ABC):
         self.on_child: Callable[[], None] = _nothing
         """Called first in each process that the engine makes."""
 
-        _engines.add(self)
+        renew_in_copies(self, type(self).forget)
 
     @abc.abstractmethod
     def start(self, task: Task) -> None:
@@ -174,14 +174,3 @@ class Engine(abc.ABC):
         """End every task under way, without waiting for it."""
         for task in self.tasks:
             self.end(task)
-
-
-_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for engine in list(_engines):
-        engine.forget()
-
-
-os.register_at_fork(after_in_child=_forget_the_original)

@@ -14,9 +14,7 @@ A refused connection takes no token of any rate. So nobody uses up the server's 
 refused, and a client that keeps trying gets in as often as the rate says, neither more nor less.
 """
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -24,6 +22,7 @@ from typing import Protocol, TypeVar
 from manyhands.rules.address_key import key_of
 from manyhands.rules.address_rates import AddressRates
 from manyhands.rules.client_ip import ip_of
+from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.limits import Limits
 from manyhands.rules.open_counts import OpenCounts
 from manyhands.rules.reasons import Reason
@@ -98,7 +97,7 @@ class Admission:
         """
 
         self._start_anew()
-        _admissions.add(self)
+        renew_in_copies(self, Admission._start_anew)
 
     def _start_anew(self) -> None:
         # Held only for a few lookups, and never while anything waits: fibers need no other lock.
@@ -241,14 +240,3 @@ def _at_pace(
         return make(pace)
     limiter.change(pace, now)
     return limiter
-
-
-_admissions: "weakref.WeakSet[Admission]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for admission in list(_admissions):
-        admission._start_anew()
-
-
-os.register_at_fork(after_in_child=_forget_the_original)

@@ -1,15 +1,14 @@
 """What is told of refusals: the first at once, then one summary in a while, however many there are."""
 
 import math
-import os
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from manyhands.rules.escaping import escape
+from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.reasons import Reason
 
 INTERVAL = 10.0
@@ -86,7 +85,7 @@ class RefusalLog:
         self._clock = clock
         self._interval = interval
         self._start_anew()
-        _logs.add(self)
+        renew_in_copies(self, RefusalLog._start_anew)
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
@@ -159,14 +158,3 @@ def _host(client_address: object) -> object:
 def _shown(client_address: object) -> str:
     host = _host(client_address)
     return escape(str(host)) if host else "a Unix socket"
-
-
-_logs: "weakref.WeakSet[RefusalLog]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for log in list(_logs):
-        log._start_anew()
-
-
-os.register_at_fork(after_in_child=_forget_the_original)

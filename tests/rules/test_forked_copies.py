@@ -1,0 +1,49 @@
+"""What is about the original begins anew in a forked copy of the process."""
+
+import gc
+import os
+from typing import Any
+
+import pytest
+
+from manyhands.rules.forked_copies import renew_in_copies
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Thing:
+    """Counts how often it began anew."""
+
+    def __init__(self) -> None:
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+def in_a_copy(question: Any) -> bool:
+    """Ask a question in a forked copy; it may answer yes or no."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if question() else 1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_thing_begins_anew_in_the_copy_and_there_alone() -> None:
+    things = [Thing(), Thing()]
+    for thing in things:
+        renew_in_copies(thing, Thing.renew)
+    assert in_a_copy(lambda: [thing.renewed for thing in things] == [1, 1])
+    assert [thing.renewed for thing in things] == [0, 0]
+
+
+def test_a_thing_that_is_gone_is_not_held() -> None:
+    gone: list[Any] = []
+
+    class Mortal(Thing):
+        def __del__(self) -> None:
+            gone.append(self.renewed)
+
+    renew_in_copies(Mortal(), Thing.renew)
+    gc.collect()
+    assert gone == [0]
