@@ -5,8 +5,19 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any
 
+from .connections.unannounced import header_of
+
 if TYPE_CHECKING:
     import ssl
+
+    from .rules.proxy_header import ProxyHeader
+
+
+class _Announced:
+    """The attribute `proxy_header`; a program may have one of that name itself, which then counts."""
+
+    def __get__(self, handler: Any, kind: type) -> "ProxyHeader | None":
+        return None if handler is None else header_of(handler.request)
 
 
 class BaseRequestHandler:
@@ -17,13 +28,16 @@ class BaseRequestHandler:
     request
         The connection's socket; of a datagram, the pair of its data and the server's socket.
     client_address
-        The client's address, as `accept` or `recvfrom` gave it.
+        The client's address, as `accept`, `recvfrom` or a PROXY header gave it.
     server
         The server.
     **state
         Whatever else the program wants the handler to know, as attributes. Give the server
         ``functools.partial(Handler, database=...)`` in the place of the class.
     """
+
+    proxy_header = _Announced()
+    """What the PROXY header of the connection says: TLVs, for one; None where none was asked for."""
 
     def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
         self.request = request

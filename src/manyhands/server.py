@@ -40,7 +40,7 @@ OPTIONS = (
     "allow_reuse_port",
     "max_packet_size",
     *TLS_OPTIONS,
-    "handshake_timeout",
+    *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
     "drain_timeout",
     "unlink_on_close",
 )
@@ -67,8 +67,8 @@ class Server:
         ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
         (seconds), ``request_queue_size``,
         ``allow_reuse_port``, ``max_packet_size`` (bytes), ``certfile``, ``keyfile``, ``client_ca``,
-        ``client_certificates``, ``alpn``, ``handshake_timeout``, ``drain_timeout``
-        (seconds), ``unlink_on_close``: see ``docs/options.md``.
+        ``client_certificates``, ``alpn``, ``handshake_timeout``, ``drain_timeout`` (seconds),
+        ``proxy_protocol``, ``proxy_trusted``, ``unlink_on_close``: see ``docs/options.md``.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .connections import handshake
+from .connections import handshake, unannounced
 from .connections.stand_in import stand_in
 from .handlers import open_files
 from .rules.mistakes import Mistake
@@ -107,6 +107,7 @@ def _secured(
 ) -> "ssl.SSLSocket":
     """Do the handshake, as of a connection that begins with it; `refusal` says why there is to be none."""
     stand_in(plain, connection)
+    unannounced.pass_on(plain, connection)
     handshake.begin(connection, peer, setting("handshake_timeout", server), refusal)
     handshake.finish(connection)
     return connection

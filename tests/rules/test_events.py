@@ -33,6 +33,10 @@ EXAMPLES: list[tuple[Event, str]] = [
         "the TLS handshake of ('127.0.0.1', 40000) failed: timed out",
     ),
     (
+        events.BadProxyHeader(("127.0.0.1", 50000), "the peer closed the connection"),
+        "no PROXY header was taken from ('127.0.0.1', 50000): the peer closed the connection",
+    ),
+    (
         events.CertificateReloaded("site.pem"),
         "the certificates were reloaded (site.pem)",
     ),

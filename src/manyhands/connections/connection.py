@@ -2,12 +2,16 @@
 
 import itertools
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import TRANSITIONS, State, Step
 
 from .tcp_info import Traffic, traffic_of
+from .unannounced import header_of
+
+if TYPE_CHECKING:
+    from manyhands.rules.proxy_header import ProxyHeader
 
 _numbers = itertools.count(1)
 
@@ -117,6 +121,11 @@ class Connection:
     def local_address(self) -> Any:
         """The address that the client called; None once the connection is closed."""
         return _asked(self._request, "getsockname")
+
+    @property
+    def proxy_header(self) -> "ProxyHeader | None":
+        """What a balancer announced of it; None while, or where, no PROXY header was read."""
+        return header_of(self._request)
 
     @property
     def tls_version(self) -> str | None:

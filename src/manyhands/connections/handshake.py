@@ -14,11 +14,13 @@ import functools
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from manyhands.engines.accept import accept_at_once, identity
 from manyhands.engines.reentrant_lock import ReentrantLock
 from manyhands.rules import events
+
+from .unopened import Unopened
 
 if TYPE_CHECKING:
     import ssl
@@ -53,7 +55,7 @@ _TELLS_OF_HANDSHAKE = ("session", "session_reused")
 _OPENING = "_manyhands_opening"
 
 
-class Unshaken:
+class Unshaken(Unopened):
     """A connection whose handshake was asked for and is not done: mixed into its class until it is."""
 
     __slots__ = ()
@@ -145,6 +147,42 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     return ssl_module is not None and isinstance(candidate, ssl_module.SSLSocket)
 
 
+class Manner(NamedTuple):
+    """How a listener has its connections speak TLS."""
+
+    context: "ssl.SSLContext"
+    suppress_ragged_eofs: bool = True
+    do_handshake_on_connect: bool = True
+    """Whether to do the handshake; else the program does it."""
+
+
+def manner_of(listener: Any, context: "ssl.SSLContext | None" = None) -> Manner:
+    """Return how connections of a listener speak TLS: with a context, or as a TLS listener says itself."""
+    if context is not None:
+        return Manner(context)
+    said = vars(listener)
+    return Manner(
+        listener.context,
+        said.get("suppress_ragged_eofs", True),
+        said.get("do_handshake_on_connect", True),
+    )
+
+
+def accept_plainly(listener: socket.socket) -> tuple[socket.socket, object]:
+    """Accept one connection as a socket without TLS, of a TLS listener too.
+
+    Raises
+    ------
+    OSError
+        When there is none, or it is gone again.
+    """
+    descriptor, client_address = accept_at_once(listener)
+    plain = socket.socket(*identity(listener), descriptor)
+    if listener.gettimeout() and socket.getdefaulttimeout() is None:
+        plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
+    return plain, client_address
+
+
 def accept_before_handshake(
     listener: socket.socket, timeout: float | None, context: "ssl.SSLContext | None" = None
 ) -> tuple["ssl.SSLSocket", object]:
@@ -166,28 +204,32 @@ def accept_before_handshake(
     OSError
         When there is none, or it is gone again.
     """
-    descriptor, client_address = accept_at_once(listener)
-    plain = socket.socket(*identity(listener), descriptor)
-    if listener.gettimeout() and socket.getdefaulttimeout() is None:
-        plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
-    # What the owner of a TLS listener asked for: programs can see it.
-    said = vars(listener) if context is None else {}
-    own: ssl.SSLContext = context or listener.context  # type: ignore[attr-defined]  # a TLS listener's
+    plain, client_address = accept_plainly(listener)
+    manner = manner_of(listener, context)
     try:
-        connection = own.wrap_socket(
-            plain,
-            server_side=True,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=said.get("suppress_ragged_eofs", True),
-        )
+        connection = wrapped(plain, manner)
     except BaseException:
         plain.close()
         raise
-    is_asked_for = said.get("do_handshake_on_connect", True)
-    vars(connection)["do_handshake_on_connect"] = is_asked_for
-    if is_asked_for:
+    if manner.do_handshake_on_connect:
         begin(connection, client_address, timeout)
     return connection, client_address
+
+
+def wrapped(plain: Any, manner: Manner, wrap: Callable[..., Any] | None = None) -> "ssl.SSLSocket":
+    """Make a TLS connection of a plain one, whose descriptor it takes; the handshake is still to be done.
+
+    `wrap`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+    """
+    make = manner.context.wrap_socket if wrap is None else functools.partial(wrap, manner.context)
+    connection: ssl.SSLSocket = make(
+        plain,
+        server_side=True,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=manner.suppress_ragged_eofs,
+    )
+    vars(connection)["do_handshake_on_connect"] = manner.do_handshake_on_connect
+    return connection
 
 
 def _open(connection: Any, opening: "_Opening") -> None:
@@ -203,6 +245,8 @@ def begin(
     client_address: object,
     timeout: float | None,
     refusal: str | None = None,
+    *,
+    is_moved: bool = False,
 ) -> None:
     """Have the first use of `connection`, which was wrapped without its handshake, do it.
 
@@ -216,9 +260,12 @@ def begin(
         Seconds that the handshake may take; None: without end.
     refusal
         Why it is to fail; None: it is to be done.
+    is_moved
+        Whether the connection is one that its worker needs already.
     """
     opening = _Opening(client_address, timeout)
     opening.failure = refusal
+    opening.is_moved = is_moved
     _open(connection, opening)
 
 
@@ -232,20 +279,10 @@ def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
     )
     if wrap is None or opening is None or opening.is_moved or request.fileno() < 0:
         return request
-    timeout, context = request.gettimeout(), request.context
-    own = {
-        name: vars(request)[name] for name in ("suppress_ragged_eofs", "do_handshake_on_connect")
-    }
+    timeout, manner = request.gettimeout(), manner_of(request)
     plain = socket.socket(request.family, request.type, request.proto, request.detach())
     plain.settimeout(timeout)
-    connection = wrap(
-        context,
-        plain,
-        server_side=True,
-        do_handshake_on_connect=False,
-        suppress_ragged_eofs=own["suppress_ragged_eofs"],
-    )
-    vars(connection).update(own)
+    connection = wrapped(plain, manner, wrap)
     opening.is_moved = True
     _open(connection, opening)
     return connection

@@ -19,6 +19,13 @@ from manyhands.rules.proxy_header import (
 )
 
 
+class SilentPeer(BadProxyHeader):
+    """The peer went before the first byte of a header, as health checks do, and whoever looks around.
+
+    `__cause__` is the reset that it went with, if it did.
+    """
+
+
 def read_proxy_header(
     connection: socket.socket,
     seconds: float | None,
@@ -42,7 +49,8 @@ def read_proxy_header(
     Raises
     ------
     BadProxyHeader
-        What comes is no PROXY header, or the peer went before its end; `field` is ``"end"`` then.
+        What comes is no PROXY header, or the peer went before its end: `field` is ``"end"`` then, and it is
+        a `SilentPeer` that has sent nothing at all.
     TimeoutError
         The header was not there in time.
     OSError
@@ -118,6 +126,6 @@ class _Reading:
         )
 
     def _gone(self, what: str) -> BadProxyHeader:
-        return BadProxyHeader(
-            "end", f"{what} after {self._parser.received} bytes of a PROXY header"
-        )
+        received = self._parser.received
+        kind = BadProxyHeader if received else SilentPeer
+        return kind("end", f"{what} after {received} bytes of a PROXY header")

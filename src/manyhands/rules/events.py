@@ -91,6 +91,21 @@ class HandshakeFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BadProxyHeader(Event):
+    """A connection did not begin with a PROXY header, came from outside `proxy_trusted`, or took too long.
+
+    `peer` is whoever connected, as a rule the balancer. Nothing tells of one that goes without a word, as
+    health checks do.
+    """
+
+    peer: object
+    error: str
+
+    def __str__(self) -> str:
+        return f"no PROXY header was taken from {self.peer}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateReloaded(Event):
     """The files of the certificates were read again, `certfile` the first: new connections are shown them."""
 

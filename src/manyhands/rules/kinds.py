@@ -143,7 +143,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class NetworkList:
-    """Networks and single addresses: one text with commas between them, or a list of texts."""
+    """Networks and single addresses: texts with commas between them, or a list of such."""
+
+    metavar = "NETWORK"
+    is_repeated = True
 
     @property
     def expected(self) -> str:
@@ -223,6 +226,7 @@ class Several:
     """One value of a kind, or a list of them; on the command line the flag is repeated."""
 
     kind: File | Name
+    is_repeated = True
 
     @property
     def metavar(self) -> str:

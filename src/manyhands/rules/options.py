@@ -13,6 +13,7 @@ from manyhands.rules.kinds import (
     File,
     Kind,
     Name,
+    NetworkList,
     OptionValue,
     Seconds,
     Several,
@@ -220,9 +221,25 @@ OPTIONS: tuple[Option, ...] = (
         default=10.0,
         kind=Seconds(),
         unit="seconds",
-        help="time for a client's TLS handshake",
+        help="time for a client's PROXY header and TLS handshake together",
         owners=("BaseServer",),
         may_be_none=True,
+    ),
+    Option(
+        "proxy_protocol",
+        default=False,
+        kind=Switch(),
+        unit="",
+        help="require a PROXY header of each stream connection: a balancer says with it who the client is",
+        owners=("BaseServer",),
+    ),
+    Option(
+        "proxy_trusted",
+        default="127.0.0.0/8, ::1",
+        kind=NetworkList(),
+        unit="",
+        help="networks of the balancers whose PROXY headers count; who comes from elsewhere is refused",
+        owners=("BaseServer",),
     ),
     Option(
         "certfile",
@@ -342,7 +359,8 @@ def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:
 def _add(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, option: Option, *, served: bool
 ) -> None:
-    repeated = "may be repeated; " if isinstance(option.kind, Several) else ""
+    is_repeated = getattr(option.kind, "is_repeated", False)
+    repeated = "may be repeated; " if is_repeated else ""
     help_text = f"{option.help} ({repeated}{_default_text(option, served=served)})"
     if option.is_switch:
         parser.add_argument(
@@ -352,7 +370,6 @@ def _add(
             help=help_text,
         )
         return
-    is_repeated = isinstance(option.kind, Several)
     parser.add_argument(
         option.flag,
         action="append" if is_repeated else "store",

@@ -12,13 +12,14 @@ from typing import Any, Self
 
 from manyhands.binding.bind import describe
 from manyhands.connections import handshake
+from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 
-from . import accept_loop
-from .engine_room import OwnBooks, OwnRoom, override
+from . import accept_loop, proxy_trust
+from .engine_room import OwnBooks, OwnRoom, opened, override
 from .loops import Loops
 from .waker import Waker
 
@@ -52,6 +53,13 @@ class BaseServer:
 
     handshake_timeout: float | None = 10.0
     """Seconds for the whole TLS handshake, where the listening socket is a TLS one; None: no end."""
+
+    proxy_protocol: bool = False
+    """Whether each connection must begin with a PROXY header, which tells who the client is. `verify_request`
+    is then called by the worker, afterwards. (Values other than True are the program's own.)"""
+
+    proxy_trusted: Any = "127.0.0.0/8, ::1"
+    """Whose headers count: networks, in one text or several. Others are refused; on a Unix socket nobody."""
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
@@ -212,7 +220,8 @@ class BaseServer:
             return
         self.__accept_succeeded()
         try:
-            if self.verify_request(request, client_address):
+            is_welcome = self.verify_request if self.proxy_protocol is not True else self.__trusts
+            if is_welcome(request, client_address):
                 self.process_request(request, client_address)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
@@ -222,6 +231,9 @@ class BaseServer:
             raise
         else:
             self.__shut_down_and_report(request, client_address)
+
+    def __trusts(self, request: Any, client_address: Any) -> bool:
+        return proxy_trust.is_welcome(self, request, client_address)
 
     def __lose_client(self, error: OSError) -> None:
         connection = handshake.failed_connection(error)
@@ -308,11 +320,14 @@ class BaseServer:
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one request: make the handler, which serves it in its constructor.
 
-        Without a handler, when the client of a TLS listener fails its handshake.
+        Without a handler, when the client fails its TLS handshake, or does not begin with a PROXY header
+        where one is due.
         """
-        # Done by now, unless a process_request of the program's own brought the request here.
-        if isinstance(request, handshake.Unshaken) and not handshake.complete(request):
-            return
+        # Opened by now, unless a process_request of the program's own brought the request here.
+        if isinstance(request, Unopened):
+            request, client_address = opened(self, request, client_address)
+            if request is None:
+                return
         kind: Any = self.RequestHandlerClass
         new: Any = getattr(kind, "__new__", None)
         if type(kind) is type and new is _PLAIN_NEW:

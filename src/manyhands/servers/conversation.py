@@ -5,13 +5,14 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from manyhands.connections import handshake
 from manyhands.connections.books import Books
-from manyhands.connections.connection import Connection
+from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import task_in_hand, under_way
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import Step
+
+from .opening import Opening
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -21,20 +22,17 @@ TOLD = 64
 """The exit status of a worker process that tells of the first reason; the others follow."""
 
 
-class Conversation(Connection):
+class Conversation(Opening):
     """A request, its client's address, and the server whose hooks serve it; and its entry in the books."""
 
-    __slots__ = ("_books", "_engine", "_serve", "failed_for")
+    __slots__ = ("_books", "_serve")
 
     def __init__(
         self, server: Any, request: Any, client_address: Any, serve: Serve, engine: Engine
     ) -> None:
-        super().__init__(server, request, client_address)
+        super().__init__(server, request, client_address, engine)
         self._serve = serve
-        self._engine = engine
         self._books: Books | None = None  # a datagram is in none
-        self.failed_for: Reason = Reason.HANDLER_FAILED
-        """Why it ended, if its handler fails."""
 
     @property
     def handler(self) -> str:
@@ -51,16 +49,15 @@ class Conversation(Connection):
         before = None if self._engine.knows_its_callers else under_way.set(self)
         is_served = False
         try:
-            request = self._request
-            is_unshaken = isinstance(request, handshake.Unshaken)
-            if is_unshaken:
-                self.take(Step.HANDSHAKE_IS_DUE)
-                request = handshake.moved(request, self._engine.tls_wrapper())
-            request = self._request = self._engine.adopt(request)
-            if (is_unshaken and not self._shakes_hands()) or not self.take(Step.HANDLER_BEGINS):
-                self.server.shutdown_request(request)
+            if isinstance(self._request, Unopened):
+                may_begin = self._is_opened_or_closed()
+            else:
+                self._request = self._engine.adopt(self._request)
+                may_begin = True
+            if not may_begin or not self.take(Step.HANDLER_BEGINS):
+                self.server.shutdown_request(self._request)
                 return False
-            is_served = self._serve(request, self.client_address) is not False
+            is_served = self._serve(self._request, self.client_address) is not False
         except Exception as error:
             self.note_failure(error)
             raise
@@ -71,12 +68,12 @@ class Conversation(Connection):
             if before is not None:
                 under_way.reset(before)
 
-    def _shakes_hands(self) -> bool:
-        is_done = handshake.complete(self._request)
-        if not is_done:
-            is_slow = handshake.was_too_slow(self._request)
-            self.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
-        return is_done
+    def _is_opened_or_closed(self) -> bool:
+        try:
+            return self.is_opened()
+        except BaseException:
+            self.server.shutdown_request(self._request)
+            raise
 
     def enter(self, books: Books) -> None:
         """Have the books know of it, from now to its end."""
@@ -85,7 +82,7 @@ class Conversation(Connection):
 
     def note_failure(self, error: Exception) -> None:
         """Note what the handler raised."""
-        if isinstance(error, ConnectionError):
+        if not self._note_failed_handshake(error) and isinstance(error, ConnectionError):
             self.failed_for = Reason.PEER_RESET
 
     def look_at_its_end(self) -> None:

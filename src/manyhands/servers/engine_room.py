@@ -16,6 +16,7 @@ from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve, current
+from .opening import Opening
 from .settings import is_on, setting
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
@@ -176,6 +177,14 @@ def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
     """Serve a request in the caller; what the handler raises is raised."""
     server.finish_request(request, client_address)
     server.shutdown_request(request)
+
+
+def opened(server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
+    """Open a request that no engine of ours has had; return it and its client's address, or twice None."""
+    opening = Opening(server, request, client_address, ENGINES["sequential"]())
+    if not opening.is_opened():
+        return None, None
+    return opening.request, opening.client_address
 
 
 def process_request_thread(self: Any, request: Any, client_address: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from manyhands.binding.bind import bind, listen
 from manyhands.binding.unix_path import BoundPath
-from manyhands.connections import goodbye, handshake
+from manyhands.connections import goodbye, handshake, unannounced
 
 from .base import BaseServer
 from .conversation import current
@@ -103,7 +103,8 @@ class TCPServer(BaseServer):
         """Accept one connection. A hook.
 
         The handshake of a TLS listener is not waited for: the connection's own worker does it, or
-        whatever asks the connection sooner for what only the handshake tells.
+        whatever asks the connection sooner for what only the handshake tells. Where `proxy_protocol` is on,
+        the connection is a plain one, its header still to be read, and the address is the balancer's.
         """
         if handshake.is_tls(self.socket):
             return self._accept_before_handshake()
@@ -111,10 +112,16 @@ class TCPServer(BaseServer):
         accepted: tuple[Any, Any] = (
             self.socket.accept() if engine is None else engine.accept(self.socket)
         )
+        if self.proxy_protocol is True:
+            unannounced.mark(accepted[0], None)
         return accepted
 
     def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
         """Accept one connection for TLS, with a context, or with that of the listening socket."""
+        if self.proxy_protocol is True:
+            plain, peer = handshake.accept_plainly(self.socket)
+            unannounced.mark(plain, handshake.manner_of(self.socket, context))
+            return plain, peer
         timeout = setting("handshake_timeout", self)
         unshaken, client_address = handshake.accept_before_handshake(self.socket, timeout, context)
         wrapper = self._engine_of_next_request().tls_wrapper()

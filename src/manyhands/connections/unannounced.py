@@ -1,0 +1,85 @@
+"""A connection that is to begin with a PROXY header: marked by its class until the header is read.
+
+Nothing else marks it, so a server that asks for no headers pays nothing for them.
+"""
+
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .unopened import Unopened
+
+if TYPE_CHECKING:
+    from manyhands.rules.proxy_header import ProxyHeader
+
+    from .handshake import Manner
+
+
+class Unannounced(Unopened):
+    """A connection whose PROXY header was not read yet: mixed into its class until it was."""
+
+    __slots__ = ()
+
+
+class _Due(NamedTuple):
+    """What is due on a connection, and what it is afterwards."""
+
+    plain_class: Any
+    manner: "Manner | None"
+
+
+_dues: "weakref.WeakKeyDictionary[Any, _Due]" = weakref.WeakKeyDictionary()
+"""What is due on each marked connection; sockets have no room for it."""
+
+_headers: "weakref.WeakKeyDictionary[Any, ProxyHeader]" = weakref.WeakKeyDictionary()
+"""What was announced of each connection."""
+
+
+def mark(connection: Any, manner: "Manner | None") -> None:
+    """Mark a plain connection, just accepted, as one that is to begin with a PROXY header.
+
+    `manner` says how it is to speak TLS afterwards; None: not at all.
+    """
+    # Here, and not when a worker needs it: a forked one would do it for itself alone, each time.
+    from . import proxy_opening  # noqa: F401, PLC0415 - only servers behind a balancer need it
+
+    plain_class: Any = type(connection)
+    _dues[connection] = _Due(plain_class, manner)
+    connection.__class__ = _unannounced(plain_class)
+
+
+def is_marked(request: Any) -> bool:
+    """Tell whether a request is a connection whose PROXY header is still to be read."""
+    return isinstance(request, Unannounced)
+
+
+def take_off(connection: Any) -> "Manner | None":
+    """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
+    due = _dues.pop(connection)
+    connection.__class__ = due.plain_class
+    return due.manner
+
+
+def keep(connection: Any, header: "ProxyHeader") -> None:
+    """Remember what was announced of a connection, as long as it is."""
+    _headers[connection] = header
+
+
+def pass_on(plain: Any, connection: Any) -> None:
+    """Have `connection`, which took the descriptor of `plain`, know what was announced of that."""
+    header = _headers.get(plain)
+    if header is not None:
+        _headers[connection] = header
+
+
+def header_of(request: Any) -> "ProxyHeader | None":
+    """Return what was announced of a request; None where no header was read, and of a datagram."""
+    return _headers.get(request) if _headers and not isinstance(request, tuple) else None
+
+
+@functools.cache
+def _unannounced(base: Any) -> Any:
+    """Make the class of marked connections of class `base`; it has the same layout."""
+    return type(
+        base.__name__, (Unannounced, base), {"__slots__": (), "__module__": base.__module__}
+    )

@@ -1,0 +1,29 @@
+"""The PROXY protocol: what a header says, and headers to send, for proxies and for tests.
+
+What is announced of a connection is `proxy_header` of its handler and of its entry in `server.connections`;
+`header_of` tells it of a request, for handlers that are functions. `ProxyHeaderParser` does no I/O.
+"""
+
+from .connections.unannounced import header_of
+from .rules.bad_proxy_header import BadProxyHeader
+from .rules.proxy_encoder import encode_local, encode_v1, encode_v2
+from .rules.proxy_header import Command, Family, ProxyHeader, ProxyHeaderParser, Transport
+from .rules.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType
+
+__all__ = [
+    "BadProxyHeader",
+    "ClientFlag",
+    "ClientTls",
+    "Command",
+    "Family",
+    "ProxyHeader",
+    "ProxyHeaderParser",
+    "SslTlvType",
+    "Tlv",
+    "TlvType",
+    "Transport",
+    "encode_local",
+    "encode_v1",
+    "encode_v2",
+    "header_of",
+]
