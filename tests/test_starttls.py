@@ -16,6 +16,7 @@ from manyhands import BaseRequestHandler, Server, StreamRequestHandler, events, 
 from manyhands import socketserver as ours
 from manyhands.connections import stand_in
 from manyhands.rules.mistakes import Mistake
+from manyhands.rules.reasons import Reason
 from tests.support import (
     ENGINES,
     Authority,
@@ -205,10 +206,24 @@ def test_a_client_that_asks_and_says_nothing_has_a_deadline(
     engine: str, files: dict[str, Any], seen: list[events.Event]
 ) -> None:
     options = {**files, "handshake_timeout": 0.3}
-    with Server(Shout, ANY_PORT, engine=engine, **options) as server, call(bound(server)) as plain:
-        assert asked(plain) == b"go\n"
-        assert is_hung_up(plain)
+    with Server(Shout, ANY_PORT, engine=engine, **options) as server:
+        with call(bound(server)) as plain:
+            assert asked(plain) == b"go\n"
+            assert is_hung_up(plain)
+        wait_until(lambda: server.connections.closed == {Reason.HANDSHAKE_TOO_SLOW: 1})
     assert has_failed(seen, engine, "timed out")
+
+
+def test_a_handshake_that_fails_is_its_own_reason_and_no_traceback(
+    engine: str, files: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Server(Shout, ANY_PORT, engine=engine, **files) as server:
+        with call(bound(server)) as plain:
+            assert asked(plain) == b"go\n"
+            plain.sendall(b"steal\n")
+            everything(plain)
+        wait_until(lambda: server.connections.closed == {Reason.HANDSHAKE_FAILED: 1})
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])

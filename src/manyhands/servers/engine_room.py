@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from manyhands.connections.books import Books
+from manyhands.connections.handshake import failed_connection
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.rules import events
@@ -203,7 +204,9 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
         conversation = current()
         if conversation is not None:
             conversation.note_failure(error)
-        self.handle_error(request, client_address)
+        # Of a failed handshake (STARTTLS) an event has told.
+        if failed_connection(error) is None:
+            self.handle_error(request, client_address)
         return False
     else:
         return True
