@@ -30,8 +30,10 @@ class Conversation(Opening):
     def __init__(
         self, server: Any, request: Any, client_address: Any, serve: Serve, engine: Engine
     ) -> None:
-        super().__init__(server, request, client_address, engine)
+        super().__init__(server, request, client_address)
         self._serve = serve
+        self._engine = engine
+        self.failed_for = Reason.HANDLER_FAILED
         self._books: Books | None = None  # a datagram is in none
 
     @property

@@ -17,7 +17,6 @@ from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve, current
-from .opening import Opening
 from .settings import is_on, setting
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
@@ -182,7 +181,8 @@ def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
 
 def opened(server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
     """Open a request that no engine of ours has had; return it and its client's address, or twice None."""
-    opening = Opening(server, request, client_address, ENGINES["sequential"]())
+    engine = ENGINES["sequential"]()
+    opening = Conversation(server, request, client_address, server.finish_request, engine)
     if not opening.is_opened():
         return None, None
     return opening.request, opening.client_address

@@ -26,15 +26,14 @@ SHORTEST = 0.001
 
 
 class Opening(Connection):
-    """A connection, and how its worker opens it."""
+    """A connection, and how its worker opens it. Whoever makes one sets the attributes that it adds."""
 
+    # One constructor less for each connection.
     __slots__ = ("_engine", "failed_for")
 
-    def __init__(self, server: Any, request: Any, client_address: Any, engine: Engine) -> None:
-        super().__init__(server, request, client_address)
-        self._engine = engine
-        self.failed_for: Reason = Reason.HANDLER_FAILED
-        """Why it ended, if it cannot be opened, or its handler fails."""
+    _engine: Engine
+    failed_for: Reason
+    """Why it ended, if it cannot be opened, or its handler fails."""
 
     @property
     def request(self) -> Any:
