@@ -102,6 +102,7 @@ def test_a_handshake_that_the_program_does_itself_is_left_to_it(
 ) -> None:
     class Shakes(StreamRequestHandler):
         def setup(self) -> None:
+            assert self.request.version() is None
             self.request.do_handshake()
             super().setup()
 
@@ -114,6 +115,23 @@ def test_a_handshake_that_the_program_does_itself_is_left_to_it(
     with serving(server, 0.02):
         context = authority.client_context()
         assert ask_announced(server.server_address, context) == repr(CLIENT).encode()
+
+
+class Named(StreamRequestHandler):
+    """Answers with the name that the client called, as the balancer has it."""
+
+    def handle(self) -> None:
+        assert self.proxy_header is not None
+        self.wfile.write(self.proxy_header.tlv(TlvType.AUTHORITY) or b"nobody")
+
+
+def test_the_handler_has_all_that_the_header_says_over_tls_too(
+    engine: str, authority: Authority
+) -> None:
+    server = secured(behind_a_balancer(engine, Named), authority)
+    with serving(server, 0.02):
+        context = authority.client_context()
+        assert ask_announced(server.server_address, context, WITH_NAME) == b"shop.example"
 
 
 class GoesOver(StreamRequestHandler):

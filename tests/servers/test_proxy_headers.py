@@ -25,6 +25,7 @@ from .proxy_kit import (
     Tell,
     bad_headers,
     balanced,
+    behind_a_balancer,
     say,
     wait_for,
 )
@@ -276,3 +277,18 @@ def test_the_descriptor_of_a_refused_connection_is_closed(engine: str) -> None:
             say(server.server_address, sent)
         wait_until(lambda: server.connections.balance == (3, 0, 3))
     wait_until(lambda: open_descriptors() <= before)
+
+
+def test_a_connection_that_was_accepted_outside_the_fibers_is_one_of_theirs() -> None:
+    kinds: list[str] = []
+
+    class Look(StreamRequestHandler):
+        def handle(self) -> None:
+            kinds.append(type(self.request).__name__)
+
+    with behind_a_balancer("fibers", Look) as server, call(server.server_address) as peer:
+        peer.sendall(V1)
+        # Without a loop, whose accept would be at their home.
+        server.handle_request()
+        assert everything(peer) == b""
+    assert kinds == ["FiberSocket"]

@@ -17,6 +17,7 @@ from tests.support import (
     is_hung_up,
     open_descriptors,
     secured,
+    server_class,
     serving,
     wait_until,
 )
@@ -171,10 +172,13 @@ def test_process_request_may_hand_on_to_process_request_thread() -> None:
         assert say(server.server_address, V1 + b"hello\n") == repr(CLIENT).encode()
 
 
-def test_a_hook_that_keeps_the_connection_holds_the_one_of_tls(authority: Authority) -> None:
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_a_hook_that_keeps_the_connection_holds_the_one_of_tls(
+    engine: str, authority: Authority
+) -> None:
     kept: list[Any] = []
 
-    class Keeps(socketserver.ThreadingTCPServer):
+    class Keeps(server_class(engine)):  # type: ignore[misc]  # a class that the test chooses
         proxy_protocol = True
 
         def process_request(self, request: Any, client_address: Any) -> None:

@@ -119,7 +119,12 @@ class TCPServer(BaseServer):
     def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
         """Accept one connection for TLS, with a context, or with that of the listening socket."""
         if self.proxy_protocol is True:
+            plain: Any
             plain, peer = handshake.accept_plainly(self.socket)
+            engine = self._engine_of_next_request()
+            if engine.tls_wrapper() is not None:
+                # In its home: what the hooks are given is then what the worker will have.
+                plain = engine.adopt(plain)
             unannounced.mark(plain, handshake.manner_of(self.socket, context))
             return plain, peer
         timeout = setting("handshake_timeout", self)
