@@ -254,6 +254,21 @@ def test_the_accept_loop_says_that_it_is_alive_and_so_does_the_drain(
     assert while_running(server, look_on) == []
 
 
+def test_the_loop_turns_often_enough_for_an_impatient_manager(
+    manager: ServiceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    began = time.monotonic()
+
+    def look_on() -> None:
+        for _ in range(10):
+            manager.hear_until("WATCHDOG")
+
+    while_running(Server(Echo, ANY_PORT), look_on)
+    # About half a second; at the usual interval of the loop's turns it would be five.
+    assert time.monotonic() - began < 4
+
+
 def test_a_loop_that_hangs_is_not_said_to_be_alive(
     manager: ServiceManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
