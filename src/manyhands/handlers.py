@@ -5,8 +5,34 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any
 
+from .servers.conversation import Conversation, current
+
 if TYPE_CHECKING:
     import ssl
+
+
+class _Deadlines:
+    """The attribute `deadlines` of a handler. One of the program's own, of that name, counts instead."""
+
+    def __get__(self, handler: Any, kind: type) -> Any:
+        if handler is None:
+            return self
+        conversation = _conversation_of(handler)
+        if conversation is None:
+            raise AttributeError(
+                f"this {kind.__name__} has no deadlines: it serves no connection of a server"
+            )
+        return conversation.deadlines
+
+
+def _conversation_of(handler: Any) -> Conversation | None:
+    """Return the conversation that a handler holds, whichever thread asks; None where it holds none."""
+    served = current()
+    if served is not None:
+        return served if served.is_in_books else None
+    room = getattr(handler.server, "_engine_room", None)
+    others = [] if room is None else room.books.snapshot()
+    return next((each for each in others if each.serves(handler.request)), None)
 
 
 class BaseRequestHandler:
@@ -24,6 +50,10 @@ class BaseRequestHandler:
         Whatever else the program wants the handler to know, as attributes. Give the server
         ``functools.partial(Handler, database=...)`` in the place of the class.
     """
+
+    deadlines = _Deadlines()
+    """The deadlines of the connection: `idle_timeout`, `write_timeout` and `max_age`, in seconds, or None.
+    They are the server's until the handler sets its own. Thread-safe. A datagram has none: AttributeError."""
 
     def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
         self.request = request
