@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver, testing
+from manyhands.connections.sweep import Sweep
 from manyhands.rules.reasons import Reason
 from manyhands.testing import call, deaf, drip, everything, running, wait_until
 from tests.support import ENGINES, Echo, server_class
@@ -505,3 +506,24 @@ def test_a_program_that_handles_one_request_has_its_deadlines_too(engine: str) -
             server.handle_request()
             assert everything(peer) == b""
         wait_for(server.connections, Reason.IDLE)
+
+
+def test_a_sweep_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    looks = Sweep.look
+
+    def fail_first(*arguments: Any) -> float | None:
+        if not reported:
+            raise RuntimeError("as told")
+        return looks(*arguments)
+
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    monkeypatch.setattr(Sweep, "look", fail_first)
+    with testing.serving(Echo, idle_timeout=SHORT) as server:
+        with server.connect() as first:
+            say(first)
+            wait_until(lambda: reported)
+            with server.connect() as second:
+                assert everything(second) == b""
+            assert everything(first) == b""
+        wait_for(server.server.connections, Reason.IDLE, 2)

@@ -67,6 +67,11 @@ class Connection:
             None  # where the kernel keeps no books, and somebody wants to know
         )
 
+    @property
+    def deadlines(self) -> "OwnDeadlines":
+        """Its deadlines, to be read and set."""
+        raise NotImplementedError
+
     def take(self, step: Step) -> bool:
         """Go on to the next state; return False when the step leads nowhere from here."""
         following = TRANSITIONS[self.state].get(step)

@@ -124,15 +124,26 @@ class Sweeper:
         return usual if own is None else own.with_usual(usual)
 
     def _run(self) -> None:
-        while True:
-            calls = self.calls
-            self._wake.clear()
-            wait = self.look(lambda: time.sleep(PAUSE))
+        try:
+            while self._goes_on():
+                pass
+        except BaseException:
+            # An attribute of the program's own failed, say. The next connection begins anew.
             with self._lock:
-                if wait is None and calls == self.calls:
-                    self._thread = None
-                    return
-            self._wake.wait(wait or 0.0)
+                self._thread = None
+            raise
+
+    def _goes_on(self) -> bool:
+        """Look once and wait for the next time, if there is to be one."""
+        calls = self.calls
+        self._wake.clear()
+        wait = self.look(lambda: time.sleep(PAUSE))
+        with self._lock:
+            if wait is None and calls == self.calls:
+                self._thread = None
+                return False
+        self._wake.wait(wait or 0.0)
+        return True
 
     def rest(self) -> None:
         """Have the thread end now, unless there are connections left for it."""
