@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from .connections.unannounced import header_of
+from .servers.conversation import Conversation, current
 
 if TYPE_CHECKING:
     import ssl
@@ -18,6 +19,30 @@ class _Announced:
 
     def __get__(self, handler: Any, kind: type) -> "ProxyHeader | None":
         return None if handler is None else header_of(handler.request)
+
+
+class _Deadlines:
+    """The attribute `deadlines` of a handler. One of the program's own, of that name, counts instead."""
+
+    def __get__(self, handler: Any, kind: type) -> Any:
+        if handler is None:
+            return self
+        conversation = _conversation_of(handler)
+        if conversation is None:
+            raise AttributeError(
+                f"this {kind.__name__} has no deadlines: it serves no connection of a server"
+            )
+        return conversation.deadlines
+
+
+def _conversation_of(handler: Any) -> Conversation | None:
+    """Return the conversation that a handler holds, whichever thread asks; None where it holds none."""
+    served = current()
+    if served is not None:
+        return served if served.is_in_books else None
+    room = getattr(handler.server, "_engine_room", None)
+    others = [] if room is None else room.books.snapshot()
+    return next((each for each in others if each.serves(handler.request)), None)
 
 
 class BaseRequestHandler:
@@ -38,6 +63,9 @@ class BaseRequestHandler:
 
     proxy_header = _Announced()
     """What the PROXY header of the connection says: TLVs, for one; None where none was asked for."""
+    deadlines = _Deadlines()
+    """The deadlines of the connection: `idle_timeout`, `write_timeout` and `max_age`, in seconds, or None.
+    They are the server's until the handler sets its own. Thread-safe. A datagram has none: AttributeError."""
 
     def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
         self.request = request

@@ -18,6 +18,7 @@ from .handled_signals import HandledSignals
 from .handler_check import check_handler
 from .listener import Listener, bound_address, is_open, listen_on, somebody_waits
 from .rules.address import Address, parse
+from .rules.deadlines import NAMES as DEADLINES
 from .rules.options import checked
 from .server_tls import OPTIONS as TLS_OPTIONS
 from .server_tls import ServerTLS, server_tls
@@ -40,6 +41,7 @@ OPTIONS = (
     "max_packet_size",
     *TLS_OPTIONS,
     *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
+    *DEADLINES,
     "drain_timeout",
     "unlink_on_close",
 )
@@ -64,11 +66,8 @@ class Server:
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
-        ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
-        (seconds), ``request_queue_size``,
-        ``allow_reuse_port``, ``max_packet_size`` (bytes), ``certfile``, ``keyfile``, ``client_ca``,
-        ``client_certificates``, ``alpn``, ``handshake_timeout``, ``drain_timeout`` (seconds),
-        ``proxy_protocol``, ``proxy_trusted``, ``unlink_on_close``: see ``docs/options.md``.
+        ``engine="threads"``, ``max_threads``, ``idle_timeout`` (seconds), ``certfile`` and so on: `OPTIONS`
+        names them all, and ``docs/options.md`` says what they do.
 
     Raises
     ------

@@ -80,6 +80,11 @@ class Books(Mapping[int, Connection]):
         with self._lock:
             return self._accepted, len(self._open), self._closed.total()
 
+    def snapshot(self) -> list[Connection]:
+        """Return those that are open now."""
+        # One step in C, during which none can come or go.
+        return list(self._open.values())
+
     def __getitem__(self, number: int) -> Connection:
         return self._open[number]
 

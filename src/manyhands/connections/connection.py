@@ -1,19 +1,29 @@
 """A connection as the books have it: who, since when, how much, in which state, and why it ended."""
 
+import contextlib
 import itertools
+import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import TRANSITIONS, State, Step
 
+from .own_clock import Record, traffic_by
 from .tcp_info import Traffic, traffic_of
 from .unannounced import header_of
 
 if TYPE_CHECKING:
     from manyhands.rules.proxy_header import ProxyHeader
 
+if TYPE_CHECKING:
+    from .own_deadlines import OwnDeadlines
+
 _numbers = itertools.count(1)
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
 
 class Connection:
@@ -24,10 +34,12 @@ class Connection:
 
     __slots__ = (
         "_last_traffic",
+        "_record",
         "_request",
         "client_address",
         "number",
         "opened_at",
+        "own_deadlines",
         "reason",
         "server",
         "state",
@@ -50,8 +62,19 @@ class Connection:
         self.reason: Reason | None = None
         """Why it ended, or will; None while nothing is decided."""
 
+        self.own_deadlines: OwnDeadlines | None = None
+        """What its handler has set, if it has."""
+
         self._request = request
         self._last_traffic: Traffic | None = None
+        self._record: Record | None = (
+            None  # where the kernel keeps no books, and somebody wants to know
+        )
+
+    @property
+    def deadlines(self) -> "OwnDeadlines":
+        """Its deadlines, to be read and set."""
+        raise NotImplementedError
 
     def take(self, step: Step) -> bool:
         """Go on to the next state; return False when the step leads nowhere from here."""
@@ -86,18 +109,57 @@ class Connection:
         """Have the worker come to its end."""
         raise NotImplementedError
 
+    def expire(self, reason: Reason) -> bool:
+        """End the connection since its time is over, as `close` does, but let its worker unwind.
+
+        Returns
+        -------
+        bool
+            False when its end was decided before.
+        """
+        if not self._decide_end(reason):
+            return False
+        if reason is Reason.WRITE_STALLED:
+            self._take_back_what_waits()
+        self._ask_worker_to_end()
+        return True
+
+    def _ask_worker_to_end(self) -> None:
+        """Have the worker come to its end, as it will."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Give up on a worker that does not come to its end: the connection is in the books no longer."""
+        raise NotImplementedError
+
+    def _take_back_what_waits(self) -> None:
+        """Have the close be a reset: the kernel would go on offering the peer what it does not take."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it is not this process's any more, or not yet: nothing can be done to it."""
+        return _asked(self._request, "fileno") in {None, -1}
+
     @property
     def age(self) -> float:
         """Seconds since it was accepted."""
         return time.monotonic() - self.opened_at
 
+    def traffic_now(self) -> Traffic | None:
+        """Return what the kernel says of it now; None where it says nothing."""
+        now = traffic_of(self._request)
+        if now is None and self._record is not None:
+            now = traffic_by(self._record, self._request)
+        if now is not None:
+            self._last_traffic = now
+        return now
+
     @property
     def traffic(self) -> Traffic | None:
         """What the kernel says of it, now or when last it could; None where it keeps no such books."""
-        now = traffic_of(self._request)
-        if now is not None:
-            self._last_traffic = now
-        return self._last_traffic
+        return self.traffic_now() or self._last_traffic
 
     @property
     def bytes_in(self) -> int | None:

@@ -7,6 +7,8 @@ end, and an older kernel returns fewer bytes. The last ones that are needed here
 """
 
 import _socket
+import functools
+import socket
 import struct
 import sys
 from typing import Any, NamedTuple
@@ -83,3 +85,14 @@ def traffic_of(sock: Any) -> Traffic | None:
     return Traffic(
         state, bytes_in, out - again, acked, received / 1000, sent / 1000, waits_for_peer
     )
+
+
+def are_books_kept(client_address: Any) -> bool:
+    """Tell whether the kernel can be asked about connections of such an address: of TCP, on Linux."""
+    return type(client_address) is tuple and _are_books_of_tcp_kept()
+
+
+@functools.cache
+def _are_books_of_tcp_kept() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        return traffic_of(probe) is not None

@@ -73,6 +73,8 @@ def _listening(reception: Reception, settings: Settings) -> Server:
         reception.serve,
         *settings.addresses,
         engine=settings.engine or _best_engine(),
+        # A caller may well have nothing to say for hours.
+        idle_timeout=None,
         # Everybody was said goodbye to before the server waits for the calls to end.
         drain_timeout=GOODBYE + 3.0,
     )

@@ -170,6 +170,16 @@ class Engine(abc.ABC):
         """End one task, without waiting for it."""
         task.cut_off()
 
+    def ask_to_end(self, task: Task) -> None:
+        """End one task as its worker will, which may take its time; do not wait for it."""
+        self.end(task)
+
+    def abandon(self, task: Task) -> None:  # noqa: B027 - for engines whose workers can be done without
+        """Give up on a task that does not come to its end, and carry on as if it had. Never blocks.
+
+        Its worker is ended where that can be done by force, which is with processes, and lingers elsewhere.
+        """
+
     def cut_off(self) -> None:
         """End every task under way, without waiting for it."""
         for task in self.tasks:

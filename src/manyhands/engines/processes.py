@@ -133,6 +133,9 @@ class ProcessesEngine(Engine):
         # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
         self._lock = threading.RLock()
         self._waiting = 0
+        self._carried: Task | None = None
+        """In a handler's process, what it serves."""
+
         self.pids.clear()
         self._tasks.clear()
         self._give_up_watch()
@@ -176,6 +179,7 @@ class ProcessesEngine(Engine):
         try:
             global _maker  # noqa: PLW0603 - a fact about the process
             _maker = parent
+            self._carried = task
             self.on_child()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             status = task.worker_status(well=task.process_request_thread())
@@ -264,6 +268,16 @@ class ProcessesEngine(Engine):
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+    def ask_to_end(self, task: Task) -> None:
+        """Shut the connection down, which the child has too."""
+        task.cut_off()
+
+    def abandon(self, task: Task) -> None:
+        """Kill the child that carries `task`; be it the caller."""
+        if task is self._carried:
+            os._exit(task.worker_status(well=False))
+        self.end(task)
 
     def end(self, task: Task) -> None:
         """Kill the child that carries `task`, and shut down what this process still has of its connection."""

@@ -155,6 +155,10 @@ class ThreadsEngine(Engine):
         if was_full:
             self.on_room()
 
+    def abandon(self, task: Task) -> None:
+        """Count a task no longer; its thread ends when it will."""
+        self._discard(task)
+
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way."""

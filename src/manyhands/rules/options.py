@@ -83,8 +83,9 @@ class Option:
         return self.default if not served or self.server_default is None else self.server_default
 
     def as_served(self) -> "Option":
-        """Return the option as `manyhands.Server` takes it: no None where that has a default."""
-        return self if self.server_default is None else replace(self, may_be_none=False)
+        """Return the option as `manyhands.Server` takes it: of several words, none is no choice there."""
+        is_chosen = isinstance(self.kind, Choice) and self.server_default is not None
+        return replace(self, may_be_none=False) if is_chosen else self
 
     def parse(self, text: str) -> OptionValue:
         """Read the word that follows the flag.
@@ -241,6 +242,36 @@ OPTIONS: tuple[Option, ...] = (
         unit="",
         help="networks of the balancers whose PROXY headers count; who comes from elsewhere is refused",
         owners=("BaseServer",),
+    ),
+    Option(
+        "idle_timeout",
+        default=None,
+        kind=Seconds(),
+        unit="seconds",
+        help="time for which nothing is received until a connection is closed, whatever is sent on it",
+        owners=("BaseServer",),
+        may_be_none=True,
+        # Shorter than what balancers and gateways in front forget a silent connection after (350 s and up).
+        server_default=300.0,
+    ),
+    Option(
+        "write_timeout",
+        default=None,
+        kind=Seconds(),
+        unit="seconds",
+        help="time for which a client acknowledges nothing of what waits for it until it is reset",
+        owners=("BaseServer",),
+        may_be_none=True,
+        server_default=60.0,
+    ),
+    Option(
+        "max_age",
+        default=None,
+        kind=Seconds(),
+        unit="seconds",
+        help="time until a connection is closed, give or take a tenth",
+        owners=("BaseServer",),
+        may_be_none=True,
     ),
     Option(
         "certfile",

@@ -31,6 +31,7 @@ from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
 
 from .reserve import Reserve
+from .sweeping import Attendance
 from .waker import Waker
 
 # poll(2) needs no descriptor of its own and one system call a turn; there are never more than a few.
@@ -43,6 +44,9 @@ class Listener(Protocol):
     """What the loop needs of a server."""
 
     socket: socket.socket
+
+    @property
+    def _engine_room(self) -> Any: ...
 
     @property
     def _accept_backoff(self) -> Backoff: ...
@@ -206,12 +210,14 @@ class AcceptLoop:
         with self._selector() as selector, Reserve() as reserve, _woken_by_signals(waker):
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
+            deadlines = Attendance(self._listeners, waker.wake_maker)
             while watches and not self._is_over():
-                timeout = _prepare(watches, poll_interval)
+                timeout = deadlines.turn(_prepare(watches, poll_interval), watches[0].engine.name)
                 self._follow_engines(watches, selector)
                 called = _wait(selector, watches, timeout)
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
+                    deadlines.note_wake()
                 self._turn(watches, called, reserve)
                 watches = _without_closed(watches)
 

@@ -60,6 +60,14 @@ class BaseServer:
 
     proxy_trusted: Any = "127.0.0.0/8, ::1"
     """Whose headers count: networks, in one text or several. Others are refused; on a Unix socket nobody."""
+    idle_timeout: float | None = None
+    """Seconds for which nothing may be received on a connection, whatever is sent; None: for ever."""
+
+    write_timeout: float | None = None
+    """Seconds for which a client may acknowledge nothing of what waits for it; None: for ever."""
+
+    max_age: float | None = None
+    """Seconds for which a connection may be open, give or take a tenth; None: for ever."""
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
@@ -196,6 +204,7 @@ class BaseServer:
             while not selector.select(_left(deadline)):
                 if deadline is not None and time.monotonic() >= deadline:
                     return self.handle_timeout()
+        self._engine_room.sweeper.attend([self], self._engine_of_next_request().name)
         self._handle_request_noblock()
         # Who serves one request looks next at what came of it, as often as not.
         engine = self._engine_room.latest

@@ -5,14 +5,18 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.connections import own_clock
 from manyhands.connections.books import Books
+from manyhands.connections.own_deadlines import OwnDeadlines
+from manyhands.connections.tcp_info import are_books_kept
 from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import task_in_hand, under_way
 from manyhands.rules.reasons import Reason
-from manyhands.rules.states import Step
+from manyhands.rules.states import State, Step
 
 from .opening import Opening
+from .sweeping import own_deadlines
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -59,6 +63,8 @@ class Conversation(Opening):
             if not may_begin or not self.take(Step.HANDLER_BEGINS):
                 self.server.shutdown_request(self._request)
                 return False
+            if self._record is not None:
+                own_clock.begin(self._request, self._record)
             is_served = self._serve(self._request, self.client_address) is not False
         except Exception as error:
             self.note_failure(error)
@@ -76,6 +82,14 @@ class Conversation(Opening):
         except BaseException:
             self.server.shutdown_request(self._request)
             raise
+
+    def prepare_for_sweep(self) -> None:
+        """See to it that its traffic can be known, by our own clock where need be. Before it is served."""
+        if self._engine.name == "processes":
+            # What its handler sets in the child concerns who sweeps here.
+            self.own_deadlines = own_deadlines(self.server, self._engine.name)
+        if not are_books_kept(self.client_address):
+            self._record = own_clock.new_record(is_shared=self._engine.name == "processes")
 
     def enter(self, books: Books) -> None:
         """Have the books know of it, from now to its end."""
@@ -153,8 +167,42 @@ class Conversation(Opening):
             # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
             self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
 
+    @property
+    def deadlines(self) -> OwnDeadlines:
+        """The deadlines of the connection, to be read and set. Thread-safe."""
+        if self.own_deadlines is None:
+            engine = self._engine.name
+            if self._is_known_here_alone():
+                self._books.open(self)  # type: ignore[union-attr]  # it has some
+                engine = "threads"
+            self.own_deadlines = own_deadlines(self.server, engine)
+        return self.own_deadlines
+
+    def _is_known_here_alone(self) -> bool:
+        """Tell whether this is a handler's process, and the one that forked it keeps nothing to sweep by."""
+        books = self._books
+        return books is not None and self.state is State.OPEN and self.number not in books
+
+    @property
+    def is_in_books(self) -> bool:
+        """Whether it is one of a connection, not of a datagram."""
+        return self._books is not None
+
+    def serves(self, request: Any) -> bool:
+        """Tell whether it is the one of a request, in whose place STARTTLS may have put another."""
+        return _descriptor(self._request) == _descriptor(request) >= 0
+
     def _end_worker(self) -> None:
         self._engine.end(self)
+
+    def _ask_worker_to_end(self) -> None:
+        self._engine.ask_to_end(self)
+
+    def abandon(self) -> None:
+        """Count the connection, and its worker, no longer. A worker process is killed."""
+        self._engine.abandon(self)
+        if self._engine.name != "processes":
+            self._end(is_served=False)
 
     def cut_off(self) -> None:
         """Shut the connection down, so that whatever its handler waits for there ends."""
@@ -173,10 +221,14 @@ class _Copy(socket.socket):
 
 
 def _is_closed(request: Any) -> bool:
+    return _descriptor(request) < 0
+
+
+def _descriptor(request: Any) -> int:
     try:
-        return bool(request.fileno() < 0)
+        return int(request.fileno())
     except (AttributeError, OSError, ValueError):
-        return True  # no socket: a program's own request
+        return -1  # no socket: a program's own request
 
 
 def current() -> Conversation | None:

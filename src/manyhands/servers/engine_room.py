@@ -18,6 +18,7 @@ from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve, current
 from .settings import is_on, setting
+from .sweeping import Sweeper
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
@@ -33,6 +34,9 @@ class EngineRoom:
 
         self.books = Books()
         """The connections of the server, or of all servers that share the room."""
+
+        self.sweeper = Sweeper(self.books)
+        """Ends those of them whose time is over."""
 
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
@@ -60,6 +64,11 @@ class EngineRoom:
         # A datagram is no connection.
         if type(request) is not tuple:
             task.enter(self.books)
+            if self.sweeper.is_on:
+                task.prepare_for_sweep()
+                self.sweeper.call(name)
+            elif name == "processes" and self.books.are_detailed:
+                task.prepare_for_sweep()
         if name == "sequential":
             engine.start(task)
             return
@@ -81,6 +90,7 @@ class EngineRoom:
             elif name != but:
                 engine.reap()
             engine.release()
+        self.sweeper.rest()
 
 
 class OwnRoom:

@@ -53,6 +53,11 @@ class Waker:
         if os.getpid() == self._owner:
             self._send(b".")
 
+    def wake_maker(self) -> None:
+        """Make the loop look around, in a handler's process too."""
+        if self._owner in {os.getpid(), maker()}:
+            self._send(b".")
+
     def ask_to_stop(self) -> None:
         """Make the loop look around, and in a handler's process, which shares no flag with it, stop.
 

@@ -1,7 +1,6 @@
 """The fiber engine: a fiber for each conversation, all of them in one thread."""
 
 import os
-import sys
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from .adoption import Adoption
 from .elsewhere import ThreadEvent
 from .fiber_socket import FiberSocket
 from .home import Home
+from .outcomes import fulfil, report
 from .selector import FiberSelector
 from .watchdog import Watchdog
 
@@ -112,7 +112,7 @@ class FibersEngine(Engine):
                 home.move_out()
             return
         outcome: Future[None] = Future()
-        home.call(self._spawn, home, lambda: _fulfil(outcome, loop))
+        home.call(self._spawn, home, lambda: fulfil(outcome, loop))
         try:
             outcome.result()
         except BaseException:
@@ -205,7 +205,7 @@ class FibersEngine(Engine):
             return
         except BaseException as failure:  # noqa: BLE001 - as of a thread's
             if not interrupts.hand_over(failure, home.hub):
-                _report()
+                report()
         finally:
             if not home.poller.is_open:
                 # The handler has forked, and this is the copy: like a thread's, it ends with the handler.
@@ -213,14 +213,8 @@ class FibersEngine(Engine):
             self._note_end(home)
 
     def _note_end(self, home: Home) -> None:
-        was_full = self.limit is not None and not self.has_room()
         fiber: Any = getcurrent()
-        self._fibers.discard(fiber)
-        self._daemons -= fiber.is_daemon
-        if self._waiting:
-            self._tell_joiners()
-        if was_full:
-            self.on_room()
+        self._discard(fiber)
         home.fiber_ends()
 
     def accept(self, listener: Any) -> tuple[Any, Any]:
@@ -352,6 +346,28 @@ class FibersEngine(Engine):
         super().end(task)
         self._throw_soon({fiber for fiber in self._fibers.copy() if fiber.task is task})
 
+    def abandon(self, task: Task) -> None:
+        """Count a task no longer; its fiber ends when it will."""
+        home = self._home
+        if home is not None:
+            home.call(self._uncount, task)
+
+    def _uncount(self, task: Task) -> None:
+        """Count a task's fiber no longer. Runs in the hub."""
+        for fiber in [each for each in self._fibers if each.task is task]:
+            self._discard(fiber)
+
+    def _discard(self, fiber: Fiber) -> None:
+        if fiber not in self._fibers:
+            return  # it was given up on before
+        was_full = self.limit is not None and not self.has_room()
+        self._fibers.discard(fiber)
+        self._daemons -= fiber.is_daemon
+        if self._waiting:
+            self._tell_joiners()
+        if was_full:
+            self.on_room()
+
     def cut_off(self) -> None:
         """End every task, as `end` does."""
         for task in self.tasks:
@@ -373,20 +389,6 @@ class FibersEngine(Engine):
                     fiber.throw(GreenletExit)
 
         timer.start(end)
-
-
-def _fulfil(outcome: "Future[None]", loop: Callable[[], None]) -> None:
-    try:
-        loop()
-    except BaseException as failure:  # noqa: BLE001 - raised in the thread that called `run`
-        outcome.set_exception(failure)
-    else:
-        outcome.set_result(None)
-
-
-def _report() -> None:
-    """Hand the exception that ended a fiber to where those of threads go."""
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:

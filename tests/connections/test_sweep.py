@@ -1,0 +1,237 @@
+"""The sweep over the books: by a clock that obeys, and connections that say what they are told to."""
+
+import math
+from typing import Any
+
+import pytest
+
+from manyhands.connections.books import Books
+from manyhands.connections.connection import Connection
+from manyhands.connections.own_deadlines import OwnDeadlines, private_store, shared_store
+from manyhands.connections.sweep import GRACE, SLICE, Sweep
+from manyhands.connections.tcp_info import Traffic
+from manyhands.rules.deadlines import NONE, Deadlines
+from manyhands.rules.mistakes import Mistake
+from manyhands.rules.reasons import Reason
+from manyhands.rules.states import State, Step
+from manyhands.testing import FakeClock
+
+QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
+
+
+class Told(Connection):
+    """A connection whose traffic is what the test says, and whose worker ends if it is willing."""
+
+    __slots__ = ("books", "is_willing", "looks", "said", "was_abandoned")
+
+    def __init__(self, clock: FakeClock, books: Books, *, is_willing: bool = True) -> None:
+        super().__init__(None, None, None)
+        self.opened_at = clock()
+        self.said: Traffic | None = QUIET
+        self.is_willing = is_willing
+        self.was_abandoned = False
+        self.looks = 0
+        self.books = books
+        books.open(self)
+        self.take(Step.HANDLER_BEGINS)
+
+    def traffic_now(self) -> Traffic | None:
+        self.looks += 1
+        return self.said
+
+    is_out_of_reach = False
+
+    def _ask_worker_to_end(self) -> None:
+        if self.is_willing:
+            self.books.close(self)
+
+    def abandon(self) -> None:
+        self.was_abandoned = True
+        self.books.close(self)
+
+
+class Swept:
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.clock = FakeClock(1000.0)
+        self.books = Books()
+        self.deadlines = deadlines
+        self._sweep = Sweep(self.books, self.clock)
+        self.pauses = 0
+
+    def connection(self, **how: Any) -> Told:
+        return Told(self.clock, self.books, **how)
+
+    def look(self) -> float | None:
+        return self._sweep.look(lambda _: self.deadlines, self._pause)
+
+    def _pause(self) -> None:
+        self.pauses += 1
+
+
+def test_without_deadlines_nobody_is_looked_at_and_there_is_no_next_time() -> None:
+    swept = Swept(NONE)
+    connection = swept.connection()
+    assert swept.look() is None
+    assert connection.looks == 0
+
+
+def test_without_connections_there_is_no_next_time() -> None:
+    assert Swept(Deadlines(idle_timeout=1)).look() is None
+
+
+def test_who_is_idle_is_ended_for_that_reason() -> None:
+    swept = Swept(Deadlines(idle_timeout=30))
+    connection = swept.connection()
+    assert swept.look() == 1.0
+    swept.clock.advance(31)
+    connection.said = QUIET._replace(silent=31.0)
+    swept.look()
+    assert swept.books.closed == {Reason.IDLE: 1}
+
+
+def test_nobody_is_looked_at_before_the_deadline_can_have_passed() -> None:
+    swept = Swept(Deadlines(idle_timeout=10))
+    connection = swept.connection()
+    for _ in range(10):
+        swept.look()
+        swept.clock.advance(1)
+    assert connection.looks == 1
+    swept.look()
+    assert connection.looks == 2
+
+
+def test_other_deadlines_have_a_connection_looked_at_at_once() -> None:
+    swept = Swept(Deadlines(idle_timeout=10))
+    connection = swept.connection()
+    swept.look()
+    swept.clock.advance(2)
+    connection.said = QUIET._replace(silent=2.0)
+    swept.deadlines = Deadlines(idle_timeout=1)
+    swept.look()
+    assert connection.reason is Reason.IDLE
+
+
+def test_a_stall_is_measured_from_look_to_look() -> None:
+    swept = Swept(Deadlines(write_timeout=4))
+    connection = swept.connection()
+    connection.said = QUIET._replace(waits_for_peer=True, acknowledged=5)
+    for _ in range(4):
+        swept.look()
+        swept.clock.advance(1)
+    connection.said = connection.said._replace(acknowledged=6)
+    for _ in range(5):
+        swept.look()
+        assert connection.reason is None
+        swept.clock.advance(1)
+    swept.look()
+    assert connection.reason is Reason.WRITE_STALLED
+
+
+def test_a_worker_that_does_not_end_is_abandoned_after_its_grace() -> None:
+    swept = Swept(Deadlines(max_age=10))
+    connection = swept.connection(is_willing=False)
+    swept.clock.advance(12)
+    assert swept.look() == pytest.approx(GRACE)
+    assert (connection.state, connection.reason) == (State.CLOSING, Reason.TOO_OLD)
+    swept.clock.advance(GRACE / 2)
+    swept.look()
+    assert not connection.was_abandoned
+    swept.clock.advance(GRACE / 2)
+    assert swept.look() is None
+    assert connection.was_abandoned
+    assert swept.books.balance == (1, 0, 1)
+
+
+def test_a_worker_that_ends_in_time_is_not_abandoned() -> None:
+    swept = Swept(Deadlines(max_age=10))
+    connection = swept.connection()
+    swept.clock.advance(12)
+    swept.look()
+    swept.clock.advance(GRACE)
+    swept.look()
+    assert not connection.was_abandoned
+
+
+@pytest.mark.parametrize("step", [Step.PROXY_HEADER_IS_DUE, Step.HANDSHAKE_IS_DUE])
+def test_an_opening_has_a_deadline_of_its_own(step: Step) -> None:
+    swept = Swept(Deadlines(idle_timeout=1, max_age=1))
+    connection = swept.connection()
+    connection.state = State.ACCEPTED
+    connection.take(step)
+    connection.said = QUIET._replace(silent=5.0)
+    swept.clock.advance(5)
+    swept.look()
+    assert connection.reason is None
+
+
+def test_whose_end_was_decided_before_keeps_that_reason() -> None:
+    swept = Swept(Deadlines(idle_timeout=1))
+    connection = swept.connection(is_willing=False)
+    connection._decide_end(Reason.KICKED)
+    connection.said = QUIET._replace(silent=5.0)
+    swept.look()
+    assert connection.reason is Reason.KICKED
+
+
+def test_a_long_look_lets_others_have_their_turn() -> None:
+    swept = Swept(Deadlines(idle_timeout=1))
+    for _ in range(3 * SLICE):
+        swept.connection()
+    swept.look()
+    assert swept.pauses == 3
+
+
+def test_what_has_ended_is_forgotten() -> None:
+    swept = Swept(Deadlines(idle_timeout=10))
+    connection = swept.connection()
+    swept.look()
+    assert swept._sweep._looks
+    swept.books.close(connection)
+    swept.look()
+    assert not swept._sweep._looks
+
+
+@pytest.mark.parametrize("store", [private_store, shared_store])
+class TestOwnDeadlines:
+    """What a handler sets, and what the server has."""
+
+    def test_they_are_the_server_s_until_the_handler_sets_its_own(self, store: Any) -> None:
+        usual = Deadlines(idle_timeout=30, max_age=600)
+        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        assert not own.are_any
+        assert (own.idle_timeout, own.write_timeout, own.max_age) == (30, None, 600)
+        own.idle_timeout = None
+        own.write_timeout = 5
+        own.max_age = 0.5
+        assert own.are_any
+        assert (own.idle_timeout, own.write_timeout, own.max_age) == (None, 5, 0.5)
+
+    def test_each_change_is_told(self, store: Any) -> None:
+        told: list[None] = []
+        own = OwnDeadlines(lambda: NONE, lambda: told.append(None), store())
+        own.idle_timeout = 5
+        own.idle_timeout = None
+        assert len(told) == 2
+
+    def test_they_are_the_same_object_while_nothing_changes(self, store: Any) -> None:
+        usual = Deadlines(idle_timeout=30)
+        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        own.max_age = 5
+        first = own.with_usual(usual)
+        assert own.with_usual(usual) is first
+        own.max_age = 6
+        assert own.with_usual(usual).max_age == 6
+        assert own.with_usual(Deadlines(idle_timeout=1)).idle_timeout == 1
+
+    def test_none_at_all_is_none_itself(self, store: Any) -> None:
+        usual = Deadlines(idle_timeout=30)
+        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        own.idle_timeout = None
+        assert own.with_usual(usual) is NONE
+
+    @pytest.mark.parametrize("seconds", [0, -1, "30", math.nan, math.inf, True])
+    def test_what_is_no_time_is_refused(self, store: Any, seconds: Any) -> None:
+        own = OwnDeadlines(lambda: NONE, lambda: None, store())
+        with pytest.raises(Mistake, match=r"^idle_timeout must be a number of seconds"):
+            own.idle_timeout = seconds
+        assert own.idle_timeout is None

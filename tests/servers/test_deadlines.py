@@ -1,0 +1,529 @@
+"""Deadlines on real connections: who is ended, for which reason, and who is not, on every engine."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from manyhands import socketserver, testing
+from manyhands.connections.sweep import Sweep
+from manyhands.rules.reasons import Reason
+from manyhands.testing import call, deaf, drip, everything, running, wait_until
+from tests.support import ENGINES, Echo, server_class
+
+SHORT = 0.2
+"""Seconds: a deadline that passes within a test."""
+
+LONG = 3600.0
+
+HERE = ("127.0.0.1", 0)
+
+SWEEP = "manyhands-deadlines"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+WORKERS = [engine for engine in ENGINES if engine != "sequential"]
+
+
+class Quiet:
+    """Tells nobody of a handler's failure."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+def drop_in(engine: str, handler: Any, **attributes: Any) -> Any:
+    kind = server_class(engine)
+    return type(kind.__name__, (Quiet, kind), attributes)(HERE, handler)
+
+
+def wait_for(books: Any, reason: Reason, count: int = 1) -> None:
+    wait_until(lambda: not books)
+    assert books.closed == {reason: count}
+    assert books.balance == (count, 0, count)
+
+
+def say(peer: Any, line: bytes = b"hello\n") -> bytes:
+    peer.sendall(line)
+    return peer.makefile("rb").readline()
+
+
+def hang_up(peer: socket.socket) -> None:
+    """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
+    testing.half_close(peer)
+    everything(peer)
+
+
+class Talkative(socketserver.StreamRequestHandler):
+    """Sends a byte now and then, until that fails; hears nothing."""
+
+    def handle(self) -> None:
+        self.request.settimeout(0.02)
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b".")
+                with contextlib.suppress(TimeoutError):
+                    self.request.recv(1)
+
+
+class Sender(socketserver.StreamRequestHandler):
+    """Sends far more than the buffers of both sides hold."""
+
+    def handle(self) -> None:
+        self.wfile.write(bytes(50_000_000))
+
+
+def test_an_idle_peer_is_closed(engine: str) -> None:
+    with testing.serving(Echo, engine=engine, idle_timeout=SHORT) as server:
+        with server.connect() as peer:
+            assert say(peer) == b"hello\n"
+            assert everything(peer) == b""
+        wait_for(server.server.connections, Reason.IDLE)
+
+
+def test_an_idle_peer_of_a_drop_in_server_is_closed(engine: str) -> None:
+    with running(drop_in(engine, Echo, idle_timeout=SHORT)) as server:
+        with call(server.server_address) as peer:
+            assert everything(peer) == b""
+        wait_for(server.connections, Reason.IDLE)
+
+
+def test_a_peer_that_only_receives_is_idle(engine: str) -> None:
+    with testing.serving(Talkative, engine=engine, idle_timeout=SHORT) as server:
+        with server.connect() as peer:
+            assert set(everything(peer)) == {ord(".")}
+        wait_for(server.server.connections, Reason.IDLE)
+
+
+def test_a_dripping_peer_is_not_idle(engine: str) -> None:
+    idle_timeout = 0.4
+    with testing.serving(Echo, engine=engine, idle_timeout=idle_timeout) as server:
+        books = server.server.connections
+        with server.connect() as peer:
+            wait_until(lambda: books)
+            [connection] = books.snapshot()
+            for _ in drip(peer, b"x" * 10_000):
+                if connection.age > 2 * idle_timeout:
+                    break
+                threading.Event().wait(0.01)
+            assert connection.reason is None
+            assert say(peer, b"\n").startswith(b"xx")
+            hang_up(peer)
+        wait_for(books, Reason.PEER_CLOSED)
+
+
+class Stuck(socketserver.StreamRequestHandler):
+    """Sends more than fits, and says through a pipe how that ended."""
+
+    says: int
+
+    def handle(self) -> None:
+        try:
+            self.wfile.write(bytes(50_000_000))
+        except OSError as error:
+            os.write(self.says, type(error).__name__.encode())
+
+
+@contextlib.contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def while_it_lasts(peer: socket.socket) -> None:
+    while peer.recv(65536):
+        pass
+
+
+def test_a_peer_that_never_reads_is_reset_and_its_sender_gets_an_error(engine: str) -> None:
+    with pipe() as (reading, writing):
+        handler = type("Stuck", (Stuck,), {"says": writing})
+        with testing.serving(handler, engine=engine, write_timeout=SHORT) as server:
+            peer = deaf(server.address)
+            assert os.read(reading, 100) in {b"BrokenPipeError", b"ConnectionResetError"}
+            wait_for(server.server.connections, Reason.WRITE_STALLED)
+            with peer, pytest.raises(ConnectionResetError):
+                while_it_lasts(peer)
+
+
+def test_a_peer_that_reads_slowly_is_not_stalled(engine: str) -> None:
+    write_timeout = 0.4
+    with testing.serving(Sender, engine=engine, write_timeout=write_timeout) as server:
+        books = server.server.connections
+        with deaf(server.address) as peer:
+            wait_until(lambda: books)
+            [connection] = books.snapshot()
+            while connection.age < 2 * write_timeout:
+                assert peer.recv(4096)
+                threading.Event().wait(0.005)
+            assert connection.reason is None
+
+
+def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engine: str) -> None:
+    with testing.serving(Talkative, engine=engine, write_timeout=SHORT) as server:
+        books = server.server.connections
+        with server.connect() as peer:
+            wait_until(lambda: books)
+            [connection] = books.snapshot()
+            while connection.age < 3 * SHORT:
+                assert peer.recv(100)
+            assert connection.reason is None
+
+
+def test_an_old_connection_is_closed_however_busy(engine: str) -> None:
+    with testing.serving(Echo, engine=engine, max_age=SHORT) as server:
+        with server.connect() as peer, contextlib.suppress(OSError):
+            while say(peer):
+                pass
+        wait_for(server.server.connections, Reason.TOO_OLD)
+
+
+class Patient(socketserver.StreamRequestHandler):
+    """Lets its client be silent when that asks for it, and echoes."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            if line == b"none\n":
+                self.deadlines.idle_timeout = None
+            elif line == b"long\n":
+                self.deadlines.idle_timeout = LONG
+            elif line == b"short\n":
+                self.deadlines.idle_timeout = SHORT
+            elif line == b"old\n":
+                self.deadlines.max_age = SHORT
+            self.wfile.write(line)
+
+
+@pytest.mark.parametrize("word", [b"none\n", b"long\n"])
+@pytest.mark.parametrize("engine", WORKERS)
+def test_a_handler_may_let_its_own_client_be_silent(engine: str, word: bytes) -> None:
+    with (
+        testing.serving(Patient, engine=engine, idle_timeout=2 * SHORT) as server,
+        server.connect() as patient,
+        server.connect() as usual,
+    ):
+        books = server.server.connections
+        assert say(patient, word) == word
+        assert everything(usual) == b""
+        wait_until(lambda: len(books) == 1)
+        [left] = books.snapshot()
+        wait_until(lambda: left.silent_for > 3 * SHORT)
+        assert say(patient) == b"hello\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"), [(b"short\n", Reason.IDLE), (b"old\n", Reason.TOO_OLD)]
+)
+def test_a_handler_may_have_deadlines_where_the_server_has_none(
+    engine: str, word: bytes, reason: Reason
+) -> None:
+    with running(drop_in(engine, Patient)) as server:
+        books = server._engine_room.books  # `connections` would have the server keep more of them
+        with call(server.server_address) as peer:
+            assert say(peer, word) == word
+            assert everything(peer) == b""
+        wait_for(books, reason)
+
+
+def test_a_handler_s_shorter_deadline_holds_at_once(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody would look again within the test, if nobody told that there is a reason to.
+    monkeypatch.setattr("manyhands.rules.deadlines.LONGEST_INTERVAL", 60.0)
+    with testing.serving(Patient, engine=engine, idle_timeout=LONG) as server:
+        with server.connect() as peer:
+            assert say(peer, b"short\n") == b"short\n"
+            assert everything(peer) == b""
+        wait_for(server.server.connections, Reason.IDLE)
+
+
+def test_an_operator_may_change_the_deadlines_of_a_connection(engine: str) -> None:
+    with testing.serving(Echo, engine=engine, idle_timeout=None, write_timeout=None) as server:
+        books = server.server.connections
+        with server.connect() as peer:
+            say(peer)
+            wait_until(lambda: books)
+            [connection] = books.snapshot()
+            connection.deadlines.idle_timeout = SHORT
+            assert everything(peer) == b""
+        wait_for(books, Reason.IDLE)
+
+
+@pytest.mark.parametrize("engine", WORKERS)  # a sequential server's loop is busy with its client
+def test_deadlines_of_a_drop_in_server_can_be_changed_while_it_runs(engine: str) -> None:
+    with running(drop_in(engine, Echo), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer)
+            server.idle_timeout = SHORT
+            assert everything(peer) == b""
+        wait_until(lambda: Reason.IDLE in books.closed)
+
+
+class Stubborn(socketserver.StreamRequestHandler):
+    """Takes no notice of the end of its connection, until the test is over."""
+
+    is_over: threading.Event
+
+    def handle(self) -> None:
+        self.wfile.write(b"here\n")
+        pause = self._pause()
+        while not self.is_over.is_set():
+            with contextlib.suppress(BaseException):
+                pause(0.01)
+                self.request.recv(1)
+
+    def _pause(self) -> Any:
+        if self.server._engine_of_next_request().name != "fibers":
+            return threading.Event().wait
+        gevent: Any = pytest.importorskip("gevent")
+        return gevent.sleep
+
+
+@pytest.fixture
+def stubborn() -> Iterator[Any]:
+    is_over = threading.Event()
+    yield type("Stubborn", (Stubborn,), {"is_over": is_over})
+    is_over.set()
+
+
+LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
+
+
+@pytest.mark.parametrize("engine", WORKERS)
+def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any) -> None:
+    options = {"engine": engine, "idle_timeout": SHORT, LIMITS[engine]: 1}
+    with testing.serving(stubborn, **options) as server:
+        books = server.server.connections
+        with server.connect() as first, server.connect() as second:
+            assert testing.read_line(first) == b"here\n"
+            [connection] = books.snapshot()
+            # The second is served while the first one's handler still runs, since there is one slot.
+            assert testing.read_line(second) == b"here\n"
+            assert connection.reason is Reason.IDLE
+            assert connection.age < SHORT + 2.0
+            assert server.server.engine.running() <= 1
+        wait_until(lambda: books.closed == {Reason.IDLE: 2})
+        stubborn.is_over.set()
+        wait_until(lambda: server.server.engine.running() == 0)
+        assert books.balance == (2, 0, 2)
+
+
+def test_the_books_are_closed_though_a_sequential_handler_goes_on(stubborn: Any) -> None:
+    with testing.serving(stubborn, engine="sequential", idle_timeout=SHORT) as server:
+        with server.connect() as peer:
+            assert testing.read_line(peer) == b"here\n"
+            wait_for(server.server.connections, Reason.IDLE)
+        stubborn.is_over.set()
+
+
+def test_a_forked_handler_that_goes_on_ends_itself_where_nobody_else_can(stubborn: Any) -> None:
+    class Own(stubborn):
+        def setup(self) -> None:
+            super().setup()
+            self.deadlines.idle_timeout = SHORT
+
+    with running(drop_in("processes", Own)) as server, call(server.server_address) as peer:
+        assert testing.read_line(peer) == b"here\n"
+        wait_for(server._engine_room.books, Reason.IDLE)
+
+
+def sweeps() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == SWEEP]
+
+
+def test_nobody_sweeps_without_deadlines(engine: str) -> None:
+    with (
+        testing.serving(Echo, engine=engine, idle_timeout=None, write_timeout=None) as server,
+        server.connect() as peer,
+    ):
+        say(peer)
+        assert not sweeps()
+        assert not server.server._room.sweeper.is_on
+
+
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "processes"])
+def test_the_sweep_ends_with_the_last_connection(engine: str) -> None:
+    with running(drop_in(engine, Echo, idle_timeout=1.0)) as server:
+        for _ in range(2):
+            with call(server.server_address) as peer:
+                say(peer)
+                assert sweeps() == [SWEEP]
+            wait_until(lambda: not sweeps())
+
+
+def test_no_sweep_is_left_when_a_server_is_closed(engine: str) -> None:
+    with running(drop_in(engine, Echo, idle_timeout=LONG)) as server:
+        with call(server.server_address) as peer:
+            say(peer)
+            hang_up(peer)
+        wait_until(lambda: not server.connections)
+    assert not sweeps()
+
+
+def test_a_server_that_forks_has_no_thread_for_its_deadlines() -> None:
+    with (
+        running(drop_in("processes", Echo, idle_timeout=LONG)) as server,
+        call(server.server_address) as peer,
+    ):
+        say(peer)
+        assert not sweeps()
+        hang_up(peer)
+
+
+def test_a_datagram_s_handler_has_no_deadlines() -> None:
+    failures = []
+
+    class Datagram(socketserver.DatagramRequestHandler):
+        def handle(self) -> None:
+            try:
+                _ = self.deadlines
+            except AttributeError as error:
+                failures.append(str(error))
+
+    with (
+        testing.serving(Datagram, "udp://127.0.0.1:0", engine="threads") as server,
+        server.connect() as peer,
+    ):
+        peer.send(b"hello")
+        assert peer.recv(100) == b""
+    assert failures == ["this Datagram has no deadlines: it serves no connection of a server"]
+
+
+def test_an_attribute_of_the_program_s_own_counts() -> None:
+    class Program(socketserver.StreamRequestHandler):
+        deadlines: Any = ()
+
+        def handle(self) -> None:
+            self.deadlines = ["tomorrow"]
+            self.wfile.write(self.deadlines[0].encode())
+
+    with testing.serving(Program) as server, server.connect() as peer:
+        assert everything(peer) == b"tomorrow"
+
+
+def test_a_thread_of_the_handler_s_may_set_its_deadlines() -> None:
+    class Helped(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            helper = threading.Thread(target=self._help)
+            helper.start()
+            helper.join()
+            self.rfile.read()
+
+        def _help(self) -> None:
+            self.deadlines.idle_timeout = SHORT
+
+    with testing.serving(Helped) as server:
+        with server.connect() as peer:
+            assert everything(peer) == b""
+        wait_for(server.server.connections, Reason.IDLE)
+
+
+@pytest.fixture
+def unix(tmp_path: Any) -> str:
+    return f"unix://{tmp_path}/socket"
+
+
+def test_an_idle_peer_on_a_unix_socket_is_closed(engine: str, unix: str) -> None:
+    with testing.serving(Echo, unix, engine=engine, idle_timeout=SHORT) as server:
+        with server.connect() as peer:
+            assert say(peer) == b"hello\n"
+            assert everything(peer) == b""
+        wait_until(lambda: server.server.connections.closed == {Reason.IDLE: 1})
+
+
+def test_a_peer_on_a_unix_socket_that_speaks_now_and_then_is_not_idle(
+    engine: str, unix: str
+) -> None:
+    idle_timeout = 0.4
+    with testing.serving(Echo, unix, engine=engine, idle_timeout=idle_timeout) as server:
+        books = server.server.connections
+        with server.connect() as peer:
+            assert say(peer) == b"hello\n"
+            [connection] = books.snapshot()
+            while connection.age < 2 * idle_timeout:
+                assert say(peer) == b"hello\n"
+                threading.Event().wait(0.01)
+            assert connection.reason is None
+            assert connection.silent_for < idle_timeout
+            assert connection.bytes_in == connection.bytes_out > 6
+
+
+def test_a_peer_on_a_unix_socket_that_never_reads_is_stalled(engine: str, unix: str) -> None:
+    with (
+        testing.serving(Sender, unix, engine=engine, write_timeout=SHORT) as server,
+        server.connect(),
+    ):
+        wait_until(lambda: server.server.connections.closed == {Reason.WRITE_STALLED: 1})
+
+
+def test_a_peer_on_a_unix_socket_that_reads_slowly_is_not_stalled(engine: str, unix: str) -> None:
+    write_timeout = 0.4
+    with testing.serving(Sender, unix, engine=engine, write_timeout=write_timeout) as server:
+        books = server.server.connections
+        with server.connect() as peer:
+            wait_until(lambda: books)
+            [connection] = books.snapshot()
+            while connection.age < 2 * write_timeout:
+                assert peer.recv(4096)
+                threading.Event().wait(0.005)
+            assert connection.reason is None
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])  # a plain socket would hold up fibers
+def test_what_a_handler_detaches_on_a_unix_socket_is_not_taken_for_idle(
+    engine: str, unix: str
+) -> None:
+    class Detaching(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(fileno=self.request.detach()) as own:
+                own.settimeout(20)
+                while data := own.recv(100):
+                    own.sendall(data)
+
+    with (
+        testing.serving(Detaching, unix, engine=engine, idle_timeout=SHORT) as server,
+        server.connect() as peer,
+    ):
+        assert say(peer) == b"hello\n"
+        [connection] = server.server.connections.snapshot()
+        wait_until(lambda: connection.age > 4 * SHORT)
+        assert say(peer) == b"hello\n"
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
+def test_a_program_that_handles_one_request_has_its_deadlines_too(engine: str) -> None:
+    with drop_in(engine, Echo, idle_timeout=SHORT) as server:
+        with call(server.server_address) as peer:
+            server.handle_request()
+            assert everything(peer) == b""
+        wait_for(server.connections, Reason.IDLE)
+
+
+def test_a_sweep_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    looks = Sweep.look
+
+    def fail_first(*arguments: Any) -> float | None:
+        if not reported:
+            raise RuntimeError("as told")
+        return looks(*arguments)
+
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    monkeypatch.setattr(Sweep, "look", fail_first)
+    with testing.serving(Echo, idle_timeout=SHORT) as server:
+        with server.connect() as first:
+            say(first)
+            wait_until(lambda: reported)
+            with server.connect() as second:
+                assert everything(second) == b""
+            assert everything(first) == b""
+        wait_for(server.server.connections, Reason.IDLE, 2)
