@@ -4,6 +4,8 @@ import itertools
 import time
 from typing import Any
 
+from manyhands.rules.described import describe
+from manyhands.rules.events import ConnectionClosed
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import TRANSITIONS, State, Step
 
@@ -81,6 +83,19 @@ class Connection:
     def _end_worker(self) -> None:
         """Have the worker come to its end."""
         raise NotImplementedError
+
+    def farewell(self) -> ConnectionClosed:
+        """Return the event that tells of its end."""
+        traffic = self.traffic
+        return ConnectionClosed(
+            self.number,
+            describe(getattr(self.server, "server_address", None)),
+            self.client_address,
+            (self.reason or Reason.HANDLER_RETURNED).value,
+            self.age,
+            None if traffic is None else traffic.bytes_in,
+            None if traffic is None else traffic.bytes_out,
+        )
 
     @property
     def age(self) -> float:
