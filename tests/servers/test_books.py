@@ -3,13 +3,17 @@
 import os
 import socket
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from manyhands import socketserver, testing
+from manyhands.connections.books import Books
+from manyhands.connections.connection import Connection
+from manyhands.connections.ends import Ends
 from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State
+from manyhands.rules.states import State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -233,3 +237,40 @@ def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
                 say(peer, "return")
                 assert everything(peer) == b""
         wait_for(books, Reason.HANDLER_RETURNED, 2)
+
+
+def test_who_goes_while_the_books_are_read_is_no_error() -> None:
+    books = Books()
+    first, second = (Connection(None, None, None) for _ in range(2))
+    books.open(first)
+    books.open(second)
+    values, items = iter(books.values()), iter(books.items())
+    assert next(values) is first
+    assert next(items) == (first.number, first)
+    books.close(second)
+    assert list(values) == [second]
+    assert list(items) == [(second.number, second)]
+
+
+def test_the_census_adds_up_in_the_middle_of_an_end() -> None:
+    books = Books()
+    connection = Connection(None, None, None)
+    books.open(connection)
+    books.refuse(Reason.REFUSED_FULL)
+    assert books.census() == (2, Counter({State.ACCEPTED: 1}), Counter({Reason.REFUSED_FULL: 1}))
+    connection.take(Step.WORKER_ENDED)
+    assert +books.census()[1] == Counter({State.CLOSING: 1})
+
+
+def test_ends_are_counted_from_when_somebody_wants_them_and_anew_in_a_copy() -> None:
+    books = Books()
+    books.ends = Ends()
+    for reason in (Reason.PEER_CLOSED, Reason.HANDSHAKE_FAILED):
+        connection = Connection(None, None, None)
+        connection.reason = reason
+        books.open(connection)
+        assert books.close(connection)
+        assert not books.close(connection)
+    assert sum(books.ends.sums().by_duration) == 1  # the other one had no handler
+    with forked(lambda: sum(books.ends.sums().by_duration) == 0) as wait:
+        assert wait() == 0

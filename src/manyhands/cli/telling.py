@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -73,27 +72,22 @@ def _told_plainly(
 ) -> Iterator[Report]:
     from manyhands import events, logs
 
-    def at_once(event: "Event") -> None:
-        _plainly(tell(event))
-
-    def report(what: object) -> None:
-        queue.close()  # first what came before
-        _plainly(str(what))
-
-    queue = logs.Queued(at_once)
+    lines = logs.BoundedQueue(
+        logs.write_line, lambda count: _plain(str(events.EventsDropped(count)))
+    )
+    write = lines.put if queued else logs.write_line
     wanted = [events.Event] if access else []
-    unsubscribe = events.hub.subscribe(queue if queued else at_once, *wanted)
+    unsubscribe = events.hub.subscribe(lambda event: write(_plain(tell(event))), *wanted)
     try:
-        yield report
+        yield lambda what: write(_plain(str(what)))
     finally:
         unsubscribe()
-        queue.close()
+        lines.close()
 
 
-def _plainly(what: str) -> None:
+def _plain(what: str) -> str:
     # Each line by itself: a stack has several, and what a peer chose must not move the cursor.
-    lines = "\n".join(map(escape, what.split("\n")))
-    print(f"manyhands: {lines}", file=sys.stderr, flush=True)
+    return "manyhands: " + "\n".join(map(escape, what.split("\n")))
 
 
 @contextmanager

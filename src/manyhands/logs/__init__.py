@@ -12,7 +12,15 @@ Nothing that a client sent is in them, and each event is one line whatever a pee
 
 from .bounded_queue import BoundedQueue
 from .formatters import JSONLines, TextLines
-from .stderr import to_stderr
+from .stderr import to_stderr, write_line
 from .subscribers import Queued, to_logging
 
-__all__ = ["BoundedQueue", "JSONLines", "Queued", "TextLines", "to_logging", "to_stderr"]
+__all__ = [
+    "BoundedQueue",
+    "JSONLines",
+    "Queued",
+    "TextLines",
+    "to_logging",
+    "to_stderr",
+    "write_line",
+]

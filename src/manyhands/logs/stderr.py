@@ -1,4 +1,4 @@
-"""A log on standard error."""
+"""Lines on standard error, which may be a pipe that nobody reads."""
 
 import contextlib
 import logging
@@ -7,33 +7,60 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
+from manyhands.rules.events import EventsDropped
+
+from .bounded_queue import BoundedQueue
 from .formatters import JSONLines, TextLines
-from .subscribers import NAME, to_logging
+from .subscribers import NAME, record_of, to_logging
 
 Form = Literal["text", "json"]
 
-FORMS: tuple[Form, ...] = ("text", "json")
+
+def write_line(line: str) -> None:
+    """Write a line to the descriptor of standard error; nothing where there is none, or nobody reads it.
+
+    Past the stream `sys.stderr`: its lock is held while the pipe is full, and then a forked handler would find
+    it held for ever, and so would the exit of the interpreter.
+    """
+    left = f"{line}\n".encode(errors="backslashreplace")
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        while left:
+            left = left[os.write(sys.stderr.fileno(), left) :]
 
 
 class StderrHandler(logging.Handler):
-    """Writes to the descriptor of standard error.
+    """Formats records for standard error.
 
-    Past the stream `sys.stderr`, whose lock a forked handler would find held for ever if this thread was just
-    writing.
+    Parameters
+    ----------
+    form : str
+        ``"text"`` or ``"json"``: `TextLines` or `JSONLines`.
+    queued : bool
+        Whether a thread writes, so that nobody waits for it.
     """
 
+    def __init__(self, form: Form, *, queued: bool) -> None:
+        super().__init__()
+        self.setFormatter(JSONLines() if form == "json" else TextLines())
+        self._queue = BoundedQueue(write_line, self._of_dropped)
+        self._write = self._queue.put if queued else write_line
+
+    def _of_dropped(self, count: int) -> str:
+        return self.format(record_of(NAME, EventsDropped(count)))
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; nothing where there is no standard error."""
+        """Write a record."""
         try:
-            line = self.format(record) + "\n"
+            line = self.format(record)
         except Exception:  # noqa: BLE001 - as every handler of `logging`
             self.handleError(record)
-            return
-        left = line.encode(errors="backslashreplace")
-        # A program that is started without one has None there; a pipe may have no reader any more.
-        with contextlib.suppress(OSError, AttributeError, ValueError):
-            while left:
-                left = left[os.write(sys.stderr.fileno(), left) :]
+        else:
+            self._write(line)
+
+    def close(self) -> None:
+        """Wait for what is queued, for a second at most."""
+        self._queue.close()
+        super().close()
 
 
 def to_stderr(
@@ -53,16 +80,16 @@ def to_stderr(
     callable
         Call it to end that.
     """
-    handler = StderrHandler()
-    handler.setFormatter(JSONLines() if form == "json" else TextLines())
+    handler = StderrHandler(form, queued=queued)
     logger = logging.getLogger(NAME)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    end = to_logging(access=access, queued=queued)
+    end = to_logging(access=access, queued=False)
 
     def end_all() -> None:
         end()
         logger.removeHandler(handler)
+        handler.close()
 
     return end_all

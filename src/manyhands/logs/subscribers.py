@@ -57,13 +57,13 @@ def to_logging(
     callable
         Call it to end that: what waits is handled first, for a second at most.
     """
-    queue = BoundedQueue(_handle, lambda count: _record(name, EventsDropped(count)), limit)
+    queue = BoundedQueue(_handle, lambda count: record_of(name, EventsDropped(count)), limit)
     consume = queue.put if queued else _handle
 
     def subscriber(event: Event) -> None:
         kind = f"{name}.access" if isinstance(event, ConnectionClosed) else name
         if logging.getLogger(kind).isEnabledFor(_LEVELS[event.level]):
-            consume(_record(kind, event))
+            consume(record_of(kind, event))
 
     unsubscribe = hub.subscribe(subscriber, *([Event] if access else []))
 
@@ -74,7 +74,8 @@ def to_logging(
     return end
 
 
-def _record(name: str, event: Event) -> logging.LogRecord:
+def record_of(name: str, event: Event) -> logging.LogRecord:
+    """Make the record of an event, for the logger called `name`."""
     # Made where the event happened: the time, the process and the thread are those.
     return logging.getLogger(name).makeRecord(
         name, _LEVELS[event.level], "", 0, escape(str(event)), (), None, extra={"event": event}

@@ -125,7 +125,8 @@ class ServerCollector(Collector):
         _, _, received, sent = (ends or Ends()).sums()
         for connection in self._books.values():
             traffic = connection.traffic
-            if traffic is not None:
+            # Of one that is closed nobody knows whether the peer's FIN was counted; its end will tell.
+            if traffic is not None and not traffic.was_reset:
                 received += traffic.bytes_in
                 sent += traffic.bytes_out
         return received, sent
