@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler, events, logs
-from manyhands.testing import ask, socket_address, wait_until
-from tests.support import Echo
+from manyhands.testing import ask, call, everything, socket_address, wait_until
+from tests.support import Authority, Echo
 from tests.support.waiting import PATIENCE
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -140,6 +140,26 @@ def test_without_anybody_who_asks_no_end_is_told_of(kept: Kept) -> None:
         wait_until(lambda: server.connections.balance == (1, 0, 1))
     end()
     assert kept.records == []
+
+
+def test_what_happens_in_a_forked_handler_is_written_before_its_process_ends(
+    authority: Authority, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    certfile, keyfile = authority.write(tmp_path, "localhost")
+    end = logs.to_stderr("json", access=True)
+    address = "tls://127.0.0.1:0"
+    with Server(Echo, address, engine="processes", certfile=certfile, keyfile=keyfile) as server:
+        with call(socket_address(server.addresses[0])) as peer:
+            peer.sendall(b"this is no handshake of TLS, certainly\r\n\r\n")
+            everything(peer)
+        wait_until(lambda: server.connections.balance == (1, 0, 1))
+    end()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines if line["event"] != "ForkedWithThreads"] == [
+        "HandshakeFailed",
+        "ConnectionClosed",
+    ]
+    assert lines[-1]["reason"] == "handshake_failed"
 
 
 SECRET = "correct horse battery staple"

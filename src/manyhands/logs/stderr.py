@@ -19,7 +19,7 @@ Form = Literal["text", "json"]
 def write_line(line: str) -> None:
     """Write a line to the descriptor of standard error; nothing where there is none, or nobody reads it.
 
-    Past the stream `sys.stderr`: its lock is held while the pipe is full, and then a forked handler would find
+    Past the stream `sys.stderr`: its lock is held while the pipe is full; a forked handler would then find
     it held for ever, and so would the exit of the interpreter.
     """
     left = f"{line}\n".encode(errors="backslashreplace")
@@ -82,6 +82,7 @@ def to_stderr(
     """
     handler = StderrHandler(form, queued=queued)
     logger = logging.getLogger(NAME)
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -90,6 +91,8 @@ def to_stderr(
     def end_all() -> None:
         end()
         logger.removeHandler(handler)
+        level, logger.propagate = before
+        logger.setLevel(level)
         handler.close()
 
     return end_all

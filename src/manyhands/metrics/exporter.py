@@ -120,8 +120,9 @@ class Exporter:
             return
         with original(socket, "socket")(fileno=descriptor) as client:
             try:
+                answer = self._answer(_request(client))
                 client.settimeout(PATIENCE)
-                client.sendall(self._answer(_request(client)))
+                client.sendall(answer)
             except OSError:
                 return  # whoever is too slow, or has gone, scrapes again
             except Exception as error:  # noqa: BLE001 - of a collector of the program's own; the next may do
@@ -172,7 +173,6 @@ def _request(client: Any) -> Request | None:
         if not received:
             break
         head += received
-    client.settimeout(PATIENCE)
     before, end, _ = head.partition(END)
     return parse(before) if end else None
 
