@@ -113,6 +113,16 @@ def test_a_forked_copy_has_a_thread_of_its_own_and_none_of_the_original_s_items(
     assert slow.consumed == ["of the original", "waits in the original"]
 
 
+def test_in_a_process_that_serves_one_connection_items_are_consumed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("manyhands.logs.bounded_queue.maker", lambda: 1)
+    consumers: list[int] = []
+    queue = queue_of(lambda item: consumers.append(threading.get_ident()))
+    queue.put("an item")
+    assert consumers == [threading.get_ident()]
+
+
 def test_the_exit_of_the_interpreter_waits_for_what_is_queued() -> None:
     finished = python(
         "-c",
