@@ -158,6 +158,7 @@ def test_metrics_are_scraped_where_the_command_says(serve: Any, engine: str, hos
     assert figures["manyhands_connections_accepted_total"] == 1
     assert figures["manyhands_received_bytes_total"] == 6
     assert figures["process_open_fds"] > 0
+    assert ("manyhands_hub_delay_seconds" in figures) == (engine == "fibers")
     assert stopped(program) == []
 
 
