@@ -12,6 +12,7 @@ from manyhands import socketserver, testing
 from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
 from manyhands.connections.ends import Ends
+from manyhands.connections.tcp_info import Traffic, traffic_of
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
@@ -274,3 +275,27 @@ def test_ends_are_counted_from_when_somebody_wants_them_and_anew_in_a_copy() -> 
     assert sum(books.ends.sums().by_duration) == 1  # the other one had no handler
     with forked(lambda: sum(books.ends.sums().by_duration) == 0) as wait:
         assert wait() == 0
+
+
+class Inquisitive:
+    """Looks at its connections after the goodbye, as whoever reads the books at that moment does."""
+
+    def close_request(self, request: Any) -> None:
+        wait_until(lambda: (traffic_of(request) or OVER).was_reset)
+        told = [connection.traffic for connection in self.connections.values()]
+        assert not any(traffic.was_reset for traffic in told)
+        super().close_request(request)
+
+
+OVER = Traffic(7, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no books
+def test_a_look_after_the_goodbye_changes_no_reason(engine: str) -> None:
+    kind = type("Server", (Inquisitive, server_class(engine)), {})
+    with serving(kind(HERE, Obedient), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "hello")
+            hang_up(peer)
+        wait_for(books, Reason.PEER_CLOSED)

@@ -21,6 +21,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_is_over",
         "_last_traffic",
         "_request",
         "client_address",
@@ -50,6 +51,9 @@ class Connection:
 
         self._request = request
         self._last_traffic: Traffic | None = None
+        self._is_over = (
+            False  # then the kernel tells of our own goodbye as well, which is not to be kept
+        )
 
     def take(self, step: Step) -> bool:
         """Go on to the next state; return False when the step leads nowhere from here."""
@@ -106,7 +110,7 @@ class Connection:
     def traffic(self) -> Traffic | None:
         """What the kernel says of it, now or when last it could; None where it keeps no such books."""
         now = traffic_of(self._request)
-        if now is not None:
+        if now is not None and not self._is_over:
             self._last_traffic = now
         return self._last_traffic
 

@@ -92,6 +92,7 @@ class Conversation(Connection):
         """Ask the kernel what has gone over the connection, while it is there. Before it is closed."""
         if self.traffic is None and _is_closed(self._request):
             self.failed_for = Reason.HANDED_OFF
+        self._is_over = True
 
     def _end(self, *, is_served: bool) -> None:
         books = self._books
@@ -153,6 +154,7 @@ class Conversation(Connection):
         if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
             # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
             self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
+        self._is_over = True
 
     def _end_worker(self) -> None:
         self._engine.end(self)
