@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from manyhands import Reason
 from manyhands.framing import LengthPrefix
 from manyhands.rules.states import picture
@@ -14,8 +16,9 @@ from manyhands.testing import half_close, serving
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_options_page_is_written_from_the_table():
-    spec = importlib.util.spec_from_file_location("writer", ROOT / "tools" / "write_options.py")
+@pytest.mark.parametrize("tool", ["write_options.py", "write_events.py"])
+def test_a_page_that_a_tool_writes_is_what_it_would_write_now(tool):
+    spec = importlib.util.spec_from_file_location("writer", ROOT / "tools" / tool)
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
     assert writer.PAGE.read_text(encoding="utf-8") == writer.page()

@@ -74,6 +74,18 @@ EXAMPLES: list[tuple[Event, str]] = [
         events.Draining(2, 0.5),
         "stopping: waits up to 0.5 s for 2 conversations to come to an end",
     ),
+    (events.EventsDropped(1), "1 event was dropped here: whoever is told of them is too slow"),
+    (events.EventsDropped(7), "7 events were dropped here: whoever is told of them is too slow"),
+    (
+        events.ConnectionClosed(
+            17, "127.0.0.1:8008", ("127.0.0.1", 40000), "peer_closed", 1.5, 120, 64
+        ),
+        ("#17 127.0.0.1:40000 on 127.0.0.1:8008: peer_closed, 120 bytes in, 64 bytes out, 1.500 s"),
+    ),
+    (
+        events.ConnectionClosed(18, "/run/echo.sock", "", "handler_failed", 0.25, None, None),
+        "#18 an unnamed Unix socket on /run/echo.sock: handler_failed, 0.250 s",
+    ),
     (
         events.WorkerFailed("threads", ("127.0.0.1", 40000), "can't start new thread"),
         (
@@ -90,7 +102,12 @@ def every_event() -> set[type[Event]]:
 
 
 def test_every_event_has_an_example_here() -> None:
-    assert {type(event) for event, _ in EXAMPLES} == every_event()
+    assert {type(event) for event, _ in EXAMPLES} == every_event() == set(events.kinds())
+
+
+@pytest.mark.parametrize("kind", events.kinds())
+def test_the_level_of_an_event_is_one_of_three(kind: type[Event]) -> None:
+    assert kind.level in {"info", "warning", "error"}
 
 
 @pytest.mark.parametrize(("event", "sentence"), EXAMPLES)
@@ -110,11 +127,27 @@ EVENT = events.ForkedWithThreads(2)
 
 def test_every_subscriber_gets_every_event_in_order() -> None:
     hub, first, second = Hub(), [], []
-    hub.subscribe(first.append)
-    hub.subscribe(second.append)
+    hub.subscribe(first.append, Event)
+    hub.subscribe(second.append, Event)
     for event, _ in EXAMPLES:
         hub.emit(event)
     assert first == second == [event for event, _ in EXAMPLES]
+
+
+CLOSED = events.ConnectionClosed(1, "127.0.0.1:8008", ("127.0.0.1", 40000), "idle", 1.0, 0, 0)
+
+
+def test_the_ends_of_connections_are_told_to_those_alone_who_ask_for_them() -> None:
+    hub, usual, asking = Hub(), [], []
+    hub.subscribe(usual.append)
+    assert not hub.hears_of_ends
+    end = hub.subscribe(asking.append, events.ConnectionClosed)
+    assert hub.hears_of_ends
+    hub.emit(CLOSED)
+    hub.emit(EVENT)
+    assert (usual, asking) == ([EVENT], [CLOSED])
+    end()
+    assert not hub.hears_of_ends
 
 
 def test_a_subscription_ends_when_asked_once_or_more() -> None:

@@ -3,13 +3,18 @@
 import os
 import socket
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from manyhands import socketserver, testing
+from manyhands.connections.books import Books
+from manyhands.connections.connection import Connection
+from manyhands.connections.ends import Ends
+from manyhands.connections.tcp_info import Traffic, traffic_of
 from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State
+from manyhands.rules.states import State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -233,3 +238,64 @@ def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
                 say(peer, "return")
                 assert everything(peer) == b""
         wait_for(books, Reason.HANDLER_RETURNED, 2)
+
+
+def test_who_goes_while_the_books_are_read_is_no_error() -> None:
+    books = Books()
+    first, second = (Connection(None, None, None) for _ in range(2))
+    books.open(first)
+    books.open(second)
+    values, items = iter(books.values()), iter(books.items())
+    assert next(values) is first
+    assert next(items) == (first.number, first)
+    books.close(second)
+    assert list(values) == [second]
+    assert list(items) == [(second.number, second)]
+
+
+def test_the_census_adds_up_in_the_middle_of_an_end() -> None:
+    books = Books()
+    connection = Connection(None, None, None)
+    books.open(connection)
+    books.refuse(Reason.REFUSED_FULL)
+    assert books.census() == (2, Counter({State.ACCEPTED: 1}), Counter({Reason.REFUSED_FULL: 1}))
+    connection.take(Step.WORKER_ENDED)
+    assert +books.census()[1] == Counter({State.CLOSING: 1})
+
+
+def test_ends_are_counted_from_when_somebody_wants_them_and_anew_in_a_copy() -> None:
+    books = Books()
+    books.ends = Ends()
+    for reason in (Reason.PEER_CLOSED, Reason.HANDSHAKE_FAILED):
+        connection = Connection(None, None, None)
+        connection.reason = reason
+        books.open(connection)
+        assert books.close(connection)
+        assert not books.close(connection)
+    assert sum(books.ends.sums().by_duration) == 1  # the other one had no handler
+    with forked(lambda: sum(books.ends.sums().by_duration) == 0) as wait:
+        assert wait() == 0
+
+
+class Inquisitive:
+    """Looks at its connections after the goodbye, as whoever reads the books at that moment does."""
+
+    def close_request(self, request: Any) -> None:
+        wait_until(lambda: (traffic_of(request) or OVER).was_reset)
+        told = [connection.traffic for connection in self.connections.values()]
+        assert not any(traffic.was_reset for traffic in told)
+        super().close_request(request)
+
+
+OVER = Traffic(7, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no books
+def test_a_look_after_the_goodbye_changes_no_reason(engine: str) -> None:
+    kind = type("Server", (Inquisitive, server_class(engine)), {})
+    with serving(kind(HERE, Obedient), 0.02) as server:
+        books = server.connections
+        with call(server.server_address) as peer:
+            say(peer, "hello")
+            hang_up(peer)
+        wait_for(books, Reason.PEER_CLOSED)

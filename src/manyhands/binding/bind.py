@@ -5,7 +5,11 @@ import os
 import socket
 from typing import Any
 
+from manyhands.rules.described import describe
+
 from . import port_holder, stale_path, unix_path
+
+__all__ = ["bind", "describe", "listen"]
 
 
 def bind(listener: socket.socket, address: Any) -> unix_path.BoundPath | None:
@@ -88,18 +92,3 @@ def _who_is_there(listener: socket.socket, address: Any) -> str:
 
 def _is_privileged(address: Any) -> bool:
     return isinstance(address, tuple) and isinstance(address[1], int) and 0 < address[1] < 1024
-
-
-def describe(address: Any) -> str:
-    """Write a socket's address for a person: ``127.0.0.1:8008``, ``[::1]:8008``, ``/run/echo.sock``."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        # A client of IPv4 on a socket for both versions: people know it by its IPv4 address.
-        host = str(address[0]).removeprefix("::ffff:") or "*"
-        return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
-    if isinstance(address, bytes):
-        address = os.fsdecode(address)
-    if isinstance(address, str):
-        return (
-            "@" + address[1:] if address.startswith("\0") else address or "an unnamed Unix socket"
-        )
-    return str(address)

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from manyhands.cli import telling
 from manyhands.rules import options
 
 HELP = "run a program that uses socketserver, unchanged, on our engines"
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     options.add_to(parser, options.ATTRIBUTES)
+    telling.add_log_arguments(parser)
     parser.set_defaults(program=[])
 
 
@@ -49,7 +51,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 _FLAGS_WITH_VALUE = frozenset(
-    option.flag for option in options.OPTIONS if option.owners and not option.is_switch
+    ["--log", *(o.flag for o in options.OPTIONS if o.owners and not o.is_switch)]
 )
 
 
@@ -66,4 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
     given = options.given(arguments)
     if given.get("engine") == "fibers":
         fibers.require_gevent("manyhands run --engine fibers")
-    interpreter.replace(command, environment.extend(os.environ, given))
+    log = environment.Log(arguments.log, access=arguments.access_log)
+    interpreter.replace(command, environment.extend(os.environ, given, log))

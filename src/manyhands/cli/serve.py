@@ -1,13 +1,14 @@
 """`manyhands serve`: a handler class, on addresses, without a line of server code."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
+from manyhands.cli import telling
 from manyhands.rules import options
 from manyhands.rules.mistakes import Mistake
 
 if TYPE_CHECKING:
+    from manyhands.metrics import Exporter
     from manyhands.rules.events import Event
     from manyhands.server import Server
 
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
     options.add_to(parser, OPTIONS, served=True)
+    telling.add_log_arguments(parser)
+    telling.add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,17 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
         # Before the handler is loaded: plain blocking code is what it was written in.
         _have_all_waits_let_fibers_run()
 
-    from manyhands import events
     from manyhands.cli.loading import load_handler
     from manyhands.server import Server
 
     handler = load_handler(arguments.handler)
     server = Server(handler, *arguments.bind, **given)
-    events.hub.subscribe(_tell)
-    _listen(server)
-    cut_off = server.run(lambda: _announce(server))
-    for conversation in cut_off:
-        _report(f"cut off {conversation}")
+    with telling.told(arguments, server.engine.name, _sentence) as report:
+        _listen(server)
+        with telling.measured(arguments, server) as exporter:
+            cut_off = server.run(lambda: _announce(server, exporter))
+        for conversation in cut_off:
+            report(f"cut off {conversation}")
     return 1 if cut_off else 0
 
 
@@ -77,17 +80,15 @@ def _listen(server: "Server") -> None:
         raise Mistake(error.strerror or str(error)) from None
 
 
-def _announce(server: "Server") -> None:
+def _announce(server: "Server", exporter: "Exporter | None") -> None:
     for address in server.addresses:
         print(f"listening on {address}", flush=True)
+    for address in exporter.addresses if exporter is not None else ():
+        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
 
 
-def _tell(event: "Event") -> None:
+def _sentence(event: "Event") -> str:
     from manyhands.rules.events import Draining
 
     hint = "; a second signal ends it at once" if isinstance(event, Draining) else ""
-    _report(f"{event}{hint}")
-
-
-def _report(what: object) -> None:
-    print(f"manyhands: {what}", file=sys.stderr, flush=True)
+    return f"{event}{hint}"

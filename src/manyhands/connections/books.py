@@ -5,13 +5,15 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 
+from manyhands.rules import events
 from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.reasons import Reason
-from manyhands.rules.states import Step
+from manyhands.rules.states import State, Step
 
 from .connection import Connection
+from .ends import Ends
 
 
 class Books(Mapping[int, Connection]):
@@ -20,10 +22,13 @@ class Books(Mapping[int, Connection]):
     Thread-safe. Iterating goes over those that were open when it began.
     """
 
-    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed")
+    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed", "ends")
 
     def __init__(self) -> None:
-        self.are_detailed = False
+        self.ends: Ends | None = None
+        """Counts the ends, once somebody wants them counted."""
+
+        self.are_detailed = events.hub.hears_of_ends
         """Whether the kernel is asked at a connection's end what had gone over it, and who ended it."""
 
         self.begin_anew()
@@ -41,6 +46,8 @@ class Books(Mapping[int, Connection]):
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._accepted = 0
+        if self.ends is not None:
+            self.ends = Ends()
 
     def open(self, connection: Connection) -> None:
         """Enter a connection that was accepted."""
@@ -55,7 +62,11 @@ class Books(Mapping[int, Connection]):
                 return False
             connection.take(Step.WORKER_ENDED)
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
-            return True
+        if self.ends is not None:
+            self.ends.note(connection)
+        if events.hub.hears_of_ends:
+            events.hub.emit(connection.farewell())
+        return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:
         """Enter connections that were accepted and closed in one breath."""
@@ -85,11 +96,31 @@ class Books(Mapping[int, Connection]):
         # One step in C, during which none can come or go.
         return list(self._open.values())
 
+    def census(self) -> tuple[int, Counter[State], Counter[Reason]]:
+        """Return how many were accepted, are open by the state, and are closed by the reason, at one moment.
+
+        One that ends while its state is looked at counts as closing.
+        """
+        with self._lock:
+            accepted, still_open, closed = self._accepted, self._open.copy(), self._closed.copy()
+        states = Counter(connection.state for connection in still_open.values())
+        states[State.CLOSING] += states.pop(State.CLOSED, 0)
+        return accepted, states, closed
+
     def __getitem__(self, number: int) -> Connection:
         return self._open[number]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._open.copy())
+
+    # The mixed-in ones look each number up, and who has gone meanwhile would be an error.
+    def values(self) -> ValuesView[Connection]:
+        """Return the connections that are open now."""
+        return self._open.copy().values()
+
+    def items(self) -> ItemsView[int, Connection]:
+        """Return the connections that are open now, with their numbers."""
+        return self._open.copy().items()
 
     def __len__(self) -> int:
         return len(self._open)

@@ -7,6 +7,8 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
+from manyhands.rules.described import describe
+from manyhands.rules.events import ConnectionClosed
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import TRANSITIONS, State, Step
 
@@ -33,6 +35,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_is_over",
         "_last_traffic",
         "_record",
         "_request",
@@ -69,6 +72,9 @@ class Connection:
         self._last_traffic: Traffic | None = None
         self._record: Record | None = (
             None  # where the kernel keeps no books, and somebody wants to know
+        )
+        self._is_over = (
+            False  # then the kernel tells of our own goodbye as well, which is not to be kept
         )
 
     @property
@@ -142,6 +148,19 @@ class Connection:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
         return _asked(self._request, "fileno") in {None, -1}
 
+    def farewell(self) -> ConnectionClosed:
+        """Return the event that tells of its end."""
+        traffic = self.traffic
+        return ConnectionClosed(
+            self.number,
+            describe(getattr(self.server, "server_address", None)),
+            self.client_address,
+            (self.reason or Reason.HANDLER_RETURNED).value,
+            self.age,
+            None if traffic is None else traffic.bytes_in,
+            None if traffic is None else traffic.bytes_out,
+        )
+
     @property
     def age(self) -> float:
         """Seconds since it was accepted."""
@@ -152,14 +171,15 @@ class Connection:
         now = traffic_of(self._request)
         if now is None and self._record is not None:
             now = traffic_by(self._record, self._request)
-        if now is not None:
+        if now is not None and not self._is_over:
             self._last_traffic = now
         return now
 
     @property
     def traffic(self) -> Traffic | None:
         """What the kernel says of it, now or when last it could; None where it keeps no such books."""
-        return self.traffic_now() or self._last_traffic
+        self.traffic_now()
+        return self._last_traffic
 
     @property
     def bytes_in(self) -> int | None:

@@ -64,6 +64,49 @@ class Traffic(NamedTuple):
         return self.state == CLOSED
 
 
+LISTEN = 10
+"""`TCP_LISTEN`: the state of a listening socket."""
+
+# state, then from byte 24: unacked, sacked.
+_OF_LISTENER = struct.Struct("=B23xII")
+
+
+class Backlog(NamedTuple):
+    """What the kernel holds for a listening socket.
+
+    Attributes
+    ----------
+    waiting : int
+        Connections that are complete and wait to be accepted.
+    limit : int
+        How many may wait: what `listen` was given, or ``net.core.somaxconn`` where that is less.
+    """
+
+    waiting: int
+    limit: int
+
+
+def backlog_of(listener: Any) -> Backlog | None:
+    """Ask the kernel about a listening socket. Thread-safe.
+
+    Of such a one Linux tells its queue in the place of what is unacknowledged (``tcp_get_info`` in
+    ``net/ipv4/tcp.c``, since Linux 2.6.18).
+
+    Returns
+    -------
+    Backlog or None
+        None when the socket is closed, is no listening TCP socket, or the system does not tell.
+    """
+    if _TCP_INFO is None:
+        return None
+    try:
+        told = listener.getsockopt(_socket.IPPROTO_TCP, _TCP_INFO, _OF_LISTENER.size)
+        state, waiting, limit = _OF_LISTENER.unpack(told)
+    except (OSError, AttributeError, struct.error):
+        return None
+    return Backlog(waiting, limit) if state == LISTEN else None
+
+
 def traffic_of(sock: Any) -> Traffic | None:
     """Ask the kernel about a socket of any class, without touching it. Thread-safe.
 

@@ -6,7 +6,7 @@ import os
 from manyhands import events, socketserver
 from manyhands.installation import install
 from manyhands.launcher import fibers
-from manyhands.launcher.environment import OPTIONS_VARIABLE
+from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, log_of
 from manyhands.prompts import take_over_input
 from manyhands.rules.kinds import OptionValue
 from manyhands.rules.options import BY_NAME
@@ -26,8 +26,11 @@ def take_over() -> None:
     install()
     take_over_input()
     given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+    log = log_of(os.environ)
+    if log.is_wanted:
+        _log(log, given)
     if given.get("engine") == "fibers":
-        _prepare_for_fibers(given)
+        _prepare_for_fibers(given, is_told=log.is_wanted)
     for name, value in given.items():
         option = BY_NAME[name]
         option.check(value)
@@ -35,9 +38,18 @@ def take_over() -> None:
             setattr(getattr(socketserver, owner), name, value)
 
 
-def _prepare_for_fibers(given: dict[str, OptionValue]) -> None:
+def _log(log: Log, given: dict[str, OptionValue]) -> None:
+    # Here, since few programs want it.
+    from manyhands import logs  # noqa: PLC0415
+
+    # A process that forks had better have no second thread.
+    logs.to_stderr(log.form or "text", access=log.access, queued=given.get("engine") != "processes")
+
+
+def _prepare_for_fibers(given: dict[str, OptionValue], *, is_told: bool) -> None:
     if fibers.has_gevent():
-        events.hub.subscribe(fibers.Teller())
+        if not is_told:
+            events.hub.subscribe(fibers.Teller())
     else:
         del given["engine"]
         fibers.say_without_gevent()

@@ -7,8 +7,8 @@ The library never prints and never logs; it emits. Whoever wants to know subscri
     unsubscribe = events.hub.subscribe(print)
 
 Every event is a frozen dataclass: its name says what happened, its fields are the measurements, and its
-text is a sentence for a person. The set
-is closed: a subscriber that handles the classes of this module has handled everything.
+text is a sentence for a person. The set is closed: a subscriber that handles the classes of this module
+(`kinds`) has handled everything. No event carries what a client sent.
 """
 
 import os
@@ -16,11 +16,19 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .described import describe
+
+Level = Literal["info", "warning", "error"]
+"""How much an event wants to be looked at, in the words of `logging`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something happened in a server. The base of all events; never emitted itself."""
+
+    level: ClassVar[Level] = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class AcceptPaused(Event):
     Emitted once for each shortage, at its first failure.
     """
 
+    level: ClassVar[Level] = "error"
+
     listener: str
     errno: int | None
     error: str
@@ -60,6 +70,8 @@ class AcceptPaused(Event):
 class AcceptResumed(Event):
     """`accept` works again after `paused` seconds."""
 
+    level: ClassVar[Level] = "info"
+
     listener: str
     paused: float
 
@@ -70,6 +82,8 @@ class AcceptResumed(Event):
 @dataclass(frozen=True, slots=True)
 class BacklogRefused(Event):
     """`accept` kept failing for so long, lately with `error`, that `count` clients were closed unserved."""
+
+    level: ClassVar[Level] = "error"
 
     listener: str
     count: int
@@ -82,6 +96,8 @@ class BacklogRefused(Event):
 @dataclass(frozen=True, slots=True)
 class HandshakeFailed(Event):
     """A TLS handshake failed or took longer than `handshake_timeout`; the handler never ran."""
+
+    level: ClassVar[Level] = "info"
 
     peer: object
     error: str
@@ -109,6 +125,8 @@ class BadProxyHeader(Event):
 class CertificateReloaded(Event):
     """The files of the certificates were read again, `certfile` the first: new connections are shown them."""
 
+    level: ClassVar[Level] = "info"
+
     certfile: str
 
     def __str__(self) -> str:
@@ -121,6 +139,8 @@ class CertificateNotReloaded(Event):
 
     Emitted once for each state of the files, and whenever somebody asks for them to be reloaded.
     """
+
+    level: ClassVar[Level] = "error"
 
     error: str
 
@@ -158,6 +178,8 @@ class ForkedWithThreads(Event):
 class WorkerFailed(Event):
     """No thread or process could be had for a connection, which was closed unserved."""
 
+    level: ClassVar[Level] = "error"
+
     engine: str
     peer: object
     error: str
@@ -189,6 +211,8 @@ class HubBlocked(Event):
 class HubUnblocked(Event):
     """The fiber of the last `HubBlocked` lets others run again, after about `seconds` in all."""
 
+    level: ClassVar[Level] = "info"
+
     handler: str
     peer: object
     seconds: float
@@ -204,6 +228,8 @@ class Draining(Event):
     Emitted once in each drain, when it has not been over in half a second.
     """
 
+    level: ClassVar[Level] = "info"
+
     open: int
     timeout: float
 
@@ -212,27 +238,83 @@ class Draining(Event):
         return f"stopping: waits up to {self.timeout:g} s for {conversations} to come to an end"
 
 
+@dataclass(frozen=True, slots=True)
+class EventsDropped(Event):
+    """A queued subscriber was too slow: `count` events were not handed to it, and never will be."""
+
+    count: int
+
+    def __str__(self) -> str:
+        events = "1 event was" if self.count == 1 else f"{self.count} events were"
+        return f"{events} dropped here: whoever is told of them is too slow"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(Event):
+    """A connection that the books had as open is closed, after `age` seconds, for `reason`.
+
+    Emitted for every one of them, so only to who asks for it: ``subscribe(tell, ConnectionClosed)``.
+    `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nobody counts.
+    """
+
+    level: ClassVar[Level] = "info"
+
+    number: int
+    listener: str
+    peer: object
+    reason: str
+    age: float
+    bytes_in: int | None
+    bytes_out: int | None
+
+    def __str__(self) -> str:
+        counted = self.bytes_in is not None and self.bytes_out is not None
+        traffic = f"{self.bytes_in} bytes in, {self.bytes_out} bytes out, " if counted else ""
+        peer = describe(self.peer)
+        return f"#{self.number} {peer} on {self.listener}: {self.reason}, {traffic}{self.age:.3f} s"
+
+
+def kinds() -> tuple[type[Event], ...]:
+    """Return the class of every event, in the order of this module."""
+    classes = [value for value in globals().values() if isinstance(value, type)]
+    return tuple(kind for kind in classes if issubclass(kind, Event) and kind is not Event)
+
+
 Subscriber = Callable[[Event], object]
+
+
+_RARE = tuple(kind for kind in kinds() if kind is not ConnectionClosed)
 
 
 class Hub:
     """Hands each event to every subscriber, in the thread in which it happened.
 
     Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
-    `sys.excepthook`. A subscriber must be quick, for the server waits for it.
+    `sys.excepthook`. A subscriber must be quick, for the server waits for it; for one that may not be there
+    is `manyhands.logs.Queued`.
     """
 
     def __init__(self) -> None:
         self.renew_lock()
+        self.hears_of_ends = False
+        """Whether somebody subscribes to `ConnectionClosed`: nobody else has it made."""
+
         # Replaced, never changed in place: emitting needs no lock.
-        self._subscriptions: tuple[tuple[Subscriber], ...] = ()
+        self._subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
 
     def renew_lock(self) -> None:
         """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
         self._lock = threading.Lock()
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+    def subscribe(self, subscriber: Subscriber, *wanted: type[Event]) -> Callable[[], None]:
         """Call `subscriber` with each event from now on.
+
+        Parameters
+        ----------
+        subscriber
+            What to call.
+        *wanted
+            The classes of the events; without any, all but `ConnectionClosed`. `Event` is all of them.
 
         Returns
         -------
@@ -240,19 +322,27 @@ class Hub:
             Call it, once or more, to end the subscription.
         """
         # A new object each time: the same subscriber may subscribe twice, and end one of both.
-        subscription = (subscriber,)
+        subscription = (subscriber, wanted or _RARE)
         with self._lock:
-            self._subscriptions = (*self._subscriptions, subscription)
+            self._have((*self._subscriptions, subscription))
 
         def unsubscribe() -> None:
             with self._lock:
-                self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+                self._have(tuple(s for s in self._subscriptions if s is not subscription))
 
         return unsubscribe
 
+    def _have(self, subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...]) -> None:
+        self._subscriptions = subscriptions
+        self.hears_of_ends = any(
+            issubclass(ConnectionClosed, wanted) for _, wanted in subscriptions
+        )
+
     def emit(self, event: Event) -> None:
-        """Hand `event` to every subscriber."""
-        for (subscriber,) in self._subscriptions:
+        """Hand `event` to every subscriber that wants it."""
+        for subscriber, wanted in self._subscriptions:
+            if not isinstance(event, wanted):
+                continue
             try:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on

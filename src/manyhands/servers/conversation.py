@@ -105,6 +105,7 @@ class Conversation(Opening):
         """Ask the kernel what has gone over the connection, while it is there. Before it is closed."""
         if self.traffic is None and _is_closed(self._request):
             self.failed_for = Reason.HANDED_OFF
+        self._is_over = True
 
     def _end(self, *, is_served: bool) -> None:
         books = self._books
@@ -166,6 +167,7 @@ class Conversation(Opening):
         if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
             # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
             self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
+        self._is_over = True
 
     @property
     def deadlines(self) -> OwnDeadlines:

@@ -41,6 +41,11 @@ class EngineRoom:
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that were needed so far."""
+        return tuple(self._engines.copy().values())
+
     def engine(self, server: Any, name: str) -> Engine:
         """Return the engine called `name`, set up as `server` has its attributes now."""
         engine = self._engines.get(name) or self._engines.setdefault(name, ENGINES[name]())

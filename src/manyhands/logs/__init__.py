@@ -1,0 +1,26 @@
+"""The events of the servers in the standard library's `logging`, and in lines of text or JSON.
+
+::
+
+    from manyhands import logs
+
+    logs.to_logging(access=True)  # to the loggers "manyhands" and "manyhands.access"
+    handler.setFormatter(logs.JSONLines())  # on any handler of your own
+
+Nothing that a client sent is in them, and each event is one line whatever a peer is called.
+"""
+
+from .bounded_queue import BoundedQueue
+from .formatters import JSONLines, TextLines
+from .stderr import to_stderr, write_line
+from .subscribers import Queued, to_logging
+
+__all__ = [
+    "BoundedQueue",
+    "JSONLines",
+    "Queued",
+    "TextLines",
+    "to_logging",
+    "to_stderr",
+    "write_line",
+]

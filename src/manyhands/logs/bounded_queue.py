@@ -1,0 +1,140 @@
+"""Between a server that must not wait and somebody who may be slow: a queue with a bound, and a thread."""
+
+import _thread
+import atexit
+import os
+import signal
+import sys
+import weakref
+from _queue import SimpleQueue
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from manyhands.engines.hub import original
+from manyhands.engines.processes import maker
+
+Item = TypeVar("Item")
+
+LIMIT = 1000
+"""Items that wait at most: seconds of a busy log, and some hundred kilobytes."""
+
+AT_THE_END = 1.0
+"""Seconds that whoever is slow gets at the end for what waits; a program does not hang for a log."""
+
+_END = object()
+
+
+class BoundedQueue(Generic[Item]):
+    """Has items consumed in a thread of its own, in their order; drops what finds it full, and says so.
+
+    Thread-safe. Putting never blocks. The thread is one of the system's in every program, so it may block
+    where fibers must not; it begins with the first item. A forked copy of the process begins with an empty
+    queue and a thread of its own; but in a process that serves one connection, made by the engine
+    ``processes``, items are consumed at once, for it may end before any thread gets to them.
+
+    Parameters
+    ----------
+    consume
+        Called with each item. What it raises goes to `sys.excepthook`.
+    notice
+        Makes the item that tells of so many dropped ones, when there is room again.
+    limit
+        How many items may wait.
+    """
+
+    def __init__(
+        self,
+        consume: Callable[[Item], object],
+        notice: Callable[[int], Item],
+        limit: int = LIMIT,
+    ) -> None:
+        self._consume = consume
+        self._notice = notice
+        self._limit = limit
+        self._begin_anew()
+        _all.add(self)
+
+    def _begin_anew(self) -> None:
+        self._lock = original(_thread, "allocate_lock")()
+        self._has_ended = original(_thread, "allocate_lock")()
+        self._items: SimpleQueue[object] = SimpleQueue()
+        self._untold = 0
+        self._is_running = False
+        self.dropped = 0
+        """How many items were dropped in all."""
+
+    def put(self, item: Item) -> None:
+        """Have `item` consumed soon, or drop it when too many wait."""
+        if maker() is not None:
+            self._hand_over(item)
+            return
+        with self._lock:
+            if self._items.qsize() >= self._limit:
+                self.dropped += 1
+                self._untold += 1
+                return
+            self._items.put(item)
+            self._run_if_needed()
+
+    def _run_if_needed(self) -> None:
+        if not self._is_running:
+            self._has_ended.acquire()
+            original(_thread, "start_new_thread")(self._run, (self._items, self._has_ended))
+            self._is_running = True
+
+    def close(self, timeout: float = AT_THE_END) -> bool:
+        """Wait until everything has been consumed, at most `timeout` seconds; tell whether it has been.
+
+        The queue may be used again afterwards.
+        """
+        with self._lock:
+            if not self._is_running:
+                return True
+            self._is_running = False
+            self._items.put(_END)
+            has_ended, self._has_ended = self._has_ended, original(_thread, "allocate_lock")()
+            self._items = SimpleQueue()
+        is_done: bool = has_ended.acquire(timeout=timeout)
+        if is_done:
+            self._tell_of_dropped()
+        return is_done
+
+    def _run(self, items: "SimpleQueue[Item]", has_ended: "_thread.LockType") -> None:
+        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
+        # which might sleep on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            while (item := items.get()) is not _END:
+                self._hand_over(item)
+                self._tell_of_dropped()
+        finally:
+            has_ended.release()
+
+    def _tell_of_dropped(self) -> None:
+        with self._lock:
+            count, self._untold = self._untold, 0
+        if count:
+            self._hand_over(self._notice(count))
+
+    def _hand_over(self, item: Item) -> None:
+        try:
+            self._consume(item)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, the server goes on
+            sys.excepthook(type(error), error, error.__traceback__)
+
+
+_all: "weakref.WeakSet[BoundedQueue[Any]]" = weakref.WeakSet()
+
+
+def _forget_the_original() -> None:
+    for queue in list(_all):
+        queue._begin_anew()
+
+
+def _close_all() -> None:
+    for queue in list(_all):
+        queue.close()
+
+
+os.register_at_fork(after_in_child=_forget_the_original)
+atexit.register(_close_all)

@@ -1,0 +1,86 @@
+"""Subscribers to the events: `logging`, and whoever is not to be waited for."""
+
+import logging
+from collections.abc import Callable
+
+from manyhands.rules.escaping import escape
+from manyhands.rules.events import ConnectionClosed, Event, EventsDropped, Subscriber, hub
+
+from .bounded_queue import LIMIT, BoundedQueue
+
+NAME = "manyhands"
+"""The logger of events; that of connections which end is its child ``access``."""
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Queued(BoundedQueue[Event]):
+    """A subscriber that the server does not wait for: another one, behind a queue and in a thread.
+
+    Parameters
+    ----------
+    subscriber
+        Called with each event, in the thread. When it is too slow, events are dropped, and `EventsDropped`
+        tells it how many.
+    limit
+        How many events may wait.
+    """
+
+    def __init__(self, subscriber: Subscriber, limit: int = LIMIT) -> None:
+        super().__init__(subscriber, EventsDropped, limit)
+
+    def __call__(self, event: Event) -> None:
+        """Have the subscriber called soon."""
+        self.put(event)
+
+
+def to_logging(
+    name: str = NAME, *, access: bool = False, queued: bool = True, limit: int = LIMIT
+) -> Callable[[], None]:
+    """Hand every event to `logging`, as a record that has it as its attribute `event`.
+
+    Parameters
+    ----------
+    name : str
+        The logger. The level is the event's own: `info`, `warning` or `error`.
+    access : bool
+        Whether each connection that ends is logged too, by the logger's child ``access``.
+    queued : bool
+        Whether the handlers run in a thread of their own, so that the server does not wait for them;
+        else in the thread in which the event happened. A process that forks for its connections (the engine
+        ``processes``) had better have no second thread.
+    limit : int
+        How many records may wait for the handlers; what comes then is dropped, and counted in one record.
+
+    Returns
+    -------
+    callable
+        Call it to end that: what waits is handled first, for a second at most.
+    """
+    queue = BoundedQueue(_handle, lambda count: record_of(name, EventsDropped(count)), limit)
+    consume = queue.put if queued else _handle
+
+    def subscriber(event: Event) -> None:
+        kind = f"{name}.access" if isinstance(event, ConnectionClosed) else name
+        if logging.getLogger(kind).isEnabledFor(_LEVELS[event.level]):
+            consume(record_of(kind, event))
+
+    unsubscribe = hub.subscribe(subscriber, *([Event] if access else []))
+
+    def end() -> None:
+        unsubscribe()
+        queue.close()
+
+    return end
+
+
+def record_of(name: str, event: Event) -> logging.LogRecord:
+    """Make the record of an event, for the logger called `name`."""
+    # Made where the event happened: the time, the process and the thread are those.
+    return logging.getLogger(name).makeRecord(
+        name, _LEVELS[event.level], "", 0, escape(str(event)), (), None, extra={"event": event}
+    )
+
+
+def _handle(record: logging.LogRecord) -> None:
+    logging.getLogger(record.name).handle(record)

@@ -1,0 +1,134 @@
+"""The queue between a server and somebody slow: bounded, counted, and never in the way."""
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from manyhands.logs import BoundedQueue
+from tests.support import forked, python, wait_until
+from tests.support.waiting import PATIENCE
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Slow:
+    """A consumer that waits until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.consumed: list[Any] = []
+        self.may_go_on = threading.Event()
+        self.is_at_work = threading.Event()
+
+    def __call__(self, item: Any) -> None:
+        self.is_at_work.set()
+        assert self.may_go_on.wait(PATIENCE)
+        self.consumed.append(item)
+
+
+def queue_of(consume: Any, limit: int = 1000) -> BoundedQueue[Any]:
+    return BoundedQueue(consume, lambda count: f"{count} dropped", limit)
+
+
+def test_items_are_consumed_in_their_order_by_another_thread() -> None:
+    consumed: list[tuple[int, int]] = []
+    queue = queue_of(lambda item: consumed.append((item, threading.get_ident())))
+    for number in range(100):
+        queue.put(number)
+    assert queue.close(PATIENCE)
+    assert [number for number, _ in consumed] == list(range(100))
+    assert threading.get_ident() not in {thread for _, thread in consumed}
+
+
+def test_what_finds_the_queue_full_is_dropped_counted_and_told_of() -> None:
+    slow = Slow()
+    queue = queue_of(slow, limit=3)
+    queue.put("first")
+    assert slow.is_at_work.wait(PATIENCE)
+    for number in range(10):
+        queue.put(number)
+    assert queue.dropped == 7
+    slow.may_go_on.set()
+    assert queue.close(PATIENCE)
+    assert slow.consumed == ["first", "7 dropped", 0, 1, 2]
+
+
+def test_a_consumer_that_does_not_come_to_an_end_is_waited_for_no_longer_than_said() -> None:
+    slow = Slow()
+    queue = queue_of(slow)
+    queue.put("first")
+    assert not queue.close(0.01)
+    slow.may_go_on.set()
+    wait_until(lambda: slow.consumed == ["first"])
+
+
+def test_a_consumer_that_raises_is_reported_and_gets_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: reported.append(error))
+    consumed: list[int] = []
+
+    def consume(item: int) -> None:
+        consumed.append(item)
+        if item == 0:
+            raise ZeroDivisionError
+
+    queue = queue_of(consume)
+    queue.put(0)
+    queue.put(1)
+    assert queue.close(PATIENCE)
+    assert consumed == [0, 1]
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+
+
+def test_a_closed_queue_can_be_used_again() -> None:
+    consumed: list[int] = []
+    queue = queue_of(consumed.append)
+    for number in range(3):
+        queue.put(number)
+        assert queue.close(PATIENCE)
+    assert queue.close(PATIENCE)
+    assert consumed == [0, 1, 2]
+
+
+def test_a_forked_copy_has_a_thread_of_its_own_and_none_of_the_original_s_items() -> None:
+    slow = Slow()
+    queue = queue_of(slow)
+    queue.put("of the original")
+    assert slow.is_at_work.wait(PATIENCE)
+    queue.put("waits in the original")
+
+    def in_the_copy() -> bool:
+        slow.may_go_on = threading.Event()
+        slow.may_go_on.set()
+        queue.put("of the copy")
+        return queue.close(PATIENCE) and slow.consumed == ["of the copy"]
+
+    with forked(in_the_copy) as wait:
+        assert wait() == 0
+    slow.may_go_on.set()
+    assert queue.close(PATIENCE)
+    assert slow.consumed == ["of the original", "waits in the original"]
+
+
+def test_in_a_process_that_serves_one_connection_items_are_consumed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("manyhands.logs.bounded_queue.maker", lambda: 1)
+    consumers: list[int] = []
+    queue = queue_of(lambda item: consumers.append(threading.get_ident()))
+    queue.put("an item")
+    assert consumers == [threading.get_ident()]
+
+
+def test_the_exit_of_the_interpreter_waits_for_what_is_queued() -> None:
+    finished = python(
+        "-c",
+        "from manyhands import events, logs\n"
+        "events.hub.subscribe(logs.Queued(print))\n"
+        "for number in range(100): events.hub.emit(events.ForkedWithThreads(number))\n",
+    )
+    assert finished.stderr == ""
+    assert len(finished.stdout.splitlines()) == 100

@@ -1,0 +1,48 @@
+"""Write docs/events.md from the classes of the events. A test says when that has not been done."""
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+from manyhands.rules.events import Event, kinds
+
+PAGE = Path(__file__).parent.parent / "docs" / "events.md"
+
+HEAD = """\
+# Events
+
+Written by `tools/write_events.py` from `manyhands/rules/events.py`.
+
+What happens in the servers of a process is told as events, to whoever subscribes:
+
+```python
+from manyhands import events
+
+unsubscribe = events.hub.subscribe(print)
+```
+
+The set is closed. An event is a frozen dataclass; its text is a sentence. Subscribers are called in the
+thread in which it happened, and what one of them raises goes to `sys.excepthook`: it stops neither the
+server nor the others.
+`manyhands.logs` has subscribers for [logs](operations.md), and `Queued` for those that may be slow.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    return HEAD + "".join(_section(kind) for kind in kinds())
+
+
+def _section(kind: type[Event]) -> str:
+    text = inspect.cleandoc(kind.__doc__ or "")
+    rows = "".join(f"| `{field.name}` | `{_type(field.type)}` |\n" for field in fields(kind))
+    return f"\n## {kind.__name__}\n\nLevel: {kind.level}. {text}\n\n| field | type |\n|---|---|\n{rows}"
+
+
+def _type(annotation: object) -> str:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
