@@ -10,6 +10,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+from .adjustable import NAMES as ADJUSTABLE
+from .adjustable import AdjustableServer
 from .binding.endpoints import endpoints
 from .connections.books import Books
 from .drain import CutOff, drain
@@ -40,6 +42,7 @@ OPTIONS = (
     "allow_reuse_port",
     "max_packet_size",
     *TLS_OPTIONS,
+    *ADJUSTABLE,
     "handshake_timeout",
     "drain_timeout",
     "unlink_on_close",
@@ -50,7 +53,7 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
 
-class Server:
+class Server(AdjustableServer):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -64,11 +67,8 @@ class Server:
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
-        ``engine="threads"``, ``max_threads``, ``max_children``, ``max_fibers``, ``hub_block_time``
-        (seconds), ``request_queue_size``,
-        ``allow_reuse_port``, ``max_packet_size`` (bytes), ``certfile``, ``keyfile``, ``client_ca``,
-        ``client_certificates``, ``alpn``, ``handshake_timeout``, ``drain_timeout``
-        (seconds), ``unlink_on_close``: see ``docs/options.md``.
+        ``engine="threads"``, ``max_connections``, ``certfile``, ``drain_timeout`` (seconds), ...: see
+        ``docs/options.md``. Those of ``docs/limits.md`` are attributes too, which may be set at any time.
 
     Raises
     ------
@@ -100,6 +100,7 @@ class Server:
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
         self._room.books.are_detailed = True
+        self._room.door.source = self
         self._listeners: list[Listener] = []
         self._loop_waker: Waker | None = None
         self._run_waker: Waker | None = None
@@ -370,7 +371,7 @@ class Server:
             for _ in range(listener.request_queue_size):
                 if (
                     self._is_in_a_hurry
-                    or not self.engine.has_room()
+                    or not (self.engine.has_room() and self._room.door.has_room())
                     or not somebody_waits(listener)
                 ):
                     break

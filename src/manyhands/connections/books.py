@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import Step
@@ -23,7 +23,7 @@ class Books(Mapping[int, Connection]):
     Thread-safe. Iterating goes over those that were open when it began.
     """
 
-    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed")
+    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed", "on_room")
 
     def __init__(self) -> None:
         self.are_detailed = False
@@ -44,6 +44,8 @@ class Books(Mapping[int, Connection]):
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._accepted = 0
+        self.on_room: Callable[[], None] | None = None
+        """Called, from any thread, when a connection has ended, while somebody waits for that."""
 
     def open(self, connection: Connection) -> None:
         """Enter a connection that was accepted."""
@@ -58,7 +60,10 @@ class Books(Mapping[int, Connection]):
                 return False
             connection.take(Step.WORKER_ENDED)
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
-            return True
+        on_room = self.on_room
+        if on_room is not None:
+            on_room()
+        return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:
         """Enter connections that were accepted and closed in one breath."""

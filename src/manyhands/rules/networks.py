@@ -57,7 +57,7 @@ class Networks:
         Parameters
         ----------
         entries : str or iterable of str
-            Networks and single addresses, in one text with commas between them, or one by one. IPv4 networks
+            Networks and single addresses, in one text with commas between them, or in several. IPv4 networks
             that are written as IPv6 shows them (``::ffff:10.0.0.0/104``) are IPv4 networks. Otherwise the two
             are apart: ``::/0`` is every IPv6 client, and no IPv4 client.
 
@@ -66,8 +66,8 @@ class Networks:
         Mistake
             An entry is no network; the sentence quotes it and says what would be one.
         """
-        texts = entries.split(",") if isinstance(entries, str) else entries
-        return cls(tuple(_parse(text) for text in texts))
+        texts = [entries] if isinstance(entries, str) else entries
+        return cls(tuple(_parse(entry) for text in texts for entry in _split(text)))
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -99,6 +99,10 @@ def _ranges_of(networks: Iterable[_Network]) -> _Ranges:
 def _text(network: Network) -> str:
     alone = network.prefixlen == network.max_prefixlen
     return str(network.network_address if alone else network)
+
+
+def _split(text: object) -> Iterable[object]:
+    return text.split(",") if isinstance(text, str) else (text,)
 
 
 def _parse(entry: object) -> Network:
