@@ -10,7 +10,7 @@ import pytest
 from manyhands import Server, events, socketserver
 from manyhands.rules.mistakes import Mistake
 from manyhands.rules.reasons import Reason
-from manyhands.servers import door
+from manyhands.servers import accept_loop, door
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
 
 from .door_kit import (
@@ -36,8 +36,10 @@ several_at_once = pytest.mark.parametrize("engine", AT_ONCE)
 
 @several_at_once
 def test_who_calls_at_the_cap_waits_and_is_served_later(
-    engine: str, seen: list[events.Event]
+    engine: str, seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Who leaves must wake the loop; it may not find out by looking from time to time.
+    monkeypatch.setattr(accept_loop, "LOOK_AGAIN", 60.0)
     with (
         serving(server_of(engine, max_connections=2)) as server,
         contextlib.ExitStack() as stack,
@@ -91,17 +93,25 @@ def test_a_server_that_refuses_says_so_and_closes(engine: str) -> None:
         books = server.connections
         with inside(server.server_address, 2) as peers:
             assert is_refused(server.server_address, REFUSAL)
-            with calling(server.server_address) as eager:
-                # What was said before the refusal must not turn it into a reset.
-                eager.sendall(b"hello\n" * 100)
-                assert everything(eager) == REFUSAL
-            assert books.closed == {Reason.REFUSED_FULL: 2}
+            assert books.closed == {Reason.REFUSED_FULL: 1}
             leave(peers.pop())
             wait_until(lambda: len(books) == 1)
             peers.append(enter(server.server_address))
             for peer in peers:
                 leave(peer)
-        wait_for_balance(books, handler_returned=3, refused_full=2)
+        wait_for_balance(books, handler_returned=3, refused_full=1)
+
+
+def test_what_a_client_said_already_makes_no_reset_of_a_refusal() -> None:
+    with (
+        server_of("threads", deny="127.0.0.1", refusal=REFUSAL) as server,
+        calling(server.server_address) as eager,
+    ):
+        eager.sendall(b"hello\n" * 100)
+        server.handle_request()
+        assert everything(eager) == REFUSAL
+        # Linux lets a client read what came before a reset; other systems throw it away.
+        assert eager.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 @several_at_once
@@ -190,18 +200,21 @@ def test_the_overflow_has_a_bound_itself(monkeypatch: pytest.MonkeyPatch) -> Non
         release.wait()
 
     options: dict[str, Any] = {"max_connections": 2, "when_full": dawdle, "refusal": REFUSAL}
-    with Server(Hold, "tcp://127.0.0.1:0", **options) as server, inside(bound(server), 2):
+    with Server(Hold, "tcp://127.0.0.1:0", **options) as server, inside(bound(server), 2) as peers:
         with calling(bound(server)) as third, calling(bound(server)) as fourth:
             assert read_line(third) == read_line(fourth) == b"wait\n"
             assert is_refused(bound(server), REFUSAL)
+            # The overflow takes no place of those who may be in.
+            leave(peers.pop())
+            wait_until(lambda: len(server.connections) == 3)
+            peers.append(enter(bound(server)))
             release.set()
             assert everything(third) == everything(fourth) == b""
         wait_until(lambda: len(server.connections) == 2)
-        # The overflow has taken no place of those who are in.
-        assert server.connections.closed == {Reason.REFUSED_FULL: 3}
+        wait_until(lambda: server.connections.closed.get(Reason.REFUSED_FULL) == 3)
 
 
-def test_an_overflow_handler_that_fails_is_reported_as_any(seen: list[events.Event]) -> None:
+def test_an_overflow_handler_that_fails_is_reported_as_any() -> None:
     failures = []
 
     class Reporting:
@@ -214,10 +227,11 @@ def test_an_overflow_handler_that_fails_is_reported_as_any(seen: list[events.Eve
     with serving(
         server_of("threads", Hold, Reporting, max_connections=1, when_full=staticmethod(fail))
     ) as server:
+        books = server.connections
         with inside(server.server_address, 1):
             assert is_refused(server.server_address)
             wait_until(lambda: len(failures) == 1)
-        wait_for_balance(server.connections, peer_closed=1, refused_full=1)
+        wait_for_balance(books, peer_closed=1, refused_full=1)
 
 
 def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -> None:
