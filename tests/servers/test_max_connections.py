@@ -10,6 +10,7 @@ import pytest
 from manyhands import Server, events, socketserver
 from manyhands.rules.mistakes import Mistake
 from manyhands.rules.reasons import Reason
+from manyhands.rules.refusal_summary import RefusalLog
 from manyhands.servers import accept_loop, door
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
 
@@ -250,6 +251,20 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
     # What was not told by then is told at the end.
     _, rest = of_kind(seen, events.ConnectionsRefused)
     assert rest.summary.counts == {Reason.REFUSED_FULL: 5}
+
+
+def test_a_flood_that_has_ended_is_told_of_when_it_is_time(seen: list[events.Event]) -> None:
+    now = 100.0
+    server = server_of("threads", deny="127.0.0.1")
+    vars(server)["_refusal_log"] = RefusalLog(lambda: now)
+    with serving(server, 0.02):
+        for _ in range(3):
+            assert is_refused(server.server_address)
+        assert len(of_kind(seen, events.ConnectionsRefused)) == 1
+        now += 10.0
+        # Nobody calls any more: the loop sees to it by itself.
+        wait_until(lambda: len(of_kind(seen, events.ConnectionsRefused)) == 2)
+    assert of_kind(seen, events.ConnectionsRefused)[1].summary.total == 2
 
 
 @several_at_once
