@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .adjustable import OF_OWNER
 from .binding.endpoints import Endpoint, endpoints
 from .binding.given import duplicate
 from .handler_check import check_kind
@@ -152,7 +153,8 @@ def listen(
     """
     streams = TLSListener if endpoint.is_tls else StreamListener
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
-    own = {"endpoint": endpoint, "owner": owner, "address_family": endpoint.family, **options}
+    own = {"endpoint": endpoint, "owner": owner, "address_family": endpoint.family}
+    own |= {**options, **OF_OWNER}
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener)["_engine_room"] = room

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from . import service
+from .adjustable import NAMES as ADJUSTABLE
+from .adjustable import AdjustableServer
 from .connections.books import Books
 from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
@@ -40,6 +42,7 @@ OPTIONS = (
     "allow_reuse_port",
     "max_packet_size",
     *TLS_OPTIONS,
+    *ADJUSTABLE,
     *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
     *DEADLINES,
     "drain_timeout",
@@ -51,7 +54,7 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
 
-class Server:
+class Server(AdjustableServer):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -66,8 +69,9 @@ class Server:
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
-        ``engine="threads"``, ``max_threads``, ``idle_timeout`` (seconds), ``certfile`` and so on: `OPTIONS`
-        names them all, and ``docs/options.md`` says what they do.
+        ``engine="threads"``, ``max_connections``, ``idle_timeout`` (seconds), ``certfile`` and so on:
+        `OPTIONS` names them all, and ``docs/options.md`` says what they do. Those of ``docs/limits.md`` are
+        attributes too, which may be set at any time.
 
     Raises
     ------
@@ -98,6 +102,7 @@ class Server:
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
         self._room.books.are_detailed = True
+        self._room.door.source = self
         self._listeners: list[Listener] = []
         self._loop_waker: Waker | None = None
         self._run_waker: Waker | None = None
@@ -373,7 +378,7 @@ class Server:
             for _ in range(listener.request_queue_size):
                 if (
                     self._is_in_a_hurry
-                    or not self.engine.has_room()
+                    or not (self.engine.has_room() and self._room.door.has_room())
                     or not somebody_waits(listener)
                 ):
                     break

@@ -92,6 +92,21 @@ def test_tcp_is_served_until_a_signal(serve: Any, engine: str, number: signal.Si
     assert serving.program.lines_left() == []
 
 
+def test_limits_are_flags_and_refusals_are_reported(serve: Any) -> None:
+    words = ("--max-connections", "1", "--when-full", "refuse", "--refusal", "later")
+    serving = serve("handlers:Busy", "--bind", "tcp://127.0.0.1:0", *words)
+    with call(serving.address()) as peer:
+        assert peer.recv(1)
+        with call(serving.address()) as refused:
+            assert everything(refused) == b"later"
+        peer.sendall(b"now\n")
+        everything(peer)
+    serving.program.send(signal.SIGTERM)
+    status, errors = ended(serving)
+    assert status == 0
+    assert "refused 1 connection from 127.0.0.1: the server had max_connections already" in errors
+
+
 @pytest.mark.parametrize("engine", ["sequential", *ENGINES])
 def test_a_signal_that_comes_as_soon_as_it_says_that_it_listens_ends_it_gracefully(
     serve: Any, folder: Path, engine: str

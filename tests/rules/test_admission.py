@@ -34,6 +34,30 @@ def test_without_limits_everybody_is_admitted_and_counted() -> None:
     assert admission.has_room()
 
 
+def test_datagrams_are_admitted_by_address_and_rate_and_take_no_place() -> None:
+    limits = Limits(
+        max_connections=1,
+        max_connections_per_ip=1,
+        max_rate=1,
+        rate_burst=3,
+        max_rate_per_ip=1,
+        rate_burst_per_ip=2,
+        deny=Networks.parse("192.0.2.9"),
+    )
+    admission = Admission(limits)
+    admitted(admission)
+    assert [admission.admit_datagram(HERE, 0.0) for _ in range(2)] == [
+        None,
+        Reason.REFUSED_TOO_FAST,
+    ]
+    # What one address was refused took nothing from the others.
+    assert admission.admit_datagram(THERE, 0.0) is None
+    assert admission.admit_datagram(THERE, 0.0) is Reason.REFUSED_TOO_FAST
+    assert admission.admit_datagram(("192.0.2.9", 1), 0.0) is Reason.REFUSED_DENIED
+    assert admission.admit_datagram(UNIX, 1.0) is None
+    assert admission.open == 1
+
+
 def test_of_n_places_n_are_given() -> None:
     admission = Admission(Limits(max_connections=3))
     places = [admitted(admission) for _ in range(3)]

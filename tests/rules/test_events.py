@@ -9,6 +9,8 @@ import pytest
 
 from manyhands.rules import events
 from manyhands.rules.events import Event, Hub
+from manyhands.rules.reasons import Reason
+from manyhands.rules.refusal_summary import RefusalSummary
 from tests.support import forked, python
 
 EXAMPLES: list[tuple[Event, str]] = [
@@ -17,6 +19,23 @@ EXAMPLES: list[tuple[Event, str]] = [
         (
             "127.0.0.1:8008 serves 3 clients, all that its threads engine may: "
             "who calls now waits in the backlog"
+        ),
+    ),
+    (
+        events.ServerFull("127.0.0.1:8008", 3),
+        (
+            "127.0.0.1:8008 has 3 connections, all that max_connections allows: "
+            "who calls now waits in the backlog"
+        ),
+    ),
+    (
+        events.ConnectionsRefused(
+            "127.0.0.1:8008",
+            RefusalSummary({Reason.REFUSED_DENIED: 2}, (("192.0.2.1", 1),), 0.0, 1.25, "datagram"),
+        ),
+        (
+            "127.0.0.1:8008 refused 2 datagrams within 1.2 s from 192.0.2.1: "
+            "its address is not one that the server serves (allow, deny)"
         ),
     ),
     (

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from manyhands.rules.kinds import NetworkList, Rate
+from manyhands.rules.kinds import ChoiceOrHandler, NetworkList, Rate, Said, spoken
 from manyhands.rules.mistakes import Mistake
 
 
@@ -37,3 +37,29 @@ def test_a_text_or_a_list_of_texts_fits(value: object) -> None:
 @pytest.mark.parametrize("value", ["", "a.host", ["10.0.0.1/8"], [1], 1, None, b"::1"])
 def test_nothing_else_fits(value: object) -> None:
     assert not NetworkList().fits(value)
+
+
+@pytest.mark.parametrize("value", ["wait", "refuse", print, int, lambda *_: None])
+def test_a_choice_or_a_handler_fits(value: object) -> None:
+    assert ChoiceOrHandler(("wait", "refuse")).fits(value)
+
+
+@pytest.mark.parametrize("value", ["panic", "", 1, None, ["wait"]])
+def test_neither_a_choice_nor_a_handler(value: object) -> None:
+    assert not ChoiceOrHandler(("wait", "refuse")).fits(value)
+
+
+def test_what_is_said_is_bytes_or_a_text() -> None:
+    assert Said(4).fits("ürg")
+    assert spoken("ürg") == b"\xc3\xbcrg"
+    assert Said(4).fits(b"1234")
+    assert spoken(b"1234") == b"1234"
+
+
+@pytest.mark.parametrize("value", ["", b"", "ürgs", b"12345", 1, None, ["a"], "\ud800"])
+def test_what_is_too_long_or_no_text_cannot_be_said(value: object) -> None:
+    assert not Said(4).fits(value)
+
+
+def test_a_list_of_texts_may_have_commas_in_each() -> None:
+    assert NetworkList().fits(["10.0.0.0/8, ::1", "192.0.2.1"])

@@ -47,6 +47,8 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         *("--engine", "threads", "--max-threads=none", "--max-packet-size", "10_000"),
         *("--no-allow-reuse-address", "--allow-reuse-port", "--handshake-timeout", "2.5"),
         *("--drain-timeout", "0", "--client-ca", "ca.pem", "--client-certificates", "optional"),
+        *("--allow", "10.0.0.0/8,::1", "--allow", "192.0.2.1", "--max-rate", "0.5"),
+        *("--when-full", "refuse", "--refusal", "full"),
         *("--certfile", "a.pem", "--certfile=b.pem", "--keyfile", "a.key", "--alpn", "h2"),
     ) == {
         "engine": "threads",
@@ -58,6 +60,10 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         "drain_timeout": 0.0,
         "client_ca": "ca.pem",
         "client_certificates": "optional",
+        "allow": ["10.0.0.0/8, ::1", "192.0.2.1"],
+        "max_rate": 0.5,
+        "when_full": "refuse",
+        "refusal": "full",
         "certfile": ["a.pem", "b.pem"],
         "keyfile": ["a.key"],
         "alpn": ["h2"],
@@ -102,6 +108,10 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         (
             ("--drain-timeout", "inf"),
             "--drain-timeout must be a number of seconds from 0 up to 2147483, not 'inf'",
+        ),
+        (
+            ("--when-full", "panic"),
+            "--when-full must be wait, refuse or a handler, not 'panic'",
         ),
         (
             ("--certfile", ""),

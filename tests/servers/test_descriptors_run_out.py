@@ -97,15 +97,17 @@ def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
     )
     after = (
         "fresh = call(server.server_address); fresh.sendall(b'fresh\\n'); "
-        "print(json.dumps([hung_up, fresh.recv(10).decode(), seen]), flush=True)"
+        "closed = {r.value: n for r, n in server.connections.closed.items()}; "
+        "print(json.dumps([hung_up, fresh.recv(10).decode(), seen, closed]), flush=True)"
     )
     output = run_python(
         PROGRAM.format(
             module="manyhands.socketserver", kind=kind, patience=0.2, during=during, after=after
         )
     )
-    hung_up, answer, seen = json.loads(output)
+    hung_up, answer, seen, closed = json.loads(output)
     assert (hung_up, answer) == ([True, True], "fresh\n")
+    assert closed["refused_out_of_descriptors"] == 2
     assert seen == ["AcceptPaused", "BacklogRefused", "AcceptResumed"]
 
 

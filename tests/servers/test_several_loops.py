@@ -98,12 +98,15 @@ def test_a_client_is_not_waited_for_when_the_loop_that_took_it_has_ended() -> No
         both.add(first)
         both.add(other)
         both.remove(first)
+        door = server._engine_room.door
+        server.get_request = wait_for_ever
         with pytest.raises(BlockingIOError):
-            both.next_request(server, wait_for_ever)
+            both.next_request(server, door)
         both.remove(other)
         both.add(first)
         # Alone from the start, it was told of a client that nobody can have taken.
-        assert both.next_request(server, lambda: "request") == "request"
+        server.get_request = lambda: ("request", HERE)
+        assert both.next_request(server, door) == ("request", HERE, None)
 
 
 def test_datagrams_are_shared_too() -> None:

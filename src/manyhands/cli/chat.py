@@ -3,6 +3,7 @@
 import argparse
 from functools import partial
 
+from manyhands.rules import options
 from manyhands.rules.kinds import Choice, Whole
 from manyhands.rules.mistakes import Mistake
 
@@ -10,6 +11,9 @@ HELP = "open a desk: one operator talks with many callers"
 
 #: Bytes. The most is far above any use, and still a size that memory has.
 _COUNT = Whole(at_least=1, at_most=2**30)
+
+_LIMITS = tuple(name for name in options.LIMITS if name not in {"when_full", "refusal"})
+"""The options that limit callers; what a refused one is told is the desk's own word."""
 
 _ENGINES = Choice(("threads", "fibers"))
 
@@ -58,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: fibers where gevent is installed)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
+    options.add_to(parser, _LIMITS, served=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,10 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
     from manyhands.desk import operation
     from manyhands.desk.settings import Settings
 
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    limits = {name: value for name, value in vars(arguments).items() if name in _LIMITS}
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name not in _LIMITS
+    }
     if "bind" in given:
         given["addresses"] = [_stream(text) for text in given.pop("bind")]
-    operation.run(Settings(**given))
+    operation.run(Settings(**given, limits=limits))
     return 0
 
 

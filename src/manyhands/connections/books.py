@@ -5,7 +5,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 
 from manyhands.rules import events
 from manyhands.rules.forked_copies import renew_in_copies
@@ -22,7 +22,16 @@ class Books(Mapping[int, Connection]):
     Thread-safe. Iterating goes over those that were open when it began.
     """
 
-    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed", "ends")
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_closed",
+        "_lock",
+        "_open",
+        "are_detailed",
+        "ends",
+        "on_room",
+    )
 
     def __init__(self) -> None:
         self.ends: Ends | None = None
@@ -48,6 +57,8 @@ class Books(Mapping[int, Connection]):
         self._accepted = 0
         if self.ends is not None:
             self.ends = Ends()
+        self.on_room: Callable[[], None] | None = None
+        """Called, from any thread, when a connection has ended, while somebody waits for that."""
 
     def open(self, connection: Connection) -> None:
         """Enter a connection that was accepted."""
@@ -66,6 +77,9 @@ class Books(Mapping[int, Connection]):
             self.ends.note(connection)
         if events.hub.hears_of_ends:
             events.hub.emit(connection.farewell())
+        on_room = self.on_room
+        if on_room is not None:
+            on_room()
         return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:

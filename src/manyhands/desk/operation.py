@@ -13,7 +13,7 @@ from .invitation import invitation
 from .keeper import Keeper
 from .line import GOODBYE
 from .lines import Lines
-from .operator import Operator
+from .operator import Operator, from_the_desk
 from .reception import Reception
 from .settings import Settings
 from .shown import Keyboard, notice
@@ -77,6 +77,10 @@ def _listening(reception: Reception, settings: Settings) -> Server:
         idle_timeout=None,
         # Everybody was said goodbye to before the server waits for the calls to end.
         drain_timeout=GOODBYE + 3.0,
+        # A person who waits in silence thinks that nobody is there.
+        when_full="refuse",
+        refusal=from_the_desk("no more calls are taken just now; please call again later") + "\n",
+        **settings.limits,
     )
     try:
         server.listen()

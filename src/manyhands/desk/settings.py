@@ -1,7 +1,8 @@
 """How a desk is set up, with every default."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from manyhands.rules.messages import LINE_LIMIT
 
@@ -26,6 +27,8 @@ class Settings:
         Said to everybody who calls in.
     engine : str or None
         What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
+    limits : mapping
+        Who may call: options of `manyhands.Server` that limit connections, by their names.
     """
 
     addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
@@ -34,3 +37,4 @@ class Settings:
     outbox: int = OUTBOX
     greeting: str | None = None
     engine: str | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)

@@ -29,6 +29,13 @@ from manyhands.rules.reasons import Reason
 from manyhands.rules.token_bucket import Pace, TokenBucket
 
 
+class Leaves(Protocol):
+    """What an admitted connection has until its end."""
+
+    def leave(self) -> None:
+        """Give it back; from the second time on this does nothing."""
+
+
 class Place:
     """The place that an admitted connection takes until it leaves."""
 
@@ -145,15 +152,49 @@ class Admission:
             key = key_of(ip, limits.ipv6_prefix)
             if limits.max_connections is not None and len(self._places) >= limits.max_connections:
                 return Reason.REFUSED_FULL
-            refusal = self._refusal_for(key, now)
+            refusal = self._refusal_for(key, now) or self._refusal_for_all(now)
             if refusal is not None:
                 return refusal
-            if self._bucket is not None and not self._bucket.take(now):
-                return Reason.REFUSED_TOO_FAST
             place = Place(self, client_address)
             self._enter(place, key, now)
             self._places.add(place)
         return place
+
+    def admit_datagram(self, client_address: object, now: float) -> Reason | None:
+        """Apply to a datagram the rules that are not about open connections: where from, and how fast.
+
+        Parameters
+        ----------
+        client_address : object
+            Who sent it.
+        now : float
+            The time, as of `admit`.
+
+        Returns
+        -------
+        Reason or None
+            Why it must be dropped; None: it may be served. It has no place.
+        """
+        ip = ip_of(client_address)
+        if self.limits.denies(client_address, ip):
+            return Reason.REFUSED_DENIED
+        with self._lock:
+            limits = self._settle(now)
+            key = key_of(ip, limits.ipv6_prefix)
+            if key is None or self._rates is None:
+                return self._refusal_for_all(now)
+            if not self._rates.has_token(key, now):
+                return Reason.REFUSED_TOO_FAST
+            refusal = self._refusal_for_all(now)
+            if refusal is None:
+                self._rates.take(key, now)
+        return refusal
+
+    def _refusal_for_all(self, now: float) -> Reason | None:
+        """Take a token of the rate of all together, or say why there is none."""
+        if self._bucket is None or self._bucket.take(now):
+            return None
+        return Reason.REFUSED_TOO_FAST
 
     def _identify(self, place: Place, client_address: object, now: float) -> Reason | None:
         ip = ip_of(client_address)

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from manyhands.rules.refusal_summary import RefusalSummary
+
 from .described import describe
 
 Level = Literal["info", "warning", "error"]
@@ -47,6 +49,37 @@ class EngineFull(Event):
             f"{self.listener} serves {self.limit} clients, all that its {self.engine} engine may: "
             "who calls now waits in the backlog"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFull(Event):
+    """`max_connections` are open: accepting stops, the kernel's backlog holds who calls now.
+
+    Emitted once for each crowd: again only after the backlog has been emptied in between.
+    """
+
+    listener: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} has {self.limit} connections, all that max_connections allows: "
+            "who calls now waits in the backlog"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsRefused(Event):
+    """Connections were refused, or datagrams dropped: `summary` says how many, whose and why.
+
+    The first one is told of at once, those after it together, at most once in ten seconds.
+    """
+
+    listener: str
+    summary: RefusalSummary
+
+    def __str__(self) -> str:
+        return f"{self.listener} {self.summary}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,8 @@ class Switch:
 class Rate:
     """How often something may happen, per second."""
 
+    metavar = "RATE"
+
     @property
     def expected(self) -> str:
         """What fits, as it follows "must be" in a sentence."""
@@ -172,6 +174,64 @@ class NetworkList:
         except Mistake:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOrHandler:
+    """One of some words, or a handler: a class, or anything else that can be called."""
+
+    words: tuple[str, ...]
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in `--help`."""
+        return "|".join(self.words)
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"{', '.join(self.words)} or a handler"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value."""
+        return text
+
+    def fits(self, value: object) -> bool:
+        """Whether a value is one of the words, or can be called."""
+        return value in self.words if isinstance(value, str) else callable(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something to say: bytes, or a text, which goes out in UTF-8."""
+
+    longest: int
+    metavar = "TEXT"
+
+    @property
+    def expected(self) -> str:
+        """What fits, as it follows "must be" in a sentence."""
+        return f"a text or bytes, {self.longest} bytes at the most"
+
+    def read(self, text: str) -> str:
+        """Turn a word of the command line into a value."""
+        return text
+
+    def fits(self, value: object) -> bool:
+        """Whether a value can be said."""
+        try:
+            return 0 < len(spoken(value)) <= self.longest
+        except (TypeError, UnicodeEncodeError):
+            return False
+
+
+def spoken(value: object) -> bytes:
+    """Return a value of the kind `Said` as bytes; a TypeError says that it is none."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"{value!r} is neither a text nor bytes")
 
 
 @dataclass(frozen=True, slots=True)

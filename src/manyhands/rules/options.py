@@ -6,13 +6,12 @@ drop-in server and, with dashes, the flag of `manyhands run` and `manyhands serv
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+from manyhands.rules.admission_options import ADMISSION
 from manyhands.rules.kinds import (
     Choice,
     File,
-    Kind,
     Name,
     NetworkList,
     OptionValue,
@@ -22,6 +21,7 @@ from manyhands.rules.kinds import (
     Whole,
 )
 from manyhands.rules.mistakes import Mistake
+from manyhands.rules.option import Option
 
 #: Far above any datagram that a kernel lets pass, and allocated for each receive: more is a slip.
 LARGEST_DATAGRAM = 16 * 1024 * 1024
@@ -32,95 +32,6 @@ LONGEST_BACKLOG = 2**31 - 1
 
 #: A protocol's name is sent with its length in one byte (RFC 7301, section 3.1).
 LONGEST_PROTOCOL = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its name, its default, what it takes and whose class attribute it is.
-
-    Attributes
-    ----------
-    name : str
-        The keyword and the class attribute.
-    default : OptionValue
-        The class attribute's value when nobody sets it.
-    kind : Kind
-        What it takes.
-    unit : str
-        The unit of its value: `seconds`, `bytes`, ...; ``""`` where it has none.
-    help : str
-        What it does, for `--help`.
-    owners : tuple of str
-        The classes of `manyhands.socketserver` that have the attribute; none when only
-        `manyhands.Server` and `manyhands serve` have the option.
-    may_be_none : bool
-        Whether None (`none` on the command line) turns it off.
-    server_default : OptionValue
-        The default of `manyhands.Server` and `manyhands serve` where theirs is another one.
-    """
-
-    name: str
-    default: OptionValue
-    kind: Kind
-    unit: str
-    help: str
-    owners: tuple[str, ...]
-    may_be_none: bool = False
-    server_default: OptionValue = None
-
-    @property
-    def flag(self) -> str:
-        """The option on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether its flag takes no value."""
-        return isinstance(self.kind, Switch)
-
-    def default_for(self, *, served: bool) -> OptionValue:
-        """Say the default: of `manyhands.Server` when served, else of the drop-in classes."""
-        return self.default if not served or self.server_default is None else self.server_default
-
-    def as_served(self) -> "Option":
-        """Return the option as `manyhands.Server` takes it: of several words, none is no choice there."""
-        is_chosen = isinstance(self.kind, Choice) and self.server_default is not None
-        return replace(self, may_be_none=False) if is_chosen else self
-
-    def parse(self, text: str) -> OptionValue:
-        """Read the word that follows the flag.
-
-        Raises
-        ------
-        Mistake
-            The word does not fit; the sentence names the flag and quotes the word.
-        """
-        if self.may_be_none and text == "none":
-            return None
-        try:
-            value = self.kind.read(text)
-        except ValueError:
-            raise self._mistake(self.flag, text) from None
-        if not self.kind.fits(value):
-            raise self._mistake(self.flag, text)
-        return value
-
-    def check(self, value: object) -> None:
-        """Check the value of a keyword or a class attribute.
-
-        Raises
-        ------
-        Mistake
-            The value does not fit; the sentence names the option and shows the value.
-        """
-        if not (self.may_be_none and value is None) and not self.kind.fits(value):
-            raise self._mistake(self.name, value)
-
-    def _mistake(self, called: str, value: object) -> Mistake:
-        # A repr of thousands of digits is itself an error, and no help.
-        shown = repr(value) if not isinstance(value, int) or abs(value) < 1e100 else "such a number"
-        none = ", or none" if self.may_be_none else ""
-        return Mistake(f"{called} must be {self.kind.expected}{none}, not {shown}")
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -218,6 +129,7 @@ OPTIONS: tuple[Option, ...] = (
         help="let server_close() wait for the handlers",
         owners=("ThreadingMixIn", "ForkingMixIn", "FiberMixIn"),
     ),
+    *ADMISSION,
     Option(
         "handshake_timeout",
         default=10.0,
@@ -346,6 +258,9 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 
+#: The options of admission.
+LIMITS: tuple[str, ...] = tuple(option.name for option in ADMISSION)
+
 #: The options that are attributes of drop-in classes: what `manyhands run` can set.
 ATTRIBUTES: tuple[str, ...] = tuple(option.name for option in OPTIONS if option.owners)
 
@@ -431,7 +346,7 @@ def _add(
 def _metavar(option: Option) -> str:
     if isinstance(option.kind, Choice):
         return "|".join(option.kind.words)
-    return getattr(option.kind, "metavar", option.unit.upper())
+    return getattr(option.kind, "metavar", option.unit.upper() or "NUMBER")
 
 
 def _default_text(option: Option, *, served: bool) -> str:

@@ -25,29 +25,32 @@ class RefusalSummary:
     Attributes
     ----------
     counts : mapping of Reason to int
-        How many connections, by reason, the most frequent first.
+        How many, by reason, the most frequent first.
     peers : tuple of object
         The addresses of the first few clients, no host twice.
     since : float
         When the first of them was refused, in seconds of the log's clock.
     seconds : float
         For how long this has been going on, up to the summary.
+    what : str
+        What was refused: ``"connection"`` or ``"datagram"``.
     """
 
     counts: Mapping[Reason, int]
     peers: tuple[object, ...]
     since: float
     seconds: float
+    what: str = "connection"
 
     @property
     def total(self) -> int:
-        """How many connections were refused."""
+        """How many were refused."""
         return sum(self.counts.values())
 
     def __str__(self) -> str:
-        refused = "refused 1 connection"
+        refused = f"refused 1 {self.what}"
         if self.total > 1:
-            refused = f"refused {self.total} connections within {self.seconds:.1f} s"
+            refused = f"refused {self.total} {self.what}s within {self.seconds:.1f} s"
         whom = f" from {', '.join(map(_shown, self.peers))}" if self.peers else ""
         more = ", ..." if len(self.peers) == MOST_PEERS else ""
         return f"{refused}{whom}{more}: {self._reasons()}"
@@ -72,6 +75,8 @@ class RefusalLog:
         Returns the time in seconds, and never goes back.
     interval : float
         Seconds between two summaries.
+    what : str
+        What is refused: ``"connection"`` or ``"datagram"``.
 
     Examples
     --------
@@ -81,9 +86,12 @@ class RefusalLog:
     refused 1 connection from 192.0.2.1: the server had max_connections already
     """
 
-    def __init__(self, clock: Callable[[], float], interval: float = INTERVAL) -> None:
+    def __init__(
+        self, clock: Callable[[], float], interval: float = INTERVAL, what: str = "connection"
+    ) -> None:
         self._clock = clock
         self._interval = interval
+        self._what = what
         self._start_anew()
         renew_in_copies(self, RefusalLog._start_anew)
 
@@ -142,6 +150,7 @@ class RefusalLog:
             tuple(self._peers.values()),
             self._since,
             self._told_at - self._since,
+            self._what,
         )
         self._begin()
         return summary

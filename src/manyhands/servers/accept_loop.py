@@ -8,7 +8,8 @@ Stopping
 
 A full engine
     While an engine has no room its listeners are not polled: the kernel's backlog holds who calls. The
-    engine wakes the loop when a worker ends.
+    engine wakes the loop when a worker ends. The same goes for a server that has `max_connections`, unless
+    it refuses those who call then.
 
 Accept errors
     A listener whose `accept` found the process out of descriptors rests, 10 ms at first, then twice as
@@ -29,7 +30,10 @@ from typing import Any, Protocol
 from manyhands.engines import Engine
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
+from manyhands.rules.reasons import Reason
 
+from .door import LOOK_AGAIN
+from .engine_room import EngineRoom
 from .reserve import Reserve
 from .sweeping import Attendance
 from .waker import Waker
@@ -46,10 +50,9 @@ class Listener(Protocol):
     socket: socket.socket
 
     @property
-    def _engine_room(self) -> Any: ...
-
-    @property
     def _accept_backoff(self) -> Backoff: ...
+    @property
+    def _engine_room(self) -> EngineRoom: ...
 
     def fileno(self) -> int:
         """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
@@ -73,6 +76,7 @@ class Watch:
     ) -> None:
         self.listener = listener
         self.engine = listener._engine_of_next_request()
+        self.door = listener._engine_room.door
         self._selector = selector
         self._wake = wake
         self._polled: int | None = None
@@ -115,6 +119,7 @@ class Watch:
         """Look whether another client waits, and could be served now."""
         return bool(
             self.engine.has_room()
+            and self.door.has_room()
             and not self.listener._seconds_to_rest(time.monotonic())
             and self._look.poll(0)
             and self.is_current()
@@ -128,29 +133,36 @@ class Watch:
         rest = self.listener._seconds_to_rest(now)
         if rest or not self._may_be_polled():
             self.leave_alone()
-            return rest or None
+            return rest or (None if self.door.has_room() else LOOK_AGAIN)
         self.poll()
         return None
 
     def _may_be_polled(self) -> bool:
         # `has_room` is asked again before each accept, and costs more.
-        return (self._polled is not None and self.engine.has_room()) or self.has_room()
+        is_as_before = self._polled is not None and self.engine.has_room() and self.door.has_room()
+        return is_as_before or self.has_room()
 
     def has_room(self) -> bool:
-        """Tell whether the next connection would be served at once; if not, the engine wakes the loop."""
+        """Tell whether the next connection would be served at once; if not, who makes room wakes the loop."""
         # Asked for anew each time: a program may change its engine, or its bound, at any time.
         engine = self.engine = self.listener._engine_of_next_request()
         engine.on_room = self._wake
-        if engine.has_room():
+        self.door.look(self.listener)
+        has_worker = engine.has_room()
+        if has_worker and self.door.has_room(self._wake):
             return True
         if not self.is_crowded:
             self.is_crowded = True
-            events.hub.emit(
-                events.EngineFull(
-                    self.listener._describe_listener(), engine.name, engine.limit or 0
-                )
-            )
+            self._tell_of_crowd(is_engine_full=not has_worker)
         return False
+
+    def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
+        described, engine = self.listener._describe_listener(), self.engine
+        events.hub.emit(
+            events.EngineFull(described, engine.name, engine.limit or 0)
+            if is_engine_full
+            else events.ServerFull(described, self.door.most)
+        )
 
     def nobody_called(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
@@ -333,6 +345,7 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
         count = reserve.refuse_backlog(listening)
         if count:
+            listener._engine_room.books.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
             described = listener._describe_listener()
             events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
@@ -340,6 +353,8 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
 def _service(watch: Watch) -> None:
     """Do a server's regular work; what it raises is reported and survived."""
     watch.engine.reap()
+    if watch.door.has_chores:
+        watch.door.do_chores()
     try:
         watch.listener.service_actions()
     except Exception:  # noqa: BLE001 - a hook's failure must not end the service

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +17,11 @@ from manyhands.engines import Engine
 from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
+from manyhands.rules.reasons import Reason
 
 from . import accept_loop, proxy_trust
 from .engine_room import OwnBooks, OwnRoom, opened, override
-from .loops import Loops
+from .loops import Loops, ShutDown
 from .waker import Waker
 
 
@@ -60,6 +61,7 @@ class BaseServer:
 
     proxy_trusted: Any = "127.0.0.0/8, ::1"
     """Whose headers count: networks, in one text or several. Others are refused; on a Unix socket nobody."""
+
     idle_timeout: float | None = None
     """Seconds for which nothing may be received on a connection, whatever is sent; None: for ever."""
 
@@ -68,6 +70,23 @@ class BaseServer:
 
     max_age: float | None = None
     """Seconds for which a connection may be open, give or take a tenth; None: for ever."""
+
+    # As `engine`: unset or None is no limit, and programs may have attributes of these names themselves.
+    max_connections: int | None
+    max_connections_per_ip: int | None
+    max_rate: float | None
+    max_rate_per_ip: float | None
+    rate_burst: int | None
+    rate_burst_per_ip: int | None
+    allow: str | Sequence[str] | None
+    deny: str | Sequence[str] | None
+    refusal: str | bytes | None
+
+    ipv6_prefix: int = 64
+    """Bits of the network of an IPv6 client that counts as one address."""
+
+    when_full: Any = "wait"
+    """What becomes of who calls at `max_connections`: ``"wait"``, ``"refuse"``, or a handler for those."""
 
     server_address: Any
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
@@ -88,7 +107,7 @@ class BaseServer:
     ) -> None:
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
-        self.__is_shut_down = _ShutDown()
+        self.__is_shut_down = ShutDown()
         self.__shutdown_request = False
 
     # Programs write `_BaseServer__shutdown_request = True` from handlers and signal handlers, as a stop that
@@ -199,6 +218,8 @@ class BaseServer:
         """
         timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
         deadline = time.monotonic() + min(timeouts) if timeouts else None
+        if not self._engine_room.door.wait_for_room(self, deadline):
+            return self.handle_timeout()
         with accept_loop._ServerSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while not selector.select(_left(deadline)):
@@ -217,45 +238,63 @@ class BaseServer:
 
     def _handle_request_noblock(self) -> None:
         """Serve one connection of a socket that is known to be readable."""
+        door = self._engine_room.door
         try:
-            request, client_address = Loops.of(self).next_request(self, self.get_request)
-        except OSError as error:
+            request, client_address, refusal = Loops.of(self).next_request(self, door)
+        except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
             self.__lose_client(error)
             return
-        except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
-            # Whoever waits is still there: the next try may well fail the same way.
-            self.__rest_after(error)
-            self.handle_error(None, None)
-            return
         self.__accept_succeeded()
+        if refusal is not None:
+            self.__turn_away(request, client_address, refusal)
+            return
         try:
             is_welcome = self.verify_request if self.proxy_protocol is not True else self.__trusts
             if is_welcome(request, client_address):
                 self.process_request(request, client_address)
+                if id(request) in door.coming:
+                    door.let_go(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
             self.__refuse_after_error(error, request, client_address)
         except BaseException:
+            door.withdraw(request, Reason.REFUSED_BY_HOOK)
             self.shutdown_request(request)
             raise
         else:
+            door.withdraw(request, Reason.REFUSED_BY_HOOK)
             self.__shut_down_and_report(request, client_address)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
         return proxy_trust.is_welcome(self, request, client_address)
 
-    def __lose_client(self, error: OSError) -> None:
+    def __turn_away(self, request: Any, client_address: Any, refusal: Reason) -> None:
+        try:
+            self._engine_room.turn_away(self, request, client_address, refusal)
+        except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
+            self.__refuse_after_error(error, request, client_address)
+
+    def __lose_client(self, error: Exception) -> None:
+        if not isinstance(error, OSError):
+            # Whoever waits is still there: the next try may well fail the same way.
+            self.__rest_after(error)
+            self.handle_error(None, None)
+            return
         connection = handshake.failed_connection(error)
         if connection is not None:
             # A get_request of the program's own looked at the connection that it got from ours.
+            self._engine_room.books.refuse(Reason.HANDSHAKE_FAILED)
             self.__shut_down_and_report(connection, None)
         elif classify(error) is not AcceptTrouble.THIS_CLIENT:
             self.__rest_after(error)
 
     def __refuse_after_error(self, error: Exception, request: Any, client_address: Any) -> None:
+        has_shaken = handshake.failed_connection(error) is None
+        reason = Reason.REFUSED_BY_HOOK if has_shaken else Reason.HANDSHAKE_FAILED
+        self._engine_room.door.withdraw(request, reason)
         try:
             # Of a failed handshake an event has told.
-            if handshake.failed_connection(error) is None:
+            if has_shaken:
                 self.handle_error(request, client_address)
         finally:
             self.__shut_down_and_report(request, client_address)
@@ -381,16 +420,6 @@ class BaseServer:
 
 
 _PLAIN_NEW: Any = object.__new__
-
-
-class _ShutDown(threading.Event):
-    """Set when the loop has ended; remembers whether there ever was one."""
-
-    was_cleared = False
-
-    def clear(self) -> None:
-        self.was_cleared = True
-        super().clear()
 
 
 def _left(deadline: float | None) -> float | None:

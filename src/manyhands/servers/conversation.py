@@ -12,9 +12,11 @@ from manyhands.connections.tcp_info import are_books_kept
 from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import task_in_hand, under_way
+from manyhands.rules.admission import Leaves, Place
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State, Step
 
+from .door import OverflowPlace
 from .opening import Opening
 from .sweeping import own_deadlines
 
@@ -29,7 +31,7 @@ TOLD = 64
 class Conversation(Opening):
     """A request, its client's address, and the server whose hooks serve it; and its entry in the books."""
 
-    __slots__ = ("_books", "_serve")
+    __slots__ = ("_books", "_serve", "place")
 
     def __init__(
         self, server: Any, request: Any, client_address: Any, serve: Serve, engine: Engine
@@ -39,6 +41,9 @@ class Conversation(Opening):
         self._engine = engine
         self.failed_for = Reason.HANDLER_FAILED
         self._books: Books | None = None  # a datagram is in none
+
+        self.place: Leaves | None = None
+        """What it gives back at its end, where connections are limited by more than their number."""
 
     @property
     def handler(self) -> str:
@@ -96,6 +101,29 @@ class Conversation(Opening):
         self._books = books
         books.open(self)
 
+    def take_place(self, place: Leaves) -> None:
+        """Give it a place, though it is under way, unless it has one."""
+        if self.place is None:
+            self.place = place
+        if self.place is not place or self.state is State.CLOSED:
+            place.leave()
+
+    def identify(self, client_address: Any) -> Reason | None:
+        """Note who the client is, which a PROXY header has told; return why it must be refused, if so.
+
+        The refusal is counted and told of. Whoever asks closes the connection, without a handler.
+        """
+        self.client_address = client_address
+        place = self.place
+        if not isinstance(place, Place):
+            return None
+        refusal: Reason | None = self.server._engine_room.door.identify(
+            self.server, place, client_address
+        )
+        if refusal is not None:
+            self.failed_for = refusal
+        return refusal
+
     def note_failure(self, error: Exception) -> None:
         """Note what the handler raised."""
         if not self._note_failed_handshake(error) and isinstance(error, ConnectionError):
@@ -114,14 +142,27 @@ class Conversation(Opening):
         reason = Reason.HANDLER_RETURNED if is_served else self.failed_for
         if books.are_detailed:
             reason = self._seen_by_the_kernel(reason)
+        place = self.place
+        if place is not None:
+            # Before the books: what is beyond max_connections is not to be missed there for a moment.
+            place.leave()
+            if isinstance(place, OverflowPlace):
+                reason = Reason.REFUSED_FULL
         if self.reason is None:
             self.reason = reason
         books.close(self)
+        if self.place is not place:
+            self._leave()
 
-    def found_no_worker(self) -> None:
-        """Note that no worker could be had for it."""
+    def _leave(self) -> None:
+        if self.place is not None:
+            self.place.leave()
+
+    def was_not_served(self, reason: Reason) -> None:
+        """Note that no worker was had for it, or that it was refused at the last moment."""
+        self._leave()
         if self._books is not None:
-            self.reason = Reason.NO_WORKER
+            self.reason = reason
             self._books.close(self)
 
     def _seen_by_the_kernel(self, reason: Reason) -> Reason:

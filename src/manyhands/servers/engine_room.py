@@ -14,9 +14,12 @@ from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
+from manyhands.rules.reasons import Reason
 from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve, current
+from .door import Door
+from .door_terms import Handler
 from .settings import is_on, setting
 from .sweeping import Sweeper
 
@@ -34,6 +37,9 @@ class EngineRoom:
 
         self.books = Books()
         """The connections of the server, or of all servers that share the room."""
+
+        self.door = Door(self.books)
+        """Who of those that call gets in."""
 
         self.sweeper = Sweeper(self.books)
         """Ends those of them whose time is over."""
@@ -53,8 +59,33 @@ class EngineRoom:
         self.latest = engine
         return engine
 
-    def start(self, server: Any, chosen: str, request: Any, client_address: Any) -> None:
+    def turn_away(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
+        """Refuse a request that has arrived, or have the overflow handler serve it.
+
+        Raises
+        ------
+        OSError or RuntimeError
+            When no worker could be had.
+        """
+        handler = self.door.overflow_for(request, reason)
+        if handler is None:
+            self.door.refuse(server, request, client_address, reason)
+            return
+        self.door.note(server, request, client_address, reason)
+        serve = partial(process_request_thread, _Overflow(server, handler))
+        self.start(server, server._engine_choice, request, client_address, serve)
+
+    def start(
+        self,
+        server: Any,
+        chosen: str,
+        request: Any,
+        client_address: Any,
+        serve: Serve | None = None,
+    ) -> None:
         """Hand a request to the engine `chosen` by its class, or to the one that overrides it.
+
+        `serve` is what serves it; None: the server's hooks.
 
         Raises
         ------
@@ -65,30 +96,48 @@ class EngineRoom:
         """
         name = override(server) or chosen
         engine = self.engine(server, name)
-        task = Conversation(server, request, client_address, _way_of_serving(server, name), engine)
+        serve = serve or _way_of_serving(server, name)
+        task = Conversation(server, request, client_address, serve, engine)
         # A datagram is no connection.
         if type(request) is not tuple:
-            task.enter(self.books)
-            if self.sweeper.is_on:
-                task.prepare_for_sweep()
-                self.sweeper.call(name)
-            elif name == "processes" and self.books.are_detailed:
-                task.prepare_for_sweep()
+            if not self._enters(task, request):
+                return
+            self._have_swept(task, name)
         if name == "sequential":
             engine.start(task)
             return
         try:
             engine.start(task)
         except (OSError, RuntimeError) as error:
-            task.found_no_worker()
+            task.was_not_served(Reason.NO_WORKER)
             self.backoff.fail(time.monotonic())
             events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
             raise
         if self.backoff.since is not None:
             self.backoff.succeed(time.monotonic())
 
+    def _enters(self, task: Conversation, request: Any) -> bool:
+        # First the books, so that it is counted at every moment.
+        task.enter(self.books)
+        place = self.door.take(task.server, request, task.client_address)
+        if isinstance(place, Reason):
+            self.door.note(task.server, request, task.client_address, place)
+            self.door.send_away(task.server, request, task.client_address)
+            task.was_not_served(place)
+            return False
+        task.place = place
+        return True
+
+    def _have_swept(self, task: Conversation, name: str) -> None:
+        if self.sweeper.is_on:
+            task.prepare_for_sweep()
+            self.sweeper.call(name)
+        elif name == "processes" and self.books.are_detailed:
+            task.prepare_for_sweep()
+
     def close(self, server: Any, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
+        self.door.close(server)
         for name, engine in self._engines.copy().items():
             if name != but and is_on("block_on_close", server):
                 engine.join_workers()
@@ -186,6 +235,20 @@ def _way_of_serving(server: Any, name: str) -> Serve:
     return getattr(server, "process_request_thread", None) or partial(
         process_request_thread, server
     )
+
+
+class _Overflow:
+    """A server as those see it whom its overflow handler serves."""
+
+    def __init__(self, server: Any, handler: Handler) -> None:
+        self.handle_error = server.handle_error
+        self.shutdown_request = server.shutdown_request
+        self._server = server
+        self._handler = handler
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection by the overflow handler."""
+        self._handler(request, client_address, self._server)
 
 
 def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:

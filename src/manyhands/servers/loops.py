@@ -3,10 +3,12 @@
 import errno
 import os
 import threading
-from collections.abc import Callable
 from typing import Any, Self
 
+from manyhands.rules.reasons import Reason
+
 from .backlog import somebody_waits
+from .door import Door
 from .waker import Waker
 
 
@@ -64,20 +66,33 @@ class Loops:
         caller = threading.get_ident()
         return any(caller in threads for threads in list(self._threads.values()))
 
-    def next_request(self, server: Any, get_request: Callable[[], Any]) -> Any:
-        """Get the next request; of several loops, one at a time does.
+    def next_request(self, server: Any, door: Door) -> tuple[Any, Any, Reason | None]:
+        """Get the next request, its client's address, and why it must be refused; of several loops, one does.
 
         Raises
         ------
         BlockingIOError
-            When another loop has taken the client of which this one was told too, and would wait for the
-            next one, whatever it is asked to do meanwhile.
+            When another loop has taken the client of which this one was told too, or its place, and would
+            wait for the next one, whatever it is asked to do meanwhile.
         """
         with self._accepting:
             # The other one may have ended since it took the client.
-            if self._were_several and not somebody_waits(server):
+            has_gone = self._were_several and not somebody_waits(server)
+            if has_gone or not door.has_room():
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            return get_request()
+            request, client_address = server.get_request()
+            return request, client_address, door.arrive(server, request, client_address)
+
+
+class ShutDown(threading.Event):
+    """Set when the loop has ended; remembers whether there ever was one."""
+
+    was_cleared = False
+
+    def clear(self) -> None:
+        """Note that a loop begins."""
+        self.was_cleared = True
+        super().clear()
 
 
 _this_process = os.getpid()

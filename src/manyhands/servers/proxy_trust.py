@@ -32,7 +32,7 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
     # Who may connect to a Unix socket is said by the permissions of its file.
     if request.family == socket.AF_UNIX or client_address in _trusted(server):
         return True
-    server._engine_room.books.refuse(Reason.REFUSED_DENIED)
+    server._engine_room.door.withdraw(request, Reason.REFUSED_DENIED)
     events.hub.emit(
         events.BadProxyHeader(
             client_address, "proxy_trusted has not the address that it comes from"

@@ -25,6 +25,21 @@ def test_more_callers_than_the_soft_limit_of_descriptors_can_call(
             caller.socket.close()
 
 
+def test_who_calls_beyond_the_limit_is_told_so_and_the_operator_too(
+    tmp_path: Path, engine: str
+) -> None:
+    with (
+        Desk(tmp_path, "--engine", engine, "--max-connections", "1") as desk,
+        desk.takes_a_call() as caller,
+        desk.call() as refused,
+    ):
+        assert refused.hears() == "desk: no more calls are taken just now; please call again later"
+        assert refused.hears() == ""
+        desk.shows("^-- .* refused 1 connection from 127.0.0.1: the server had max_connections")
+        caller.says("still here\n")
+        desk.shows("still here$")
+
+
 def test_a_desk_on_a_unix_path_and_on_a_port_at_once(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "desk.sock"
     with (

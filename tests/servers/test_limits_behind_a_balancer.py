@@ -1,0 +1,39 @@
+"""Limits of addresses go by the client that the PROXY header announces."""
+
+import pytest
+
+from manyhands.proxy import encode_v2
+from tests.support import call, everything, read_line
+
+from .door_kit import Hold, leave, wait_for_balance
+from .proxy_kit import CLIENT, SERVICE, V2, balanced, say
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+OTHER = encode_v2(("192.0.2.7", 4711), SERVICE)
+
+
+def test_who_is_announced_is_denied_and_the_balancer_is_not(engine: str) -> None:
+    with balanced(engine, Hold, deny=CLIENT[0]) as server:
+        assert say(server.server_address, V2) == b""
+        assert say(server.server_address, OTHER) == b"in\n"
+        wait_for_balance(server.connections, refused_denied=1, peer_closed=1)
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_each_announced_address_has_connections_of_its_own(engine: str) -> None:
+    with (
+        balanced(engine, Hold, max_connections_per_ip=1) as server,
+        call(server.server_address) as first,
+        call(server.server_address) as second,
+        call(server.server_address) as other,
+    ):
+        first.sendall(V2)
+        assert read_line(first) == b"in\n"
+        second.sendall(V2)
+        assert everything(second) == b""
+        other.sendall(OTHER)
+        assert read_line(other) == b"in\n"
+        leave(first)
+        leave(other)
+        wait_for_balance(server.connections, refused_full_for_address=1, handler_returned=2)
