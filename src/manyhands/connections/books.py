@@ -13,6 +13,7 @@ from manyhands.rules.reasons import Reason
 from manyhands.rules.states import Step
 
 from .connection import Connection
+from .waits import Wait
 
 _all_books: "weakref.WeakSet[Books]" = weakref.WeakSet()
 
@@ -23,7 +24,16 @@ class Books(Mapping[int, Connection]):
     Thread-safe. Iterating goes over those that were open when it began.
     """
 
-    __slots__ = ("__weakref__", "_accepted", "_closed", "_lock", "_open", "are_detailed")
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_closed",
+        "_lock",
+        "_open",
+        "_waits",
+        "are_detailed",
+        "is_draining",
+    )
 
     def __init__(self) -> None:
         self.are_detailed = False
@@ -44,12 +54,40 @@ class Books(Mapping[int, Connection]):
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._accepted = 0
+        self._waits: list[Wait] = []
+        self.is_draining = False
+        """Whether the server drains: who is open has been told, or can be, that the end has come."""
+
+    def wait_for(
+        self,
+        at_least: int | None = None,
+        at_most: int | None = None,
+        timeout: float | None = None,
+    ) -> bool:
+        """Wait until as many connections are open, however shortly. The calling thread sleeps.
+
+        Returns
+        -------
+        bool
+            False when that has not come about in `timeout` seconds.
+        """
+        wait = Wait(at_least, at_most)
+        with self._lock:
+            wait.look(len(self._open))
+            self._waits.append(wait)
+        try:
+            return wait.sleep(timeout)
+        finally:
+            with self._lock:
+                self._waits.remove(wait)
 
     def open(self, connection: Connection) -> None:
         """Enter a connection that was accepted."""
         with self._lock:
             self._accepted += 1
             self._open[connection.number] = connection
+            for wait in self._waits:
+                wait.look(len(self._open))
 
     def close(self, connection: Connection) -> bool:
         """Strike a connection off, for the reason that it has; return False when that was done before."""
@@ -58,6 +96,8 @@ class Books(Mapping[int, Connection]):
                 return False
             connection.take(Step.WORKER_ENDED)
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
+            for wait in self._waits:
+                wait.look(len(self._open))
             return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:

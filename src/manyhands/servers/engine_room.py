@@ -6,7 +6,7 @@ Works on any object that has the hooks: a mix-in may stand on a class that is no
 import time
 import weakref
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.books import Books
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
@@ -17,6 +17,9 @@ from manyhands.rules.warning import warn
 
 from .conversation import Conversation, Serve, current
 from .settings import is_on, setting
+
+if TYPE_CHECKING:
+    from .bell import Bell
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
@@ -32,6 +35,9 @@ class EngineRoom:
 
         self.books = Books()
         """The connections of the server, or of all servers that share the room."""
+
+        self.bell: Bell | None = None
+        """What tells forked handlers of a drain, where somebody has hung one up."""
 
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
@@ -72,6 +78,11 @@ class EngineRoom:
         if self.backoff.since is not None:
             self.backoff.succeed(time.monotonic())
 
+    @property
+    def engines(self) -> list[Engine]:
+        """The engines that there are by now."""
+        return list(self._engines.copy().values())
+
     def close(self, server: Any, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
         for name, engine in self._engines.copy().items():
@@ -108,6 +119,22 @@ class OwnBooks:
         books = server._engine_room.books
         books.are_detailed = True
         return books
+
+
+class OwnDraining:
+    """The attribute `draining`: whether a server comes to its end, and its handlers had better do so.
+
+    Programs may have an attribute of that name themselves, which then counts.
+    """
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        if server is None:
+            return self
+        room = server._engine_room
+        bell = room.bell
+        return room.books.is_draining or bool(
+            bell is not None and bell.is_elsewhere() and bell.has_rung()
+        )
 
 
 def override(server: Any) -> str | None:

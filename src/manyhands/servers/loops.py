@@ -80,6 +80,17 @@ class Loops:
             return get_request()
 
 
+class ShutDown(threading.Event):
+    """Set when the loop has ended; remembers whether there ever was one."""
+
+    was_cleared = False
+
+    def clear(self) -> None:
+        """Note that a loop begins."""
+        self.was_cleared = True
+        super().clear()
+
+
 _this_process = os.getpid()
 """Kept, for each connection asks."""
 
