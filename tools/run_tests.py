@@ -26,6 +26,9 @@ CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/binding",
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
 
+#: Programs, most of them started for each test anew: half of the time that our own tests take.
+PROGRAMS = ("tests/bench", "tests/cli", "tests/desk", "tests/examples")
+
 #: After this many seconds a step hangs: the longest takes about nine minutes on two slow cores.
 PATIENCE = 15 * 60
 
@@ -153,9 +156,10 @@ def in_plain_python(python: Path) -> Step:
     return step
 
 
-def main_suite(python: Path) -> Step:
-    """Make the step for all tests but those that run on every version."""
-    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in OF_OTHERS))
+def main_suite(python: Path) -> list[Step]:
+    """Make the steps for all tests but those that run on every version: the library, and the programs."""
+    ignored = [f"--ignore={folder}" for folder in (*OF_OTHERS, *PROGRAMS)]
+    return [pytest(python, "tests", "tests", *ignored), pytest(python, "programs", *PROGRAMS)]
 
 
 def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
@@ -237,15 +241,14 @@ def main(versions: Sequence[str]) -> int:
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
     first = checks(python.parent)
-    # Two lanes, as the machines of CI have two processors. Some suites of libraries listen on ports of their
-    # own choice, so those are all in one lane.
+    library, programs = main_suite(python)
+    contracts = contract(pythons.values(), python)
+    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
+    # of their own choice, so those are all in one lane.
     lanes = [
-        [main_suite(python), *of_others("tests/libraries", pythons.values())],
-        [
-            *contract(pythons.values(), python),
-            in_plain_python(python),
-            *of_others("tests/cpython", tested),
-        ],
+        [library, in_plain_python(python), *contracts[::2]],
+        [*contracts[1::2], *of_others("tests/cpython", tested)],
+        [*of_others("tests/libraries", pythons.values()), programs],
     ]
     run_in_turn(first)
     with ThreadPoolExecutor(len(lanes)) as beside_each_other:

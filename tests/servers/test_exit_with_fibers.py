@@ -1,13 +1,14 @@
 """The exit of the interpreter waits for fibers where it would wait for threads, and never crashes."""
 
 import socket
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Program, call, run_python
+from tests.support import Program, call, python, run_python
 
 PROGRAM = """
 {patch}
@@ -173,6 +174,31 @@ def test_a_program_may_stop_its_server_at_exit(when: str, patch: str) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     """
     assert run_python(program) == "stopped\n"
+
+
+def test_a_loop_that_would_begin_at_exit_has_ended() -> None:
+    program = """
+        import atexit, threading
+
+        def ask_for_it():
+            is_late.set()
+            thread.join()
+            print("ended")
+
+        atexit.register(ask_for_it)  # before ours, so it is called after that
+        from manyhands import FiberTCPServer
+        is_late = threading.Event()
+        server = FiberTCPServer(("127.0.0.1", 0), lambda *_: None)
+
+        def serve():
+            is_late.wait()
+            server.serve_forever()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+    """
+    finished = python("-c", textwrap.dedent(program))
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "ended\n", "")
 
 
 def test_who_holds_up_all_fibers_holds_up_the_exit_for_a_second_at_most() -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from manyhands import Server, events, socketserver
+from manyhands.servers import accept_loop
 from tests.support import Echo, ask, call, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
@@ -58,9 +60,15 @@ def test_exactly_the_bound_is_served_at_once_and_the_rest_later(seen: list[event
     )
 
 
-def test_a_new_crowd_is_a_new_event(seen: list[events.Event]) -> None:
+def test_a_new_crowd_is_a_new_event(
+    seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watches: list[accept_loop.Watch] = []
+    monkeypatch.setattr(accept_loop.Watch, "poll", _noting(watches, accept_loop.Watch.poll))
     with serving(Bounded(HERE, Echo)) as server:
         for crowd in (1, 2):
+            # Who comes before the loop has looked around belongs to the crowd before.
+            wait_until(lambda: watches and not watches[0].is_crowded)
             with contextlib.ExitStack() as stack:
                 for _ in range(3):
                     peer = stack.enter_context(call(server.server_address))
@@ -69,6 +77,14 @@ def test_a_new_crowd_is_a_new_event(seen: list[events.Event]) -> None:
                 # The last of the crowd before may still be leaving, which makes a crowd of its own.
                 wait_until(lambda number=crowd: len(fulls(seen)) >= number)
             assert ask(server.server_address) == b"hello\n"
+
+
+def _noting(watches: list[Any], poll: Callable[[Any], None]) -> Callable[[Any], None]:
+    def noting(watch: Any) -> None:
+        poll(watch)
+        watches.append(watch)
+
+    return noting
 
 
 def test_without_a_bound_there_is_none(seen: list[events.Event]) -> None:

@@ -22,18 +22,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 @contextlib.contextmanager
 def loops(server: Any, count: int = 3) -> Iterator[list[threading.Thread]]:
     """Serve in several threads, none of which may have to wait for its poll interval."""
+    with started(server, count) as threads:
+        yield threads
+        server.shutdown()
+    server.server_close()
+
+
+@contextlib.contextmanager
+def started(server: Any, count: int) -> Iterator[list[threading.Thread]]:
+    """Begin to serve in several threads, all of which must end within the context."""
     threads = [
         threading.Thread(target=server.serve_forever, args=(60,), daemon=True) for _ in range(count)
     ]
     for thread in threads:
         thread.start()
+    # One that has not begun yet, when the others are stopped, would serve for ever.
     wait_until(lambda: Loops.of(server).count() == count)
     yield threads
-    server.shutdown()
     for thread in threads:
         thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads), "a loop goes on"
-    server.server_close()
 
 
 def test_a_shutdown_ends_them_all_whoever_was_quicker_to_accept(engine: str) -> None:
@@ -47,14 +55,9 @@ def test_a_shutdown_ends_them_all_whoever_was_quicker_to_accept(engine: str) -> 
 def test_the_server_can_serve_again_afterwards(engine: str) -> None:
     server = server_class(engine)(HERE, Echo)
     for _ in range(2):
-        threads = [threading.Thread(target=server.serve_forever) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        assert ask(server.server_address) == b"hello\n"
-        server.shutdown()
-        for thread in threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        with started(server, 2):
+            assert ask(server.server_address) == b"hello\n"
+            server.shutdown()
     server.server_close()
 
 
@@ -174,14 +177,8 @@ def test_a_forked_handler_that_has_closed_its_copy_still_stops_them_all() -> Non
         request.sendall(b"returned")
 
     server = socketserver.ForkingTCPServer(HERE, close_and_stop)
-    threads = [threading.Thread(target=server.serve_forever, args=(60,)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    with call(server.server_address) as peer:
+    with started(server, 2), call(server.server_address) as peer:
         assert peer.recv(10) == b"returned"
-    for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
     server.server_close()
 
 

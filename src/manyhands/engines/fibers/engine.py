@@ -81,11 +81,14 @@ class FibersEngine(Engine):
             Callable[[], None], bool
         ] = {}  # how to stop each; whether exit waits for it
         self._adoption = Adoption()
+        self._is_over = False  # from the exit of the interpreter on
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
         # In the one thread that there is, another loop on the same listeners could do no more than the first.
         while not self._claims_the_loop(stop):
+            if self._is_over:
+                return  # nor can there be another home: what runs in it could not be ended
             self._wait_for_an_end(None, lambda: not self._loops)
         try:
             self._run_at_home(loop, stop)
@@ -95,7 +98,7 @@ class FibersEngine(Engine):
 
     def _claims_the_loop(self, stop: Callable[[], None]) -> bool:
         with self._lock:
-            is_free = not self._loops
+            is_free = not self._loops and not self._is_over
             if is_free:
                 # Exit waits for the thread that called, or not: here it is the same.
                 self._loops[stop] = not threading.current_thread().daemon
@@ -315,15 +318,17 @@ class FibersEngine(Engine):
 
     def end_at_exit(self) -> None:
         """End the thread of the fibers, with whoever is left in it."""
-        home, deadline = self._home, time.monotonic() + LAST_TURNS
-        if home is None:
-            return
+        deadline = time.monotonic() + LAST_TURNS
+        with self._lock:
+            self._is_over = True
         # Who asks for the end of a loop later, at exit too, waits until it has come.
         for stop in self._loops.copy():
             stop()
         while self._loops and (left := deadline - time.monotonic()) > 0:
             self._wait_for_an_end(left, lambda: not self._loops)
-        home.end(max(0.0, deadline - time.monotonic()))
+        home = self._home
+        if home is not None:
+            home.end(max(0.0, deadline - time.monotonic()))
 
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
