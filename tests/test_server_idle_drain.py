@@ -137,19 +137,21 @@ def test_a_client_that_becomes_idle_during_the_drain_is_not_waited_for(
     class Slow(StreamRequestHandler):
         def handle(self) -> None:
             for line in self.rfile:
-                self.wfile.write(b"begun\n")
+                begun.open()
                 gate.wait()
                 self.wfile.write(line)
 
+    begun = Gate()
     server = Server(Slow, ANY_PORT, engine=engine)
     server.start()
     with call(bound(server)) as peer:
         peer.sendall(b"hello\n")
-        assert read_line(peer) == b"begun\n"
+        begun.wait()
         cut_off = draining(server, elsewhere)
         gate.open()
         assert everything(peer) == b"hello\n"
         assert cut_off.result(20) == []
+    begun.close()
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)

@@ -56,7 +56,10 @@ def test_a_suspended_server_keeps_who_is_connected_and_accepts_nobody(engine: st
             assert server.connections.accepted == 2
 
 
-def test_servers_still_work_after_suspend_and_resume_again_and_again(engine: str) -> None:
+def test_servers_still_work_after_suspend_and_resume_again_and_again(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.server.POLL_INTERVAL", 3600)
     with Server(Echo, ANY_PORT, engine=engine) as server:
         for _ in range(3):
             server.suspend()
