@@ -11,12 +11,13 @@ endif
 
 RUN_LOCK := requirements/run.txt
 BENCH_LOCK := requirements/bench.txt
+FUZZ_LOCK := requirements/fuzz.txt
 TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 # A change of what is compiled has it compiled anew.
 SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/engines/*.pyx src/manyhands/engines/*/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: run test system-packages bench lint format lock clean help
+.PHONY: run test system-packages bench fuzz lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
@@ -31,6 +32,12 @@ system-packages:
 
 bench: .venv/.for-bench ## what a request costs, on our servers and on others (ARGS="--quick" takes two minutes)
 	@.venv/bin/python -m bench $(ARGS)
+
+# Of all harnesses together, which get the same share of it.
+SECONDS ?= 3600
+
+fuzz: .venv/.for-fuzz ## look for inputs that break the parsers (SECONDS=3600 in all)
+	@.venv/bin/python tools/fuzz.py $(SECONDS)
 
 lint: .venv/.for-test ## ruff and mypy
 	@.venv/bin/ruff check
@@ -57,6 +64,10 @@ help: ## say this
 
 .venv/.for-bench: $(RUN_LOCK) $(BENCH_LOCK) $(SETUP)
 	@tools/make-venv.sh .venv "$(PYTHON)" $(RUN_LOCK) $(BENCH_LOCK)
+	@touch .venv/.for-run $@
+
+.venv/.for-fuzz: $(RUN_LOCK) $(FUZZ_LOCK) $(SETUP)
+	@tools/make-venv.sh .venv "$(PYTHON)" $(RUN_LOCK) $(FUZZ_LOCK)
 	@touch .venv/.for-run $@
 
 # The contestants are tested too, on one version: whoever changes the bench sees that they still answer.

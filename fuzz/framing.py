@@ -1,8 +1,8 @@
 """Fuzzing of the framing rules: however a stream is cut, its frames, or the error, are the same.
 
-python fuzz/framing.py [options of libFuzzer, such as -max_total_time=600]
+python fuzz/framing.py [FOLDER] [options of libFuzzer, such as -max_total_time=600]
 
-It needs atheris, which is no requirement of the tests.
+`make fuzz` runs it with the others.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Fuzz the PROXY header, guided by coverage: ``python fuzz/proxy_header.py [FOLDER] [-max_total_time=600]``.
 
-The arguments are libFuzzer's; FOLDER keeps what it found, for the next run. It needs ``pip install atheris``.
+The arguments are libFuzzer's; FOLDER keeps what it found, for the next run. `make fuzz` runs it with the
+others.
 
 Whatever the bytes are, and however they are cut, the parser makes the same of them: a header that makes sense
 and ends at the same byte, `BadProxyHeader` for the same field, or it wants more.

@@ -18,6 +18,7 @@ raise SystemExit(not (Path(get_path("include")) / "Python.h").exists())'
 missing() {
     command -v nc >/dev/null || echo netcat-openbsd
     command -v telnet >/dev/null || echo telnet
+    command -v systemd-socket-activate >/dev/null || echo systemd
     command -v cc gcc clang >/dev/null || echo gcc libc6-dev
     for python in "$@"; do
         version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -30,7 +30,8 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
     _refuse_servers(handler)
     _refuse_what_does_not_block(handler)
     for address in addresses:
-        _check_kind(handler, address)
+        if not address.is_given:
+            check_kind(handler, address, is_stream=address.is_stream)
 
 
 def _described(handler: object) -> str:
@@ -105,9 +106,16 @@ def _refuse(called: object, name: str) -> None:
         raise Mistake(f"{name} is a generator (it has a `yield`), and would never run")
 
 
-def _check_kind(handler: object, address: Address) -> None:
+def check_kind(handler: object, address: Address, *, is_stream: bool) -> None:
+    """Check that a handler is for what comes to an address: connections, or datagrams.
+
+    Raises
+    ------
+    Mistake
+        When it is for the other.
+    """
     # By name: the standard library's handler classes serve here as well, and are as particular.
     kinds = [kind.__name__ for kind in _bases(handler)]
-    wrong = "DatagramRequestHandler" if address.is_stream else "StreamRequestHandler"
+    wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
     if wrong in kinds:
         raise Mistake(f"{_described(handler)} is a {wrong}, which cannot serve {address}")

@@ -2,15 +2,18 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .binding.endpoints import Endpoint
+from .binding.endpoints import Endpoint, endpoints
+from .binding.given import duplicate
+from .handler_check import check_kind
 from .rules.address import Address
 from .server_tls import ServerTLS
 from .servers import TCPServer, UDPServer
 from .servers.drain import CutOff
 from .servers.engine_room import EngineRoom
+from .service import Service
 
 if TYPE_CHECKING:
     import ssl
@@ -26,6 +29,10 @@ class Owner(Protocol):
     @property
     def tls(self) -> ServerTLS | None:
         """What its TLS connections are made with; None of a server without certificates."""
+
+    @property
+    def service(self) -> Service | None:
+        """What tells systemd of the server; None when nobody wants to hear."""
 
     def stop(self) -> None:
         """Ask the server to stop; return at once."""
@@ -52,11 +59,24 @@ class _OnEndpoint:
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Bind the socket to the endpoint."""
+        """Bind the socket to the endpoint, or take one that is bound there."""
+        if self.endpoint.descriptor >= 0:
+            self._take_given()
+            return
         if self.endpoint.is_dual_stack:
             self.socket: socket.socket
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()  # type: ignore[misc]  # the server class that this stands before
+
+    def _take_given(self) -> None:
+        self.socket.close()
+        self.socket = duplicate(self.endpoint.descriptor)
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """Listen, unless the socket is given: then it listens, with its giver's backlog."""
+        if self.endpoint.descriptor < 0:
+            super().server_activate()  # type: ignore[misc]  # the server class that this stands before
 
     @property
     def tls_context(self) -> "ssl.SSLContext | None":
@@ -64,10 +84,12 @@ class _OnEndpoint:
         return None if self.owner.tls is None else self.owner.tls.context
 
     def service_actions(self) -> None:
-        """Look after the certificates, if there are any. A hook."""
+        """Look after the certificates, and tell systemd that the loop turns, if there are any. A hook."""
         super().service_actions()  # type: ignore[misc]  # the server class that this stands before
         if self.owner.tls is not None:
             self.owner.tls.look()
+        if self.owner.service is not None:
+            self.owner.service.look()
 
     def shutdown(self) -> None:
         """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
@@ -92,7 +114,8 @@ class _OnEndpoint:
 
     def stop_receiving(self) -> None:
         """Have senders told that nobody reads any more, where the system can; answers still go out."""
-        if self.endpoint.family == socket.AF_UNIX:
+        # What comes to a socket that is given may be for whoever else has it.
+        if self.endpoint.family == socket.AF_UNIX and self.endpoint.descriptor < 0:
             # Else senders wait for room in the queue (unix(7), `max_dgram_qlen`); so they get EPIPE.
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RD)
@@ -146,6 +169,28 @@ def listen(
         listener.server_close()
         raise
     return listener
+
+
+def listen_on(
+    addresses: Sequence[Address],
+    handler: Callable[[Any, Any, Any], Any],
+    room: EngineRoom,
+    options: Mapping[str, object],
+    owner: Owner,
+) -> Iterator[Listener]:
+    """Bind every address, one after the other; yield each listener as soon as there is one.
+
+    Raises
+    ------
+    Mistake
+        When a host has no address, or a given socket is none that can be served, or not by the handler.
+    OSError
+        As of `listen`.
+    """
+    for address in addresses:
+        for endpoint in endpoints(address):
+            check_kind(handler, address, is_stream=endpoint.kind == socket.SOCK_STREAM)
+            yield listen(endpoint, handler, room, options, owner)
 
 
 def is_open(listener: Listener) -> bool:

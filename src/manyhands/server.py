@@ -9,15 +9,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from .binding.endpoints import endpoints
+from . import service
 from .connections.books import Books
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
 from .handler_check import check_handler
-from .listener import Listener, bound_address, is_open, listen
+from .listener import Listener, bound_address, is_open, listen_on
 from .rules.address import Address, parse
-from .rules.mistakes import Mistake
-from .rules.options import BY_NAME
+from .rules.options import checked
 from .server_end import ServerEnd
 from .server_tls import OPTIONS as TLS_OPTIONS
 from .server_tls import ServerTLS, server_tls
@@ -58,8 +57,9 @@ class Server(ServerEnd):
     handler
         A handler class, or anything callable with ``(request, client_address, server)``.
     *addresses
-        Where to listen: ``tcp://127.0.0.1:8008``, ``tls://[::]:8443``, ``udp://[::1]:53``, ``unix:///run/echo.sock``,
-        ``unix-datagram:///run/log.sock``. A host of ``""`` or ``[::]`` takes IPv4 and IPv6.
+        Where to listen: ``tcp://127.0.0.1:8008``, ``tls://[::]:8443``, ``udp://[::1]:53``,
+        ``unix:///run/echo.sock``, ``unix-datagram:///run/log.sock``, ``fd://3``, ``systemd://web``. A host
+        of ``""`` or ``[::]`` takes IPv4 and IPv6.
     ssl_context
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
@@ -92,9 +92,8 @@ class Server(ServerEnd):
     ) -> None:
         self._handler = handler
         self._addresses = [a if isinstance(a, Address) else parse(a) for a in addresses]
-        self._options = {
-            name: value for name, value in _checked(options).items() if name not in TLS_OPTIONS
-        }
+        values = checked(options, OPTIONS).items()
+        self._options = {name: value for name, value in values if name not in TLS_OPTIONS}
         self._drain_timeout: float = self._options.pop("drain_timeout")
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
@@ -105,6 +104,9 @@ class Server(ServerEnd):
         self._run_waker: Waker | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self.service: service.Service | None = None
+        """What tells systemd of the server while `run` is under way; None where nobody wants to hear."""
+
         # Plain flags: a signal handler must not wait for a lock that the interrupted code may hold.
         self._is_running = False
         self._is_stopping = False
@@ -142,6 +144,8 @@ class Server(ServerEnd):
 
         Raises
         ------
+        Mistake
+            When a host has no address, or what should be a given socket cannot be served.
         OSError
             When an address cannot be had; the text says what holds it. Then none is held.
         """
@@ -150,11 +154,11 @@ class Server(ServerEnd):
         try:
             if isinstance(self.engine, ProcessesEngine):
                 self._room.bell = Bell()
-            for address in self._addresses:
-                for endpoint in endpoints(address):
-                    listener = listen(endpoint, self._handler, self._room, self._options, self)
-                    vars(listener)["_stands_still"] = self._is_suspended
-                    self._listeners.append(listener)
+            self._listeners.extend(
+                listen_on(self._addresses, self._handler, self._room, self._options, self)
+            )
+            for listener in self._listeners:
+                vars(listener)["_stands_still"] = self._is_suspended
         except BaseException:
             self._close_listeners()
             raise
@@ -194,7 +198,8 @@ class Server(ServerEnd):
         with self._marked_as_running(), Waker() as self._run_waker, self._signals():
             try:
                 announce()
-                self._serve_until_stopped(self._run_waker)
+                with service.told(self.service):
+                    self._serve_until_stopped(self._run_waker)
             finally:
                 cut_off = self._finish()
         return cut_off
@@ -292,7 +297,7 @@ class Server(ServerEnd):
         try:
             with Waker() as self._loop_waker:
                 loop = AcceptLoop(self._listeners, lambda: self._is_stopping)
-                run = partial(loop.run, self._loop_waker, POLL_INTERVAL)
+                run = partial(loop.run, self._loop_waker, service.poll_interval(POLL_INTERVAL))
                 self.engine.run(run, loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `_finish` raises it, in the thread that runs the server
             self._failure = failure
@@ -308,7 +313,8 @@ class Server(ServerEnd):
         act: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        if self._tls is not None and self._tls.can_reload:
+        # A manager may ask for a reload where there is nothing to read, and the signal would end the process.
+        if self.service is not None or (self._tls is not None and self._tls.can_reload):
             act[signal.SIGHUP] = self._reload_soon
         signals = HandledSignals(act, self._run_waker.signal_fileno())
         self.engine.on_child = partial(self._become_a_child, signals)
@@ -321,15 +327,7 @@ class Server(ServerEnd):
 
     def _reload_soon(self) -> None:
         """Have the accept loop reload: a signal handler must not wait for a lock."""
-        if self._tls is not None:
-            self._tls.reload_soon()
+        whose = self.service or self._tls
+        if whose is not None:
+            whose.reload_soon()
             self.notice()
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {', '.join(OPTIONS)}")
-    for name, value in options.items():
-        BY_NAME[name].as_served().check(value)
-    return {name: BY_NAME[name].default_for(served=True) for name in OPTIONS} | options

@@ -5,9 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from . import service
 from .blocking_calls import blocking
 from .engines import Engine
 from .listener import Listener
+from .rules.address import Address
 from .rules.mistakes import Mistake
 from .rules.options import BY_NAME
 from .servers import standing
@@ -31,14 +33,24 @@ class ServerEnd:
     _run_has_ended: threading.Event
     _runner = 0
     _cut_off: list[CutOff]
+    service: service.Service | None
 
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
         raise NotImplementedError
 
+    @property
+    def addresses(self) -> list[Address]:
+        """Where the server listens."""
+        raise NotImplementedError
+
     def stop(self) -> None:
         """Ask the server to stop; return at once."""
+        raise NotImplementedError
+
+    def reload(self) -> bool:
+        """Read the certificates again."""
         raise NotImplementedError
 
     # Standing still
@@ -162,11 +174,11 @@ class ServerEnd:
     @contextmanager
     def _marked_as_running(self) -> Iterator[None]:
         self._runner, self._run_has_ended = threading.get_ident(), threading.Event()
-        self._is_running = True
+        self._is_running, self.service = True, service.of_environment(self)
         try:
             yield
         finally:
-            self._is_running = False
+            self._is_running, self.service = False, None
             self._run_has_ended.set()
 
     def _finish(self) -> list[CutOff]:
@@ -204,7 +216,7 @@ class ServerEnd:
         try:
             if self._failure is None:
                 for listener in self._listeners:
-                    standing.serve_backlog(listener, self.engine, self._hurries)
+                    standing.serve_backlog(listener, self.engine, self._is_over_at_once)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service, as in the loop
             self._failure = failure
 
@@ -214,7 +226,12 @@ class ServerEnd:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _is_over_at_once(self) -> bool:
+        return self._is_in_a_hurry
+
     def _hurries(self) -> bool:
+        if self.service is not None:
+            self.service.draining()
         return self._is_in_a_hurry
 
     def _close_listeners(self, kind: socket.SocketKind | None = None) -> None:

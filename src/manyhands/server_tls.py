@@ -66,7 +66,7 @@ def server_tls(
         if (name, value) != ("client_certificates", "none"):
             raise Mistake(f"{name} without certfile is of no use: TLS needs a certificate")
     for address in addresses:
-        if address.scheme == "tls":
+        if address.is_tls:
             raise Mistake(
                 f"{address} needs a certificate: give certfile, and keyfile where the key is not in it"
             )

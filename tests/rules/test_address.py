@@ -32,6 +32,13 @@ from manyhands.rules.mistakes import Mistake
         ("unix://@name", Address("unix", path="@name")),
         ("unix:///Application Support/x", Address("unix", path="/Application Support/x")),
         ("unix-datagram:///run/x:1.sock", Address("unix-datagram", path="/run/x:1.sock")),
+        ("fd://3", Address("fd", descriptor=3)),
+        ("fd://003", Address("fd", descriptor=3)),
+        ("tls+fd://0", Address("tls+fd", descriptor=0)),
+        ("systemd://", Address("systemd")),
+        ("systemd://web", Address("systemd", name="web")),
+        ("systemd://echo tls/1.socket", Address("systemd", name="echo tls/1.socket")),
+        ("TLS+SystemD://web", Address("tls+systemd", name="web")),
     ],
 )
 def test_an_address_is_read(text: str, address: Address) -> None:
@@ -44,6 +51,14 @@ def test_the_default_scheme_is_that_of_a_text_without_one() -> None:
     assert parse("/run/x.sock", "unix") == Address("unix", path="/run/x.sock")
     assert parse("8008", "unix") == Address("unix", path="8008")
     assert parse("tcp://:1", "unix") == Address("tcp", "", 1)
+
+
+SCHEMES = "the schemes are tcp, tls, udp, unix, unix-datagram, fd, tls+fd, systemd, tls+systemd"
+
+NAMES = (
+    "the name of a socket has at most 255 ASCII characters, and no ':' or control character is one of "
+    "them (FileDescriptorName= in its unit)"
+)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +76,8 @@ def test_the_default_scheme_is_that_of_a_text_without_one() -> None:
         ("tcp://localhost:\u0668", "the port must be a number from 0 to 65535, not '\u0668'"),
         ("tcp://localhost:65536", "the port must be from 0 to 65535"),
         ("tcp://localhost:" + "9" * 5000, "the port must be from 0 to 65535"),
-        ("http://localhost:80", "the schemes are tcp, tls, udp, unix, unix-datagram"),
-        ("://localhost:80", "the schemes are tcp, tls, udp, unix, unix-datagram"),
+        ("http://localhost:80", SCHEMES),
+        ("://localhost:80", SCHEMES),
         ("tcp://::1:8008", "an IPv6 address needs brackets, as in tcp://[::1]:8008"),
         ("::1", "an IPv6 address needs brackets, as in tcp://[::1]:8008"),
         ("tcp://a:b:80", "an IPv6 address needs brackets, as in tcp://[::1]:8008"),
@@ -77,7 +92,7 @@ def test_the_default_scheme_is_that_of_a_text_without_one() -> None:
         (f"tcp://{'a' * 64}:80", f"'{'a' * 64}' is not the name of a host"),
         ("tcp://me@box:80", "'me@box' is not the name of a host"),
         ("tcp://local host:80", "it cannot have spaces, as in tcp://127.0.0.1:8008"),
-        (" tcp://localhost:80", "the schemes are tcp, tls, udp, unix, unix-datagram"),
+        (" tcp://localhost:80", SCHEMES),
         ("tcp://localhost:80\n", "it cannot have spaces, as in tcp://127.0.0.1:8008"),
         ("tcp://localhost:80/", "nothing can follow the port, as in tcp://localhost:80"),
         ("tcp://localhost:80/x", "nothing can follow the port, as in tcp://localhost:80"),
@@ -106,6 +121,26 @@ def test_the_default_scheme_is_that_of_a_text_without_one() -> None:
         (f"unix:///{'é' * 54}", "the path has 109 bytes and the kernel takes 107"),
         (f"unix://@{'x' * 108}", "the path has 108 bytes and the kernel takes 107"),
         (
+            "fd://",
+            "a descriptor is a number, as in fd://3 (sockets by their name are systemd://NAME)",
+        ),
+        (
+            "fd://-1",
+            "a descriptor is a number, as in fd://3 (sockets by their name are systemd://NAME)",
+        ),
+        (
+            "tls+fd://web",
+            "a descriptor is a number, as in tls+fd://3 (sockets by their name are tls+systemd://NAME)",
+        ),
+        ("fd://2147483648", "the number of a descriptor is at most 2147483647"),
+        ("fd://" + "9" * 5000, "the number of a descriptor is at most 2147483647"),
+        ("fd:3", "two slashes follow the scheme, as in fd://"),
+        ("systemd:web", "two slashes follow the scheme, as in systemd://"),
+        ("systemd://a:b", NAMES),
+        ("systemd://a\nb", NAMES),
+        ("systemd://b\u00fccher", NAMES),
+        ("systemd://" + "x" * 256, NAMES),
+        (
             "unix:///\ud800",
             "the path cannot begin or end with a space or hold control characters",
         ),
@@ -122,6 +157,26 @@ def test_a_wrong_text_gets_one_sentence_that_says_what_would_be_right(
 def test_the_longest_path_fits() -> None:
     assert parse("unix:///" + "x" * (LONGEST_PATH - 1)).path
     assert parse("unix://@" + "x" * LONGEST_PATH).path
+
+
+@pytest.mark.parametrize(
+    ("text", "is_given", "is_tls", "is_stream"),
+    [
+        ("tcp://:1", False, False, True),
+        ("tls://:1", False, True, True),
+        ("udp://:1", False, False, False),
+        ("unix-datagram://x", False, False, False),
+        ("fd://0", True, False, False),
+        ("tls+fd://3", True, True, False),
+        ("systemd://", True, False, False),
+        ("tls+systemd://web", True, True, False),
+    ],
+)
+def test_an_address_tells_what_it_is_for(
+    text: str, is_given: bool, is_tls: bool, is_stream: bool
+) -> None:
+    address = parse(text)
+    assert (address.is_given, address.is_tls, address.is_stream) == (is_given, is_tls, is_stream)
 
 
 PORTS = st.integers(0, 65535)
@@ -151,7 +206,23 @@ def test_a_path_survives_the_round_trip_or_is_refused(scheme: str, path: str) ->
     assert parse(str(address)) == address
 
 
-@given(st.one_of(st.text(max_size=60), st.text(alphabet="tcp:/[]*@.%?#-18e \0", max_size=30)))
+@given(scheme=st.sampled_from(["fd", "tls+fd"]), number=st.integers(0, 2**31 - 1))
+def test_a_descriptor_survives_the_round_trip(scheme: str, number: int) -> None:
+    address = parse(f"{scheme}://{number}")
+    assert address.descriptor == number
+    assert parse(str(address)) == address
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters=":?#")))
+def test_a_name_of_systemd_s_survives_the_round_trip(name: str) -> None:
+    address = parse(f"systemd://{name}")
+    assert address.name == name
+    assert parse(str(address)) == address
+
+
+@given(
+    st.one_of(st.text(max_size=60), st.text(alphabet="tcpfdlsyem+:/[]*@.%?#-18e \0", max_size=30))
+)
 def test_any_text_is_an_address_or_a_mistake_that_quotes_it(text: str) -> None:
     outcome = parsed_or_sentence(text)
     if isinstance(outcome, Address):

@@ -91,6 +91,7 @@ WRITTEN = "networks are written 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1"
     [
         ("10.0.0.0/33", "/33 must be a whole number from /0 to /32"),
         ("2001:db8::/x", "/x must be a whole number from /0 to /128"),
+        ("::/9\n\0", r"/9\n\x00 must be a whole number from /0 to /128"),
         ("fe80::1%eth0", "a network has no scope; leave out the '%'"),
         ("localhost", WRITTEN),
         ("10.0/8", WRITTEN),

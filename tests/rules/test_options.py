@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manyhands import socketserver
 from manyhands.rules import options
@@ -209,3 +211,25 @@ def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:
         parser = argparse.ArgumentParser()
         options.add_to(parser, ["max_packet_size"], served=served)
         assert figure in parser.format_help()
+
+
+NUMBERS = st.integers().map(str) | st.floats().map(str)
+
+
+@given(option=st.sampled_from(OPTIONS), word=NUMBERS | st.text(max_size=20))
+def test_any_word_is_a_value_that_fits_or_a_sentence_that_names_the_flag(
+    option: options.Option, word: str
+) -> None:
+    try:
+        value = option.parse(word)
+    except Mistake as mistake:
+        sentence = str(mistake)
+    else:
+        option.check(value)
+        return
+    is_on_a_network = (
+        "is not a network: " in sentence
+    )  # whose entry is named in the place of the flag
+    assert is_on_a_network or (
+        sentence.startswith(f"{option.flag} must be ") and sentence.endswith(f", not {word!r}")
+    )

@@ -9,6 +9,7 @@ from .handlers import write_handlers
 from .peers import is_hung_up, is_listening
 from .programs import Program, python, run_python
 from .running import ENGINES, Echo, bound, open_descriptors, server_class
+from .service_manager import ServiceManager
 from .tls import ask_secretly, host_names_shown, secured, shake_hands, shown
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Authority",
     "Echo",
     "Program",
+    "ServiceManager",
     "ask",
     "ask_secretly",
     "bound",

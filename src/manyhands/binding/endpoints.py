@@ -1,4 +1,4 @@
-"""From an address to sockets' addresses: names resolved, both IP versions, Unix paths."""
+"""From an address to sockets' addresses: names resolved, both IP versions, Unix paths, given sockets."""
 
 import errno
 import os
@@ -8,6 +8,8 @@ from typing import Any
 
 from manyhands.rules.address import Address
 from manyhands.rules.mistakes import Mistake
+
+from .given import GivenSocket, given_sockets
 
 NOT_HERE = frozenset(
     {
@@ -34,6 +36,8 @@ class Endpoint:
         Whether an IPv6 socket is to take IPv4 clients as well (IPV6_V6ONLY off, RFC 3493 section 5.3).
     is_tls : bool
         Whether its connections begin with a TLS handshake.
+    descriptor : int
+        Of a socket that is given, bound already; -1 of one that is to be made.
     """
 
     family: int
@@ -41,6 +45,7 @@ class Endpoint:
     address: Any
     is_dual_stack: bool = False
     is_tls: bool = False
+    descriptor: int = -1
 
 
 def endpoints(address: Address) -> list[Endpoint]:
@@ -52,16 +57,33 @@ def endpoints(address: Address) -> list[Endpoint]:
     Raises
     ------
     Mistake
-        When the host has no IP address.
+        When the host has no IP address, or a socket that should be given is none that can be served.
     OSError
         When a name has addresses, and this machine none of them.
     """
+    if address.is_given:
+        return [_given(given, address) for given in given_sockets(address)]
     kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
     if address.path:
         return [Endpoint(socket.AF_UNIX, kind, socket_path(address))]
     is_for_all = address.host in {"", "::"}
     found = [_every_interface(kind, address)] if is_for_all else _resolved(kind, address)
-    return [replace(endpoint, is_tls=address.scheme == "tls") for endpoint in found]
+    return [replace(endpoint, is_tls=address.is_tls) for endpoint in found]
+
+
+def _given(given: GivenSocket, address: Address) -> Endpoint:
+    if address.is_tls and given.kind != socket.SOCK_STREAM:
+        raise Mistake(
+            f"cannot listen on {address}: descriptor {given.descriptor} is a socket for datagrams, and TLS "
+            "needs a stream"
+        )
+    return Endpoint(
+        given.family,
+        given.kind,
+        given.address,
+        is_tls=address.is_tls,
+        descriptor=given.descriptor,
+    )
 
 
 def socket_path(address: Address) -> str:

@@ -1,4 +1,4 @@
-"""Where a server listens and where a client calls: `tcp://127.0.0.1:8008`, `unix:///run/x.sock`."""
+"""Where a server listens and where a client calls: `tcp://127.0.0.1:8008`, `unix:///run/x.sock`, `fd://3`."""
 
 import os
 from collections.abc import Callable
@@ -12,8 +12,16 @@ LONGEST_PATH = 107
 
 _STREAMS = frozenset({"tcp", "tls", "unix"})
 
+_TLS = frozenset({"tls", "tls+fd", "tls+systemd"})
+
 #: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
 HIGHEST_PORT = 65_535
+
+#: A descriptor is a C int.
+HIGHEST_DESCRIPTOR = 2**31 - 1
+
+#: Of a name that systemd gives to a socket (sd_listen_fds(3), `FileDescriptorName=` in systemd.socket(5)).
+LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,8 @@ class Address:
     Attributes
     ----------
     scheme : str
-        `tcp`, `tls`, `udp`, `unix` or `unix-datagram`.
+        `tcp`, `tls`, `udp`, `unix` or `unix-datagram`; of sockets that are given `fd` or `systemd`, and
+        `tls+fd` or `tls+systemd` where TLS is to be spoken on them.
     host : str
         A name or an IP address without brackets; ``""`` means every interface of both families.
         Always ``""`` for the Unix schemes.
@@ -34,19 +43,40 @@ class Address:
     path : str
         The path of a Unix socket, relative ones to the current folder; `@name` is a name in
         Linux's abstract namespace. ``""`` for all others.
+    descriptor : int
+        The number of an open socket's descriptor, for `fd` and `tls+fd`; -1 for all others.
+    name : str
+        The name that systemd gave to its sockets, for `systemd` and `tls+systemd`, where ``""`` means
+        all of them; ``""`` for all others.
     """
 
     scheme: str
     host: str = ""
     port: int = 0
     path: str = ""
+    descriptor: int = -1
+    name: str = ""
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is for connections, and not for datagrams."""
+        """Whether it is for connections, and not for datagrams; of a given socket only the socket tells."""
         return self.scheme in _STREAMS
 
+    @property
+    def is_given(self) -> bool:
+        """Whether it stands for sockets that are bound already, and are given to this process."""
+        return self.descriptor >= 0 or self.scheme.endswith("systemd")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether connections begin with a TLS handshake."""
+        return self.scheme in _TLS
+
     def __str__(self) -> str:
+        if self.descriptor >= 0:
+            return f"{self.scheme}://{self.descriptor}"
+        if self.is_given:
+            return f"{self.scheme}://{self.name}"
         if self.path:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -60,8 +90,10 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
     ----------
     text : str
         `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT`, `unix://PATH` or
-        `unix-datagram://PATH`. HOST is a name, an IPv4 address, an IPv6 address in brackets (with
-        a zone where it needs one: `[fe80::1%eth0]`), or nothing or `*` for every interface.
+        `unix-datagram://PATH`; of sockets that are given `fd://NUMBER`, `systemd://NAME` or `systemd://`
+        (all of them), with `tls+` before it for TLS. HOST is a name, an IPv4 address, an IPv6
+        address in brackets (with a zone where it needs one: `[fe80::1%eth0]`), or nothing or `*` for
+        every interface.
         Without a scheme also a mere `PORT`.
     default_scheme : str
         The scheme of a text that names none.
@@ -211,6 +243,27 @@ def _check_length(path: str) -> None:
         raise _NotSo(f"the path has {len(name)} bytes and the kernel takes {LONGEST_PATH}")
 
 
+def _descriptor(scheme: str, rest: str) -> Address:
+    if not (rest.isascii() and rest.isdecimal()):
+        raise _NotSo(
+            f"a descriptor is a number, as in {scheme}://3 (sockets by their name are "
+            f"{scheme.replace('fd', 'systemd')}://NAME)"
+        )
+    number = int(rest) if len(rest) < 100 else HIGHEST_DESCRIPTOR + 1
+    if number > HIGHEST_DESCRIPTOR:
+        raise _NotSo(f"the number of a descriptor is at most {HIGHEST_DESCRIPTOR}")
+    return Address(scheme, descriptor=number)
+
+
+def _by_name(scheme: str, rest: str) -> Address:
+    if len(rest) > LONGEST_NAME or not rest.isascii() or not rest.isprintable() or ":" in rest:
+        raise _NotSo(
+            f"the name of a socket has at most {LONGEST_NAME} ASCII characters, and no ':' or control "
+            "character is one of them (FileDescriptorName= in its unit)"
+        )
+    return Address(scheme, name=rest)
+
+
 #: Each scheme and the reader of what follows its `://`.
 SCHEMES: dict[str, Callable[[str, str], Address]] = {
     "tcp": _internet,
@@ -218,4 +271,8 @@ SCHEMES: dict[str, Callable[[str, str], Address]] = {
     "udp": _internet,
     "unix": _unix,
     "unix-datagram": _unix,
+    "fd": _descriptor,
+    "tls+fd": _descriptor,
+    "systemd": _by_name,
+    "tls+systemd": _by_name,
 }

@@ -13,6 +13,7 @@ from ipaddress import (
 from typing import TypeVar
 
 from manyhands.rules.client_ip import IP, ip_of
+from manyhands.rules.escaping import escape
 from manyhands.rules.mistakes import Mistake
 
 Network = IPv4Network | IPv6Network
@@ -113,7 +114,7 @@ def _parse(entry: object) -> Network:
     except NetmaskValueError:
         bits = 128 if ":" in address else 32
         raise Mistake(
-            f"{text!r} is not a network: /{prefix} must be a whole number from /0 to /{bits}"
+            f"{text!r} is not a network: /{escape(prefix)} must be a whole number from /0 to /{bits}"
         ) from None
     except (AddressValueError, ValueError):
         raise Mistake(f"{text!r} is not a network: networks are written {EXAMPLES}") from None

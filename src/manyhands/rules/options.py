@@ -5,8 +5,9 @@ drop-in server and, with dashes, the flag of `manyhands run` and `manyhands serv
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from manyhands.rules.kinds import (
     Choice,
@@ -299,6 +300,22 @@ BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 
 #: The options that are attributes of drop-in classes: what `manyhands run` can set.
 ATTRIBUTES: tuple[str, ...] = tuple(option.name for option in OPTIONS if option.owners)
+
+
+def checked(given: Mapping[str, object], names: Sequence[str]) -> dict[str, Any]:
+    """Check the keywords of `manyhands.Server`; return the values of all options, the defaults of others.
+
+    Raises
+    ------
+    Mistake
+        A keyword is none of `names`, or its value does not fit.
+    """
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {', '.join(names)}")
+    for name, value in given.items():
+        BY_NAME[name].as_served().check(value)
+    return {name: BY_NAME[name].default_for(served=True) for name in names} | dict(given)
 
 
 def add_to(
