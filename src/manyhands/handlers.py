@@ -5,6 +5,8 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any
 
+from manyhands.engines.hub import task_in_hand
+
 from .connections.unannounced import header_of
 from .servers.conversation import Conversation, current
 
@@ -59,6 +61,11 @@ class BaseRequestHandler:
     **state
         Whatever else the program wants the handler to know, as attributes. Give the server
         ``functools.partial(Handler, database=...)`` in the place of the class.
+
+    Notes
+    -----
+    A handler may have a method ``goodbye``, without arguments: it is called once when the server begins to
+    drain, beside `handle`, in a thread (on fibers, a fiber) of its own. See ``docs/server.md``.
     """
 
     proxy_header = _Announced()
@@ -74,7 +81,10 @@ class BaseRequestHandler:
         vars(self).update(state)
         self.setup()
         try:
-            self.handle()
+            if hasattr(self, "goodbye"):
+                _handle_until_goodbye(self)
+            else:
+                self.handle()
         finally:
             self.finish()
 
@@ -86,6 +96,15 @@ class BaseRequestHandler:
 
     def finish(self) -> None:
         """Clean up after the conversation. A hook."""
+
+
+def _handle_until_goodbye(handler: Any) -> None:
+    """Call `handle` of a handler that wants to be told when its server drains."""
+    conversation = task_in_hand()
+    if conversation is None:
+        handler.handle()  # in no engine of ours
+    else:
+        conversation.handle(handler)
 
 
 class StreamRequestHandler(BaseRequestHandler):

@@ -11,7 +11,8 @@ from .binding.given import duplicate
 from .handler_check import check_kind
 from .rules.address import Address
 from .server_tls import ServerTLS
-from .servers import TCPServer, UDPServer, backlog
+from .servers import TCPServer, UDPServer
+from .servers.drain import CutOff
 from .servers.engine_room import EngineRoom
 from .service import Service
 
@@ -37,8 +38,11 @@ class Owner(Protocol):
     def stop(self) -> None:
         """Ask the server to stop; return at once."""
 
+    def drain(self, timeout: float | None = None) -> list[CutOff]:
+        """Stop, and wait for the conversations."""
+
     def notice(self) -> None:
-        """Have the server notice that a listener has been closed."""
+        """Have the server look at its listeners again."""
 
 
 class _OnEndpoint:
@@ -92,6 +96,13 @@ class _OnEndpoint:
         """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
         self.owner.stop()
 
+    def drain(self, timeout: float | None = None) -> list[CutOff]:
+        """Drain the whole server: see `Server.drain`."""
+        return self.owner.drain(timeout)
+
+    def _wake_loops(self) -> None:
+        self.owner.notice()
+
     # What programs read, and write in the place of `shutdown()`, where that could deadlock.
     @property
     def _BaseServer__shutdown_request(self) -> bool:  # noqa: N802 - its mangled name
@@ -101,11 +112,6 @@ class _OnEndpoint:
     def _BaseServer__shutdown_request(self, stop: bool) -> None:  # noqa: N802
         if stop:
             self.owner.stop()
-
-    def server_close(self) -> None:
-        """Stop listening at this endpoint; the server's others go on."""
-        super().server_close()  # type: ignore[misc]  # the server class that this stands before
-        self.owner.notice()
 
     def stop_receiving(self) -> None:
         """Have senders told that nobody reads any more, where the system can; answers still go out."""
@@ -192,12 +198,6 @@ def listen_on(
 def is_open(listener: Listener) -> bool:
     """Tell whether `listener` has not been closed."""
     return listener.fileno() >= 0
-
-
-def somebody_waits(listener: Listener) -> bool:
-    """Tell whether a client has connected to a stream listener, and has not been accepted."""
-    is_stream = listener.socket_type == socket.SOCK_STREAM
-    return is_stream and is_open(listener) and backlog.somebody_waits(listener)
 
 
 def bound_address(listener: Listener) -> Address:

@@ -3,9 +3,8 @@
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -14,18 +13,19 @@ from . import service
 from .adjustable import NAMES as ADJUSTABLE
 from .adjustable import AdjustableServer
 from .connections.books import Books
-from .drain import CutOff, drain
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
 from .handler_check import check_handler
-from .listener import Listener, bound_address, is_open, listen_on, somebody_waits
+from .listener import Listener, bound_address, is_open, listen_on
 from .rules.address import Address, parse
 from .rules.deadlines import NAMES as DEADLINES
 from .rules.options import checked
+from .server_end import ServerEnd
 from .server_tls import OPTIONS as TLS_OPTIONS
 from .server_tls import ServerTLS, server_tls
 from .servers.accept_loop import AcceptLoop
-from .servers.conversation import current
+from .servers.bell import Bell
+from .servers.drain import CutOff
 from .servers.engine_room import EngineRoom
 from .servers.waker import Waker
 
@@ -54,7 +54,7 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
 
-class Server(AdjustableServer):
+class Server(AdjustableServer, ServerEnd):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -115,6 +115,7 @@ class Server(AdjustableServer):
         self._is_running = False
         self._is_stopping = False
         self._is_in_a_hurry = False
+        self._is_suspended = False
 
     @property
     def addresses(self) -> list[Address]:
@@ -155,9 +156,13 @@ class Server(AdjustableServer):
         if self._listeners:
             return
         try:
+            if isinstance(self.engine, ProcessesEngine):
+                self._room.bell = Bell()
             self._listeners.extend(
                 listen_on(self._addresses, self._handler, self._room, self._options, self)
             )
+            for listener in self._listeners:
+                vars(listener)["_stands_still"] = self._is_suspended
         except BaseException:
             self._close_listeners()
             raise
@@ -213,14 +218,6 @@ class Server(AdjustableServer):
         while not self._is_stopping:
             waker.wait()
             waker.drain()
-
-    @contextmanager
-    def _marked_as_running(self) -> Iterator[None]:
-        self._is_running, self.service = True, service.of_environment(self)
-        try:
-            yield
-        finally:
-            self._is_running, self.service = False, None
 
     def start(self) -> None:
         """Serve in a thread of the server's own, until `stop`. For embedding.
@@ -288,33 +285,6 @@ class Server(AdjustableServer):
         """
         return self._tls is None or self._tls.reload()
 
-    def close(self) -> list[CutOff]:
-        """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
-
-        The conversations under way get `drain_timeout` seconds to come to their end, `hurry` permitting;
-        an exception meanwhile, such as a `KeyboardInterrupt`, cuts them off.
-
-        Returns
-        -------
-        list of CutOff
-            The conversations that were cut off.
-
-        Raises
-        ------
-        RuntimeError
-            When a handler calls it, for whose end it would wait, or while `run` is under way, which closes
-            the server itself: there, `stop` is enough.
-        Exception
-            Whatever ended the accept loop.
-        """
-        served = current()
-        if self._is_running or (served is not None and served.server in self._listeners):
-            raise RuntimeError(
-                "the server is being served: call stop(), and it closes when it has drained"
-            )
-        self.stop()
-        return self._finish()
-
     def notice(self) -> None:
         """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
         if self._loop_waker is not None:
@@ -338,77 +308,6 @@ class Server(AdjustableServer):
         finally:
             # Without listeners, or on a forked handler's word, the loop ends by itself.
             self.stop()
-
-    def _finish(self) -> list[CutOff]:
-        """Stop listening, so that nobody calls in vain; drain; and be as new."""
-        self.stop()
-        try:
-            self._leave_the_loop()
-            self._close_listeners(socket.SOCK_STREAM)
-            cut_off = drain(self.engine, self._drain_timeout, self._hurries, self._join)
-            failure = self._failure
-        except BaseException:
-            # A second Ctrl-C where nobody handles signals, for one: nobody waits any longer.
-            self.engine.cut_off()
-            raise
-        finally:
-            self._close_listeners()
-            self._thread = self._failure = None
-            self._is_stopping = self._is_in_a_hurry = False
-        if failure is not None:
-            raise failure
-        return cut_off
-
-    def _leave_the_loop(self) -> None:
-        """Take the engine over from the accept loop: it belongs to one thread at a time."""
-        if self.engine.name == "sequential":
-            return  # which serves in the loop, and ends with it
-        if self._thread is not None:
-            self._thread.join()
-        try:
-            if self._failure is None:
-                self._serve_backlog()
-        except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service, as in the loop
-            self._failure = failure
-
-    def _serve_backlog(self) -> None:
-        """Serve those who have connected already: to close the listener would be to hang up on them."""
-        for listener in self._listeners:
-            # No more than the backlog holds: others may be calling all the time.
-            for _ in range(listener.request_queue_size):
-                if (
-                    self._is_in_a_hurry
-                    or not (self.engine.has_room() and self._room.door.has_room())
-                    or not somebody_waits(listener)
-                ):
-                    break
-                listener._handle_request_noblock()
-                if listener._seconds_to_rest(time.monotonic()):
-                    break  # out of descriptors, or of workers
-
-    def _join(self, timeout: float) -> bool:
-        if self._thread is None or self.engine.name != "sequential":
-            return self.engine.join(timeout)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _hurries(self) -> bool:
-        if self.service is not None:
-            self.service.draining()
-        return self._is_in_a_hurry
-
-    def _close_listeners(self, kind: socket.SocketKind | None = None) -> None:
-        """Close the listeners of one kind, or all.
-
-        The socket of datagrams is the one that their answers go out on, so it outlasts the drain.
-        """
-        for listener in self._listeners:
-            if kind in {None, listener.socket_type}:
-                listener.server_close()
-            else:
-                listener.stop_receiving()
-        if kind is None:
-            self._listeners = []
 
     def _signals(self) -> AbstractContextManager[object]:
         self.engine.on_child = self._let_go_of_listeners

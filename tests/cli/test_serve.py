@@ -259,8 +259,26 @@ def test_whoever_outlasts_the_drain_is_cut_off_and_reported(
     assert status == 1
     # Before it may stand what the handler raised when its connection was cut.
     report = errors.splitlines()[-1]
-    assert re.fullmatch(rf"manyhands: cut off #1 127\.0\.0\.1:{port}, \d+\.\d s old", report)
+    doing = (
+        rf"{handler}, in process {pid}"
+        if engine == "processes"
+        else rf"{handler}\.handle, handlers\.py:\d+"
+    )
+    assert re.fullmatch(
+        rf"manyhands: cut off #1 127\.0\.0\.1:{port}, \d+\.\d s old: {doing}", report
+    )
     assert is_gone(pid)
+
+
+@pytest.mark.parametrize("engine", ["sequential", *ENGINES])
+def test_a_client_that_is_idle_does_not_hold_up_the_end(serve: Any, engine: str) -> None:
+    serving = serve("handlers:Echo", "--bind", "tcp://127.0.0.1:0", "--engine", engine)
+    with call(serving.address()) as peer:
+        peer.sendall(b"hello\n")
+        assert peer.recv(10) == b"hello\n"
+        serving.program.send(signal.SIGTERM)
+        assert is_hung_up(peer)
+        assert ended(serving) == (0, "")
 
 
 @pytest.mark.parametrize("engine", ["sequential", *ENGINES])

@@ -14,6 +14,7 @@ from manyhands.rules.states import State, Step
 
 from .connection import Connection
 from .ends import Ends
+from .waits import Wait
 
 
 class Books(Mapping[int, Connection]):
@@ -28,8 +29,10 @@ class Books(Mapping[int, Connection]):
         "_closed",
         "_lock",
         "_open",
+        "_waits",
         "are_detailed",
         "ends",
+        "is_draining",
         "on_room",
     )
 
@@ -60,11 +63,40 @@ class Books(Mapping[int, Connection]):
         self.on_room: Callable[[], None] | None = None
         """Called, from any thread, when a connection has ended, while somebody waits for that."""
 
+        self._waits: list[Wait] = []
+        self.is_draining = False
+        """Whether the server drains: who is open has been told, or can be, that the end has come."""
+
+    def wait_for(
+        self,
+        at_least: int | None = None,
+        at_most: int | None = None,
+        timeout: float | None = None,
+    ) -> bool:
+        """Wait until as many connections are open, however shortly. The calling thread sleeps.
+
+        Returns
+        -------
+        bool
+            False when that has not come about in `timeout` seconds.
+        """
+        wait = Wait(at_least, at_most)
+        with self._lock:
+            wait.look(len(self._open))
+            self._waits.append(wait)
+        try:
+            return wait.sleep(timeout)
+        finally:
+            with self._lock:
+                self._waits.remove(wait)
+
     def open(self, connection: Connection) -> None:
         """Enter a connection that was accepted."""
         with self._lock:
             self._accepted += 1
             self._open[connection.number] = connection
+            for wait in self._waits:
+                wait.look(len(self._open))
 
     def close(self, connection: Connection) -> bool:
         """Strike a connection off, for the reason that it has; return False when that was done before."""
@@ -73,10 +105,12 @@ class Books(Mapping[int, Connection]):
                 return False
             connection.take(Step.WORKER_ENDED)
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
+            for wait in self._waits:
+                wait.look(len(self._open))
         if self.ends is not None:
             self.ends.note(connection)
         if events.hub.hears_of_ends:
-            events.hub.emit(connection.farewell())
+            events.hub.emit(connection.end_as_event())
         on_room = self.on_room
         if on_room is not None:
             on_room()

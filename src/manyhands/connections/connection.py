@@ -148,7 +148,7 @@ class Connection:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
         return _asked(self._request, "fileno") in {None, -1}
 
-    def farewell(self) -> ConnectionClosed:
+    def end_as_event(self) -> ConnectionClosed:
         """Return the event that tells of its end."""
         traffic = self.traffic
         return ConnectionClosed(

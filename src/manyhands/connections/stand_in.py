@@ -36,6 +36,11 @@ def stand_in(plain: Any, connection: Any) -> None:
     plain.__class__ = _standing_in(base)
 
 
+def behind(request: Any) -> Any:
+    """Return the connection that `request` stands for; `request` itself, if it stands for none."""
+    return _connections[request] if issubclass(type(request), StandIn) else request
+
+
 @functools.cache
 def _standing_in(base: Any) -> Any:
     """Make the class of a plain socket of class `base` that stands for another; it has the same layout."""

@@ -92,6 +92,9 @@ def make(pair: Pair, settings: Settings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A handshake that a client begins anew, again and again, costs the server more than the client.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Else a connection whose input a drain has ended could say nothing more, not even that it ends. Handlers
+    # see no difference: to them an end without a goodbye is an end of file in any case.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     _load_pair(context, pair)
     if settings.client_ca is not None:
         _load_client_ca(context, settings.client_ca)

@@ -2,7 +2,9 @@
 
 import abc
 import selectors
+import threading
 from collections.abc import Callable, Collection
+from types import FrameType
 from typing import Any, ClassVar, Protocol
 
 from manyhands.rules.forked_copies import renew_in_copies
@@ -131,6 +133,26 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def tasks(self) -> Collection[Task]:
         """The tasks under way, a copy."""
+
+    def frames(self) -> dict[Task, FrameType]:
+        """Return where the tasks under way stand: the frames on top, as far as this process can tell."""
+        return {}
+
+    def processes(self) -> dict[Task, int]:
+        """Return the process ids of the tasks that are under way in other processes."""
+        return {}
+
+    def beside(self, function: Callable[[], object]) -> None:
+        """Call a function, which may wait and must not raise, beside the tasks: as a worker of their kind.
+
+        Nobody waits for its end, the exit of the interpreter neither.
+
+        Raises
+        ------
+        RuntimeError
+            When no thread can be had.
+        """
+        threading.Thread(target=function, daemon=True).start()
 
     @abc.abstractmethod
     def running(self) -> int:

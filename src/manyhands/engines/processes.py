@@ -205,6 +205,11 @@ class ProcessesEngine(Engine):
         with self._lock:
             return list(self._tasks.values())
 
+    def processes(self) -> dict[Task, int]:
+        """Return the process id of each task's child."""
+        with self._lock:
+            return {task: pid for pid, task in self._tasks.items()}
+
     def running(self) -> int:
         """Return how many children are under way."""
         return len(self.pids)

@@ -29,7 +29,7 @@ class ReentrantLock:
     def __enter__(self) -> None:
         caller = whoever()
         if self._owner is not caller:
-            self._acquire()
+            acquire(self._lock)
             self._owner = caller
         self._depth += 1
 
@@ -39,12 +39,14 @@ class ReentrantLock:
             self._owner = None
             self._lock.release()
 
-    def _acquire(self) -> None:
-        if hub_to_spare() is None:
-            self._lock.acquire()
-            return
-        gevent: Any = sys.modules["gevent"]
-        pause = FIRST_PAUSE
-        while not self._lock.acquire(blocking=False):
-            gevent.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+
+def acquire(lock: "threading.Lock") -> None:
+    """Acquire a lock; of a fiber that waits for it, let the others run meanwhile."""
+    if hub_to_spare() is None:
+        lock.acquire()
+        return
+    gevent: Any = sys.modules["gevent"]
+    pause = FIRST_PAUSE
+    while not lock.acquire(blocking=False):
+        gevent.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,6 +1,8 @@
 """The sequential engine: one conversation after the other, in the accept loop itself."""
 
+import sys
 import threading
+from types import FrameType
 
 from .engine import Engine, Task
 
@@ -34,6 +36,11 @@ class SequentialEngine(Engine):
     def tasks(self) -> tuple[Task, ...]:
         """The tasks under way: one for each thread that serves, so one, or none."""
         return tuple(self._threads.copy())
+
+    def frames(self) -> dict[Task, FrameType]:
+        """Return the frame on top of each thread that serves."""
+        now = sys._current_frames()
+        return {task: now[thread] for task, thread in self._threads.copy().items() if thread in now}
 
     def running(self) -> int:
         """Return how many connections are being served."""

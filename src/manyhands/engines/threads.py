@@ -6,9 +6,11 @@ figures.)
 """
 
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 from . import frame_memory
 from .connection_thread import ConnectionThread
@@ -164,6 +166,13 @@ class ThreadsEngine(Engine):
         """The tasks under way."""
         with self._lock:
             return list(self._tasks)
+
+    def frames(self) -> dict[Task, FrameType]:
+        """Return the frame on top of each task's thread."""
+        now, tasks = sys._current_frames(), set(self.tasks)
+        threads = (each for each in threading.enumerate() if isinstance(each, ConnectionThread))
+        standing = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)
+        return {task: frame for task, frame in standing if frame is not None and task in tasks}
 
     def running(self) -> int:
         """Return how many connections are being served."""

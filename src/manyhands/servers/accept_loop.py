@@ -11,6 +11,9 @@ A full engine
     engine wakes the loop when a worker ends. The same goes for a server that has `max_connections`, unless
     it refuses those who call then.
 
+A suspended listener
+    It is not polled either, until it is resumed, which wakes the loop.
+
 Accept errors
     A listener whose `accept` found the process out of descriptors rests, 10 ms at first, then twice as
     long each time up to a second. After five seconds of that, waiting clients are refused with the help of
@@ -49,6 +52,8 @@ class Listener(Protocol):
 
     socket: socket.socket
 
+    @property
+    def _stands_still(self) -> bool: ...
     @property
     def _accept_backoff(self) -> Backoff: ...
     @property
@@ -122,6 +127,8 @@ class Watch:
             and self.door.has_room()
             and not self.listener._seconds_to_rest(time.monotonic())
             and self._look.poll(0)
+            # Last: who called after the listener was suspended is seen only by a look that came later still.
+            and not self.listener._stands_still
             and self.is_current()
         )
 
@@ -131,6 +138,9 @@ class Watch:
             self.leave_alone()
             return 0.0
         rest = self.listener._seconds_to_rest(now)
+        if self.listener._stands_still:
+            self.leave_alone()
+            return None  # `resume` wakes the loop
         if rest or not self._may_be_polled():
             self.leave_alone()
             return rest or (None if self.door.has_room() else LOOK_AGAIN)
@@ -265,9 +275,10 @@ class AcceptLoop:
     def _take_from(self, watch: Watch, reserve: Reserve) -> None:
         """Hand over who waits on a listener: one, or as many as its engine takes at once."""
         # The place that was free before the poll may be gone: listeners can share an engine.
-        if not watch.is_current() or not watch.has_room():
+        listener = watch.listener
+        if listener._stands_still or not watch.is_current() or not watch.has_room():
             return
-        listener, engine = watch.listener, watch.engine
+        engine = watch.engine
         listener._handle_request_noblock()
         for _ in range(engine.at_once - 1):
             if self._is_over() or not watch.somebody_waits():

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from manyhands.binding.bind import describe
 from manyhands.connections import handshake
@@ -19,10 +19,13 @@ from manyhands.rules import events
 from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
 from manyhands.rules.reasons import Reason
 
-from . import accept_loop, proxy_trust
-from .engine_room import OwnBooks, OwnRoom, opened, override
+from . import accept_loop, proxy_trust, standing
+from .engine_room import OwnBooks, OwnDraining, OwnRoom, opened, override
 from .loops import Loops, ShutDown
 from .waker import Waker
+
+if TYPE_CHECKING:
+    from .drain import CutOff
 
 
 class BaseServer:
@@ -95,8 +98,12 @@ class BaseServer:
     connections = OwnBooks()
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
 
+    draining = OwnDraining()
+    """Whether the server drains: a handler then had better come to an end. Handlers' processes see it too."""
+
     _engine_choice = "sequential"
     _engine_room = OwnRoom()
+    _stands_still = False
 
     # Class attributes serve classes that do not call __init__.
     __backoff: Backoff | None = None
@@ -204,6 +211,42 @@ class BaseServer:
             was_cleared = getattr(self.__is_shut_down, "was_cleared", True)
             return was_cleared and not loops.of_the_original
         return not loops.is_one_here() and not is_in_the_hub()
+
+    def suspend(self) -> None:
+        """Accept nobody until `resume`: the kernel's backlog holds who calls, and who is connected goes on.
+
+        Thread-safe, from handlers too, but for forked ones (`RuntimeError`). `handle_request` takes no
+        notice of it.
+        """
+        standing.stand_still(self, is_to=True)
+
+    def resume(self) -> None:
+        """Accept connections again, at once, after `suspend`. Thread-safe."""
+        standing.stand_still(self, is_to=False)
+
+    def drain(self, timeout: float = 30.0) -> "list[CutOff]":
+        """Stop serving; let the conversations end, and cut off those that go on after `timeout` seconds.
+
+        Then nothing is left to do but `server_close`. See ``docs/server.md`` for what handlers are told.
+
+        Returns
+        -------
+        list of CutOff
+            Who was cut off, and what they were doing.
+
+        Raises
+        ------
+        RuntimeError
+            When a handler calls it: it would wait for itself.
+        """
+        standing.refuse_a_handler(self)
+        self.__shutdown_request = True
+        self.__ask_loop_to_stop()
+        return standing.drain_drop_in(self, partial(BaseServer.shutdown, self), timeout)
+
+    def _wake_loops(self) -> None:
+        for waker in Loops.of(self).wakers:
+            waker.wake()
 
     def service_actions(self) -> None:
         """Do regular work: after connections, and each `poll_interval` of `serve_forever`. A hook."""
@@ -361,8 +404,7 @@ class BaseServer:
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
-        for waker in Loops.of(self).wakers:
-            waker.wake()
+        self._wake_loops()
         self._engine_room.close(self, but=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:

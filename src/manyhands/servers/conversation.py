@@ -3,20 +3,24 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from manyhands.connections import own_clock
 from manyhands.connections.books import Books
+from manyhands.connections.half_close import half_close
 from manyhands.connections.own_deadlines import OwnDeadlines
 from manyhands.connections.tcp_info import are_books_kept
 from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import task_in_hand, under_way
 from manyhands.rules.admission import Leaves, Place
+from manyhands.rules.idleness import is_idle
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State, Step
 
 from .door import OverflowPlace
+from .farewell import Farewell, said_when_it_rings
 from .opening import Opening
 from .sweeping import own_deadlines
 
@@ -31,7 +35,10 @@ TOLD = 64
 class Conversation(Opening):
     """A request, its client's address, and the server whose hooks serve it; and its entry in the books."""
 
-    __slots__ = ("_books", "_serve", "place")
+    __slots__ = ("_books", "_serve", "farewell", "place")
+
+    farewell: Farewell
+    """Set while a handler is at work that has a `goodbye`."""
 
     def __init__(
         self, server: Any, request: Any, client_address: Any, serve: Serve, engine: Engine
@@ -49,6 +56,8 @@ class Conversation(Opening):
     def handler(self) -> str:
         """The name of the handler class, or of whatever the server has in its place."""
         handler = getattr(self.server, "RequestHandlerClass", None)
+        if isinstance(handler, partial):
+            handler = handler.func
         return getattr(handler, "__qualname__", None) or repr(handler)
 
     def process_request_thread(self) -> bool:
@@ -80,6 +89,37 @@ class Conversation(Opening):
             self._end(is_served=is_served)
             if before is not None:
                 under_way.reset(before)
+
+    def handle(self, handler: Any) -> None:
+        """Call `handle` of a handler whose `goodbye` is called if the server drains meanwhile."""
+        farewell = self.farewell = Farewell(handler)
+        try:
+            with said_when_it_rings(farewell, self.server._engine_room.bell):
+                handler.handle()
+        finally:
+            farewell.end()
+
+    def is_idle(self) -> bool | None:
+        """Tell whether its handler most likely waits for the client's next request; None: nobody knows."""
+        if self._books is None or self.reason is not None:
+            return False
+        traffic = self.traffic
+        if traffic is None:
+            return None
+        return not traffic.peer_has_closed and is_idle(
+            received_ago=traffic.silent,
+            sent_ago=traffic.unanswered,
+            has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
+        )
+
+    def end_input(self) -> None:
+        """Have its handler read an end of file once it has read what is there; its answers still go out."""
+        half_close(self._request)
+
+    def decide_end(self, reason: Reason) -> None:
+        """Note why the connection is about to be ended, unless that is decided."""
+        if self._books is not None:
+            self._decide_end(reason)
 
     def _is_opened_or_closed(self) -> bool:
         try:
@@ -148,6 +188,8 @@ class Conversation(Opening):
             place.leave()
             if isinstance(place, OverflowPlace):
                 reason = Reason.REFUSED_FULL
+        if books.is_draining and reason is Reason.HANDLER_RETURNED:
+            reason = Reason.DRAINED
         if self.reason is None:
             self.reason = reason
         books.close(self)

@@ -6,7 +6,7 @@ Works on any object that has the hooks: a mix-in may stand on a class that is no
 import time
 import weakref
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.books import Books
 from manyhands.connections.handshake import failed_connection
@@ -22,6 +22,9 @@ from .door import Door
 from .door_terms import Handler
 from .settings import is_on, setting
 from .sweeping import Sweeper
+
+if TYPE_CHECKING:
+    from .bell import Bell
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
@@ -43,6 +46,9 @@ class EngineRoom:
 
         self.sweeper = Sweeper(self.books)
         """Ends those of them whose time is over."""
+
+        self.bell: Bell | None = None
+        """What tells forked handlers of a drain, where somebody has hung one up."""
 
         self.backoff = Backoff()
         """Grows while no worker can be had for the connections that come in."""
@@ -173,6 +179,22 @@ class OwnBooks:
         books = server._engine_room.books
         books.are_detailed = True
         return books
+
+
+class OwnDraining:
+    """The attribute `draining`: whether a server comes to its end, and its handlers had better do so.
+
+    Programs may have an attribute of that name themselves, which then counts.
+    """
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        if server is None:
+            return self
+        room = server._engine_room
+        bell = room.bell
+        return room.books.is_draining or bool(
+            bell is not None and bell.is_elsewhere() and bell.has_rung()
+        )
 
 
 def override(server: Any) -> str | None:

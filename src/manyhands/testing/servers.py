@@ -17,7 +17,7 @@ from .peers import connected
 from .waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from manyhands.drain import CutOff
+    from manyhands.servers.drain import CutOff
 
 FREE_PORT = "tcp://127.0.0.1:0"
 

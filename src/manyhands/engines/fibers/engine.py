@@ -1,6 +1,7 @@
 """The fiber engine: a fiber for each conversation, all of them in one thread."""
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -32,7 +33,8 @@ LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
 LAST_TURNS = 1.0
-"""Seconds that the exit of the interpreter gives to what it does not wait for: accept loops, and the hub."""
+"""Seconds that the exit of the interpreter gives to what it does not wait for, accept loops and the hub; and
+that a `join` with an end gives to the hub, which waits for the threads of `blocking`."""
 
 
 class Fiber(greenlet):
@@ -142,7 +144,7 @@ class FibersEngine(Engine):
     def _watchdog(self, home: Home) -> Watchdog:
         return Watchdog(home.hub, home.poller.thread, lambda: self.patience, _served_by)
 
-    def _spawn(self, home: Home, function: Callable[[], None]) -> None:
+    def _spawn(self, home: Home, function: Callable[[], object]) -> None:
         """Run `function` in a fiber. Runs in the hub."""
 
         def live() -> None:
@@ -248,6 +250,18 @@ class FibersEngine(Engine):
         begun = (fiber.task for fiber in self._fibers.copy())
         return [*begun, *self._arriving.copy(), *self._coming.copy()]
 
+    def frames(self) -> dict[Task, FrameType]:
+        """Return the frame on top of each fiber."""
+        home = self._home
+        running = None if home is None else sys._current_frames().get(home.poller.thread)
+        frames = ((fiber.task, fiber.gr_frame or running) for fiber in self._fibers.copy())
+        return {task: frame for task, frame in frames if frame is not None}
+
+    def beside(self, function: Callable[[], object]) -> None:
+        """Call a function in a fiber of its own."""
+        home = self._enter()
+        home.call(self._spawn, home, partial(_reporting, function))
+
     def running(self) -> int:
         """Return how many connections are being served."""
         return len(self._fibers) + len(self._arriving) + len(self._coming)
@@ -286,7 +300,7 @@ class FibersEngine(Engine):
             if left is not None and left <= 0:
                 return False
             self._wait_for_an_end(left, condition)
-        self._leave_home()
+        self._leave_home(None if deadline is None else LAST_TURNS)
         return True
 
     def wait_at_exit(self) -> None:
@@ -327,11 +341,11 @@ class FibersEngine(Engine):
         for event in tuple(self._waiting):
             event.set()
 
-    def _leave_home(self) -> None:
+    def _leave_home(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread, if nobody lives in it any more."""
         home = self._home
         if home is not None:
-            home.end_if_empty()
+            home.end_if_empty(timeout)
 
     def join_workers(self) -> None:
         """Wait until no connection is being served, but for those of fibers that are daemons."""
@@ -389,6 +403,13 @@ class FibersEngine(Engine):
                     fiber.throw(GreenletExit)
 
         timer.start(end)
+
+
+def _reporting(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except BaseException:  # noqa: BLE001 - else it would end the hub
+        report()
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:

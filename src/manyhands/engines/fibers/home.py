@@ -91,13 +91,16 @@ class Home:
         if self._is_empty():
             self._may_be_empty.set()
 
-    def end_if_empty(self) -> None:
-        """Wait until the thread has ended, unless somebody lives there, or it is the caller's own."""
+    def end_if_empty(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended, unless somebody lives there, or it is the caller's own.
+
+        At most for `timeout` seconds: its hub waits for what `blocking` has under way.
+        """
         with self._lock:
             self.has_ended = self.has_ended or self._is_empty()
             has_ended = self.has_ended
         if has_ended and (self._is_shared or not self.is_here()):
-            self._thread.join()
+            self._thread.join(timeout)
 
     def end(self, timeout: float) -> None:
         """End the thread, whoever lives there; wait for that at most `timeout` seconds.

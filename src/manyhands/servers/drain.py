@@ -1,0 +1,150 @@
+"""Draining: letting conversations come to their own end, for so long and no longer."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from manyhands.binding.bind import describe
+from manyhands.engines import Engine
+from manyhands.rules import events
+from manyhands.rules.idleness import SILENT_FOR
+from manyhands.rules.reasons import Reason
+
+from .conversation import Conversation
+from .engine_room import EngineRoom
+from .whereabouts import whereabouts
+
+LOOK_AGAIN = 0.05
+"""Seconds: how soon a drain notices that somebody is in a hurry, or that a conversation has become idle."""
+
+SAID_AFTER = 0.5
+"""Seconds after which a drain that goes on is told of: a person at a terminal has begun to wonder."""
+
+UNWINDING = 1.0
+"""Seconds that handlers get to unwind after their connections were cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A conversation that a drain did not wait for.
+
+    Attributes
+    ----------
+    number : int
+        The conversation's number.
+    peer : str
+        The client's address.
+    age : float
+        Seconds since the connection was accepted.
+    doing : str
+        What it was doing: the function and the line of the program at which its handler stood, as
+        ``Handler.handle, examples/echo.py:12``; in a process of its own, ``Handler, in process 4711``.
+    """
+
+    number: int
+    peer: str
+    age: float
+    doing: str = ""
+
+    def __str__(self) -> str:
+        doing = f": {self.doing}" if self.doing else ""
+        return f"#{self.number} {self.peer}, {self.age:.1f} s old{doing}"
+
+
+def drain(
+    room: EngineRoom, timeout: float, hurry: Callable[[], bool], join: Callable[[float], bool]
+) -> list[CutOff]:
+    """Wait until no conversation goes on in the engines of `room`; cut off those that go on too long.
+
+    Handlers are told (`goodbye`), and connections that are idle, or become so, are half-closed.
+
+    Parameters
+    ----------
+    room
+        Nothing new must come to its engines any more.
+    timeout
+        Seconds that the conversations get.
+    hurry
+        Asked again and again; True ends the waiting.
+    join
+        Waits until no conversation goes on and none can begin, at most so many seconds; tells whether
+        that came to be.
+
+    Returns
+    -------
+    list of CutOff
+        Whom the drain cut off, in the order of their numbers.
+    """
+    began, was_told, ending = time.monotonic(), False, _Ending()
+    ending.look(room, 0.0)
+    while not join(LOOK_AGAIN):
+        passed = time.monotonic() - began
+        running = sum(engine.running() for engine in room.engines)
+        if not was_told and passed >= SAID_AFTER and running:
+            was_told = True
+            events.hub.emit(events.Draining(running, timeout))
+        if hurry() or passed >= timeout:
+            left = [cut for engine in room.engines for cut in _cut_off(engine)]
+            join(UNWINDING)
+            return sorted(left, key=lambda cut: cut.number)
+        ending.look(room, passed)
+    return []
+
+
+def _cut_off(engine: Engine) -> list[CutOff]:
+    doing = whereabouts(engine)
+    left = []
+    for task in engine.tasks:
+        if isinstance(task, Conversation):
+            task.decide_end(Reason.CUT_OFF)
+            age = time.monotonic() - task.opened_at
+            peer = describe(task.client_address)
+            left.append(CutOff(task.number, peer, age, doing.get(task) or task.handler))
+    engine.cut_off()
+    return left
+
+
+class _Ending:
+    """Who has been told of the drain, and whose input has been ended."""
+
+    def __init__(self) -> None:
+        self._told: set[int] = set()
+        self._ended: set[int] = set()
+
+    def look(self, room: EngineRoom, passed: float) -> None:
+        """Tell who has not been told, and half-close who is idle, `passed` seconds into the drain."""
+        for engine in room.engines:
+            conversations = [task for task in engine.tasks if isinstance(task, Conversation)]
+            # First, for who reads an end of file may be gone at once.
+            for conversation in conversations:
+                self._tell(conversation, engine)
+            for conversation in conversations:
+                if conversation.number not in self._ended and _is_idle(conversation, passed):
+                    self._ended.add(conversation.number)
+                    conversation.end_input()
+
+    def _tell(self, conversation: Conversation, engine: Engine) -> None:
+        farewell = getattr(conversation, "farewell", None)
+        if farewell is None or conversation.number in self._told:
+            return
+        self._told.add(conversation.number)
+        if farewell.falls_due():
+            try:
+                engine.beside(farewell.say)
+            except RuntimeError:
+                farewell.withdraw()  # no thread can be had
+
+
+def _is_idle(conversation: Conversation, passed: float) -> bool:
+    is_idle = conversation.is_idle()
+    # Where the kernel keeps no books, nobody is known to have been silent for longer.
+    return passed >= SILENT_FOR if is_idle is None else is_idle
+
+
+def ring(room: EngineRoom) -> None:
+    """Have handlers that ask see that their server drains, from now on."""
+    room.books.is_draining = True
+    if room.bell is not None:
+        with contextlib.suppress(OSError):
+            room.bell.ring()

@@ -1,0 +1,87 @@
+"""Standing still and coming to an end: what servers of all kinds do for `suspend`, `resume` and `drain`."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from manyhands.engines import Engine
+from manyhands.engines.processes import maker
+
+from .backlog import somebody_waits
+from .conversation import current
+
+if TYPE_CHECKING:
+    from .drain import CutOff
+
+
+def stand_still(server: Any, *, is_to: bool) -> None:
+    """Have the accept loops leave a server's listener alone, or look at it again; wake them.
+
+    Raises
+    ------
+    RuntimeError
+        In the process of a forked handler, which has only a copy of the server.
+    """
+    conversation = current()
+    if maker() is not None and conversation is not None and conversation.server is server:
+        word = "suspend" if is_to else "resume"
+        raise RuntimeError(
+            f"a handler in a process of its own cannot {word} the server, for it has a copy of it"
+        )
+    vars(server)["_stands_still"] = is_to
+    server._wake_loops()
+
+
+def refuse_a_handler(*servers: Any) -> None:
+    """Raise `RuntimeError` when the caller is a conversation of one of these: it would wait for itself."""
+    served = current()
+    if served is not None and served.server in servers:
+        raise RuntimeError(
+            "the server is being served: call stop(), or a drop-in's shutdown(), for a handler is one of "
+            "those whom the end waits for"
+        )
+
+
+def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]) -> None:
+    """Serve those who have connected already: to close the listener would be to hang up on them.
+
+    Of a server that was suspended nobody is.
+    """
+    if getattr(server, "socket_type", None) != socket.SOCK_STREAM or server._stands_still:
+        return
+    # No more than the backlog holds: others may be calling all the time.
+    for _ in range(server.request_queue_size):
+        if (
+            is_in_a_hurry()
+            or not (engine.has_room() and server._engine_room.door.has_room())
+            or server.fileno() < 0
+            or not somebody_waits(server)
+        ):
+            break
+        server._handle_request_noblock()
+        if server._seconds_to_rest(time.monotonic()):
+            break  # out of descriptors, or of workers
+
+
+def drain_drop_in(
+    server: Any, wait_for_loops: Callable[[], None], timeout: float
+) -> "list[CutOff]":
+    """Drain a server of the `socketserver` family whose loops have been asked to end."""
+    from .drain import drain, ring  # noqa: PLC0415 - a drop-in should not pay for what few programs call
+
+    room, engine = server._engine_room, server._engine_of_next_request()
+    if engine.name != "sequential":  # which serves in the loop, and ends with it
+        wait_for_loops()
+        serve_backlog(server, engine, lambda: False)
+    _stop_listening(server)
+    ring(room)
+    return drain(room, timeout, lambda: False, lambda most: all(e.join(most) for e in room.engines))
+
+
+def _stop_listening(server: Any) -> None:
+    """Have the kernel refuse who calls from now on; the descriptor stays for `server_close`."""
+    if getattr(server, "socket_type", None) == socket.SOCK_STREAM:
+        with contextlib.suppress(OSError, AttributeError):
+            server.socket.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,31 @@
+"""Of a stack, the line that tells most."""
+
+from manyhands.rules.whereabouts import Place, chosen
+
+OURS = Place("finish_request", "/lib/manyhands/base.py", 1)
+HANDLER = Place("Handler.handle", "/home/shop/handlers.py", 12)
+HELPER = Place("query", "/home/shop/db.py", 40)
+LIBRARY = Place("SimpleHTTPRequestHandler.handle", "/lib/http/server.py", 436)
+DEEPER = Place("SocketIO.readinto", "/lib/socket.py", 700)
+
+
+def choose(*stack: Place) -> Place | None:
+    return chosen(stack, lambda file: file.startswith("/lib/"), lambda file: "/manyhands/" in file)
+
+
+def test_it_is_the_innermost_line_of_the_program() -> None:
+    assert choose(OURS, HANDLER, HELPER, DEEPER, OURS) == HELPER
+
+
+def test_of_a_library_s_handler_it_is_the_handler_itself() -> None:
+    assert choose(OURS, LIBRARY, DEEPER) == LIBRARY
+
+
+def test_of_our_own_code_there_is_nothing_to_tell() -> None:
+    assert choose(OURS) is None
+    assert choose() is None
+
+
+def test_a_place_is_shown_with_its_path_from_the_folder_on() -> None:
+    assert HANDLER.shown("/home/shop") == "Handler.handle, handlers.py:12"
+    assert HANDLER.shown("/home/sh") == "Handler.handle, /home/shop/handlers.py:12"
