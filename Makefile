@@ -17,7 +17,7 @@ TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/engines/*.pyx src/manyhands/engines/*/*.pyx)
 
 .DEFAULT_GOAL := help
-.PHONY: run test system-packages bench fuzz lint format lock clean help
+.PHONY: run test system-packages bench soak fuzz lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
@@ -35,6 +35,9 @@ bench: .venv/.for-bench ## what a request costs, on our servers and on others (A
 
 # Of all harnesses together, which get the same share of it.
 SECONDS ?= 3600
+
+soak: .venv/.for-test ## ten minutes of everything at once, on threads and on fibers (ARGS="--minutes 1")
+	@.venv/bin/python -m soak $(ARGS)
 
 fuzz: .venv/.for-fuzz ## look for inputs that break the parsers (SECONDS=3600 in all)
 	@.venv/bin/python tools/fuzz.py $(SECONDS)

@@ -27,7 +27,7 @@ CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/binding",
 OF_OTHERS = ("tests/cpython", "tests/libraries")
 
 #: Programs, most of them started for each test anew: half of the time that our own tests take.
-PROGRAMS = ("tests/bench", "tests/cli", "tests/desk", "tests/examples")
+PROGRAMS = ("tests/bench", "tests/cli", "tests/desk", "tests/examples", "tests/soak")
 
 #: After this many seconds a step hangs: the longest takes about nine minutes on two slow cores.
 PATIENCE = 15 * 60

@@ -1,0 +1,160 @@
+"""The clients of the soak: each function is one conversation, well-behaved or not.
+
+A conversation returns when it went as it should, and raises what went wrong.
+"""
+
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from manyhands.testing import call as call_plainly
+from manyhands.testing import deaf, drip, everything, half_close, read_line, reset, stalled
+from soak.handler import KICK_ME, POUR
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server is."""
+
+    plain: Address
+    tls: Address
+    context: ssl.SSLContext
+
+    def call(self, *, tls: bool = False) -> socket.socket:
+        """Connect."""
+        peer = call_plainly(self.tls if tls else self.plain)
+        return self.context.wrap_socket(peer, server_hostname="127.0.0.1") if tls else peer
+
+
+class CutOffError(Exception):
+    """The server ended a conversation with somebody who behaved, or did not end another one."""
+
+
+def talk(place: Place, dice: random.Random, *, tls: bool = False) -> None:
+    """Say some lines, long and short, with pauses; hear each of them again; take leave in good order."""
+    with place.call(tls=tls) as peer:
+        for _ in range(dice.randint(1, 12)):
+            line = dice.randbytes(dice.choice((10, 200, 20_000))).hex().encode() + b"\n"
+            peer.sendall(line)
+            _expect(peer, line)
+            time.sleep(dice.expovariate(10))
+        if not tls:
+            half_close(peer)
+            rest = everything(peer)
+            if rest:
+                raise CutOffError(f"{len(rest)} bytes too many")
+
+
+def talk_in_tls(place: Place, dice: random.Random) -> None:
+    """Talk, in TLS."""
+    talk(place, dice, tls=True)
+
+
+def churn(place: Place, dice: random.Random) -> None:
+    """Come, say one line, and go; many times."""
+    for _ in range(dice.randint(10, 60)):
+        with place.call() as peer:
+            peer.sendall(b"hello\n")
+            _expect(peer, b"hello\n")
+
+
+def talk_slowly(place: Place, dice: random.Random) -> None:
+    """Say one line, byte by byte, for longer than the server's patience with silence."""
+    with place.call() as peer:
+        line = dice.randbytes(15).hex().encode() + b"\n"
+        for _ in drip(peer, line):
+            time.sleep(0.1)
+        _expect(peer, line)
+
+
+def vanish(place: Place, dice: random.Random) -> None:
+    """Reset the connection, with or without having heard the answer."""
+    peer = place.call()
+    peer.sendall(b"hello\n" * dice.randint(1, 100))
+    if dice.random() < 0.5:
+        read_line(peer)
+    reset(peer)
+
+
+def fall_silent(place: Place, dice: random.Random) -> None:
+    """Say half a line, and wait to be hung up on."""
+    with stalled(place.plain, b"hello"[: dice.randint(1, 5)]) as peer:
+        everything(peer)
+
+
+def turn_deaf(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - a conversation like the others
+    """Ask for more than any buffer holds, read none of it, and wait to be hung up on."""
+    with deaf(place.plain, POUR) as peer:
+        _wait_for_the_end(peer)
+
+
+def want_to_be_kicked(place: Place, dice: random.Random) -> None:
+    """Talk until somebody has had enough."""
+    with place.call() as peer:
+        peer.sendall(KICK_ME)
+        while _goes_on(peer):
+            time.sleep(dice.uniform(0.01, 0.1))
+
+
+def never_shake_hands(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - as above
+    """Call for TLS, say nothing, and wait to be hung up on."""
+    with stalled(place.tls) as peer:
+        everything(peer)
+
+
+def babble(place: Place, dice: random.Random) -> None:
+    """Call for TLS, and speak something else."""
+    with stalled(place.tls, b"GET / HTTP/1.0\r\n" + dice.randbytes(20)) as peer:
+        everything(peer)
+
+
+Conversation = Callable[[Place, random.Random], None]
+
+CONVERSATIONS: dict[Conversation, str | None] = {
+    talk: None,
+    talk_in_tls: None,
+    churn: None,
+    talk_slowly: None,
+    vanish: None,
+    fall_silent: "idle",
+    turn_deaf: "write_stalled",
+    want_to_be_kicked: "kicked",
+    never_shake_hands: "handshake_too_slow",
+    babble: "handshake_failed",
+}
+"""The conversations, and for which reason the server must end each, where it is the server that does."""
+
+
+def _expect(peer: socket.socket, line: bytes) -> None:
+    got = bytearray()
+    while not got.endswith(b"\n"):
+        data = peer.recv(65536)
+        if not data:
+            raise CutOffError(f"hung up on after {len(got)} of {len(line)} bytes")
+        got += data
+    if got != line:
+        raise CutOffError("another line came back than was sent")
+
+
+def _goes_on(peer: socket.socket) -> bool:
+    try:
+        peer.sendall(b"hello\n")
+        return bool(peer.recv(4096))
+    except ConnectionError:
+        return False
+
+
+def _wait_for_the_end(peer: socket.socket) -> None:
+    """Wait until the server has given up, without reading what it sent."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        # A reset shows in the socket's own error, whatever there is to read.
+        if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return
+        time.sleep(0.1)
+    raise CutOffError("the server did not give up on a client that never reads")

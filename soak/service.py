@@ -1,0 +1,70 @@
+"""The program under test: ``python -m soak.service ENGINE FOLDER``. It writes JSON lines to standard output.
+
+First its addresses; when it has been told to stop, its books and what it did to itself.
+"""
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from manyhands import Server
+from soak.authority import Authority
+from soak.handler import Echo
+from soak.troubles import Troubles
+
+IDLE = 2.0
+"""Seconds: `idle_timeout` and, since a deadline is as likely to fail whatever it is for, all others."""
+
+BACKLOG = 4096
+
+
+def main(engine: str, folder: Path) -> None:
+    """Serve until a signal."""
+    # A handler whose client resets its connection fails: thousands do here, and are in the books.
+    logging.disable()
+    authority = Authority(folder)
+    authority.issue()
+    server = Server(
+        Echo,
+        "tcp://127.0.0.1:0",
+        "tls://127.0.0.1:0",
+        engine=engine,
+        certfile=[str(authority.certfile)],
+        keyfile=[str(authority.keyfile)],
+        idle_timeout=IDLE,
+        write_timeout=IDLE,
+        handshake_timeout=IDLE,
+        request_queue_size=BACKLOG,
+    )
+    troubles = Troubles(server, authority)
+
+    def announce() -> None:
+        plain, tls = server.addresses
+        _say({"plain": plain.port, "tls": tls.port, "ca": str(authority.ca)})
+        troubles.start()
+
+    signal.signal(signal.SIGUSR1, lambda *_: troubles.stop())
+    cut_off = server.run(announce)
+    accepted, still_open, closed = server.connections.balance
+    _say(
+        {
+            "accepted": accepted,
+            "open": still_open,
+            "closed": closed,
+            "reasons": {reason.value: count for reason, count in server.connections.closed.items()},
+            "cut_off": [str(each) for each in cut_off],
+            "troubles": troubles.counts,
+        }
+    )
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,63 @@
+"""What a server does to itself during the soak: kicks, standing still, new certificates."""
+
+import queue
+import random
+import threading
+from collections import Counter
+
+from manyhands import Server
+from soak.authority import Authority
+from soak.handler import volunteers
+
+PAUSE = 0.5
+"""Seconds, on average, between two troubles."""
+
+STANDING_STILL = 0.2
+"""Seconds for which the listeners are suspended."""
+
+
+class Troubles:
+    """Makes trouble in a thread of its own until it is stopped."""
+
+    def __init__(self, server: Server, authority: Authority) -> None:
+        self._server = server
+        self._authority = authority
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="troubles", daemon=True)
+        self.counts: Counter[str] = Counter()
+        """How often each kind of trouble was made."""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make no more trouble; what has been begun is ended. Returns at once."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        dice = random.Random(4)
+        kinds = (self._kick, self._kick, self._stand_still, self._reissue)
+        while not self._ended.wait(dice.expovariate(1 / PAUSE)):
+            dice.choice(kinds)()
+
+    def _kick(self) -> None:
+        while True:
+            try:
+                address = volunteers.get_nowait()
+            except queue.Empty:
+                return
+            for connection in list(self._server.connections.values()):
+                if connection.client_address == address and connection.close():
+                    self.counts["kicks"] += 1
+
+    def _stand_still(self) -> None:
+        self._server.suspend()
+        self._ended.wait(STANDING_STILL)
+        self._server.resume()
+        self.counts["suspensions"] += 1
+
+    def _reissue(self) -> None:
+        self._authority.issue()
+        if self._server.reload():
+            self.counts["reloads"] += 1
