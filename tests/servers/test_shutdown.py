@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
+from manyhands.servers.accept_loop import AcceptLoop
+from manyhands.servers.waker import Waker
 from tests.support import Echo, ask, call, hear, server_class, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
@@ -153,6 +155,16 @@ def test_a_closed_server_cannot_serve(module: ModuleType, engine: str) -> None:
     server.server_close()
     with pytest.raises(ValueError, match="descriptor"):
         server.serve_forever()
+
+
+def test_a_server_that_is_stopped_and_closed_while_its_loop_begins_is_no_error() -> None:
+    server = socketserver.TCPServer(HERE, Echo)
+    server.server_close()
+    is_stopping = iter(
+        [False, True]
+    )  # first it was not, then somebody stopped it, and closed it too
+    with Waker() as waker:
+        AcceptLoop([server], lambda: next(is_stopping)).run(waker, A_DAY)
 
 
 def test_regular_work_is_done_at_the_poll_interval(module: ModuleType, engine: str) -> None:

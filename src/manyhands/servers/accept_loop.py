@@ -227,11 +227,10 @@ class AcceptLoop:
         """
         self._waker = waker
         if self._is_over():
-            # Whoever stopped it may have closed the listeners as well.
             return
         with self._selector() as selector, Reserve() as reserve, _woken_by_signals(waker):
             selector.register(waker, selectors.EVENT_READ, waker)
-            watches = [Watch(listener, selector, waker.wake) for listener in self._listeners]
+            watches = self._watches(selector, waker)
             deadlines = Attendance(self._listeners, waker.wake_maker)
             while watches and not self._is_over():
                 timeout = deadlines.turn(_prepare(watches, poll_interval), watches[0].engine.name)
@@ -242,6 +241,14 @@ class AcceptLoop:
                     deadlines.note_wake()
                 self._turn(watches, called, reserve)
                 watches = _without_closed(watches)
+
+    def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[Watch]:
+        try:
+            return [Watch(listener, selector, waker.wake) for listener in self._listeners]
+        except ValueError:
+            if self._is_over():
+                return []  # whoever stopped it has closed the listeners as well, just now
+            raise
 
     def _is_over(self) -> bool:
         return self._has_been_stopped or self.child_asked_to_stop or self._stopping()
