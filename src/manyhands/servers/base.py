@@ -11,15 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from manyhands.binding.bind import describe
-from manyhands.connections import handshake
 from manyhands.connections.unopened import Unopened
 from manyhands.engines import Engine
 from manyhands.engines.hub import is_in_the_hub
-from manyhands.rules import events
-from manyhands.rules.accept_errors import AcceptTrouble, Backoff, classify
+from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.reasons import Reason
 
-from . import accept_loop, proxy_trust, standing
+from . import accept_loop, mishaps, proxy_trust, standing
 from .engine_room import OwnBooks, OwnDraining, OwnRoom, opened, override
 from .loops import Loops, ShutDown
 from .waker import Waker
@@ -285,11 +283,11 @@ class BaseServer:
         try:
             request, client_address, refusal = Loops.of(self).next_request(self, door)
         except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
-            self.__lose_client(error)
+            mishaps.lose_client(self, error)
             return
         self.__accept_succeeded()
         if refusal is not None:
-            self.__turn_away(request, client_address, refusal)
+            mishaps.turn_away(self, request, client_address, refusal)
             return
         try:
             is_welcome = self.verify_request if self.proxy_protocol is not True else self.__trusts
@@ -299,67 +297,21 @@ class BaseServer:
                     door.let_go(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
-            self.__refuse_after_error(error, request, client_address)
+            mishaps.refuse(self, request, client_address, error)
         except BaseException:
             door.withdraw(request, Reason.REFUSED_BY_HOOK)
             self.shutdown_request(request)
             raise
         else:
             door.withdraw(request, Reason.REFUSED_BY_HOOK)
-            self.__shut_down_and_report(request, client_address)
+            mishaps.shut_down(self, request, client_address)
+
+    def __accept_succeeded(self) -> None:
+        if self.__backoff is not None and self.__backoff.since is not None:
+            mishaps.note_success(self)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
         return proxy_trust.is_welcome(self, request, client_address)
-
-    def __turn_away(self, request: Any, client_address: Any, refusal: Reason) -> None:
-        try:
-            self._engine_room.turn_away(self, request, client_address, refusal)
-        except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
-            self.__refuse_after_error(error, request, client_address)
-
-    def __lose_client(self, error: Exception) -> None:
-        if not isinstance(error, OSError):
-            # Whoever waits is still there: the next try may well fail the same way.
-            self.__rest_after(error)
-            self.handle_error(None, None)
-            return
-        connection = handshake.failed_connection(error)
-        if connection is not None:
-            # A get_request of the program's own looked at the connection that it got from ours.
-            self._engine_room.books.refuse(Reason.HANDSHAKE_FAILED)
-            self.__shut_down_and_report(connection, None)
-        elif classify(error) is not AcceptTrouble.THIS_CLIENT:
-            self.__rest_after(error)
-
-    def __refuse_after_error(self, error: Exception, request: Any, client_address: Any) -> None:
-        has_shaken = handshake.failed_connection(error) is None
-        reason = Reason.REFUSED_BY_HOOK if has_shaken else Reason.HANDSHAKE_FAILED
-        self._engine_room.door.withdraw(request, reason)
-        try:
-            # Of a failed handshake an event has told.
-            if has_shaken:
-                self.handle_error(request, client_address)
-        finally:
-            self.__shut_down_and_report(request, client_address)
-
-    def __shut_down_and_report(self, request: Any, client_address: Any) -> None:
-        try:
-            self.shutdown_request(request)
-        except Exception:  # noqa: BLE001 - a hook's failure must not end the service
-            self.handle_error(request, client_address)
-
-    def __rest_after(self, error: Exception) -> None:
-        reason = getattr(error, "strerror", None) or repr(error)
-        if self._accept_backoff.fail(time.monotonic(), reason):
-            number = getattr(error, "errno", None)
-            events.hub.emit(events.AcceptPaused(self._describe_listener(), number, reason))
-
-    def __accept_succeeded(self) -> None:
-        if self.__backoff is None or self.__backoff.since is None:
-            return
-        paused = self._accept_backoff.succeed(time.monotonic())
-        if paused is not None:
-            events.hub.emit(events.AcceptResumed(self._describe_listener(), paused))
 
     @property
     def _accept_backoff(self) -> Backoff:
