@@ -73,6 +73,20 @@ TARGETS = (
         )
         for bound, against in ((1.0, "uvloop-protocol"), (1.4, "epoll"), (0.5, "gevent"))
     ),
+    *(
+        Target(
+            f"CPU per echo, {title}, limits, deadlines, books and metrics on",
+            workload,
+            "cpu_us",
+            1.03,
+            contestant="manyhands-guarded",
+            against=FIBERS,
+        )
+        for workload, title in (
+            ("echo-64-100", "100 connections"),
+            ("echo-64-1000", "1,000 connections"),
+        )
+    ),
     Target(
         "CPU per line, rfile and wfile on fibers",
         "lines-100",

@@ -95,6 +95,15 @@ CONTESTANTS = {
             needs="manyhands:FiberTCPServer",
         ),
         Contestant(
+            "manyhands-guarded",
+            "manyhands on fibers, everything on",
+            "manyhands_guarded.py",
+            ("echo", "lines"),
+            nodelay=False,
+            packages=("manyhands", "gevent", "prometheus-client"),
+            needs="manyhands.metrics.collector",
+        ),
+        Contestant(
             "manyhands-threads",
             "manyhands on threads",
             "manyhands_threads.py",
