@@ -14,6 +14,8 @@ from manyhands.rules.reasons import Reason
 from manyhands.testing import call, everything, read_line, wait_until
 from tests.support import Authority, Echo
 
+from .test_deadlines import after_a_word
+
 SHORT = 0.3
 
 ANY_PORT = "tls://127.0.0.1:0"
@@ -46,7 +48,9 @@ def test_an_idle_peer_is_closed(
     engine: str, authority: Authority, certificate: dict[str, str]
 ) -> None:
     with (
-        testing.serving(Echo, ANY_PORT, engine=engine, idle_timeout=SHORT, **certificate) as server,
+        testing.serving(
+            Echo, ANY_PORT, engine=engine, idle_timeout=after_a_word(engine), **certificate
+        ) as server,
         secret(server, authority) as peer,
     ):
         peer.sendall(b"hello\n")
@@ -83,7 +87,9 @@ def test_a_peer_that_never_reads_is_reset_and_no_goodbye_is_waited_for(
 def test_a_busy_connection_ages(
     engine: str, authority: Authority, certificate: dict[str, str]
 ) -> None:
-    with testing.serving(Echo, ANY_PORT, engine=engine, max_age=SHORT, **certificate) as server:
+    with testing.serving(
+        Echo, ANY_PORT, engine=engine, max_age=after_a_word(engine), **certificate
+    ) as server:
         with secret(server, authority) as peer, contextlib.suppress(OSError, AssertionError):
             while True:
                 peer.sendall(b"hello\n")
