@@ -1,7 +1,7 @@
 """On what terms a server lets connections in, as its attributes say now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manyhands.rules.admission_options import ADMISSION
@@ -32,6 +32,10 @@ class Terms:
         ``"wait"``, ``"refuse"``, or a handler for those whom `most` keeps out.
     refusal : bytes
         What a refused client is told.
+    waits : bool
+        Whether those whom `most` keeps out wait in the backlog.
+    asks : bool
+        Whether anything but `most` may keep a connection out.
     """
 
     most: int | None = None
@@ -39,15 +43,14 @@ class Terms:
     when_full: str | Handler = "wait"
     refusal: bytes = b""
 
-    @property
-    def waits(self) -> bool:
-        """Whether those whom `most` keeps out wait in the backlog."""
-        return self.most is not None and self.when_full == "wait"
+    # Settled once, for each connection asks.
+    waits: bool = field(init=False)
+    asks: bool = field(init=False)
 
-    @property
-    def asks(self) -> bool:
-        """Whether anything but `most` may keep a connection out."""
-        return self.limits != Limits(ipv6_prefix=self.limits.ipv6_prefix)
+    def __post_init__(self) -> None:
+        nothing = Limits(ipv6_prefix=self.limits.ipv6_prefix)
+        object.__setattr__(self, "waits", self.most is not None and self.when_full == "wait")
+        object.__setattr__(self, "asks", self.limits != nothing)
 
     @property
     def overflow(self) -> Handler | None:
