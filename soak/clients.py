@@ -66,7 +66,7 @@ def churn(place: Place, dice: random.Random) -> None:
 def talk_slowly(place: Place, dice: random.Random) -> None:
     """Say one line, byte by byte, for longer than the server's patience with silence."""
     with place.call() as peer:
-        line = dice.randbytes(15).hex().encode() + b"\n"
+        line = dice.randbytes(30).hex().encode() + b"\n"
         for _ in drip(peer, line):
             time.sleep(0.1)
         _expect(peer, line)

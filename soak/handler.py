@@ -15,7 +15,7 @@ LOAD = b"x" * 65536
 LOADS = 1024
 
 volunteers: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-"""The addresses of those who want to be kicked."""
+"""Who wants to be kicked: listener and address, for each listener may have a client of that address."""
 
 
 class Echo(StreamRequestHandler):
@@ -25,7 +25,7 @@ class Echo(StreamRequestHandler):
         """Serve until the client says that no more comes."""
         for line in self.rfile:
             if line == KICK_ME:
-                volunteers.put(self.client_address)
+                volunteers.put((self.server, self.client_address))
             elif line == POUR:
                 for _ in range(LOADS):
                     self.wfile.write(LOAD)

@@ -15,8 +15,11 @@ from soak.authority import Authority
 from soak.handler import Echo
 from soak.troubles import Troubles
 
-IDLE = 2.0
-"""Seconds: `idle_timeout` and, since a deadline is as likely to fail whatever it is for, all others."""
+DEADLINE = 2.0
+"""Seconds: `write_timeout` and `handshake_timeout`."""
+
+IDLE = 2 * DEADLINE
+"""Seconds: `idle_timeout`. Who reads nothing is silent as well, and must be found to be stuck first."""
 
 BACKLOG = 4096
 
@@ -35,8 +38,8 @@ def main(engine: str, folder: Path) -> None:
         certfile=[str(authority.certfile)],
         keyfile=[str(authority.keyfile)],
         idle_timeout=IDLE,
-        write_timeout=IDLE,
-        handshake_timeout=IDLE,
+        write_timeout=DEADLINE,
+        handshake_timeout=DEADLINE,
         request_queue_size=BACKLOG,
     )
     troubles = Troubles(server, authority)

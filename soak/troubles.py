@@ -44,11 +44,12 @@ class Troubles:
     def _kick(self) -> None:
         while True:
             try:
-                address = volunteers.get_nowait()
+                listener, address = volunteers.get_nowait()
             except queue.Empty:
                 return
             for connection in list(self._server.connections.values()):
-                if connection.client_address == address and connection.close():
+                is_meant = connection.server is listener and connection.client_address == address
+                if is_meant and connection.close():
                     self.counts["kicks"] += 1
 
     def _stand_still(self) -> None:
