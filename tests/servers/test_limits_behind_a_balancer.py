@@ -1,5 +1,7 @@
 """Limits of addresses go by the client that the PROXY header announces."""
 
+from typing import Any
+
 import pytest
 
 from manyhands.proxy import encode_v2
@@ -37,3 +39,21 @@ def test_each_announced_address_has_connections_of_its_own(engine: str) -> None:
         leave(first)
         leave(other)
         wait_for_balance(server.connections, refused_full_for_address=1, handler_returned=2)
+
+
+def test_nobody_gets_past_the_rules_by_the_handler_for_the_overflow(engine: str) -> None:
+    def overflow(request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(b"served")
+
+    limits = {"max_connections": 1, "when_full": staticmethod(overflow), "allow": "192.0.2.7"}
+    with (
+        balanced(engine, Hold, **limits) as server,
+        call(server.server_address) as first,
+    ):
+        first.sendall(OTHER)
+        assert read_line(first) == b"in\n"
+        if engine != "sequential":  # which accepts nobody meanwhile
+            assert say(server.server_address, V2) == b""
+        leave(first)
+        refused = {} if engine == "sequential" else {"refused_full": 1}
+        wait_for_balance(server.connections, handler_returned=1, **refused)

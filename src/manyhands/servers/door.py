@@ -183,15 +183,15 @@ class Door:
         """Admit a connection; `entered` is 1 when the books count it already."""
         self.look(server)
         terms, admission = self._terms, self._admission
+        # Behind a balancer the client's address is still to come: see `identify`.
+        known = None if getattr(server, "proxy_protocol", False) is True else client_address
         if not self._has_place(terms, entered):
             self._count_gone()
             if not self._has_place(terms, entered):
-                is_denied = terms.limits.denies(client_address, ip_of(client_address))
+                is_denied = known is not None and terms.limits.denies(known, ip_of(known))
                 return Reason.REFUSED_DENIED if is_denied else Reason.REFUSED_FULL
         if admission is None or not terms.asks:
             return None
-        # Behind a balancer the client's address is still to come: see `identify`.
-        known = None if getattr(server, "proxy_protocol", False) is True else client_address
         return admission.admit(known, time.monotonic())
 
     def _screen(self, server: Any, client_address: Any) -> Reason | None:

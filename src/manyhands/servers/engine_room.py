@@ -73,7 +73,9 @@ class EngineRoom:
         OSError or RuntimeError
             When no worker could be had.
         """
-        handler = self.door.overflow_for(request, reason)
+        # Behind a balancer nobody knows yet who this is, nor whether its header counts.
+        is_known = getattr(server, "proxy_protocol", False) is not True
+        handler = self.door.overflow_for(request, reason) if is_known else None
         if handler is None:
             self.door.refuse(server, request, client_address, reason)
             return
