@@ -21,6 +21,7 @@ from manyhands.testing import (
     dripping,
     everything,
     half_close,
+    peers,
     read_line,
     reset,
     running,
@@ -327,3 +328,14 @@ def test_the_kit_needs_no_framework_for_tests() -> None:
         print([name for name in ("pytest", "unittest", "gevent") if name in sys.modules])
     """
     assert run_python(program) == "[]\n"
+
+
+def test_an_answer_that_came_before_the_end_of_the_question_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_late(peer: socket.socket) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    monkeypatch.setattr(peers, "half_close", too_late)
+    with serving(lambda request, *_: request.sendall(b"no\n")) as server:
+        assert ask(server.address) == b"no\n"
