@@ -12,6 +12,7 @@ from manyhands.rules.events import ConnectionClosed
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import TRANSITIONS, State, Step
 
+from .descriptors import is_closed
 from .own_clock import Record, traffic_by
 from .tcp_info import Traffic, traffic_of
 from .unannounced import header_of
@@ -19,12 +20,11 @@ from .unannounced import header_of
 if TYPE_CHECKING:
     from manyhands.rules.proxy_header import ProxyHeader
 
-if TYPE_CHECKING:
     from .own_deadlines import OwnDeadlines
 
 _numbers = itertools.count(1)
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
 
@@ -70,12 +70,10 @@ class Connection:
 
         self._request = request
         self._last_traffic: Traffic | None = None
-        self._record: Record | None = (
-            None  # where the kernel keeps no books, and somebody wants to know
-        )
-        self._is_over = (
-            False  # then the kernel tells of our own goodbye as well, which is not to be kept
-        )
+        # Where the kernel keeps no books, and somebody wants to know.
+        self._record: Record | None = None
+        # Then the kernel tells of our own goodbye as well, which is not to be kept.
+        self._is_over = False
 
     @property
     def deadlines(self) -> "OwnDeadlines":
@@ -141,12 +139,12 @@ class Connection:
     def _take_back_what_waits(self) -> None:
         """Have the close be a reset: the kernel would go on offering the peer what it does not take."""
         with contextlib.suppress(OSError, AttributeError):
-            self._request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
     @property
     def is_out_of_reach(self) -> bool:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
-        return _asked(self._request, "fileno") in {None, -1}
+        return is_closed(self._request)
 
     def end_as_event(self) -> ConnectionClosed:
         """Return the event that tells of its end."""

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
+from manyhands.connections.descriptors import descriptor_of, is_closed
 from manyhands.engines import Engine
 from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
@@ -108,17 +109,12 @@ class Watch:
 
     def is_closed(self) -> bool:
         """Tell whether the listening socket has been closed."""
-        return self._current_descriptor() < 0
+        # Some programs take the socket away when they stop.
+        return is_closed(self.listener)
 
     def is_current(self) -> bool:
         """Tell whether what was polled is still the listener's socket."""
-        return self._current_descriptor() == self._polled
-
-    def _current_descriptor(self) -> int:
-        try:
-            return self.listener.fileno()
-        except (AttributeError, OSError, ValueError):
-            return -1  # some programs take the socket away when they stop
+        return descriptor_of(self.listener) == self._polled
 
     def somebody_waits(self) -> bool:
         """Look whether another client waits, and could be served now."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from manyhands.connections import own_clock
 from manyhands.connections.books import Books
+from manyhands.connections.descriptors import descriptor_of, is_closed
 from manyhands.connections.half_close import half_close
 from manyhands.connections.own_deadlines import OwnDeadlines
 from manyhands.connections.tcp_info import are_books_kept
@@ -171,7 +172,7 @@ class Conversation(Opening):
 
     def look_at_its_end(self) -> None:
         """Ask the kernel what has gone over the connection, while it is there. Before it is closed."""
-        if self.traffic is None and _is_closed(self._request):
+        if self.traffic is None and is_closed(self._request):
             self.failed_for = Reason.HANDED_OFF
         self._is_over = True
 
@@ -210,7 +211,7 @@ class Conversation(Opening):
     def _seen_by_the_kernel(self, reason: Reason) -> Reason:
         if reason is not Reason.HANDLER_RETURNED or isinstance(self._request, _Copy):
             return reason
-        if self.failed_for is Reason.HANDED_OFF or not _is_closed(self._request):
+        if self.failed_for is Reason.HANDED_OFF or not is_closed(self._request):
             return Reason.HANDED_OFF
         traffic = self._last_traffic
         if traffic is not None and traffic.was_reset:
@@ -275,7 +276,7 @@ class Conversation(Opening):
 
     def serves(self, request: Any) -> bool:
         """Tell whether it is the one of a request, in whose place STARTTLS may have put another."""
-        return _descriptor(self._request) == _descriptor(request) >= 0
+        return descriptor_of(self._request) == descriptor_of(request) >= 0
 
     def _end_worker(self) -> None:
         self._engine.end(self)
@@ -303,17 +304,6 @@ class _Copy(socket.socket):
 
     def __init__(self, request: Any) -> None:
         super().__init__(request.family, request.type, request.proto, os.dup(request.fileno()))
-
-
-def _is_closed(request: Any) -> bool:
-    return _descriptor(request) < 0
-
-
-def _descriptor(request: Any) -> int:
-    try:
-        return int(request.fileno())
-    except (AttributeError, OSError, ValueError):
-        return -1  # no socket: a program's own request
 
 
 def current() -> Conversation | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from manyhands.connections import refusal
 from manyhands.connections.books import Books
+from manyhands.connections.descriptors import is_closed
 from manyhands.rules.admission import Admission, Leaves, Place
 from manyhands.rules.client_ip import ip_of
 from manyhands.rules.forked_copies import renew_in_copies
@@ -24,7 +25,7 @@ from manyhands.rules.limits import Limits
 from manyhands.rules.reasons import Reason
 
 from .door_terms import Handler, Terms, attributes_of, terms_of
-from .elsewhere import Elsewhere, is_closed
+from .elsewhere import Elsewhere
 from .refusals import Refusals
 
 LOOK_AGAIN = 0.5
@@ -183,15 +184,16 @@ class Door:
         """Admit a connection; `entered` is 1 when the books count it already."""
         self.look(server)
         terms, admission = self._terms, self._admission
-        # Behind a balancer the client's address is still to come: see `identify`.
-        known = None if getattr(server, "proxy_protocol", False) is True else client_address
         if not self._has_place(terms, entered):
             self._count_gone()
             if not self._has_place(terms, entered):
-                is_denied = known is not None and terms.limits.denies(known, ip_of(known))
+                is_denied = not _is_announced_later(server) and terms.limits.denies(
+                    client_address, ip_of(client_address)
+                )
                 return Reason.REFUSED_DENIED if is_denied else Reason.REFUSED_FULL
         if admission is None or not terms.asks:
             return None
+        known = None if _is_announced_later(server) else client_address
         return admission.admit(known, time.monotonic())
 
     def _screen(self, server: Any, client_address: Any) -> Reason | None:
@@ -219,10 +221,11 @@ class Door:
                 return self.coming.pop(key, None)
         return None
 
-    def overflow_for(self, request: Any, reason: Reason) -> Handler | None:
+    def overflow_for(self, server: Any, request: Any, reason: Reason) -> Handler | None:
         """Return what serves a connection that is to be refused, if anything does."""
         handler = self._terms.overflow
-        if reason is not Reason.REFUSED_FULL or handler is None:
+        # Of one whose address is to come nobody knows either whether its header counts.
+        if reason is not Reason.REFUSED_FULL or handler is None or _is_announced_later(server):
             return None
         if len(self._overflow) >= OVERFLOW_AT_ONCE:
             return None
@@ -299,3 +302,8 @@ class Door:
     def close(self, server: Any) -> None:
         """Tell what has not been told, at the end of a server."""
         self._refusals.tell_the_rest(server)
+
+
+def _is_announced_later(server: Any) -> bool:
+    """Tell whether a balancer stands in front, whose header has the client's address: see `Door.identify`."""
+    return getattr(server, "proxy_protocol", False) is True

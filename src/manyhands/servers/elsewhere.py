@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.connections.descriptors import is_closed
 from manyhands.rules.admission import Leaves
 
 SWEEP_AGAIN = 0.5
@@ -71,11 +72,3 @@ class Elsewhere:
             for key, watched in ended
             if key in self._known and self._known[key][0] is watched
         ]
-
-
-def is_closed(request: Any) -> bool:
-    """Tell whether a request's socket is closed, or detached; what has none counts as closed."""
-    try:
-        return bool(request.fileno() < 0)
-    except (AttributeError, OSError, ValueError):
-        return True

@@ -73,9 +73,7 @@ class EngineRoom:
         OSError or RuntimeError
             When no worker could be had.
         """
-        # Behind a balancer nobody knows yet who this is, nor whether its header counts.
-        is_known = getattr(server, "proxy_protocol", False) is not True
-        handler = self.door.overflow_for(request, reason) if is_known else None
+        handler = self.door.overflow_for(server, request, reason)
         if handler is None:
             self.door.refuse(server, request, client_address, reason)
             return

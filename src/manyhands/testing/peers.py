@@ -5,18 +5,16 @@ They work on any connected stream socket, one of TLS too.
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+from manyhands.connections.connection import RESET_ON_CLOSE
 
 from .waiting import PATIENCE
 
 _SMALLEST_BUFFER = 4096
 """Bytes that a deaf peer has its kernel receive for it, which doubles them for its own books (socket(7))."""
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
 
 def call(address: Any, *, receive_buffer: int | None = None) -> socket.socket:
@@ -119,7 +117,7 @@ def reset(peer: socket.socket) -> None:
     On a Unix socket this is a plain close. A forked process that inherited the peer's socket keeps the
     connection open: a handler in a process of its own does, if it was started after the call.
     """
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     peer.close()
 
 
