@@ -160,8 +160,12 @@ def test_an_opening_has_a_deadline_of_its_own(step: Step) -> None:
     connection.take(step)
     connection.said = QUIET._replace(silent=5.0)
     swept.clock.advance(5)
-    swept.look()
+    # Looked at again all the same, for nobody tells when it is open.
+    assert swept.look() == 0.25
     assert connection.reason is None
+    connection.take(Step.HANDLER_BEGINS)
+    swept.look()
+    assert connection.reason is Reason.IDLE
 
 
 def test_whose_end_was_decided_before_keeps_that_reason() -> None:

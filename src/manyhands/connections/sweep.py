@@ -36,6 +36,9 @@ _SWEPT = frozenset({State.ACCEPTED, State.OPEN})
 
 A forked handler's connection is no more than accepted, as far as this process knows."""
 
+_TO_BE_SWEPT = _SWEPT | {State.READING_PROXY_HEADER, State.HANDSHAKING}
+"""Those, and the states that lead to them: nobody tells the sweep when a connection is open."""
+
 
 class _Look(NamedTuple):
     """What was seen of a connection."""
@@ -80,19 +83,22 @@ class Sweep:
         Returns
         -------
         float or None
-            Seconds after which to look again; None while no open connection has a deadline.
+            Seconds after which to look again; None while no connection has a deadline, or will have.
         """
         looks: dict[int, _Look] = {}
         kinds: dict[int, Deadlines] = {}
         count = 0
         for connection in self._books.snapshot():
-            if connection.state not in _SWEPT:
+            state = connection.state
+            if state not in _TO_BE_SWEPT:
                 continue
             deadlines = deadlines_of(connection)
             if deadlines is NONE:
                 continue
             # Most connections share one object.
             kinds[id(deadlines)] = deadlines
+            if state not in _SWEPT:
+                continue
             before = self._looks.get(connection.number)
             looks[connection.number] = look = self._looked(connection, deadlines, before)
             count += look is not before

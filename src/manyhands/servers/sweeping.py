@@ -2,7 +2,7 @@
 
 A process that forks had better have no second thread, so for forked handlers the accept loop looks, between
 two waits. On all other engines a thread does: one that serves may be busy for long, on sequential servers
-with the very client whose time is over. The thread lives while an open connection has a deadline.
+with the very client whose time is over. The thread lives while a connection has a deadline.
 """
 
 import contextlib
