@@ -224,10 +224,15 @@ class AcceptLoop:
         self._waker = waker
         if self._is_over():
             return
-        with self._selector() as selector, Reserve() as reserve, _woken_by_signals(waker):
+        deadlines = Attendance(self._listeners, waker)
+        with (
+            self._selector() as selector,
+            Reserve() as reserve,
+            _woken_by_signals(waker),
+            deadlines,
+        ):
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = self._watches(selector, waker)
-            deadlines = Attendance(self._listeners, waker.wake_maker)
             while watches and not self._is_over():
                 timeout = deadlines.turn(_prepare(watches, poll_interval), watches[0].engine.name)
                 self._follow_engines(watches, selector)

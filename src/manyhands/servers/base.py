@@ -1,6 +1,5 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
-import selectors
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.reasons import Reason
 
-from . import accept_loop, mishaps, proxy_trust, standing
+from . import accept_loop, mishaps, proxy_trust, standing, unattended
 from .engine_room import OwnBooks, OwnDraining, OwnRoom, opened, override
 from .loops import Loops, ShutDown
 from .waker import Waker
@@ -259,22 +258,16 @@ class BaseServer:
         """
         timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
         deadline = time.monotonic() + min(timeouts) if timeouts else None
-        if not self._engine_room.door.wait_for_room(self, deadline):
+        if not unattended.wait_for_request(self, deadline):
             return self.handle_timeout()
-        with accept_loop._ServerSelector() as selector:
-            selector.register(self, selectors.EVENT_READ)
-            while not selector.select(_left(deadline)):
-                if deadline is not None and time.monotonic() >= deadline:
-                    return self.handle_timeout()
-        self._engine_room.sweeper.attend([self], self._engine_of_next_request().name)
         self._handle_request_noblock()
         # Who serves one request looks next at what came of it, as often as not.
         engine = self._engine_room.latest
         if engine is not None:
             engine.let_begin()
         # A program that calls this in a loop must not spin while accepting is impossible.
-        rest, left = self._seconds_to_rest(time.monotonic()), _left(deadline)
-        time.sleep(rest if left is None else min(rest, left))
+        rest = self._seconds_to_rest(time.monotonic())
+        time.sleep(unattended.seconds_left(deadline, rest) or 0.0)
         return None
 
     def _handle_request_noblock(self) -> None:
@@ -414,7 +407,3 @@ class BaseServer:
 
 
 _PLAIN_NEW: Any = object.__new__
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -9,6 +9,7 @@ from manyhands.rules.reasons import Reason
 
 from .backlog import somebody_waits
 from .door import Door
+from .unattended import attend
 from .waker import Waker
 
 
@@ -75,6 +76,8 @@ class Loops:
             When another loop has taken the client of which this one was told too, or its place, and would
             wait for the next one, whatever it is asked to do meanwhile.
         """
+        if not door.attendants:
+            attend(server)
         with self._accepting:
             # The other one may have ended since it took the client.
             has_gone = self._were_several and not somebody_waits(server)
