@@ -24,14 +24,18 @@ def stand_still(server: Any, *, is_to: bool) -> None:
     RuntimeError
         In the process of a forked handler, which has only a copy of the server.
     """
-    conversation = current()
-    if maker() is not None and conversation is not None and conversation.server is server:
-        word = "suspend" if is_to else "resume"
-        raise RuntimeError(
-            f"a handler in a process of its own cannot {word} the server, for it has a copy of it"
-        )
+    refuse_a_copy("suspend the server" if is_to else "resume the server", server)
     vars(server)["_stands_still"] = is_to
     server._wake_loops()
+
+
+def refuse_a_copy(deed: str, *servers: Any) -> None:
+    """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
+    conversation = current()
+    if maker() is not None and conversation is not None and conversation.server in servers:
+        raise RuntimeError(
+            f"a handler in a process of its own cannot {deed}, for it has a copy of it"
+        )
 
 
 def refuse_a_handler(*servers: Any) -> None:
