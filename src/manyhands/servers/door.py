@@ -10,6 +10,7 @@ What it costs
     that a connection then has until its end, come into it where there are such limits.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -80,6 +81,9 @@ class Door:
 
         self.attendants: set[object] = set()
         """What looks after it at each turn: the accept loops of ours that there are."""
+
+        self.in_hand = threading.local()
+        """`arrival`: the `id` of what the calling thread has accepted, noted where several accept."""
 
         self._elsewhere = Elsewhere(self._note_gone)
         self._overflow: set[OverflowPlace] = set()
@@ -206,8 +210,10 @@ class Door:
 
     def _made_anew(self) -> tuple[Any, Leaves | None] | None:
         """Take the one that a hook has made another object of, as `SSLContext.wrap_socket` does."""
-        for key, (original, _) in list(self.coming.items()):
-            if is_closed(original):
+        own = getattr(self.in_hand, "arrival", None)
+        arrivals = self.coming.copy()
+        for key in [own] if own in arrivals else arrivals:
+            if is_closed(arrivals[key][0]):
                 return self.coming.pop(key, None)
         return None
 

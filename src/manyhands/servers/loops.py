@@ -84,6 +84,8 @@ class Loops:
             if has_gone or not door.has_room():
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()
+            if self._were_several:
+                door.in_hand.arrival = id(request)
             return request, client_address, door.arrive(server, request, client_address)
 
 
