@@ -39,6 +39,7 @@ from manyhands.rules.reasons import Reason
 from .door import LOOK_AGAIN
 from .engine_room import EngineRoom
 from .reserve import Reserve
+from .standing import refuse_the_drained
 from .sweeping import Attendance
 from .waker import Waker
 
@@ -217,7 +218,7 @@ class AcceptLoop:
         Raises
         ------
         ValueError
-            When a listener is closed at the start.
+            When a listener is closed at the start, or has been drained.
         Exception
             Whatever `handle_error` of a server raises.
         """
@@ -245,6 +246,7 @@ class AcceptLoop:
 
     def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[Watch]:
         try:
+            refuse_the_drained(self._listeners)
             return [Watch(listener, selector, waker.wake) for listener in self._listeners]
         except ValueError:
             if self._is_over():

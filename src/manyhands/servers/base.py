@@ -146,7 +146,7 @@ class BaseServer:
         Raises
         ------
         ValueError
-            When the listening socket is closed.
+            When the listening socket is closed, or the server has drained.
 
         Notes
         -----
@@ -195,11 +195,14 @@ class BaseServer:
         the next `serve_forever` return at once. In a process that the program forked itself, it concerns
         that copy of the server alone.
         """
+        self.__ask_to_stop()
+        if self.__has_somebody_to_wait_for():
+            self.__is_shut_down.wait()
+
+    def __ask_to_stop(self) -> None:
         self.__shutdown_request = True
         # Again, for classes that put a plain attribute of their own in the flag's place.
         self.__ask_loop_to_stop()
-        if self.__has_somebody_to_wait_for():
-            self.__is_shut_down.wait()
 
     def __has_somebody_to_wait_for(self) -> bool:
         loops = Loops.of(self)
@@ -237,9 +240,8 @@ class BaseServer:
             When a handler calls it: it would wait for itself.
         """
         standing.refuse_a_handler(self)
-        self.__shutdown_request = True
-        self.__ask_loop_to_stop()
-        return standing.drain_drop_in(self, partial(BaseServer.shutdown, self), timeout)
+        stop_and_wait = partial(BaseServer.shutdown, self)
+        return standing.drain_drop_in(self, self.__ask_to_stop, stop_and_wait, timeout)
 
     def _wake_loops(self) -> None:
         for waker in Loops.of(self).wakers:
