@@ -2,10 +2,12 @@
 
 A look asks the kernel about each connection that may be overdue, so nothing is counted or timed while
 requests are served. A worker is asked to end by way of its connection: whatever waits for that comes to its
-end. One that has not unwound within `GRACE`, since it computes, or takes no notice of errors, is counted no
-longer.
+end. On TLS what it receives ends first, and the rest after `GENTLE`: a worker that only waited for its client
+says goodbye meanwhile. One that has not unwound within `GRACE`, since it computes, or takes no notice of
+errors, is counted no longer.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +30,9 @@ from .connection import Connection
 GRACE = 1.0
 """Seconds that a worker gets to unwind when the time of its connection is over."""
 
+GENTLE = 0.25
+"""Seconds of them for which one may still send, where that is needed for a goodbye."""
+
 SLICE = 100
 """How many connections are looked at in one go, which takes about half a millisecond."""
 
@@ -49,6 +54,13 @@ class _Look(NamedTuple):
     """When it is to be looked at again, unless it has other deadlines then."""
 
 
+class _Ending(NamedTuple):
+    """When to do more about a worker that has been asked to end."""
+
+    insist_at: float
+    abandon_at: float
+
+
 class Sweep:
     """Looks at the connections of one server's books. One thread at a time may look.
 
@@ -64,7 +76,7 @@ class Sweep:
         self._books = books
         self._clock = clock
         self._looks: dict[int, _Look] = {}
-        self._ending: dict[Connection, float] = {}
+        self._ending: dict[Connection, _Ending] = {}
 
     def look(
         self,
@@ -121,16 +133,19 @@ class Sweep:
         seen = Seen(flow, stall, now - connection.opened_at, connection.number, now)
         reason = overdue(deadlines, seen)
         if reason is not None and not connection.is_out_of_reach and connection.expire(reason):
-            self._ending[connection] = now + GRACE
+            self._ending[connection] = _Ending(now + GENTLE, now + GRACE)
         return _Look(deadlines, stall, now + seconds_of_rest(deadlines, seen))
 
     def _give_up_on_workers(self) -> list[float]:
         """Give up on workers that have had their time; return the seconds that others have left."""
         now = self._clock()
-        for connection, deadline in list(self._ending.items()):
+        for connection, ending in list(self._ending.items()):
             if connection.state is State.CLOSED:
                 del self._ending[connection]
-            elif now >= deadline:
+            elif now >= ending.abandon_at:
                 del self._ending[connection]
                 connection.abandon()
-        return [deadline - now for deadline in self._ending.values()]
+            elif now >= ending.insist_at:
+                self._ending[connection] = ending._replace(insist_at=math.inf)
+                connection.insist()
+        return [min(ending) - now for ending in self._ending.values()]

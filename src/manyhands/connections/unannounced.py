@@ -53,6 +53,11 @@ def is_marked(request: Any) -> bool:
     return isinstance(request, Unannounced)
 
 
+def is_to_speak_tls(request: Any) -> bool:
+    """Tell whether a request is a marked connection that speaks TLS once its header was read."""
+    return is_marked(request) and _dues[request].manner is not None
+
+
 def take_off(connection: Any) -> "Manner | None":
     """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
     due = _dues.pop(connection)
