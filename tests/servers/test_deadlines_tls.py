@@ -13,8 +13,8 @@ import pytest
 from manyhands import socketserver, testing
 from manyhands.connections import sweep
 from manyhands.rules.reasons import Reason
-from manyhands.testing import call, everything, read_line, wait_until
-from tests.support import Authority, Echo
+from manyhands.testing import call, everything, read_line, running, wait_until
+from tests.support import Authority, Echo, secured, server_class
 
 from .proxy_kit import V1
 from .test_deadlines import after_a_word
@@ -158,6 +158,24 @@ def test_behind_a_balancer_it_does_too(
         pass_soon(server, "idle_timeout")
         assert everything(peer) == b"last words"
         wait_for(server.server.connections, Reason.IDLE)
+
+
+@pytest.mark.usefixtures("_gentle_for_long")
+def test_where_the_context_would_make_an_error_of_it_the_end_is_a_plain_one(
+    engine: str, authority: Authority
+) -> None:
+    kind = server_class(engine)
+    server = secured(kind(("127.0.0.1", 0), Echo), authority)
+    books = server.connections
+    with running(server), call(server.server_address) as plain:
+        context = authority.client_context()
+        with context.wrap_socket(plain, server_hostname="localhost") as peer:
+            peer.sendall(b"hello\n")
+            assert read_line(peer) == b"hello\n"
+            [connection] = books.snapshot()
+            connection.deadlines.idle_timeout = 0.01
+            assert everything(peer) == b""
+        wait_for(books, Reason.IDLE)
 
 
 @pytest.mark.usefixtures("_gentle_for_a_moment")

@@ -53,9 +53,9 @@ def is_marked(request: Any) -> bool:
     return isinstance(request, Unannounced)
 
 
-def is_to_speak_tls(request: Any) -> bool:
-    """Tell whether a request is a marked connection that speaks TLS once its header was read."""
-    return is_marked(request) and _dues[request].manner is not None
+def manner_due(request: Any) -> "Manner | None":
+    """Return how a marked connection is to speak TLS once its header was read; None of any other request."""
+    return _dues[request].manner if is_marked(request) else None
 
 
 def take_off(connection: Any) -> "Manner | None":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from manyhands.connections import handshake, own_clock, unannounced
+from manyhands.connections import goodbye, own_clock
 from manyhands.connections.books import Books
 from manyhands.connections.descriptors import descriptor_of, is_closed
 from manyhands.connections.half_close import half_close
@@ -297,7 +297,11 @@ class Conversation(Opening):
         if self.reason is Reason.WRITE_STALLED:
             return False
         request = self._request
-        return request.is_secret if isinstance(request, _Copy) else handshake.is_tls(request)
+        return (
+            request.may_say_goodbye
+            if isinstance(request, _Copy)
+            else goodbye.is_said_after_the_end(request)
+        )
 
     def abandon(self) -> None:
         """Count the connection, and its worker, no longer. A worker process is killed."""
@@ -319,7 +323,7 @@ class _Copy(socket.socket):
 
     def __init__(self, request: Any) -> None:
         super().__init__(request.family, request.type, request.proto, os.dup(request.fileno()))
-        self.is_secret = handshake.is_tls(request) or unannounced.is_to_speak_tls(request)
+        self.may_say_goodbye = goodbye.is_said_after_the_end(request)
 
 
 def current() -> Conversation | None:
