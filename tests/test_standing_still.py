@@ -122,18 +122,43 @@ def test_a_handler_can_suspend_and_resume_its_server(engine: str) -> None:
             assert read_line(late) == b"done\n"
 
 
-def test_a_handler_in_another_process_is_told_that_it_has_a_copy() -> None:
-    class Suspending(StreamRequestHandler):
+def suspend(listener: Any) -> None:
+    listener.suspend()
+
+
+def resume(listener: Any) -> None:
+    listener.resume()
+
+
+def set_a_limit(listener: Any) -> None:
+    listener.max_connections = 1
+
+
+def set_a_limit_of_the_whole(listener: Any) -> None:
+    listener.owner.deny = "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("act", "deed"),
+    [
+        (suspend, "suspend the server"),
+        (resume, "resume the server"),
+        (set_a_limit, "set max_connections of the server"),
+        (set_a_limit_of_the_whole, "set deny of the server"),
+    ],
+)
+def test_a_handler_in_another_process_is_told_that_it_has_a_copy(act: Any, deed: str) -> None:
+    class Acting(StreamRequestHandler):
         def handle(self) -> None:
             try:
-                self.server.suspend()
+                act(self.server)
             except RuntimeError as error:
                 self.wfile.write(str(error).encode())
 
-    with Server(Suspending, ANY_PORT, engine="processes") as server, call(bound(server)) as peer:
-        assert everything(peer) == (
-            b"a handler in a process of its own cannot suspend the server, for it has a copy of it"
-        )
+    with Server(Acting, ANY_PORT, engine="processes") as server, call(bound(server)) as peer:
+        told = f"a handler in a process of its own cannot {deed}, for it has a copy of it"
+        assert everything(peer).decode() == told
+        assert server.max_connections == 10_000
 
 
 def test_a_server_can_begin_suspended(engine: str) -> None:

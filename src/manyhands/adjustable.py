@@ -7,6 +7,7 @@ from typing import Any
 
 from .rules.admission_options import ADMISSION
 from .rules.options import BY_NAME
+from .servers.standing import refuse_a_copy
 
 NAMES = tuple(option.name for option in ADMISSION)
 """Which options these are."""
@@ -19,6 +20,8 @@ class Adjusted:
     ------
     Mistake
         When the value does not fit.
+    RuntimeError
+        In the process of a forked handler, which has only a copy of the server.
     """
 
     def __set_name__(self, kind: type, name: str) -> None:
@@ -29,6 +32,7 @@ class Adjusted:
 
     def __set__(self, server: Any, value: object) -> None:
         BY_NAME[self._name].as_served().check(value)
+        refuse_a_copy(f"set {self._name} of the server", *server._listeners)
         server._options[self._name] = value
         server._room.door.look_soon()
         server.notice()

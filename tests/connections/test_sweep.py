@@ -8,7 +8,7 @@ import pytest
 from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
 from manyhands.connections.own_deadlines import OwnDeadlines, private_store, shared_store
-from manyhands.connections.sweep import GRACE, SLICE, Sweep
+from manyhands.connections.sweep import GENTLE, GRACE, SLICE, Sweep
 from manyhands.connections.tcp_info import Traffic
 from manyhands.rules.deadlines import NONE, Deadlines
 from manyhands.rules.mistakes import Mistake
@@ -22,7 +22,7 @@ QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
 class Told(Connection):
     """A connection whose traffic is what the test says, and whose worker ends if it is willing."""
 
-    __slots__ = ("books", "is_willing", "looks", "said", "was_abandoned")
+    __slots__ = ("books", "insisted", "is_willing", "looks", "said", "was_abandoned")
 
     def __init__(self, clock: FakeClock, books: Books, *, is_willing: bool = True) -> None:
         super().__init__(None, None, None)
@@ -30,7 +30,7 @@ class Told(Connection):
         self.said: Traffic | None = QUIET
         self.is_willing = is_willing
         self.was_abandoned = False
-        self.looks = 0
+        self.looks = self.insisted = 0
         self.books = books
         books.open(self)
         self.take(Step.HANDLER_BEGINS)
@@ -44,6 +44,9 @@ class Told(Connection):
     def _ask_worker_to_end(self) -> None:
         if self.is_willing:
             self.books.close(self)
+
+    def insist(self) -> None:
+        self.insisted += 1
 
     def abandon(self) -> None:
         self.was_abandoned = True
@@ -131,12 +134,16 @@ def test_a_worker_that_does_not_end_is_abandoned_after_its_grace() -> None:
     swept = Swept(Deadlines(max_age=10))
     connection = swept.connection(is_willing=False)
     swept.clock.advance(12)
-    assert swept.look() == pytest.approx(GRACE)
+    assert swept.look() == pytest.approx(GENTLE)
     assert (connection.state, connection.reason) == (State.CLOSING, Reason.TOO_OLD)
-    swept.clock.advance(GRACE / 2)
+    assert not connection.insisted
+    swept.clock.advance(GENTLE)
+    assert swept.look() == pytest.approx(GRACE - GENTLE)
+    swept.clock.advance((GRACE - GENTLE) / 2)
     swept.look()
+    assert connection.insisted == 1
     assert not connection.was_abandoned
-    swept.clock.advance(GRACE / 2)
+    swept.clock.advance((GRACE - GENTLE) / 2)
     assert swept.look() is None
     assert connection.was_abandoned
     assert swept.books.balance == (1, 0, 1)
@@ -160,8 +167,12 @@ def test_an_opening_has_a_deadline_of_its_own(step: Step) -> None:
     connection.take(step)
     connection.said = QUIET._replace(silent=5.0)
     swept.clock.advance(5)
-    swept.look()
+    # Looked at again all the same, for nobody tells when it is open.
+    assert swept.look() == 0.25
     assert connection.reason is None
+    connection.take(Step.HANDLER_BEGINS)
+    swept.look()
+    assert connection.reason is Reason.IDLE
 
 
 def test_whose_end_was_decided_before_keeps_that_reason() -> None:

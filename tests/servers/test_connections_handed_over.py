@@ -5,6 +5,8 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import pytest
@@ -24,6 +26,15 @@ def answer_elsewhere(inbox: Any) -> None:
             connection.sendall(data.upper())
 
 
+@pytest.fixture
+def _tracker_ends() -> Iterator[None]:
+    """End the process that `multiprocessing` starts beside a spawned one; it would outlive the tests."""
+    yield
+    tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    tracker._stop()
+
+
+@pytest.mark.usefixtures("_tracker_ends")
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_multiprocessing_sends_it(way: str) -> None:
     context: Any = multiprocessing.get_context(way)

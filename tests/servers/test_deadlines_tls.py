@@ -2,6 +2,7 @@
 
 import contextlib
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver, testing
+from manyhands.connections import sweep
 from manyhands.rules.reasons import Reason
-from manyhands.testing import call, everything, read_line, wait_until
-from tests.support import Authority, Echo
+from manyhands.testing import call, everything, read_line, running, wait_until
+from tests.support import Authority, Echo, secured, server_class
 
+from .proxy_kit import V1
 from .test_deadlines import after_a_word
 
 SHORT = 0.3
@@ -60,6 +63,140 @@ def test_an_idle_peer_is_closed(
         wait_for(server.server.connections, Reason.IDLE)
 
 
+@pytest.fixture
+def _gentle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "GENTLE", 20.0)
+    monkeypatch.setattr(sweep, "GRACE", 20.0)
+
+
+@pytest.fixture
+def _gentle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "GENTLE", 0.05)
+    monkeypatch.setattr(sweep, "GRACE", 20.0)
+
+
+class LastWords(socketserver.StreamRequestHandler):
+    """An echo that has something to say at the end of what it reads."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line)
+        self.wfile.write(b"last words")
+
+
+class Talkative(socketserver.StreamRequestHandler):
+    """Sends something now and then until that fails, and reads nothing."""
+
+    def handle(self) -> None:
+        pause: Any = threading.Event().wait
+        if self.server._engine_of_next_request().name == "fibers":
+            pause = pytest.importorskip("gevent").sleep
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b".")
+                pause(0.01)
+
+
+@contextmanager
+def strict(
+    server: Any, authority: Authority, first: bytes = b"", said: bytes = b"hello\n"
+) -> Iterator[ssl.SSLSocket]:
+    """Talk as a client that takes an end without a goodbye for a cut; `first` is said before TLS."""
+    context = authority.client_context()
+    with call(server.address) as plain:
+        plain.sendall(first)
+        with context.wrap_socket(
+            plain, server_hostname="localhost", suppress_ragged_eofs=False
+        ) as peer:
+            peer.sendall(said)
+            assert peer.recv(len(said))
+            yield peer
+
+
+def pass_soon(server: Any, deadline: str) -> None:
+    """Have a deadline of the one connection pass at the next look."""
+    [connection] = server.server.connections.snapshot()
+    setattr(connection.deadlines, deadline, 0.01)
+
+
+ENDS = pytest.mark.parametrize(
+    ("deadline", "reason"), [("idle_timeout", Reason.IDLE), ("max_age", Reason.TOO_OLD)]
+)
+
+
+@pytest.mark.usefixtures("_gentle_for_long")
+@ENDS
+def test_a_handler_that_waits_for_its_client_still_says_goodbye_in_tls(
+    engine: str,
+    deadline: str,
+    reason: Reason,
+    authority: Authority,
+    certificate: dict[str, str],
+) -> None:
+    with (
+        testing.serving(LastWords, ANY_PORT, engine=engine, **certificate) as server,
+        strict(server, authority) as peer,
+    ):
+        pass_soon(server, deadline)
+        assert everything(peer) == b"last words"
+        wait_for(server.server.connections, reason)
+
+
+@pytest.mark.usefixtures("_gentle_for_long")
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_behind_a_balancer_it_does_too(
+    engine: str,
+    authority: Authority,
+    certificate: dict[str, str],
+) -> None:
+    with (
+        testing.serving(
+            LastWords, ANY_PORT, engine=engine, proxy_protocol=True, **certificate
+        ) as server,
+        strict(server, authority, first=V1) as peer,
+    ):
+        pass_soon(server, "idle_timeout")
+        assert everything(peer) == b"last words"
+        wait_for(server.server.connections, Reason.IDLE)
+
+
+@pytest.mark.usefixtures("_gentle_for_long")
+def test_where_the_context_would_make_an_error_of_it_the_end_is_a_plain_one(
+    engine: str, authority: Authority
+) -> None:
+    kind = server_class(engine)
+    server = secured(kind(("127.0.0.1", 0), Echo), authority)
+    books = server.connections
+    with running(server), call(server.server_address) as plain:
+        context = authority.client_context()
+        with context.wrap_socket(plain, server_hostname="localhost") as peer:
+            peer.sendall(b"hello\n")
+            assert read_line(peer) == b"hello\n"
+            [connection] = books.snapshot()
+            connection.deadlines.idle_timeout = 0.01
+            assert everything(peer) == b""
+        wait_for(books, Reason.IDLE)
+
+
+@pytest.mark.usefixtures("_gentle_for_a_moment")
+@ENDS
+def test_who_only_sends_is_cut_off_a_moment_later(
+    engine: str,
+    deadline: str,
+    reason: Reason,
+    authority: Authority,
+    certificate: dict[str, str],
+) -> None:
+    with (
+        testing.serving(Talkative, ANY_PORT, engine=engine, **certificate) as server,
+        strict(server, authority) as peer,
+    ):
+        pass_soon(server, deadline)
+        with pytest.raises(OSError, match=r"EOF|reset|closed"):
+            everything(peer)
+        wait_for(server.server.connections, reason)
+
+
 class Sender(socketserver.StreamRequestHandler):
     """Sends far more than the buffers of both sides hold."""
 
@@ -68,8 +205,11 @@ class Sender(socketserver.StreamRequestHandler):
             self.wfile.write(bytes(50_000_000))
 
 
+@pytest.mark.usefixtures("_gentle_for_long")
 def test_a_peer_that_never_reads_is_reset_and_no_goodbye_is_waited_for(
-    engine: str, authority: Authority, certificate: dict[str, str]
+    engine: str,
+    authority: Authority,
+    certificate: dict[str, str],
 ) -> None:
     with (
         testing.serving(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import TCPServer, UDPServer, socketserver
+from manyhands.rules.reasons import Reason
 from manyhands.servers.loops import Loops
 from manyhands.servers.waker import Waker
 from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
@@ -194,3 +195,41 @@ def test_a_copy_that_has_closed_the_server_waits_for_nobody(engine: str) -> None
     server = server_class(engine)(HERE, Echo)
     with loops(server, 1), forked(close_and_shut_down) as wait:
         assert wait() == 0
+
+
+class MakingAnew:
+    """Makes another object of each connection, as TLS does; who comes last is served first."""
+
+    both_are_made: threading.Barrier
+    last_is_served: threading.Event
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        anew = socket.socket(fileno=request.detach())
+        self.both_are_made.wait(PATIENCE)
+        coming = self._engine_room.door.coming  # type: ignore[attr-defined]
+        is_first = next(iter(coming)) == id(request)
+        self.both_are_made.wait(PATIENCE)
+        if is_first:
+            assert self.last_is_served.wait(PATIENCE)
+        super().process_request(anew, client_address)  # type: ignore[misc]
+
+    def _handle_request_noblock(self) -> None:
+        super()._handle_request_noblock()  # type: ignore[misc]
+        self.last_is_served.set()
+
+
+def test_what_two_loops_make_anew_at_the_same_time_is_not_mixed_up() -> None:
+    class Server(MakingAnew, socketserver.ThreadingTCPServer):
+        both_are_made = threading.Barrier(2)
+        last_is_served = threading.Event()
+
+    server = Server(HERE, Echo)
+    books = server.connections
+    with loops(server, 2), call(server.server_address) as one, call(server.server_address) as other:
+        for peer in (one, other):
+            peer.sendall(b"hello\n")
+            assert peer.recv(10) == b"hello\n"
+            peer.shutdown(socket.SHUT_WR)
+        wait_until(lambda: books.closed == {Reason.PEER_CLOSED: 2})
+        assert books.balance == (2, 0, 2)
+        assert not server._engine_room.door.coming

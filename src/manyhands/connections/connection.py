@@ -116,6 +116,8 @@ class Connection:
     def expire(self, reason: Reason) -> bool:
         """End the connection since its time is over, as `close` does, but let its worker unwind.
 
+        On TLS only what is received ends, unless nothing can be sent either: see `insist`.
+
         Returns
         -------
         bool
@@ -130,6 +132,10 @@ class Connection:
 
     def _ask_worker_to_end(self) -> None:
         """Have the worker come to its end, as it will."""
+        raise NotImplementedError
+
+    def insist(self) -> None:
+        """End what is left of a connection that has expired, and goes on."""
         raise NotImplementedError
 
     def abandon(self) -> None:

@@ -5,9 +5,10 @@ and strict ones say so: "unexpected EOF while reading". `SSLSocket.shutdown` sen
 `SSLSocket.unwrap` waits for the client's own, for ever where that does not come.
 """
 
+import sys
 from typing import Any
 
-from . import handshake
+from . import handshake, unannounced
 
 
 def say_goodbye(request: Any) -> None:
@@ -29,3 +30,14 @@ def say_goodbye(request: Any) -> None:
         # As a rule `SSLWantReadError`: the goodbye is on its way, and the client's would be waited for.
         # Or the connection has been closed or shut down, just now by another thread perhaps.
         return
+
+
+def is_said_after_the_end(request: Any) -> bool:
+    """Tell whether a connection that was half-closed beneath TLS can still be said goodbye to, in TLS.
+
+    OpenSSL takes the missing goodbye of the client for an error, and tells the client so in place of ours,
+    unless the context has `ssl.OP_IGNORE_UNEXPECTED_EOF`.
+    """
+    holder = request if handshake.is_tls(request) else unannounced.manner_due(request)
+    ignores = getattr(sys.modules.get("ssl"), "OP_IGNORE_UNEXPECTED_EOF", 0)
+    return holder is not None and bool(holder.context.options & ignores)

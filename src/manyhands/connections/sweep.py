@@ -2,10 +2,12 @@
 
 A look asks the kernel about each connection that may be overdue, so nothing is counted or timed while
 requests are served. A worker is asked to end by way of its connection: whatever waits for that comes to its
-end. One that has not unwound within `GRACE`, since it computes, or takes no notice of errors, is counted no
-longer.
+end. On TLS what it receives ends first, and the rest after `GENTLE`: a worker that only waited for its client
+says goodbye meanwhile. One that has not unwound within `GRACE`, since it computes, or takes no notice of
+errors, is counted no longer.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +30,9 @@ from .connection import Connection
 GRACE = 1.0
 """Seconds that a worker gets to unwind when the time of its connection is over."""
 
+GENTLE = 0.25
+"""Seconds of them for which one may still send, where that is needed for a goodbye."""
+
 SLICE = 100
 """How many connections are looked at in one go, which takes about half a millisecond."""
 
@@ -35,6 +40,9 @@ _SWEPT = frozenset({State.ACCEPTED, State.OPEN})
 """The states that have these deadlines: PROXY header and handshake have one of their own.
 
 A forked handler's connection is no more than accepted, as far as this process knows."""
+
+_TO_BE_SWEPT = _SWEPT | {State.READING_PROXY_HEADER, State.HANDSHAKING}
+"""Those, and the states that lead to them: nobody tells the sweep when a connection is open."""
 
 
 class _Look(NamedTuple):
@@ -44,6 +52,13 @@ class _Look(NamedTuple):
     stall: Stall | None
     until: float
     """When it is to be looked at again, unless it has other deadlines then."""
+
+
+class _Ending(NamedTuple):
+    """When to do more about a worker that has been asked to end."""
+
+    insist_at: float
+    abandon_at: float
 
 
 class Sweep:
@@ -61,7 +76,7 @@ class Sweep:
         self._books = books
         self._clock = clock
         self._looks: dict[int, _Look] = {}
-        self._ending: dict[Connection, float] = {}
+        self._ending: dict[Connection, _Ending] = {}
 
     def look(
         self,
@@ -80,19 +95,22 @@ class Sweep:
         Returns
         -------
         float or None
-            Seconds after which to look again; None while no open connection has a deadline.
+            Seconds after which to look again; None while no connection has a deadline, or will have.
         """
         looks: dict[int, _Look] = {}
         kinds: dict[int, Deadlines] = {}
         count = 0
         for connection in self._books.snapshot():
-            if connection.state not in _SWEPT:
+            state = connection.state
+            if state not in _TO_BE_SWEPT:
                 continue
             deadlines = deadlines_of(connection)
             if deadlines is NONE:
                 continue
             # Most connections share one object.
             kinds[id(deadlines)] = deadlines
+            if state not in _SWEPT:
+                continue
             before = self._looks.get(connection.number)
             looks[connection.number] = look = self._looked(connection, deadlines, before)
             count += look is not before
@@ -115,16 +133,19 @@ class Sweep:
         seen = Seen(flow, stall, now - connection.opened_at, connection.number, now)
         reason = overdue(deadlines, seen)
         if reason is not None and not connection.is_out_of_reach and connection.expire(reason):
-            self._ending[connection] = now + GRACE
+            self._ending[connection] = _Ending(now + GENTLE, now + GRACE)
         return _Look(deadlines, stall, now + seconds_of_rest(deadlines, seen))
 
     def _give_up_on_workers(self) -> list[float]:
         """Give up on workers that have had their time; return the seconds that others have left."""
         now = self._clock()
-        for connection, deadline in list(self._ending.items()):
+        for connection, ending in list(self._ending.items()):
             if connection.state is State.CLOSED:
                 del self._ending[connection]
-            elif now >= deadline:
+            elif now >= ending.abandon_at:
                 del self._ending[connection]
                 connection.abandon()
-        return [deadline - now for deadline in self._ending.values()]
+            elif now >= ending.insist_at:
+                self._ending[connection] = ending._replace(insist_at=math.inf)
+                connection.insist()
+        return [min(ending) - now for ending in self._ending.values()]

@@ -53,6 +53,11 @@ def is_marked(request: Any) -> bool:
     return isinstance(request, Unannounced)
 
 
+def manner_due(request: Any) -> "Manner | None":
+    """Return how a marked connection is to speak TLS once its header was read; None of any other request."""
+    return _dues[request].manner if is_marked(request) else None
+
+
 def take_off(connection: Any) -> "Manner | None":
     """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
     due = _dues.pop(connection)

@@ -39,6 +39,7 @@ from .backlog import look_at
 from .door import LOOK_AGAIN
 from .engine_room import EngineRoom
 from .reserve import Reserve
+from .standing import refuse_the_drained
 from .sweeping import Attendance
 from .waker import Waker
 
@@ -216,17 +217,22 @@ class AcceptLoop:
         Raises
         ------
         ValueError
-            When a listener is closed at the start.
+            When a listener is closed at the start, or has been drained.
         Exception
             Whatever `handle_error` of a server raises.
         """
         self._waker = waker
         if self._is_over():
             return
-        with self._selector() as selector, Reserve() as reserve, _woken_by_signals(waker):
+        deadlines = Attendance(self._listeners, waker)
+        with (
+            self._selector() as selector,
+            Reserve() as reserve,
+            _woken_by_signals(waker),
+            deadlines,
+        ):
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = self._watches(selector, waker)
-            deadlines = Attendance(self._listeners, waker.wake_maker)
             while watches and not self._is_over():
                 timeout = deadlines.turn(_prepare(watches, poll_interval), watches[0].engine.name)
                 self._follow_engines(watches, selector)
@@ -239,6 +245,7 @@ class AcceptLoop:
 
     def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[Watch]:
         try:
+            refuse_the_drained(self._listeners)
             return [Watch(listener, selector, waker.wake) for listener in self._listeners]
         except ValueError:
             if self._is_over():

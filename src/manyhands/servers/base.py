@@ -1,6 +1,5 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
-import selectors
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from manyhands.engines.hub import is_in_the_hub
 from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.reasons import Reason
 
-from . import accept_loop, mishaps, proxy_trust, standing
+from . import accept_loop, mishaps, proxy_trust, standing, unattended
 from .engine_room import OwnBooks, OwnDraining, OwnRoom, opened, override
 from .loops import Loops, ShutDown
 from .waker import Waker
@@ -147,7 +146,7 @@ class BaseServer:
         Raises
         ------
         ValueError
-            When the listening socket is closed.
+            When the listening socket is closed, or the server has drained.
 
         Notes
         -----
@@ -196,11 +195,14 @@ class BaseServer:
         the next `serve_forever` return at once. In a process that the program forked itself, it concerns
         that copy of the server alone.
         """
+        self.__ask_to_stop()
+        if self.__has_somebody_to_wait_for():
+            self.__is_shut_down.wait()
+
+    def __ask_to_stop(self) -> None:
         self.__shutdown_request = True
         # Again, for classes that put a plain attribute of their own in the flag's place.
         self.__ask_loop_to_stop()
-        if self.__has_somebody_to_wait_for():
-            self.__is_shut_down.wait()
 
     def __has_somebody_to_wait_for(self) -> bool:
         loops = Loops.of(self)
@@ -238,9 +240,8 @@ class BaseServer:
             When a handler calls it: it would wait for itself.
         """
         standing.refuse_a_handler(self)
-        self.__shutdown_request = True
-        self.__ask_loop_to_stop()
-        return standing.drain_drop_in(self, partial(BaseServer.shutdown, self), timeout)
+        stop_and_wait = partial(BaseServer.shutdown, self)
+        return standing.drain_drop_in(self, self.__ask_to_stop, stop_and_wait, timeout)
 
     def _wake_loops(self) -> None:
         for waker in Loops.of(self).wakers:
@@ -259,22 +260,16 @@ class BaseServer:
         """
         timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
         deadline = time.monotonic() + min(timeouts) if timeouts else None
-        if not self._engine_room.door.wait_for_room(self, deadline):
+        if not unattended.wait_for_request(self, deadline):
             return self.handle_timeout()
-        with accept_loop._ServerSelector() as selector:
-            selector.register(self, selectors.EVENT_READ)
-            while not selector.select(_left(deadline)):
-                if deadline is not None and time.monotonic() >= deadline:
-                    return self.handle_timeout()
-        self._engine_room.sweeper.attend([self], self._engine_of_next_request().name)
         self._handle_request_noblock()
         # Who serves one request looks next at what came of it, as often as not.
         engine = self._engine_room.latest
         if engine is not None:
             engine.let_begin()
         # A program that calls this in a loop must not spin while accepting is impossible.
-        rest, left = self._seconds_to_rest(time.monotonic()), _left(deadline)
-        time.sleep(rest if left is None else min(rest, left))
+        rest = self._seconds_to_rest(time.monotonic())
+        time.sleep(unattended.seconds_left(deadline, rest) or 0.0)
         return None
 
     def _handle_request_noblock(self) -> None:
@@ -414,7 +409,3 @@ class BaseServer:
 
 
 _PLAIN_NEW: Any = object.__new__
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from manyhands.connections import own_clock
+from manyhands.connections import goodbye, own_clock
 from manyhands.connections.books import Books
 from manyhands.connections.descriptors import descriptor_of, is_closed
 from manyhands.connections.half_close import half_close
@@ -282,7 +282,26 @@ class Conversation(Opening):
         self._engine.end(self)
 
     def _ask_worker_to_end(self) -> None:
-        self._engine.ask_to_end(self)
+        if self._may_say_goodbye():
+            self.end_input()
+        else:
+            self._engine.ask_to_end(self)
+
+    def insist(self) -> None:
+        """End what is left of a connection that has expired, and goes on."""
+        if self._may_say_goodbye():
+            self._engine.ask_to_end(self)
+
+    def _may_say_goodbye(self) -> bool:
+        """Tell whether its worker has something to say at the end, and can: only the worker may speak TLS."""
+        if self.reason is Reason.WRITE_STALLED:
+            return False
+        request = self._request
+        return (
+            request.may_say_goodbye
+            if isinstance(request, _Copy)
+            else goodbye.is_said_after_the_end(request)
+        )
 
     def abandon(self) -> None:
         """Count the connection, and its worker, no longer. A worker process is killed."""
@@ -304,6 +323,7 @@ class _Copy(socket.socket):
 
     def __init__(self, request: Any) -> None:
         super().__init__(request.family, request.type, request.proto, os.dup(request.fileno()))
+        self.may_say_goodbye = goodbye.is_said_after_the_end(request)
 
 
 def current() -> Conversation | None:

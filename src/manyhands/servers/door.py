@@ -31,9 +31,6 @@ from .refusals import Refusals
 LOOK_AGAIN = 0.5
 """Seconds within which a change of a server's limits holds."""
 
-REAP_AGAIN = 0.02
-"""Seconds between two looks at the workers, where nobody but the caller takes their ends."""
-
 OVERFLOW_AT_ONCE = 100
 """Connections that an overflow handler serves at once, at the most: it says a word and goes."""
 
@@ -81,6 +78,12 @@ class Door:
     def _begin_anew(self) -> None:
         self.coming: dict[int, tuple[Any, Leaves | None]] = {}
         """The connections accepted that have not reached an engine yet, with their places, by `id`."""
+
+        self.attendants: set[object] = set()
+        """What looks after it at each turn: the accept loops of ours that there are."""
+
+        self.in_hand = threading.local()
+        """`arrival`: the `id` of what the calling thread has accepted, noted where several accept."""
 
         self._elsewhere = Elsewhere(self._note_gone)
         self._overflow: set[OverflowPlace] = set()
@@ -142,6 +145,10 @@ class Door:
         self._count_gone()
         return self._has_place(terms)
 
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called no more."""
+        self._wakes.discard(wake)
+
     def _has_place(self, terms: Terms, entered: int = 0) -> bool:
         return terms.most is None or self._open() - entered < terms.most
 
@@ -156,19 +163,6 @@ class Door:
             except KeyError:
                 return  # another thread has told the last one
             wake()
-
-    def wait_for_room(self, server: Any, deadline: float | None) -> bool:
-        """Wait until the next connection need not; return False when the deadline came first."""
-        self.look(server)
-        has_room = threading.Event()
-        while not self.has_room(has_room.set):
-            left = REAP_AGAIN if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                return False
-            server._engine_of_next_request().reap()
-            has_room.wait(min(left, REAP_AGAIN))
-            self.look(server)
-        return True
 
     def arrive(self, server: Any, request: Any, client_address: Any) -> Reason | None:
         """Let in a connection that was accepted, or a datagram; or return why it must be refused."""
@@ -216,8 +210,10 @@ class Door:
 
     def _made_anew(self) -> tuple[Any, Leaves | None] | None:
         """Take the one that a hook has made another object of, as `SSLContext.wrap_socket` does."""
-        for key, (original, _) in list(self.coming.items()):
-            if is_closed(original):
+        own = getattr(self.in_hand, "arrival", None)
+        arrivals = self.coming.copy()
+        for key in [own] if own in arrivals else arrivals:
+            if is_closed(arrivals[key][0]):
                 return self.coming.pop(key, None)
         return None
 

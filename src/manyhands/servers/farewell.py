@@ -58,18 +58,29 @@ class Farewell:
 
 @contextmanager
 def said_when_it_rings(farewell: Farewell, bell: Bell | None) -> Iterator[None]:
-    """Have a thread say a goodbye when the bell rings, in a process that the handler has to itself."""
+    """Have a thread say a goodbye when the bell rings, in a process that the handler has to itself.
+
+    Without one where no thread can be had.
+    """
     if bell is None or not bell.is_elsewhere():
         yield
         return
     thread = threading.Thread(target=_say_when_it_rings, args=(farewell, bell), daemon=True)
-    thread.start()
+    has_started = _has_started(thread)
     try:
         yield
     finally:
         # Or the handler might end on the end of its connection before the thread has woken.
-        if bell.has_rung():
+        if has_started and bell.has_rung():
             thread.join()
+
+
+def _has_started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        return False  # no thread can be had
+    return True
 
 
 def _say_when_it_rings(farewell: Farewell, bell: Bell) -> None:

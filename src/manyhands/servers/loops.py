@@ -10,6 +10,7 @@ from manyhands.rules.reasons import Reason
 
 from .backlog import somebody_waits
 from .door import Door
+from .unattended import attend
 from .waker import Waker
 
 
@@ -76,12 +77,16 @@ class Loops:
             When another loop has taken the client of which this one was told too, or its place, and would
             wait for the next one, whatever it is asked to do meanwhile.
         """
+        if not door.attendants:
+            attend(server)
         with self._accepting:
             # The other one may have ended since it took the client.
             has_gone = self._were_several and not somebody_waits(server)
             if has_gone or not door.has_room():
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()
+            if self._were_several:
+                door.in_hand.arrival = id(request)
             return request, client_address, door.arrive(server, request, client_address)
 
 

@@ -2,7 +2,7 @@
 
 A process that forks had better have no second thread, so for forked handlers the accept loop looks, between
 two waits. On all other engines a thread does: one that serves may be busy for long, on sequential servers
-with the very client whose time is over. The thread lives while an open connection has a deadline.
+with the very client whose time is over. The thread lives while a connection has a deadline.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
@@ -20,6 +20,7 @@ from manyhands.connections.sweep import Sweep
 from manyhands.rules.deadlines import NAMES, NONE, Deadlines, interval
 
 from .settings import setting
+from .waker import Waker
 
 ATTEND_AGAIN = 0.5
 """Seconds until an accept loop looks again whether its server has deadlines."""
@@ -154,17 +155,37 @@ class Sweeper:
 
 
 class Attendance:
-    """What an accept loop does for the deadlines of its listeners, at each turn."""
+    """What whoever serves listeners does for their deadlines at each turn. An accept loop is in its context.
 
-    def __init__(self, listeners: Iterable[Any], wake: Callable[[], object]) -> None:
+    Parameters
+    ----------
+    listeners
+        Servers that share an engine room.
+    waker
+        Wakes the accept loop.
+    """
+
+    def __init__(self, listeners: Iterable[Any], waker: Waker | None = None) -> None:
         self._listeners = list(listeners)
-        # Listeners of one loop share their room.
-        self._sweeper: Sweeper = self._listeners[0]._engine_room.sweeper
-        self._sweeper.wake_loop = wake
+        room = self._listeners[0]._engine_room
+        self._sweeper: Sweeper = room.sweeper
+        self._door = room.door
+        self._waker = waker
         self._due = 0.0
         self._has_to_wake = False
         self._calls = 0
         self._was_woken = False
+
+    def __enter__(self) -> Self:
+        if self._waker is not None:
+            self._sweeper.wake_loop = self._waker.wake_maker
+        self._door.attendants.add(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._door.attendants.discard(self)
+        if self._waker is not None:
+            self._door.forget(self._waker.wake)
 
     def turn(self, timeout: float | None, engine: str) -> float | None:
         """Do what is due; return how long the loop may sleep, of the `timeout` that it would."""
