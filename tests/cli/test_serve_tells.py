@@ -215,7 +215,7 @@ def test_metrics_without_prometheus_client_are_one_sentence(folder: Path) -> Non
     assert finished.returncode == 2
     assert finished.stderr == (
         "manyhands: manyhands.metrics needs prometheus-client, which is not here: "
-        "pip install 'manyhands[metrics]'\n"
+        "pip install prometheus-client, or in a checkout of manyhands pip install '.[metrics]'\n"
     )
 
 

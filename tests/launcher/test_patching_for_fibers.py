@@ -42,7 +42,7 @@ def test_without_gevent_nothing_starts(
     assert (ours.status, ours.output) == (2, "")
     assert ours.errors == (
         f"manyhands: manyhands {command[0]} --engine fibers needs gevent, which is not here: "
-        "pip install 'manyhands[fibers]'\n"
+        "pip install gevent, or in a checkout of manyhands pip install '.[fibers]'\n"
     )
 
 

@@ -38,7 +38,7 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         metavar="HOST:PORT",
         help="let Prometheus scrape /metrics there; port 0 takes a free one "
-        "(needs manyhands[metrics]; default: no metrics)",
+        "(needs prometheus-client; default: no metrics)",
     )
 
 

@@ -64,7 +64,7 @@ def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     try:
         from .terminal import Terminal  # noqa: PLC0415 - an extra
     except ImportError:
-        raise surroundings.missing_extra("the desk at a terminal", "prompt_toolkit") from None
+        raise MissingExtra("the desk at a terminal", "prompt_toolkit", "chat") from None
     return Terminal(switchboard, surroundings.history_file(transcript))
 
 

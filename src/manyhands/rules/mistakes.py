@@ -17,12 +17,18 @@ class MissingExtra(Mistake, ImportError):  # noqa: N818 - a mistake, like its ba
     what : str
         What needs it, as the sentence begins.
     package : str
-        The package.
+        The package, as pip knows it.
     extra : str
         The extra that brings it.
+
+    Notes
+    -----
+    The sentence never has anybody install `manyhands` by its name: in the public index that is a project of
+    somebody else's.
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs {package}, which is not here: pip install 'manyhands[{extra}]'"
+            f"{what} needs {package}, which is not here: pip install {package}, or in a checkout of "
+            f"manyhands pip install '.[{extra}]'"
         )
