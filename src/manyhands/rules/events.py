@@ -182,6 +182,16 @@ class CertificateNotReloaded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NothingToReload(Event):
+    """A server was asked by SIGHUP to read its files again, and has none: it goes on as it was."""
+
+    level: ClassVar[Level] = "info"
+
+    def __str__(self) -> str:
+        return "SIGHUP came, and there is nothing to reload"
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
 
