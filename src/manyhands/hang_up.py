@@ -1,9 +1,9 @@
 """What SIGHUP means to a running server: its terminal has gone, or somebody wants it to read its files again.
 
-Daemons read again what they were configured with (nginx, gunicorn), and operators send the signal to anything;
-a program at a terminal is to end when that is closed. Both come as the same signal. So it is looked whether the
-terminal that the server was started from is still there: the kernel takes it from the processes of a session
-before it signals the hang-up (`__tty_hangup` of Linux), and then nobody can open it.
+Daemons read again what they were configured with (nginx, gunicorn), and operators send it to anything; a
+program at a terminal is to end when that is closed. Both come as the same signal. So it is looked whether the
+terminal of the start is still there: the kernel takes it from the processes of a session before it signals
+the hang-up (`__tty_hangup` of Linux), and then nobody can open it.
 """
 
 import errno
