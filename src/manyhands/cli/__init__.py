@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
 from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 COMMANDS = ("serve", "run", "chat", "connect", "transcript")
-
-#: The exit status for a person's mistake, as argparse and most tools have it.
-MISTAKE = 2
 
 _FAILED = 1
 

@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
@@ -58,12 +59,39 @@ def told(
     if arguments.log is not None:
         end = logs.to_stderr(arguments.log, access=arguments.access_log, queued=is_queued)
         try:
-            yield lambda what: logging.getLogger("manyhands").warning("%s", what)
+            with _nothing_else_said() if arguments.log == "json" else nullcontext():
+                yield lambda what: logging.getLogger("manyhands").warning("%s", what)
         finally:
             end()
         return
     with _told_plainly(tell, access=arguments.access_log, queued=is_queued) as report:
         yield report
+
+
+@contextmanager
+def _nothing_else_said() -> Iterator[None]:
+    """Have all that is said on standard error said by the log, the last words of the command included.
+
+    Raises
+    ------
+    SystemExit
+        In the place of what ended the command, which has been logged then.
+    """
+    from manyhands import logs
+
+    end, stderr = logs.take_over(), sys.stderr
+    sys.stderr = logs.LoggedStream(stderr)
+    try:
+        yield
+    except Mistake as mistake:
+        logging.getLogger("manyhands").log(logging.ERROR, "%s", mistake)
+        raise SystemExit(MISTAKE) from None
+    except Exception as error:
+        logging.getLogger("manyhands").exception("%s ended the server", type(error).__name__)
+        raise SystemExit(1) from None
+    finally:
+        sys.stderr = stderr
+        end()
 
 
 @contextmanager

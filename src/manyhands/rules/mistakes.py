@@ -1,5 +1,8 @@
 """What a person got wrong, as one sentence."""
 
+MISTAKE = 2
+"""The exit status for a person's mistake, as argparse and most tools have it."""
+
 
 class Mistake(Exception):  # noqa: N818 - a mistake is not an error of the program, and is named for what it is
     """A user's mistake: a wrong address, option, path or name.
