@@ -84,4 +84,4 @@ class HangUp:
     def look(self) -> None:
         """Say what could not be said in the signal handler. For the accept loop."""
         self.was_in_vain = False
-        events.hub.emit(events.NothingToReload())
+        events.hub.emit(events.NothingToReload(signal.SIGHUP.name))
