@@ -70,7 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     from manyhands.desk import operation
     from manyhands.desk.settings import Settings
 
-    limits = {name: value for name, value in vars(arguments).items() if name in _LIMITS}
+    limits = {
+        name: value
+        for name, value in options.given(arguments, served=True).items()
+        if name in _LIMITS
+    }
     given = {
         name: value
         for name, value in vars(arguments).items()

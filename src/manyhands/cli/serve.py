@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
-    given: dict[str, Any] = options.given(arguments)
+    given: dict[str, Any] = options.given(arguments, served=True)
     engine = str(given.get("engine", options.BY_NAME["engine"].server_default))
     if engine == "fibers":
         # Before the handler is loaded: plain blocking code is what it was written in.

@@ -37,8 +37,9 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the flag of the metrics."""
     parser.add_argument(
         "--metrics",
-        metavar="HOST:PORT",
-        help="let Prometheus scrape /metrics there; port 0 takes a free one "
+        metavar="[HOST:]PORT",
+        help="let Prometheus scrape /metrics there: a port alone is one of 127.0.0.1, 0.0.0.0:PORT is for "
+        "every interface; port 0 takes a free one "
         "(needs prometheus-client; default: no metrics)",
     )
 
