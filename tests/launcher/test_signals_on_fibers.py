@@ -71,3 +71,35 @@ def test_a_program_that_pauses_until_a_signal_lets_its_server_serve(serve: Any) 
     serving.program.send(signal.SIGUSR1)
     assert serving.program.line() == "over"
     assert serving.program.wait() == 0
+
+
+INTERRUPTED = """
+import gevent.thread
+take, armed, Server = gevent.thread.LockType.acquire, [], socketserver.ForkingTCPServer
+def interrupted(self, *arguments):
+    taken = take(self, *arguments)
+    if armed:
+        raise KeyboardInterrupt
+    return taken
+def turn(self):
+    self.collect_children()
+    print("turned", flush=True) if armed else None
+Handler.arm = lambda self: armed.append(True) or "armed"
+gevent.thread.LockType.acquire, Server.service_actions = interrupted, turn
+"""
+
+
+def test_ctrl_c_while_the_loop_takes_a_lock_does_not_leave_it_taken(serve: Any) -> None:
+    before = f"exec({INTERRUPTED!r}, globals())"
+    serving = serve("ForkingTCPServer", before=before, serve="server.serve_forever(0.01)")
+    with serving.conversation() as peer:
+        # From now on a signal comes whenever a lock of gevent's has just been taken.
+        assert tell(peer, "arm") == "armed"
+        assert serving.program.line() == "turned"
+        serving.program.send(signal.SIGINT)
+        assert serving.program.wait() == -signal.SIGINT
+
+
+def test_a_look_into_the_backlog_leaves_no_timeout_for_a_signal_to_forget(serve: Any) -> None:
+    serving = serve(before="import select; select.poll = None")
+    assert serving.says("hello") == "hello"

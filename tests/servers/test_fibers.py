@@ -466,14 +466,15 @@ def test_a_signal_that_falls_into_the_home_reaches_the_program() -> None:
     program = """
         from gevent import monkey
         monkey.patch_all()
-        import signal, socket, threading
+        import signal, socket
+        from gevent import getcurrent
         from manyhands import FiberTCPServer
         from manyhands.engines.fibers.home import Home
 
         is_empty = Home._is_empty
 
         def interrupted(home):
-            if threading.current_thread() is home._thread:
+            if getcurrent() is home._thread:
                 Home._is_empty = is_empty
                 signal.raise_signal(signal.SIGINT)
             return is_empty(home)

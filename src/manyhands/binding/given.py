@@ -9,7 +9,6 @@ and so whoever else has it, is left alone: its options, its backlog, and its fil
 import fcntl
 import os
 import socket
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from manyhands.rules import listen_variables
 from manyhands.rules.address import Address
 from manyhands.rules.listen_variables import GivenDescriptor
 from manyhands.rules.mistakes import Mistake
+from manyhands.rules.originals import brief_lock
 
 FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6, socket.AF_UNIX})
 """The address families that can be served; there are also VSOCK, netlink and others."""
@@ -82,7 +82,7 @@ def _descriptors(address: Address) -> list[GivenDescriptor]:
         raise Mistake(f"cannot listen on {address}: {mistake}") from None
 
 
-_lock = threading.Lock()
+_lock = brief_lock()
 _read: tuple[GivenDescriptor, ...] = ()
 
 

@@ -3,12 +3,12 @@
 ``accepted = open + closed``, always, and each connection that is closed has one reason.
 """
 
-import threading
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 
 from manyhands.rules import events
 from manyhands.rules.forked_copies import renew_in_copies
+from manyhands.rules.originals import brief_lock
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State, Step
 
@@ -54,7 +54,7 @@ class Books(Mapping[int, Connection]):
 
     def begin_anew(self) -> None:
         """Forget everything: in a forked copy, whose connections these are not."""
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._accepted = 0

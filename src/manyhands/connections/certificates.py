@@ -5,7 +5,6 @@ session ticket of an earlier context resumes nothing: what has been taken out of
 """
 
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from manyhands.rules import events
 from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.host_names import chosen
 from manyhands.rules.mistakes import Mistake
+from manyhands.rules.originals import brief_lock
 
 from .tls_context import Pair, Settings, make, names_of
 
@@ -78,7 +78,7 @@ class Certificates:
 
     def renew_lock(self) -> None:
         """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
 
     @property
     def context(self) -> ssl.SSLContext:

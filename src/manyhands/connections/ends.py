@@ -1,10 +1,9 @@
 """What the connections that have ended were: how long each took, and the bytes that went over them."""
 
-import _thread
 from bisect import bisect_left
 from typing import NamedTuple
 
-from manyhands.engines.hub import original
+from manyhands.rules.originals import brief_lock
 from manyhands.rules.reasons import Reason
 
 from .connection import Connection
@@ -48,7 +47,7 @@ class Ends:
 
     def __init__(self) -> None:
         # One of the system's: who reads the sums does so in a thread that gevent knows nothing of.
-        self._lock = original(_thread, "allocate_lock")()
+        self._lock = brief_lock()
         self._by_duration = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
         self._bytes_in = self._bytes_out = 0

@@ -1,9 +1,8 @@
 """Waiting until so many connections are open: told of each change, so that no number is missed."""
 
-import _thread
 import threading
 
-from manyhands.engines.hub import original
+from manyhands.rules.originals import brief_lock
 
 
 class Wait:
@@ -19,7 +18,7 @@ class Wait:
         self._at_least = 0 if at_least is None else at_least
         self._at_most = at_most
         # The system's, in programs too whose locks gevent has made those of fibers: any thread may wait.
-        self._lock = original(_thread, "allocate_lock")()
+        self._lock = brief_lock()
         self._lock.acquire()
         self._is_over = False
 

@@ -3,7 +3,6 @@
 import sys
 import threading
 from contextvars import ContextVar
-from types import ModuleType
 from typing import Any
 
 under_way: "ContextVar[Any]" = ContextVar("task", default=None)
@@ -37,15 +36,6 @@ def carried_task() -> Any:
 def task_in_hand() -> Any:
     """Return the task that the caller serves, or whose fiber waits for what the caller does in a thread."""
     return carried_task() or under_way.get()
-
-
-def original(module: ModuleType, name: str) -> Any:
-    """Return what a module of the standard library has by that name, whatever `gevent.monkey` put there.
-
-    Its `os.close`, for one, closes at the next turn of its loop; it takes `select.epoll` away.
-    """
-    monkey = sys.modules.get("gevent.monkey")
-    return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
 def has_threads_of_gevent() -> bool:

@@ -15,10 +15,10 @@ import time
 from typing import Any, NoReturn
 
 from manyhands.rules import events
+from manyhands.rules.originals import brief_rlock, original
 from manyhands.rules.warning import warn
 
 from .engine import Engine, Task
-from .hub import original
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -131,7 +131,7 @@ class ProcessesEngine(Engine):
     def forget(self) -> None:
         """Begin anew: the original's children are none of this process's."""
         # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
-        self._lock = threading.RLock()
+        self._lock = brief_rlock()
         self._waiting = 0
         self._carried: Task | None = None
         """In a handler's process, what it serves."""

@@ -4,6 +4,8 @@ import sys
 import threading
 from types import FrameType
 
+from manyhands.rules.originals import brief_rlock
+
 from .engine import Engine, Task
 
 
@@ -19,7 +21,7 @@ class SequentialEngine(Engine):
     def forget(self) -> None:
         """Begin anew."""
         self._threads: dict[Task, int] = {}
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(brief_rlock())
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""

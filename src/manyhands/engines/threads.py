@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from manyhands.rules.originals import brief_rlock
+
 from . import frame_memory
 from .connection_thread import ConnectionThread
 from .engine import Engine, Task
@@ -99,7 +101,7 @@ class ThreadsEngine(Engine):
         self._tasks: set[Task] = set()
         self._latest: ConnectionThread | None = None
         # Reentrant, for signal handlers.
-        self._lock = threading.RLock()
+        self._lock = brief_rlock()
         self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._ending: deque[ConnectionThread] = deque()

@@ -10,8 +10,8 @@ from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.engines.hub import original
 from manyhands.engines.processes import maker
+from manyhands.rules.originals import brief_lock, original
 
 Item = TypeVar("Item")
 
@@ -55,8 +55,8 @@ class BoundedQueue(Generic[Item]):
         _all.add(self)
 
     def _begin_anew(self) -> None:
-        self._lock = original(_thread, "allocate_lock")()
-        self._has_ended = original(_thread, "allocate_lock")()
+        self._lock = brief_lock()
+        self._has_ended = brief_lock()
         self._items: SimpleQueue[object] = SimpleQueue()
         self._untold = 0
         self._is_running = False
@@ -92,7 +92,7 @@ class BoundedQueue(Generic[Item]):
                 return True
             self._is_running = False
             self._items.put(_END)
-            has_ended, self._has_ended = self._has_ended, original(_thread, "allocate_lock")()
+            has_ended, self._has_ended = self._has_ended, brief_lock()
             self._items = SimpleQueue()
         is_done: bool = has_ended.acquire(timeout=timeout)
         if is_done:

@@ -1,6 +1,5 @@
 """A server's figures, read when they are scraped."""
 
-import _thread
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from prometheus_client.utils import floatToGoString
 from manyhands.connections.ends import BOUNDS, Ends
 from manyhands.connections.tcp_info import backlog_of
 from manyhands.engines import Engine
-from manyhands.engines.hub import original
 from manyhands.rules.events import ConnectionClosed, Event, hub, kinds
+from manyhands.rules.originals import brief_lock
 from manyhands.rules.reasons import Reason
 from manyhands.rules.states import State
 from manyhands.server import Server
@@ -49,7 +48,7 @@ class ServerCollector(Collector):
         self._books.ends = self._books.ends or Ends()
         # Of connections that end, others tell more.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
-        self._lock = original(_thread, "allocate_lock")()
+        self._lock = brief_lock()
         self._unsubscribe = hub.subscribe(self._count)
         self._received = self._sent = 0
 

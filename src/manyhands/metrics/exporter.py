@@ -20,8 +20,8 @@ from typing import Any, Self
 from manyhands.binding.bind import bind, listen
 from manyhands.binding.endpoints import Endpoint, endpoints
 from manyhands.engines.accept import accept_at_once
-from manyhands.engines.hub import original
 from manyhands.rules.address import Address
+from manyhands.rules.originals import brief_lock, original
 
 from .request import END, LONGEST, Request, parse
 
@@ -73,7 +73,7 @@ class Exporter:
         """Where it listens, with the ports that it got."""
 
         self._told, self._teller = os.pipe()
-        self._has_ended = original(_thread, "allocate_lock")()
+        self._has_ended = brief_lock()
         self._has_ended.acquire()
         original(_thread, "start_new_thread")(self._run, ())
         _all.add(self)

@@ -14,7 +14,6 @@ A refused connection takes no token of any rate. So nobody uses up the server's 
 refused, and a client that keeps trying gets in as often as the rate says, neither more nor less.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -27,6 +26,8 @@ from manyhands.rules.limits import Limits
 from manyhands.rules.open_counts import OpenCounts
 from manyhands.rules.reasons import Reason
 from manyhands.rules.token_bucket import Pace, TokenBucket
+
+from .originals import brief_lock
 
 
 class Leaves(Protocol):
@@ -108,7 +109,7 @@ class Admission:
 
     def _start_anew(self) -> None:
         # Held only for a few lookups, and never while anything waits: fibers need no other lock.
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
         self._places: set[Place] = set()
         # Those who left and are still counted for their address. Leaving needs no lock this way: a finalizer
         # or a signal handler may run in the middle of `admit`, in its own thread.

@@ -13,7 +13,6 @@ text is a sentence for a person. The set is closed: a subscriber that handles th
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -21,6 +20,7 @@ from typing import ClassVar, Literal
 from manyhands.rules.refusal_summary import RefusalSummary
 
 from .described import describe
+from .originals import brief_lock
 
 Level = Literal["info", "warning", "error"]
 """How much an event wants to be looked at, in the words of `logging`."""
@@ -348,7 +348,7 @@ class Hub:
 
     def renew_lock(self) -> None:
         """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
 
     def subscribe(self, subscriber: Subscriber, *wanted: type[Event]) -> Callable[[], None]:
         """Call `subscriber` with each event from now on.

@@ -1,7 +1,6 @@
 """What is told of refusals: the first at once, then one summary in a while, however many there are."""
 
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,6 +11,8 @@ from manyhands.rules.described import describe
 from manyhands.rules.escaping import escape
 from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.reasons import Reason
+
+from .originals import brief_lock
 
 INTERVAL = 10.0
 """Seconds between two summaries: soon enough for whoever watches, and 8,640 lines a day at the very most."""
@@ -105,7 +106,7 @@ class RefusalLog:
         renew_in_copies(self, RefusalLog._start_anew)
 
     def _start_anew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
         self._told_at = -math.inf
         self._begin()
 

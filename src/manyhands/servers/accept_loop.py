@@ -21,7 +21,6 @@ Accept errors
 """
 
 import contextlib
-import select
 import selectors
 import signal
 import socket
@@ -36,6 +35,7 @@ from manyhands.rules import events
 from manyhands.rules.accept_errors import Backoff
 from manyhands.rules.reasons import Reason
 
+from .backlog import look_at
 from .door import LOOK_AGAIN
 from .engine_room import EngineRoom
 from .reserve import Reserve
@@ -98,8 +98,7 @@ class Watch:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
             self._polled = descriptor
-            self._look = select.poll()
-            self._look.register(descriptor, select.POLLIN)
+            self._look = look_at(descriptor)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""

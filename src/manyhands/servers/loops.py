@@ -5,6 +5,7 @@ import os
 import threading
 from typing import Any, Self
 
+from manyhands.rules.originals import brief_lock
 from manyhands.rules.reasons import Reason
 
 from .backlog import somebody_waits
@@ -20,7 +21,7 @@ class Loops:
         self.of_the_original: list[Waker] = [] if original is None else original.wakers
         """In a copy of the process that served: what its handler asks to stop, and nobody waits for."""
 
-        self.lock = threading.Lock()
+        self.lock = brief_lock()
         """To be held by whoever adds a loop, or takes one out, and by what hangs on that."""
 
         self._accepting = threading.Lock()

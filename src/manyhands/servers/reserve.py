@@ -6,10 +6,15 @@ first. Giving up the reserve makes room for one; accepting and closing, one by o
 
 import contextlib
 import os
-import socket
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from manyhands.engines.accept import accept_at_once
+from manyhands.rules.originals import original
 
 from .backlog import somebody_waits
+
+if TYPE_CHECKING:
+    import socket
 
 AT_ONCE = 256
 """Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
@@ -35,18 +40,22 @@ class Reserve:
 
     def _give_up(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            _close(self._descriptor)
             self._descriptor = -1
 
-    def refuse_backlog(self, listener: socket.socket) -> int:
+    def refuse_backlog(self, listener: "socket.socket") -> int:
         """Accept and close the clients that wait on `listener`, a bound stream socket; count them."""
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
             while count < AT_ONCE and somebody_waits(listener):
-                # Not a TLS socket's own accept, which would do the handshake.
-                connection, _ = socket.socket.accept(listener)
-                connection.close()
+                descriptor, _ = accept_at_once(listener)
+                _close(descriptor)
                 count += 1
         self._take()
         return count
+
+
+def _close(descriptor: int) -> None:
+    # At once: the next one that is accepted needs the room.
+    original(os, "close")(descriptor)

@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_XDECREF, PyObject
-from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, errno
+from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, EINVAL, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
@@ -259,10 +259,13 @@ cdef class Poller:
         operation = EPOLL_CTL_MOD if before else EPOLL_CTL_ADD
         if not events:
             operation = EPOLL_CTL_DEL
-        if epoll_ctl(self.epoll, operation, channel.fd, &event) < 0 and events:
-            channel.events = before
-            raise cannot_watch(errno)
-        return 0
+        if epoll_ctl(self.epoll, operation, channel.fd, &event) == 0 or not events:
+            return 0
+        if errno == EEXIST and epoll_ctl(self.epoll, EPOLL_CTL_MOD, channel.fd, &event) == 0:
+            # Left by a channel that a signal kept from closing.
+            return 0
+        channel.events = before
+        raise cannot_watch(errno)
 
 
 # Each is there for as long as it may have to take itself out of its poller.

@@ -77,7 +77,6 @@ class FibersEngine(Engine):
         self._arriving: deque[Task] = deque()
         self._waiting: set[Any] = set()
         self._joiners: set[Fiber] = set()
-        self._daemons = 0  # touched in the thread of the fibers alone
         self._loops: dict[
             Callable[[], None], bool
         ] = {}  # how to stop each; whether exit waits for it
@@ -191,7 +190,6 @@ class FibersEngine(Engine):
                 fiber = Fiber(self._carry, home.hub)
                 fiber.task = self._arriving[0]
                 fiber.is_daemon = self.daemon
-                self._daemons += fiber.is_daemon
                 self._fibers.add(fiber)
                 self._arriving.popleft()
                 fiber.switch(home, fiber.task)
@@ -353,7 +351,7 @@ class FibersEngine(Engine):
 
     def _awaited(self) -> int:
         arriving = 0 if self.daemon else len(self._arriving) + len(self._coming)
-        return len(self._fibers) - self._daemons + arriving
+        return sum(not fiber.is_daemon for fiber in self._fibers.copy()) + arriving
 
     def end(self, task: Task) -> None:
         """End a task: its connection at once and, where that does not end it, what it waits for."""
@@ -376,7 +374,6 @@ class FibersEngine(Engine):
             return  # it was given up on before
         was_full = self.limit is not None and not self.has_room()
         self._fibers.discard(fiber)
-        self._daemons -= fiber.is_daemon
         if self._waiting:
             self._tell_joiners()
         if was_full:

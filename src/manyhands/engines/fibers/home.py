@@ -9,6 +9,8 @@ import gevent
 import gevent.event
 from gevent import monkey
 
+from manyhands.rules.originals import brief_lock
+
 from . import interrupts
 from .elsewhere import native_thread
 from .implementation import Poller
@@ -39,7 +41,7 @@ class Home:
     _watchdog: Watchdog | None = None
 
     def __init__(self, watchdog: Callable[["Home"], Watchdog] | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = brief_lock()
         self._is_gone = False
         self._residents = 1  # whoever makes it
         # Of conversations; touched in the thread of the fibers alone, so without the lock.
@@ -51,13 +53,20 @@ class Home:
         self._failure: BaseException | None = None
         # Then the hub, and the thread of the operating system, are those of the whole program.
         self._is_shared = monkey.is_module_patched("threading")
-        name = f"manyhands-fibers-{next(_numbers)}"
-        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self._thread.start()
+        self._thread = self._begin()
         self._is_ready.wait()
         if self._failure is not None:
             raise self._failure
         self._watchdog = None if watchdog is None else watchdog(self)
+
+    def _begin(self) -> Any:
+        if self._is_shared:
+            # A `Thread` takes locks of gevent's, which a signal that comes just then would leave taken.
+            return gevent.spawn(self._live)
+        name = f"manyhands-fibers-{next(_numbers)}"
+        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def is_here(self) -> bool:
         """Tell whether the caller runs in this home's thread."""
@@ -100,6 +109,8 @@ class Home:
             self.has_ended = self.has_ended or self._is_empty()
             has_ended = self.has_ended
         if has_ended and (self._is_shared or not self.is_here()):
+            # Again: a signal may have come between the last one's move and its word of it.
+            self.call(self._may_be_empty.set)
             self._thread.join(timeout)
 
     def end(self, timeout: float) -> None:
@@ -134,26 +145,33 @@ class Home:
             return
         finally:
             self._is_ready.set()
-        self._wait_until_empty()
-        if self._watchdog is not None:
-            self._watchdog.close()
-        with self._lock:
-            self._is_gone = True
-        self.poller.close()
+        is_cleared_away = False
+        while not is_cleared_away:
+            try:
+                self._wait_until_empty()
+                self._clear_away()
+                is_cleared_away = True
+            except BaseException as failure:
+                # In a program whose threads are fibers, what a signal raises may come out here.
+                if not interrupts.hand_over(failure, self.hub):
+                    raise
         if not self._is_shared:
             self.hub.destroy(destroy_loop=True)
 
     def _wait_until_empty(self) -> None:
         while not self.has_ended:
-            try:
-                self._may_be_empty.wait()
-                self._may_be_empty.clear()
-                with self._lock:
-                    self.has_ended = self.has_ended or self._is_empty()
-            except BaseException as failure:
-                # In a program whose threads are fibers, what a signal raises may come out here.
-                if not interrupts.hand_over(failure, self.hub):
-                    raise
+            self._may_be_empty.wait()
+            self._may_be_empty.clear()
+            with self._lock:
+                self.has_ended = self.has_ended or self._is_empty()
+
+    def _clear_away(self) -> None:
+        """Give back what the thread had. Once more does no harm."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+        with self._lock:
+            self._is_gone = True
+        self.poller.close()
 
     def _is_empty(self) -> bool:
         return not self._residents and not self._fibers

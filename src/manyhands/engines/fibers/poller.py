@@ -139,7 +139,7 @@ class Poller:
             return
         try:
             if not before:
-                self._epoll.register(channel.fd, events)
+                self._register(self._epoll, channel.fd, events)
             elif events:
                 self._epoll.modify(channel.fd, events)
             else:
@@ -149,6 +149,13 @@ class Poller:
             if events:
                 channel._events = before
                 raise cannot_watch(error.errno or 0) from None
+
+    def _register(self, epoll: "select.epoll", descriptor: int, events: int) -> None:
+        try:
+            epoll.register(descriptor, events)
+        except FileExistsError:
+            # Left by a channel that a signal kept from closing.
+            epoll.modify(descriptor, events)
 
 
 class Channel:
