@@ -4,6 +4,7 @@ import importlib.util
 import re
 import signal
 import socket
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,7 @@ from manyhands.framing import LengthPrefix
 from manyhands.rules.states import picture
 from manyhands.testing import half_close, serving
 from tests.support import Program, ask, call, is_listening, wait_until
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,6 +87,25 @@ def test_the_handler_in_the_readme_can_be_imported_by_the_command(readme_folder)
     with Program(serve, folder) as program:
         port = int(program.line().rpartition(":")[2])
         assert ask(("127.0.0.1", port)) == b"hello\n"
+
+
+def test_make_run_on_a_port_that_is_taken_says_how_to_take_another():
+    # `-o`: whatever is set up will do, the test is to set up nothing.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = f"--bind 127.0.0.1:{taken.getsockname()[1]} --transcript :memory:"
+        done = subprocess.run(
+            ["make", "-s", "-o", ".venv/.for-run", "run", f"ARGS={options}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    sentence, hint, *_ = done.stderr.splitlines()
+    assert sentence.startswith("manyhands: Address already in use: cannot listen on 127.0.0.1:")
+    assert sentence.endswith("; --bind says another address")
+    assert hint.endswith('make run ARGS="--bind tcp://127.0.0.1:8009"')
 
 
 def pages_and_sources():

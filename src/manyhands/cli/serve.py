@@ -86,8 +86,7 @@ def _listen(server: "Server") -> None:
 def _announce(server: "Server", exporter: "Exporter | None") -> None:
     for address in server.addresses:
         print(f"listening on {address}", flush=True)
-    for address in exporter.addresses if exporter is not None else ():
-        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
+    telling.announce(exporter)
 
 
 def _sentence(event: "Event") -> str:

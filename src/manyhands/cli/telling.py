@@ -18,13 +18,13 @@ Report = Callable[[object], None]
 """Tells the operator something, in the form that was asked for."""
 
 
-def add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of the log."""
+def add_log_arguments(parser: argparse.ArgumentParser, unless: str = "plain lines") -> None:
+    """Declare the flags of the log; `unless` says what there is without them."""
     parser.add_argument(
         "--log",
         choices=("text", "json"),
         help="write what happens to standard error as dated lines, or as JSON objects, one a line "
-        "(default: plain lines)",
+        f"(default: {unless})",
     )
     parser.add_argument(
         "--access-log",
@@ -42,6 +42,12 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
         "every interface; port 0 takes a free one "
         "(needs prometheus-client; default: no metrics)",
     )
+
+
+def announce(exporter: "Exporter | None") -> None:
+    """Print where the metrics are, if anywhere."""
+    for address in exporter.addresses if exporter is not None else ():
+        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
 
 
 @contextmanager
