@@ -20,6 +20,7 @@ from manyhands.rules import options
 from manyhands.rules.address import parse
 from manyhands.testing import serving
 from tests.support import Authority, Echo
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,12 +57,11 @@ def world(
     # Which is until Ctrl-C.
     monkeypatch.setattr(manyhands.Server, "run", lambda _: [])
     monkeypatch.setattr(socketserver.BaseServer, "serve_forever", lambda _: None)
-    with serving(Echo) as running:
-        peer = running.connect()
-        peer.shutdown(socket.SHUT_WR)
-        running.server.wait_for_connections(at_most=0, timeout=20)
+    silent, other_end = socket.socketpair()
+    other_end.close()
+    with silent, serving(Echo) as running:
         running.connect()
-        running.server.wait_for_connections(at_least=1, timeout=20)
+        assert running.server.wait_for_connections(1, timeout=PATIENCE)
         yield {
             **{name: getattr(manyhands, name) for name in manyhands.__all__},
             "__name__": "__main__",
@@ -69,7 +69,7 @@ def world(
             "socket": socket,
             "Echo": Echo,
             "server": running.server,
-            "connection": peer,
+            "connection": silent,
             "lock": threading.Lock(),
             "table": {"key": b"answer"},
             "key": "key",

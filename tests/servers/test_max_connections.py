@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -243,6 +244,7 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
             assert is_refused(server.server_address)
             [told] = of_kind(seen, events.ConnectionsRefused)
             [peer] = told.summary.peers
+            assert told.summary.since == pytest.approx(time.time(), abs=60)
             assert str(told) == (
                 f"{described} refused 1 connection from {describe(peer)}: "
                 "the server had max_connections already"

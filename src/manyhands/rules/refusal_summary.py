@@ -1,7 +1,6 @@
 """What is told of refusals: the first at once, then one summary in a while, however many there are."""
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,8 +79,8 @@ class RefusalLog:
         Seconds between two summaries.
     what : str
         What is refused: ``"connection"`` or ``"datagram"``.
-    wall_clock : callable
-        Returns the seconds since 1970: what people read, while the other clock counts.
+    wall_clock : callable, optional
+        Returns the seconds since 1970: what people read, while the other clock counts. By default the other.
 
     Examples
     --------
@@ -96,12 +95,12 @@ class RefusalLog:
         clock: Callable[[], float],
         interval: float = INTERVAL,
         what: str = "connection",
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._interval = interval
         self._what = what
-        self._wall_clock = wall_clock
+        self._wall_clock = wall_clock or clock
         self._start_anew()
         renew_in_copies(self, RefusalLog._start_anew)
 
