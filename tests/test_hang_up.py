@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from tests.support import (
     everything,
     write_handlers,
 )
+from tests.support.programs import environment
+from tests.support.waiting import PATIENCE
 
 AT_A_TERMINAL = (
     "import os, sys; os.open(sys.argv[1], os.O_RDWR); "
@@ -85,6 +89,33 @@ def test_a_terminal_that_is_closed_ends_the_server_gracefully(served: Any, engin
         peer.sendall(b"in time\n")
         assert everything(peer) == b"finished in time\n"
     assert (here.program.wait(), here.program.errors()) == (0, "")
+
+
+def test_a_terminal_that_is_closed_with_the_output_on_it_is_no_traceback(tmp_path: Path) -> None:
+    write_handlers(tmp_path)
+    terminal, screen = os.openpty()
+    name = os.ttyname(screen)
+    serve = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_A_TERMINAL, name, *serve],
+        stdin=screen,
+        stdout=screen,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**environment(), "PYTHONUNBUFFERED": "1"},  # writes even what is empty
+        start_new_session=True,
+    ) as process:
+        os.close(screen)
+        said = b""
+        while b"\n" not in said:
+            said += os.read(terminal, 1000)
+        os.close(terminal)
+        try:
+            assert process.communicate(timeout=PATIENCE)[1] == ""
+        finally:
+            process.kill()
+    assert process.returncode == 128 + signal.SIGHUP
 
 
 def test_an_operator_s_hangup_stops_nothing_while_the_terminal_is_there(served: Any) -> None:

@@ -82,9 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return _SIGNALLED + signal.SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in {errno.ENOSPC, errno.EIO}:
             raise
         _forget_output()
+        if error.errno == errno.EIO:
+            return _SIGNALLED + signal.SIGHUP  # the terminal has been closed: nobody reads on
         print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
         return _FAILED
     return status
