@@ -16,12 +16,16 @@ TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 # A change of what is compiled has it compiled anew.
 SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/engines/*.pyx src/manyhands/engines/*/*.pyx)
 
+# The exit status for a mistake in the words of a command, and what to do with another address, say.
+MISTAKE := 2
+HINT := 'options of the desk go into ARGS: make run ARGS="--bind tcp://127.0.0.1:8009"'
+
 .DEFAULT_GOAL := help
 .PHONY: run test system-packages bench soak fuzz lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
-	@.venv/bin/manyhands chat $(ARGS)
+	@.venv/bin/manyhands chat $(ARGS) || { status=$$?; [ $$status -ne $(MISTAKE) ] || echo $(HINT) >&2; exit $$status; }
 
 test: system-packages .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
 	@.venv/bin/python tools/run_tests.py $(VERSIONS)

@@ -2,8 +2,11 @@
 
 import importlib.util
 import re
+import signal
+import socket
 import subprocess
-import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from manyhands import Reason
 from manyhands.framing import LengthPrefix
 from manyhands.rules.states import picture
 from manyhands.testing import half_close, serving
+from tests.support import Program, ask, call, is_listening, wait_until
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,22 +55,85 @@ def test_the_readme_leads_with_the_two_commands():
     assert "make test" in head
 
 
-def test_the_handler_in_the_readme_serves():
+README_PROGRAM = "readme_echo.py"
+
+
+@pytest.fixture
+def readme_folder(tmp_path):
+    """A folder with the program of the README, on a free port, which is returned too."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     [program] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    program = program.replace("8008", "0").replace(
-        "    server.serve_forever()",
-        "    import socket, threading\n"
-        "    threading.Thread(target=server.serve_forever).start()\n"
-        "    with socket.create_connection(server.server_address) as client:\n"
-        "        client.sendall(b'hello\\n')\n"
-        "        print(client.recv(100))\n"
-        "    server.shutdown()\n",
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.stdout, done.stderr) == ("b'hello\\n'\n", "")
+    assert len([line for line in program.splitlines() if line]) <= 8
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / README_PROGRAM).write_text(program.replace(":8008", f":{port}"), encoding="utf-8")
+    return tmp_path, port
+
+
+def test_the_handler_in_the_readme_serves_and_ctrl_c_ends_it_though_a_client_stays(readme_folder):
+    folder, port = readme_folder
+    with Program([README_PROGRAM], folder) as program:
+        wait_until(lambda: is_listening(port))
+        with call(("127.0.0.1", port)) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"hello\n"
+            program.send(signal.SIGINT)
+            assert (program.wait(), program.errors()) == (0, "")
+
+
+def test_the_handler_in_the_readme_can_be_imported_by_the_command(readme_folder):
+    folder, _ = readme_folder
+    serve = ["-m", "manyhands", "serve", f"{README_PROGRAM}:Echo", "--bind", "127.0.0.1:0"]
+    with Program(serve, folder) as program:
+        port = int(program.line().rpartition(":")[2])
+        assert ask(("127.0.0.1", port)) == b"hello\n"
+
+
+def test_make_run_on_a_port_that_is_taken_says_how_to_take_another():
+    # `-o`: whatever is set up will do, the test is to set up nothing.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = f"--bind 127.0.0.1:{taken.getsockname()[1]} --transcript :memory:"
+        done = subprocess.run(
+            ["make", "-s", "-o", ".venv/.for-run", "run", f"ARGS={options}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    sentence, hint, *_ = done.stderr.splitlines()
+    assert sentence.startswith("manyhands: Address already in use: cannot listen on 127.0.0.1:")
+    assert sentence.endswith("; --bind says another address")
+    assert hint.endswith('make run ARGS="--bind tcp://127.0.0.1:8009"')
+
+
+def pages_and_sources():
+    folders = ("docs", "src", "tools", "examples", "requirements")
+    below = [file for folder in folders for file in (ROOT / folder).rglob("*.*")]
+    return [
+        file
+        for file in [*ROOT.glob("*.*"), *below]
+        if file.suffix in {".md", ".py", ".toml", ".in"}
+    ]
+
+
+def test_nobody_is_told_to_install_by_a_name_that_is_somebody_else_s_in_the_index():
+    by_name = re.compile(r"pip install (?:-\S+ )*['\"]?manyhands\b|manyhands\[\w+\]")
+    told = [
+        (file.name, found)
+        for file in pages_and_sources()
+        for found in by_name.findall(file.read_text(encoding="utf-8"))
+    ]
+    assert told == []
+
+
+def test_the_extra_for_all_is_the_sum_of_the_others():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    everything = extras.pop("all")
+    assert sorted(everything) == sorted(chain.from_iterable(extras.values()))
 
 
 def programs(page: str) -> list[str]:

@@ -70,10 +70,12 @@ def test_an_announcement_that_fails_leaves_nothing_open() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_engine_is_there_from_the_beginning(engine: str) -> None:
-    server = Server(Echo, ANY_PORT, engine=engine, max_threads=3, max_children=4, max_fibers=5)
+    bounds = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
+    bound = {bounds[engine]: 3} if engine in bounds else {}
+    server = Server(Echo, ANY_PORT, engine=engine, **bound)
     chosen = server.engine
     assert chosen.name == engine
-    assert chosen.limit == {"sequential": None, "threads": 3, "processes": 4, "fibers": 5}[engine]
+    assert chosen.limit == (3 if bound else None)
     with server:
         assert server.engine is chosen
     assert server.engine is chosen

@@ -309,15 +309,6 @@ def test_the_command_takes_several_certificates_authorities_and_protocols(
                 assert peer.recv(100) == b"hello\n"
 
 
-def test_a_hangup_ends_a_server_that_has_nothing_to_reload(tmp_path: Path) -> None:
-    write_handlers(tmp_path)
-    command = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0"]
-    with Program(command, tmp_path) as program:
-        program.line()
-        program.send(signal.SIGHUP)
-        assert program.wait() == -signal.SIGHUP
-
-
 # Mistakes
 
 

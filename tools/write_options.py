@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from manyhands.rules.options import OPTIONS, Option
+from manyhands.rules.option_needs import NEEDS, OnEngine, OneOf
+from manyhands.rules.options import ATTRIBUTES, OPTIONS, Option
 from manyhands.server import OPTIONS as SERVER_KEYWORDS
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
@@ -14,10 +15,14 @@ Written by `tools/write_options.py` from `manyhands/rules/options.py`.
 
 An option has one name everywhere: the keyword of `manyhands.Server`, the class attribute of a drop-in
 server or handler, and the flag of the command line. *Drop-in* is the default of the class attribute;
-*Server* that of `manyhands.Server` and `manyhands serve`. A hyphen says that the option is not taken there.
+*Server* that of `manyhands.Server` and `manyhands serve`. *run* says which options `manyhands run` takes:
+those that are class attributes. A hyphen says that the option is not taken there.
 
-| option | flag | drop-in | Server | attribute of | what it does |
-|---|---|---|---|---|---|
+A value that does not fit, and an option that does nothing without another one, is a `manyhands.Mistake`, a
+sentence that names the option, and of a command status 2.
+
+| option | flag | drop-in | Server | run | attribute of | what it does |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -30,8 +35,17 @@ def _row(option: Option) -> str:
     drop_in = _value(option, served=False) if option.owners else "-"
     server = _value(option, served=True) if option.name in SERVER_KEYWORDS else "-"
     owners = ", ".join(f"`{owner}`" for owner in option.owners) or "-"
-    cells = (f"`{option.name}`", f"`{option.flag}`", drop_in, server, owners, option.help)
+    run = "yes" if option.name in ATTRIBUTES else "-"
+    what = option.help + _needs(option.name)
+    cells = (f"`{option.name}`", f"`{option.flag}`", drop_in, server, run, owners, what)
     return f"| {' | '.join(cells)} |\n"
+
+
+def _needs(name: str) -> str:
+    need = NEEDS.get(name)
+    if isinstance(need, OneOf):
+        return f" (with {' or '.join(f'`{other}`' for other in need.names)})"
+    return f" (on the engine `{need.name}`)" if isinstance(need, OnEngine) else ""
 
 
 def _value(option: Option, *, served: bool) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ._version import __version__
 from .rules import events
+from .rules.mistakes import Mistake
 from .rules.reasons import Reason
 from .socketserver import *  # noqa: F403 - the drop-in's public names are ours
 from .socketserver import __all__ as _drop_in
@@ -36,6 +37,7 @@ __all__ = [  # noqa: PLE0604 - names, all of them
     "FiberUnixDatagramServer",
     "FiberUnixStreamServer",
     "FramedRequestHandler",
+    "Mistake",
     "Reason",
     "Server",
     "__version__",

@@ -9,6 +9,7 @@ from .adjustable import OF_OWNER
 from .binding.endpoints import Endpoint, endpoints
 from .binding.given import duplicate
 from .handler_check import check_kind
+from .hang_up import HangUp
 from .rules.address import Address
 from .server_tls import ServerTLS
 from .servers import TCPServer, UDPServer
@@ -34,6 +35,10 @@ class Owner(Protocol):
     @property
     def service(self) -> Service | None:
         """What tells systemd of the server; None when nobody wants to hear."""
+
+    @property
+    def hang_up(self) -> HangUp | None:
+        """What SIGHUP does; None where it is not handled."""
 
     def stop(self) -> None:
         """Ask the server to stop; return at once."""
@@ -85,12 +90,14 @@ class _OnEndpoint:
         return None if self.owner.tls is None else self.owner.tls.context
 
     def service_actions(self) -> None:
-        """Look after the certificates, and tell systemd that the loop turns, if there are any. A hook."""
+        """Look after the certificates, systemd and SIGHUP, where there are any. A hook."""
         super().service_actions()  # type: ignore[misc]  # the server class that this stands before
         if self.owner.tls is not None:
             self.owner.tls.look()
         if self.owner.service is not None:
             self.owner.service.look()
+        if self.owner.hang_up is not None and self.owner.hang_up.was_in_vain:
+            self.owner.hang_up.look()
 
     def shutdown(self) -> None:
         """Stop the whole server, and return at once; a handler is one of those whom it waits for."""

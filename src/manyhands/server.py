@@ -16,6 +16,7 @@ from .connections.books import Books
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
 from .handler_check import check_handler
+from .hang_up import HangUp
 from .listener import Listener, bound_address, is_open, listen_on
 from .rules.address import Address, parse
 from .rules.deadlines import NAMES as DEADLINES
@@ -110,6 +111,9 @@ class Server(AdjustableServer, ServerEnd):
         self._failure: BaseException | None = None
         self.service: service.Service | None = None
         """What tells systemd of the server while `run` is under way; None where nobody wants to hear."""
+
+        self.hang_up: HangUp | None = None
+        """What SIGHUP does while `run` is under way in the main thread; None before that."""
 
         # Plain flags: a signal handler must not wait for a lock that the interrupted code may hold.
         self._is_running = False
@@ -317,9 +321,9 @@ class Server(AdjustableServer, ServerEnd):
         act: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        # A manager may ask for a reload where there is nothing to read, and the signal would end the process.
-        if self.service is not None or (self._tls is not None and self._tls.can_reload):
-            act[signal.SIGHUP] = self._reload_soon
+        self.hang_up = HangUp(self.stop, self.notice, self._reloadable())
+        if self.hang_up.is_wanted:
+            act[signal.SIGHUP] = self.hang_up
         signals = HandledSignals(act, self._run_waker.signal_fileno())
         self.engine.on_child = partial(self._become_a_child, signals)
         return signals
@@ -329,9 +333,8 @@ class Server(AdjustableServer, ServerEnd):
             self.hurry()
         self.stop()
 
-    def _reload_soon(self) -> None:
-        """Have the accept loop reload: a signal handler must not wait for a lock."""
-        whose = self.service or self._tls
-        if whose is not None:
-            whose.reload_soon()
-            self.notice()
+    def _reloadable(self) -> "ServerTLS | service.Service | None":
+        # A manager may ask for a reload where there is nothing to read, and waits for the answer.
+        if self.service is not None:
+            return self.service
+        return self._tls if self._tls is not None and self._tls.can_reload else None

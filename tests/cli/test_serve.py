@@ -104,7 +104,9 @@ def test_limits_are_flags_and_refusals_are_reported(serve: Any) -> None:
     serving.program.send(signal.SIGTERM)
     status, errors = ended(serving)
     assert status == 0
-    assert "refused 1 connection from 127.0.0.1: the server had max_connections already" in errors
+    assert re.search(
+        r"refused 1 connection from 127.0.0.1:\d+: the server had max_connections already", errors
+    )
 
 
 @pytest.mark.parametrize("engine", ["sequential", *ENGINES])
@@ -351,7 +353,7 @@ def test_on_fibers_a_handler_that_computes_is_named(serve: Any, folder: Path) ->
     serving = serve("handlers:Computes", "--bind", "tcp://127.0.0.1:0", "--engine", "fibers")
     with call(serving.address()) as peer:
         assert is_hung_up(peer)
-    assert serving.program.error_line().startswith("manyhands: Computes for ('127.0.0.1',")
+    assert serving.program.error_line().startswith("manyhands: Computes for 127.0.0.1:")
 
 
 def test_fibers_serve_datagrams_on_several_addresses(serve: Any, folder: Path) -> None:

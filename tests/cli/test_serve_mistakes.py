@@ -71,6 +71,8 @@ HERE = ("--bind", "tcp://127.0.0.1:0")
         (("handlers:Echo", "--bind", "tls://:0"), "tls://:0 needs a certificate: give certfile"),
         (("handlers:Echo", *HERE, "--certfile", "no.pem"), "certfile '"),
         (("handlers:Echo", *HERE, "--certfile", "handlers.py"), "certfile '"),
+        (("handlers:Echo", *HERE, "--rate-burst", "5"), "--rate-burst without --max-rate is of no use"),
+        (("handlers:Echo", *HERE, "--max-fibers", "5"), "--max-fibers is of no use on the engine th"),
         (("handlers:Echo", *HERE, "--no-such-option"), "unrecognized arguments: --no-such-option"),
     ],
 )  # fmt: skip

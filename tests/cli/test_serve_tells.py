@@ -179,6 +179,17 @@ def test_metrics_are_answered_while_handlers_are_busy_and_while_it_drains(
         assert program.wait() == 0
 
 
+@pytest.mark.parametrize(
+    ("said", "host"), [("0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "0.0.0.0")]
+)
+def test_a_port_alone_is_one_that_only_this_machine_can_call(
+    serve: Any, said: str, host: str
+) -> None:
+    program = serve("--metrics", said)
+    program.line()
+    assert program.line().startswith(f"metrics on http://{host}:")
+
+
 def refused(folder: Path, *words: str) -> str:
     finished = python(*SERVE, *words, folder=folder)
     assert (finished.returncode, finished.stdout) == (2, "")
@@ -215,7 +226,7 @@ def test_metrics_without_prometheus_client_are_one_sentence(folder: Path) -> Non
     assert finished.returncode == 2
     assert finished.stderr == (
         "manyhands: manyhands.metrics needs prometheus-client, which is not here: "
-        "pip install 'manyhands[metrics]'\n"
+        "pip install prometheus-client, or in a checkout of manyhands pip install '.[metrics]'\n"
     )
 
 

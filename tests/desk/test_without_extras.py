@@ -57,13 +57,13 @@ def test_the_data_folder_needs_the_extra_and_one_sentence_says_so(
 ) -> None:
     sentence = refused(tmp_path, command)
     assert "--transcript FILE" in sentence
-    assert sentence.endswith("pip install 'manyhands[chat]'\n")
+    assert sentence.endswith("pip install '.[chat]'\n")
 
 
 def test_a_desk_on_fibers_needs_the_extra_and_one_sentence_says_so(tmp_path: Path) -> None:
     arguments = ["--bind", "127.0.0.1:0", "--transcript", ":memory:", "--engine", "fibers"]
     sentence = refused(tmp_path, "chat", *arguments)
-    assert sentence.endswith("pip install 'manyhands[fibers]'\n")
+    assert sentence.endswith("pip install '.[fibers]'\n")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_terminal_needs_the_extra_and_one_sentence_says_so(
     with Person([*WITHOUT_EXTRAS, *command], tmp_path, columns=200) as person:
         assert person.leaves() == 2
         assert person.text().startswith("manyhands: ")
-        assert person.text().endswith("pip install 'manyhands[chat]'")
+        assert person.text().endswith("pip install '.[chat]'")
         assert len(person.text().splitlines()) == 1
 
 

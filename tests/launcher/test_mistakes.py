@@ -43,6 +43,11 @@ def programs(tmp_path: Path) -> Path:
         ),
         (["-m"], "say which module to run: manyhands run [options] -m MODULE [args]"),
         (["missing.py"], "there is no program 'missing.py'"),
+        (["--rate-burst", "5", "file.py"], "--rate-burst without --max-rate is of no use"),
+        (
+            ["--engine", "processes", "--max-threads", "5", "file.py"],
+            ("--max-threads is of no use on the engine processes: it is one of the engine threads"),
+        ),
         (["x" * 5000], f"there is no program '{'x' * 5000}'"),
         (
             ["http.server", "8000"],

@@ -1,11 +1,12 @@
 """What `manyhands run --engine fibers` patches, and what it does where gevent is missing."""
 
+import json
 import venv
 from pathlib import Path
 
 import pytest
 
-from manyhands.launcher.environment import OPTIONS_VARIABLE
+from manyhands.launcher.environment import LOG_VARIABLE, OPTIONS_VARIABLE, STARTUP
 from tests.support import Program, call, everything
 
 from .launch import RUN, environment, python, write
@@ -42,7 +43,7 @@ def test_without_gevent_nothing_starts(
     assert (ours.status, ours.output) == (2, "")
     assert ours.errors == (
         f"manyhands: manyhands {command[0]} --engine fibers needs gevent, which is not here: "
-        "pip install 'manyhands[fibers]'\n"
+        "pip install gevent, or in a checkout of manyhands pip install '.[fibers]'\n"
     )
 
 
@@ -64,6 +65,20 @@ def test_a_child_of_an_installation_without_gevent_says_so_and_serves_as_its_cla
         f"manyhands: {without_gevent} has no gevent, so this process serves as its classes say, "
         "not on fibers\n"
     )
+
+
+def test_such_a_child_says_so_in_json_where_the_log_is(
+    tmp_path: Path, without_gevent: Path
+) -> None:
+    write(tmp_path / "child.py", "import socketserver\n")
+    env = {
+        **environment(),
+        "PYTHONPATH": str(STARTUP),
+        OPTIONS_VARIABLE: '{"engine": "fibers"}',
+        LOG_VARIABLE: '{"form": "json", "access": false}',
+    }
+    ours = python("child.py", cwd=tmp_path, env=env, interpreter=without_gevent)
+    assert json.loads(ours.errors)["message"].startswith(f"{without_gevent} has no gevent, so this")
 
 
 def test_a_child_of_such_an_installation_that_serves_nothing_says_nothing(

@@ -14,7 +14,27 @@ def test_ctrl_c_reaches_the_program_while_handlers_wait(serve: Any, kind: str) -
     with serving.conversation():
         serving.program.send(signal.SIGINT)
         assert serving.program.wait() == -signal.SIGINT
-    assert "KeyboardInterrupt" in serving.program.errors()
+    # What Python itself says of it, and nothing before.
+    first, *_, last = serving.program.errors().splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "KeyboardInterrupt")
+
+
+def test_a_program_that_expects_ctrl_c_says_nothing_of_it(serve: Any) -> None:
+    serving = serve(
+        serve="try: server.serve_forever()\n        except KeyboardInterrupt: pass",
+    )
+    with serving.conversation():
+        serving.program.send(signal.SIGINT)
+        assert serving.program.line() == "over"
+        assert (serving.program.wait(), serving.program.errors()) == (0, "")
+
+
+def test_what_else_fails_in_a_fiber_is_told_as_gevent_tells_it(serve: Any) -> None:
+    serving = serve(before="import gevent; gevent.spawn(lambda: 1 / 0)")
+    assert serving.says("hello") == "hello"
+    serving.program.send(signal.SIGINT)
+    serving.program.wait()
+    assert "ZeroDivisionError" in serving.program.errors()
 
 
 @pytest.mark.parametrize("thread", [False, True])

@@ -11,6 +11,7 @@ from manyhands.rules import events
 from manyhands.rules.event_lines import json_line, measurements, text_line
 from manyhands.rules.events import Event
 from manyhands.rules.reasons import Reason
+from manyhands.rules.refusal_summary import RefusalSummary
 
 from .test_events import EXAMPLES
 
@@ -31,6 +32,19 @@ def test_an_event_is_one_json_object_on_one_line(event: Event, sentence: str) ->
     assert document.pop("event") == type(event).__name__
     assert document.pop("message") == sentence
     assert list(document) == [field.name for field in dataclasses.fields(event)]
+
+
+@pytest.mark.parametrize(("event", "sentence"), EXAMPLES)
+def test_a_peer_is_written_in_the_sentence_as_in_its_field(event: Event, sentence: str) -> None:
+    document = json.loads(json_line(event, WHEN))
+    peers = [document.get("peer"), *document.get("summary", {}).get("peers", [])]
+    assert all(peer in sentence for peer in filter(None, peers))
+
+
+def test_when_the_first_was_refused_is_a_moment_that_people_can_read() -> None:
+    summary = RefusalSummary({Reason.REFUSED_FULL: 1}, (), WHEN, 1.0)
+    document = json.loads(json_line(events.ConnectionsRefused("127.0.0.1:8008", summary), WHEN))
+    assert document["summary"]["since"] == "2026-03-01T12:00:00.250Z"
 
 
 @pytest.mark.parametrize(("event", "sentence"), EXAMPLES)

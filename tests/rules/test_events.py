@@ -34,7 +34,7 @@ EXAMPLES: list[tuple[Event, str]] = [
             RefusalSummary({Reason.REFUSED_DENIED: 2}, (("192.0.2.1", 1),), 0.0, 1.25, "datagram"),
         ),
         (
-            "127.0.0.1:8008 refused 2 datagrams within 1.2 s from 192.0.2.1: "
+            "127.0.0.1:8008 refused 2 datagrams within 1.2 s from 192.0.2.1:1: "
             "its address is not one that the server serves (allow, deny)"
         ),
     ),
@@ -49,12 +49,13 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (
         events.HandshakeFailed(("127.0.0.1", 40000), "timed out"),
-        "the TLS handshake of ('127.0.0.1', 40000) failed: timed out",
+        "the TLS handshake of 127.0.0.1:40000 failed: timed out",
     ),
     (
         events.BadProxyHeader(("127.0.0.1", 50000), "the peer closed the connection"),
-        "no PROXY header was taken from ('127.0.0.1', 50000): the peer closed the connection",
+        "no PROXY header was taken from 127.0.0.1:50000: the peer closed the connection",
     ),
+    (events.NothingToReload("SIGHUP"), "SIGHUP came, and there is nothing to reload"),
     (
         events.CertificateReloaded("site.pem"),
         "the certificates were reloaded (site.pem)",
@@ -68,7 +69,7 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (
         events.DatagramTruncated("127.0.0.1:8008", ("127.0.0.1", 40000), 8192),
-        "127.0.0.1:8008 cut a datagram of ('127.0.0.1', 40000) to 8192 bytes (max_packet_size)",
+        "127.0.0.1:8008 cut a datagram of 127.0.0.1:40000 to 8192 bytes (max_packet_size)",
     ),
     (
         events.ForkedWithThreads(3),
@@ -77,13 +78,13 @@ EXAMPLES: list[tuple[Event, str]] = [
     (
         events.HubBlocked("Report", ("127.0.0.1", 40000), 0.125, "  File 'shop.py', line 3\n"),
         (
-            "Report for ('127.0.0.1', 40000) has held up all other fibers for 0.12 s "
+            "Report for 127.0.0.1:40000 has held up all other fibers for 0.12 s "
             "(manyhands.blocking runs such a call in a thread):\n  File 'shop.py', line 3"
         ),
     ),
     (
         events.HubUnblocked("Report", ("127.0.0.1", 40000), 2.5),
-        "Report for ('127.0.0.1', 40000) lets others run again, after 2.50 s",
+        "Report for 127.0.0.1:40000 lets others run again, after 2.50 s",
     ),
     (
         events.Draining(1, 30.0),
@@ -108,7 +109,7 @@ EXAMPLES: list[tuple[Event, str]] = [
     (
         events.WorkerFailed("threads", ("127.0.0.1", 40000), "can't start new thread"),
         (
-            "no worker of the threads engine could be had for ('127.0.0.1', 40000): "
+            "no worker of the threads engine could be had for 127.0.0.1:40000: "
             "can't start new thread"
         ),
     ),

@@ -17,7 +17,7 @@ UP_TO = "above 0 and up to 2147483"
 def parsed(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     options.add_to(parser)
-    return options.given(parser.parse_args(words))
+    return options.given(parser.parse_args(words), served=False)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         *("--no-allow-reuse-address", "--allow-reuse-port", "--handshake-timeout", "2.5"),
         *("--drain-timeout", "0", "--client-ca", "ca.pem", "--client-certificates", "optional"),
         *("--allow", "10.0.0.0/8,::1", "--allow", "192.0.2.1", "--max-rate", "0.5"),
-        *("--when-full", "refuse", "--refusal", "full"),
+        *("--max-connections", "9", "--when-full", "refuse", "--refusal", "full"),
         *("--certfile", "a.pem", "--certfile=b.pem", "--keyfile", "a.key", "--alpn", "h2"),
     ) == {
         "engine": "threads",
@@ -62,6 +62,7 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         "client_certificates": "optional",
         "allow": ["10.0.0.0/8, ::1", "192.0.2.1"],
         "max_rate": 0.5,
+        "max_connections": 9,
         "when_full": "refuse",
         "refusal": "full",
         "certfile": ["a.pem", "b.pem"],
@@ -108,6 +109,13 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         (
             ("--drain-timeout", "inf"),
             "--drain-timeout must be a number of seconds from 0 up to 2147483, not 'inf'",
+        ),
+        (
+            ("--refusal", "ü" * 3000),
+            (
+                "--refusal must be a text or bytes, 4096 bytes at the most, or none, "
+                f"not '{'ü' * 59}... (3000 characters, 6000 bytes)"
+            ),
         ),
         (
             ("--when-full", "panic"),
@@ -171,7 +179,7 @@ def test_a_word_that_does_not_fit_gets_one_sentence(words: tuple[str, ...], sent
             ("h2", "x" * 256),
             (
                 "alpn must be a name of 1 to 255 ASCII characters, or a list of such, or none, "
-                f"not ('h2', '{'x' * 256}')"
+                f"not ('h2', '{'x' * 52}..."
             ),
         ),
         ("allow_reuse_port", 1, "allow_reuse_port must be True or False, not 1"),

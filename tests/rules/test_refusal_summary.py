@@ -17,6 +17,10 @@ class Clock:
         return self.now
 
 
+SINCE_1970 = 1_772_366_400.0
+"""What the wall clock says when the other one begins."""
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -24,7 +28,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def log(clock: Clock) -> RefusalLog:
-    return RefusalLog(clock)
+    return RefusalLog(clock, wall_clock=lambda: SINCE_1970 + clock.now)
 
 
 def summary_of(log: RefusalLog) -> RefusalSummary:
@@ -38,7 +42,7 @@ def test_the_first_refusal_is_told_of_at_once(log: RefusalLog) -> None:
     assert summary is not None
     assert summary.counts == {FULL: 1}
     assert summary.peers == (("192.0.2.1", 5),)
-    assert (summary.since, summary.seconds) == (1000.0, 0.0)
+    assert (summary.since, summary.seconds) == (SINCE_1970 + 1000, 0.0)
     assert log.due() is None
 
 
@@ -58,7 +62,7 @@ def test_those_after_it_are_told_of_together_an_interval_later(
     assert summary.counts == {FULL: 5000, DENIED: 1}
     assert list(summary.counts) == [FULL, DENIED]
     assert summary.total == 5001
-    assert summary.since == 1001.0
+    assert summary.since == pytest.approx(SINCE_1970 + 1001)
     assert summary.seconds == pytest.approx(INTERVAL - 1)
     assert log.due() is None
 
@@ -101,14 +105,14 @@ def test_the_first_three_hosts_are_named(log: RefusalLog) -> None:
 
 def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
     assert str(log.note(FULL, ("192.0.2.1", 5))) == (
-        "refused 1 connection from 192.0.2.1: the server had max_connections already"
+        "refused 1 connection from 192.0.2.1:5: the server had max_connections already"
     )
     for host in ("192.0.2.1", "2001:db8::1", "192.0.2.3"):
         log.note(FULL, (host, 5))
     log.note(DENIED, ("192.0.2.9", 5))
     clock.now += 2.5
     assert str(log.rest()) == (
-        "refused 4 connections within 2.5 s from 192.0.2.1, 2001:db8::1, 192.0.2.3, ...: "
+        "refused 4 connections within 2.5 s from 192.0.2.1:5, [2001:db8::1]:5, 192.0.2.3:5, ...: "
         "the server had max_connections already (3); "
         "its address is not one that the server serves (allow, deny) (1)"
     )

@@ -332,7 +332,8 @@ except ImportError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     assert said == (
-        "the fibers engine needs gevent, which is not here: pip install 'manyhands[fibers]'\n"
+        "the fibers engine needs gevent, which is not here: pip install gevent, "
+        "or in a checkout of manyhands pip install '.[fibers]'\n"
     )
 
 

@@ -3,11 +3,13 @@
 import contextlib
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from manyhands import Server, events, socketserver
+from manyhands.rules.described import describe
 from manyhands.rules.mistakes import Mistake
 from manyhands.rules.reasons import Reason
 from manyhands.rules.refusal_summary import RefusalLog
@@ -241,8 +243,10 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
         with inside(server.server_address, 1):
             assert is_refused(server.server_address)
             [told] = of_kind(seen, events.ConnectionsRefused)
+            [peer] = told.summary.peers
+            assert told.summary.since == pytest.approx(time.time(), abs=60)
             assert str(told) == (
-                f"{described} refused 1 connection from 127.0.0.1: "
+                f"{described} refused 1 connection from {describe(peer)}: "
                 "the server had max_connections already"
             )
             for _ in range(5):

@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
 from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 COMMANDS = ("serve", "run", "chat", "connect", "transcript")
-
-#: The exit status for a person's mistake, as argparse and most tools have it.
-MISTAKE = 2
 
 _FAILED = 1
 
@@ -85,9 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()
         return _SIGNALLED + signal.SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in {errno.ENOSPC, errno.EIO}:
             raise
         _forget_output()
+        if error.errno == errno.EIO:
+            return _SIGNALLED + signal.SIGHUP  # the terminal has been closed: nobody reads on
         print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
         return _FAILED
     return status

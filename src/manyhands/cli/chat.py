@@ -1,11 +1,19 @@
 """`manyhands chat`: the desk, where one operator talks with many callers."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
+from manyhands.cli import telling
 from manyhands.rules import options
 from manyhands.rules.kinds import Choice, Whole
 from manyhands.rules.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from manyhands.server import Server
 
 HELP = "open a desk: one operator talks with many callers"
 
@@ -63,23 +71,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
     options.add_to(parser, _LIMITS, served=True)
+    telling.add_log_arguments(parser, unless="no log; what happens is told at the desk")
+    telling.add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the desk until it is closed; return 0."""
+    with _logged(arguments):
+        _run(arguments)
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
     from manyhands.desk import operation
     from manyhands.desk.settings import Settings
 
-    limits = {name: value for name, value in vars(arguments).items() if name in _LIMITS}
-    given = {
+    limits = {
         name: value
-        for name, value in vars(arguments).items()
-        if value is not None and name not in _LIMITS
+        for name, value in options.given(arguments, served=True).items()
+        if name in _LIMITS
     }
-    if "bind" in given:
-        given["addresses"] = [_stream(text) for text in given.pop("bind")]
-    operation.run(Settings(**given, limits=limits))
-    return 0
+    given = {name: getattr(arguments, name) for name in _SETTINGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.bind:
+        given["addresses"] = [_stream(text) for text in arguments.bind]
+    operation.run(Settings(**given, limits=limits), partial(_measured, arguments))
+
+
+_SETTINGS = ("transcript", "max_line", "outbox", "engine", "greeting")
+"""The arguments that are the desk's own."""
+
+
+def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
+    if arguments.log is None and not arguments.access_log:
+        return nullcontext()
+    from manyhands.desk import surroundings
+
+    if surroundings.has_terminal() and sys.stderr is not None and sys.stderr.isatty():
+        raise Mistake(
+            "a log would be written over the desk, on the same terminal: send standard error to a file, as "
+            "in manyhands chat --log text 2>desk.log"
+        )
+    return telling.told(arguments, "threads", str)
+
+
+@contextmanager
+def _measured(arguments: argparse.Namespace, server: "Server") -> Iterator[None]:
+    with telling.measured(arguments, server) as exporter:
+        telling.announce(exporter)
+        yield
 
 
 def _stream(text: str) -> str:

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from manyhands.launcher import environment, fibers, interpreter, program
 
     command = program.command(arguments.program)
-    given = options.given(arguments)
+    given = options.given(arguments, served=False)
     if given.get("engine") == "fibers":
         fibers.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)

@@ -41,22 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
-    given: dict[str, Any] = options.given(arguments)
-    if given.get("engine") == "fibers":
+    given: dict[str, Any] = options.given(arguments, served=True)
+    engine = str(given.get("engine", options.BY_NAME["engine"].server_default))
+    if engine == "fibers":
         # Before the handler is loaded: plain blocking code is what it was written in.
         _have_all_waits_let_fibers_run()
+    with telling.told(arguments, engine, _sentence) as report:
+        return _serve(arguments, given, report)
 
+
+def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: telling.Report) -> int:
     from manyhands.cli.loading import load_handler
     from manyhands.server import Server
 
-    handler = load_handler(arguments.handler)
-    server = Server(handler, *arguments.bind, **given)
-    with telling.told(arguments, server.engine.name, _sentence) as report:
-        _listen(server)
-        with telling.measured(arguments, server) as exporter:
-            cut_off = server.run(lambda: _announce(server, exporter))
-        for conversation in cut_off:
-            report(f"cut off {conversation}")
+    server = Server(load_handler(arguments.handler), *arguments.bind, **given)
+    _listen(server)
+    with telling.measured(arguments, server) as exporter:
+        cut_off = server.run(lambda: _announce(server, exporter))
+    for conversation in cut_off:
+        report(f"cut off {conversation}")
     return 1 if cut_off else 0
 
 
@@ -83,8 +86,7 @@ def _listen(server: "Server") -> None:
 def _announce(server: "Server", exporter: "Exporter | None") -> None:
     for address in server.addresses:
         print(f"listening on {address}", flush=True)
-    for address in exporter.addresses if exporter is not None else ():
-        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
+    telling.announce(exporter)
 
 
 def _sentence(event: "Event") -> str:

@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
@@ -17,13 +18,13 @@ Report = Callable[[object], None]
 """Tells the operator something, in the form that was asked for."""
 
 
-def add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of the log."""
+def add_log_arguments(parser: argparse.ArgumentParser, unless: str = "plain lines") -> None:
+    """Declare the flags of the log; `unless` says what there is without them."""
     parser.add_argument(
         "--log",
         choices=("text", "json"),
         help="write what happens to standard error as dated lines, or as JSON objects, one a line "
-        "(default: plain lines)",
+        f"(default: {unless})",
     )
     parser.add_argument(
         "--access-log",
@@ -36,10 +37,17 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the flag of the metrics."""
     parser.add_argument(
         "--metrics",
-        metavar="HOST:PORT",
-        help="let Prometheus scrape /metrics there; port 0 takes a free one "
-        "(needs manyhands[metrics]; default: no metrics)",
+        metavar="[HOST:]PORT",
+        help="let Prometheus scrape /metrics there: a port alone is one of 127.0.0.1, 0.0.0.0:PORT is for "
+        "every interface; port 0 takes a free one "
+        "(needs prometheus-client; default: no metrics)",
     )
+
+
+def announce(exporter: "Exporter | None") -> None:
+    """Print where the metrics are, if anywhere."""
+    for address in exporter.addresses if exporter is not None else ():
+        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
 
 
 @contextmanager
@@ -58,12 +66,39 @@ def told(
     if arguments.log is not None:
         end = logs.to_stderr(arguments.log, access=arguments.access_log, queued=is_queued)
         try:
-            yield lambda what: logging.getLogger("manyhands").warning("%s", what)
+            with _nothing_else_said() if arguments.log == "json" else nullcontext():
+                yield lambda what: logging.getLogger("manyhands").warning("%s", what)
         finally:
             end()
         return
     with _told_plainly(tell, access=arguments.access_log, queued=is_queued) as report:
         yield report
+
+
+@contextmanager
+def _nothing_else_said() -> Iterator[None]:
+    """Have all that is said on standard error said by the log, the last words of the command included.
+
+    Raises
+    ------
+    SystemExit
+        In the place of what ended the command, which has been logged then.
+    """
+    from manyhands import logs
+
+    end, stderr = logs.take_over(), sys.stderr
+    sys.stderr = logs.LoggedStream(stderr)
+    try:
+        yield
+    except Mistake as mistake:
+        logging.getLogger("manyhands").log(logging.ERROR, "%s", mistake)
+        raise SystemExit(MISTAKE) from None
+    except Exception as error:
+        logging.getLogger("manyhands").exception("%s ended the server", type(error).__name__)
+        raise SystemExit(1) from None
+    finally:
+        sys.stderr = stderr
+        end()
 
 
 @contextmanager

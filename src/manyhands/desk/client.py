@@ -8,7 +8,7 @@ from manyhands.binding.endpoints import socket_path
 from manyhands.rules.address import Address
 from manyhands.rules.escaping import escape
 from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MissingExtra, Mistake
 
 from . import surroundings, verbs
 from .endings import Ending
@@ -173,7 +173,7 @@ def _keyboard() -> Keyboard:
     try:
         from .client_terminal import ClientTerminal  # noqa: PLC0415 - an extra
     except ImportError:
-        raise surroundings.missing_extra("the client at a terminal", "prompt_toolkit") from None
+        raise MissingExtra("the client at a terminal", "prompt_toolkit", "chat") from None
     return ClientTerminal()
 
 

@@ -1,7 +1,8 @@
 """A desk from opening to closing: the server, the transcript and the operator's screen put together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from manyhands.engines import ENGINES
 from manyhands.rules import events
@@ -20,8 +21,11 @@ from .shown import Keyboard, notice
 from .switchboard import Switchboard
 from .transcript import IN_MEMORY, Transcript
 
+Beside = Callable[[Server], AbstractContextManager[object]]
+"""Makes the context of what goes on beside the desk, from its server: metrics, for one."""
 
-def run(settings: Settings) -> None:
+
+def run(settings: Settings, beside: Beside = nullcontext) -> None:
     """Open a desk on standard input and output, and run it until the operator closes it.
 
     With a terminal, this is a prompt; else lines are read and written. At the end of such input the desk
@@ -46,7 +50,12 @@ def run(settings: Settings) -> None:
         server = _listening(reception, settings)
         transcript.addresses = [str(address) for address in server.addresses]
         operator = Operator(switchboard, keeper, screen)
-        with surroundings.stopping_on_signals(screen.stop), _telling_of_events(screen), server:
+        with (
+            surroundings.stopping_on_signals(screen.stop),
+            _telling_of_events(screen),
+            beside(server),
+            server,
+        ):
             try:
                 _invite(server, file)
                 if screen.attend(operator.carry_out):
@@ -64,7 +73,7 @@ def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     try:
         from .terminal import Terminal  # noqa: PLC0415 - an extra
     except ImportError:
-        raise surroundings.missing_extra("the desk at a terminal", "prompt_toolkit") from None
+        raise MissingExtra("the desk at a terminal", "prompt_toolkit", "chat") from None
     return Terminal(switchboard, surroundings.history_file(transcript))
 
 
@@ -85,7 +94,8 @@ def _listening(reception: Reception, settings: Settings) -> Server:
     try:
         server.listen()
     except OSError as error:
-        raise Mistake(error.strerror or str(error)) from None
+        another = "; --bind says another address" if error.errno == errno.EADDRINUSE else ""
+        raise Mistake(f"{error.strerror or error}{another}") from None
     return server
 
 

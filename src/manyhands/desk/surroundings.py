@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manyhands.rules.mistakes import Mistake
+from manyhands.rules.mistakes import MissingExtra, Mistake
 
 from .lines import Lines
 from .transcript import IN_MEMORY
@@ -44,11 +44,6 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def missing_extra(what: str, package: str) -> Mistake:
-    """Make the sentence for something that the base package cannot do."""
-    return Mistake(f"{what} needs {package}, which is not here: pip install 'manyhands[chat]'")
-
-
 def data_folder() -> Path:
     """Return the user's data folder for manyhands, made if need be.
 
@@ -60,9 +55,8 @@ def data_folder() -> Path:
     try:
         from platformdirs import user_data_path  # noqa: PLC0415 - an extra
     except ImportError:
-        raise missing_extra(
-            "a transcript in your data folder (without --transcript FILE)", "platformdirs"
-        ) from None
+        what = "a transcript in your data folder (without --transcript FILE)"
+        raise MissingExtra(what, "platformdirs", "chat") from None
     folder = user_data_path("manyhands")
     try:
         folder.mkdir(parents=True, exist_ok=True)

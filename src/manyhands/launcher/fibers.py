@@ -1,5 +1,6 @@
 """What the fiber engine asks of a program that others have written."""
 
+import logging
 import sys
 from importlib.util import find_spec
 
@@ -24,11 +25,15 @@ def require_gevent(what: str) -> None:
         raise MissingExtra(what, "gevent", "fibers")
 
 
-def say_without_gevent() -> None:
+def say_without_gevent(*, is_logged: bool) -> None:
     """Say that a child of another installation serves as its classes say, for it has no fibers."""
-    _say(
+    what = (
         f"{sys.executable} has no gevent, so this process serves as its classes say, not on fibers"
     )
+    if is_logged:
+        logging.getLogger("manyhands").warning("%s", what)
+    else:
+        _say(what)
 
 
 class Teller:

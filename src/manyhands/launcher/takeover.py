@@ -44,6 +44,8 @@ def _log(log: Log, given: dict[str, OptionValue]) -> None:
 
     # A process that forks had better have no second thread.
     logs.to_stderr(log.form or "text", access=log.access, queued=given.get("engine") != "processes")
+    if log.form == "json":
+        logs.take_over()
 
 
 def _prepare_for_fibers(given: dict[str, OptionValue], *, is_told: bool) -> None:
@@ -52,4 +54,4 @@ def _prepare_for_fibers(given: dict[str, OptionValue], *, is_told: bool) -> None
             events.hub.subscribe(fibers.Teller())
     else:
         del given["engine"]
-        fibers.say_without_gevent()
+        fibers.say_without_gevent(is_logged=is_told)

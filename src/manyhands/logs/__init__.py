@@ -12,14 +12,18 @@ Nothing that a client sent is in them, and each event is one line whatever a pee
 
 from .bounded_queue import BoundedQueue
 from .formatters import JSONLines, TextLines
+from .last_words import take_over
+from .logged_stream import LoggedStream
 from .stderr import to_stderr, write_line
 from .subscribers import Queued, to_logging
 
 __all__ = [
     "BoundedQueue",
     "JSONLines",
+    "LoggedStream",
     "Queued",
     "TextLines",
+    "take_over",
     "to_logging",
     "to_stderr",
     "write_line",

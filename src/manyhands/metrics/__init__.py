@@ -69,7 +69,8 @@ def serve(server: Any, address: str | Address) -> Exporter:
     server : manyhands.Server or a server of `manyhands.socketserver`
         Whose figures. It may not be running yet.
     address : str or Address
-        Where: ``127.0.0.1:9108``, ``[::1]:0``, or ``:9108`` for every interface. Port 0 takes a free one.
+        Where: ``127.0.0.1:9108``, ``[::1]:0``, or ``:9108`` for every interface; a port alone is one of
+        127.0.0.1, since whoever can call may read. Port 0 takes a free one.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def serve(server: Any, address: str | Address) -> Exporter:
     OSError
         When the address cannot be had; the text says what holds it.
     """
-    where = address if isinstance(address, Address) else parse(address)
+    where = address if isinstance(address, Address) else _parsed(address)
     if where.scheme != "tcp":
         raise Mistake(f"metrics are served on a tcp:// address, not on {where}")
     registry = _client.CollectorRegistry()
@@ -94,3 +95,8 @@ def serve(server: Any, address: str | Address) -> Exporter:
     except BaseException:
         end()
         raise
+
+
+def _parsed(text: str) -> Address:
+    # Exporters of others listen on every interface then; nothing here asks who reads.
+    return parse(f"127.0.0.1:{text}" if text.isascii() and text.isdecimal() else text)

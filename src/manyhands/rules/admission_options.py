@@ -107,7 +107,8 @@ ADMISSION: tuple[Option, ...] = (
         default=None,
         kind=Said(longest=LONGEST_REFUSAL),
         unit="",
-        help="what a refused client is told before its connection is closed",
+        help="what a refused client is told before its connection is closed, as it stands: no end of line is "
+        "added, and no backslash means anything",
         owners=_OWNERS,
         may_be_none=True,
     ),

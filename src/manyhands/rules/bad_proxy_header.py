@@ -4,7 +4,8 @@
 class BadProxyHeader(ValueError):  # noqa: N818 - what it is, as people say it
     """A connection does not begin with a PROXY header as the specification has it.
 
-    The text is one sentence. What it quotes of the peer's is short, and escaped: it is fit for a log.
+    The text is one sentence, and fit for a log: it quotes nothing of what the peer sent, which may have been
+    meant for somebody else, and secret.
 
     Parameters
     ----------
@@ -19,12 +20,3 @@ class BadProxyHeader(ValueError):  # noqa: N818 - what it is, as people say it
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__(sentence)
         self.field = field
-
-
-QUOTED = 40
-"""Bytes of the peer's that are quoted at most: an IPv6 address has 39."""
-
-
-def quoted(data: bytes) -> str:
-    """Quote what the peer sent, escaped, and no more of it than a sentence can hold."""
-    return repr(data) if len(data) <= QUOTED else f"{data[:QUOTED]!r}..."

@@ -7,7 +7,7 @@ begin a line of its own nor move a terminal's cursor.
 import enum
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from .events import Event
 def measurements(event: Event) -> dict[str, Any]:
     """Return the fields of an event by their names, as JSON has such values (RFC 8259).
 
-    The address of a peer is text, as people write it. Bytes are only counted.
+    The address of a peer is text, as people write it, and so is a moment (RFC 3339). Bytes are only counted.
     """
     return _of_dataclass(event)
 
@@ -62,11 +62,21 @@ def _of_dataclass(record: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(record, field.name), field.name) for field in fields(record)}
 
 
+def _peers(value: Any) -> list[str]:
+    return [describe(peer) for peer in value]
+
+
+_AS_PEOPLE_WRITE_IT: dict[str, Callable[[Any], Any]] = {
+    "peer": describe,
+    "peers": _peers,
+    "since": moment,
+}
+"""Fields by their names, which their types would not tell."""
+
+
 def _plain(value: Any, name: str = "") -> Any:
-    if name == "peer":
-        return describe(value)
-    if name == "peers":
-        return [describe(peer) for peer in value]
+    if name in _AS_PEOPLE_WRITE_IT:
+        return _AS_PEOPLE_WRITE_IT[name](value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, float):

@@ -136,7 +136,7 @@ class HandshakeFailed(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"the TLS handshake of {self.peer} failed: {self.error}"
+        return f"the TLS handshake of {describe(self.peer)} failed: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class BadProxyHeader(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"no PROXY header was taken from {self.peer}: {self.error}"
+        return f"no PROXY header was taken from {describe(self.peer)}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,18 @@ class CertificateNotReloaded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NothingToReload(Event):
+    """A server was asked by `signal` to read its files again, and has none: it goes on as it was."""
+
+    level: ClassVar[Level] = "info"
+
+    signal: str
+
+    def __str__(self) -> str:
+        return f"{self.signal} came, and there is nothing to reload"
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
 
@@ -190,9 +202,8 @@ class DatagramTruncated(Event):
     limit: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.listener} cut a datagram of {self.peer} to {self.limit} bytes (max_packet_size)"
-        )
+        peer = describe(self.peer)
+        return f"{self.listener} cut a datagram of {peer} to {self.limit} bytes (max_packet_size)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +229,7 @@ class WorkerFailed(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"no worker of the {self.engine} engine could be had for {self.peer}: {self.error}"
+        return f"no worker of the {self.engine} engine could be had for {describe(self.peer)}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +246,7 @@ class HubBlocked(Event):
 
     def __str__(self) -> str:
         return (
-            f"{self.handler} for {self.peer} has held up all other fibers for {self.seconds:.2f} s "
+            f"{self.handler} for {describe(self.peer)} has held up all other fibers for {self.seconds:.2f} s "
             f"(manyhands.blocking runs such a call in a thread):\n{self.stack.rstrip()}"
         )
 
@@ -251,7 +262,7 @@ class HubUnblocked(Event):
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.handler} for {self.peer} lets others run again, after {self.seconds:.2f} s"
+        return f"{self.handler} for {describe(self.peer)} lets others run again, after {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """What a person got wrong, as one sentence."""
 
+MISTAKE = 2
+"""The exit status for a person's mistake, as argparse and most tools have it."""
+
 
 class Mistake(Exception):  # noqa: N818 - a mistake is not an error of the program, and is named for what it is
     """A user's mistake: a wrong address, option, path or name.
@@ -17,12 +20,18 @@ class MissingExtra(Mistake, ImportError):  # noqa: N818 - a mistake, like its ba
     what : str
         What needs it, as the sentence begins.
     package : str
-        The package.
+        The package, as pip knows it.
     extra : str
         The extra that brings it.
+
+    Notes
+    -----
+    The sentence never has anybody install `manyhands` by its name: in the public index that is a project of
+    somebody else's.
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs {package}, which is not here: pip install 'manyhands[{extra}]'"
+            f"{what} needs {package}, which is not here: pip install {package}, or in a checkout of "
+            f"manyhands pip install '.[{extra}]'"
         )

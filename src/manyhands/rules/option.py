@@ -5,6 +5,12 @@ from dataclasses import dataclass, replace
 from manyhands.rules.kinds import Choice, Kind, OptionValue, Switch
 from manyhands.rules.mistakes import Mistake
 
+LONGEST_SHOWN = 100
+"""Characters of a value that does not fit which a sentence shows whole."""
+
+SHOWN = 60
+"""Characters of a longer one: enough to know it again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -89,7 +95,17 @@ class Option:
             raise self._mistake(self.name, value)
 
     def _mistake(self, called: str, value: object) -> Mistake:
-        # A repr of thousands of digits is itself an error, and no help.
-        shown = repr(value) if not isinstance(value, int) or abs(value) < 1e100 else "such a number"
         none = ", or none" if self.may_be_none else ""
-        return Mistake(f"{called} must be {self.kind.expected}{none}, not {shown}")
+        return Mistake(f"{called} must be {self.kind.expected}{none}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    # A repr of thousands of digits is itself an error, and no help.
+    if isinstance(value, int) and abs(value) >= 1e100:
+        return "such a number"
+    shown = repr(value)
+    if len(shown) <= LONGEST_SHOWN:
+        return shown
+    if isinstance(value, str):
+        return f"{shown[:SHOWN]}... ({len(value)} characters, {len(value.encode(errors='replace'))} bytes)"
+    return f"{shown[:SHOWN]}..."

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from manyhands.rules import option_needs
 from manyhands.rules.admission_options import ADMISSION
 from manyhands.rules.kinds import (
     Choice,
@@ -271,14 +272,16 @@ def checked(given: Mapping[str, object], names: Sequence[str]) -> dict[str, Any]
     Raises
     ------
     Mistake
-        A keyword is none of `names`, or its value does not fit.
+        A keyword is none of `names`, its value does not fit, or it would do nothing without another one.
     """
     unknown = [name for name in given if name not in names]
     if unknown:
         raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {', '.join(names)}")
     for name, value in given.items():
         BY_NAME[name].as_served().check(value)
-    return {name: BY_NAME[name].default_for(served=True) for name in names} | dict(given)
+    defaults = {name: BY_NAME[name].default_for(served=True) for name in names}
+    option_needs.check(given, defaults)
+    return defaults | dict(given)
 
 
 def add_to(
@@ -303,20 +306,30 @@ def add_to(
         _add(parser, option.as_served() if served else option, served=served)
 
 
-def given(arguments: argparse.Namespace) -> dict[str, OptionValue]:
+def given(arguments: argparse.Namespace, *, served: bool) -> dict[str, OptionValue]:
     """Pick the options that were given on the command line.
 
     Parameters
     ----------
     arguments : argparse.Namespace
         What a parser that `add_to` extended returned.
+    served : bool
+        As of `add_to`.
 
     Returns
     -------
     dict
         Names and values, only of options that were given.
+
+    Raises
+    ------
+    Mistake
+        One of them would do nothing without another one.
     """
-    return {name: value for name, value in vars(arguments).items() if name in BY_NAME}
+    values = {name: value for name, value in vars(arguments).items() if name in BY_NAME}
+    defaults = {name: option.default_for(served=served) for name, option in BY_NAME.items()}
+    option_needs.check(values, defaults, lambda name: BY_NAME[name].flag)
+    return values
 
 
 def _add(

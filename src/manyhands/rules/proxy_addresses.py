@@ -10,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
 from manyhands.rules.address import HIGHEST_PORT
-from manyhands.rules.bad_proxy_header import BadProxyHeader, quoted
+from manyhands.rules.bad_proxy_header import BadProxyHeader
 
 UNIX_PATH_SIZE = 108
 """Bytes of a Unix address in a header of version 2 (section 2.2)."""
@@ -79,7 +79,7 @@ def read_text(family: Family, name: str, host: bytes, port: bytes) -> SocketAddr
     except AddressValueError:
         raise BadProxyHeader(
             name,
-            f"the {name} in the PROXY header is {quoted(host)}, which is no {family.title} address",
+            f"the {name} in the PROXY header, of {len(host)} bytes, is no {family.title} address",
         ) from None
     return _internet(address, _read_port(f"{name} port", port))
 
@@ -90,7 +90,8 @@ def _read_port(name: str, text: bytes) -> int:
     if port > HIGHEST_PORT or text != b"%d" % port:
         raise BadProxyHeader(
             name,
-            f"the {name} in the PROXY header is {quoted(text)}, which is no number from 0 to {HIGHEST_PORT}",
+            f"the {name} in the PROXY header, of {len(text)} bytes, is no number from 0 to {HIGHEST_PORT} "
+            "without zeros before it",
         )
     return port
 

@@ -23,6 +23,7 @@ import struct
 from dataclasses import dataclass
 
 from manyhands.rules.bad_proxy_header import BadProxyHeader
+from manyhands.rules.beginnings import told
 from manyhands.rules.proxy_addresses import Family, SocketAddress, read_block, read_text
 from manyhands.rules.proxy_tlvs import ClientTls, Tlv, TlvType, first, read_client_tls, read_tlvs
 
@@ -226,9 +227,7 @@ def _check_line(line: bytes) -> None:
         is_proxy = line.startswith(_V1_NAME) or _V1_NAME.startswith(line)
         if not is_proxy:
             raise _no_signature(line)
-        raise BadProxyHeader(
-            "protocol", f"the PROXY header {line[:20]!r} is not of TCP4, TCP6 or UNKNOWN"
-        )
+        raise BadProxyHeader("protocol", "the PROXY header is not of TCP4, TCP6 or UNKNOWN")
     # Of UNKNOWN everything before a CR LF is ignored, a CR or a LF that stands alone included.
     if line.startswith(_V1_STARTS[:2]):
         body = line[:-2] if line.endswith(b"\r\n") else line.removesuffix(b"\r")
@@ -237,7 +236,9 @@ def _check_line(line: bytes) -> None:
 
 
 def _no_signature(start: bytes) -> BadProxyHeader:
-    return BadProxyHeader("signature", f"{start[:16]!r} is not the beginning of a PROXY header")
+    return BadProxyHeader(
+        "signature", f"a PROXY header was expected, of version 1 or 2, and there came {told(start)}"
+    )
 
 
 def _read_v1(line: bytes) -> ProxyHeader:

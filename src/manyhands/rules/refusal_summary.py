@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from manyhands.rules.described import describe
 from manyhands.rules.escaping import escape
 from manyhands.rules.forked_copies import renew_in_copies
 from manyhands.rules.reasons import Reason
@@ -30,7 +31,7 @@ class RefusalSummary:
     peers : tuple of object
         The addresses of the first few clients, no host twice.
     since : float
-        When the first of them was refused, in seconds of the log's clock.
+        When the first of them was refused, in seconds since 1970.
     seconds : float
         For how long this has been going on, up to the summary.
     what : str
@@ -78,21 +79,28 @@ class RefusalLog:
         Seconds between two summaries.
     what : str
         What is refused: ``"connection"`` or ``"datagram"``.
+    wall_clock : callable, optional
+        Returns the seconds since 1970: what people read, while the other clock counts. By default the other.
 
     Examples
     --------
     >>> now = 0.0
     >>> log = RefusalLog(lambda: now)
     >>> print(log.note(Reason.REFUSED_FULL, ("192.0.2.1", 50000)))
-    refused 1 connection from 192.0.2.1: the server had max_connections already
+    refused 1 connection from 192.0.2.1:50000: the server had max_connections already
     """
 
     def __init__(
-        self, clock: Callable[[], float], interval: float = INTERVAL, what: str = "connection"
+        self,
+        clock: Callable[[], float],
+        interval: float = INTERVAL,
+        what: str = "connection",
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._interval = interval
         self._what = what
+        self._wall_clock = wall_clock or clock
         self._start_anew()
         renew_in_copies(self, RefusalLog._start_anew)
 
@@ -146,11 +154,12 @@ class RefusalLog:
 
     def _summary(self) -> RefusalSummary:
         self._told_at = self._clock()
+        seconds = self._told_at - self._since
         summary = RefusalSummary(
             MappingProxyType(dict(self._counts.most_common())),
             tuple(self._peers.values()),
-            self._since,
-            self._told_at - self._since,
+            self._wall_clock() - seconds,
+            seconds,
             self._what,
         )
         self._begin()
@@ -166,5 +175,4 @@ def _host(client_address: object) -> object:
 
 
 def _shown(client_address: object) -> str:
-    host = _host(client_address)
-    return escape(str(host)) if host else "a Unix socket"
+    return escape(describe(client_address)) if client_address else "a Unix socket"

@@ -1,9 +1,7 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -19,6 +17,7 @@ from manyhands.rules.reasons import Reason
 from . import accept_loop, mishaps, proxy_trust, standing, unattended
 from .engine_room import OwnBooks, OwnDraining, OwnRoom, opened, override
 from .loops import Loops, ShutDown
+from .reports import report
 from .waker import Waker
 
 if TYPE_CHECKING:
@@ -386,15 +385,7 @@ class BaseServer:
 
         `request` and `client_address` are None when the exception did not concern one request.
         """
-        rule = "-" * 40
-        print(rule, file=sys.stderr)  # noqa: T201 - the standard library's output, which programs know
-        print(  # noqa: T201
-            "Exception occurred during processing of request from",
-            client_address,
-            file=sys.stderr,
-        )
-        traceback.print_exc()
-        print(rule, file=sys.stderr)  # noqa: T201
+        report(client_address)
 
     def __enter__(self) -> Self:
         return self

@@ -124,7 +124,7 @@ class FiberMixIn:
     Raises
     ------
     MissingExtra
-        When gevent is not installed (``pip install 'manyhands[fibers]'``).
+        When gevent is not installed (the extra ``fibers``).
 
     Notes
     -----

@@ -49,6 +49,6 @@ def _log_of(server: Any, what: str = "connection") -> RefusalLog:
     attributes = vars(server)
     # `setdefault` is one step: of two threads that come first, both get the same.
     log: RefusalLog = attributes.get("_refusal_log") or attributes.setdefault(
-        "_refusal_log", RefusalLog(time.monotonic, what=what)
+        "_refusal_log", RefusalLog(time.monotonic, what=what, wall_clock=time.time)
     )
     return log

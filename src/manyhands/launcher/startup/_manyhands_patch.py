@@ -15,6 +15,7 @@ from typing import Any
 
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub
 from gevent.socket import wait_read
 from greenlet import getcurrent
 
@@ -26,6 +27,8 @@ def patch() -> None:
     signal.pause = _pause
     os.wait = _wait
     os.register_at_fork(after_in_child=_leave_fibers_behind)
+    # The hub hands it to the program's main code, whose matter it is, and would have told of it before.
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
 
 
 def _pause() -> None:

@@ -1,0 +1,72 @@
+"""Options that would do nothing without others are refused, in the words of whoever gave them."""
+
+from typing import Any
+
+import pytest
+
+from manyhands import Server
+from manyhands.rules import option_needs
+from manyhands.rules.mistakes import Mistake
+from manyhands.rules.options import BY_NAME
+from tests.support import Echo
+
+SERVED = {name: option.default_for(served=True) for name, option in BY_NAME.items()}
+DROP_IN = {name: option.default_for(served=False) for name, option in BY_NAME.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"rate_burst": 5}, "rate_burst without max_rate is of no use"),
+        ({"rate_burst_per_ip": 5}, "rate_burst_per_ip without max_rate_per_ip is of no use"),
+        ({"rate_burst_per_ip": 5, "max_rate": 2}, "rate_burst_per_ip without max_rate_per_ip is"),
+        ({"proxy_trusted": "10.0.0.0/8"}, "proxy_trusted without proxy_protocol is of no use"),
+        ({"ipv6_prefix": 48}, "ipv6_prefix without max_connections_per_ip or max_rate_per_ip is"),
+        ({"when_full": "refuse", "max_connections": None}, "when_full without max_connections is"),
+        ({"refusal": "full"}, "refusal without when_full, max_connections_per_ip, max_rate, max_r"),
+        ({"refusal": "full", "when_full": "wait"}, "refusal without when_full, max_connections_pe"),
+        ({"max_threads": 5, "engine": "fibers"}, "max_threads is of no use on the engine fibers: "),
+        ({"max_children": 5}, "max_children is of no use on the engine threads: it is one of the "),
+        ({"max_fibers": 5}, "max_fibers is of no use on the engine threads: it is one of the engi"),
+        ({"hub_block_time": 5.0}, "hub_block_time is of no use on the engine threads: it is one o"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Mistake) as refused:
+        option_needs.check(given, SERVED)
+    assert str(refused.value).startswith(sentence)
+    with pytest.raises(Mistake):
+        Server(Echo, "tcp://127.0.0.1:0", **given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rate_burst": 5, "max_rate": 2},
+        {"rate_burst": None},
+        {"proxy_trusted": "10.0.0.0/8", "proxy_protocol": True},
+        {"when_full": "refuse"},
+        {"when_full": lambda *_: None, "refusal": b"full"},
+        {"when_full": "wait", "max_connections": None},
+        {"refusal": "denied", "deny": "10.0.0.0/8"},
+        {"ipv6_prefix": 48, "max_rate_per_ip": 1},
+        {"max_threads": 5},
+        {"max_fibers": 5, "engine": "fibers"},
+        {"max_children": 40, "engine": "threads"},
+        {"hub_block_time": None},
+    ],
+)
+def test_what_does_something_or_asks_for_nothing_is_taken(given: dict[str, Any]) -> None:
+    option_needs.check(given, SERVED)
+
+
+@pytest.mark.parametrize("name", ["max_threads", "max_children", "max_fibers", "hub_block_time"])
+def test_a_program_that_chooses_its_engine_by_a_class_may_have_the_bounds_of_any(name: str) -> None:
+    option_needs.check({name: 5}, DROP_IN)
+
+
+def test_the_table_knows_options_alone() -> None:
+    needed = [
+        name for need in option_needs.NEEDS.values() for name in getattr(need, "names", ["engine"])
+    ]
+    assert {*option_needs.NEEDS, *needed} <= set(BY_NAME)
