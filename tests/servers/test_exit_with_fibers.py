@@ -176,19 +176,26 @@ def test_a_program_may_stop_its_server_at_exit(when: str, patch: str) -> None:
     assert run_python(program) == "stopped\n"
 
 
-def test_a_loop_that_would_begin_at_exit_has_ended() -> None:
-    program = """
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("patch", ["", "from gevent import monkey; monkey.patch_all()"])
+def test_a_loop_that_would_begin_at_exit_has_ended(when: str, patch: str) -> None:
+    program = f"""
+        {patch}
         import atexit, threading
 
         def ask_for_it():
             is_late.set()
+            server.shutdown()
             thread.join()
             print("ended")
 
-        atexit.register(ask_for_it)  # before ours, so it is called after that
+        if {when == "before"}:  # then it is called after our own function
+            atexit.register(ask_for_it)
         from manyhands import FiberTCPServer
         is_late = threading.Event()
         server = FiberTCPServer(("127.0.0.1", 0), lambda *_: None)
+        if {when == "after"}:
+            atexit.register(ask_for_it)
 
         def serve():
             is_late.wait()

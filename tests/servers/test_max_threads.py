@@ -209,15 +209,16 @@ def test_a_server_that_does_not_block_on_close_does_not_wait() -> None:
     peer.close()
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize(
+    ("engine", "bound"), [("threads", {"max_threads": 1}), ("processes", {"max_children": 1})]
+)
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_loop_of_several_listeners_never_sleeps_in_a_full_engine(
-    engine: str, seen: list[events.Event]
+    engine: str, bound: dict[str, int], seen: list[events.Event]
 ) -> None:
     def hold(request: socket.socket, client_address: Any, listener: Any) -> None:
         request.recv(1)
 
-    bound = {"max_threads": 1, "max_children": 1}
     server = Server(hold, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0", engine=engine, **bound)
     server.listen()
     # Both are called before the loop looks: there is a place for one of them.

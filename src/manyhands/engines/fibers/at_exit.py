@@ -26,6 +26,14 @@ def look_after(engine: _Engine) -> None:
     _engines.add(engine)
 
 
+def forbids_threads(error: RuntimeError) -> bool:
+    """Tell whether it was the exit of the interpreter because of which a thread could not be started.
+
+    So it is on Python 3.12, from the end of the main thread on. The error has no class of its own there.
+    """
+    return str(error).endswith("at interpreter shutdown")
+
+
 def _wait() -> None:
     for engine in list(_engines):
         engine.wait_at_exit()

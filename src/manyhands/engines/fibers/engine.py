@@ -92,6 +92,10 @@ class FibersEngine(Engine):
             self._wait_for_an_end(None, lambda: not self._loops)
         try:
             self._run_at_home(loop, stop)
+        except RuntimeError as error:
+            # A daemon thread that came to it too late: nobody waits for what it would do.
+            if not (threading.current_thread().daemon and at_exit.forbids_threads(error)):
+                raise
         finally:
             self._loops.pop(stop, None)  # a copy of the process has forgotten it
             self._tell_joiners()

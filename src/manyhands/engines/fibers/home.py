@@ -57,7 +57,11 @@ class Home:
         self._is_ready.wait()
         if self._failure is not None:
             raise self._failure
-        self._watchdog = None if watchdog is None else watchdog(self)
+        try:
+            self._watchdog = None if watchdog is None else watchdog(self)
+        except BaseException:
+            self._send_all_away()  # nobody will ever live there
+            raise
 
     def _begin(self) -> Any:
         if self._is_shared:
@@ -120,10 +124,13 @@ class Home:
         """
         if self._is_shared or self.is_here():
             return
+        self._send_all_away()
+        self._thread.join(timeout)
+
+    def _send_all_away(self) -> None:
         with self._lock:
             self.has_ended = True
         self.call(self._may_be_empty.set)
-        self._thread.join(timeout)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Have `function` called in the hub, soon, unless the hub has gone. It must not block."""
