@@ -16,6 +16,9 @@ from tests.support import ENGINES, Authority
 # that, though it is Ctrl-C that ends them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Likewise `nohup`, and what a terminal that is closed does is tested too.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(params=[standard, socketserver], ids=["stdlib", "manyhands"])
