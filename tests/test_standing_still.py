@@ -166,7 +166,7 @@ def test_a_server_can_begin_suspended(engine: str) -> None:
     server.suspend()
     with server, call(bound(server)) as peer:
         peer.sendall(b"hello\n")
-        wait_until(lambda: server._loop_waker is not None)
+        wait_until(lambda: server._run.thread is not None)
         assert server.connections.accepted == 0
         server.resume()
         assert read_line(peer) == b"hello\n"

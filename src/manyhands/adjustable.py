@@ -1,16 +1,17 @@
-"""The options of `manyhands.Server` that may be changed while it runs: attributes of the server.
+"""The options of `manyhands.Server` as its attributes: some may be changed while it runs.
 
 A handler's `self.server` is a listener; there they are the attributes of the server that it belongs to.
 """
 
-from typing import Any
+from typing import Any, Never
 
-from .rules.admission_options import ADMISSION
-from .rules.options import BY_NAME
+from .rules.deadlines import NAMES as DEADLINES
+from .rules.mistakes import Mistake
+from .rules.options import BY_NAME, LIMITS
 from .servers.standing import refuse_a_copy
 
-NAMES = tuple(option.name for option in ADMISSION)
-"""Which options these are."""
+OF_LISTENERS = (*LIMITS, "handshake_timeout", *DEADLINES)
+"""Which options may be changed that listeners go by."""
 
 
 class Adjusted:
@@ -38,8 +39,32 @@ class Adjusted:
         server.notice()
 
 
+class Fixed:
+    """One option as an attribute that is settled when the server is made.
+
+    Raises
+    ------
+    Mistake
+        When somebody sets it: that would change nothing.
+    """
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        return self if server is None else server._options[self._name]
+
+    def __set__(self, server: Any, value: object) -> Never:
+        raise Mistake(
+            f"{self._name} is settled when a server is made: give it to Server(..., {self._name}={value!r})"
+        )
+
+
 class AdjustableServer:
-    """The options that a server may change while it runs; a change holds from the next connection on."""
+    """The options of a server as its attributes; a change holds from the next connection on.
+
+    Deadlines hold for the connections that are open as well, half a second later at the most.
+    """
 
     max_connections = Adjusted()
     max_connections_per_ip = Adjusted()
@@ -52,6 +77,27 @@ class AdjustableServer:
     deny = Adjusted()
     when_full = Adjusted()
     refusal = Adjusted()
+    handshake_timeout = Adjusted()
+    idle_timeout = Adjusted()
+    write_timeout = Adjusted()
+    max_age = Adjusted()
+    drain_timeout = Adjusted()
+
+    max_threads = Fixed()
+    max_children = Fixed()
+    max_fibers = Fixed()
+    hub_block_time = Fixed()
+    request_queue_size = Fixed()
+    allow_reuse_port = Fixed()
+    max_packet_size = Fixed()
+    certfile = Fixed()
+    keyfile = Fixed()
+    client_ca = Fixed()
+    client_certificates = Fixed()
+    alpn = Fixed()
+    proxy_protocol = Fixed()
+    proxy_trusted = Fixed()
+    unlink_on_close = Fixed()
 
 
 class OfOwner:
@@ -67,5 +113,5 @@ class OfOwner:
         setattr(listener.owner, self._name, value)
 
 
-OF_OWNER = {name: OfOwner(name) for name in NAMES}
+OF_OWNER = {name: OfOwner(name) for name in OF_LISTENERS}
 """Those options, as attributes of listeners."""

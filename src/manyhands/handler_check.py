@@ -26,7 +26,7 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
     if not addresses:
         raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
     if not callable(handler) or not _takes_a_request(handler):
-        raise Mistake(f"{_described(handler)} is no handler: {_WANTED}")
+        raise Mistake(f"{described(handler)} is no handler: {_WANTED}")
     _refuse_servers(handler)
     _refuse_what_does_not_block(handler)
     for address in addresses:
@@ -34,10 +34,10 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
             check_kind(handler, address, is_stream=address.is_stream)
 
 
-def _described(handler: object) -> str:
+def described(handler: object) -> str:
     """Name a handler as its author would."""
     if isinstance(handler, functools.partial):
-        return f"functools.partial of {_described(handler.func)}"
+        return f"functools.partial of {described(handler.func)}"
     if isinstance(handler, ModuleType):
         return f"the module {handler.__name__}"
     name = _attribute(handler, "__name__")
@@ -85,7 +85,7 @@ def _refuse_servers(handler: object) -> None:
     for kind in _bases(handler):
         is_ours = (kind.__module__, kind.__name__) == ("manyhands.server", "Server")
         if is_ours or kind.__name__ == "BaseServer":
-            raise Mistake(f"{_described(handler)} is a server, not a handler: {_WANTED}")
+            raise Mistake(f"{described(handler)} is a server, not a handler: {_WANTED}")
 
 
 def _refuse_what_does_not_block(handler: object) -> None:
@@ -93,10 +93,10 @@ def _refuse_what_does_not_block(handler: object) -> None:
     work = _innermost(handler)
     if not inspect.isclass(work):
         called = work if inspect.isroutine(work) else type(work).__call__
-        _refuse(called, _described(handler))
+        _refuse(called, described(handler))
         return
     for hook in ("setup", "handle", "finish"):
-        _refuse(_attribute(work, hook), f"{_described(handler)}.{hook}")
+        _refuse(_attribute(work, hook), f"{described(handler)}.{hook}")
 
 
 def _refuse(called: object, name: str) -> None:
@@ -118,4 +118,4 @@ def check_kind(handler: object, address: Address, *, is_stream: bool) -> None:
     kinds = [kind.__name__ for kind in _bases(handler)]
     wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
     if wrong in kinds:
-        raise Mistake(f"{_described(handler)} is a {wrong}, which cannot serve {address}")
+        raise Mistake(f"{described(handler)} is a {wrong}, which cannot serve {address}")

@@ -11,10 +11,11 @@ from .binding.given import duplicate
 from .handler_check import check_kind
 from .hang_up import HangUp
 from .rules.address import Address
+from .server_run import Run
 from .server_tls import ServerTLS
 from .servers import TCPServer, UDPServer
 from .servers.drain import CutOff
-from .servers.engine_room import EngineRoom
+from .servers.engine_room import EngineRoom, is_draining
 from .service import Service
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Owner(Protocol):
     """What a listener needs of the server that runs it with others."""
 
     @property
-    def is_stopping(self) -> bool:
-        """Whether the server has been asked to stop."""
+    def current_run(self) -> Run:
+        """The run that is under way, or the next one."""
 
     @property
     def tls(self) -> ServerTLS | None:
@@ -39,9 +40,6 @@ class Owner(Protocol):
     @property
     def hang_up(self) -> HangUp | None:
         """What SIGHUP does; None where it is not handled."""
-
-    def stop(self) -> None:
-        """Ask the server to stop; return at once."""
 
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Stop, and wait for the conversations."""
@@ -59,6 +57,8 @@ class _OnEndpoint:
 
     endpoint: Endpoint
     owner: Owner
+    run: Run
+    """The one that it listens in: a handler that is left behind has nothing to say in the next."""
 
     # The drain waits for conversations, and has a deadline; nobody else must wait, and without one.
     block_on_close = False
@@ -101,7 +101,12 @@ class _OnEndpoint:
 
     def shutdown(self) -> None:
         """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
-        self.owner.stop()
+        self.run.stop()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server drains: its handlers had better come to an end. Forked ones see it too."""
+        return self.run.is_draining or is_draining(self)
 
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Drain the whole server: see `Server.drain`."""
@@ -113,12 +118,12 @@ class _OnEndpoint:
     # What programs read, and write in the place of `shutdown()`, where that could deadlock.
     @property
     def _BaseServer__shutdown_request(self) -> bool:  # noqa: N802 - its mangled name
-        return self.owner.is_stopping
+        return self.run.is_stopping
 
     @_BaseServer__shutdown_request.setter
     def _BaseServer__shutdown_request(self, stop: bool) -> None:  # noqa: N802
         if stop:
-            self.owner.stop()
+            self.run.stop()
 
     def stop_receiving(self) -> None:
         """Have senders told that nobody reads any more, where the system can; answers still go out."""
@@ -166,8 +171,8 @@ def listen(
     """
     streams = TLSListener if endpoint.is_tls else StreamListener
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
-    own = {"endpoint": endpoint, "owner": owner, "address_family": endpoint.family}
-    own |= {**options, **OF_OWNER}
+    own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
+    own |= {"address_family": endpoint.family, **options, **OF_OWNER}
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener)["_engine_room"] = room

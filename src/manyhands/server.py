@@ -3,25 +3,26 @@
 import signal
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from . import service
-from .adjustable import NAMES as ADJUSTABLE
 from .adjustable import AdjustableServer
 from .connections.books import Books
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
-from .handler_check import check_handler
+from .handler_check import check_handler, described
 from .hang_up import HangUp
 from .listener import Listener, bound_address, is_open, listen_on
-from .rules.address import Address, parse
+from .rules.address import Address, address_of
 from .rules.deadlines import NAMES as DEADLINES
-from .rules.options import checked
+from .rules.options import LIMITS, checked
 from .server_end import ServerEnd
+from .server_run import Run
+from .server_standing import ServerStanding
 from .server_tls import OPTIONS as TLS_OPTIONS
 from .server_tls import ServerTLS, server_tls
 from .servers.accept_loop import AcceptLoop
@@ -43,7 +44,7 @@ OPTIONS = (
     "allow_reuse_port",
     "max_packet_size",
     *TLS_OPTIONS,
-    *ADJUSTABLE,
+    *LIMITS,
     *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
     *DEADLINES,
     "drain_timeout",
@@ -55,7 +56,7 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
 
-class Server(AdjustableServer, ServerEnd):
+class Server(AdjustableServer, ServerStanding, ServerEnd):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -64,15 +65,15 @@ class Server(AdjustableServer, ServerEnd):
         A handler class, or anything callable with ``(request, client_address, server)``.
     *addresses
         Where to listen: ``tcp://127.0.0.1:8008``, ``tls://[::]:8443``, ``udp://[::1]:53``,
-        ``unix:///run/echo.sock``, ``unix-datagram:///run/log.sock``, ``fd://3``, ``systemd://web``. A host
-        of ``""`` or ``[::]`` takes IPv4 and IPv6.
+        ``unix:///run/echo.sock``, ``unix-datagram:///run/log.sock``, ``fd://3``, ``systemd://web``; or a
+        pair ``("127.0.0.1", 8008)``, which is TCP. A host of ``""`` or ``[::]`` takes IPv4 and IPv6.
     ssl_context
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
         ``engine="threads"``, ``max_connections``, ``idle_timeout`` (seconds), ``certfile`` and so on:
-        `OPTIONS` names them all, and ``docs/options.md`` says what they do. Those of ``docs/limits.md`` are
-        attributes too, which may be set at any time.
+        `OPTIONS` names them all, and ``docs/options.md`` says what they do. They are attributes too: limits,
+        deadlines and ``drain_timeout`` may be set at any time, the others are settled here.
 
     Raises
     ------
@@ -90,36 +91,25 @@ class Server(AdjustableServer, ServerEnd):
     def __init__(
         self,
         handler: Callable[[Any, Any, Any], Any],
-        *addresses: str | Address,
+        *addresses: str | tuple[str, int] | Address,
         ssl_context: "ssl.SSLContext | None" = None,
         **options: Any,
     ) -> None:
         self._handler = handler
-        self._addresses = [a if isinstance(a, Address) else parse(a) for a in addresses]
-        values = checked(options, OPTIONS).items()
-        self._options = {name: value for name, value in values if name not in TLS_OPTIONS}
-        self._drain_timeout: float = self._options.pop("drain_timeout")
+        self._addresses = [address_of(each) for each in addresses]
+        self._options = checked(options, OPTIONS)
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
         self._room.books.are_detailed = True
         self._room.door.source = self
         self._listeners: list[Listener] = []
-        self._loop_waker: Waker | None = None
-        self._run_waker: Waker | None = None
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._run = Run()
         self.service: service.Service | None = None
         """What tells systemd of the server while `run` is under way; None where nobody wants to hear."""
 
         self.hang_up: HangUp | None = None
         """What SIGHUP does while `run` is under way in the main thread; None before that."""
-
-        # Plain flags: a signal handler must not wait for a lock that the interrupted code may hold.
-        self._is_running = False
-        self._is_stopping = False
-        self._is_in_a_hurry = False
-        self._is_suspended = False
 
     @property
     def addresses(self) -> list[Address]:
@@ -143,9 +133,14 @@ class Server(AdjustableServer, ServerEnd):
         return self._tls
 
     @property
+    def current_run(self) -> Run:
+        """The run that is under way, or the next one. For the server's own listeners."""
+        return self._run
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the server has been asked to stop, and has not come to its end yet."""
-        return self._is_stopping
+        return self._run.is_stopping
 
     def listen(self) -> None:
         """Bind every address. Called by `run` and `start`, unless it was called before.
@@ -162,8 +157,9 @@ class Server(AdjustableServer, ServerEnd):
         try:
             if isinstance(self.engine, ProcessesEngine):
                 self._room.bell = Bell()
+            options = {n: value for n, value in self._options.items() if n not in TLS_OPTIONS}
             self._listeners.extend(
-                listen_on(self._addresses, self._handler, self._room, self._options, self)
+                listen_on(self._addresses, self._handler, self._room, options, self)
             )
             for listener in self._listeners:
                 vars(listener)["_stands_still"] = self._is_suspended
@@ -198,28 +194,38 @@ class Server(AdjustableServer, ServerEnd):
         Exception
             Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
-        if self._is_running:
+        run = self._run
+        if run.runner is not None:
             raise RuntimeError(
                 "the server is running already: `run` can be called again when it has returned"
             )
         self.listen()
-        with self._marked_as_running(), Waker() as self._run_waker, self._signals():
+        with self._marked_as_running(run), run.waker() as waker, self._signals(waker):
             try:
                 announce()
                 with service.told(self.service):
-                    self._serve_until_stopped(self._run_waker)
+                    self._serve_until_stopped(run, waker)
             finally:
                 cut_off = self._finish()
         return cut_off
 
-    def _serve_until_stopped(self, waker: Waker) -> None:
-        if self._thread is None and isinstance(self.engine, ProcessesEngine):
+    @contextmanager
+    def _marked_as_running(self, run: Run) -> Iterator[None]:
+        run.runner, self.service = threading.get_ident(), service.of_environment(self)
+        try:
+            yield
+        finally:
+            run.runner = self.service = None
+            self._be_as_new(run)
+
+    def _serve_until_stopped(self, run: Run, waker: Waker) -> None:
+        if run.thread is None and isinstance(self.engine, ProcessesEngine):
             # A process that forks had better have no second thread.
-            self._serve()
+            self._serve(run)
             return
-        if self._thread is None:
-            self._start_thread()
-        while not self._is_stopping:
+        if run.thread is None:
+            self._start_thread(run)
+        while not run.is_stopping:
             waker.wait()
             waker.drain()
 
@@ -236,23 +242,26 @@ class Server(AdjustableServer, ServerEnd):
         RuntimeError
             When the server is serving already, or no thread can be had.
         """
-        if self._thread is not None and self._is_stopping:
+        if self._run.thread is not None and self._run.is_stopping:
             self._finish()
-        if self._thread is not None or self._is_running:
+        run = self._run
+        if run.is_under_way:
             raise RuntimeError("the server is serving already: stop it before it is started again")
         self.listen()
         self.engine.on_child = self._let_go_of_listeners
         try:
-            self._start_thread()
+            self._start_thread(run)
         except BaseException:
             self._close_listeners()
             raise
 
-    def _start_thread(self) -> None:
+    def _start_thread(self, run: Run) -> None:
         # A daemon: a sequential server may be in the middle of a conversation that does not end.
-        thread = threading.Thread(target=self._serve, name="manyhands-accept", daemon=True)
+        thread = threading.Thread(
+            target=self._serve, args=(run,), name="manyhands-accept", daemon=True
+        )
         thread.start()
-        self._thread = thread
+        run.thread = thread
 
     def _become_a_child(self, signals: HandledSignals) -> None:
         signals.leave_to_the_parent()
@@ -263,21 +272,6 @@ class Server(AdjustableServer, ServerEnd):
         for listener in self._listeners:
             if listener.socket_type == socket.SOCK_STREAM:
                 listener.socket.close()
-
-    def stop(self) -> None:
-        """Ask the server to stop; return at once. `run`, `close` or leaving the context then drains.
-
-        Whoever has connected by then is still served. Called before the server serves, it has the next
-        `run` or `start` stop at once, so that no signal that comes early is lost.
-        """
-        self._is_stopping = True
-        for waker in (self._loop_waker, self._run_waker):
-            if waker is not None:
-                waker.ask_to_stop()
-
-    def hurry(self) -> None:
-        """Cut short the drain that is, or will be, under way."""
-        self._is_in_a_hurry = True
 
     def reload(self) -> bool:
         """Read the certificates again; who is connected stays, who calls from now on is shown the new ones.
@@ -291,8 +285,14 @@ class Server(AdjustableServer, ServerEnd):
 
     def notice(self) -> None:
         """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
-        if self._loop_waker is not None:
-            self._loop_waker.wake()
+        self._run.wake()
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.addresses)) or "no address yet"
+        run = self._run
+        serving = "serving" if run.is_under_way else "not serving"
+        state = "stopping" if run.is_under_way and run.is_stopping else serving
+        return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
 
     def __enter__(self) -> Self:
         self.start()
@@ -301,35 +301,34 @@ class Server(AdjustableServer, ServerEnd):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _serve(self) -> None:
+    def _serve(self, run: Run) -> None:
         try:
-            with Waker() as self._loop_waker:
-                loop = AcceptLoop(self._listeners, lambda: self._is_stopping)
-                run = partial(loop.run, self._loop_waker, service.poll_interval(POLL_INTERVAL))
-                self.engine.run(run, loop.stop)
+            with run.waker() as waker:
+                loop = AcceptLoop(self._listeners, lambda: run.is_stopping)
+                turns = partial(loop.run, waker, service.poll_interval(POLL_INTERVAL))
+                self.engine.run(turns, loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `_finish` raises it, in the thread that runs the server
-            self._failure = failure
+            run.failure = failure
         finally:
             # Without listeners, or on a forked handler's word, the loop ends by itself.
-            self.stop()
+            run.stop()
 
-    def _signals(self) -> AbstractContextManager[object]:
+    def _signals(self, waker: Waker) -> AbstractContextManager[object]:
         self.engine.on_child = self._let_go_of_listeners
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()
-        assert self._run_waker is not None  # noqa: S101 - `run` has made it
         act: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
         self.hang_up = HangUp(self.stop, self.notice, self._reloadable())
         if self.hang_up.is_wanted:
             act[signal.SIGHUP] = self.hang_up
-        signals = HandledSignals(act, self._run_waker.signal_fileno())
+        signals = HandledSignals(act, waker.signal_fileno())
         self.engine.on_child = partial(self._become_a_child, signals)
         return signals
 
     def _on_stop_signal(self) -> None:
-        if self._is_stopping:
+        if self.is_stopping:
             self.hurry()
         self.stop()
 

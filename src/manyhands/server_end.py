@@ -1,117 +1,53 @@
-"""How a `manyhands.Server` stands still, and how it comes to its end: backlog, drain, and all given back."""
+"""How a `manyhands.Server` comes to its end: the backlog served, the drain, and everything given back."""
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from typing import TYPE_CHECKING
 
-from . import service
-from .blocking_calls import blocking
 from .engines import Engine
 from .listener import Listener
-from .rules.address import Address
-from .rules.mistakes import Mistake
 from .rules.options import BY_NAME
+from .server_run import Run
 from .servers import standing
-from .servers.drain import CutOff, drain, ring
+from .servers.conversation import current
+from .servers.drain import LOOK_AGAIN, CutOff, cut_off, drain, leave_behind, ring
 from .servers.engine_room import EngineRoom
+
+if TYPE_CHECKING:
+    from .service import Service
 
 
 class ServerEnd:
-    """What `manyhands.Server` inherits to stand still, and to come to its end."""
+    """What `manyhands.Server` inherits to come to its end."""
 
     _room: EngineRoom
+    _run: Run
     _listeners: list[Listener]
-    _thread: threading.Thread | None
-    _failure: BaseException | None
-    _drain_timeout: float
-    _is_running = False
-    _is_stopping = False
-    _is_in_a_hurry = False
-    _is_suspended = False
-    _seconds_to_drain: float | None = None
-    _run_has_ended: threading.Event
-    _runner = 0
-    _cut_off: list[CutOff]
-    service: service.Service | None
+    drain_timeout: float
+    service: "Service | None"
 
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
         raise NotImplementedError
 
-    @property
-    def addresses(self) -> list[Address]:
-        """Where the server listens."""
-        raise NotImplementedError
-
     def stop(self) -> None:
-        """Ask the server to stop; return at once."""
-        raise NotImplementedError
+        """Ask the server to stop; return at once. `run`, `close` or leaving the context then drains.
 
-    def reload(self) -> bool:
-        """Read the certificates again."""
-        raise NotImplementedError
-
-    # Standing still
-
-    def suspend(self) -> None:
-        """Accept nobody until `resume`: the kernel's backlog holds who calls, and who is connected goes on.
-
-        Thread-safe, from handlers too, but for forked ones (`RuntimeError`). Before the server listens, it
-        has it begin that way. A handler's `self.server.suspend()` concerns the one address that was called.
+        Whoever has connected by then is still served. Called before the server serves, it has the next
+        `run` or `start` stop at once, so that no signal that comes early is lost.
         """
-        self._stand_still(is_to=True)
+        self._run.stop()
 
-    def resume(self) -> None:
-        """Accept connections again, on all addresses, after `suspend`. Thread-safe."""
-        self._stand_still(is_to=False)
-
-    def _stand_still(self, *, is_to: bool) -> None:
-        self._is_suspended = is_to
-        for listener in self._listeners:
-            standing.stand_still(listener, is_to=is_to)
-
-    def wait_for_connections(
-        self,
-        n: int | None = None,
-        timeout: float | None = None,
-        *,
-        at_least: int | None = None,
-        at_most: int | None = None,
-    ) -> bool:
-        """Wait until `n` connections are open, or between `at_least` and `at_most`, however shortly.
-
-        Thread-safe, from handlers too; on fibers the others run meanwhile.
-
-        Parameters
-        ----------
-        n : int, optional
-            Exactly so many.
-        timeout : float, optional
-            Seconds; None: without end.
-        at_least, at_most : int, optional
-            In the place of `n`: so many or more, so many or fewer.
-
-        Returns
-        -------
-        bool
-            False when that has not come about in `timeout` seconds.
-
-        Raises
-        ------
-        Mistake
-            When it is not said how many to wait for, or in two ways.
-        """
-        if (n is None) == (at_least is None and at_most is None):
-            raise Mistake("wait_for_connections takes n, or at_least and at_most")
-        least, most = (at_least, at_most) if n is None else (n, n)
-        return blocking(self._room.books.wait_for, least, most, timeout)
-
-    # The end
+    def hurry(self) -> None:
+        """Cut short the drain that is, or will be, under way."""
+        self._run.is_in_a_hurry = True
 
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Stop and drain in `timeout` seconds, as `close` does; while `run` is under way, have it do so.
+
+        A drain that is under way already keeps the time that it has, and is waited for.
 
         Parameters
         ----------
@@ -132,23 +68,24 @@ class ServerEnd:
         """
         if timeout is not None:
             BY_NAME["drain_timeout"].as_served().check(timeout)
-        standing.refuse_a_handler(*self._listeners)
-        self._seconds_to_drain = timeout
-        if not self._is_running:
-            self.stop()
-            return self._finish()
-        if self._runner == threading.get_ident():
+        self._refuse_a_handler()
+        run = self._run
+        if run.runner == threading.get_ident():
             raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
-        has_ended = self._run_has_ended
-        self.stop()
-        has_ended.wait()
-        return self._cut_off
+        if timeout is not None:
+            run.seconds_to_drain = timeout
+        run.stop()
+        if run.runner is None:
+            return self._finish()
+        run.wait()
+        return run.cut_off
 
     def close(self) -> list[CutOff]:
         """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
 
         The conversations under way get `drain_timeout` seconds to come to their end, `hurry` permitting;
-        an exception meanwhile, such as a `KeyboardInterrupt`, cuts them off.
+        an exception meanwhile, such as a `KeyboardInterrupt`, cuts them off. While another thread does the
+        same, it waits for that.
 
         Returns
         -------
@@ -163,76 +100,88 @@ class ServerEnd:
         Exception
             Whatever ended the accept loop.
         """
-        standing.refuse_a_handler(*self._listeners)
-        if self._is_running:
+        self._refuse_a_handler()
+        if self._run.runner is not None:
             raise RuntimeError(
                 "the server is being served: call stop(), and it closes when it has drained"
             )
-        self.stop()
         return self._finish()
 
-    @contextmanager
-    def _marked_as_running(self) -> Iterator[None]:
-        self._runner, self._run_has_ended = threading.get_ident(), threading.Event()
-        self._is_running, self.service = True, service.of_environment(self)
-        try:
-            yield
-        finally:
-            self._is_running, self.service = False, None
-            self._run_has_ended.set()
+    def _refuse_a_handler(self) -> None:
+        # Be it one that an earlier run has left behind.
+        served = current()
+        if served is not None and getattr(served.server, "owner", None) is self:
+            standing.refuse_a_handler(served.server)
+
+    def _be_as_new(self, run: Run) -> None:
+        self._run = Run()
+        run.note_end()
 
     def _finish(self) -> list[CutOff]:
-        """Stop listening, so that nobody calls in vain; drain; and be as new."""
-        self._cut_off = []
-        self.stop()
-        ring(self._room)
+        """Bring the run to its end, unless another thread does, which is then waited for."""
+        run = self._run
+        if not run.claims_the_end():
+            run.wait()
+            return run.cut_off
         try:
-            self._leave_the_loop()
-            self._close_listeners(socket.SOCK_STREAM)
-            self._cut_off = drain(self._room, self._time_to_drain(), self._hurries, self._join)
-            failure = self._failure
+            run.stop()
+            run.is_draining = True
+            ring(self._room)
+            self._drain(run)
         except BaseException:
             # A second Ctrl-C where nobody handles signals, for one: nobody waits any longer.
-            self.engine.cut_off()
+            run.cut_off = cut_off(self._room)
+            leave_behind(self._room)
             raise
         finally:
             self._close_listeners()
-            self._thread = self._failure = self._seconds_to_drain = None
-            self._is_stopping = self._is_in_a_hurry = self._room.books.is_draining = False
-        if failure is not None:
-            raise failure
-        return self._cut_off
+            self._room.books.is_draining = False
+            if run.runner is None:
+                self._be_as_new(run)
+        if run.failure is not None:
+            raise run.failure
+        return run.cut_off
 
-    def _time_to_drain(self) -> float:
-        own = self._seconds_to_drain
-        return self._drain_timeout if own is None else own
+    def _drain(self, run: Run) -> None:
+        """Stop listening, so that nobody calls in vain; then wait for the conversations."""
+        began, timeout = time.monotonic(), run.seconds_to_drain
+        if timeout is None:
+            timeout = self.drain_timeout
+        if self.engine.name != "sequential":  # which serves in the loop, and ends with it
+            self._leave_the_loop(run, began + timeout)
+        self._close_listeners(socket.SOCK_STREAM)
+        run.cut_off = drain(
+            self._room,
+            timeout,
+            lambda: self._hurries(run),
+            lambda most: self._join(run, most),
+            began,
+        )
 
-    def _leave_the_loop(self) -> None:
+    def _leave_the_loop(self, run: Run, deadline: float) -> None:
         """Take the engine over from the accept loop: it belongs to one thread at a time."""
-        if self.engine.name == "sequential":
-            return  # which serves in the loop, and ends with it
-        if self._thread is not None:
-            self._thread.join()
+        thread = run.thread
+        while thread is not None and thread.is_alive():
+            if run.is_in_a_hurry or time.monotonic() >= deadline:
+                return  # a hook of the program's holds it up
+            thread.join(LOOK_AGAIN)
         try:
-            if self._failure is None:
+            if run.failure is None:
                 for listener in self._listeners:
-                    standing.serve_backlog(listener, self.engine, self._is_over_at_once)
+                    standing.serve_backlog(listener, self.engine, lambda: run.is_in_a_hurry)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service, as in the loop
-            self._failure = failure
+            run.failure = failure
 
-    def _join(self, timeout: float) -> bool:
-        if self._thread is None or self.engine.name != "sequential":
+    def _join(self, run: Run, timeout: float) -> bool:
+        if run.thread is None or self.engine.name != "sequential":
             return self.engine.join(timeout)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        run.thread.join(timeout)
+        return not run.thread.is_alive()
 
-    def _is_over_at_once(self) -> bool:
-        return self._is_in_a_hurry
-
-    def _hurries(self) -> bool:
+    def _hurries(self, run: Run) -> bool:
         if self.service is not None:
             self.service.draining()
-        return self._is_in_a_hurry
+        return run.is_in_a_hurry
 
     def _close_listeners(self, kind: socket.SocketKind | None = None) -> None:
         """Close the listeners of one kind, or all.

@@ -29,10 +29,14 @@ class SequentialEngine(Engine):
         try:
             task.process_request_thread()
         finally:
-            with self._changed:
-                # A copy of this process that was forked meanwhile has forgotten it.
-                self._threads.pop(task, None)
-                self._changed.notify_all()
+            self.abandon(task)
+
+    def abandon(self, task: Task) -> None:
+        """Count a task no longer; its thread can accept again when it has come to its end."""
+        with self._changed:
+            # A copy of this process that was forked meanwhile has forgotten it.
+            self._threads.pop(task, None)
+            self._changed.notify_all()
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -116,6 +116,27 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
         raise Mistake(f"{text!r} is not an address: {reason}") from None
 
 
+def address_of(given: object) -> Address:
+    """Read an address as programs give it: an `Address`, its text, or the pair of a TCP socket.
+
+    Raises
+    ------
+    Mistake
+        It is none of these.
+    """
+    if isinstance(given, Address):
+        return given
+    if isinstance(given, str):
+        return parse(given)
+    match given:
+        case (str(host), int(port)) if not isinstance(port, bool):
+            return parse(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
+    raise Mistake(
+        f"{given!r} is not an address: it must be a text, such as tcp://127.0.0.1:8008, or a pair of a host "
+        "and a port"
+    )
+
+
 class _NotSo(Exception):  # noqa: N818 - half a sentence on its way to becoming a Mistake
     """Why a text is no address, and what would be right."""
 

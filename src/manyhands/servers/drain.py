@@ -24,6 +24,9 @@ SAID_AFTER = 0.5
 UNWINDING = 1.0
 """Seconds that handlers get to unwind after their connections were cut off."""
 
+UNWINDING_IN_A_HURRY = 0.1
+"""The same when somebody has asked twice for the end: enough for a `finally`, and soon for a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
@@ -53,7 +56,11 @@ class CutOff:
 
 
 def drain(
-    room: EngineRoom, timeout: float, hurry: Callable[[], bool], join: Callable[[float], bool]
+    room: EngineRoom,
+    timeout: float,
+    hurry: Callable[[], bool],
+    join: Callable[[float], bool],
+    began: float | None = None,
 ) -> list[CutOff]:
     """Wait until no conversation goes on in the engines of `room`; cut off those that go on too long.
 
@@ -70,13 +77,16 @@ def drain(
     join
         Waits until no conversation goes on and none can begin, at most so many seconds; tells whether
         that came to be.
+    began
+        When the time began, by the monotonic clock; None: now.
 
     Returns
     -------
     list of CutOff
         Whom the drain cut off, in the order of their numbers.
     """
-    began, was_told, ending = time.monotonic(), False, _Ending()
+    began = time.monotonic() if began is None else began
+    was_told, ending = False, _Ending()
     ending.look(room, 0.0)
     while not join(LOOK_AGAIN):
         passed = time.monotonic() - began
@@ -85,11 +95,26 @@ def drain(
             was_told = True
             events.hub.emit(events.Draining(running, timeout))
         if hurry() or passed >= timeout:
-            left = [cut for engine in room.engines for cut in _cut_off(engine)]
-            join(UNWINDING)
-            return sorted(left, key=lambda cut: cut.number)
+            left = cut_off(room)
+            if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
+                leave_behind(room)
+            return left
         ending.look(room, passed)
     return []
+
+
+def cut_off(room: EngineRoom) -> list[CutOff]:
+    """End all conversations under way, without waiting for it; return which they were, by their numbers."""
+    left = [cut for engine in room.engines for cut in _cut_off(engine)]
+    return sorted(left, key=lambda cut: cut.number)
+
+
+def leave_behind(room: EngineRoom) -> None:
+    """Count those no longer that have been cut off and go on: nobody is to wait for them again."""
+    for engine in room.engines:
+        for task in engine.tasks:
+            if isinstance(task, Conversation):
+                task.abandon()
 
 
 def _cut_off(engine: Engine) -> list[CutOff]:

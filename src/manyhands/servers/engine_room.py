@@ -188,13 +188,16 @@ class OwnDraining:
     """
 
     def __get__(self, server: Any, kind: type) -> Any:
-        if server is None:
-            return self
-        room = server._engine_room
-        bell = room.bell
-        return room.books.is_draining or bool(
-            bell is not None and bell.is_elsewhere() and bell.has_rung()
-        )
+        return self if server is None else is_draining(server)
+
+
+def is_draining(server: Any) -> bool:
+    """Tell whether a server drains, in its handlers' processes too."""
+    room = server._engine_room
+    bell = room.bell
+    return room.books.is_draining or bool(
+        bell is not None and bell.is_elsewhere() and bell.has_rung()
+    )
 
 
 def override(server: Any) -> str | None:

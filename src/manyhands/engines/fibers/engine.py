@@ -400,7 +400,8 @@ class FibersEngine(Engine):
         def end() -> None:
             timer.close()
             for fiber in list(fibers):
-                if fiber in self._fibers:
+                # Be it one that has been given up on meanwhile.
+                if not fiber.dead:
                     fiber.throw(GreenletExit)
 
         timer.start(end)
