@@ -25,7 +25,10 @@ def test_every_option_is_an_attribute() -> None:
     assert values["certfile"] is None
 
 
-@pytest.mark.parametrize("name", ["max_threads", "certfile", "proxy_protocol", "max_packet_size"])
+SETTLED = ("engine", "max_threads", "certfile", "ssl_context", "proxy_protocol", "max_packet_size")
+
+
+@pytest.mark.parametrize("name", SETTLED)
 def test_what_is_settled_when_a_server_is_made_says_so(name: str) -> None:
     server = Server(Echo, ANY_PORT)
     before = getattr(server, name)
@@ -35,6 +38,19 @@ def test_what_is_settled_when_a_server_is_made_says_so(name: str) -> None:
         f"{name} is settled when a server is made: give it to Server(..., {name}=5)"
     )
     assert getattr(server, name) == before
+
+
+@pytest.mark.parametrize("name", [name for name in SETTLED if name != "engine"])
+def test_it_says_so_to_handlers_too(engine: str, name: str) -> None:
+    class Setting(StreamRequestHandler):
+        def handle(self) -> None:
+            with pytest.raises(Mistake) as mistake:
+                setattr(self.server, name, 5)
+            self.wfile.write(str(mistake.value).encode())
+
+    with Server(Setting, ANY_PORT, engine=engine) as server, call(bound(server)) as peer:
+        told = everything(peer).decode()
+        assert told.startswith(f"{name} is settled when a server is made")
 
 
 def test_a_deadline_that_is_set_while_it_runs_holds_for_who_is_connected(engine: str) -> None:
@@ -51,12 +67,13 @@ def test_a_deadline_that_a_handler_sets_for_its_server_holds_for_all(engine: str
     class Setting(StreamRequestHandler):
         def handle(self) -> None:
             self.server.idle_timeout = 7.0
+            self.server.drain_timeout = 8.0
             self.wfile.write(str(self.server.idle_timeout).encode())
 
     with Server(Setting, ANY_PORT, ANY_PORT, engine=engine) as server:
         with call(bound(server)) as peer:
             assert everything(peer) == b"7.0"
-        assert server.idle_timeout == 7.0
+        assert (server.idle_timeout, server.drain_timeout) == (7.0, 8.0)
 
 
 def test_the_time_to_drain_may_be_set_until_the_end() -> None:
@@ -81,7 +98,16 @@ def test_a_value_that_does_not_fit_is_refused_and_changes_nothing() -> None:
     assert server.idle_timeout == 3
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "", "localhost"])
+def test_an_address_may_be_what_a_socket_says_of_itself() -> None:
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.bind(("::1", 0))
+        name = taken.getsockname()
+    with Server(Echo, name) as server:
+        assert str(server.addresses[0]) == f"tcp://[::1]:{name[1]}"
+        assert ask(bound(server)) == b"hello\n"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "", "localhost"])
 def test_an_address_may_be_a_pair(host: str) -> None:
     with Server(Echo, (host, 0)) as server:
         assert {address.scheme for address in server.addresses} == {"tcp"}
@@ -97,9 +123,15 @@ def test_an_address_may_be_a_pair(host: str) -> None:
         ),
         (("127.0.0.1",), r"\('127.0.0.1',\) is not an address: it must be a text"),
         (("127.0.0.1", "80"), r"\('127.0.0.1', '80'\) is not an address"),
-        (("127.0.0.1", True), r"\('127.0.0.1', True\) is not an address"),
-        (("127.0.0.1", 70_000), "'tcp://127.0.0.1:70000' is not an address"),
-        (("a/b", 80), "'tcp://a/b:80' is not an address"),
+        (["127.0.0.1", 80], r"\['127.0.0.1', 80\] is not an address"),
+        (("127.0.0.1", True), r"\('127.0.0.1', True\) is not an address: the port must be"),
+        (
+            ("127.0.0.1", 70_000),
+            r"\('127.0.0.1', 70000\) is not an address: the port must be from 0",
+        ),
+        (("127.0.0.1", 10**5000), "such a number is not an address: the port must be from 0"),
+        (("::1", 80, 0, 2**32), r"\('::1', 80, 0, 4294967296\) is not an address"),
+        (("a/b", 80), r"\('a/b', 80\) is not an address: it has a '/'"),
         (b"127.0.0.1:80", "b'127.0.0.1:80' is not an address"),
     ],
 )

@@ -1,18 +1,20 @@
 """One run of a `manyhands.Server` after another: who is left behind by one has nothing to say in the next."""
 
+import errno
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from manyhands import Server, events
+from manyhands import Server, events, server_run
 from manyhands.rules.reasons import Reason
 from manyhands.servers.drain import UNWINDING, UNWINDING_IN_A_HURRY, drain
 from manyhands.servers.engine_room import EngineRoom
-from tests.support import Echo, bound, call, is_listening, read_line, wait_until
+from tests.support import Echo, bound, call, everything, is_listening, read_line, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
 IN_THIS_PROCESS = ("sequential", "threads", "fibers")
@@ -220,6 +222,200 @@ def test_what_holds_up_the_accept_loop_does_not_hold_up_the_end(seen: list[event
         assert len(server.drain(0)) == 1
     may_go.set()
     unsubscribe()
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_nobody_is_served_by_a_loop_that_was_held_up_until_after_the_end(engine: str) -> None:
+    is_held_up, may_go = threading.Event(), threading.Event()
+
+    def hold_up(event: events.Event) -> None:
+        if threading.current_thread().name == "manyhands-accept":
+            is_held_up.set()
+            may_go.wait(20)
+
+    class Slow(Greeting):
+        """Has the accept loop emit an event with a client in hand."""
+
+    server = Server(Slow, ANY_PORT, engine=engine)
+    server.start()
+    # Between the books and the worker.
+    start = server.engine.start
+
+    def emitting(task: Any) -> None:
+        hold_up(events.ForkedWithThreads(2))
+        start(task)
+
+    server.engine.start = emitting  # type: ignore[method-assign]  # a moment that cannot be had otherwise
+    with call(bound(server)) as peer:
+        assert is_held_up.wait(20)
+        server.drain(0)
+        may_go.set()
+        assert peer.recv(10) == b""
+    del server.engine.start
+    wait_until(lambda: not any(t.name == "manyhands-accept" for t in threading.enumerate()))
+    server.close()
+    wait_until(lambda: server.engine.join(0) and not server.connections)
+
+
+def test_run_beside_a_drain_returns_with_it(engine: str) -> None:
+    server = Server(Greeting, ANY_PORT, engine=engine, drain_timeout=3600)
+    server.start()
+    port = bound(server)[1]
+    drained: list[Any] = []
+    with greeted(server):
+        closing = close_in_a_thread(server, drained)
+        wait_until(lambda: not is_listening(port))
+        threading.Timer(0.1, server.hurry).start()
+        assert len(server.run()) == 1
+        closing.join(20)
+    assert len(drained[0]) == 1
+
+
+def test_start_beside_a_run_that_was_stopped_is_refused_and_the_run_ends(engine: str) -> None:
+    server = Server(Echo, ANY_PORT, engine=engine)
+    refusals: list[str] = []
+
+    def start() -> None:
+        server.stop()
+        try:
+            server.start()
+        except RuntimeError as error:
+            refusals.append(str(error))
+
+    starting = threading.Thread(target=start)
+    real = server._finish
+    # The run has been stopped, and has not begun to end.
+    server._finish = lambda run: (starting.join(20), real(run))[1]  # type: ignore[method-assign]
+    assert server.run(starting.start) == []
+    assert refusals == ["the server is serving already: stop it before it is started again"]
+
+
+@pytest.mark.parametrize("deed", ["start", "run", "close", "drain"])
+def test_a_handler_does_none_of_what_it_would_wait_for_itself_in(engine: str, deed: str) -> None:
+    def handler(request: socket.socket, client_address: Any, listener: Any) -> None:
+        server.stop()
+        try:
+            getattr(server, deed)()
+        except RuntimeError as error:
+            request.sendall(str(error).encode())
+
+    server = Server(handler, ANY_PORT, engine=engine)
+    with server, call(bound(server)) as peer:
+        assert everything(peer).startswith(b"the server is being served: call stop()")
+
+
+def test_an_interrupt_while_the_listeners_close_leaves_a_server_that_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(kind: Any = None) -> None:
+        close(kind)
+        if kind is None:
+            raise KeyboardInterrupt
+
+    server = Server(Echo, ANY_PORT)
+    server.start()
+    close = server._close_listeners
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_close_listeners", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+    assert not server.connections.is_draining
+    assert server.close() == []
+    with server:
+        say(server, b"hello\n").close()
+
+
+def test_a_run_that_fails_before_it_serves_leaves_nothing_listening(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    server = Server(Echo, ANY_PORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(server_run, "Waker", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            server.run()
+    assert server.addresses == []
+    with server:
+        say(server, b"hello\n").close()
+
+
+def test_what_ended_the_accept_loop_is_told_to_everybody_who_ends_the_server() -> None:
+    server = Server(Greeting, ANY_PORT, drain_timeout=3600)
+    server.start()
+    told: list[str] = []
+
+    def end() -> None:
+        try:
+            server.close()
+        except ZeroDivisionError as failure:
+            told.append(str(failure))
+
+    with greeted(server):
+        server.current_run.failure = ZeroDivisionError("by the loop")
+        threads = [threading.Thread(target=end) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(server.current_run.is_being_ended)
+        server.hurry()
+        for thread in threads:
+            thread.join(20)
+    assert told[:1] == ["by the loop"]
+    assert set(told) == {"by the loop"}
+
+
+def test_a_server_that_was_suspended_is_not_when_it_is_started_anew(engine: str) -> None:
+    server = Server(Echo, ANY_PORT, engine=engine)
+    server.start()
+    server.suspend()
+    server.close()
+    with server:
+        say(server, b"hello\n").close()
+
+
+@pytest.mark.parametrize("engine", ["threads"])
+def test_who_was_left_behind_cannot_change_the_next_run(engine: str, stubborn: Stubborn) -> None:
+    refusals: list[str] = []
+
+    def last_words(listener: Any) -> None:
+        for name in ("idle_timeout", "max_connections", "drain_timeout"):
+            with pytest.raises(RuntimeError) as refused:
+                setattr(listener, name, 1)
+            refusals.append(str(refused.value))
+
+    stubborn.last_words = last_words
+    server = Server(stubborn, ANY_PORT, engine=engine)
+    server.start()
+    with say(server, b"stay\n"):
+        server.drain(0)
+    with server:
+        stubborn.may_go.set()
+        assert stubborn.has_gone.wait(20)
+    assert refusals[0] == "idle_timeout cannot be set: that run of the server has ended"
+    assert (len(refusals), server.max_connections) == (3, 10_000)
+
+
+def test_a_fiber_that_computes_is_left_behind_at_once() -> None:
+    begun, may_go = threading.Event(), threading.Event()
+
+    def compute(request: socket.socket, client_address: Any, server: Any) -> None:
+        request.sendall(b"begun\n")
+        begun.set()
+        while not may_go.is_set():
+            time.sleep(0.001)  # and no other fiber runs
+
+    server = Server(compute, ANY_PORT, engine="fibers", drain_timeout=3600)
+    server.start()
+    with call(bound(server)) as peer:
+        assert read_line(peer) == b"begun\n"
+        server.hurry()
+        assert len(server.close()) == 1
+        assert server.engine.running() == 0
+        # The next run cannot begin yet, but it can end, and cuts nobody off again.
+        server.start()
+        assert server.drain(0) == []
+        may_go.set()
 
 
 def test_a_second_request_for_the_end_gives_handlers_less_time() -> None:

@@ -3,15 +3,20 @@
 A handler's `self.server` is a listener; there they are the attributes of the server that it belongs to.
 """
 
+from collections.abc import Mapping
 from typing import Any, Never
 
 from .rules.deadlines import NAMES as DEADLINES
 from .rules.mistakes import Mistake
 from .rules.options import BY_NAME, LIMITS
+from .server_tls import OPTIONS as TLS_OPTIONS
 from .servers.standing import refuse_a_copy
 
-OF_LISTENERS = (*LIMITS, "handshake_timeout", *DEADLINES)
-"""Which options may be changed that listeners go by."""
+CHANGING = (*LIMITS, "handshake_timeout", *DEADLINES, "drain_timeout")
+"""Which options may be changed."""
+
+NOT_OF_LISTENERS = ("drain_timeout", "ssl_context", *TLS_OPTIONS)
+"""What the server itself goes by, and not the classes of its listeners."""
 
 
 class Adjusted:
@@ -55,9 +60,14 @@ class Fixed:
         return self if server is None else server._options[self._name]
 
     def __set__(self, server: Any, value: object) -> Never:
-        raise Mistake(
-            f"{self._name} is settled when a server is made: give it to Server(..., {self._name}={value!r})"
-        )
+        raise settled(self._name, value)
+
+
+def settled(name: str, value: object) -> Mistake:
+    """Return the mistake of somebody who sets an option that is settled."""
+    return Mistake(
+        f"{name} is settled when a server is made: give it to Server(..., {name}={value!r})"
+    )
 
 
 class AdjustableServer:
@@ -98,10 +108,17 @@ class AdjustableServer:
     proxy_protocol = Fixed()
     proxy_trusted = Fixed()
     unlink_on_close = Fixed()
+    ssl_context = Fixed()
 
 
 class OfOwner:
-    """An attribute of a listener that is its owner's."""
+    """An attribute of a listener that is its owner's.
+
+    Raises
+    ------
+    RuntimeError
+        When it is set by a handler that an earlier run of the server has left behind.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -110,8 +127,34 @@ class OfOwner:
         return self if listener is None else getattr(listener.owner, self._name)
 
     def __set__(self, listener: Any, value: object) -> None:
-        setattr(listener.owner, self._name, value)
+        owner = listener.owner
+        if listener.run is not owner.current_run:
+            raise RuntimeError(f"{self._name} cannot be set: that run of the server has ended")
+        setattr(owner, self._name, value)
 
 
-OF_OWNER = {name: OfOwner(name) for name in OF_LISTENERS}
-"""Those options, as attributes of listeners."""
+class SettledForListener:
+    """An attribute of a listener that is settled; each connection asks for some, so it is kept here."""
+
+    def __init__(self, name: str, value: object) -> None:
+        self._name = name
+        self._value = value
+
+    def __get__(self, listener: Any, kind: type) -> Any:
+        return self._value
+
+    def __set__(self, listener: Any, value: object) -> Never:
+        raise settled(self._name, value)
+
+
+def as_attributes(options: Mapping[str, object]) -> dict[str, object]:
+    """Return what makes a server's options the attributes of its listeners.
+
+    `options` are those that listeners go by.
+    """
+    own: dict[str, object] = {
+        name: SettledForListener(name, value)
+        for name, value in options.items()
+        if name != "engine"  # which the class must have as it is
+    }
+    return own | {name: OfOwner(name) for name in (*CHANGING, *NOT_OF_LISTENERS)}

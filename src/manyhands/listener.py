@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .adjustable import OF_OWNER
+from .adjustable import as_attributes
 from .binding.endpoints import Endpoint, endpoints
 from .binding.given import duplicate
 from .handler_check import check_kind
@@ -172,7 +172,8 @@ def listen(
     streams = TLSListener if endpoint.is_tls else StreamListener
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
-    own |= {"address_family": endpoint.family, **options, **OF_OWNER}
+    own |= {"address_family": endpoint.family, "engine": options["engine"]}
+    own |= as_attributes(options)
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener)["_engine_room"] = room

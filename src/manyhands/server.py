@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from . import service
-from .adjustable import AdjustableServer
+from .adjustable import NOT_OF_LISTENERS, AdjustableServer, settled
 from .connections.books import Books
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
@@ -97,7 +97,7 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
     ) -> None:
         self._handler = handler
         self._addresses = [address_of(each) for each in addresses]
-        self._options = checked(options, OPTIONS)
+        self._options = {**checked(options, OPTIONS), "ssl_context": ssl_context}
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
@@ -121,6 +121,10 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self._options, daemon_threads=True)
         return self._room.engine(settings, self._options["engine"])
+
+    @engine.setter
+    def engine(self, engine: object) -> Never:
+        raise settled("engine", engine)
 
     @property
     def connections(self) -> Books:
@@ -157,12 +161,12 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         try:
             if isinstance(self.engine, ProcessesEngine):
                 self._room.bell = Bell()
-            options = {n: value for n, value in self._options.items() if n not in TLS_OPTIONS}
+            options = {n: v for n, v in self._options.items() if n not in NOT_OF_LISTENERS}
             self._listeners.extend(
                 listen_on(self._addresses, self._handler, self._room, options, self)
             )
             for listener in self._listeners:
-                vars(listener)["_stands_still"] = self._is_suspended
+                vars(listener)["_stands_still"] = self._run.is_suspended
         except BaseException:
             self._close_listeners()
             raise
@@ -190,15 +194,18 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         OSError
             See `listen`.
         RuntimeError
-            When another `run` is under way.
+            When another `run` is under way, or a handler of the server calls this.
         Exception
             Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
+        self._refuse_a_handler()
         run = self._run
         if run.runner is not None:
             raise RuntimeError(
                 "the server is running already: `run` can be called again when it has returned"
             )
+        if run.is_being_ended():
+            return run.outcome()
         self.listen()
         with self._marked_as_running(run), run.waker() as waker, self._signals(waker):
             try:
@@ -206,17 +213,21 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
                 with service.told(self.service):
                     self._serve_until_stopped(run, waker)
             finally:
-                cut_off = self._finish()
+                cut_off = self._finish(run)
         return cut_off
 
     @contextmanager
     def _marked_as_running(self, run: Run) -> Iterator[None]:
-        run.runner, self.service = threading.get_ident(), service.of_environment(self)
+        run.runner = threading.get_ident()
+        own = self.service = service.of_environment(self)
         try:
             yield
         finally:
-            run.runner = self.service = None
-            self._be_as_new(run)
+            # Perhaps it has failed before it served.
+            self._finish(run)
+            run.runner = None
+            if self.service is own:
+                self.service = None
 
     def _serve_until_stopped(self, run: Run, waker: Waker) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
@@ -240,11 +251,13 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         OSError
             See `listen`.
         RuntimeError
-            When the server is serving already, or no thread can be had.
+            When the server is serving already, when a handler of it calls this, or when no thread can be had.
         """
-        if self._run.thread is not None and self._run.is_stopping:
-            self._finish()
+        self._refuse_a_handler()
         run = self._run
+        if run.thread is not None and run.is_stopping and run.runner is None:
+            self._finish(run)
+            run = self._run
         if run.is_under_way:
             raise RuntimeError("the server is serving already: stop it before it is started again")
         self.listen()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .engines import Engine
 from .listener import Listener
 from .rules.options import BY_NAME
+from .rules.reasons import Reason
 from .server_run import Run
 from .servers import standing
 from .servers.conversation import current
@@ -16,6 +17,10 @@ from .servers.engine_room import EngineRoom
 
 if TYPE_CHECKING:
     from .service import Service
+
+LAST_TURN = 0.5
+"""Seconds that the accept loop gets to end, however little time there is: it takes milliseconds, unless
+something holds it up."""
 
 
 class ServerEnd:
@@ -75,10 +80,7 @@ class ServerEnd:
         if timeout is not None:
             run.seconds_to_drain = timeout
         run.stop()
-        if run.runner is None:
-            return self._finish()
-        run.wait()
-        return run.cut_off
+        return self._finish(run) if run.runner is None else run.outcome()
 
     def close(self) -> list[CutOff]:
         """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
@@ -101,11 +103,12 @@ class ServerEnd:
             Whatever ended the accept loop.
         """
         self._refuse_a_handler()
-        if self._run.runner is not None:
+        run = self._run
+        if run.runner is not None:
             raise RuntimeError(
                 "the server is being served: call stop(), and it closes when it has drained"
             )
-        return self._finish()
+        return self._finish(run)
 
     def _refuse_a_handler(self) -> None:
         # Be it one that an earlier run has left behind.
@@ -113,34 +116,34 @@ class ServerEnd:
         if served is not None and getattr(served.server, "owner", None) is self:
             standing.refuse_a_handler(served.server)
 
-    def _be_as_new(self, run: Run) -> None:
-        self._run = Run()
-        run.note_end()
-
-    def _finish(self) -> list[CutOff]:
-        """Bring the run to its end, unless another thread does, which is then waited for."""
-        run = self._run
-        if not run.claims_the_end():
-            run.wait()
-            return run.cut_off
+    def _finish(self, run: Run) -> list[CutOff]:
+        """Bring a run to its end, unless somebody else does; return who was cut off."""
+        claim = object()
         try:
-            run.stop()
-            run.is_draining = True
-            ring(self._room)
-            self._drain(run)
+            run.claim_the_end(claim)
+            if run.is_ended_by(claim):
+                run.stop()
+                run.is_draining = True
+                ring(self._room)
+                self._drain(run)
         except BaseException:
             # A second Ctrl-C where nobody handles signals, for one: nobody waits any longer.
-            run.cut_off = cut_off(self._room)
-            leave_behind(self._room)
+            if run.is_ended_by(claim):
+                run.cut_off = cut_off(self._room)
+                leave_behind(self._room)
             raise
         finally:
-            self._close_listeners()
-            self._room.books.is_draining = False
-            if run.runner is None:
+            if run.is_ended_by(claim):
                 self._be_as_new(run)
-        if run.failure is not None:
-            raise run.failure
-        return run.cut_off
+        return run.outcome()
+
+    def _be_as_new(self, run: Run) -> None:
+        try:
+            self._close_listeners()
+        finally:
+            self._room.books.is_draining = False
+            self._run = Run()
+            run.note_end()
 
     def _drain(self, run: Run) -> None:
         """Stop listening, so that nobody calls in vain; then wait for the conversations."""
@@ -148,7 +151,7 @@ class ServerEnd:
         if timeout is None:
             timeout = self.drain_timeout
         if self.engine.name != "sequential":  # which serves in the loop, and ends with it
-            self._leave_the_loop(run, began + timeout)
+            self._leave_the_loop(run, began + LAST_TURN, began + timeout)
         self._close_listeners(socket.SOCK_STREAM)
         run.cut_off = drain(
             self._room,
@@ -157,13 +160,19 @@ class ServerEnd:
             lambda most: self._join(run, most),
             began,
         )
+        if run.thread is not None and run.thread.is_alive():
+            self._turn_away_who_comes_too_late()
 
-    def _leave_the_loop(self, run: Run, deadline: float) -> None:
-        """Take the engine over from the accept loop: it belongs to one thread at a time."""
+    def _leave_the_loop(self, run: Run, earliest: float, deadline: float) -> None:
+        """Take the engine over from the accept loop: it belongs to one thread at a time.
+
+        Give up on one that is held up at the deadline, or in a hurry, but not before `earliest`.
+        """
         thread = run.thread
         while thread is not None and thread.is_alive():
-            if run.is_in_a_hurry or time.monotonic() >= deadline:
-                return  # a hook of the program's holds it up
+            now = time.monotonic()
+            if now >= earliest and (run.is_in_a_hurry or now >= deadline):
+                return
             thread.join(LOOK_AGAIN)
         try:
             if run.failure is None:
@@ -171,6 +180,11 @@ class ServerEnd:
                     standing.serve_backlog(listener, self.engine, lambda: run.is_in_a_hurry)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service, as in the loop
             run.failure = failure
+
+    def _turn_away_who_comes_too_late(self) -> None:
+        """End what the accept loop has in hand, which something holds up: its handler will not begin."""
+        for connection in self._room.books.snapshot():
+            connection.close(Reason.CUT_OFF)
 
     def _join(self, run: Run, timeout: float) -> bool:
         if run.thread is None or self.engine.name != "sequential":

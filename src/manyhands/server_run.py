@@ -3,13 +3,9 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from .rules.originals import brief_lock
+from .servers.drain import CutOff
 from .servers.waker import Waker
-
-if TYPE_CHECKING:
-    from .servers.drain import CutOff
 
 
 class Run:
@@ -29,6 +25,9 @@ class Run:
         self.is_draining = False
         """Whether the drain has begun; for ever, since who was left behind by it may ask later still."""
 
+        self.is_suspended = False
+        """Whether nobody is accepted for now."""
+
         self.seconds_to_drain: float | None = None
         """What the conversations get, where a `drain` has said so; None: as the server's option has it."""
 
@@ -45,8 +44,6 @@ class Run:
         """The conversations that were cut off, at the end."""
 
         self._wakers: set[Waker] = set()
-        self._claim = brief_lock()
-        self._finisher: int | None = None
         self._has_ended = threading.Event()
 
     @property
@@ -75,18 +72,40 @@ class Run:
             finally:
                 self._wakers.discard(waker)
 
-    def claims_the_end(self) -> bool:
-        """Tell whether it is the caller who brings the run to its end: the first that asks."""
-        is_first = self._claim.acquire(blocking=False)
-        if is_first:
-            self._finisher = threading.get_ident()
-        return is_first
+    def claim_the_end(self, claim: object) -> None:
+        """Ask to be the one who brings the run to its end: the first is."""
+        # In one step: a signal handler may ask in the middle of it.
+        vars(self).setdefault("_finisher", (threading.get_ident(), claim))
+
+    def is_ended_by(self, claim: object) -> bool:
+        """Tell whether it was this claim that came first."""
+        return self._claimed_by()[1] is claim
+
+    def is_being_ended(self) -> bool:
+        """Tell whether somebody has begun to bring the run to its end."""
+        return self._claimed_by()[0] is not None
+
+    def _claimed_by(self) -> tuple[int | None, object]:
+        finisher: tuple[int | None, object] = vars(self).get("_finisher", (None, None))
+        return finisher
 
     def note_end(self) -> None:
         """Let those go on who wait for the end."""
         self._has_ended.set()
 
-    def wait(self) -> None:
-        """Wait for the end, unless it is the caller who brings it about: a signal handler, perhaps."""
-        if self._finisher != threading.get_ident():
-            self._has_ended.wait()
+    def outcome(self) -> list[CutOff]:
+        """Wait for the end; return who was cut off.
+
+        The thread that brings the end about, in a signal handler perhaps, does not wait for itself.
+
+        Raises
+        ------
+        Exception
+            Whatever ended the accept loop.
+        """
+        if self._claimed_by()[0] == threading.get_ident() and not self._has_ended.is_set():
+            return self.cut_off
+        self._has_ended.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.cut_off

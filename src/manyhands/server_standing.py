@@ -4,6 +4,7 @@ from .blocking_calls import blocking
 from .listener import Listener
 from .rules.kinds import Seconds, Whole
 from .rules.mistakes import Mistake
+from .server_run import Run
 from .servers import standing
 from .servers.engine_room import EngineRoom
 
@@ -16,7 +17,7 @@ class ServerStanding:
 
     _room: EngineRoom
     _listeners: list[Listener]
-    _is_suspended = False
+    _run: Run
 
     def suspend(self) -> None:
         """Accept nobody until `resume`: the kernel's backlog holds who calls, and who is connected goes on.
@@ -31,7 +32,7 @@ class ServerStanding:
         self._stand_still(is_to=False)
 
     def _stand_still(self, *, is_to: bool) -> None:
-        self._is_suspended = is_to
+        self._run.is_suspended = is_to
         for listener in self._listeners:
             standing.stand_still(listener, is_to=is_to)
 

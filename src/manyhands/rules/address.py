@@ -17,6 +17,9 @@ _TLS = frozenset({"tls", "tls+fd", "tls+systemd"})
 #: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
 HIGHEST_PORT = 65_535
 
+#: `sin6_scope_id` is 32 bits wide (ipv6(7)).
+HIGHEST_ZONE = 2**32 - 1
+
 #: A descriptor is a C int.
 HIGHEST_DESCRIPTOR = 2**31 - 1
 
@@ -117,7 +120,7 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
 
 
 def address_of(given: object) -> Address:
-    """Read an address as programs give it: an `Address`, its text, or the pair of a TCP socket.
+    """Read an address as programs give it: an `Address`, its text, or what a TCP socket is bound to.
 
     Raises
     ------
@@ -128,13 +131,33 @@ def address_of(given: object) -> Address:
         return given
     if isinstance(given, str):
         return parse(given)
-    match given:
-        case (str(host), int(port)) if not isinstance(port, bool):
-            return parse(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
-    raise Mistake(
-        f"{given!r} is not an address: it must be a text, such as tcp://127.0.0.1:8008, or a pair of a host "
-        "and a port"
-    )
+    try:
+        return _of_tuple(given)
+    except _NotSo as reason:
+        raise Mistake(f"{_shown(given)} is not an address: {reason}") from None
+
+
+def _of_tuple(given: object) -> Address:
+    match given if isinstance(given, tuple) else None:
+        # Of IPv6 the kernel has two numbers more (ipv6(7)); the second is the zone.
+        case (str(host), int(port)) | (str(host), int(port), int(), 0):
+            zone = ""
+        case (str(host), int(port), int(), int(scope)) if 0 < scope <= HIGHEST_ZONE:
+            zone = f"%{scope}"
+        case _:
+            raise _NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
+    if isinstance(port, bool) or not 0 <= port <= HIGHEST_PORT:
+        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+    host = host.removeprefix("[").removesuffix("]")
+    return _internet("tcp", f"[{host}{zone}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _shown(given: object) -> str:
+    try:
+        shown = repr(given)
+    except ValueError:  # a number of thousands of digits
+        return "such a number"
+    return shown if len(shown) <= 2 * LONGEST_PATH else f"{shown[:LONGEST_PATH]}..."
 
 
 class _NotSo(Exception):  # noqa: N818 - half a sentence on its way to becoming a Mistake

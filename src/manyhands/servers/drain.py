@@ -10,6 +10,7 @@ from manyhands.engines import Engine
 from manyhands.rules import events
 from manyhands.rules.idleness import SILENT_FOR
 from manyhands.rules.reasons import Reason
+from manyhands.rules.states import State
 
 from .conversation import Conversation
 from .engine_room import EngineRoom
@@ -121,7 +122,8 @@ def _cut_off(engine: Engine) -> list[CutOff]:
     doing = whereabouts(engine)
     left = []
     for task in engine.tasks:
-        if isinstance(task, Conversation):
+        # One that was left behind before is no news, where its engine still carries it.
+        if isinstance(task, Conversation) and task.state is not State.CLOSED:
             task.decide_end(Reason.CUT_OFF)
             age = time.monotonic() - task.opened_at
             peer = describe(task.client_address)

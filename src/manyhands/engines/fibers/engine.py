@@ -363,21 +363,21 @@ class FibersEngine(Engine):
         self._throw_soon({fiber for fiber in self._fibers.copy() if fiber.task is task})
 
     def abandon(self, task: Task) -> None:
-        """Count a task no longer; its fiber ends when it will."""
+        """Count a task no longer; its fiber ends when it will, even if that holds up the hub now."""
+        was_full = self.limit is not None and not self.has_room()
+        self._fibers.difference_update([f for f in self._fibers.copy() if f.task is task])
         home = self._home
         if home is not None:
-            home.call(self._uncount, task)
-
-    def _uncount(self, task: Task) -> None:
-        """Count a task's fiber no longer. Runs in the hub."""
-        for fiber in [each for each in self._fibers if each.task is task]:
-            self._discard(fiber)
+            home.call(self._tell_of_room, was_full)
 
     def _discard(self, fiber: Fiber) -> None:
         if fiber not in self._fibers:
             return  # it was given up on before
         was_full = self.limit is not None and not self.has_room()
         self._fibers.discard(fiber)
+        self._tell_of_room(was_full)
+
+    def _tell_of_room(self, was_full: bool) -> None:
         if self._waiting:
             self._tell_joiners()
         if was_full:
