@@ -12,7 +12,7 @@ import pytest
 
 from manyhands import Server, events, server_run
 from manyhands.rules.reasons import Reason
-from manyhands.servers.drain import UNWINDING, UNWINDING_IN_A_HURRY, drain
+from manyhands.servers.drain import UNWINDING, UNWINDING_IN_A_HURRY, CutOff, drain
 from manyhands.servers.engine_room import EngineRoom
 from tests.support import Echo, bound, call, everything, is_listening, read_line, wait_until
 
@@ -69,6 +69,13 @@ def say(server: Server, line: bytes) -> socket.socket:
     return peer
 
 
+def left_behind(server: Server) -> list[CutOff]:
+    """Start a server of a stubborn handler and drain it; return who was cut off, and stays."""
+    server.start()
+    with say(server, b"stay\n"):
+        return server.drain(0)
+
+
 class Greeting(Echo):
     """Speaks first: who has said nothing yet is not idle."""
 
@@ -97,9 +104,7 @@ def test_who_was_left_behind_is_neither_waited_for_nor_cut_off_again(
     bounds = {"threads": "max_threads", "fibers": "max_fibers"}
     bound = {bounds[engine]: 1} if engine in bounds else {}
     server = Server(stubborn, ANY_PORT, engine=engine, drain_timeout=3600, **bound)
-    server.start()
-    with say(server, b"stay\n"):
-        assert len(server.drain(0)) == 1
+    assert len(left_behind(server)) == 1
     assert server.connections.closed == {Reason.CUT_OFF: 1}
     wait_until(lambda: server.engine.running() == 0)
     # Nor does it take the only place.
@@ -127,9 +132,7 @@ def test_who_was_left_behind_does_not_stop_the_next_run_and_still_sees_its_own_d
 
     stubborn.last_words = last_words
     server = Server(stubborn, ANY_PORT, engine=engine)
-    server.start()
-    with say(server, b"stay\n"):
-        server.drain(0)
+    left_behind(server)
     with server:
         stubborn.may_go.set()
         assert stubborn.has_gone.wait(20)
@@ -138,10 +141,7 @@ def test_who_was_left_behind_does_not_stop_the_next_run_and_still_sees_its_own_d
         say(server, b"hello\n").close()
 
 
-@pytest.mark.parametrize("engine", ["fibers"])
-def test_fibers_that_were_left_behind_in_a_hurry_are_ended_all_the_same(
-    engine: str, stubborn: Stubborn
-) -> None:
+def test_fibers_that_were_left_behind_in_a_hurry_are_ended_all_the_same() -> None:
     def wait_for_ever(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(b"begun\n")
         import gevent  # noqa: PLC0415 - without fibers it need not be there
@@ -149,7 +149,7 @@ def test_fibers_that_were_left_behind_in_a_hurry_are_ended_all_the_same(
         gevent.sleep(3600)
 
     before = set(threading.enumerate())
-    server = Server(wait_for_ever, ANY_PORT, engine=engine)
+    server = Server(wait_for_ever, ANY_PORT, engine="fibers")
     server.start()
     with call(bound(server)) as peer:
         assert read_line(peer) == b"begun\n"
@@ -201,7 +201,7 @@ def test_a_drain_that_is_refused_changes_nothing(engine: str) -> None:
     assert answers == [b"and goodbye\n"]
 
 
-def test_what_holds_up_the_accept_loop_does_not_hold_up_the_end(seen: list[events.Event]) -> None:
+def test_what_holds_up_the_accept_loop_does_not_hold_up_the_end() -> None:
     is_held_up, may_go = threading.Event(), threading.Event()
 
     def hold_up(event: events.Event) -> None:
@@ -228,24 +228,17 @@ def test_what_holds_up_the_accept_loop_does_not_hold_up_the_end(seen: list[event
 def test_nobody_is_served_by_a_loop_that_was_held_up_until_after_the_end(engine: str) -> None:
     is_held_up, may_go = threading.Event(), threading.Event()
 
-    def hold_up(event: events.Event) -> None:
-        if threading.current_thread().name == "manyhands-accept":
-            is_held_up.set()
-            may_go.wait(20)
-
-    class Slow(Greeting):
-        """Has the accept loop emit an event with a client in hand."""
-
-    server = Server(Slow, ANY_PORT, engine=engine)
+    server = Server(Greeting, ANY_PORT, engine=engine)
     server.start()
-    # Between the books and the worker.
     start = server.engine.start
 
-    def emitting(task: Any) -> None:
-        hold_up(events.ForkedWithThreads(2))
+    def held_up(task: Any) -> None:
+        """Have the loop sleep with a client in hand, between the books and the worker."""
+        is_held_up.set()
+        may_go.wait(20)
         start(task)
 
-    server.engine.start = emitting  # type: ignore[method-assign]  # a moment that cannot be had otherwise
+    server.engine.start = held_up  # type: ignore[method-assign]  # a moment that cannot be had otherwise
     with call(bound(server)) as peer:
         assert is_held_up.wait(20)
         server.drain(0)
@@ -386,9 +379,7 @@ def test_who_was_left_behind_cannot_change_the_next_run(engine: str, stubborn: S
 
     stubborn.last_words = last_words
     server = Server(stubborn, ANY_PORT, engine=engine)
-    server.start()
-    with say(server, b"stay\n"):
-        server.drain(0)
+    left_behind(server)
     with server:
         stubborn.may_go.set()
         assert stubborn.has_gone.wait(20)
@@ -397,11 +388,10 @@ def test_who_was_left_behind_cannot_change_the_next_run(engine: str, stubborn: S
 
 
 def test_a_fiber_that_computes_is_left_behind_at_once() -> None:
-    begun, may_go = threading.Event(), threading.Event()
+    may_go = threading.Event()
 
     def compute(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(b"begun\n")
-        begun.set()
         while not may_go.is_set():
             time.sleep(0.001)  # and no other fiber runs
 

@@ -6,21 +6,23 @@ A handler's `self.server` is a listener; there they are the attributes of the se
 from collections.abc import Mapping
 from typing import Any, Never
 
-from .rules.deadlines import NAMES as DEADLINES
 from .rules.mistakes import Mistake
-from .rules.options import BY_NAME, LIMITS
-from .server_tls import OPTIONS as TLS_OPTIONS
+from .rules.options import BY_NAME
 from .servers.standing import refuse_a_copy
 
-CHANGING = (*LIMITS, "handshake_timeout", *DEADLINES, "drain_timeout")
-"""Which options may be changed."""
 
-NOT_OF_LISTENERS = ("drain_timeout", "ssl_context", *TLS_OPTIONS)
-"""What the server itself goes by, and not the classes of its listeners."""
+class OptionAttribute:
+    """One option of a server as its attribute."""
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        return self if server is None else server._options[self._name]
 
 
-class Adjusted:
-    """One option as an attribute: checked when it is set. Thread-safe.
+class Adjusted(OptionAttribute):
+    """One that may be changed: checked when it is set. Thread-safe.
 
     Raises
     ------
@@ -30,12 +32,6 @@ class Adjusted:
         In the process of a forked handler, which has only a copy of the server.
     """
 
-    def __set_name__(self, kind: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, server: Any, kind: type) -> Any:
-        return self if server is None else server._options[self._name]
-
     def __set__(self, server: Any, value: object) -> None:
         BY_NAME[self._name].as_served().check(value)
         refuse_a_copy(f"set {self._name} of the server", *server._listeners)
@@ -44,20 +40,14 @@ class Adjusted:
         server.notice()
 
 
-class Fixed:
-    """One option as an attribute that is settled when the server is made.
+class Fixed(OptionAttribute):
+    """One that is settled when the server is made.
 
     Raises
     ------
     Mistake
         When somebody sets it: that would change nothing.
     """
-
-    def __set_name__(self, kind: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, server: Any, kind: type) -> Any:
-        return self if server is None else server._options[self._name]
 
     def __set__(self, server: Any, value: object) -> Never:
         raise settled(self._name, value)
@@ -148,13 +138,11 @@ class SettledForListener:
 
 
 def as_attributes(options: Mapping[str, object]) -> dict[str, object]:
-    """Return what makes a server's options the attributes of its listeners.
-
-    `options` are those that listeners go by.
-    """
-    own: dict[str, object] = {
-        name: SettledForListener(name, value)
-        for name, value in options.items()
-        if name != "engine"  # which the class must have as it is
+    """Return what makes a server's `options` the attributes of its listeners."""
+    return {
+        name: SettledForListener(name, options[name])
+        if isinstance(attribute, Fixed)
+        else OfOwner(name)
+        for name, attribute in vars(AdjustableServer).items()
+        if isinstance(attribute, OptionAttribute)
     }
-    return own | {name: OfOwner(name) for name in (*CHANGING, *NOT_OF_LISTENERS)}

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never, Self
 
 from . import service
-from .adjustable import NOT_OF_LISTENERS, AdjustableServer, settled
+from .adjustable import AdjustableServer, settled
 from .connections.books import Books
 from .engines import Engine, ProcessesEngine
 from .handled_signals import HandledSignals
@@ -83,7 +83,8 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
     Notes
     -----
     `stop`, `hurry` and `is_stopping` may be used in any thread, in handlers (forked ones too) and in signal
-    handlers, and `reload` in any thread; all else belongs to the thread that made the server. A handler's
+    handlers; `reload`, `suspend`, `resume`, `wait_for_connections`, `drain`, `close` and the options in any
+    thread; all else belongs to the thread that made the server. A handler's
     `server` is the listener that its client called: `self.server.shutdown()` is `stop`, and
     `self.server.server_close()` closes that one address.
     """
@@ -161,9 +162,8 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         try:
             if isinstance(self.engine, ProcessesEngine):
                 self._room.bell = Bell()
-            options = {n: v for n, v in self._options.items() if n not in NOT_OF_LISTENERS}
             self._listeners.extend(
-                listen_on(self._addresses, self._handler, self._room, options, self)
+                listen_on(self._addresses, self._handler, self._room, self._options, self)
             )
             for listener in self._listeners:
                 vars(listener)["_stands_still"] = self._run.is_suspended
