@@ -14,7 +14,7 @@ BENCH_LOCK := requirements/bench.txt
 FUZZ_LOCK := requirements/fuzz.txt
 TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 # A change of what is compiled has it compiled anew.
-SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/engines/*.pyx src/manyhands/engines/*/*.pyx)
+SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/*/*.pyx src/manyhands/*/*/*.pyx)
 
 # The exit status for a mistake in the words of a command, and what to do with another address, say.
 MISTAKE := 2

@@ -1,8 +1,8 @@
 """What is compiled; all else about the package is in pyproject.toml.
 
 It is optional. Where there is no compiler, no header of Python's, or no epoll, the build says so and goes
-on. Then the fiber engine runs its plain Python (`manyhands/engines/fibers/poller.py`), and each worker's
-frames get fresh memory (`manyhands/engines/frame_memory.py`): the same, more slowly.
+on. Then the fiber engine runs its plain Python (`manyhands/engines/fibers/plain_poller.py`), and
+each worker's frames get fresh memory (`manyhands/runtime/compiled.py`): the same, more slowly.
 """
 
 from pathlib import Path
@@ -18,8 +18,8 @@ poller = Extension(
     optional=True,
 )
 frame_memory = Extension(
-    "manyhands.engines._frame_memory",
-    ["src/manyhands/engines/_frame_memory.pyx"],
+    "manyhands.runtime._frame_memory",
+    ["src/manyhands/runtime/_frame_memory.pyx"],
     optional=True,
 )
 setup(ext_modules=cythonize([poller, frame_memory], build_dir="build/cython", language_level=3))

@@ -12,8 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 import atheris
 
 with atheris.instrument_imports(include=["manyhands"]):
-    from manyhands.rules import listen_variables
-    from manyhands.rules.address import (
+    from manyhands.model.addresses import (
         HIGHEST_DESCRIPTOR,
         HIGHEST_PORT,
         LONGEST_NAME,
@@ -22,7 +21,8 @@ with atheris.instrument_imports(include=["manyhands"]):
         Address,
         parse,
     )
-    from manyhands.rules.mistakes import Mistake
+    from manyhands.model.usage_errors import Mistake
+    from manyhands.protocol import systemd
 
 WORDS = (
     *(f"{scheme}://" for scheme in SCHEMES),
@@ -118,12 +118,12 @@ def check_variables(provider: atheris.FuzzedDataProvider) -> None:
         name: provider.PickValueInList(
             ["42", "1", "2", "3", "web", "web:log", ":", "", text_of(provider)]
         )
-        for name in listen_variables.VARIABLES
+        for name in systemd.VARIABLES
         if provider.ConsumeBool()
     }
     try:
-        given = listen_variables.read(variables, 42)
-        listen_variables.named(given, text_of(provider))
+        given = systemd.read(variables, 42)
+        systemd.named(given, text_of(provider))
     except Mistake as mistake:
         if not str(mistake):
             raise Nonsense(f"it says nothing of {variables!r}") from None

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports():
-    from manyhands.rules.frame_prefix import LengthPrefix, VarintPrefix
-    from manyhands.rules.framing import FrameBuffer, FramingError, IncompleteFrame
-    from manyhands.rules.text_decoder import TextDecoder
+    from manyhands.protocol.framing import FrameBuffer, FramingError, IncompleteFrame
+    from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
+    from manyhands.protocol.text_decoder import TextDecoder
 
 Ask = Callable[[FrameBuffer], bytes | None]
 

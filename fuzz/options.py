@@ -12,10 +12,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import atheris
 
 with atheris.instrument_imports(include=["manyhands"]):
-    from manyhands.rules.kinds import NetworkList
-    from manyhands.rules.mistakes import Mistake
-    from manyhands.rules.networks import Networks
-    from manyhands.rules.options import OPTIONS, Option
+    from manyhands.config.option_types import NetworkList
+    from manyhands.config.options import OPTIONS, Option
+    from manyhands.model.networks import Networks
+    from manyhands.model.usage_errors import Mistake
 
 WORDS = (
     *(

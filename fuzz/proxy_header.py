@@ -13,16 +13,15 @@ from ipaddress import ip_address
 import atheris
 
 with atheris.instrument_imports(include=["manyhands"]):
-    from manyhands.rules.crc32c import crc32c
-    from manyhands.rules.proxy_encoder import encode_v1, encode_v2
-    from manyhands.rules.proxy_header import (
+    from manyhands.protocol.proxy_encoder import encode_v1, encode_v2
+    from manyhands.protocol.proxy_header import (
         LONGEST_V1,
         BadProxyHeader,
         Command,
         ProxyHeader,
         ProxyHeaderParser,
     )
-    from manyhands.rules.proxy_tlvs import TlvType
+    from manyhands.protocol.proxy_tlvs import TlvType, crc32c
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

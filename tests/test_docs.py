@@ -13,7 +13,7 @@ import pytest
 
 from manyhands import Reason
 from manyhands.framing import LengthPrefix
-from manyhands.rules.states import picture
+from manyhands.model.connection_states import picture
 from manyhands.testing import half_close, serving
 from tests.support import Program, ask, call, is_listening, wait_until
 from tests.support.waiting import PATIENCE

@@ -16,8 +16,8 @@ import pytest
 import manyhands
 from manyhands import cli, socketserver
 from manyhands.cli.run import split
-from manyhands.rules import options
-from manyhands.rules.address import parse
+from manyhands.config import options
+from manyhands.model.addresses import parse
 from manyhands.testing import serving
 from tests.support import Authority, Echo
 from tests.support.waiting import PATIENCE

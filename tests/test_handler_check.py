@@ -14,7 +14,7 @@ from manyhands import (
     StreamRequestHandler,
     socketserver,
 )
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 from tests.support import ask, bound
 
 STREAM, DATAGRAM = "tcp://127.0.0.1:0", "udp://127.0.0.1:0"

@@ -16,7 +16,7 @@ from manyhands import (
     StreamRequestHandler,
     events,
 )
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 from tests.support import (
     ENGINES,
     Echo,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, socketserver
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 from tests.support import (
     ENGINES,
     Authority,

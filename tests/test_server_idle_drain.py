@@ -159,7 +159,7 @@ def test_a_unix_client_that_is_idle_gets_five_seconds(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The kernel keeps no books of these, so nobody can tell that they are idle.
-    monkeypatch.setattr("manyhands.servers.drain.SILENT_FOR", 0.0)
+    monkeypatch.setattr("manyhands.serving.drain.SILENT_FOR", 0.0)
     server = Server(Echo, f"unix://{tmp_path}/echo.sock", engine=engine, drain_timeout=LONG)
     server.start()
     with talking(server) as peer:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manyhands import Mistake, Server, StreamRequestHandler
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
 from manyhands.server import OPTIONS
 from tests.support import ENGINES, Echo, ask, bound, call, everything, read_line, wait_until
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from manyhands import Server, events, server_run
-from manyhands.rules.reasons import Reason
-from manyhands.servers.drain import UNWINDING, UNWINDING_IN_A_HURRY, CutOff, drain
-from manyhands.servers.engine_room import EngineRoom
+from manyhands import Server, events
+from manyhands.model.connection_states import Reason
+from manyhands.server import run
+from manyhands.serving.core import EngineRoom
+from manyhands.serving.drain import UNWINDING, UNWINDING_IN_A_HURRY, CutOff, drain
 from tests.support import Echo, bound, call, everything, is_listening, read_line, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -326,7 +327,7 @@ def test_a_run_that_fails_before_it_serves_leaves_nothing_listening(
 
     server = Server(Echo, ANY_PORT)
     with monkeypatch.context() as patch:
-        patch.setattr(server_run, "Waker", refuse)
+        patch.setattr(run, "Waker", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             server.run()
     assert server.addresses == []

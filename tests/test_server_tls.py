@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler, events
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 from tests.support import (
     ENGINES,
     Authority,

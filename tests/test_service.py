@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from manyhands import Server
-from manyhands import service_manager as ours
-from manyhands.service import EXTENSION, Service
+from manyhands.server import systemd as ours
+from manyhands.server.systemd import EXTENSION, Service
 from manyhands.testing import FakeClock
 from tests.support import (
     ENGINES,

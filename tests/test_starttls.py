@@ -14,9 +14,9 @@ import pytest
 
 from manyhands import BaseRequestHandler, Server, StreamRequestHandler, events, upgrade_to_tls
 from manyhands import socketserver as ours
-from manyhands.connections import stand_in
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.reasons import Reason
+from manyhands.connections import socket_classes
+from manyhands.model.connection_states import Reason
+from manyhands.model.usage_errors import Mistake
 from tests.support import (
     ENGINES,
     Authority,
@@ -348,4 +348,4 @@ def test_nothing_is_kept_of_conversations_that_have_ended(
             with upgraded(bound(server), authority) as peer:
                 peer.sendall(b"hello\n")
                 assert everything(peer) == b"HELLO\n"
-    wait_until(lambda: gc.collect() is not None and not len(stand_in._connections))
+    wait_until(lambda: gc.collect() is not None and not len(socket_classes._connections))

@@ -4,14 +4,14 @@ import inspect
 from dataclasses import fields
 from pathlib import Path
 
-from manyhands.rules.events import Event, kinds
+from manyhands.model.events import Event, kinds
 
 PAGE = Path(__file__).parent.parent / "docs" / "events.md"
 
 HEAD = """\
 # Events
 
-Written by `tools/write_events.py` from `manyhands/rules/events.py`.
+Written by `tools/write_events.py` from `manyhands/model/events.py`.
 
 What happens in the servers of a process is told as events, to whoever subscribes:
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from manyhands.rules.option_needs import NEEDS, OnEngine, OneOf
-from manyhands.rules.options import ATTRIBUTES, OPTIONS, Option
+from manyhands.config.option import NEEDS, OnEngine, OneOf
+from manyhands.config.options import ATTRIBUTES, OPTIONS, Option
 from manyhands.server import OPTIONS as SERVER_KEYWORDS
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
@@ -11,7 +11,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "options.md"
 HEAD = """\
 # Options
 
-Written by `tools/write_options.py` from `manyhands/rules/options.py`.
+Written by `tools/write_options.py` from `manyhands/config/options.py`.
 
 An option has one name everywhere: the keyword of `manyhands.Server`, the class attribute of a drop-in
 server or handler, and the flag of the command line. *Drop-in* is the default of the class attribute;

@@ -8,27 +8,27 @@ addresses, with signals and drain.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._version import __version__
-from .rules import events
-from .rules.mistakes import Mistake
-from .rules.reasons import Reason
-from .socketserver import *  # noqa: F403 - the drop-in's public names are ours
-from .socketserver import __all__ as _drop_in
+from manyhands._version import __version__
+from manyhands.model import events
+from manyhands.model.connection_states import Reason
+from manyhands.model.usage_errors import Mistake
+from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
+from manyhands.socketserver import __all__ as _drop_in
 
 if TYPE_CHECKING:
-    from .blocking_calls import blocking
-    from .fibers import (
+    from manyhands.dropin.fiber_servers import (
         FiberMixIn,
         FiberTCPServer,
         FiberUDPServer,
         FiberUnixDatagramServer,
         FiberUnixStreamServer,
     )
-    from .framed_handler import FramedRequestHandler
-    from .installation import install
-    from .prompts import ask
-    from .server import Server
-    from .starttls import upgrade_to_tls
+    from manyhands.dropin.framed_handler import FramedRequestHandler
+    from manyhands.dropin.prompts import ask
+    from manyhands.dropin.starttls import upgrade_to_tls
+    from manyhands.installation import install
+    from manyhands.runtime.blocking_calls import blocking
+    from manyhands.server import Server
 
 __all__ = [  # noqa: PLE0604 - names, all of them
     "FiberMixIn",
@@ -51,17 +51,17 @@ __all__ = [  # noqa: PLE0604 - names, all of them
 
 # A program that only changes its import should pay for the drop-in alone.
 _ON_DEMAND = {
-    "FiberMixIn": ".fibers",
-    "FiberTCPServer": ".fibers",
-    "FiberUDPServer": ".fibers",
-    "FiberUnixDatagramServer": ".fibers",
-    "FiberUnixStreamServer": ".fibers",
-    "FramedRequestHandler": ".framed_handler",
+    "FiberMixIn": ".dropin.fiber_servers",
+    "FiberTCPServer": ".dropin.fiber_servers",
+    "FiberUDPServer": ".dropin.fiber_servers",
+    "FiberUnixDatagramServer": ".dropin.fiber_servers",
+    "FiberUnixStreamServer": ".dropin.fiber_servers",
+    "FramedRequestHandler": ".dropin.framed_handler",
     "Server": ".server",
-    "ask": ".prompts",
-    "blocking": ".blocking_calls",
+    "ask": ".dropin.prompts",
+    "blocking": ".runtime.blocking_calls",
     "install": ".installation",
-    "upgrade_to_tls": ".starttls",
+    "upgrade_to_tls": ".dropin.starttls",
 }
 
 

@@ -4,9 +4,8 @@
 asyncio too.
 """
 
-from .framed_handler import FramedRequestHandler
-from .rules.frame_prefix import LengthPrefix, VarintPrefix
-from .rules.framing import (
+from manyhands.dropin.framed_handler import FramedRequestHandler
+from manyhands.protocol.framing import (
     BadLengthPrefix,
     FrameBuffer,
     FrameTooLong,
@@ -15,7 +14,8 @@ from .rules.framing import (
     Prefix,
     UndecodableText,
 )
-from .rules.text_decoder import TextDecoder
+from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
+from manyhands.protocol.text_decoder import TextDecoder
 
 __all__ = [
     "BadLengthPrefix",

@@ -4,11 +4,17 @@ What is announced of a connection is `proxy_header` of its handler and of its en
 `header_of` tells it of a request, for handlers that are functions. `ProxyHeaderParser` does no I/O.
 """
 
-from .connections.unannounced import header_of
-from .rules.bad_proxy_header import BadProxyHeader
-from .rules.proxy_encoder import encode_local, encode_v1, encode_v2
-from .rules.proxy_header import Command, Family, ProxyHeader, ProxyHeaderParser, Transport
-from .rules.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType
+from manyhands.connections.socket_classes import header_of
+from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
+from manyhands.protocol.proxy_errors import BadProxyHeader
+from manyhands.protocol.proxy_header import (
+    Command,
+    Family,
+    ProxyHeader,
+    ProxyHeaderParser,
+    Transport,
+)
+from manyhands.protocol.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType
 
 __all__ = [
     "BadProxyHeader",

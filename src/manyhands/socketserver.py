@@ -25,12 +25,16 @@ import threading
 from io import BufferedIOBase
 from time import monotonic as time
 
-from .engines.threads import Threads as _Threads
-from .handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
-from .handlers import SocketWriter as _SocketWriter
-from .servers import BaseServer, TCPServer, ThreadingMixIn, UDPServer
-from .servers.accept_loop import _ServerSelector
-from .servers.mixins import NoThreads as _NoThreads
+from manyhands.dropin import BaseServer, TCPServer, ThreadingMixIn, UDPServer
+from manyhands.dropin.handlers import (
+    BaseRequestHandler,
+    DatagramRequestHandler,
+    StreamRequestHandler,
+)
+from manyhands.dropin.handlers import SocketWriter as _SocketWriter
+from manyhands.dropin.mixins import NoThreads as _NoThreads
+from manyhands.engines.threads import Threads as _Threads
+from manyhands.serving.accept_loop import _ServerSelector
 
 __all__ = [
     "BaseRequestHandler",
@@ -54,7 +58,7 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
 
 
 if hasattr(os, "fork"):
-    from .servers import ForkingMixIn
+    from manyhands.dropin import ForkingMixIn
 
     class ForkingUDPServer(ForkingMixIn, UDPServer):
         """Serves each datagram in a process of its own."""
@@ -104,7 +108,7 @@ if hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and sys.version_info >= (3
 def __getattr__(name: str) -> object:
     """Find the classes on fibers, which are not among the standard library's names."""
     if name.startswith("Fiber"):
-        from . import fibers  # noqa: PLC0415 - it stands on this module
+        from manyhands.dropin import fiber_servers  # noqa: PLC0415 - it stands on this module
 
-        return getattr(fibers, name)
+        return getattr(fiber_servers, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from manyhands.connections.certificates import Certificates
-from manyhands.connections.tls_context import Pair, Settings
-from manyhands.rules.mistakes import Mistake
+from manyhands.connections.certificates import Certificates, Pair, Settings
+from manyhands.model.usage_errors import Mistake
 from tests.support import Authority, shown
 
 

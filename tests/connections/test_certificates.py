@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from manyhands import events
-from manyhands.connections.certificates import LOOK_EVERY, Certificates
-from manyhands.connections.tls_context import Pair, Settings
+from manyhands.connections.certificates import LOOK_EVERY, Certificates, Pair, Settings
 from tests.support import Authority, forked, host_names_shown, replace, shake_hands, shown
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from manyhands.connections.proxy_opening import read_proxy_header
-from manyhands.rules.proxy_encoder import encode_v1, encode_v2
-from manyhands.rules.proxy_header import BadProxyHeader
-from manyhands.rules.proxy_tlvs import Tlv, TlvType
+from manyhands.connections.proxy_reader import read_proxy_header
+from manyhands.protocol.proxy_encoder import encode_v1, encode_v2
+from manyhands.protocol.proxy_header import BadProxyHeader
+from manyhands.protocol.proxy_tlvs import Tlv, TlvType
 from tests.support import Authority, wait_until
 from tests.support.waiting import PATIENCE
 

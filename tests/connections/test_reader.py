@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.connections.reader import ConnectionReader
-from manyhands.rules.frame_prefix import LengthPrefix
-from manyhands.rules.framing import FrameTooLong, IncompleteFrame
+from manyhands.connections.frame_reader import ConnectionReader
+from manyhands.protocol.framing import FrameTooLong, IncompleteFrame
+from manyhands.protocol.length_prefix import LengthPrefix
 from manyhands.testing import FakeClock
 from tests.support.waiting import PATIENCE
 

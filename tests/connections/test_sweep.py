@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
-from manyhands.connections.own_deadlines import OwnDeadlines, private_store, shared_store
-from manyhands.connections.sweep import GENTLE, GRACE, SLICE, Sweep
+from manyhands.connections.registry import Books
 from manyhands.connections.tcp_info import Traffic
-from manyhands.rules.deadlines import NONE, Deadlines
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State, Step
+from manyhands.connections.timeouts import OwnDeadlines, private_store, shared_store
+from manyhands.model.connection_states import Reason, State, Step
+from manyhands.model.timeouts import NONE, Deadlines
+from manyhands.model.usage_errors import Mistake
+from manyhands.serving.expiry import GENTLE, GRACE, SLICE, Sweep
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)

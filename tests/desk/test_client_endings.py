@@ -9,7 +9,7 @@ import pytest
 from manyhands.desk.client import CallFailed, Client
 from manyhands.desk.line import Line
 from manyhands.desk.shown import Shown
-from manyhands.rules.address import parse
+from manyhands.model.addresses import parse
 
 
 class Typed:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from manyhands.desk.invitation import invitation
-from manyhands.rules.address import parse
+from manyhands.model.addresses import parse
 from tests.desk.kit import Desk, environment
 
 

@@ -9,8 +9,8 @@ import pytest
 from manyhands.desk import on_threads
 from manyhands.desk.endings import Ending
 from manyhands.desk.line import Line
+from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.desk.waiting import watching
-from manyhands.rules.messages import LineTooLong, MessageDecoder
 from tests.desk.workers import WORKERS, Threads, Worker
 from tests.support import open_descriptors, wait_until
 

@@ -12,7 +12,7 @@ import pytest
 from manyhands.cli import main
 from manyhands.desk.archive import Archive, Conversation, moment
 from manyhands.desk.transcript import IN_MEMORY, Direction, NotKept, Transcript
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 
 HARD_TEXT = "\x00 \x1b[31m 你好 😀 \u202e \x9b ' \" \\ \u2028"
 

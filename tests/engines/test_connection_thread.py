@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from manyhands.engines.connection_thread import ConnectionThread
-from manyhands.engines.threads import Threads, ThreadsEngine
+from manyhands.engines.threads import ConnectionThread, Threads, ThreadsEngine
 from tests.support import run_python, wait_until
 
 PATIENCE = 20
@@ -138,7 +137,7 @@ if sys.version_info >= (3, 13):
         said = run_python(
             """
             import threading, time
-            from manyhands.engines.connection_thread import ConnectionThread
+            from manyhands.engines.threads import ConnectionThread
 
             class Work:
                 def process_request_thread(self):

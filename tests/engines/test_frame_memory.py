@@ -7,15 +7,15 @@ import textwrap
 import pytest
 
 # Where it could not be built, the end of the test run names that.
-pytest.importorskip("manyhands.engines._frame_memory")
+pytest.importorskip("manyhands.runtime._frame_memory")
 
 PROGRAM = textwrap.dedent(
     """
     import sys, threading
-    from manyhands.engines import _frame_memory, frame_memory
+    from manyhands.runtime import _frame_memory, compiled
 
-    frame_memory.keep()
-    frame_memory.keep()
+    compiled.keep()
+    compiled.keep()
 
     def recurse(depth):
         return 1 + recurse(depth - 1) if depth else 0

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, metrics, socketserver
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
+from manyhands.model.usage_errors import Mistake
 from manyhands.testing import ask, call, socket_address, wait_until
 from tests.support import Authority, Echo, everything, forked, is_listening, server_class, serving
 from tests.support.waiting import PATIENCE

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.accept_errors import (
+from manyhands.model.accept_errors import (
     FIRST_REST,
     LONGEST_REST,
     PATIENCE,

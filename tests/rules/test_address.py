@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.address import LONGEST_PATH, Address, parse
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.addresses import LONGEST_PATH, Address, parse
+from manyhands.model.usage_errors import Mistake
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.address_key import address_key
+from manyhands.model.networks import address_key
 
 
 def test_an_ipv4_address_counts_by_itself() -> None:

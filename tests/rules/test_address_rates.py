@@ -5,8 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.address_rates import AddressRates
-from manyhands.rules.token_bucket import Pace, TokenBucket
+from manyhands.admission.rate_limits import AddressRates, Pace, TokenBucket
 
 
 def taken(rates: AddressRates, key: int, tries: int, now: float) -> int:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from manyhands.rules.admission import Admission, Place
-from manyhands.rules.limits import Limits
-from manyhands.rules.networks import Networks
-from manyhands.rules.reasons import Reason
+from manyhands.admission.admission import Admission, Place
+from manyhands.admission.limits import Limits
+from manyhands.model.connection_states import Reason
+from manyhands.model.networks import Networks
 
 HERE, THERE = ("192.0.2.1", 50000), ("192.0.2.2", 50000)
 UNIX = ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.client_ip import ip_of
+from manyhands.model.networks import ip_of
 
 
 def test_an_ipv4_client_has_the_host_of_its_pair() -> None:

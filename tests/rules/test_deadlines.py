@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from manyhands.rules.deadlines import (
+from manyhands.model.connection_states import Reason
+from manyhands.model.timeouts import (
     NONE,
     Deadlines,
     Seen,
@@ -16,7 +17,6 @@ from manyhands.rules.deadlines import (
     seconds_of_rest,
     stall_of,
 )
-from manyhands.rules.reasons import Reason
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.escaping import encodable, escape, escape_json
+from manyhands.model.escaping import encodable, escape, escape_json
 
 
 @pytest.mark.parametrize(

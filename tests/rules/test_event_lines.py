@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules import events
-from manyhands.rules.event_lines import json_line, measurements, text_line
-from manyhands.rules.events import Event
-from manyhands.rules.reasons import Reason
-from manyhands.rules.refusal_summary import RefusalSummary
+from manyhands.logs.lines import json_line, measurements, text_line
+from manyhands.model import events
+from manyhands.model.connection_states import Reason
+from manyhands.model.events import Event
+from manyhands.model.refusals import RefusalSummary
 
 from .test_events import EXAMPLES
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules import events
-from manyhands.rules.events import Event, Hub
-from manyhands.rules.reasons import Reason
-from manyhands.rules.refusal_summary import RefusalSummary
+from manyhands.model import events
+from manyhands.model.connection_states import Reason
+from manyhands.model.events import Event, Hub
+from manyhands.model.refusals import RefusalSummary
 from tests.support import forked, python
 
 EXAMPLES: list[tuple[Event, str]] = [

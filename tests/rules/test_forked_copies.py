@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules.forked_copies import renew_in_copies
+from manyhands.runtime.fork_hooks import renew_in_copies
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 

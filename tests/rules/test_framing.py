@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.frame_prefix import LengthPrefix, VarintPrefix
-from manyhands.rules.framing import (
+from manyhands.protocol.framing import (
     BadLengthPrefix,
     FrameBuffer,
     FrameTooLong,
@@ -18,6 +17,7 @@ from manyhands.rules.framing import (
     Prefix,
     UndecodableText,
 )
+from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
 
 PREFIXES: list[Prefix] = [
     VarintPrefix(),

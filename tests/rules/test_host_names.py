@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.host_names import NotACertificateError, chosen, host_names
+from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
 
 
 def certificate(*extensions: x509.ExtensionType) -> bytes:

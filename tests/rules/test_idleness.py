@@ -2,7 +2,7 @@
 
 import pytest
 
-from manyhands.rules.idleness import SILENT_FOR, is_idle
+from manyhands.model.timeouts import SILENT_FOR, is_idle
 
 
 @pytest.mark.parametrize(

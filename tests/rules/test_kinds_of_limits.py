@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from manyhands.rules.kinds import ChoiceOrHandler, NetworkList, Rate, Said, spoken
-from manyhands.rules.mistakes import Mistake
+from manyhands.config.option_types import ChoiceOrHandler, NetworkList, Rate, Said, spoken
+from manyhands.model.usage_errors import Mistake
 
 
 @pytest.mark.parametrize("value", [0.00001, 0.5, 1, 1_000_000])

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules.client_ip import ip_of
-from manyhands.rules.limits import Limits
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.networks import Networks
+from manyhands.admission.limits import Limits
+from manyhands.model.networks import Networks, ip_of
+from manyhands.model.usage_errors import Mistake
 
 SOME = Networks.parse("10.0.0.0/8, 2001:db8::/32")
 ONE = Networks.parse("10.0.0.1")

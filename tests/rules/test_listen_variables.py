@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.listen_variables import GivenDescriptor, named, read
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
+from manyhands.protocol.systemd import GivenDescriptor, named, read
 
 PID = 42
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
+from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
 
 
 def texts(messages: list[Message]) -> list[str]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.networks import Networks
+from manyhands.model.networks import Networks
+from manyhands.model.usage_errors import Mistake
 
 NETWORKS = Networks.parse(("10.0.0.0/8", "2001:db8::/32", "192.0.2.1"))
 

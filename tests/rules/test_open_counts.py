@@ -1,6 +1,6 @@
 """How many connections each address has open."""
 
-from manyhands.rules.open_counts import OpenCounts
+from manyhands.admission.admission import OpenCounts
 
 
 def test_a_key_is_counted_while_it_has_a_connection_and_forgotten_after_the_last() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from manyhands import Server
-from manyhands.rules import option_needs
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.options import BY_NAME
+from manyhands.config import option
+from manyhands.config.options import BY_NAME
+from manyhands.model.usage_errors import Mistake
 from tests.support import Echo
 
 SERVED = {name: option.default_for(served=True) for name, option in BY_NAME.items()}
@@ -33,7 +33,7 @@ DROP_IN = {name: option.default_for(served=False) for name, option in BY_NAME.it
 )
 def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Mistake) as refused:
-        option_needs.check(given, SERVED)
+        option.check(given, SERVED)
     assert str(refused.value).startswith(sentence)
     with pytest.raises(Mistake):
         Server(Echo, "tcp://127.0.0.1:0", **given)
@@ -57,16 +57,14 @@ def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sen
     ],
 )
 def test_what_does_something_or_asks_for_nothing_is_taken(given: dict[str, Any]) -> None:
-    option_needs.check(given, SERVED)
+    option.check(given, SERVED)
 
 
 @pytest.mark.parametrize("name", ["max_threads", "max_children", "max_fibers", "hub_block_time"])
 def test_a_program_that_chooses_its_engine_by_a_class_may_have_the_bounds_of_any(name: str) -> None:
-    option_needs.check({name: 5}, DROP_IN)
+    option.check({name: 5}, DROP_IN)
 
 
 def test_the_table_knows_options_alone() -> None:
-    needed = [
-        name for need in option_needs.NEEDS.values() for name in getattr(need, "names", ["engine"])
-    ]
-    assert {*option_needs.NEEDS, *needed} <= set(BY_NAME)
+    needed = [name for need in option.NEEDS.values() for name in getattr(need, "names", ["engine"])]
+    assert {*option.NEEDS, *needed} <= set(BY_NAME)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands import socketserver
-from manyhands.rules import options
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.options import ATTRIBUTES, BY_NAME, OPTIONS
+from manyhands.config import options
+from manyhands.config.options import ATTRIBUTES, BY_NAME, OPTIONS
+from manyhands.model.usage_errors import Mistake
 
 UP_TO = "above 0 and up to 2147483"
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules.crc32c import crc32c
-from manyhands.rules.proxy_encoder import encode_local, encode_v1, encode_v2
-from manyhands.rules.proxy_header import (
+from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
+from manyhands.protocol.proxy_header import (
     LONGEST_HEADER,
     BadProxyHeader,
     Command,
@@ -16,7 +15,7 @@ from manyhands.rules.proxy_header import (
     ProxyHeaderParser,
     Transport,
 )
-from manyhands.rules.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType
+from manyhands.protocol.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType, crc32c
 
 SIGNATURE = bytes.fromhex("0D 0A 0D 0A 00 0D 0A 51 55 49 54 0A")
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from manyhands.rules.proxy_encoder import encode_local, encode_v1, encode_v2
-from manyhands.rules.proxy_header import (
+from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
+from manyhands.protocol.proxy_header import (
     BadProxyHeader,
     Command,
     ProxyHeader,
@@ -16,7 +16,7 @@ from manyhands.rules.proxy_header import (
     SocketAddress,
     Transport,
 )
-from manyhands.rules.proxy_tlvs import ClientFlag, ClientTls, Tlv, TlvType
+from manyhands.protocol.proxy_tlvs import ClientFlag, ClientTls, Tlv, TlvType
 
 Ends = tuple[SocketAddress, SocketAddress]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from manyhands.rules.reasons import REFUSALS, Reason
+from manyhands.model.connection_states import REFUSALS, Reason
 
 
 @pytest.mark.parametrize("reason", Reason)

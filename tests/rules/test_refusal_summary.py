@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from manyhands.rules.reasons import Reason
-from manyhands.rules.refusal_summary import INTERVAL, RefusalLog, RefusalSummary
+from manyhands.model.connection_states import Reason
+from manyhands.model.refusals import INTERVAL, RefusalLog, RefusalSummary
 
 FULL, DENIED = Reason.REFUSED_FULL, Reason.REFUSED_DENIED
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manyhands.rules.states import TRANSITIONS, State, Step, picture
+from manyhands.model.connection_states import TRANSITIONS, State, Step, picture
 
 
 def reachable(start: State) -> set[State]:

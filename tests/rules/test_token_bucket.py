@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.rules.token_bucket import Pace, TokenBucket
+from manyhands.admission.rate_limits import Pace, TokenBucket
 
 
 def taken(bucket: TokenBucket, tries: int, now: float) -> int:

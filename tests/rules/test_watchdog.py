@@ -2,7 +2,7 @@
 
 import pytest
 
-from manyhands.rules.watchdog import timeout
+from manyhands.protocol.systemd import timeout
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Of a stack, the line that tells most."""
 
-from manyhands.rules.whereabouts import Place, chosen
+from manyhands.serving.stack_location import Place, chosen
 
 OURS = Place("finish_request", "/lib/manyhands/base.py", 1)
 HANDLER = Place("Handler.handle", "/home/shop/handlers.py", 12)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from manyhands import events, socketserver
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
 from tests.support import call, everything, read_line, server_class, wait_until
 
 HERE = ("127.0.0.1", 0)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from manyhands import events, socketserver
+from manyhands.model.connection_states import Reason
 from manyhands.proxy import Tlv, TlvType, encode_v1, encode_v2
-from manyhands.rules.reasons import Reason
 from tests.support import call, everything, server_class, serving, wait_until
 
 HERE = ("127.0.0.1", 0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler, events
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
 from manyhands.testing.waiting import PATIENCE
 from tests.support import Authority, bound, call, everything, wait_until
 

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver, testing
-from manyhands.connections.books import Books
 from manyhands.connections.connection import Connection
-from manyhands.connections.ends import Ends
+from manyhands.connections.registry import Books, Ends
 from manyhands.connections.tcp_info import Traffic, traffic_of
-from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State, Step
+from manyhands.model.connection_states import Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver, testing
-from manyhands.connections.sweep import Sweep
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
+from manyhands.serving.expiry import Sweep
 from manyhands.testing import call, deaf, drip, everything, running, wait_until
 from tests.support import ENGINES, Echo, server_class
 
@@ -243,7 +243,7 @@ def test_a_handler_s_shorter_deadline_holds_at_once(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody would look again within the test, if nobody told that there is a reason to.
-    monkeypatch.setattr("manyhands.rules.deadlines.LONGEST_INTERVAL", 60.0)
+    monkeypatch.setattr("manyhands.model.timeouts.LONGEST_INTERVAL", 60.0)
     with testing.serving(Patient, engine=engine, idle_timeout=LONG) as server:
         with server.connect() as peer:
             assert say(peer, b"short\n") == b"short\n"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver, testing
-from manyhands.connections import sweep
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
+from manyhands.serving import expiry
 from manyhands.testing import call, everything, read_line, running, wait_until
 from tests.support import Authority, Echo, secured, server_class
 
@@ -65,14 +65,14 @@ def test_an_idle_peer_is_closed(
 
 @pytest.fixture
 def _gentle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "GENTLE", 20.0)
-    monkeypatch.setattr(sweep, "GRACE", 20.0)
+    monkeypatch.setattr(expiry, "GENTLE", 20.0)
+    monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 
 @pytest.fixture
 def _gentle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "GENTLE", 0.05)
-    monkeypatch.setattr(sweep, "GRACE", 20.0)
+    monkeypatch.setattr(expiry, "GENTLE", 0.05)
+    monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 
 class LastWords(socketserver.StreamRequestHandler):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
-from manyhands.rules import accept_errors
+from manyhands.model import accept_errors
 from tests.support import Echo, call, is_hung_up, run_python, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
@@ -17,7 +17,7 @@ HERE = ("127.0.0.1", 0)
 PROGRAM = """
     import json, os, resource, socket, sys, threading, time, {module} as module
     from manyhands import events
-    from manyhands.rules import accept_errors
+    from manyhands.model import accept_errors
     from tests.support import Echo, call, wait_until
 
     accept_errors.PATIENCE = {patience}

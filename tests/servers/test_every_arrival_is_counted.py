@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
 from tests.support import Echo, call, everything, hear, read_line, serving, wait_until
 
 from .door_kit import Hold, calling, enter, is_refused, leave, server_of, wait_for_balance

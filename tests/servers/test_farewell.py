@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
 from tests.support import bound, call, everything, read_line
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")

@@ -469,7 +469,7 @@ def test_a_signal_that_falls_into_the_home_reaches_the_program() -> None:
         import signal, socket
         from gevent import getcurrent
         from manyhands import FiberTCPServer
-        from manyhands.engines.fibers.home import Home
+        from manyhands.engines.fibers.hub_thread import Home
 
         is_empty = Home._is_empty
 

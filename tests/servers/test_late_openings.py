@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from manyhands.connections.sweep import Sweep
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
+from manyhands.serving.expiry import Sweep
 from manyhands.testing import call, everything, wait_until
 from tests.support import Authority, Echo, secured, server_class, serving
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.reasons import Reason
+from manyhands.model.connection_states import Reason
+from manyhands.model.usage_errors import Mistake
 from tests.support import bound, everything, read_line, serving, wait_until
 
 from .door_kit import (

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
-from manyhands.rules.reasons import Reason
-from manyhands.rules.refusal_summary import RefusalLog
-from manyhands.servers import door, loops, unattended
-from manyhands.servers.sweeping import Attendance
+from manyhands.model.connection_states import Reason
+from manyhands.model.refusals import RefusalLog
+from manyhands.serving import admission_control, handle_request, loops
+from manyhands.serving.reaper import Attendance
 from tests.support import Echo, everything, read_line, serving, wait_until
 
 from .door_kit import AT_ONCE, Hold, calling, enter, inside, is_refused, leave, of_kind, server_of
@@ -150,7 +150,7 @@ class Keeping:
 class AtLine:
     """Acts in the middle of what its thread does: when that comes to its nth line, in modules that lock."""
 
-    MODULES = frozenset({"threading", "queue", door.__name__, unattended.__name__})
+    MODULES = frozenset({"threading", "queue", admission_control.__name__, handle_request.__name__})
 
     def __init__(self, number: int, act: Callable[[], object]) -> None:
         self._left = number
@@ -211,7 +211,7 @@ def test_with_forked_handlers_a_deadline_there_holds_with_the_next_call() -> Non
 
 @pytest.mark.parametrize("engine", AT_ONCE)
 def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(admission_control, "LOOK_AGAIN", 0.0)
     with (
         own_loop(server_of(engine, Echo, when_full="refuse")) as server,
         calling(server.server_address) as peer,
@@ -226,7 +226,7 @@ def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatc
 def test_the_cap_holds_there_and_who_waits_is_served_later(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(admission_control, "LOOK_AGAIN", 0.0)
     with own_loop(server_of(engine, max_connections=1)) as server:
         first = enter(server.server_address)
         with calling(server.server_address) as second:

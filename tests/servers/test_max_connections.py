@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.rules.described import describe
-from manyhands.rules.mistakes import Mistake
-from manyhands.rules.reasons import Reason
-from manyhands.rules.refusal_summary import RefusalLog
-from manyhands.servers import accept_loop, door
+from manyhands.model.addresses import describe
+from manyhands.model.connection_states import Reason
+from manyhands.model.refusals import RefusalLog
+from manyhands.model.usage_errors import Mistake
+from manyhands.serving import accept_loop, admission_control
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
 
 from .door_kit import (
@@ -195,7 +195,7 @@ def test_a_handler_for_the_overflow_serves_who_is_too_much(engine: str) -> None:
 
 
 def test_the_overflow_has_a_bound_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "OVERFLOW_AT_ONCE", 2)
+    monkeypatch.setattr(admission_control, "OVERFLOW_AT_ONCE", 2)
     release = threading.Event()
 
     def dawdle(request: socket.socket, client_address: Any, server: Any) -> None:

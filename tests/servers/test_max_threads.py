@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.servers import accept_loop
+from manyhands.serving import accept_loop
 from tests.support import Echo, ask, call, serving, wait_until
 
 HERE = ("127.0.0.1", 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
-from manyhands.engines.connection_thread import ConnectionThread
+from manyhands.engines.threads import ConnectionThread
 from tests.support import (
     Echo,
     ask,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler, events
+from manyhands.connections import opening
+from manyhands.model.connection_states import Reason
 from manyhands.proxy import TlvType
-from manyhands.rules.reasons import Reason
-from manyhands.servers import opening
 from tests.support import (
     Authority,
     bound,

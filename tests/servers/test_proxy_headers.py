@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, events, proxy
-from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State
+from manyhands.model.connection_states import Reason, State
 from manyhands.testing import dripping, half_close
 from manyhands.testing import serving as serving_many
 from tests.support import bound, call, everything, is_hung_up, open_descriptors, reset, wait_until

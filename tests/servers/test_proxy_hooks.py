@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from manyhands import StreamRequestHandler, events, socketserver
-from manyhands.connections.handshake import is_tls
-from manyhands.rules.reasons import Reason
+from manyhands.connections.tls_handshake import is_tls
+from manyhands.model.connection_states import Reason
 from tests.support import (
     Authority,
     call,

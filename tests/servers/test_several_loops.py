@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from manyhands import TCPServer, UDPServer, socketserver
-from manyhands.rules.reasons import Reason
-from manyhands.servers.loops import Loops
-from manyhands.servers.waker import Waker
+from manyhands.model.connection_states import Reason
+from manyhands.runtime.wakeup import Waker
+from manyhands.serving.loops import Loops
 from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
 from tests.support.waiting import PATIENCE
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
+from manyhands.dropin import mixins
 from manyhands.engines import ENGINES, Engine
-from manyhands.servers import engine_room, mixins
-from manyhands.servers.engine_room import EngineRoom, OwnRoom
+from manyhands.serving import core
+from manyhands.serving.core import EngineRoom, OwnRoom
 from tests.support import Echo, run_python
 
 HERE = ("127.0.0.1", 0)
@@ -43,7 +44,7 @@ def test_two_threads_get_one_engine_room(monkeypatch: pytest.MonkeyPatch) -> Non
         _engine_room = OwnRoom()
 
     server = Bare()
-    monkeypatch.setattr("manyhands.servers.engine_room.EngineRoom", slow(EngineRoom))
+    monkeypatch.setattr("manyhands.serving.core.EngineRoom", slow(EngineRoom))
     first, second = at_the_same_time(lambda: server._engine_room)
     assert first is second
 
@@ -63,7 +64,7 @@ def test_two_threads_get_one_set_of_books(monkeypatch: pytest.MonkeyPatch) -> No
         books.append(server._threads)
 
     monkeypatch.setattr(mixins, "Threads", slow(mixins.Threads))
-    monkeypatch.setattr(engine_room.EngineRoom, "start", start)
+    monkeypatch.setattr(core.EngineRoom, "start", start)
     with socketserver.ThreadingTCPServer(HERE, Echo) as server:
         at_the_same_time(lambda: server.process_request(None, None))
     assert books[0] is books[1]

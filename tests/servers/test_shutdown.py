@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.servers.accept_loop import AcceptLoop
-from manyhands.servers.waker import Waker
+from manyhands.runtime.wakeup import Waker
+from manyhands.serving.accept_loop import AcceptLoop
 from tests.support import Echo, ask, call, hear, server_class, serving, wait_until
 
 HERE = ("127.0.0.1", 0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
-from manyhands.connections import handshake
+from manyhands.connections import tls_handshake
 from tests.support import (
     Authority,
     ask_secretly,
@@ -53,7 +53,7 @@ def test_an_accepted_connection_looks_like_any(
     )
     plain = set(vars(connection))
     thread.start()
-    handshake.finish(connection)
+    tls_handshake.finish(connection)
     thread.join()
     assert type(connection) is ssl.SSLSocket
     assert vars(connection).keys() < plain
@@ -76,7 +76,7 @@ def test_a_connection_that_was_shut_down_first_is_never_read_as_plain_text(
     connection, client = accepted
     client.sendall(b"let me in\n")
     connection.shutdown(socket.SHUT_WR)
-    assert not handshake.complete(connection)
+    assert not tls_handshake.complete(connection)
     with pytest.raises(ConnectionAbortedError, match="shut down before its handshake"):
         connection.recv(100)
     (failure,) = failures(seen)

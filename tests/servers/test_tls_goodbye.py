@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.connections.goodbye import say_goodbye
+from manyhands.connections.closing import say_goodbye
 from tests.support import (
     Authority,
     call,

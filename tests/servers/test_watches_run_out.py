@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from manyhands import FiberTCPServer, StreamRequestHandler
-from manyhands.engines.fibers import elsewhere
-from manyhands.engines.fibers.implementation import Channel
+from manyhands.engines.fibers import foreign_threads
+from manyhands.engines.fibers.poller import Channel
 from manyhands.engines.fibers.selector import FiberSelector
 from tests.engines.fibers.conftest import Fibers
 from tests.support import Echo, ask, call, everything, run_python, serving
@@ -18,7 +18,7 @@ HERE = ("127.0.0.1", 0)
 
 
 def test_the_error_says_what_has_run_out() -> None:
-    error = elsewhere.cannot_watch(errno.ENOSPC)
+    error = foreign_threads.cannot_watch(errno.ENOSPC)
     assert error.errno == errno.ENOSPC
     assert "fs.epoll.max_user_watches" in str(error)
 
@@ -30,7 +30,7 @@ def test_what_cannot_be_watched_is_an_error_each_time(tmp_path: Path) -> None:
     path.write_bytes(b"data")
     descriptor = os.open(path, os.O_RDONLY)
     channel = running.do(Channel, running.home.poller, descriptor)
-    for event in (elsewhere.READ, elsewhere.WRITE, elsewhere.READ):
+    for event in (foreign_threads.READ, foreign_threads.WRITE, foreign_threads.READ):
         with pytest.raises(PermissionError):
             running.do(channel.wait, event)
         assert not channel.is_waited_for(event)
@@ -42,7 +42,7 @@ def test_a_conversation_that_cannot_be_watched_fails_and_the_next_is_served() ->
     program = """
         import errno, os, select, socket, threading
         os.environ["MANYHANDS_PURE_PYTHON"] = "1"
-        from manyhands.engines.fibers import poller
+        from manyhands.engines.fibers import plain_poller as poller
         from manyhands import FiberTCPServer
 
         class Epoll:
@@ -90,7 +90,7 @@ def test_an_accept_loop_whose_listener_cannot_be_watched_goes_on(
 
     def refuse(selector: Any, timeout: float | None) -> Any:
         waits.append(None)
-        raise elsewhere.cannot_watch(errno.ENOSPC)
+        raise foreign_threads.cannot_watch(errno.ENOSPC)
 
     with monkeypatch.context() as shortage:
         shortage.setattr(FiberSelector, "_wait", refuse)
@@ -109,7 +109,7 @@ def test_a_hook_that_cannot_wait_has_the_loop_rest_and_try_again() -> None:
         def get_request(self) -> Any:
             if self.failures < 2:
                 self.failures += 1
-                raise elsewhere.cannot_watch(errno.ENOSPC)
+                raise foreign_threads.cannot_watch(errno.ENOSPC)
             return super().get_request()
 
     class Hello(StreamRequestHandler):

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from manyhands.binding.port_holder import LISTENING, sockets_on
+from manyhands.listening.proc_net import LISTENING, sockets_on
 from manyhands.testing import everything
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
-from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import MISTAKE, Mistake
+from manyhands.model.escaping import escape
+from manyhands.model.usage_errors import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from manyhands.cli import telling
-from manyhands.rules import options
-from manyhands.rules.kinds import Choice, Whole
-from manyhands.rules.mistakes import Mistake
+from manyhands.config import options
+from manyhands.config.option_types import Choice, Whole
+from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
     from manyhands.server import Server
@@ -123,7 +123,7 @@ def _measured(arguments: argparse.Namespace, server: "Server") -> Iterator[None]
 
 
 def _stream(text: str) -> str:
-    from manyhands.rules.address import parse
+    from manyhands.model.addresses import parse
 
     address = parse(text)
     if address.scheme not in {"tcp", "unix"}:

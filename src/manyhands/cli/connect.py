@@ -4,8 +4,8 @@ import argparse
 import math
 import sys
 
-from manyhands.rules.kinds import Seconds
-from manyhands.rules.mistakes import Mistake
+from manyhands.config.option_types import Seconds
+from manyhands.model.usage_errors import Mistake
 
 HELP = "call a desk"
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Hold the conversation; return 0 after a goodbye and 1 when the call failed."""
     from manyhands.desk import client
-    from manyhands.rules.address import parse
+    from manyhands.model.addresses import parse
 
     address = parse(arguments.address)
     if address.scheme not in {"tcp", "unix"}:

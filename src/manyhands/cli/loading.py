@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 
 
 def load_handler(reference: str) -> Callable[[Any, Any, Any], Any]:

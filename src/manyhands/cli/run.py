@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from manyhands.cli import telling
-from manyhands.rules import options
+from manyhands.config import options
 
 HELP = "run a program that uses socketserver, unchanged, on our engines"
 

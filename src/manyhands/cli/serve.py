@@ -4,12 +4,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from manyhands.cli import telling
-from manyhands.rules import options
-from manyhands.rules.mistakes import Mistake
+from manyhands.config import options
+from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
-    from manyhands.rules.events import Event
+    from manyhands.model.events import Event
     from manyhands.server import Server
 
 HELP = "serve a handler class on addresses"
@@ -90,7 +90,7 @@ def _announce(server: "Server", exporter: "Exporter | None") -> None:
 
 
 def _sentence(event: "Event") -> str:
-    from manyhands.rules.events import Draining
+    from manyhands.model.events import Draining
 
     hint = "; a second signal ends it at once" if isinstance(event, Draining) else ""
     return f"{event}{hint}"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from manyhands.rules.escaping import escape
-from manyhands.rules.mistakes import MISTAKE, Mistake
+from manyhands.model.escaping import escape
+from manyhands.model.usage_errors import MISTAKE, Mistake
 
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
-    from manyhands.rules.events import Event
+    from manyhands.model.events import Event
 
 Report = Callable[[object], None]
 """Tells the operator something, in the form that was asked for."""

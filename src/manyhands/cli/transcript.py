@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from manyhands.rules.escaping import escape, escape_json
+from manyhands.model.escaping import escape, escape_json
 
 if TYPE_CHECKING:
     from manyhands.desk.archive import Conversation

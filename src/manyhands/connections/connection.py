@@ -7,20 +7,17 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from manyhands.rules.described import describe
-from manyhands.rules.events import ConnectionClosed
-from manyhands.rules.reasons import Reason
-from manyhands.rules.states import TRANSITIONS, State, Step
-
-from .descriptors import is_closed
-from .own_clock import Record, traffic_by
-from .tcp_info import Traffic, traffic_of
-from .unannounced import header_of
+from manyhands.connections.socket_classes import header_of
+from manyhands.connections.tcp_info import Traffic, traffic_of
+from manyhands.connections.traffic_counter import Record, traffic_by
+from manyhands.model.addresses import describe
+from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
+from manyhands.model.events import ConnectionClosed
+from manyhands.runtime.sockets import is_closed
 
 if TYPE_CHECKING:
-    from manyhands.rules.proxy_header import ProxyHeader
-
-    from .own_deadlines import OwnDeadlines
+    from manyhands.connections.timeouts import OwnDeadlines
+    from manyhands.protocol.proxy_header import ProxyHeader
 
 _numbers = itertools.count(1)
 

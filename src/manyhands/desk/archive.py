@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from manyhands.rules.escaping import encodable
-from manyhands.rules.mistakes import Mistake
-
-from .transcript import as_text, connect
+from manyhands.desk.transcript import as_text, connect
+from manyhands.model.escaping import encodable
+from manyhands.model.usage_errors import Mistake
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

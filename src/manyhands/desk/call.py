@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from .endings import Ending
+from manyhands.desk.endings import Ending
 
 
 class Speaker(Protocol):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from .waiting import Condition
+from manyhands.desk.waiting import Condition
 
 
 class _Work:

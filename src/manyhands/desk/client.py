@@ -4,17 +4,16 @@ import socket
 import threading
 import time
 
-from manyhands.binding.endpoints import socket_path
-from manyhands.rules.address import Address
-from manyhands.rules.escaping import escape
-from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
-from manyhands.rules.mistakes import MissingExtra, Mistake
-
-from . import surroundings, verbs
-from .endings import Ending
-from .line import GOODBYE, Line
-from .lines import LONGEST_ORDER, Lines
-from .shown import Keyboard, Shown
+from manyhands.desk import surroundings, verbs
+from manyhands.desk.endings import Ending
+from manyhands.desk.line import GOODBYE, Line
+from manyhands.desk.lines import LONGEST_ORDER, Lines
+from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
+from manyhands.desk.shown import Keyboard, Shown
+from manyhands.listening.endpoints import socket_path
+from manyhands.model.addresses import Address
+from manyhands.model.escaping import escape
+from manyhands.model.usage_errors import MissingExtra, Mistake
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the desk's machine to answer."""
@@ -171,7 +170,7 @@ def _keyboard() -> Keyboard:
     if not surroundings.has_terminal():
         return surroundings.plain_lines()
     try:
-        from .client_terminal import ClientTerminal  # noqa: PLC0415 - an extra
+        from manyhands.desk.client_terminal import ClientTerminal  # noqa: PLC0415 - an extra
     except ImportError:
         raise MissingExtra("the client at a terminal", "prompt_toolkit", "chat") from None
     return ClientTerminal()

@@ -6,10 +6,9 @@ from typing import Self
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.styles import Style
 
-from manyhands.rules.escaping import escape
-
-from .prompt import Prompt
-from .shown import Shown
+from manyhands.desk.prompt import Prompt
+from manyhands.desk.shown import Shown
+from manyhands.model.escaping import escape
 
 _STYLE = Style.from_dict({"desk": "ansicyan", "notice": "ansibrightblack", "you": "bold"})
 

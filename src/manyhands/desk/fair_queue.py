@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
 
-from .waiting import Condition
+from manyhands.desk.waiting import Condition
 
 Item = TypeVar("Item")
 

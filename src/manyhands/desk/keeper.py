@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from .call import Call
-from .clerk import Clerk
-from .endings import Ending
-from .shown import Screen, notice
-from .transcript import Direction, NotKept, Transcript
+from manyhands.desk.call import Call
+from manyhands.desk.clerk import Clerk
+from manyhands.desk.endings import Ending
+from manyhands.desk.shown import Screen, notice
+from manyhands.desk.transcript import Direction, NotKept, Transcript
 
 
 class Keeper:

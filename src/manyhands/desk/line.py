@@ -8,10 +8,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
-
-from .endings import Ending
-from .waiting import Condition, watching
+from manyhands.desk.endings import Ending
+from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
+from manyhands.desk.waiting import Condition, watching
 
 RECEIVE = 16 * 1024
 """Bytes of one receive: the most that one caller can have waiting for the operator's screen."""

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self, TextIO
 
-from manyhands.rules.messages import LineTooLong, MessageDecoder
-from manyhands.rules.mistakes import Mistake
-from manyhands.servers.waker import Waker
-
-from .fair_queue import FairQueue
-from .shown import Shown
+from manyhands.desk.fair_queue import FairQueue
+from manyhands.desk.messages import LineTooLong, MessageDecoder
+from manyhands.desk.shown import Shown
+from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.wakeup import Waker
 
 LONGEST_ORDER = 1024 * 1024
 """Bytes of one line on standard input: the operator is trusted, a runaway file is not."""

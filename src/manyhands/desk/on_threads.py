@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from .bell import Bell
+from manyhands.desk.bell import Bell
 
 
 class Sleeper:

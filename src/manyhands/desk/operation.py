@@ -4,22 +4,21 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from manyhands.desk import surroundings
+from manyhands.desk.invitation import invitation
+from manyhands.desk.keeper import Keeper
+from manyhands.desk.line import GOODBYE
+from manyhands.desk.lines import Lines
+from manyhands.desk.operator import Operator, from_the_desk
+from manyhands.desk.reception import Reception
+from manyhands.desk.settings import Settings
+from manyhands.desk.shown import Keyboard, notice
+from manyhands.desk.switchboard import Switchboard
+from manyhands.desk.transcript import IN_MEMORY, Transcript
 from manyhands.engines import ENGINES
-from manyhands.rules import events
-from manyhands.rules.mistakes import MissingExtra, Mistake
+from manyhands.model import events
+from manyhands.model.usage_errors import MissingExtra, Mistake
 from manyhands.server import Server
-
-from . import surroundings
-from .invitation import invitation
-from .keeper import Keeper
-from .line import GOODBYE
-from .lines import Lines
-from .operator import Operator, from_the_desk
-from .reception import Reception
-from .settings import Settings
-from .shown import Keyboard, notice
-from .switchboard import Switchboard
-from .transcript import IN_MEMORY, Transcript
 
 Beside = Callable[[Server], AbstractContextManager[object]]
 """Makes the context of what goes on beside the desk, from its server: metrics, for one."""
@@ -71,7 +70,7 @@ def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     if not surroundings.has_terminal():
         return surroundings.plain_lines()
     try:
-        from .terminal import Terminal  # noqa: PLC0415 - an extra
+        from manyhands.desk.terminal import Terminal  # noqa: PLC0415 - an extra
     except ImportError:
         raise MissingExtra("the desk at a terminal", "prompt_toolkit", "chat") from None
     return Terminal(switchboard, surroundings.history_file(transcript))

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-from manyhands.rules.escaping import encodable, escape
-
-from . import verbs
-from .call import Call
-from .endings import Ending
-from .keeper import Keeper
-from .shown import Screen, Shown, notice
-from .switchboard import NoSuchCaller, Switchboard
-from .transcript import Direction
+from manyhands.desk import verbs
+from manyhands.desk.call import Call
+from manyhands.desk.endings import Ending
+from manyhands.desk.keeper import Keeper
+from manyhands.desk.shown import Screen, Shown, notice
+from manyhands.desk.switchboard import NoSuchCaller, Switchboard
+from manyhands.desk.transcript import Direction
+from manyhands.model.escaping import encodable, escape
 
 
 class Operator:

@@ -25,10 +25,9 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from manyhands.blocking_calls import blocking
-from manyhands.rules.escaping import encodable
-
-from .fair_queue import FairQueue
+from manyhands.desk.fair_queue import FairQueue
+from manyhands.model.escaping import encodable
+from manyhands.runtime.blocking_calls import blocking
 
 BATCH = 200
 """Lines printed in one step: a few milliseconds, in which no key is looked at."""

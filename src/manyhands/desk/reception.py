@@ -4,20 +4,19 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from manyhands.binding.bind import describe
-from manyhands.rules.escaping import escape
-from manyhands.rules.messages import LineTooLong, Message, MessageDecoder
-
-from . import verbs
-from .call import Call
-from .endings import Ending
-from .keeper import Keeper
-from .line import Line
-from .operator import from_the_desk
-from .settings import Settings
-from .shown import Screen, Shown, notice
-from .switchboard import Switchboard
-from .transcript import Direction
+from manyhands.desk import verbs
+from manyhands.desk.call import Call
+from manyhands.desk.endings import Ending
+from manyhands.desk.keeper import Keeper
+from manyhands.desk.line import Line
+from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
+from manyhands.desk.operator import from_the_desk
+from manyhands.desk.settings import Settings
+from manyhands.desk.shown import Screen, Shown, notice
+from manyhands.desk.switchboard import Switchboard
+from manyhands.desk.transcript import Direction
+from manyhands.listening.bind import describe
+from manyhands.model.escaping import escape
 
 _ANSWER_OF_A_SYSTEM = 1.0
 """Seconds for the system of a caller who has stopped talking to answer that nobody is there any more."""

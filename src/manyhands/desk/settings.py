@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from manyhands.rules.messages import LINE_LIMIT
-
-from .line import OUTBOX
+from manyhands.desk.line import OUTBOX
+from manyhands.desk.messages import LINE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

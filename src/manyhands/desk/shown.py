@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from manyhands.rules.escaping import escape
+from manyhands.model.escaping import escape
 
 
 @dataclass(frozen=True, slots=True)

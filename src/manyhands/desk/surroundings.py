@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manyhands.rules.mistakes import MissingExtra, Mistake
-
-from .lines import Lines
-from .transcript import IN_MEMORY
+from manyhands.desk.lines import Lines
+from manyhands.desk.transcript import IN_MEMORY
+from manyhands.model.usage_errors import MissingExtra, Mistake
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -4,8 +4,8 @@ import threading
 from dataclasses import dataclass
 from itertools import islice
 
-from .call import Call, Speaker
-from .shown import listed
+from manyhands.desk.call import Call, Speaker
+from manyhands.desk.shown import listed
 
 NAMED = 50
 """Unread callers that a status names: more than the widest terminal has room for, and few to write anew at

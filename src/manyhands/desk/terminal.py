@@ -13,10 +13,10 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
-from .prompt import Prompt
-from .shown import Shown
-from .switchboard import Status, Switchboard
-from .verbs import VERBS
+from manyhands.desk.prompt import Prompt
+from manyhands.desk.shown import Shown
+from manyhands.desk.switchboard import Status, Switchboard
+from manyhands.desk.verbs import VERBS
 
 _COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansimagenta", "ansiblue", "ansired")
 """The colours of callers, in the order of their numbers; the first six differ."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 
 IN_MEMORY = ":memory:"
 """The name of a transcript that keeps nothing."""

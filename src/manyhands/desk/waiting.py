@@ -10,9 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from manyhands.engines.hub import hub_to_spare
-
-from . import on_threads
+from manyhands.desk import on_threads
+from manyhands.runtime.caller import hub_to_spare
 
 
 class Sleeper(Protocol):
@@ -70,7 +69,7 @@ def watching(connection: socket.socket) -> Watch:
     hub = hub_to_spare()
     if hub is None:
         return on_threads.Watch(connection)
-    from . import on_fibers  # noqa: PLC0415 - gevent's, an extra
+    from manyhands.desk import on_fibers  # noqa: PLC0415 - gevent's, an extra
 
     return on_fibers.Watch(connection, hub)
 
@@ -79,7 +78,7 @@ def _sleeper() -> Sleeper:
     hub = hub_to_spare()
     if hub is None:
         return on_threads.Sleeper()
-    from . import on_fibers  # noqa: PLC0415 - gevent's, an extra
+    from manyhands.desk import on_fibers  # noqa: PLC0415 - gevent's, an extra
 
     return on_fibers.Sleeper(hub)
 

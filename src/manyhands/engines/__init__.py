@@ -14,12 +14,11 @@ engine          a conversation runs in       at the same time
 
 from collections.abc import Callable
 
-from manyhands.rules.mistakes import MissingExtra
-
-from .engine import Engine, Task
-from .processes import ProcessesEngine
-from .sequential import SequentialEngine
-from .threads import ThreadsEngine
+from manyhands.engines.engine import Engine, Task
+from manyhands.engines.processes import ProcessesEngine
+from manyhands.engines.sequential import SequentialEngine
+from manyhands.engines.threads import ThreadsEngine
+from manyhands.model.usage_errors import MissingExtra
 
 
 def _make_fibers_engine() -> Engine:
@@ -31,7 +30,7 @@ def _make_fibers_engine() -> Engine:
         When gevent is not installed.
     """
     try:
-        from .fibers.engine import FibersEngine  # noqa: PLC0415 - an extra
+        from manyhands.engines.fibers.engine import FibersEngine  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"gevent", "greenlet"}:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, ClassVar, Protocol
 
-from manyhands.rules.forked_copies import renew_in_copies
+from manyhands.runtime.fork_hooks import renew_in_copies
 
 
 class Task(Protocol):

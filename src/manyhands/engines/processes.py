@@ -14,11 +14,11 @@ import threading
 import time
 from typing import Any, NoReturn
 
-from manyhands.rules import events
-from manyhands.rules.originals import brief_rlock, original
-from manyhands.rules.warning import warn
-
-from .engine import Engine, Task
+from manyhands.engines.engine import Engine, Task
+from manyhands.model import events
+from manyhands.runtime import fork_hooks
+from manyhands.runtime.error_reports import warn
+from manyhands.runtime.unpatched import brief_rlock, original
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -96,23 +96,6 @@ class ChildWatch:
             self._epoll = None
 
 
-_maker: int | None = None
-
-
-def maker() -> int | None:
-    """Return the id of the process whose process engine made this one; None when something else did."""
-    return _maker
-
-
-def _have_no_maker() -> None:
-    global _maker  # noqa: PLW0603 - a fact about the process
-    _maker = None
-
-
-# Whatever forks this process: `ProcessesEngine` says so afterwards when it was itself.
-os.register_at_fork(after_in_child=_have_no_maker)
-
-
 class ProcessesEngine(Engine):
     """Gives each connection a process of its own."""
 
@@ -177,8 +160,7 @@ class ProcessesEngine(Engine):
     def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
         try:
-            global _maker  # noqa: PLW0603 - a fact about the process
-            _maker = parent
+            fork_hooks.note_maker(parent)
             self._carried = task
             self.on_child()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -4,9 +4,8 @@ import sys
 import threading
 from types import FrameType
 
-from manyhands.rules.originals import brief_rlock
-
-from .engine import Engine, Task
+from manyhands.engines.engine import Engine, Task
+from manyhands.runtime.unpatched import brief_rlock
 
 
 class SequentialEngine(Engine):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from manyhands.rules.kinds import OptionValue
-from manyhands.rules.mistakes import Mistake
+from manyhands.config.option_types import OptionValue
+from manyhands.model.usage_errors import Mistake
 
 #: Carries the options to the program's processes, as one JSON object of names and values.
 OPTIONS_VARIABLE = "MANYHANDS_OPTIONS"

@@ -4,8 +4,8 @@ import logging
 import sys
 from importlib.util import find_spec
 
-from manyhands.rules import events
-from manyhands.rules.mistakes import MissingExtra
+from manyhands.model import events
+from manyhands.model.usage_errors import MissingExtra
 
 
 def has_gevent() -> bool:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 
 #: The letters of a word of flags, up to one that takes a value (`-W`, `-X`) or names the program
 #: (`-m`, `-c`): see `python --help`.

@@ -8,7 +8,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from manyhands.rules.mistakes import Mistake
+from manyhands.model.usage_errors import Mistake
 
 #: What a folder or a zip file must hold to be a program (the documentation of `python PROGRAM`).
 _MAINS = ("__main__.py", "__main__.pyc")

@@ -4,12 +4,12 @@ import json
 import os
 
 from manyhands import events, socketserver
+from manyhands.config.option_types import OptionValue
+from manyhands.config.options import BY_NAME
+from manyhands.dropin.prompts import take_over_input
 from manyhands.installation import install
 from manyhands.launcher import fibers
 from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, log_of
-from manyhands.prompts import take_over_input
-from manyhands.rules.kinds import OptionValue
-from manyhands.rules.options import BY_NAME
 
 
 def take_over() -> None:

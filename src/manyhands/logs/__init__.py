@@ -10,12 +10,11 @@
 Nothing that a client sent is in them, and each event is one line whatever a peer is called.
 """
 
-from .bounded_queue import BoundedQueue
-from .formatters import JSONLines, TextLines
-from .last_words import take_over
-from .logged_stream import LoggedStream
-from .stderr import to_stderr, write_line
-from .subscribers import Queued, to_logging
+from manyhands.logs.bounded_queue import BoundedQueue
+from manyhands.logs.lines import JSONLines, TextLines
+from manyhands.logs.stderr import LoggedStream, to_stderr, write_line
+from manyhands.logs.subscribers import Queued, to_logging
+from manyhands.logs.uncaught import take_over
 
 __all__ = [
     "BoundedQueue",

@@ -10,8 +10,8 @@ from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.engines.processes import maker
-from manyhands.rules.originals import brief_lock, original
+from manyhands.runtime.fork_hooks import maker
+from manyhands.runtime.unpatched import brief_lock, original
 
 Item = TypeVar("Item")
 

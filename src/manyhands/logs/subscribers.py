@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Callable
 
-from manyhands.rules.escaping import escape
-from manyhands.rules.events import ConnectionClosed, Event, EventsDropped, Subscriber, hub
-
-from .bounded_queue import LIMIT, BoundedQueue
+from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
+from manyhands.model.escaping import escape
+from manyhands.model.events import ConnectionClosed, Event, EventsDropped, Subscriber, hub
 
 NAME = "manyhands"
 """The logger of events; that of connections which end is its child ``access``."""

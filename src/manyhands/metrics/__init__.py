@@ -19,17 +19,17 @@ MissingExtra
 from collections.abc import Callable
 from typing import Any
 
-from manyhands.rules.address import Address, parse
-from manyhands.rules.mistakes import MissingExtra, Mistake
+from manyhands.model.addresses import Address, parse
+from manyhands.model.usage_errors import MissingExtra, Mistake
 
 try:
     import prometheus_client as _client
 except ImportError:
     raise MissingExtra("manyhands.metrics", "prometheus-client", "metrics") from None
 
-from .collector import ServerCollector
-from .exporter import Exporter
-from .page import page_of
+from manyhands.metrics.collector import ServerCollector
+from manyhands.metrics.exporter import Exporter
+from manyhands.metrics.page import page_of
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
 

@@ -13,17 +13,16 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from manyhands.connections.ends import BOUNDS, Ends
+from manyhands.connections.registry import BOUNDS, Ends
 from manyhands.connections.tcp_info import backlog_of
 from manyhands.engines import Engine
-from manyhands.rules.events import ConnectionClosed, Event, hub, kinds
-from manyhands.rules.originals import brief_lock
-from manyhands.rules.reasons import Reason
-from manyhands.rules.states import State
+from manyhands.model.connection_states import Reason, State
+from manyhands.model.events import ConnectionClosed, Event, hub, kinds
+from manyhands.runtime.unpatched import brief_lock
 from manyhands.server import Server
 
 if TYPE_CHECKING:
-    from manyhands.servers.engine_room import EngineRoom
+    from manyhands.serving.core import EngineRoom
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
@@ -197,6 +196,6 @@ class ServerCollector(Collector):
 def _hub_delay(engine: Engine) -> float | None:
     if engine.name != "fibers":
         return None
-    from manyhands.engines.fibers import turn  # noqa: PLC0415 - it needs gevent
+    from manyhands.engines.fibers import hub_latency  # noqa: PLC0415 - it needs gevent
 
-    return turn.delay(engine, HUB_PATIENCE)
+    return hub_latency.delay(engine, HUB_PATIENCE)

@@ -17,13 +17,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
-from manyhands.binding.bind import bind, listen
-from manyhands.binding.endpoints import Endpoint, endpoints
-from manyhands.engines.accept import accept_at_once
-from manyhands.rules.address import Address
-from manyhands.rules.originals import brief_lock, original
-
-from .request import END, LONGEST, Request, parse
+from manyhands.listening.bind import bind, listen
+from manyhands.listening.endpoints import Endpoint, endpoints
+from manyhands.metrics.request import END, LONGEST, Request, parse
+from manyhands.model.addresses import Address
+from manyhands.runtime.sockets import accept_at_once
+from manyhands.runtime.unpatched import brief_lock, original
 
 PATIENCE = 2.0
 """Seconds for a client to send its request, and as many to take the answer; others wait meanwhile."""
@@ -50,7 +49,7 @@ class Exporter:
     Raises
     ------
     Mistake, OSError
-        As of `manyhands.binding`: when the address cannot be had.
+        As of `manyhands.listening`: when the address cannot be had.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from .request import Request
+from manyhands.metrics.request import Request
 
 PATH = "/metrics"
 

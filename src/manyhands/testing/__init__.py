@@ -4,9 +4,9 @@ It is for the tests of whoever uses this library, as it is for its own. It needs
 fails raises `AssertionError`. Nothing in it waits for time to pass, but for `dripping`.
 """
 
-from .clock import FakeClock
-from .flaky_listener import FlakyListener
-from .peers import (
+from manyhands.testing.clock import FakeClock
+from manyhands.testing.flaky_listener import FlakyListener
+from manyhands.testing.peers import (
     ask,
     call,
     deaf,
@@ -19,8 +19,8 @@ from .peers import (
     reset,
     stalled,
 )
-from .servers import ServerUnderTest, running, serving, socket_address
-from .waiting import PATIENCE, wait_until
+from manyhands.testing.servers import ServerUnderTest, running, serving, socket_address
+from manyhands.testing.waiting import PATIENCE, wait_until
 
 __all__ = [
     "PATIENCE",

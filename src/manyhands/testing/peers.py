@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from manyhands.connections.connection import RESET_ON_CLOSE
-
-from .waiting import PATIENCE
+from manyhands.testing.waiting import PATIENCE
 
 _SMALLEST_BUFFER = 4096
 """Bytes that a deaf peer has its kernel receive for it, which doubles them for its own books (socket(7))."""

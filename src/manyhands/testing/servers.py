@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from manyhands import socketserver
-from manyhands.rules import events
-from manyhands.rules.address import Address
+from manyhands.model import events
+from manyhands.model.addresses import Address
 from manyhands.server import Server
-
-from .flaky_listener import FlakyListener
-from .peers import connected
-from .waiting import PATIENCE
+from manyhands.testing.flaky_listener import FlakyListener
+from manyhands.testing.peers import connected
+from manyhands.testing.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from manyhands.servers.drain import CutOff
+    from manyhands.serving.drain import CutOff
 
 FREE_PORT = "tcp://127.0.0.1:0"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from greenlet import greenlet
 
-from manyhands.engines.fibers.fiber_socket import FiberSocket
-from manyhands.engines.fibers.home import Home
+from manyhands.engines.fibers.hub_thread import Home
+from manyhands.engines.fibers.sockets import FiberSocket
 from tests.support.waiting import PATIENCE
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import gevent
 
-from manyhands.engines.fibers.elsewhere import READ
-from manyhands.engines.fibers.fiber_socket import FiberSocket
+from manyhands.engines.fibers.foreign_threads import READ
+from manyhands.engines.fibers.sockets import FiberSocket
 
 from .conftest import Fibers
 

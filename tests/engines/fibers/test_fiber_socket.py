@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from manyhands.engines.fibers.elsewhere import WRITE
+from manyhands.engines.fibers.foreign_threads import WRITE
 from tests.support.waiting import PATIENCE, wait_until
 
 from .conftest import Fibers

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from greenlet import greenlet
 
-from manyhands.engines.fibers.fiber_socket import FiberSocket
+from manyhands.engines.fibers.sockets import FiberSocket
 from tests.support.waiting import PATIENCE, wait_until
 
 from .conftest import Fibers

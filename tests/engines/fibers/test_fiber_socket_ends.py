@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from manyhands.engines.fibers.elsewhere import READ, WRITE
-from manyhands.engines.fibers.fiber_socket import FiberSocket
+from manyhands.engines.fibers.foreign_threads import READ, WRITE
+from manyhands.engines.fibers.sockets import FiberSocket
 from tests.support.waiting import PATIENCE, wait_until
 
 from .conftest import Fibers

@@ -4,7 +4,7 @@ import socket
 
 from gevent import get_hub
 
-from manyhands.engines.fibers.implementation import Channel, Poller
+from manyhands.engines.fibers.poller import Channel, Poller
 from tests.support import run_python
 
 
@@ -28,7 +28,7 @@ def test_a_home_ends_though_a_signal_comes_as_it_clears_away() -> None:
         """
         from gevent import monkey
         monkey.patch_all()
-        from manyhands.engines.fibers.home import Home
+        from manyhands.engines.fibers.hub_thread import Home
 
         class Interrupted:
             count = 0

@@ -16,18 +16,16 @@ import gevent.event
 from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from manyhands.engines import frame_memory
 from manyhands.engines.engine import Engine, Task
-from manyhands.engines.hub import hub_to_spare, task_in_hand
-
-from . import at_exit, interrupts, pickling, tls_socket
-from .adoption import Adoption
-from .elsewhere import ThreadEvent
-from .fiber_socket import FiberSocket
-from .home import Home
-from .outcomes import fulfil, report
-from .selector import FiberSelector
-from .watchdog import Watchdog
+from manyhands.engines.fibers import at_exit, interrupts, sockets, tls_sockets
+from manyhands.engines.fibers.foreign_threads import ThreadEvent
+from manyhands.engines.fibers.hub_thread import Home
+from manyhands.engines.fibers.interrupts import fulfil, report
+from manyhands.engines.fibers.selector import FiberSelector
+from manyhands.engines.fibers.sockets import Adoption, FiberSocket
+from manyhands.engines.fibers.watchdog import Watchdog
+from manyhands.runtime import compiled
+from manyhands.runtime.caller import hub_to_spare, task_in_hand
 
 LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
@@ -61,7 +59,7 @@ class FibersEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        frame_memory.keep()
+        compiled.keep()
         self.forget()
         at_exit.look_after(self)
 
@@ -240,7 +238,7 @@ class FibersEngine(Engine):
         home = self._home
         if home is None or not home.is_here() or monkey.is_module_patched("ssl"):
             return None
-        return partial(tls_socket.wrap, poller=home.poller)
+        return partial(tls_sockets.wrap, poller=home.poller)
 
     def release(self) -> None:
         """Give back the descriptors that were made for datagram listeners which have been closed."""
@@ -425,5 +423,5 @@ def _served_by(frame: FrameType | None) -> tuple[str, object]:
 
 
 if not monkey.is_module_patched("ssl"):
-    tls_socket.look_at_sockets()
-pickling.have_them_sent()
+    tls_sockets.look_at_sockets()
+sockets.have_them_sent()

@@ -6,11 +6,16 @@ would end one conversation instead of reaching the program's main code.
 """
 
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 def hand_over(failure: BaseException, hub: Any) -> bool:
@@ -43,3 +48,21 @@ def _codes(failure: BaseException) -> Iterator[CodeType]:
     while traceback is not None:
         yield traceback.tb_frame.f_code
         traceback = traceback.tb_next
+
+
+# What becomes of what ends a fiber: handed to the thread that waits for it, or reported.
+
+
+def fulfil(outcome: "Future[None]", loop: Callable[[], None]) -> None:
+    """Run a loop to its end, and hand that to the thread that waits for the outcome."""
+    try:
+        loop()
+    except BaseException as failure:  # noqa: BLE001 - raised in the thread that called `run`
+        outcome.set_exception(failure)
+    else:
+        outcome.set_result(None)
+
+
+def report() -> None:
+    """Hand the exception that ended a fiber to where those of threads go."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

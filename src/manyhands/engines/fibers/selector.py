@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from .elsewhere import READ, new_poll, pause_here
-from .implementation import Channel, Poller
+from manyhands.engines.fibers.foreign_threads import READ, new_poll, pause_here
+from manyhands.engines.fibers.poller import Channel, Poller
 
 LOOK_AGAIN = 0.05
 """Seconds between two looks at listeners that the system does not watch: too short for a client to feel."""

@@ -16,7 +16,7 @@ from typing import Any
 from gevent import monkey
 from gevent.hub import Hub
 
-from manyhands.rules import events
+from manyhands.model import events
 
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _sleep = monkey.get_original("time", "sleep")

@@ -1,0 +1,1 @@
+"""Who is let in: limits, rates and networks, and what is told of those who are not."""

@@ -1,0 +1,311 @@
+"""How many connections each address has open."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from manyhands.admission.limits import Limits
+from manyhands.admission.rate_limits import AddressRates, Pace, TokenBucket
+from manyhands.model.connection_states import Reason
+from manyhands.model.networks import ip_of, key_of
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.unpatched import brief_lock
+
+
+class OpenCounts:
+    """Counts by key; a key is there only while it has a connection, so there are never more than connections.
+
+    Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def of(self, key: int) -> int:
+        """Return how many connections a key has."""
+        return self._by_key.get(key, 0)
+
+    def enter(self, key: int) -> None:
+        """Count a connection."""
+        self._by_key[key] = self._by_key.get(key, 0) + 1
+
+    def leave(self, key: int) -> None:
+        """Count a connection that was entered no longer."""
+        left = self._by_key[key] - 1
+        if left:
+            self._by_key[key] = left
+        else:
+            del self._by_key[key]
+
+
+# Who is let in: how many connections at once and how fast, in all and of one address, and from where.
+#
+# ====================================================  ==============================
+# a connection is refused, in this order, when          the reason
+# ====================================================  ==============================
+# `deny` has its address, or `allow` has not            `Reason.REFUSED_DENIED`
+# `max_connections` are open                            `Reason.REFUSED_FULL`
+# its address has `max_connections_per_ip` open         `Reason.REFUSED_FULL_FOR_ADDRESS`
+# its address comes faster than `max_rate_per_ip`       `Reason.REFUSED_TOO_FAST`
+# all together come faster than `max_rate`              `Reason.REFUSED_TOO_FAST`
+# ====================================================  ==============================
+#
+# A refused connection takes no token of any rate. So nobody uses up the server's rate for the others by being
+# refused, and a client that keeps trying gets in as often as the rate says, neither more nor less.
+
+
+class Leaves(Protocol):
+    """What an admitted connection has until its end."""
+
+    def leave(self) -> None:
+        """Give it back; from the second time on this does nothing."""
+
+
+class Place:
+    """The place that an admitted connection takes until it leaves."""
+
+    __slots__ = ("_admission", "_client_address", "_counts", "_key")
+
+    def __init__(self, admission: "Admission", client_address: object) -> None:
+        self._admission = admission
+        self._client_address = client_address
+        self._counts: OpenCounts | None = None
+        self._key = 0
+
+    def leave(self) -> None:
+        """Give the place back; from the second time on this does nothing.
+
+        From any thread, signal handler or finalizer: it takes no lock, and never waits.
+        """
+        self._admission._leave(self)
+
+    def identify(self, client_address: object, now: float) -> Reason | None:
+        """Apply the rules for addresses, now that the client's is known (from a PROXY header).
+
+        Parameters
+        ----------
+        client_address : object
+            The address, as `accept` would give it.
+        now : float
+            The time, in seconds, of the clock that `Admission.admit` gets.
+
+        Returns
+        -------
+        Reason or None
+            Why the connection must be closed; None: it may stay. It keeps its place until it leaves.
+        """
+        return self._admission._identify(self, client_address, now)
+
+    def _count_in(self, counts: OpenCounts, ipv6_prefix: int) -> None:
+        key = key_of(ip_of(self._client_address), ipv6_prefix)
+        if key is not None:
+            self._counts, self._key = counts, key
+            counts.enter(key)
+
+    def _uncount(self) -> None:
+        if self._counts is not None:
+            self._counts.leave(self._key)
+            self._counts = None
+
+
+class Admission:
+    """Admits connections within limits, exactly: where N are allowed there are never more than N.
+
+    Thread-safe: several accept loops may share one, and connections leave from any thread. In a forked copy
+    of the process it begins anew: the open connections are the original's.
+
+    Parameters
+    ----------
+    limits : Limits
+        The limits at first.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = Limits() if limits is None else limits
+        """The limits. Assign others at any time, from anywhere: they hold from the next connection on.
+
+        Whoever is in stays in, and nothing that was counted is forgotten, but for the rates per address
+        when `ipv6_prefix` changes.
+        """
+
+        self._start_anew()
+        renew_in_copies(self, Admission._start_anew)
+
+    def _start_anew(self) -> None:
+        # Held only for a few lookups, and never while anything waits: fibers need no other lock.
+        self._lock = brief_lock()
+        self._places: set[Place] = set()
+        # Those who left and are still counted for their address. Leaving needs no lock this way: a finalizer
+        # or a signal handler may run in the middle of `admit`, in its own thread.
+        self._left: deque[Place] = deque()
+        self._counts = OpenCounts()
+        self._applied = Limits()
+        self._bucket: TokenBucket | None = None
+        self._rates: AddressRates | None = None
+
+    @property
+    def open(self) -> int:
+        """How many connections are in."""
+        return len(self._places)
+
+    def has_room(self) -> bool:
+        """Tell whether `max_connections` leaves room for another one."""
+        most = self.limits.max_connections
+        return most is None or len(self._places) < most
+
+    def admit(self, client_address: object, now: float) -> Place | Reason:
+        """Let a connection in, or say why not.
+
+        Parameters
+        ----------
+        client_address : object
+            What `accept` gave; None where a PROXY header is still to announce the address: then only the
+            rules for the whole server are applied, until `Place.identify`.
+        now : float
+            The time, in seconds, of any clock that never goes back.
+
+        Returns
+        -------
+        Place or Reason
+            The place that the connection has from now on, or the reason for the refusal.
+        """
+        ip = ip_of(client_address)
+        if self.limits.denies(client_address, ip):
+            return Reason.REFUSED_DENIED
+        with self._lock:
+            limits = self._settle(now)
+            key = key_of(ip, limits.ipv6_prefix)
+            if limits.max_connections is not None and len(self._places) >= limits.max_connections:
+                return Reason.REFUSED_FULL
+            refusal = self._refusal_for(key, now) or self._refusal_for_all(now)
+            if refusal is not None:
+                return refusal
+            place = Place(self, client_address)
+            self._enter(place, key, now)
+            self._places.add(place)
+        return place
+
+    def admit_datagram(self, client_address: object, now: float) -> Reason | None:
+        """Apply to a datagram the rules that are not about open connections: where from, and how fast.
+
+        Parameters
+        ----------
+        client_address : object
+            Who sent it.
+        now : float
+            The time, as of `admit`.
+
+        Returns
+        -------
+        Reason or None
+            Why it must be dropped; None: it may be served. It has no place.
+        """
+        ip = ip_of(client_address)
+        if self.limits.denies(client_address, ip):
+            return Reason.REFUSED_DENIED
+        with self._lock:
+            limits = self._settle(now)
+            key = key_of(ip, limits.ipv6_prefix)
+            if key is None or self._rates is None:
+                return self._refusal_for_all(now)
+            if not self._rates.has_token(key, now):
+                return Reason.REFUSED_TOO_FAST
+            refusal = self._refusal_for_all(now)
+            if refusal is None:
+                self._rates.take(key, now)
+        return refusal
+
+    def _refusal_for_all(self, now: float) -> Reason | None:
+        """Take a token of the rate of all together, or say why there is none."""
+        if self._bucket is None or self._bucket.take(now):
+            return None
+        return Reason.REFUSED_TOO_FAST
+
+    def _identify(self, place: Place, client_address: object, now: float) -> Reason | None:
+        ip = ip_of(client_address)
+        if self.limits.denies(client_address, ip):
+            return Reason.REFUSED_DENIED
+        with self._lock:
+            limits = self._settle(now)
+            if place not in self._places:
+                return None  # it left meanwhile
+            place._uncount()
+            key = key_of(ip, limits.ipv6_prefix)
+            refusal = self._refusal_for(key, now)
+            if refusal is None:
+                place._client_address = client_address
+                self._enter(place, key, now)
+        return refusal
+
+    def _refusal_for(self, key: int | None, now: float) -> Reason | None:
+        """Say why an address gets no further place; nothing changes by it."""
+        if key is None:
+            return None
+        most = self._applied.max_connections_per_ip
+        if most is not None and self._counts.of(key) >= most:
+            return Reason.REFUSED_FULL_FOR_ADDRESS
+        if self._rates is not None and not self._rates.has_token(key, now):
+            return Reason.REFUSED_TOO_FAST
+        return None
+
+    def _enter(self, place: Place, key: int | None, now: float) -> None:
+        """Count a place for its address."""
+        if key is None:
+            return
+        if self._rates is not None:
+            self._rates.take(key, now)
+        place._counts, place._key = self._counts, key
+        self._counts.enter(key)
+
+    def _leave(self, place: Place) -> None:
+        try:
+            # One step, whatever threads do: of two that leave the same place, one gets no further.
+            self._places.remove(place)
+        except KeyError:
+            return
+        self._left.append(place)
+
+    def _settle(self, now: float) -> Limits:
+        """Catch up with what was done without the lock: new limits, and who has left."""
+        limits = self.limits
+        if limits is not self._applied:
+            self._apply(limits, now)
+        while self._left:
+            self._left.popleft()._uncount()
+        return limits
+
+    def _apply(self, limits: Limits, now: float) -> None:
+        before, self._applied = self._applied, limits
+        if limits.ipv6_prefix != before.ipv6_prefix:
+            self._rates = None
+            self._count_again(limits.ipv6_prefix)
+        self._bucket = _at_pace(limits.pace, self._bucket, TokenBucket, now)
+        self._rates = _at_pace(limits.pace_per_ip, self._rates, AddressRates, now)
+
+    def _count_again(self, ipv6_prefix: int) -> None:
+        # Who leaves meanwhile is uncounted where he is counted last, be it in the counts that are dropped.
+        self._counts = OpenCounts()
+        for place in self._places.copy():
+            place._count_in(self._counts, ipv6_prefix)
+
+
+class _Limiter(Protocol):
+    def change(self, pace: Pace, now: float) -> None: ...
+
+
+_L = TypeVar("_L", bound=_Limiter)
+
+
+def _at_pace(
+    pace: Pace | None, limiter: _L | None, make: Callable[[Pace], _L], now: float
+) -> _L | None:
+    """Return what limits a rate to a pace: the one that is there already, if there is one."""
+    if pace is None:
+        return None
+    if limiter is None:
+        return make(pace)
+    limiter.change(pace, now)
+    return limiter

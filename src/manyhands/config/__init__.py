@@ -1,0 +1,1 @@
+"""The one table of options, and what is derived from it."""

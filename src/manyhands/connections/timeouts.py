@@ -1,0 +1,116 @@
+"""The deadlines of one connection: its handler's own where it has set some, else its server's."""
+
+import math
+import mmap
+from collections.abc import Callable, MutableSequence
+from typing import Any
+
+from manyhands.config.options import BY_NAME
+from manyhands.model.timeouts import NAMES, NONE, Deadlines
+
+_USUAL = -1.0
+"""Stands for a deadline that is the server's; infinity stands for none."""
+
+
+def private_store() -> MutableSequence[float]:
+    """Return room for the own deadlines of a connection that this process serves."""
+    return [_USUAL] * len(NAMES)
+
+
+def shared_store() -> MutableSequence[float]:
+    """Return room for the own deadlines of a connection that a forked process will serve."""
+    store: Any = memoryview(mmap.mmap(-1, 8 * len(NAMES))).cast("d")
+    for position in range(len(NAMES)):
+        store[position] = _USUAL
+    shared: MutableSequence[float] = store
+    return shared
+
+
+class OwnDeadlines:
+    """What a handler sees as `self.deadlines`: set one, and it holds for this connection at once.
+
+    Thread-safe. A time in seconds that does not fit raises `Mistake`.
+
+    Parameters
+    ----------
+    usual
+        Tells the deadlines of the server.
+    changed
+        Called when the handler has set one.
+    store
+        Where its own are kept.
+    """
+
+    __slots__ = ("_changed", "_latest", "_store", "_usual")
+
+    def __init__(
+        self,
+        usual: Callable[[], Deadlines],
+        changed: Callable[[], object],
+        store: MutableSequence[float],
+    ) -> None:
+        self._usual = usual
+        self._changed = changed
+        self._store = store
+        self._latest: tuple[tuple[float, ...], Deadlines, Deadlines] | None = None
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds for which nothing may be received; None: for ever."""
+        return self.with_usual(self._usual()).idle_timeout
+
+    @idle_timeout.setter
+    def idle_timeout(self, seconds: float | None) -> None:
+        self._set("idle_timeout", seconds)
+
+    @property
+    def write_timeout(self) -> float | None:
+        """Seconds for which the peer may acknowledge nothing of what waits for it; None: for ever."""
+        return self.with_usual(self._usual()).write_timeout
+
+    @write_timeout.setter
+    def write_timeout(self, seconds: float | None) -> None:
+        self._set("write_timeout", seconds)
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds for which the connection may be open, give or take a tenth; None: for ever."""
+        return self.with_usual(self._usual()).max_age
+
+    @max_age.setter
+    def max_age(self, seconds: float | None) -> None:
+        self._set("max_age", seconds)
+
+    def _set(self, name: str, seconds: float | None) -> None:
+        BY_NAME[name].check(seconds)
+        self._store[NAMES.index(name)] = math.inf if seconds is None else seconds
+        self._changed()
+
+    @property
+    def are_any(self) -> bool:
+        """Whether the handler has set any."""
+        return any(seconds != _USUAL for seconds in self._store)
+
+    def with_usual(self, usual: Deadlines) -> Deadlines:
+        """Return all of them, given those of the server; the same object while nothing changes."""
+        own, latest = tuple(self._store), self._latest
+        if latest is not None and latest[0] == own and latest[1] is usual:
+            return latest[2]
+        merged = _merged(own, usual)
+        self._latest = own, usual, merged
+        return merged
+
+    def __repr__(self) -> str:
+        return repr(self.with_usual(self._usual()))
+
+
+def _merged(own: tuple[float, ...], usual: Deadlines) -> Deadlines:
+    deadlines = Deadlines(
+        **{
+            name: getattr(usual, name)
+            if seconds == _USUAL
+            else (None if seconds == math.inf else seconds)
+            for name, seconds in zip(NAMES, own, strict=True)
+        }
+    )
+    return NONE if deadlines.shortest is None else deadlines

@@ -1,0 +1,189 @@
+"""The handler for protocols of lines, of delimited blocks, and of frames with their length before them."""
+
+import functools
+from typing import Any
+
+from manyhands.connections.frame_reader import ConnectionReader
+from manyhands.dropin.handlers import StreamRequestHandler
+from manyhands.protocol.framing import Prefix, UndecodableText
+from manyhands.protocol.length_prefix import LengthPrefix
+from manyhands.protocol.text_decoder import TextDecoder
+
+
+class FramedRequestHandler(StreamRequestHandler):
+    r"""Reads whole frames from the client, each with a limit and, if you say so, a deadline.
+
+    Every method to read takes these keywords:
+
+    limit : int
+        Bytes that the frame may have, in the place of `max_line` or `max_frame`. One that is to have more
+        raises `FrameTooLong` before it is waited for, and nothing is consumed.
+    timeout : float
+        Seconds within which the whole frame has to come, however the client drips it. After them comes
+        `TimeoutError`; what has come is kept, and the next call goes on with it. Without it each receive may
+        take the connection's own timeout, which is the attribute `timeout`.
+
+    and returns None when the client has ended its side between two frames (an empty frame is ``b""``)::
+
+        while (message := self.read_frame(timeout=30)) is not None:
+            self.write_frame(answer(message))
+
+    What it says in the middle of a frame is no frame: then they raise `IncompleteFrame`, which has it.
+
+    `rfile` is a file on the same buffer: reading from it and reading frames can take turns, and no byte is
+    lost. Not thread-safe: a conversation is read by one thread, or fiber.
+    """
+
+    max_line: int = 8 * 1024
+    """Bytes of a line without its end: more than RFC 9112 (section 3) asks for HTTP's first line."""
+
+    max_frame: int = 1024 * 1024
+    """Bytes of any other frame. A thousand clients that each have one in the making take a gigabyte."""
+
+    frame_prefix: Prefix = LengthPrefix(4)
+    """How a frame's length stands before it: in four bytes, in network order, which do not count."""
+
+    encoding: str = "utf-8"
+    """The encoding of `read_text_line` and `read_text`."""
+
+    encoding_errors: str = "strict"
+    """What becomes of bytes that are no text, as in `bytes.decode`; strict: `UndecodableText`."""
+
+    rfile: ConnectionReader
+
+    def _open_rfile(self) -> ConnectionReader:
+        return ConnectionReader(self.connection)
+
+    def read_exactly(
+        self, count: int, *, limit: int | None = None, timeout: float | None = None
+    ) -> bytes | None:
+        """Read `count` bytes. The limit is `max_frame`, for a count often comes from the client.
+
+        Raises
+        ------
+        FrameTooLong, IncompleteFrame, TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        return self.rfile.read_exactly(count, _or(limit, self.max_frame), timeout)
+
+    def read_until(
+        self, delimiter: bytes, *, limit: int | None = None, timeout: float | None = None
+    ) -> bytes | None:
+        """Read the bytes before `delimiter`, which is consumed with them. The limit is `max_frame`.
+
+        Raises
+        ------
+        FrameTooLong, IncompleteFrame, TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        return self.rfile.read_until(delimiter, _or(limit, self.max_frame), timeout)
+
+    def read_line(self, *, limit: int | None = None, timeout: float | None = None) -> bytes | None:
+        r"""Read a line; return it without its end, ``\n`` or ``\r\n``. The limit is `max_line`.
+
+        Raises
+        ------
+        FrameTooLong, IncompleteFrame, TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        return self.rfile.read_line(_or(limit, self.max_line), timeout)
+
+    def read_text_line(
+        self, *, limit: int | None = None, timeout: float | None = None
+    ) -> str | None:
+        """Read a line, as `read_line` does, of text.
+
+        Raises
+        ------
+        UndecodableText
+            When it is none; the exception has the line, and the next call reads the next one.
+        FrameTooLong, IncompleteFrame, TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        line = self.read_line(limit=limit, timeout=timeout)
+        if line is None:
+            return None
+        try:
+            return line.decode(self.encoding, self.encoding_errors)
+        except UnicodeDecodeError as error:
+            raise UndecodableText(self.encoding, line, error.start) from error
+
+    def read_text(self, *, timeout: float | None = None) -> str | None:
+        """Read what text there is: a character at least, and none cut in two, wherever a packet ends.
+
+        Raises
+        ------
+        UndecodableText
+            When it is none.
+        FrameTooLong
+            When a single character has more than `max_line` bytes, as some encodings allow.
+        TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        return self.rfile.read_text(self._decoder, self.max_line, timeout)
+
+    def read_frame(
+        self,
+        *,
+        prefix: Prefix | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> bytes | None:
+        """Read a frame with its length before it; return it without that. The limit is `max_frame`.
+
+        Parameters
+        ----------
+        prefix : LengthPrefix or VarintPrefix, optional
+            How its length stands there, in the place of `frame_prefix`.
+
+        Raises
+        ------
+        BadLengthPrefix
+            When no frame has such a length.
+        FrameTooLong, IncompleteFrame, TimeoutError
+            As the class has it.
+        OSError
+            When the connection is lost.
+        """
+        chosen = self.frame_prefix if prefix is None else prefix
+        return self.rfile.read_frame(chosen, _or(limit, self.max_frame), timeout)
+
+    def write_frame(self, data: Any, *, prefix: Prefix | None = None) -> None:
+        """Write a frame to `wfile`, its length before it, both at once.
+
+        Parameters
+        ----------
+        data : bytes-like
+            The frame. `max_frame` says what is taken, and not what is given.
+        prefix : LengthPrefix or VarintPrefix, optional
+            How its length stands there, in the place of `frame_prefix`.
+
+        Raises
+        ------
+        FrameTooLong
+            When its length is more than the prefix can tell; nothing was sent.
+        OSError
+            When the connection is lost, or its timeout has passed.
+        """
+        chosen = self.frame_prefix if prefix is None else prefix
+        with memoryview(data) as view:
+            # In two packets the second could wait for the acknowledgement of the first (RFC 1122, 4.2.3.4).
+            self.wfile.write(b"".join((chosen.pack(view.nbytes), view)))
+
+    @functools.cached_property
+    def _decoder(self) -> TextDecoder:
+        return TextDecoder(self.encoding, self.encoding_errors)
+
+
+def _or(given: int | None, usual: int) -> int:
+    return usual if given is None else given

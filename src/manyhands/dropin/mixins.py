@@ -1,0 +1,179 @@
+"""The mix-ins: each does nothing but choose an engine, and hold its settings."""
+
+from typing import Any
+
+from manyhands.config.class_attributes import OWNERS
+from manyhands.engines import ProcessesEngine
+from manyhands.engines.threads import Threads
+from manyhands.serving import core
+from manyhands.serving.core import OwnRoom
+
+
+class NoThreads:
+    """Stands for the books of threads where nobody will wait for them."""
+
+    def append(self, thread: Any) -> None:
+        """Keep nothing."""
+
+    def join(self) -> None:
+        """Wait for nothing."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class ThreadingMixIn:
+    """Serves each connection in a thread of its own.
+
+    Put it first: ``class Server(ThreadingMixIn, TCPServer)``.
+    """
+
+    daemon_threads: bool = False
+    """Whether threads are killed, not waited for, when the interpreter exits."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the threads that are not daemons."""
+
+    max_threads: int | None = None
+    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
+
+    _threads: Any = NoThreads()
+    _engine_choice = "threads"
+    _engine_room = OwnRoom()
+
+    process_request_thread = core.process_request_thread
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new thread.
+
+        Raises
+        ------
+        RuntimeError
+            When no thread can be had.
+        """
+        if self.block_on_close and "_threads" not in vars(self):
+            # One step: of two threads that come first, both get the same books.
+            vars(self).setdefault("_threads", Threads())
+        self._engine_room.start(self, "threads", request, client_address)
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its threads."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        self._threads.join()
+
+
+class ForkingMixIn:
+    """Serves each connection in a forked process of its own.
+
+    Put it first: ``class Server(ForkingMixIn, TCPServer)``.
+    """
+
+    timeout: float | None = 300
+    active_children: set[int] | None = None
+    """The process ids of the children under way; None before the first."""
+
+    max_children: int = 40
+    """How many connections may be served at once; the kernel's backlog holds the rest."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the children."""
+
+    _engine_choice = "processes"
+    _engine_room = OwnRoom()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new process, and close this process's copy of it.
+
+        Raises
+        ------
+        OSError
+            When no process can be had.
+        """
+        self.active_children = _processes_of(self).pids
+        self._engine_room.start(self, "processes", request, client_address)
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Take the exit status of our own children that have ended; when `blocking`, of all of them."""
+        if self.active_children is None:
+            return
+        if blocking:
+            _processes_of(self).join()
+        else:
+            _processes_of(self).reap()
+
+    def handle_timeout(self) -> None:
+        """Collect children when `handle_request` waited in vain."""
+        self.collect_children()
+
+    def service_actions(self) -> None:
+        """Collect children while serving."""
+        self.collect_children()
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its children."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        self.collect_children(blocking=self.block_on_close)
+
+
+class FiberMixIn:
+    """Serves each connection in a fiber of its own: thousands of them in one thread.
+
+    Put it first: ``class Server(FiberMixIn, TCPServer)``.
+
+    Raises
+    ------
+    MissingExtra
+        When gevent is not installed (the extra ``fibers``).
+
+    Notes
+    -----
+    The hooks run in the thread of the fibers, which the engine makes. What waits in a handler lets other
+    fibers run: the connection does, and in a program under `gevent.monkey` all else. For what does not,
+    there is `manyhands.blocking`. A lock of `threading` that a handler holds while it waits stops all fibers,
+    for good, as soon as another one wants it: `gevent.lock.RLock` does not.
+    """
+
+    daemon_threads: bool = False
+    """Whether fibers are ended, not waited for, when the interpreter exits or `server_close` is called."""
+
+    block_on_close: bool = True
+    """Whether `server_close` waits for the fibers."""
+
+    max_fibers: int | None = None
+    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
+
+    hub_block_time: float | None = 0.1
+    """Seconds that one fiber may hold up all others before a `HubBlocked` event names it; None: for ever."""
+
+    _engine_choice = "fibers"
+    _engine_room = OwnRoom()
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        # To say what is missing before an address is bound.
+        self._engine_room.engine(self, "fibers")
+        super().__init__(*arguments, **keywords)
+
+    # Named as with threads. The function itself, for each frame less is memory less for each fiber.
+    process_request_thread = core.process_request_thread
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request in a new fiber."""
+        self._engine_room.start(self, "fibers", request, client_address)
+
+    def server_close(self) -> None:
+        """Close the server, then wait for its fibers."""
+        super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
+        if self.block_on_close:
+            self._engine_room.engine(self, "fibers").join_workers()
+
+
+def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
+    engine = server._engine_room.engine(server, "processes")
+    assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
+    return engine
+
+
+# A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
+OWNERS.update(dict.fromkeys(("max_threads", "daemon_threads", "block_on_close"), ThreadingMixIn))
+OWNERS["max_children"] = ForkingMixIn
+OWNERS.update(dict.fromkeys(("max_fibers", "hub_block_time"), FiberMixIn))

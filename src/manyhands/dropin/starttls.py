@@ -1,0 +1,113 @@
+"""`upgrade_to_tls`: going over to TLS in the middle of a conversation (STARTTLS)."""
+
+from typing import TYPE_CHECKING, Any
+
+from manyhands.config.class_attributes import setting
+from manyhands.connections import socket_classes, tls_handshake
+from manyhands.connections.conversation import current
+from manyhands.connections.socket_classes import stand_in
+from manyhands.dropin.handlers import open_files
+from manyhands.model.usage_errors import Mistake
+
+if TYPE_CHECKING:
+    import ssl
+
+
+def upgrade_to_tls(
+    handler_or_request: Any, context: "ssl.SSLContext | None" = None
+) -> "ssl.SSLSocket":
+    """Go over to TLS, after the client has asked for it and has been told to go ahead (STARTTLS).
+
+    Parameters
+    ----------
+    handler_or_request
+        The handler of a stream, whose `request`, `connection`, `rfile` and `wfile` speak TLS afterwards; or a
+        connection, of a handler that is a function.
+    context
+        What to do it with; None: with the certificates of the `manyhands.Server` that serves it.
+
+    Returns
+    -------
+    ssl.SSLSocket
+        The connection, its handshake done. The server closes it in the place of the plain one.
+
+    Raises
+    ------
+    OSError
+        When the handshake fails, or takes longer than the server's `handshake_timeout`; or
+        `ConnectionAbortedError` when `rfile` holds more than was read of it. What a client sends in clear
+        behind its request for TLS may be somebody else's, who has slipped it in to have it taken for secret
+        (CVE-2011-0411). The connection is of no use then, and an event tells.
+    Mistake
+        When there is no certificate.
+    RuntimeError
+        When the connection speaks TLS already.
+
+    Notes
+    -----
+    For the thread, or fiber, that holds the conversation. What a program has read from the connection
+    without `rfile`, and not looked at, it must refuse itself.
+    """
+    if hasattr(handler_or_request, "client_address"):
+        return _upgrade_handler(handler_or_request, context)
+    served = current()
+    server = None if served is None else served.server
+    peer = handler_or_request.getpeername() if served is None else served.client_address
+    connection = _wrapped(handler_or_request, server, context)
+    return _secured(handler_or_request, connection, server, peer)
+
+
+def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":
+    plain, server, peer = handler.request, handler.server, handler.client_address
+    if not hasattr(handler, "rfile"):
+        handler.request = _secured(plain, _wrapped(plain, server, context), server, peer)
+        return handler.request  # type: ignore[no-any-return]  # handlers may be anybody's
+    # The word to go ahead may still be in there.
+    handler.wfile.flush()
+    connection = _wrapped(plain, server, context)
+    # Not before the plain socket is without a descriptor: what is there to be peeked at is the buffer's.
+    unread = _buffered(handler.rfile)
+    for file in (handler.rfile, handler.wfile):
+        file.close()
+    handler.request = handler.connection = connection
+    open_files(handler)
+    refusal = (
+        f"the client sent {unread} bytes in clear after it had asked for TLS" if unread else None
+    )
+    return _secured(plain, connection, server, peer, refusal)
+
+
+def _wrapped(plain: Any, server: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":
+    """Make the TLS connection, which takes the descriptor; the handshake is still to be done."""
+    if tls_handshake.is_tls(plain):
+        raise RuntimeError("the connection speaks TLS already")
+    context = context or getattr(server, "tls_context", None)
+    if context is None:
+        raise Mistake(
+            "upgrade_to_tls needs a certificate: give the Server certfile and keyfile, or the call a context"
+        )
+    return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+
+
+def _buffered(rfile: Any) -> int:
+    """Return how many bytes a file has read from its socket, which has no descriptor, and nobody from it."""
+    if hasattr(rfile, "pending"):
+        pending: int = rfile.pending()
+        return pending
+    if not hasattr(rfile, "peek"):
+        return 0  # without a buffer
+    try:
+        return len(rfile.peek())
+    except OSError:
+        return 0
+
+
+def _secured(
+    plain: Any, connection: "ssl.SSLSocket", server: Any, peer: object, refusal: str | None = None
+) -> "ssl.SSLSocket":
+    """Do the handshake, as of a connection that begins with it; `refusal` says why there is to be none."""
+    stand_in(plain, connection)
+    socket_classes.pass_on(plain, connection)
+    tls_handshake.begin(connection, peer, setting("handshake_timeout", server), refusal)
+    tls_handshake.finish(connection)
+    return connection

@@ -1,0 +1,213 @@
+"""The file that a Unix socket leaves in the file system, and when its server may remove it.
+
+A server removes only its own file, known by device and inode: another server may have taken the path since.
+(While our socket is open nobody takes the path over, so the inode cannot have been given away.)
+"""
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from manyhands.listening import proc_net
+
+Path = str | bytes
+
+
+def is_path(address: object) -> bool:
+    """Tell whether a Unix socket address is a path; Linux's abstract names (they begin with NUL) are not."""
+    if isinstance(address, str):
+        return bool(address) and not address.startswith("\0")
+    if isinstance(address, bytes):
+        return bool(address) and not address.startswith(b"\0")
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPath:
+    """A socket file that we made, in this process."""
+
+    path: Path
+    device: int
+    inode: int
+    pid: int
+
+    @classmethod
+    def of(cls, path: Path) -> "BoundPath | None":
+        """Note the socket file at `path`, just bound; None when it cannot be seen."""
+        try:
+            # Absolute: the program may change its folder before the end.
+            path = os.path.abspath(path)  # noqa: PTH100 - pathlib takes no bytes
+            found = os.lstat(path)
+        except OSError:
+            return None
+        return cls(path, found.st_dev, found.st_ino, os.getpid())
+
+    def unlink(self) -> None:
+        """Remove the file if it is still ours, and this is the process that made it (not a forked child)."""
+        if os.getpid() != self.pid:
+            return
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)  # noqa: PTH108 - pathlib takes no bytes
+        except OSError:
+            return  # gone already, or the folder is no longer ours to change
+
+
+# Taking over the path of a Unix socket whose server is gone, and of no other.
+#
+# A file is removed only when it is a socket and no server is behind it. Between that look and the removal
+# another starter could do the same, and then the one would remove the other's new file, which nobody could
+# call any more; comparing inodes does not tell, for a new file often gets the number of the one just removed.
+# So of all starters that find a stale path one at a time looks, removes and binds: whoever has the folder
+# locked (flock(2)). Programs that remove such files without the lock are as dangerous to each other as ever.
+
+PATIENCE = 2.0
+"""Seconds to wait for the folder's lock. Ours is held for a millisecond; anybody who can read the folder
+could hold it for ever."""
+
+LOOK_AGAIN = 0.01
+"""Seconds between two tries to get the lock."""
+
+_LEFT_BEHIND = "a server that is gone left its socket there"
+
+
+def take_over(listener: socket.socket, path: Path) -> str | None:
+    """Bind `listener` to `path`, which was found in use, if the server that made it is gone.
+
+    Returns
+    -------
+    str or None
+        What is in the way, as a sentence without its capital; None when the listener is bound.
+
+    Raises
+    ------
+    OSError
+        When it could not be bound to a path that nobody holds.
+    """
+    in_the_way = what_is_at(path, listener.type)
+    if in_the_way is not None:
+        return in_the_way
+    try:
+        descriptor = _locked(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - pathlib takes no bytes
+    except OSError as error:
+        return what_is_at(path, listener.type) or (
+            f"{_LEFT_BEHIND}, and its folder cannot be locked for taking it over: {_said(error)}; "
+            "remove it by hand"
+        )
+    with _unlocking(descriptor):
+        return _bind_over(listener, path)
+
+
+def _bind_over(listener: socket.socket, path: Path) -> str | None:
+    if _binds(listener, path):
+        return None  # who was there has left, and has cleaned up
+    in_the_way = what_is_at(path, listener.type)
+    if in_the_way is not None:
+        return in_the_way
+    try:
+        os.unlink(path)  # noqa: PTH108 - pathlib takes no bytes
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return f"{_LEFT_BEHIND}, and it cannot be removed: {_said(error)}"
+    if _binds(listener, path):
+        return None
+    return what_is_at(path, listener.type) or "another server has just been there"
+
+
+def _binds(listener: socket.socket, path: Path) -> bool:
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    return True
+
+
+def what_is_at(path: Path, kind: int) -> str | None:
+    """Say what at `path` is not ours to remove; None: nothing, or the socket of a server that is gone.
+
+    `kind` is the type of the socket that is to be bound there.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return "a symbolic link is there"
+    if stat.S_ISDIR(found.st_mode):
+        return "a folder is there"
+    if not stat.S_ISSOCK(found.st_mode):
+        return "a file that is no socket is there"
+    # In this order: who was about to listen at the first look may do so at the second, never the reverse.
+    if proc_net.is_starting(path, found):
+        return "a live server is there, about to listen"
+    return _who_answers(path, kind)
+
+
+def _who_answers(path: Path, kind: int) -> str | None:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        number = probe.connect_ex(path)
+    if number in {errno.ECONNREFUSED, errno.ENOENT}:
+        return None
+    if number in {0, errno.EAGAIN}:  # a full backlog: connect(2)
+        return "a live server answers there"
+    if number == errno.EPROTOTYPE:
+        return "a live server answers there, on another type of socket"
+    return f"a socket is there whose server may be alive: {os.strerror(number)}"
+
+
+def _locked(folder: Path) -> int:
+    """Lock `folder` and return the descriptor that holds the lock.
+
+    Raises
+    ------
+    OSError
+        When it may not be read, its file system has no locks, or another program keeps it locked.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _wait_for_lock(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _wait_for_lock(descriptor: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not _is_locked_by(descriptor):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "another program keeps it locked")
+        time.sleep(LOOK_AGAIN)
+
+
+def _is_locked_by(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _unlocking(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # Closing alone would leave the lock to a child that another thread forks just now.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)

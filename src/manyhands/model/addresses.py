@@ -1,0 +1,341 @@
+"""Where a server listens and where a client calls: `tcp://127.0.0.1:8008`, `unix:///run/x.sock`, `fd://3`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Any
+
+from manyhands.model.usage_errors import Mistake
+
+#: `sun_path` holds 108 bytes on Linux and a path needs a closing NUL (unix(7)).
+LONGEST_PATH = 107
+
+_STREAMS = frozenset({"tcp", "tls", "unix"})
+
+_TLS = frozenset({"tls", "tls+fd", "tls+systemd"})
+
+#: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
+HIGHEST_PORT = 65_535
+
+#: `sin6_scope_id` is 32 bits wide (ipv6(7)).
+HIGHEST_ZONE = 2**32 - 1
+
+#: A descriptor is a C int.
+HIGHEST_DESCRIPTOR = 2**31 - 1
+
+#: Of a name that systemd gives to a socket (sd_listen_fds(3), `FileDescriptorName=` in systemd.socket(5)).
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address, as `parse` reads it; `str(address)` is its canonical text.
+
+    Immutable and hashable, so safe to share between threads.
+
+    Attributes
+    ----------
+    scheme : str
+        `tcp`, `tls`, `udp`, `unix` or `unix-datagram`; of sockets that are given `fd` or `systemd`, and
+        `tls+fd` or `tls+systemd` where TLS is to be spoken on them.
+    host : str
+        A name or an IP address without brackets; ``""`` means every interface of both families.
+        Always ``""`` for the Unix schemes.
+    port : int
+        0 to 65535, where 0 lets the kernel choose; 0 for the Unix schemes.
+    path : str
+        The path of a Unix socket, relative ones to the current folder; `@name` is a name in
+        Linux's abstract namespace. ``""`` for all others.
+    descriptor : int
+        The number of an open socket's descriptor, for `fd` and `tls+fd`; -1 for all others.
+    name : str
+        The name that systemd gave to its sockets, for `systemd` and `tls+systemd`, where ``""`` means
+        all of them; ``""`` for all others.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    descriptor: int = -1
+    name: str = ""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is for connections, and not for datagrams; of a given socket only the socket tells."""
+        return self.scheme in _STREAMS
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it stands for sockets that are bound already, and are given to this process."""
+        return self.descriptor >= 0 or self.scheme.endswith("systemd")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether connections begin with a TLS handshake."""
+        return self.scheme in _TLS
+
+    def __str__(self) -> str:
+        if self.descriptor >= 0:
+            return f"{self.scheme}://{self.descriptor}"
+        if self.is_given:
+            return f"{self.scheme}://{self.name}"
+        if self.path:
+            return f"{self.scheme}://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse(text: str, default_scheme: str = "tcp") -> Address:
+    """Read an address.
+
+    Parameters
+    ----------
+    text : str
+        `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT`, `unix://PATH` or
+        `unix-datagram://PATH`; of sockets that are given `fd://NUMBER`, `systemd://NAME` or `systemd://`
+        (all of them), with `tls+` before it for TLS. HOST is a name, an IPv4 address, an IPv6
+        address in brackets (with a zone where it needs one: `[fe80::1%eth0]`), or nothing or `*` for
+        every interface.
+        Without a scheme also a mere `PORT`.
+    default_scheme : str
+        The scheme of a text that names none.
+
+    Returns
+    -------
+    Address
+        Its `str()` parses back to the same address.
+
+    Raises
+    ------
+    Mistake
+        The text is no address; the sentence quotes it and says what would be right.
+    """
+    try:
+        scheme, rest = _split_scheme(text, default_scheme)
+        _refuse_query(rest)
+        return SCHEMES[scheme](scheme, rest)
+    except _NotSo as reason:
+        raise Mistake(f"{text!r} is not an address: {reason}") from None
+
+
+def address_of(given: object) -> Address:
+    """Read an address as programs give it: an `Address`, its text, or what a TCP socket is bound to.
+
+    Raises
+    ------
+    Mistake
+        It is none of these.
+    """
+    if isinstance(given, Address):
+        return given
+    if isinstance(given, str):
+        return parse(given)
+    try:
+        return _of_tuple(given)
+    except _NotSo as reason:
+        raise Mistake(f"{_shown(given)} is not an address: {reason}") from None
+
+
+def _of_tuple(given: object) -> Address:
+    match given if isinstance(given, tuple) else None:
+        # Of IPv6 the kernel has two numbers more (ipv6(7)); the second is the zone.
+        case (str(host), int(port)) | (str(host), int(port), int(), 0):
+            zone = ""
+        case (str(host), int(port), int(), int(scope)) if 0 < scope <= HIGHEST_ZONE:
+            zone = f"%{scope}"
+        case _:
+            raise _NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
+    if isinstance(port, bool) or not 0 <= port <= HIGHEST_PORT:
+        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+    host = host.removeprefix("[").removesuffix("]")
+    return _internet("tcp", f"[{host}{zone}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _shown(given: object) -> str:
+    try:
+        shown = repr(given)
+    except ValueError:  # a number of thousands of digits
+        return "such a number"
+    return shown if len(shown) <= 2 * LONGEST_PATH else f"{shown[:LONGEST_PATH]}..."
+
+
+class _NotSo(Exception):  # noqa: N818 - half a sentence on its way to becoming a Mistake
+    """Why a text is no address, and what would be right."""
+
+
+def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = default_scheme, _without_scheme(text)
+        if rest.isascii() and rest.isdecimal() and SCHEMES.get(scheme) is _internet:
+            rest = f":{rest}"
+    scheme = scheme.lower()
+    if scheme not in SCHEMES:
+        raise _NotSo(f"the schemes are {', '.join(SCHEMES)}")
+    return scheme, rest
+
+
+def _without_scheme(text: str) -> str:
+    start, colon, _ = text.partition(":")
+    if colon and start.lower() in SCHEMES:
+        raise _NotSo(f"two slashes follow the scheme, as in {start.lower()}://")
+    return text
+
+
+def _refuse_query(rest: str) -> None:
+    for mark, name in (("?", "query"), ("#", "fragment")):
+        if mark in rest:
+            raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
+
+
+def _internet(scheme: str, rest: str) -> Address:
+    if any(character.isspace() for character in rest):
+        raise _NotSo(f"it cannot have spaces, as in {scheme}://127.0.0.1:8008")
+    _refuse_path(scheme, rest)
+    host, port = _split_port(scheme, rest)
+    return Address(scheme, _host(host), _port(port))
+
+
+def _refuse_path(scheme: str, rest: str) -> None:
+    before, slash, _ = rest.partition("/")
+    if not slash:
+        return
+    if before.rpartition(":")[2].isdecimal():
+        raise _NotSo(f"nothing can follow the port, as in {scheme}://{before}")
+    raise _NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
+
+
+def _split_port(scheme: str, rest: str) -> tuple[str, str]:
+    host, colon, port = rest.rpartition(":")
+    if rest.endswith("]") or not colon:
+        sketch = f":{rest}" if rest.isdecimal() else f"{rest or '127.0.0.1'}:8008"
+        raise _NotSo(f"the port is missing, as in {scheme}://{sketch}")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise _NotSo(f"an IPv6 address needs brackets, as in {scheme}://[::1]:8008")
+    return host, port
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise _NotSo(f"the port must be a number from 0 to {HIGHEST_PORT}, not {text!r}")
+    # int() refuses thousands of digits with an error of its own (CVE-2020-10735).
+    port = int(text) if len(text) < 100 else HIGHEST_PORT + 1
+    if port > HIGHEST_PORT:
+        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+    return port
+
+
+def _host(text: str) -> str:
+    if text in {"", "*"}:
+        return ""
+    if text.startswith("["):
+        return _ipv6(text[1:-1])
+    if text.replace(".", "").isdecimal():
+        return _ipv4(text)
+    return _name(text)
+
+
+def _ipv6(text: str) -> str:
+    try:
+        return str(IPv6Address(text))
+    except AddressValueError:
+        raise _NotSo(f"{text!r} is not an IPv6 address") from None
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError:
+        raise _NotSo(f"{text!r} is not an IPv4 address (four numbers from 0 to 255)") from None
+
+
+def _name(text: str) -> str:
+    plain = text.replace(".", "").replace("-", "").replace("_", "")
+    try:
+        # getaddrinfo encodes names the same way; an empty or overlong label fails here, not there.
+        text.encode("idna")
+    except UnicodeError:
+        plain = ""
+    if not plain.isalnum():
+        raise _NotSo(f"{text!r} is not the name of a host")
+    return text.lower() if text.isascii() else text
+
+
+def _unix(scheme: str, rest: str) -> Address:
+    if rest in {"", "@"}:
+        raise _NotSo(f"the path is empty, as in {scheme}:///run/x.sock")
+    if rest != rest.strip() or not all(map(str.isprintable, _decodable(rest))):
+        raise _NotSo("the path cannot begin or end with a space or hold control characters")
+    if rest.endswith("/"):
+        raise _NotSo("the path names a folder, not a socket in it")
+    _check_length(rest)
+    return Address(scheme, path=rest)
+
+
+def _decodable(path: str) -> str:
+    """Leave out the bytes that are no UTF-8 (PEP 383's surrogates); file names may have them."""
+    return "".join(character for character in path if not "\udc80" <= character <= "\udcff")
+
+
+def _check_length(path: str) -> None:
+    try:
+        name = os.fsencode(path.removeprefix("@"))
+    except UnicodeEncodeError:
+        raise _NotSo("the path cannot be written in the file system's encoding") from None
+    if len(name) > LONGEST_PATH:
+        raise _NotSo(f"the path has {len(name)} bytes and the kernel takes {LONGEST_PATH}")
+
+
+def _descriptor(scheme: str, rest: str) -> Address:
+    if not (rest.isascii() and rest.isdecimal()):
+        raise _NotSo(
+            f"a descriptor is a number, as in {scheme}://3 (sockets by their name are "
+            f"{scheme.replace('fd', 'systemd')}://NAME)"
+        )
+    number = int(rest) if len(rest) < 100 else HIGHEST_DESCRIPTOR + 1
+    if number > HIGHEST_DESCRIPTOR:
+        raise _NotSo(f"the number of a descriptor is at most {HIGHEST_DESCRIPTOR}")
+    return Address(scheme, descriptor=number)
+
+
+def _by_name(scheme: str, rest: str) -> Address:
+    if len(rest) > LONGEST_NAME or not rest.isascii() or not rest.isprintable() or ":" in rest:
+        raise _NotSo(
+            f"the name of a socket has at most {LONGEST_NAME} ASCII characters, and no ':' or control "
+            "character is one of them (FileDescriptorName= in its unit)"
+        )
+    return Address(scheme, name=rest)
+
+
+#: Each scheme and the reader of what follows its `://`.
+SCHEMES: dict[str, Callable[[str, str], Address]] = {
+    "tcp": _internet,
+    "tls": _internet,
+    "udp": _internet,
+    "unix": _unix,
+    "unix-datagram": _unix,
+    "fd": _descriptor,
+    "tls+fd": _descriptor,
+    "systemd": _by_name,
+    "tls+systemd": _by_name,
+}
+
+
+# The address of a socket, as people write it.
+
+
+def describe(address: Any) -> str:
+    """Write a socket's address for a person: ``127.0.0.1:8008``, ``[::1]:8008``, ``/run/echo.sock``."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        # A client of IPv4 on a socket for both versions: people know it by its IPv4 address.
+        host = str(address[0]).removeprefix("::ffff:") or "*"
+        return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    if isinstance(address, bytes):
+        address = os.fsdecode(address)
+    if isinstance(address, str):
+        return (
+            "@" + address[1:] if address.startswith("\0") else address or "an unnamed Unix socket"
+        )
+    return str(address)

@@ -1,0 +1,175 @@
+"""A connection's life, as a table.
+
+A connection is in one state at a time, and only the steps of the table lead on. Whoever looks for what can
+happen to a connection reads `TRANSITIONS`; the picture in ``docs/connections.md`` is made from it.
+
+Accepted
+    The kernel has handed it over, and it was admitted; its worker has not begun.
+Reading the PROXY header
+    A balancer in front says who the client is (only where `proxy_protocol` is on).
+Handshaking
+    The TLS handshake is under way (only on TLS listeners). Both openings together have `handshake_timeout`.
+Open
+    Its handler talks with the client.
+Closing
+    Its end is decided, by the handler, the peer, a deadline, a person or a drain; its worker comes to an end.
+Closed
+    It is in the books with its reason. There is no way on from here.
+
+Two rules hold. Every connection comes to `CLOSED`, and exactly once. And no state is entered twice: that is
+why a connection which is closed for two reasons at the same time has the one that was first.
+"""
+
+import enum
+
+
+class State(enum.Enum):
+    """Where a connection is in its life. The value is the word for logs, metrics and scripts."""
+
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
+
+    ACCEPTED = "accepted"
+    READING_PROXY_HEADER = "reading_proxy_header"
+    HANDSHAKING = "handshaking"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Step(enum.Enum):
+    """What happens to a connection. The value is how the picture names it."""
+
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
+
+    PROXY_HEADER_IS_DUE = "a PROXY header is due"
+    HANDSHAKE_IS_DUE = "a TLS handshake is due"
+    HANDLER_BEGINS = "the handler begins"
+    END_IS_DECIDED = "its end is decided"
+    WORKER_ENDED = "its worker has ended"
+
+
+TRANSITIONS: dict[State, dict[Step, State]] = {
+    State.ACCEPTED: {
+        Step.PROXY_HEADER_IS_DUE: State.READING_PROXY_HEADER,
+        Step.HANDSHAKE_IS_DUE: State.HANDSHAKING,
+        Step.HANDLER_BEGINS: State.OPEN,
+        Step.END_IS_DECIDED: State.CLOSING,
+        Step.WORKER_ENDED: State.CLOSED,
+    },
+    State.READING_PROXY_HEADER: {
+        Step.HANDSHAKE_IS_DUE: State.HANDSHAKING,
+        Step.HANDLER_BEGINS: State.OPEN,
+        Step.END_IS_DECIDED: State.CLOSING,
+        Step.WORKER_ENDED: State.CLOSED,
+    },
+    State.HANDSHAKING: {
+        Step.HANDLER_BEGINS: State.OPEN,
+        Step.END_IS_DECIDED: State.CLOSING,
+        Step.WORKER_ENDED: State.CLOSED,
+    },
+    State.OPEN: {
+        Step.END_IS_DECIDED: State.CLOSING,
+        Step.WORKER_ENDED: State.CLOSED,
+    },
+    State.CLOSING: {Step.WORKER_ENDED: State.CLOSED},
+    State.CLOSED: {},
+}
+
+
+def picture() -> str:
+    """Return the table as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", f"    [*] --> {State.ACCEPTED.value}"]
+    lines += [
+        f"    {state.value} --> {following.value}: {step.value}"
+        for state, steps in TRANSITIONS.items()
+        for step, following in steps.items()
+    ]
+    return "\n".join([*lines, f"    {State.CLOSED.value} --> [*]"])
+
+
+# Why a connection came to its end, or was never served: one reason each, from one enumeration.
+
+
+class Reason(enum.Enum):
+    """The one reason for which a connection is in the books as closed.
+
+    The value is the word for logs, metrics and scripts; `sentence` is for people.
+    """
+
+    __hash__ = (
+        object.__hash__
+    )  # that of `Enum` is a function in Python, and a step would take several
+
+    HANDLER_RETURNED = "handler_returned"
+    HANDLER_FAILED = "handler_failed"
+    PEER_CLOSED = "peer_closed"
+    PEER_RESET = "peer_reset"
+    IDLE = "idle"
+    WRITE_STALLED = "write_stalled"
+    TOO_OLD = "too_old"
+    HANDSHAKE_FAILED = "handshake_failed"
+    HANDSHAKE_TOO_SLOW = "handshake_too_slow"
+    BAD_PROXY_HEADER = "bad_proxy_header"
+    REFUSED_FULL = "refused_full"
+    REFUSED_FULL_FOR_ADDRESS = "refused_full_for_address"
+    REFUSED_TOO_FAST = "refused_too_fast"
+    REFUSED_DENIED = "refused_denied"
+    REFUSED_OUT_OF_DESCRIPTORS = "refused_out_of_descriptors"
+    REFUSED_BY_HOOK = "refused_by_hook"
+    NO_WORKER = "no_worker"
+    KICKED = "kicked"
+    DRAINED = "drained"
+    CUT_OFF = "cut_off"
+    HANDED_OFF = "handed_off"
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, as it follows "the connection was closed: "."""
+        return _SENTENCES[self]
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the connection was turned away before any handler saw it, for reasons of the server's."""
+        return self in REFUSALS
+
+
+_SENTENCES: dict[Reason, str] = {
+    Reason.HANDLER_RETURNED: "its handler returned",
+    Reason.HANDLER_FAILED: "its handler failed",
+    Reason.PEER_CLOSED: "the peer closed it",
+    Reason.PEER_RESET: "the peer reset it",
+    Reason.IDLE: "nothing was received for longer than idle_timeout",
+    Reason.WRITE_STALLED: "the peer acknowledged nothing for longer than write_timeout",
+    Reason.TOO_OLD: "it was older than max_age",
+    Reason.HANDSHAKE_FAILED: "the TLS handshake failed",
+    Reason.HANDSHAKE_TOO_SLOW: "PROXY header and TLS handshake took longer than handshake_timeout",
+    Reason.BAD_PROXY_HEADER: "it did not begin with a valid PROXY header",
+    Reason.REFUSED_FULL: "the server had max_connections already",
+    Reason.REFUSED_FULL_FOR_ADDRESS: "its address had max_connections_per_ip already",
+    Reason.REFUSED_TOO_FAST: "connections came faster than max_rate or max_rate_per_ip",
+    Reason.REFUSED_DENIED: "its address is not one that the server serves (allow, deny)",
+    Reason.REFUSED_OUT_OF_DESCRIPTORS: "the process had no descriptor left",
+    Reason.REFUSED_BY_HOOK: "verify_request refused it, or a hook failed",
+    Reason.NO_WORKER: "no thread or process could be had",
+    Reason.KICKED: "the program or an operator closed it",
+    Reason.DRAINED: "the server was draining",
+    Reason.CUT_OFF: "it was still open at the end of the drain",
+    Reason.HANDED_OFF: "the handler kept it, or gave it to somebody else",
+}
+
+REFUSALS: frozenset[Reason] = frozenset(
+    {
+        Reason.REFUSED_FULL,
+        Reason.REFUSED_FULL_FOR_ADDRESS,
+        Reason.REFUSED_TOO_FAST,
+        Reason.REFUSED_DENIED,
+        Reason.REFUSED_OUT_OF_DESCRIPTORS,
+        Reason.REFUSED_BY_HOOK,
+        Reason.NO_WORKER,
+    }
+)
+"""The reasons for which a connection was never served."""

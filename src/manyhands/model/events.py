@@ -1,0 +1,398 @@
+"""What a server tells the outside: a closed set of events with typed fields, and the hub that hands them on.
+
+The library never prints and never logs; it emits. Whoever wants to know subscribes::
+
+    from manyhands import events
+
+    unsubscribe = events.hub.subscribe(print)
+
+Every event is a frozen dataclass: its name says what happened, its fields are the measurements, and its
+text is a sentence for a person. The set is closed: a subscriber that handles the classes of this module
+(`kinds`) has handled everything. No event carries what a client sent.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from manyhands.model.addresses import describe
+from manyhands.model.refusals import RefusalSummary
+from manyhands.runtime.unpatched import brief_lock
+
+Level = Literal["info", "warning", "error"]
+"""How much an event wants to be looked at, in the words of `logging`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened in a server. The base of all events; never emitted itself."""
+
+    level: ClassVar[Level] = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFull(Event):
+    """The engine reached its bound: accepting stops, the kernel's backlog holds who calls now.
+
+    Emitted once for each crowd: again only after the backlog has been emptied in between.
+    """
+
+    listener: str
+    engine: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} serves {self.limit} clients, all that its {self.engine} engine may: "
+            "who calls now waits in the backlog"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFull(Event):
+    """`max_connections` are open: accepting stops, the kernel's backlog holds who calls now.
+
+    Emitted once for each crowd: again only after the backlog has been emptied in between.
+    """
+
+    listener: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} has {self.limit} connections, all that max_connections allows: "
+            "who calls now waits in the backlog"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsRefused(Event):
+    """Connections were refused, or datagrams dropped: `summary` says how many, whose and why.
+
+    The first one is told of at once, those after it together, at most once in ten seconds.
+    """
+
+    listener: str
+    summary: RefusalSummary
+
+    def __str__(self) -> str:
+        return f"{self.listener} {self.summary}"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptPaused(Event):
+    """`accept` failed for want of a resource, or because the listener broke; it is tried again later.
+
+    Emitted once for each shortage, at its first failure.
+    """
+
+    level: ClassVar[Level] = "error"
+
+    listener: str
+    errno: int | None
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.listener} cannot accept: {self.error}; trying again"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResumed(Event):
+    """`accept` works again after `paused` seconds."""
+
+    level: ClassVar[Level] = "info"
+
+    listener: str
+    paused: float
+
+    def __str__(self) -> str:
+        return f"{self.listener} accepts again after {self.paused:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogRefused(Event):
+    """`accept` kept failing for so long, lately with `error`, that `count` clients were closed unserved."""
+
+    level: ClassVar[Level] = "error"
+
+    listener: str
+    count: int
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.listener} closed {self.count} waiting clients unserved: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed(Event):
+    """A TLS handshake failed or took longer than `handshake_timeout`; the handler never ran."""
+
+    level: ClassVar[Level] = "info"
+
+    peer: object
+    error: str
+
+    def __str__(self) -> str:
+        return f"the TLS handshake of {describe(self.peer)} failed: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class BadProxyHeader(Event):
+    """A connection did not begin with a PROXY header, came from outside `proxy_trusted`, or took too long.
+
+    `peer` is whoever connected, as a rule the balancer. Nothing tells of one that goes without a word, as
+    health checks do.
+    """
+
+    peer: object
+    error: str
+
+    def __str__(self) -> str:
+        return f"no PROXY header was taken from {describe(self.peer)}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateReloaded(Event):
+    """The files of the certificates were read again, `certfile` the first: new connections are shown them."""
+
+    level: ClassVar[Level] = "info"
+
+    certfile: str
+
+    def __str__(self) -> str:
+        return f"the certificates were reloaded ({self.certfile})"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNotReloaded(Event):
+    """The files of the certificates cannot be used as they are now: the old certificates are kept.
+
+    Emitted once for each state of the files, and whenever somebody asks for them to be reloaded.
+    """
+
+    level: ClassVar[Level] = "error"
+
+    error: str
+
+    def __str__(self) -> str:
+        return f"the certificates were not reloaded, and the old ones are kept: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToReload(Event):
+    """A server was asked by `signal` to read its files again, and has none: it goes on as it was."""
+
+    level: ClassVar[Level] = "info"
+
+    signal: str
+
+    def __str__(self) -> str:
+        return f"{self.signal} came, and there is nothing to reload"
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramTruncated(Event):
+    """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
+
+    listener: str
+    peer: object
+    limit: int
+
+    def __str__(self) -> str:
+        peer = describe(self.peer)
+        return f"{self.listener} cut a datagram of {peer} to {self.limit} bytes (max_packet_size)"
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedWithThreads(Event):
+    """A process was forked while `threads` threads were alive: a lock held by another is held for ever."""
+
+    threads: int
+
+    def __str__(self) -> str:
+        return (
+            f"forked while {self.threads} threads were alive: their locks stay locked in the child"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed(Event):
+    """No thread or process could be had for a connection, which was closed unserved."""
+
+    level: ClassVar[Level] = "error"
+
+    engine: str
+    peer: object
+    error: str
+
+    def __str__(self) -> str:
+        return f"no worker of the {self.engine} engine could be had for {describe(self.peer)}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubBlocked(Event):
+    """A fiber has held up all others for `seconds`, more than `hub_block_time`, and still does.
+
+    `handler` and `peer` are whose conversation it is, and `stack` is where it is, as a traceback has it.
+    """
+
+    handler: str
+    peer: object
+    seconds: float
+    stack: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.handler} for {describe(self.peer)} has held up all other fibers for {self.seconds:.2f} s "
+            f"(manyhands.blocking runs such a call in a thread):\n{self.stack.rstrip()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HubUnblocked(Event):
+    """The fiber of the last `HubBlocked` lets others run again, after about `seconds` in all."""
+
+    level: ClassVar[Level] = "info"
+
+    handler: str
+    peer: object
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.handler} for {describe(self.peer)} lets others run again, after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Draining(Event):
+    """A server that was told to stop waits for `open` conversations, for `timeout` seconds in all.
+
+    Emitted once in each drain, when it has not been over in half a second.
+    """
+
+    level: ClassVar[Level] = "info"
+
+    open: int
+    timeout: float
+
+    def __str__(self) -> str:
+        conversations = "1 conversation" if self.open == 1 else f"{self.open} conversations"
+        return f"stopping: waits up to {self.timeout:g} s for {conversations} to come to an end"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsDropped(Event):
+    """A queued subscriber was too slow: `count` events were not handed to it, and never will be."""
+
+    count: int
+
+    def __str__(self) -> str:
+        events = "1 event was" if self.count == 1 else f"{self.count} events were"
+        return f"{events} dropped here: whoever is told of them is too slow"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(Event):
+    """A connection that the books had as open is closed, after `age` seconds, for `reason`.
+
+    Emitted for every one of them, so only to who asks for it: ``subscribe(tell, ConnectionClosed)``.
+    `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nobody counts.
+    """
+
+    level: ClassVar[Level] = "info"
+
+    number: int
+    listener: str
+    peer: object
+    reason: str
+    age: float
+    bytes_in: int | None
+    bytes_out: int | None
+
+    def __str__(self) -> str:
+        counted = self.bytes_in is not None and self.bytes_out is not None
+        traffic = f"{self.bytes_in} bytes in, {self.bytes_out} bytes out, " if counted else ""
+        peer = describe(self.peer)
+        return f"#{self.number} {peer} on {self.listener}: {self.reason}, {traffic}{self.age:.3f} s"
+
+
+def kinds() -> tuple[type[Event], ...]:
+    """Return the class of every event, in the order of this module."""
+    classes = [value for value in globals().values() if isinstance(value, type)]
+    return tuple(kind for kind in classes if issubclass(kind, Event) and kind is not Event)
+
+
+Subscriber = Callable[[Event], object]
+
+
+_RARE = tuple(kind for kind in kinds() if kind is not ConnectionClosed)
+
+
+class Hub:
+    """Hands each event to every subscriber, in the thread in which it happened.
+
+    Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
+    `sys.excepthook`. A subscriber must be quick, for the server waits for it; for one that may not be there
+    is `manyhands.logs.Queued`.
+    """
+
+    def __init__(self) -> None:
+        self.renew_lock()
+        self.hears_of_ends = False
+        """Whether somebody subscribes to `ConnectionClosed`: nobody else has it made."""
+
+        # Replaced, never changed in place: emitting needs no lock.
+        self._subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
+
+    def renew_lock(self) -> None:
+        """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
+        self._lock = brief_lock()
+
+    def subscribe(self, subscriber: Subscriber, *wanted: type[Event]) -> Callable[[], None]:
+        """Call `subscriber` with each event from now on.
+
+        Parameters
+        ----------
+        subscriber
+            What to call.
+        *wanted
+            The classes of the events; without any, all but `ConnectionClosed`. `Event` is all of them.
+
+        Returns
+        -------
+        callable
+            Call it, once or more, to end the subscription.
+        """
+        # A new object each time: the same subscriber may subscribe twice, and end one of both.
+        subscription = (subscriber, wanted or _RARE)
+        with self._lock:
+            self._have((*self._subscriptions, subscription))
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._have(tuple(s for s in self._subscriptions if s is not subscription))
+
+        return unsubscribe
+
+    def _have(self, subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...]) -> None:
+        self._subscriptions = subscriptions
+        self.hears_of_ends = any(
+            issubclass(ConnectionClosed, wanted) for _, wanted in subscriptions
+        )
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to every subscriber that wants it."""
+        for subscriber, wanted in self._subscriptions:
+            if not isinstance(event, wanted):
+                continue
+            try:
+                subscriber(event)
+            except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
+                sys.excepthook(type(error), error, error.__traceback__)
+
+
+hub = Hub()
+"""The hub of this process: every server emits here."""
+
+os.register_at_fork(after_in_child=hub.renew_lock)

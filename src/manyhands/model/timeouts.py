@@ -1,0 +1,211 @@
+"""When a connection has been silent, stuck or open for too long.
+
+====================================================================  ======================
+a connection is to be ended, in this order, when                      the reason
+====================================================================  ======================
+for `write_timeout` something waited for the peer, which acknowledged  `Reason.WRITE_STALLED`
+nothing of it
+nothing was received for `idle_timeout`, whatever was sent             `Reason.IDLE`
+it has been open for `max_age`, give or take a tenth                   `Reason.TOO_OLD`
+====================================================================  ======================
+
+The peer is judged by what it does. Data that we send keeps no connection alive, and a peer that takes what
+it is sent, however slowly, is not stuck.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from manyhands.model.connection_states import Reason
+
+NAMES = ("idle_timeout", "write_timeout", "max_age")
+"""The deadlines: options of a server, and attributes of a handler's `deadlines`."""
+
+JITTER = 0.1
+"""The share of `max_age` by which a connection may end sooner or later than another: those that came all
+at once, after a restart, are not to come again all at once."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, modulo 1, spread evenly however many there are (Knuth, TAOCP volume 3, section 6.4)."""
+
+LONGEST_INTERVAL = 1.0
+"""Seconds between two looks at the connections at most."""
+
+SHORTEST_INTERVAL = 0.01
+"""Seconds between two looks at least, however short a deadline is."""
+
+LOOKS = 4
+"""How often to look within the shortest deadline: so it is kept to within a quarter of itself."""
+
+QUIET_LOOKS = 16
+"""How often to look within `write_timeout` whether something waits, where nothing did."""
+
+
+class Flow(Protocol):
+    """What has to be known of a connection's traffic: `manyhands.connections.tcp_info.Traffic` knows it."""
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the last byte was received."""
+
+    @property
+    def acknowledged(self) -> int:
+        """Bytes that the peer has acknowledged."""
+
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether something is sent or to be sent that the peer has not acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The deadlines of a connection, each in seconds; None: no end.
+
+    Attributes
+    ----------
+    idle_timeout : float or None
+        How long nothing may be received.
+    write_timeout : float or None
+        How long the peer may acknowledge nothing of what waits for it.
+    max_age : float or None
+        How long the connection may be open.
+    """
+
+    idle_timeout: float | None = None
+    write_timeout: float | None = None
+    max_age: float | None = None
+
+    @property
+    def shortest(self) -> float | None:
+        """The shortest of them; None where there is none."""
+        given = [
+            seconds
+            for seconds in (self.idle_timeout, self.write_timeout, self.max_age)
+            if seconds is not None
+        ]
+        return min(given, default=None)
+
+
+NONE = Deadlines()
+
+
+class Stall(NamedTuple):
+    """Something waits for the peer, which has acknowledged no more than it had at an earlier look.
+
+    Attributes
+    ----------
+    acknowledged : int
+        Bytes that it had acknowledged then.
+    since : float
+        When that was.
+    """
+
+    acknowledged: int
+    since: float
+
+
+def stall_of(before: Stall | None, flow: Flow, now: float) -> Stall | None:
+    """Say since when a peer has acknowledged nothing of what waits for it; None where nothing waits.
+
+    What waited at the look before and was not acknowledged since is what waits now, so the looks may be as
+    far apart as they like: that makes a stall seem shorter, never longer.
+    """
+    if not flow.waits_for_peer:
+        return None
+    if before is not None and before.acknowledged == flow.acknowledged:
+        return before
+    return Stall(flow.acknowledged, now)
+
+
+def longest_age(max_age: float, number: int) -> float:
+    """Return how old a connection may become, by its number: `max_age`, give or take a tenth."""
+    return max_age * (1 - JITTER + 2 * JITTER * (number * _GOLDEN % 1.0))
+
+
+class Seen(NamedTuple):
+    """What a look has seen of a connection.
+
+    Attributes
+    ----------
+    flow : Flow or None
+        Its traffic; None where that is not known, and then only its age counts.
+    stall : Stall or None
+        What `stall_of` says.
+    age : float
+        Seconds since it was accepted.
+    number : int
+        Its number, which decides by how much `max_age` is shifted.
+    now : float
+        The time of the look, by the clock that `stall` was made by.
+    """
+
+    flow: Flow | None
+    stall: Stall | None
+    age: float
+    number: int
+    now: float
+
+
+def _silence(seen: Seen) -> float:
+    """Return for how long a peer has been silent, that was there to be heard."""
+    # The kernel counts from when the peer connected, and it may have waited in the backlog for long.
+    return 0.0 if seen.flow is None else min(seen.flow.silent, seen.age)
+
+
+def overdue(deadlines: Deadlines, seen: Seen) -> Reason | None:
+    """Say for which reason a connection is to be ended now, if any."""
+    stall = seen.stall
+    idle_timeout, write_timeout = deadlines.idle_timeout, deadlines.write_timeout
+    if write_timeout is not None and stall is not None and seen.now - stall.since > write_timeout:
+        return Reason.WRITE_STALLED
+    if idle_timeout is not None and _silence(seen) > idle_timeout:
+        return Reason.IDLE
+    max_age = deadlines.max_age
+    if max_age is not None and seen.age > longest_age(max_age, seen.number):
+        return Reason.TOO_OLD
+    return None
+
+
+def seconds_of_rest(deadlines: Deadlines, seen: Seen) -> float:
+    """Return for how many seconds a connection that is not overdue need not be looked at again.
+
+    As to writing, one must look often while something waits, and now and then whether something does.
+    """
+    rests = [LONGEST_INTERVAL * QUIET_LOOKS]
+    if seen.flow is not None and deadlines.idle_timeout is not None:
+        rests.append(deadlines.idle_timeout - _silence(seen))
+    if seen.flow is not None and deadlines.write_timeout is not None:
+        rests.append(0.0 if seen.stall is not None else deadlines.write_timeout / QUIET_LOOKS)
+    if deadlines.max_age is not None:
+        rests.append(longest_age(deadlines.max_age, seen.number) - seen.age)
+    return max(0.0, min(rests))
+
+
+def interval(shortest: float) -> float:
+    """Return the seconds between two looks at the connections, of whose deadlines one is the shortest."""
+    return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, shortest / LOOKS))
+
+
+# When a connection is idle: its handler most likely waits for the next request, of which none need come.
+#
+# A drain ends what such a connection still receives, and nothing else. So being wrong costs little: a handler
+# that is at work goes on, and its answer goes out whole; only what its client would have sent next is lost.
+
+SILENT_FOR = 5.0
+"""Seconds without a byte from the client after which nobody is in the middle of a request: Go's `http.Server`
+takes as long for a connection that has said nothing yet."""
+
+
+def is_idle(*, received_ago: float, sent_ago: float, has_answered: bool) -> bool:
+    """Tell whether a connection is idle: answered since the last data came, or silent for long.
+
+    Parameters
+    ----------
+    received_ago
+        Seconds since the last byte came from the client; since it connected, where none has.
+    sent_ago
+        Seconds since the last byte was sent to it.
+    has_answered
+        Whether bytes have gone both ways: who has only been greeted is about to say what it wants.
+    """
+    return received_ago >= SILENT_FOR or (has_answered and sent_ago <= received_ago)

@@ -1,0 +1,1 @@
+"""Protocols as pure code: bytes in, values out, no I/O."""

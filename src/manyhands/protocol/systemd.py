@@ -1,0 +1,133 @@
+"""Which descriptors systemd has given to a process, by the variables that tell of them: sd_listen_fds(3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manyhands.model.usage_errors import Mistake
+
+VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""What systemd tells with; whoever has read them removes them, so that no child believes it is meant."""
+
+FIRST = 3
+"""The first descriptor that is given: SD_LISTEN_FDS_START in sd_listen_fds(3)."""
+
+MOST = 65_536
+"""A number above it is nonsense: each socket of it would cost memory before it is found out."""
+
+UNNAMED = "unknown"
+"""The name of a socket that came without one, as sd_listen_fds_with_names(3) has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenDescriptor:
+    """A descriptor that was given, and its name."""
+
+    number: int
+    name: str
+
+
+def read(variables: Mapping[str, str], pid: int) -> tuple[GivenDescriptor, ...]:
+    """Read what has been given to the process `pid`.
+
+    Parameters
+    ----------
+    variables : mapping
+        The environment.
+    pid : int
+        The process that asks.
+
+    Returns
+    -------
+    tuple of GivenDescriptor
+        In the order in which systemd has them; at least one.
+
+    Raises
+    ------
+    Mistake
+        When nothing was given, or to another process, or the variables make no sense.
+    """
+    if "LISTEN_FDS" not in variables:
+        raise Mistake(
+            "this process was given no sockets, for LISTEN_FDS is not set: systemd sets it for a service "
+            "that has a .socket unit"
+        )
+    _check_pid(variables.get("LISTEN_PID", ""), pid)
+    count = _number("LISTEN_FDS", variables["LISTEN_FDS"])
+    if not 0 < count <= MOST:
+        raise Mistake(f"this process was given no sockets, for LISTEN_FDS is {count}")
+    names = _names(variables.get("LISTEN_FDNAMES"), count)
+    return tuple(GivenDescriptor(FIRST + place, name) for place, name in enumerate(names))
+
+
+def _check_pid(text: str, pid: int) -> None:
+    meant = _number("LISTEN_PID", text)
+    if meant != pid:
+        raise Mistake(
+            f"the sockets of LISTEN_FDS were given to process {meant}, and this is process {pid}: whoever "
+            "starts it in between, such as a shell, has to `exec` it"
+        )
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise Mistake(f"{name} must be a number, not {text[:40]!r}")
+    return int(text)
+
+
+def _names(text: str | None, count: int) -> list[str]:
+    if text is None:
+        return [UNNAMED] * count
+    names = text.split(":")
+    if len(names) != count:
+        raise Mistake(f"LISTEN_FDNAMES has {len(names)} names for {count} sockets")
+    return names
+
+
+def named(given: tuple[GivenDescriptor, ...], name: str) -> tuple[GivenDescriptor, ...]:
+    """Return those of a name, for several may share one; all for ``""``.
+
+    Raises
+    ------
+    Mistake
+        When none has it; the sentence says which names there are.
+    """
+    found = tuple(one for one in given if name in {"", one.name})
+    if not found:
+        names = ", ".join(dict.fromkeys(repr(one.name) for one in given))
+        raise Mistake(f"no socket of the name {name!r} was given to this process, only {names}")
+    return found
+
+
+# How often a service manager wants to hear that a service is alive: sd_watchdog_enabled(3).
+
+
+def timeout(variables: Mapping[str, str], pid: int) -> float | None:
+    """Return the seconds after which the process `pid` is taken for dead unless it says that it is not.
+
+    Parameters
+    ----------
+    variables : mapping
+        The environment.
+    pid : int
+        The process that asks.
+
+    Returns
+    -------
+    float or None
+        None when nobody waits for a word of this process; then the variables are not set, are meant for
+        another process, or make no sense.
+    """
+    meant, microseconds = (
+        variables.get("WATCHDOG_PID"),
+        _microseconds_or_pid(variables.get("WATCHDOG_USEC")),
+    )
+    if meant is not None and _microseconds_or_pid(meant) != pid:
+        return None
+    return microseconds / 1e6 if microseconds else None
+
+
+def _microseconds_or_pid(text: str | None) -> int | None:
+    # 2**64 - 1, which stands for "never" (USEC_INFINITY), has 20 digits.
+    if text is None or not (text.isascii() and text.isdecimal() and len(text) < 20):
+        return None
+    return int(text)

@@ -1,1 +1,0 @@
-"""Rules: pure code without sockets, threads or clocks of its own; tested without any of them."""

@@ -1,0 +1,47 @@
+"""`blocking`: a call that would hold up every fiber, made in a thread."""
+
+import contextvars
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from manyhands.connections.conversation import as_part_of, current
+from manyhands.runtime.caller import hub_to_spare
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def blocking(
+    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Call a function that blocks, or computes for long; on fibers, in a thread, while other fibers run.
+
+    On the other engines it is a plain call, so a handler that says so runs on every engine.
+
+    Parameters
+    ----------
+    function
+        What to call. On fibers it runs in a thread: it must not use what belongs to the fibers.
+    *args, **kwargs
+        What to call it with.
+
+    Returns
+    -------
+    object
+        What `function` returned; what it raised is raised.
+
+    Notes
+    -----
+    As many such calls run at the same time as the hub's thread pool has threads, 10 by default
+    (`gevent.get_hub().threadpool.maxsize`); more wait for their turn, and let fibers run.
+    """
+    hub = hub_to_spare()
+    if hub is None:
+        return function(*args, **kwargs)
+    # `manyhands.ask`, for one, goes on knowing whom it serves.
+    context = contextvars.copy_context()
+    served = current()
+    result: Result = hub.threadpool.apply(
+        context.run, (as_part_of, served, function, *args), kwargs
+    )
+    return result

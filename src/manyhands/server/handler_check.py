@@ -1,0 +1,121 @@
+"""Whether something can serve as a handler, and on which addresses: asked before anything is bound."""
+
+import functools
+import inspect
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from manyhands.model.addresses import Address
+from manyhands.model.usage_errors import Mistake
+
+_WANTED = (
+    "it must be a class derived from BaseRequestHandler, or callable with "
+    "(request, client_address, server)"
+)
+
+
+def check_handler(handler: object, addresses: Sequence[Address]) -> None:
+    """Check that `handler` can be called for a client, and fits every one of the addresses.
+
+    Raises
+    ------
+    Mistake
+        When it cannot or does not, or when there is no address.
+    """
+    if not addresses:
+        raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
+    if not callable(handler) or not _takes_a_request(handler):
+        raise Mistake(f"{described(handler)} is no handler: {_WANTED}")
+    _refuse_servers(handler)
+    _refuse_what_does_not_block(handler)
+    for address in addresses:
+        if not address.is_given:
+            check_kind(handler, address, is_stream=address.is_stream)
+
+
+def described(handler: object) -> str:
+    """Name a handler as its author would."""
+    if isinstance(handler, functools.partial):
+        return f"functools.partial of {described(handler.func)}"
+    if isinstance(handler, ModuleType):
+        return f"the module {handler.__name__}"
+    name = _attribute(handler, "__name__")
+    if isinstance(name, str):
+        return name
+    is_plain = isinstance(handler, str | bytes | int | float | None)
+    return repr(handler) if is_plain else f"an object of the class {type(handler).__name__}"
+
+
+def _attribute(thing: object, name: str) -> object:
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # noqa: BLE001 - a program's own __getattr__ may raise anything
+        return None
+
+
+def _takes_a_request(handler: Any) -> bool:
+    if inspect.isclass(handler) and issubclass(handler, type):
+        return False  # a metaclass: it would make a class of the request
+    try:
+        signature = inspect.signature(handler)
+    except Exception:  # noqa: BLE001 - a callable written in C tells nothing, and a `__signature__` can be anything
+        return True
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def _innermost(handler: Any) -> Any:
+    """Return what does the work: the function or class behind partial objects."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return handler
+
+
+def _bases(handler: object) -> list[type]:
+    mro = _attribute(_innermost(handler), "__mro__")
+    return [kind for kind in mro if isinstance(kind, type)] if isinstance(mro, tuple) else []
+
+
+def _refuse_servers(handler: object) -> None:
+    """Refuse server classes, some of which could be called with a request, and would make nothing of it."""
+    for kind in _bases(handler):
+        is_ours = (kind.__module__, kind.__name__) == ("manyhands.server.server", "Server")
+        if is_ours or kind.__name__ == "BaseServer":
+            raise Mistake(f"{described(handler)} is a server, not a handler: {_WANTED}")
+
+
+def _refuse_what_does_not_block(handler: object) -> None:
+    """Refuse coroutines and generators: calling one does nothing, and no client would ever be served."""
+    work = _innermost(handler)
+    if not inspect.isclass(work):
+        called = work if inspect.isroutine(work) else type(work).__call__
+        _refuse(called, described(handler))
+        return
+    for hook in ("setup", "handle", "finish"):
+        _refuse(_attribute(work, hook), f"{described(handler)}.{hook}")
+
+
+def _refuse(called: object, name: str) -> None:
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        raise Mistake(f"{name} is `async`, and would never run: handlers are plain, blocking code")
+    if inspect.isgeneratorfunction(called):
+        raise Mistake(f"{name} is a generator (it has a `yield`), and would never run")
+
+
+def check_kind(handler: object, address: Address, *, is_stream: bool) -> None:
+    """Check that a handler is for what comes to an address: connections, or datagrams.
+
+    Raises
+    ------
+    Mistake
+        When it is for the other.
+    """
+    # By name: the standard library's handler classes serve here as well, and are as particular.
+    kinds = [kind.__name__ for kind in _bases(handler)]
+    wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
+    if wrong in kinds:
+        raise Mistake(f"{described(handler)} is a {wrong}, which cannot serve {address}")

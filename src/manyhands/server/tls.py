@@ -1,0 +1,129 @@
+"""What TLS a `manyhands.Server` speaks, from its options."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from manyhands.config.option_types import listed
+from manyhands.config.options import BY_NAME
+from manyhands.model.addresses import Address
+from manyhands.model.usage_errors import Mistake
+
+if TYPE_CHECKING:
+    import ssl
+
+OPTIONS = ("certfile", "keyfile", "client_ca", "client_certificates", "alpn")
+"""The options that say it, from the table."""
+
+
+class ServerTLS(Protocol):
+    """The context that a server's TLS connections are made with, and how it stays up to date."""
+
+    @property
+    def can_reload(self) -> bool:
+        """Whether it is made of files."""
+
+    @property
+    def context(self) -> "ssl.SSLContext":
+        """What the next connection is made with."""
+
+    def look(self) -> None:
+        """Reload when the files have changed."""
+
+    def reload(self) -> bool:
+        """Read the files again; tell whether they can be used."""
+
+    def reload_soon(self) -> None:
+        """Have the next `look` reload."""
+
+
+def server_tls(
+    addresses: Sequence[Address], given: Mapping[str, Any], context: "ssl.SSLContext | None"
+) -> ServerTLS | None:
+    """Return what TLS a server speaks; None when there is no certificate.
+
+    Parameters
+    ----------
+    addresses : sequence of Address
+        Where it is to listen.
+    given : mapping
+        The options that were given, already checked.
+    context : ssl.SSLContext or None
+        One that the program has made.
+
+    Raises
+    ------
+    Mistake
+        When an address needs a certificate and there is none, options do not fit together, or a file cannot
+        be used.
+    """
+    values = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    if context is not None:
+        return _ready(context, values)
+    if "certfile" in values:
+        return _of_files(values)
+    for name, value in values.items():
+        if (name, value) != ("client_certificates", "none"):
+            raise Mistake(f"{name} without certfile is of no use: TLS needs a certificate")
+    for address in addresses:
+        if address.is_tls:
+            raise Mistake(
+                f"{address} needs a certificate: give certfile, and keyfile where the key is not in it"
+            )
+    return None
+
+
+# `ssl` is for those servers only that speak TLS.
+
+
+def _ready(context: "ssl.SSLContext", values: Mapping[str, Any]) -> ServerTLS:
+    import ssl  # noqa: PLC0415 - see above
+
+    from manyhands.connections.certificates import Ready  # noqa: PLC0415
+
+    if not isinstance(context, ssl.SSLContext):
+        raise Mistake(f"ssl_context must be an ssl.SSLContext, not {context!r}")
+    for name in values:
+        raise Mistake(f"give ssl_context or {name}, not both: the context says it all")
+    return Ready(context)
+
+
+def _of_files(values: Mapping[str, Any]) -> ServerTLS:
+    from manyhands.connections.certificates import (  # noqa: PLC0415
+        Certificates,
+        Pair,
+        Settings,
+    )
+
+    certfiles = _paths(values["certfile"])
+    keyfiles: list[str] | list[None] = _paths(values.get("keyfile"))
+    if keyfiles and len(keyfiles) != len(certfiles):
+        raise Mistake(
+            f"there must be as many keyfiles as certfiles, or none at all: they are {len(keyfiles)} and "
+            f"{len(certfiles)}"
+        )
+    client_certificates = _client_certificates(values)
+    client_ca = _paths(values.get("client_ca"))
+    return Certificates(
+        Settings(
+            tuple(map(Pair, certfiles, keyfiles or [None] * len(certfiles))),
+            client_ca[0] if client_ca else None,
+            client_certificates,
+            tuple(map(str, listed(values.get("alpn")))),
+        )
+    )
+
+
+def _client_certificates(values: Mapping[str, Any]) -> str:
+    option = BY_NAME["client_certificates"]
+    said: str | None = values.get(option.name)
+    if said not in {None, "none"} and "client_ca" not in values:
+        raise Mistake(
+            f"client_certificates is {said!r}, and there is no client_ca to say whose certificates count"
+        )
+    return said or str(option.default)
+
+
+def _paths(value: Any) -> list[str]:
+    # Absolute: a server that changes its folder reads the same files again.
+    return [str(Path(str(one)).absolute()) for one in listed(value)]

@@ -1,0 +1,74 @@
+"""The connections that a hook of the program's has taken to somewhere else than our engines.
+
+A `process_request` of the program's own may serve a connection by itself, or hand it to an executor that
+brings it back. Nobody says when the first kind ends: it does when its socket is closed, or forgotten.
+"""
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from manyhands.admission.admission import Leaves
+from manyhands.runtime.sockets import is_closed
+
+SWEEP_AGAIN = 0.5
+"""Seconds between two looks for those that were closed, and that somebody still has."""
+
+
+class Elsewhere:
+    """Those connections, each with its place if it has one. Thread-safe.
+
+    Parameters
+    ----------
+    on_gone
+        Called when one of them is forgotten: anywhere, in the middle of anything, so it may take no lock.
+    """
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:
+        self._on_gone = on_gone
+        self._known: dict[int, tuple[Callable[[], Any], Leaves | None]] = {}
+        self._gone: deque[tuple[int, object]] = deque()
+        self._sweep_again_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, request: Any, place: Leaves | None) -> bool:
+        """Keep an eye on a connection; return False when that cannot be done: it is no socket of any kind."""
+        key = id(request)
+        try:
+            watched = weakref.ref(request, lambda watched: self._note_gone(key, watched))
+        except TypeError:
+            return False
+        self._known[key] = watched, place
+        return True
+
+    def pop(self, request: Any) -> tuple[Callable[[], Any], Leaves | None] | None:
+        """Take a connection out that has come back."""
+        return self._known.pop(id(request), None)
+
+    def _note_gone(self, key: int, watched: object) -> None:
+        self._gone.append((key, watched))
+        self._on_gone()
+
+    def take_gone(self) -> list[Leaves | None]:
+        """Take out those that have ended since the last time; return their places."""
+        ended = []
+        for _ in range(len(self._gone)):
+            try:
+                ended.append(self._gone.popleft())
+            except IndexError:
+                break  # another thread has taken the rest
+        now = time.monotonic()
+        if now >= self._sweep_again_at:
+            self._sweep_again_at = now + SWEEP_AGAIN
+            known = list(self._known.items())
+            ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
+        # The `id` of one that is forgotten may be that of another one by now.
+        return [
+            self._known.pop(key)[1]
+            for key, watched in ended
+            if key in self._known and self._known[key][0] is watched
+        ]

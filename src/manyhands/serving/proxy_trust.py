@@ -1,0 +1,55 @@
+"""Whose PROXY headers count: asked by the accept loop, before the connection gets a worker."""
+
+import functools
+import socket
+from typing import Any
+
+from manyhands.config.option_types import listed
+from manyhands.connections import socket_classes
+from manyhands.model import events
+from manyhands.model.connection_states import Reason
+from manyhands.model.networks import Networks
+from manyhands.model.usage_errors import Mistake
+
+
+def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
+    """Tell whether to read the PROXY header of a connection; if not, the books have it as denied.
+
+    Of a datagram, which has none, `verify_request` is asked at once.
+
+    Raises
+    ------
+    TypeError
+        When `get_request` is the program's own, and has accepted without ours.
+    """
+    if isinstance(request, tuple):
+        return bool(server.verify_request(request, client_address))
+    if not socket_classes.is_marked(request):
+        raise TypeError(
+            "proxy_protocol is on, and get_request returned a connection that it did not get from ours: "
+            "nobody would read its PROXY header"
+        )
+    # Who may connect to a Unix socket is said by the permissions of its file.
+    if request.family == socket.AF_UNIX or client_address in _trusted(server):
+        return True
+    server._engine_room.door.withdraw(request, Reason.REFUSED_DENIED)
+    events.hub.emit(
+        events.BadProxyHeader(
+            client_address, "proxy_trusted has not the address that it comes from"
+        )
+    )
+    return False
+
+
+def _trusted(server: Any) -> Networks:
+    entries = listed(server.proxy_trusted)
+    # What is no list of networks trusts nobody: to fall back on the default would be to guess.
+    return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
+
+
+@functools.lru_cache(maxsize=64)
+def _networks(entries: tuple[str, ...]) -> Networks:
+    try:
+        return Networks.parse(entries)
+    except Mistake:
+        return Networks()
