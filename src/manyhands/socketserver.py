@@ -31,10 +31,10 @@ from manyhands.dropin.handlers import (
     DatagramRequestHandler,
     StreamRequestHandler,
 )
-from manyhands.dropin.handlers import SocketWriter as _SocketWriter
+from manyhands.dropin.stream_files import SocketWriter as _SocketWriter
 from manyhands.dropin.mixins import NoThreads as _NoThreads
 from manyhands.engines.threads import Threads as _Threads
-from manyhands.serving.accept_loop import _ServerSelector
+from manyhands.serving.accept_loop import ServerSelector as _ServerSelector
 
 __all__ = [
     "BaseRequestHandler",

@@ -1,51 +1,129 @@
-"""A connection as the books have it: who, since when, how much, in which state, and why it ended."""
+"""One client's connection: from its acceptance, through its opening and its handler, to its end.
+
+An engine carries it as its task; the registry counts it from its acceptance to its end; the reaper and the
+drain may end it from outside. Where it is in its life is `state`, and the steps between the states are one
+table (`manyhands.model.connection_states`). A datagram has one too, for the time of its handler, and is in
+no registry.
+"""
 
 import contextlib
 import itertools
+import os
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from manyhands.connections.socket_classes import header_of
-from manyhands.connections.tcp_info import Traffic, traffic_of
-from manyhands.connections.traffic_counter import Record, traffic_by
+from manyhands.connections import opening, traffic_counter
+from manyhands.connections.closing import can_send_close_notify, half_close
+from manyhands.connections.goodbye_hook import GoodbyeHook, said_on_notice
+from manyhands.connections.socket_classes import Unopened, header_of
+from manyhands.connections.tcp_info import Traffic, kernel_counts, traffic_of
+from manyhands.connections.tls_handshake import failed_connection
+from manyhands.model import events
 from manyhands.model.addresses import describe
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
-from manyhands.model.events import ConnectionClosed
-from manyhands.runtime.sockets import is_closed
+from manyhands.model.timeouts import Deadlines, is_idle
+from manyhands.runtime.caller import task_in_hand, under_way
+from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
-    from manyhands.connections.timeouts import OwnDeadlines
+    from manyhands.admission.admission import Leaves
+    from manyhands.connections.timeouts import ConnectionTimeouts
+    from manyhands.engines.engine import Engine
     from manyhands.protocol.proxy_header import ProxyHeader
+    from manyhands.runtime.wakeup import Bell as DrainNotice
 
-_numbers = itertools.count(1)
+Serve = Callable[[Any, Any], bool | None]
+"""Serves a request of an address to its end; False when its handler failed."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
+FIRST_REASON_STATUS = 64
+"""The exit status of a worker process that tells of the first reason; the others follow."""
+
+_numbers = itertools.count(1)
+
+_SHAKEN = frozenset({State.OPEN, State.CLOSING})
+
+
+class RegistryOfConnections(Protocol):
+    """What a connection tells of itself, and to which registry."""
+
+    is_draining: bool
+    are_detailed: bool
+
+    def open(self, connection: "Connection") -> None:
+        """Enter a connection that was accepted."""
+
+    def close(self, connection: "Connection") -> bool:
+        """Strike a connection off; return False when that was done before."""
+
+    def __contains__(self, number: object, /) -> bool: ...
+
+
+class Core(Protocol):
+    """What a connection needs of the core of the server that serves it."""
+
+    @property
+    def registry(self) -> RegistryOfConnections:
+        """Where it is counted."""
+
+    @property
+    def drain_notice(self) -> "DrainNotice | None":
+        """What tells forked handlers that the server drains, if anything does."""
+
+    def identify(self, connection: "Connection") -> Reason | None:
+        """Apply the limits for addresses, now that a PROXY header has told the client's."""
+
+    def timeouts(self, server: Any) -> Deadlines:
+        """Return the timeouts that the server's options say now."""
+
+    def timeouts_on(self, server: Any, engine: str) -> "ConnectionTimeouts":
+        """Return what a handler may set its own timeouts in."""
+
 
 class Connection:
-    """One client's connection, from its acceptance to its end.
-
-    Everything may be read in any thread. After the end it says what was last known.
-    """
+    """One client's connection. Everything may be read in any thread; after the end it says what was last
+    known."""
 
     __slots__ = (
-        "_is_over",
         "_last_traffic",
         "_record",
-        "_request",
+        "_serve",
+        "_traffic_is_final",
         "client_address",
+        "core",
+        "engine",
+        "failed_for",
+        "goodbye",
+        "is_overflow",
+        "is_registered",
         "number",
         "opened_at",
-        "own_deadlines",
+        "own_timeouts",
+        "place",
         "reason",
+        "request",
         "server",
         "state",
     )
 
-    def __init__(self, server: Any, request: Any, client_address: Any) -> None:
+    goodbye: GoodbyeHook
+    """Set while a handler is at work that has a `goodbye`."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that it is made of, once for each connection
+        self,
+        server: Any,
+        request: Any,
+        client_address: Any,
+        serve: Serve,
+        engine: "Engine",
+        core: Core,
+    ) -> None:
         self.number = next(_numbers)
         """Counts the connections of this process, from 1."""
 
@@ -53,29 +131,91 @@ class Connection:
         """When it was accepted, by `time.monotonic`."""
 
         self.server = server
-        """Whose hooks serve it: the listener that the client called."""
+        """The server whose hooks serve it: the listener that the client called."""
+
+        self.request = request
+        """The socket; once it is open, what the handler gets."""
 
         self.client_address = client_address
         """The client's address, as `accept` or a PROXY header gave it."""
+
+        self.engine = engine
+        self.core = core
+        self._serve = serve
 
         self.state = State.ACCEPTED
         self.reason: Reason | None = None
         """Why it ended, or will; None while nothing is decided."""
 
-        self.own_deadlines: OwnDeadlines | None = None
+        self.failed_for = Reason.HANDLER_FAILED
+        """Why it ended, if it cannot be opened, or its handler fails."""
+
+        self.is_registered = False
+        """Whether it is in the registry, from its acceptance to its end; a datagram never is."""
+
+        self.place: Leaves | None = None
+        """What it gives back at its end, where connections are limited by more than their number."""
+
+        self.is_overflow = False
+        """Whether the overflow handler serves it, beyond `max_connections`."""
+
+        self.own_timeouts: ConnectionTimeouts | None = None
         """What its handler has set, if it has."""
 
-        self._request = request
         self._last_traffic: Traffic | None = None
-        # Where the kernel keeps no books, and somebody wants to know.
-        self._record: Record | None = None
-        # Then the kernel tells of our own goodbye as well, which is not to be kept.
-        self._is_over = False
+        # A traffic counter of our own, where the kernel keeps none and a timeout or a snapshot needs it.
+        self._record: traffic_counter.Record | None = None
+        # At the end the kernel goes on to count what only closing sends, which is not to be kept.
+        self._traffic_is_final = False
 
-    @property
-    def deadlines(self) -> "OwnDeadlines":
-        """Its deadlines, to be read and set."""
-        raise NotImplementedError
+    # Its way through a worker
+
+    def process_request_thread(self) -> bool:
+        """Serve the connection, in the worker that calls this; return True when its handler returned.
+
+        What the server's hooks raise is raised.
+        """
+        # Fibers carry their task themselves: a context for each of thousands would be felt.
+        before = None if self.engine.knows_its_callers else under_way.set(self)
+        is_served = False
+        try:
+            if isinstance(self.request, Unopened):
+                may_begin = self._is_opened_or_closed()
+            else:
+                self.request = self.engine.adopt(self.request)
+                may_begin = True
+            if not may_begin or not self.take(Step.HANDLER_BEGINS):
+                self.server.shutdown_request(self.request)
+                return False
+            if self._record is not None:
+                traffic_counter.begin(self.request, self._record)
+            is_served = self._serve(self.request, self.client_address) is not False
+        except Exception as error:
+            self.note_failure(error)
+            raise
+        else:
+            return is_served
+        finally:
+            if self.is_registered:
+                self._end(is_served=is_served)
+            if before is not None:
+                under_way.reset(before)
+
+    def _is_opened_or_closed(self) -> bool:
+        try:
+            return opening.is_opened(self)
+        except BaseException:
+            self.server.shutdown_request(self.request)
+            raise
+
+    def handle(self, handler: Any) -> None:
+        """Call `handle` of a handler whose `goodbye` is called if the server drains meanwhile."""
+        goodbye = self.goodbye = GoodbyeHook(handler)
+        try:
+            with said_on_notice(goodbye, self.core.drain_notice):
+                handler.handle()
+        finally:
+            goodbye.end()
 
     def take(self, step: Step) -> bool:
         """Go on to the next state; return False when the step leads nowhere from here."""
@@ -84,6 +224,82 @@ class Connection:
             return False
         self.state = following
         return True
+
+    def note_failure(self, error: Exception) -> None:
+        """Note what the handler, or a hook, raised."""
+        if not opening.note_failed_handshake(self, error) and isinstance(error, ConnectionError):
+            self.failed_for = Reason.PEER_RESET
+
+    # What a server tells it
+
+    def enter_registry(self) -> None:
+        """Have the registry count it, from now to its end."""
+        self.is_registered = True
+        self.core.registry.open(self)
+
+    def take_place(self, place: "Leaves") -> None:
+        """Give it a place, though it is under way, unless it has one."""
+        if self.place is None:
+            self.place = place
+        # Its end may have come just now, in another thread, and have found no place to leave.
+        if self.place is not place or self.state is State.CLOSED:
+            place.leave()
+
+    def count_traffic(self) -> None:
+        """See to it that its traffic can be known, by our own counter where need be. Before it is served."""
+        is_shared = self.engine.name == "processes"
+        if is_shared:
+            # What its handler sets in the child concerns the reaper here.
+            self.own_timeouts = self.core.timeouts_on(self.server, self.engine.name)
+        if not kernel_counts(self.client_address):
+            self._record = traffic_counter.new_record(is_shared=is_shared)
+
+    def was_not_served(self, reason: Reason) -> None:
+        """Note that there was no worker for it, or that it was refused at the last moment."""
+        if self.place is not None:
+            self.place.leave()
+        if self.is_registered:
+            self.reason = reason
+            self.core.registry.close(self)
+
+    # Its end
+
+    def note_last_traffic(self) -> None:
+        """Ask the kernel what has gone over the connection, while it is there. Before it is closed."""
+        if self.traffic is None and descriptor_of(self.request) < 0:
+            self.failed_for = Reason.HANDED_OFF
+        self._traffic_is_final = True
+
+    def _end(self, *, is_served: bool) -> None:
+        registry, place = self.core.registry, self.place
+        reason = Reason.HANDLER_RETURNED if is_served else self.failed_for
+        if registry.are_detailed and reason is Reason.HANDLER_RETURNED:
+            reason = self._reason_by_the_kernel()
+        if place is not None:
+            # Before the registry: a connection beyond max_connections must not be missed there for a moment.
+            place.leave()
+        if self.is_overflow:
+            reason = Reason.REFUSED_FULL
+        if registry.is_draining and reason is Reason.HANDLER_RETURNED:
+            reason = Reason.DRAINED
+        if self.reason is None:
+            self.reason = reason
+        registry.close(self)
+        if self.place is not place and self.place is not None:
+            self.place.leave()  # given to it meanwhile
+
+    def _reason_by_the_kernel(self) -> Reason:
+        """Return why a connection whose handler returned has ended, as the kernel saw it."""
+        if isinstance(self.request, _Copy):
+            return Reason.HANDLER_RETURNED
+        if self.failed_for is Reason.HANDED_OFF or descriptor_of(self.request) >= 0:
+            return Reason.HANDED_OFF
+        traffic = self._last_traffic
+        if traffic is not None and traffic.was_reset:
+            return Reason.PEER_RESET
+        if traffic is not None and traffic.peer_has_closed:
+            return Reason.PEER_CLOSED
+        return Reason.HANDLER_RETURNED
 
     def close(self, reason: Reason = Reason.KICKED) -> bool:
         """End the connection under its handler: whatever that waits for on it comes to an end.
@@ -97,18 +313,19 @@ class Connection:
         """
         if not self._decide_end(reason):
             return False
-        self._end_worker()
+        self.engine.end(self)
         return True
+
+    def decide_end(self, reason: Reason) -> None:
+        """Note why the connection is about to be ended, unless that is decided."""
+        if self.is_registered:
+            self._decide_end(reason)
 
     def _decide_end(self, reason: Reason) -> bool:
         if self.reason is not None or not self.take(Step.END_IS_DECIDED):
             return False
         self.reason = reason
         return True
-
-    def _end_worker(self) -> None:
-        """Have the worker come to its end."""
-        raise NotImplementedError
 
     def expire(self, reason: Reason) -> bool:
         """End the connection since its time is over, as `close` does, but let its worker unwind.
@@ -123,36 +340,147 @@ class Connection:
         if not self._decide_end(reason):
             return False
         if reason is Reason.WRITE_STALLED:
-            self._take_back_what_waits()
+            # The close is to be a reset: the kernel would go on offering the peer what it does not take.
+            with contextlib.suppress(OSError, AttributeError):
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._ask_worker_to_end()
         return True
 
     def _ask_worker_to_end(self) -> None:
-        """Have the worker come to its end, as it will."""
-        raise NotImplementedError
+        if self._worker_sends_close_notify():
+            self.end_input()
+        else:
+            self.engine.ask_to_end(self)
 
     def insist(self) -> None:
         """End what is left of a connection that has expired, and goes on."""
-        raise NotImplementedError
+        if self._worker_sends_close_notify():
+            self.engine.ask_to_end(self)
+
+    def _worker_sends_close_notify(self) -> bool:
+        """Tell whether its worker has close_notify to send, and can: TLS is for the worker alone."""
+        if self.reason is Reason.WRITE_STALLED:
+            return False
+        request = self.request
+        return (
+            request.can_send_close_notify
+            if isinstance(request, _Copy)
+            else can_send_close_notify(request)
+        )
 
     def abandon(self) -> None:
-        """Give up on a worker that does not come to its end: the connection is in the books no longer."""
-        raise NotImplementedError
+        """Count the connection, and its worker, no longer. A worker process is killed."""
+        self.engine.abandon(self)
+        if self.engine.name != "processes" and self.is_registered:
+            self._end(is_served=False)
 
-    def _take_back_what_waits(self) -> None:
-        """Have the close be a reset: the kernel would go on offering the peer what it does not take."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    def cut_off(self) -> None:
+        """Shut the connection down, so that whatever its handler waits for there ends."""
+        try:
+            self.request.shutdown(socket.SHUT_RDWR)
+        except (OSError, AttributeError):
+            # Closed meanwhile, or a datagram's pair, which has nothing to shut down.
+            return
+
+    def end_input(self) -> None:
+        """Have its handler read an end of file once it has read what is there; its answers still go out."""
+        half_close(self.request)
+
+    # A worker process
+
+    def hand_over(self) -> None:
+        """Close this process's copy of the connection, but for what the registry needs of it."""
+        request = self.request
+        if self.is_registered and self.core.registry.are_detailed:
+            self.request = _Copy(request)
+        self.server.close_request(request)
+
+    def worker_status(self, *, well: bool) -> int:
+        """Return the exit status of the process that served it: 0, 1, or one that tells the reason."""
+        if well and self.reason in {None, Reason.HANDLER_RETURNED}:
+            return 0
+        if self.reason in {None, Reason.HANDLER_FAILED}:
+            return 1
+        return FIRST_REASON_STATUS + list(Reason).index(self.reason)
+
+    def worker_ended(self, status: int) -> None:
+        """Note that the process which served it has ended, with an exit status, or by a signal (negative)."""
+        told = (
+            list(Reason)[status - FIRST_REASON_STATUS :][:1]
+            if status >= FIRST_REASON_STATUS
+            else []
+        )
+        if self.reason is None:
+            self.reason = next(iter(told), None if status == 0 else Reason.HANDLER_FAILED)
+        copy = self.request
+        if isinstance(copy, _Copy):
+            self._look_back()
+            copy.close()
+        if self.is_registered:
+            self._end(is_served=status == 0)
+
+    def _look_back(self) -> None:
+        traffic = self.traffic
+        if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
+            # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
+            self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
+        self._traffic_is_final = True
+
+    # What is known of it
+
+    @property
+    def deadlines(self) -> "ConnectionTimeouts":
+        """The deadlines of the connection, to be read and set. Thread-safe."""
+        if self.own_timeouts is None:
+            engine = self.engine.name
+            if self._is_known_here_alone():
+                self.core.registry.open(self)
+                engine = "threads"
+            self.own_timeouts = self.core.timeouts_on(self.server, engine)
+        return self.own_timeouts
+
+    def _is_known_here_alone(self) -> bool:
+        """Tell whether this is a handler's process, and the parent's reaper does not look after it."""
+        return (
+            self.is_registered
+            and self.state is State.OPEN
+            and self.number not in self.core.registry
+        )
+
+    @property
+    def handler(self) -> str:
+        """The name of the handler class, or of whatever the server has in its place."""
+        handler = getattr(self.server, "RequestHandlerClass", None)
+        if isinstance(handler, partial):
+            handler = handler.func
+        return getattr(handler, "__qualname__", None) or repr(handler)
+
+    def serves(self, request: Any) -> bool:
+        """Tell whether it is the connection of a request, in whose place STARTTLS may have put another."""
+        return descriptor_of(self.request) == descriptor_of(request) >= 0
 
     @property
     def is_out_of_reach(self) -> bool:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
-        return is_closed(self._request)
+        return descriptor_of(self.request) < 0
 
-    def end_as_event(self) -> ConnectionClosed:
+    def is_idle(self) -> bool | None:
+        """Tell whether its handler most likely waits for the client's next request; None: it is not known."""
+        if not self.is_registered or self.reason is not None:
+            return False
+        traffic = self.traffic
+        if traffic is None:
+            return None
+        return not traffic.peer_has_closed and is_idle(
+            received_ago=traffic.silent,
+            sent_ago=traffic.unanswered,
+            has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
+        )
+
+    def end_as_event(self) -> events.ConnectionClosed:
         """Return the event that tells of its end."""
         traffic = self.traffic
-        return ConnectionClosed(
+        return events.ConnectionClosed(
             self.number,
             describe(getattr(self.server, "server_address", None)),
             self.client_address,
@@ -169,46 +497,46 @@ class Connection:
 
     def traffic_now(self) -> Traffic | None:
         """Return what the kernel says of it now; None where it says nothing."""
-        now = traffic_of(self._request)
+        now = traffic_of(self.request)
         if now is None and self._record is not None:
-            now = traffic_by(self._record, self._request)
-        if now is not None and not self._is_over:
+            now = traffic_counter.traffic_by(self._record, self.request)
+        if now is not None and not self._traffic_is_final:
             self._last_traffic = now
         return now
 
     @property
     def traffic(self) -> Traffic | None:
-        """What the kernel says of it, now or when last it could; None where it keeps no such books."""
+        """What the kernel says of it, now or when last it could; None where it does not count."""
         self.traffic_now()
         return self._last_traffic
 
     @property
     def bytes_in(self) -> int | None:
-        """Bytes received from the client, TLS and PROXY header included; None where nobody counts."""
+        """Bytes received from the client, TLS and PROXY header included; None where they are not counted."""
         traffic = self.traffic
         return None if traffic is None else traffic.bytes_in
 
     @property
     def bytes_out(self) -> int | None:
-        """Bytes sent to the client, each counted once; None where nobody counts."""
+        """Bytes sent to the client, each counted once; None where they are not counted."""
         traffic = self.traffic
         return None if traffic is None else traffic.bytes_out
 
     @property
     def silent_for(self) -> float | None:
-        """Seconds since the last byte was received; None where nobody counts."""
+        """Seconds since the last byte was received; None where that is not known."""
         traffic = self.traffic
         return None if traffic is None else traffic.silent
 
     @property
     def local_address(self) -> Any:
         """The address that the client called; None once the connection is closed."""
-        return _asked(self._request, "getsockname")
+        return _asked(self.request, "getsockname")
 
     @property
     def proxy_header(self) -> "ProxyHeader | None":
         """What a balancer announced of it; None while, or where, no PROXY header was read."""
-        return header_of(self._request)
+        return header_of(self.request)
 
     @property
     def tls_version(self) -> str | None:
@@ -233,10 +561,7 @@ class Connection:
 
     def _asked_of_tls(self, name: str) -> Any:
         # Before the handshake, to ask would be to finish it.
-        return _asked(self._request, name) if self.state in _SHAKEN else None
-
-
-_SHAKEN = frozenset({State.OPEN, State.CLOSING})
+        return _asked(self.request, name) if self.state in _SHAKEN else None
 
 
 def _asked(request: Any, name: str) -> Any:
@@ -245,3 +570,22 @@ def _asked(request: Any, name: str) -> Any:
         return getattr(request, name)()
     except (AttributeError, OSError, ValueError):
         return None
+
+
+class _Copy(socket.socket):
+    """A copy of a connection that another process serves: this process can still look at it."""
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request.family, request.type, request.proto, os.dup(request.fileno()))
+        self.can_send_close_notify = can_send_close_notify(request)
+
+
+def current_connection() -> Connection | None:
+    """Return the connection that the calling thread, or fiber, serves, if any."""
+    connection: Connection | None = task_in_hand()
+    return connection
+
+
+def is_handshake_failure(error: BaseException) -> bool:
+    """Tell whether it was a TLS handshake that failed with just this error, of which an event has told."""
+    return failed_connection(error) is not None

@@ -5,139 +5,136 @@ there was one, `verify_request`; then the TLS handshake. Header and handshake sh
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from manyhands.config.class_attributes import setting
-from manyhands.connections import socket_classes, tls_handshake
-from manyhands.connections.connection import Connection
-from manyhands.connections.socket_classes import stand_in
-from manyhands.engines import Engine
+from manyhands.connections import tls_handshake
+from manyhands.connections.socket_classes import (
+    AwaitingHeader,
+    keep_header,
+    pass_header_on,
+    stop_awaiting,
+    upgrade,
+)
+from manyhands.connections.tls_handshake import AwaitingHandshake, TLSTerms
 from manyhands.model import events
 from manyhands.model.connection_states import Reason, Step
-from manyhands.protocol.proxy_errors import BadProxyHeader
 
 if TYPE_CHECKING:
+    from manyhands.connections.connection import Connection
     from manyhands.protocol.proxy_header import ProxyHeader
 
-SHORTEST = 0.001
+SHORTEST_HANDSHAKE = 0.001
 """Seconds that a handshake gets at least after a header: 0 would mean not to wait, which is another error."""
 
 
-class Opening(Connection):
-    """A connection, and how its worker opens it. Whoever makes one sets the attributes that it adds."""
+def is_opened(connection: "Connection") -> bool:
+    """Open a connection, in its worker; return False when no handler may have it, and `failed_for` says why.
 
-    # One constructor less for each connection.
-    __slots__ = ("_engine", "failed_for")
+    Raises
+    ------
+    Exception
+        What `handle_error` raises.
+    """
+    if isinstance(connection.request, AwaitingHeader) and not _is_announced(connection):
+        return False
+    return not isinstance(connection.request, AwaitingHandshake) or _is_secured(connection)
 
-    _engine: Engine
-    failed_for: Reason
-    """Why it ended, if it cannot be opened, or its handler fails."""
 
-    @property
-    def request(self) -> Any:
-        """The connection itself; once it is open, what the handler gets."""
-        return self._request
-
-    def is_opened(self) -> bool:
-        """Open it, in its worker; return False when nobody may serve it, and `failed_for` says why.
-
-        Raises
-        ------
-        Exception
-            What `handle_error` raises.
-        """
-        if socket_classes.is_marked(self._request) and not self._is_announced():
+def _is_announced(connection: "Connection") -> bool:
+    connection.take(Step.PROXY_HEADER_IS_DUE)
+    terms = stop_awaiting(connection.request)
+    connection.request = connection.engine.adopt(connection.request)
+    seconds: float | None = setting("handshake_timeout", connection.server)
+    began = time.monotonic()
+    header = _read_header(connection, seconds)
+    if header is None:
+        return False
+    keep_header(connection.request, header)
+    if header.source is not None:
+        connection.client_address = header.source
+    refusal = connection.core.identify(connection)
+    if refusal is not None:
+        connection.failed_for = refusal
+        return False
+    if terms is not None:
+        left = None if seconds is None else began + seconds - time.monotonic()
+        if not _is_wrapped(connection, terms, left):
             return False
-        return not isinstance(self._request, tls_handshake.Unshaken) or self._shakes_hands()
+    return _is_verified(connection)
 
-    def identify(self, client_address: Any) -> Reason | None:
-        """Take the address that a PROXY header announces; return why the connection is refused, if it is."""
-        self.client_address = client_address
-        return None
 
-    def _is_announced(self) -> bool:
-        self.take(Step.PROXY_HEADER_IS_DUE)
-        manner = socket_classes.take_off(self._request)
-        self._request = self._engine.adopt(self._request)
-        seconds: float | None = setting("handshake_timeout", self.server)
-        began = time.monotonic()
-        header = self._read_header(seconds)
-        if header is None:
-            return False
-        socket_classes.keep(self._request, header)
-        refusal = self.identify(self.client_address if header.source is None else header.source)
-        if refusal is not None:
-            self.failed_for = refusal
-            return False
-        if manner is not None:
-            left = None if seconds is None else began + seconds - time.monotonic()
-            if not self._is_wrapped(manner, left):
-                return False
-        return self._is_verified()
+def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeader | None":
+    # Imported when the first connection was marked.
+    from manyhands.connections import proxy_reader  # noqa: PLC0415
+    from manyhands.protocol.proxy_errors import BadProxyHeader  # noqa: PLC0415
 
-    def _read_header(self, seconds: float | None) -> "ProxyHeader | None":
-        # Loaded when the first connection was marked.
-        from manyhands.connections import proxy_reader as opening  # noqa: PLC0415
+    try:
+        return proxy_reader.read_proxy_header(connection.request, seconds)
+    except proxy_reader.SilentPeer as error:
+        is_reset = error.__cause__ is not None
+        connection.failed_for = Reason.PEER_RESET if is_reset else Reason.PEER_CLOSED
+    except (BadProxyHeader, OSError) as error:
+        is_slow = isinstance(error, TimeoutError)
+        connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
+        # An end that was decided elsewhere, by a kick or a drain, cuts a header off too, and is no bad
+        # header.
+        if connection.reason is None:
+            events.hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
+    return None
 
-        try:
-            return opening.read_proxy_header(self._request, seconds)
-        except opening.SilentPeer as error:
-            is_reset = error.__cause__ is not None
-            self.failed_for = Reason.PEER_RESET if is_reset else Reason.PEER_CLOSED
-        except (BadProxyHeader, OSError) as error:
-            is_slow = isinstance(error, TimeoutError)
-            self.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
-            # Somebody else's end of it cuts a header off too.
-            if self.reason is None:
-                events.hub.emit(events.BadProxyHeader(self.client_address, str(error)))
-        return None
 
-    def _is_wrapped(self, manner: tls_handshake.Manner, seconds: float | None) -> bool:
-        plain = self._request
-        try:
-            secret = tls_handshake.wrapped(plain, manner, self._engine.tls_wrapper())
-        except OSError as error:
-            self.failed_for = Reason.HANDSHAKE_FAILED
-            events.hub.emit(events.HandshakeFailed(self.client_address, str(error)))
-            return False
-        # The hooks were given the plain one.
-        stand_in(plain, secret)
-        socket_classes.pass_on(plain, secret)
-        if manner.do_handshake_on_connect:
-            left = None if seconds is None else max(SHORTEST, seconds)
-            tls_handshake.begin(secret, self.client_address, left, is_moved=True)
-        self._request = secret
-        return True
+def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None) -> bool:
+    plain = connection.request
+    try:
+        secret = tls_handshake.wrap(plain, terms, connection.engine.tls_wrapper())
+    except OSError as error:
+        connection.failed_for = Reason.HANDSHAKE_FAILED
+        events.hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
+        return False
+    # The hooks were given the plain one.
+    upgrade(plain, secret)
+    pass_header_on(plain, secret)
+    if terms.do_handshake_on_connect:
+        left = None if seconds is None else max(SHORTEST_HANDSHAKE, seconds)
+        tls_handshake.defer(secret, connection.client_address, left, is_for_worker=True)
+    connection.request = secret
+    return True
 
-    def _is_verified(self) -> bool:
-        """Ask the hook that decides, which is asked before the worker where no header is due."""
-        self.failed_for = Reason.REFUSED_BY_HOOK
-        try:
-            is_welcome = self.server.verify_request(self._request, self.client_address)
-        except Exception as error:  # noqa: BLE001 - whatever the hook raises is handle_error's
-            if not self._note_failed_handshake(error):
-                self.server.handle_error(self._request, self.client_address)
-            return False
-        if is_welcome:
-            self.failed_for = Reason.HANDLER_FAILED
-        return bool(is_welcome)
 
-    def _shakes_hands(self) -> bool:
-        self.take(Step.HANDSHAKE_IS_DUE)
-        request = tls_handshake.moved(self._request, self._engine.tls_wrapper())
-        self._request = self._engine.adopt(request)
-        is_done = tls_handshake.complete(self._request)
-        if not is_done:
-            self._note_handshake(self._request)
-        return is_done
+def _is_verified(connection: "Connection") -> bool:
+    """Ask the hook that decides; where no header is due it has been asked before the worker."""
+    connection.failed_for = Reason.REFUSED_BY_HOOK
+    request, client_address = connection.request, connection.client_address
+    try:
+        is_welcome = connection.server.verify_request(request, client_address)
+    except Exception as error:  # noqa: BLE001 - whatever the hook raises is handle_error's
+        if not note_failed_handshake(connection, error):
+            connection.server.handle_error(request, client_address)
+        return False
+    if is_welcome:
+        connection.failed_for = Reason.HANDLER_FAILED
+    return bool(is_welcome)
 
-    def _note_failed_handshake(self, error: BaseException) -> bool:
-        """Note that a handshake failed with just this error, of which an event has told, if one did."""
-        connection = tls_handshake.failed_connection(error)
-        if connection is not None:
-            self._note_handshake(connection)
-        return connection is not None
 
-    def _note_handshake(self, connection: Any) -> None:
-        is_slow = tls_handshake.was_too_slow(connection)
-        self.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
+def _is_secured(connection: "Connection") -> bool:
+    connection.take(Step.HANDSHAKE_IS_DUE)
+    request = tls_handshake.for_worker(connection.request, connection.engine.tls_wrapper())
+    connection.request = connection.engine.adopt(request)
+    is_done = tls_handshake.is_finished(connection.request)
+    if not is_done:
+        _note_handshake(connection, connection.request)
+    return is_done
+
+
+def note_failed_handshake(connection: "Connection", error: BaseException) -> bool:
+    """Note that a handshake failed with just this error, of which an event has told, if one did."""
+    failed = tls_handshake.failed_connection(error)
+    if failed is not None:
+        _note_handshake(connection, failed)
+    return failed is not None
+
+
+def _note_handshake(connection: "Connection", failed: object) -> None:
+    is_slow = tls_handshake.was_too_slow(failed)
+    connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED

@@ -1,4 +1,7 @@
-"""Waiting until so many connections are open: told of each change, so that no number is missed."""
+"""The registry of a server: which connections are open, and why the others ended.
+
+``accepted = open + closed``, always, and each connection that is closed has one reason.
+"""
 
 import threading
 from bisect import bisect_left
@@ -12,15 +15,73 @@ from manyhands.model.connection_states import Reason, State, Step
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
+DURATION_BOUNDS = (
+    *(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0),
+    3600.0,
+)
+"""Seconds: the upper bounds of the classes by duration, from one short answer to a line held for an hour."""
 
-class Wait:
-    """One thread's wait for a count that is in bounds.
+UNSERVED = frozenset(
+    {
+        Reason.HANDSHAKE_FAILED,
+        Reason.HANDSHAKE_TOO_SLOW,
+        Reason.BAD_PROXY_HEADER,
+        *(reason for reason in Reason if reason.is_refusal),
+    }
+)
+"""The reasons of connections whose handler never began."""
 
-    Parameters
+
+class Sums(NamedTuple):
+    """What `Totals` has added up.
+
+    Attributes
     ----------
-    at_least, at_most
-        The bounds, both included; None: there is none.
+    by_duration : tuple of int
+        How many connections took no longer than each of `DURATION_BOUNDS` and longer than the one before;
+        the last is of those that took longer than all. Only such whose handler began.
+    seconds : float
+        What these took, all together, from acceptance to end.
+    bytes_in, bytes_out : int
+        Of every connection that has ended.
     """
+
+    by_duration: tuple[int, ...]
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+
+
+class Totals:
+    """Adds up what connections were that have ended. Thread-safe, and memory for a few numbers only."""
+
+    def __init__(self) -> None:
+        # The system's lock: the thread that reads the sums is one that gevent knows nothing of.
+        self._lock = brief_lock()
+        self._by_duration = [0] * (len(DURATION_BOUNDS) + 1)
+        self._seconds = 0.0
+        self._bytes_in = self._bytes_out = 0
+
+    def add(self, connection: Connection) -> None:
+        """Add a connection that has just ended."""
+        age, traffic = connection.age, connection.traffic
+        with self._lock:
+            if connection.reason not in UNSERVED:
+                self._by_duration[bisect_left(DURATION_BOUNDS, age)] += 1
+                self._seconds += age
+            if traffic is not None:
+                self._bytes_in += traffic.bytes_in
+                self._bytes_out += traffic.bytes_out
+
+    def sums(self) -> Sums:
+        """Return what has been added up so far."""
+        with self._lock:
+            counts = tuple(self._by_duration)
+            return Sums(counts, self._seconds, self._bytes_in, self._bytes_out)
+
+
+class _Wait:
+    """One thread's wait for a count within bounds: told of each change, so that no number is missed."""
 
     def __init__(self, at_least: int | None, at_most: int | None) -> None:
         self._at_least = 0 if at_least is None else at_least
@@ -40,80 +101,11 @@ class Wait:
     def sleep(self, timeout: float | None) -> bool:
         """Wait in the calling thread; return whether it came about in `timeout` seconds."""
         seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-        it_came_about: bool = self._lock.acquire(timeout=seconds)
-        return it_came_about
+        came_about: bool = self._lock.acquire(timeout=seconds)
+        return came_about
 
 
-# What the connections that have ended were: how long each took, and the bytes that went over them.
-
-BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0, 3600.0)
-"""Seconds: the upper bounds of the classes by duration, from one short answer to a line held for an hour."""
-
-UNSERVED = frozenset(
-    {
-        Reason.HANDSHAKE_FAILED,
-        Reason.HANDSHAKE_TOO_SLOW,
-        Reason.BAD_PROXY_HEADER,
-        *(reason for reason in Reason if reason.is_refusal),
-    }
-)
-"""The reasons of connections whose handler never began."""
-
-
-class Sums(NamedTuple):
-    """What an `Ends` has counted.
-
-    Attributes
-    ----------
-    by_duration : tuple of int
-        How many connections took no longer than each of `BOUNDS` and longer than the one before; the last is
-        of those that took longer than all. Only such whose handler began.
-    seconds : float
-        What these took, all together, from acceptance to end.
-    bytes_in, bytes_out : int
-        Of every connection that has ended.
-    """
-
-    by_duration: tuple[int, ...]
-    seconds: float
-    bytes_in: int
-    bytes_out: int
-
-
-class Ends:
-    """Counts connections as they end. Thread-safe, and memory for a few numbers only."""
-
-    def __init__(self) -> None:
-        # One of the system's: who reads the sums does so in a thread that gevent knows nothing of.
-        self._lock = brief_lock()
-        self._by_duration = [0] * (len(BOUNDS) + 1)
-        self._seconds = 0.0
-        self._bytes_in = self._bytes_out = 0
-
-    def note(self, connection: Connection) -> None:
-        """Count a connection that has just ended."""
-        age, traffic = connection.age, connection.traffic
-        with self._lock:
-            if connection.reason not in UNSERVED:
-                self._by_duration[bisect_left(BOUNDS, age)] += 1
-                self._seconds += age
-            if traffic is not None:
-                self._bytes_in += traffic.bytes_in
-                self._bytes_out += traffic.bytes_out
-
-    def sums(self) -> Sums:
-        """Return what has been counted so far."""
-        with self._lock:
-            counts = tuple(self._by_duration)
-            return Sums(counts, self._seconds, self._bytes_in, self._bytes_out)
-
-
-# The books of a server: which connections are open, and why the others ended.
-#
-# ``accepted = open + closed``, always, and each connection that is closed has one reason.
-
-
-class Books(Mapping[int, Connection]):
+class Registry(Mapping[int, Connection]):
     """The open connections of a server by their numbers: a live view, and counts of those that have ended.
 
     Thread-safe. Iterating goes over those that were open when it began.
@@ -127,20 +119,21 @@ class Books(Mapping[int, Connection]):
         "_open",
         "_waits",
         "are_detailed",
-        "ends",
         "is_draining",
         "on_room",
+        "totals",
     )
 
     def __init__(self) -> None:
-        self.ends: Ends | None = None
-        """Counts the ends, once somebody wants them counted."""
+        self.totals: Totals | None = None
+        """Adds up what has ended, once the metrics ask for it."""
 
         self.are_detailed = events.hub.hears_of_ends
-        """Whether the kernel is asked at a connection's end what had gone over it, and who ended it."""
+        """Whether the kernel is asked at a connection's end what had gone over it, and which side ended it.
+        Whether the kernel is asked at a connection's end what had gone over it, and which side ended it."""
 
         self.begin_anew()
-        renew_in_copies(self, Books.begin_anew)
+        renew_in_copies(self, Registry.begin_anew)
 
     # As of any object: the contents change all the time.
     __hash__ = object.__hash__
@@ -154,14 +147,14 @@ class Books(Mapping[int, Connection]):
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._accepted = 0
-        if self.ends is not None:
-            self.ends = Ends()
+        if self.totals is not None:
+            self.totals = Totals()
         self.on_room: Callable[[], None] | None = None
-        """Called, from any thread, when a connection has ended, while somebody waits for that."""
+        """Called, from any thread, when a connection has ended, while an accept loop waits for that."""
 
-        self._waits: list[Wait] = []
+        self._waits: list[_Wait] = []
         self.is_draining = False
-        """Whether the server drains: who is open has been told, or can be, that the end has come."""
+        """Whether the server drains: handlers have been told, or can be, that the end has come."""
 
     def wait_for(
         self,
@@ -176,7 +169,7 @@ class Books(Mapping[int, Connection]):
         bool
             False when that has not come about in `timeout` seconds.
         """
-        wait = Wait(at_least, at_most)
+        wait = _Wait(at_least, at_most)
         with self._lock:
             wait.look(len(self._open))
             self._waits.append(wait)
@@ -203,8 +196,8 @@ class Books(Mapping[int, Connection]):
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
             for wait in self._waits:
                 wait.look(len(self._open))
-        if self.ends is not None:
-            self.ends.note(connection)
+        if self.totals is not None:
+            self.totals.add(connection)
         if events.hub.hears_of_ends:
             events.hub.emit(connection.end_as_event())
         on_room = self.on_room
@@ -257,7 +250,7 @@ class Books(Mapping[int, Connection]):
     def __iter__(self) -> Iterator[int]:
         return iter(self._open.copy())
 
-    # The mixed-in ones look each number up, and who has gone meanwhile would be an error.
+    # The mixed-in ones look each number up, and one that has ended meanwhile would be an error.
     def values(self) -> ValuesView[Connection]:
         """Return the connections that are open now."""
         return self._open.copy().values()

@@ -130,12 +130,12 @@ def traffic_of(sock: Any) -> Traffic | None:
     )
 
 
-def are_books_kept(client_address: Any) -> bool:
-    """Tell whether the kernel can be asked about connections of such an address: of TCP, on Linux."""
-    return type(client_address) is tuple and _are_books_of_tcp_kept()
+def kernel_counts(client_address: Any) -> bool:
+    """Tell whether the kernel counts what goes over connections of such an address: of TCP, on Linux."""
+    return type(client_address) is tuple and _kernel_counts_tcp()
 
 
 @functools.cache
-def _are_books_of_tcp_kept() -> bool:
+def _kernel_counts_tcp() -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return traffic_of(probe) is not None

@@ -1,4 +1,4 @@
-"""The deadlines of one connection: its handler's own where it has set some, else its server's."""
+"""The timeouts of one connection: its handler's own where it has set some, else its server's."""
 
 import math
 import mmap
@@ -26,7 +26,7 @@ def shared_store() -> MutableSequence[float]:
     return shared
 
 
-class OwnDeadlines:
+class ConnectionTimeouts:
     """What a handler sees as `self.deadlines`: set one, and it holds for this connection at once.
 
     Thread-safe. A time in seconds that does not fit raises `Mistake`.

@@ -1,12 +1,12 @@
-"""The TLS handshake of an accepted connection: begun by nobody, finished by whoever needs it first.
+"""The TLS handshake of an accepted connection: done lazily, by the first use that needs it.
 
 The usual recipe wraps the *listening* socket (``server.socket = context.wrap_socket(server.socket, ...)``);
-`SSLSocket.accept` then does the handshake inside the accept loop, where one silent client stops everyone.
-Here accepting and the handshake are two steps, and the connection's own worker does the second.
+`SSLSocket.accept` then does the handshake inside the accept loop, where one silent client stops the service
+for all. Here accepting and the handshake are two steps, and the connection's own worker does the second.
 
 A program may want it sooner: `verify_request` looks at the client's certificate, or a `process_request` of
-the program's own has a thread of its own read. So the connection is of a class whose methods finish the
-handshake first. Once it is done the connection is a plain one again, and nothing of this costs or shows.
+the program's own has a thread of its own read. So until then the connection is of a class whose methods
+finish the handshake first. Afterwards it is a plain `SSLSocket` again, and nothing of this costs or shows.
 """
 
 import errno
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from manyhands.connections.socket_classes import Unopened
 from manyhands.model import events
 from manyhands.runtime.locks import ReentrantLock
+from manyhands.runtime.socket_classes import mix_into
 from manyhands.runtime.sockets import accept_at_once, identity
 
 if TYPE_CHECKING:
@@ -51,32 +52,47 @@ _NEEDS_HANDSHAKE = (
 _TELLS_OF_HANDSHAKE = ("session", "session_reused")
 """The attributes of `SSLSocket` that are None before the handshake."""
 
-_OPENING = "_manyhands_opening"
+_HANDSHAKE = "_manyhands_handshake"
+"""Where a connection keeps the handshake that it is due, and an error the connection whose handshake
+failed."""
 
 
-class Unshaken(Unopened):
-    """A connection whose handshake was asked for and is not done: mixed into its class until it is."""
+class AwaitingHandshake(Unopened):
+    """A TLS connection whose handshake is due: mixed into its class until the handshake is done."""
 
     __slots__ = ()
 
     def shutdown(self, how: int) -> None:
         """Shut the connection down as ever; it then speaks no TLS, so nothing may be read from it."""
-        opening: _Opening | None = vars(self).get(_OPENING)
-        if opening is not None:
-            opening.failure = "the connection was shut down before its handshake was done"
+        due: _Handshake | None = vars(self).get(_HANDSHAKE)
+        if due is not None:
+            due.failure = "the connection was shut down before its handshake was done"
         super().shutdown(how)  # type: ignore[misc]  # the class that this is mixed into
 
+    @staticmethod
+    def methods_for(base: Any) -> dict[str, Any]:
+        """Return those methods of `base` that need the handshake, each finishing it first."""
+        methods: dict[str, Any] = {
+            name: _after_handshake(getattr(base, name))
+            for name in _NEEDS_HANDSHAKE
+            if hasattr(base, name)
+        }
+        for name in _TELLS_OF_HANDSHAKE:
+            inherited = getattr(base, name)
+            methods[name] = property(_after_handshake(inherited.fget), inherited.fset)
+        return methods
 
-class _Opening:
+
+class _Handshake:
     """The handshake that a connection is to have: its deadline, and what became of it."""
 
     __slots__ = (
         "_client_address",
-        "_is_begun",
         "_lock",
         "_timeout",
+        "_was_tried",
         "failure",
-        "is_moved",
+        "is_for_worker",
         "plain_class",
         "was_too_slow",
     )
@@ -87,12 +103,12 @@ class _Opening:
     def __init__(self, client_address: object, timeout: float | None) -> None:
         self._client_address = client_address
         self._timeout = timeout
-        # Reentrant: a callback of the context may look at the connection during its handshake. And not of the
-        # thread, all of whose fibers could enter, or be held up by one that waits for it.
+        # Reentrant: a callback of the context may look at the connection during its handshake. Not a lock of
+        # the thread: all fibers of it could enter, or be held up by one that waits for it.
         self._lock = ReentrantLock()
-        self._is_begun = False
-        self.is_moved = False
-        """Whether the connection is one that its worker needs already: somebody may have got hold of it."""
+        self._was_tried = False
+        self.is_for_worker = False
+        """Whether the connection is one that its worker needs already: a hook may have got hold of it."""
 
         self.failure: str | None = None
         """Why there can be no handshake any more."""
@@ -101,27 +117,27 @@ class _Opening:
 
     def finish(self, connection: "ssl.SSLSocket") -> None:
         with self._lock:
-            if self._is_begun and self.failure is None:
-                return
+            if self._was_tried and self.failure is None:
+                return  # done, by the caller before
             try:
-                self._begin(connection)
+                self._try(connection)
             except OSError as error:
-                vars(error)[_OPENING] = connection
+                vars(error)[_HANDSHAKE] = connection
                 raise
 
-    def _begin(self, connection: "ssl.SSLSocket") -> None:
-        was_begun, self._is_begun = self._is_begun, True
+    def _try(self, connection: "ssl.SSLSocket") -> None:
+        was_tried, self._was_tried = self._was_tried, True
         try:
-            self._shake(connection)
+            self._do(connection)
         except BaseException as error:
             self.failure = self.failure or str(error) or type(error).__name__
             self.was_too_slow = isinstance(error, TimeoutError)
             # Once for each connection, however often it is tried.
-            if isinstance(error, OSError) and not was_begun:
+            if isinstance(error, OSError) and not was_tried:
                 events.hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
 
-    def _shake(self, connection: "ssl.SSLSocket") -> None:
+    def _do(self, connection: "ssl.SSLSocket") -> None:
         self._raise_failure()
         usual_timeout = connection.gettimeout()
         connection.settimeout(self._timeout)
@@ -133,7 +149,7 @@ class _Opening:
             raise
         connection.settimeout(usual_timeout)
         connection.__class__ = self.plain_class
-        del vars(connection)[_OPENING]
+        del vars(connection)[_HANDSHAKE]
 
     def _raise_failure(self) -> None:
         if self.failure is not None:
@@ -146,7 +162,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     return ssl_module is not None and isinstance(candidate, ssl_module.SSLSocket)
 
 
-class Manner(NamedTuple):
+class TLSTerms(NamedTuple):
     """How a listener has its connections speak TLS."""
 
     context: "ssl.SSLContext"
@@ -155,19 +171,19 @@ class Manner(NamedTuple):
     """Whether to do the handshake; else the program does it."""
 
 
-def manner_of(listener: Any, context: "ssl.SSLContext | None" = None) -> Manner:
+def terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
     """Return how connections of a listener speak TLS: with a context, or as a TLS listener says itself."""
     if context is not None:
-        return Manner(context)
+        return TLSTerms(context)
     said = vars(listener)
-    return Manner(
+    return TLSTerms(
         listener.context,
         said.get("suppress_ragged_eofs", True),
         said.get("do_handshake_on_connect", True),
     )
 
 
-def accept_plainly(listener: socket.socket) -> tuple[socket.socket, object]:
+def accept_plain(listener: socket.socket) -> tuple[socket.socket, object]:
     """Accept one connection as a socket without TLS, of a TLS listener too.
 
     Raises
@@ -203,49 +219,43 @@ def accept_before_handshake(
     OSError
         When there is none, or it is gone again.
     """
-    plain, client_address = accept_plainly(listener)
-    manner = manner_of(listener, context)
+    plain, client_address = accept_plain(listener)
+    terms = terms_of(listener, context)
     try:
-        connection = wrapped(plain, manner)
+        connection = wrap(plain, terms)
     except BaseException:
         plain.close()
         raise
-    if manner.do_handshake_on_connect:
-        begin(connection, client_address, timeout)
+    if terms.do_handshake_on_connect:
+        defer(connection, client_address, timeout)
     return connection, client_address
 
 
-def wrapped(plain: Any, manner: Manner, wrap: Callable[..., Any] | None = None) -> "ssl.SSLSocket":
+def wrap(plain: Any, terms: TLSTerms, wrapper: Callable[..., Any] | None = None) -> "ssl.SSLSocket":
     """Make a TLS connection of a plain one, whose descriptor it takes; the handshake is still to be done.
 
-    `wrap`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+    `wrapper`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
     """
-    make = manner.context.wrap_socket if wrap is None else functools.partial(wrap, manner.context)
+    make = (
+        terms.context.wrap_socket if wrapper is None else functools.partial(wrapper, terms.context)
+    )
     connection: ssl.SSLSocket = make(
         plain,
         server_side=True,
         do_handshake_on_connect=False,
-        suppress_ragged_eofs=manner.suppress_ragged_eofs,
+        suppress_ragged_eofs=terms.suppress_ragged_eofs,
     )
-    vars(connection)["do_handshake_on_connect"] = manner.do_handshake_on_connect
+    vars(connection)["do_handshake_on_connect"] = terms.do_handshake_on_connect
     return connection
 
 
-def _open(connection: Any, opening: "_Opening") -> None:
-    """Have the first use of `connection` finish its handshake."""
-    plain_class: Any = type(connection)
-    opening.plain_class = plain_class
-    vars(connection)[_OPENING] = opening
-    connection.__class__ = _unshaken(plain_class)
-
-
-def begin(
+def defer(
     connection: "ssl.SSLSocket",
     client_address: object,
     timeout: float | None,
-    refusal: str | None = None,
     *,
-    is_moved: bool = False,
+    refusal: str | None = None,
+    is_for_worker: bool = False,
 ) -> None:
     """Have the first use of `connection`, which was wrapped without its handshake, do it.
 
@@ -259,31 +269,39 @@ def begin(
         Seconds that the handshake may take; None: without end.
     refusal
         Why it is to fail; None: it is to be done.
-    is_moved
+    is_for_worker
         Whether the connection is one that its worker needs already.
     """
-    opening = _Opening(client_address, timeout)
-    opening.failure = refusal
-    opening.is_moved = is_moved
-    _open(connection, opening)
+    due = _Handshake(client_address, timeout)
+    due.failure = refusal
+    due.is_for_worker = is_for_worker
+    _mark(connection, due)
 
 
-def moved(request: Any, wrap: Callable[..., Any] | None) -> Any:
-    """Return a connection whose handshake is still due, made anew by `wrap`; any other request as it is.
+def _mark(connection: Any, due: _Handshake) -> None:
+    due.plain_class = type(connection)
+    vars(connection)[_HANDSHAKE] = due
+    mix_into(connection, AwaitingHandshake)
 
-    `wrap`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+
+def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
+    """Return a connection whose handshake is still due, made anew by `wrapper`; any other request as it is.
+
+    `wrapper`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
     """
-    opening: _Opening | None = (
-        vars(request).get(_OPENING) if wrap and isinstance(request, Unshaken) else None
+    due: _Handshake | None = (
+        vars(request).get(_HANDSHAKE)
+        if wrapper and isinstance(request, AwaitingHandshake)
+        else None
     )
-    if wrap is None or opening is None or opening.is_moved or request.fileno() < 0:
+    if wrapper is None or due is None or due.is_for_worker or request.fileno() < 0:
         return request
-    timeout, manner = request.gettimeout(), manner_of(request)
+    timeout, terms = request.gettimeout(), terms_of(request)
     plain = socket.socket(request.family, request.type, request.proto, request.detach())
     plain.settimeout(timeout)
-    connection = wrapped(plain, manner, wrap)
-    opening.is_moved = True
-    _open(connection, opening)
+    connection = wrap(plain, terms, wrapper)
+    due.is_for_worker = True
+    _mark(connection, due)
     return connection
 
 
@@ -297,15 +315,16 @@ def finish(connection: "ssl.SSLSocket") -> None:
         (`ssl` measures the whole handshake against the socket's timeout, so a client that drips one byte
         at a time gains nothing), or the connection's own failure. The first time it is told as an event.
     """
-    opening: _Opening | None = vars(connection).get(_OPENING)
+    due: _Handshake | None = vars(connection).get(_HANDSHAKE)
     # Of a closed connection each method says so by itself.
-    if opening is not None and connection.fileno() >= 0:
-        opening.finish(connection)
+    if due is not None and connection.fileno() >= 0:
+        due.finish(connection)
 
 
-def complete(request: object) -> bool:
-    """Do the handshake of `request`, if one is due; return False when it failed: nobody may serve it."""
-    if not isinstance(request, Unshaken):
+def is_finished(request: object) -> bool:
+    """Do the handshake of `request`, if one is due; return False when it failed and no handler may have it.
+    Do the handshake of `request`, if one is due; return False when it failed and no handler may have it."""
+    if not isinstance(request, AwaitingHandshake):
         return True
     try:
         finish(request)  # type: ignore[arg-type]  # it is mixed into nothing else
@@ -316,30 +335,13 @@ def complete(request: object) -> bool:
 
 def was_too_slow(request: object) -> bool:
     """Tell whether the handshake of `request` failed because its time was over."""
-    opening: _Opening | None = vars(request).get(_OPENING)
-    return opening is not None and opening.was_too_slow
+    due: _Handshake | None = vars(request).get(_HANDSHAKE)
+    return due is not None and due.was_too_slow
 
 
 def failed_connection(error: BaseException) -> Any:
     """Return the connection whose handshake failed with just this `error`, or None."""
-    return vars(error).get(_OPENING)
-
-
-@functools.cache
-def _unshaken(base: Any) -> Any:
-    """Make the class of connections that will be of class `base` when their handshake is done.
-
-    It adds nothing to the layout of `base`, so that a connection can change from one to the other.
-    """
-    body: dict[str, Any] = {"__slots__": (), "__module__": base.__module__, "__doc__": base.__doc__}
-    for name in _NEEDS_HANDSHAKE:
-        if hasattr(base, name):
-            body[name] = _after_handshake(getattr(base, name))
-    for name in _TELLS_OF_HANDSHAKE:
-        inherited = getattr(base, name)
-        body[name] = property(_after_handshake(inherited.fget), inherited.fset)
-    # The name that people know; only `type()` could tell the two apart.
-    return type(base.__name__, (Unshaken, base), body)
+    return vars(error).get(_HANDSHAKE)
 
 
 def _after_handshake(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,11 +1,10 @@
-"""A clock of our own for connections of which the kernel keeps no books: Unix sockets, and other systems.
+"""A traffic counter of our own for connections that the kernel does not count: Unix sockets, other systems.
 
 The methods of such a connection note when something was received and how much was sent. What goes another
 way, such as `os.read` on its descriptor, a duplicate of it, or a TLS connection made of it, is not seen.
 """
 
 import fcntl
-import functools
 import math
 import mmap
 import socket
@@ -16,6 +15,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 from manyhands.connections.tcp_info import Traffic
+from manyhands.runtime.socket_classes import mix_into
 
 Record = MutableSequence[float]
 """When something was received last, by `time.monotonic`, infinity where that is not to be known any more;
@@ -44,9 +44,8 @@ def new_record(*, is_shared: bool) -> Record:
 
 def begin(connection: Any, record: Record) -> None:
     """Have a connection keep a record from now on; of what is no socket like ours nothing is to be known."""
-    kind: Any = type(connection)
     try:
-        connection.__class__ = _clocked(kind)
+        mix_into(connection, Counted)
         _records[connection] = record
     except TypeError:  # another layout, or none of Python's classes
         record[0] = math.inf
@@ -79,7 +78,7 @@ def _waiting(connection: Any) -> int:
     return int.from_bytes(told, "little" if socket.htons(1) != 1 else "big")
 
 
-class Clocked:
+class Counted:
     """Mixed into the class of a connection that keeps a record."""
 
     __slots__ = ()
@@ -161,9 +160,3 @@ def _sent(connection: Any, count: int) -> int:
         record[2] += count
         record[3] = time.monotonic()
     return count
-
-
-@functools.cache
-def _clocked(base: Any) -> Any:
-    """Make the class of connections of class `base` that keep a record; it has the same layout."""
-    return type(base.__name__, (Clocked, base), {"__slots__": (), "__module__": base.__module__})

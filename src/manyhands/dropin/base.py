@@ -1,26 +1,35 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from manyhands.connections.socket_classes import Unopened
-from manyhands.engines import Engine
-from manyhands.listening.bind import describe
-from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import Waker
-from manyhands.serving import accept_failures, accept_loop, handle_request, proxy_trust, suspend
-from manyhands.serving.core import OwnBooks, OwnDraining, OwnRoom, opened, override
-from manyhands.serving.loops import Loops, ShutDown
+from manyhands.serving import accept_loop
+from manyhands.serving.core import OwnCore, ServerCore, core_of
+from manyhands.serving.handle_request import handle_request
+from manyhands.serving.request_hooks import shut_down
+from manyhands.serving.serve_loops import ShutDown
 
 if TYPE_CHECKING:
     from manyhands.serving.drain import CutOff
+
+
+class _FromCore:
+    """An attribute that is the core's. Programs may have one of that name themselves, which then counts."""
+
+    def __init__(self, read: Callable[[ServerCore], Any]) -> None:
+        self._read = read
+
+    def __get__(self, server: Any, kind: type) -> Any:
+        return self if server is None else self._read(core_of(server))
 
 
 class BaseServer:
@@ -90,18 +99,16 @@ class BaseServer:
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
     socket: Any
 
-    connections = OwnBooks()
+    connections = _FromCore(ServerCore.detailed_registry)
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
 
-    draining = OwnDraining()
+    draining = _FromCore(attrgetter("is_draining"))
     """Whether the server drains: a handler then had better come to an end. Handlers' processes see it too."""
 
     _engine_choice = "sequential"
-    _engine_room = OwnRoom()
-    _stands_still = False
+    _server_core = OwnCore()
 
     # Class attributes serve classes that do not call __init__.
-    __backoff: Backoff | None = None
     __is_shut_down: threading.Event
 
     def __init__(
@@ -126,8 +133,7 @@ class BaseServer:
             self.__ask_loop_to_stop()
 
     def __ask_loop_to_stop(self) -> None:
-        for waker in Loops.of(self).wakers:
-            waker.ask_to_stop()
+        core_of(self).loops.stop()
 
     def server_activate(self) -> None:
         """Make the bound socket a listening one. A hook."""
@@ -154,14 +160,15 @@ class BaseServer:
         Several threads may call this at the same time. Each then accepts connections, but for those of a
         server on fibers, which share one accept loop; `shutdown` ends them all.
         """
-        loops = Loops.of(self)
+        core = self._server_core
+        loops = core.loops
         with Waker() as waker:
             with loops.lock:
                 self.__is_shut_down.clear()
                 loops.add(waker)
             try:
                 loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
-                engine = self._engine_of_next_request()
+                engine = core.engine_of(self)
                 engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
             finally:
                 # Before the end is told: who waits for that may start a thread object anew whose run this is
@@ -173,11 +180,11 @@ class BaseServer:
         self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
     ) -> None:
         # The engine may have the loop run in another thread than the one that waits for it.
-        Loops.of(self).runs_here(waker)
+        self._server_core.loops.runs_here(waker)
         loop.run(waker, poll_interval)
 
     def __note_end(self, waker: Waker) -> None:
-        loops = Loops.of(self)
+        loops = self._server_core.loops
         with loops.lock:
             # First the event: a signal handler that calls `shutdown` just here would wait for it.
             if loops.count() <= 1:
@@ -203,11 +210,11 @@ class BaseServer:
         self.__ask_loop_to_stop()
 
     def __has_somebody_to_wait_for(self) -> bool:
-        loops = Loops.of(self)
+        loops = self._server_core.loops
         if not loops.count():
             # A loop of the program's own clears the event when it begins.
             was_cleared = getattr(self.__is_shut_down, "was_cleared", True)
-            return was_cleared and not loops.of_the_original
+            return was_cleared and not loops.are_of_the_original
         return not loops.is_one_here() and not is_in_the_hub()
 
     def suspend(self) -> None:
@@ -216,11 +223,15 @@ class BaseServer:
         Thread-safe, from handlers too, but for forked ones (`RuntimeError`). `handle_request` takes no
         notice of it.
         """
-        suspend.stand_still(self, is_to=True)
+        self._suspend(is_to=True)
 
     def resume(self) -> None:
         """Accept connections again, at once, after `suspend`. Thread-safe."""
-        suspend.stand_still(self, is_to=False)
+        self._suspend(is_to=False)
+
+    def _suspend(self, *, is_to: bool) -> None:
+        self._server_core.suspend(self, is_to=is_to)
+        self._wake_loops()
 
     def drain(self, timeout: float = 30.0) -> "list[CutOff]":
         """Stop serving; let the conversations end, and cut off those that go on after `timeout` seconds.
@@ -237,13 +248,15 @@ class BaseServer:
         RuntimeError
             When a handler calls it: it would wait for itself.
         """
-        suspend.refuse_a_handler(self)
+        refuse_a_handler(self)
+        # Few programs call it; the others do not pay for the import.
+        from manyhands.serving.drain import drain_drop_in  # noqa: PLC0415
+
         stop_and_wait = partial(BaseServer.shutdown, self)
-        return suspend.drain_drop_in(self, self.__ask_to_stop, stop_and_wait, timeout)
+        return drain_drop_in(self, self.__ask_to_stop, stop_and_wait, timeout)
 
     def _wake_loops(self) -> None:
-        for waker in Loops.of(self).wakers:
-            waker.wake()
+        self._server_core.loops.wake()
 
     def service_actions(self) -> None:
         """Do regular work: after connections, and each `poll_interval` of `serve_forever`. A hook."""
@@ -256,71 +269,41 @@ class BaseServer:
         object
             What `handle_timeout` returned, when nobody called in time.
         """
-        timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
-        deadline = time.monotonic() + min(timeouts) if timeouts else None
-        if not handle_request.wait_for_request(self, deadline):
-            return self.handle_timeout()
-        self._handle_request_noblock()
-        # Who serves one request looks next at what came of it, as often as not.
-        engine = self._engine_room.latest
-        if engine is not None:
-            engine.let_begin()
-        # A program that calls this in a loop must not spin while accepting is impossible.
-        rest = self._seconds_to_rest(time.monotonic())
-        time.sleep(handle_request.seconds_left(deadline, rest) or 0.0)
-        return None
+        return handle_request(self)
 
     def _handle_request_noblock(self) -> None:
         """Serve one connection of a socket that is known to be readable."""
-        door = self._engine_room.door
+        core: ServerCore = self._server_core
         try:
-            request, client_address, refusal = Loops.of(self).next_request(self, door)
+            request, client_address, refusal = core.next_request(self)
         except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
-            accept_failures.lose_client(self, error)
+            core.lose_client(self, error)
             return
-        self.__accept_succeeded()
         if refusal is not None:
-            accept_failures.turn_away(self, request, client_address, refusal)
+            core.turn_away(self, request, client_address, refusal)
             return
+        admission = core.admission
         try:
             is_welcome = self.verify_request if self.proxy_protocol is not True else self.__trusts
             if is_welcome(request, client_address):
                 self.process_request(request, client_address)
-                if id(request) in door.coming:
-                    door.let_go(request)
+                if id(request) in admission.arriving:
+                    admission.let_go(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
-            accept_failures.refuse(self, request, client_address, error)
+            core.refuse(self, request, client_address, error)
         except BaseException:
-            door.withdraw(request, Reason.REFUSED_BY_HOOK)
+            admission.withdraw(request, Reason.REFUSED_BY_HOOK)
             self.shutdown_request(request)
             raise
         else:
-            door.withdraw(request, Reason.REFUSED_BY_HOOK)
-            accept_failures.shut_down(self, request, client_address)
-
-    def __accept_succeeded(self) -> None:
-        if self.__backoff is not None and self.__backoff.since is not None:
-            accept_failures.note_success(self)
+            admission.withdraw(request, Reason.REFUSED_BY_HOOK)
+            shut_down(self, request, client_address)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
+        from manyhands.serving import proxy_trust  # noqa: PLC0415 - for servers behind a balancer
+
         return proxy_trust.is_welcome(self, request, client_address)
-
-    @property
-    def _accept_backoff(self) -> Backoff:
-        if self.__backoff is None:
-            self.__backoff = Backoff()
-        return self.__backoff
-
-    def _seconds_to_rest(self, now: float) -> float:
-        """Return the seconds for which accepting is of no use: no descriptor, or no worker, can be had."""
-        backoff, room_backoff = self.__backoff, self._engine_room.backoff
-        if (backoff is None or backoff.since is None) and room_backoff.since is None:
-            return 0.0
-        return self._accept_backoff.resting(now) or room_backoff.resting(now)
-
-    def _describe_listener(self) -> str:
-        return describe(self.server_address)
 
     def fileno(self) -> int:
         """Return the listening socket's descriptor."""
@@ -340,17 +323,12 @@ class BaseServer:
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
-        self._engine_room.start(self, "sequential", request, client_address)
-
-    def _engine_of_next_request(self) -> Engine:
-        """Return the engine that the next connection goes to, set up as the server's attributes say now."""
-        engine: Engine = self._engine_room.engine(self, override(self) or self._engine_choice)
-        return engine
+        self._server_core.start(self, "sequential", request, client_address)
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
         self._wake_loops()
-        self._engine_room.close(self, but=self._engine_choice)
+        self._server_core.close(self, but=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one request: make the handler, which serves it in its constructor.
@@ -360,7 +338,7 @@ class BaseServer:
         """
         # Opened by now, unless a process_request of the program's own brought the request here.
         if isinstance(request, Unopened):
-            request, client_address = opened(self, request, client_address)
+            request, client_address = self._server_core.open_late(self, request, client_address)
             if request is None:
                 return
         kind: Any = self.RequestHandlerClass

@@ -5,9 +5,11 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any
 
-from manyhands.connections.conversation import Conversation, current
+from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
+from manyhands.dropin.stream_files import open_files
 from manyhands.runtime.caller import task_in_hand
+from manyhands.serving.core import core_of
 
 if TYPE_CHECKING:
     import ssl
@@ -28,21 +30,22 @@ class _Deadlines:
     def __get__(self, handler: Any, kind: type) -> Any:
         if handler is None:
             return self
-        conversation = _conversation_of(handler)
-        if conversation is None:
+        connection = _connection_of(handler)
+        if connection is None:
             raise AttributeError(
                 f"this {kind.__name__} has no deadlines: it serves no connection of a server"
             )
-        return conversation.deadlines
+        return connection.deadlines
 
 
-def _conversation_of(handler: Any) -> Conversation | None:
-    """Return the conversation that a handler holds, whichever thread asks; None where it holds none."""
-    served = current()
+def _connection_of(handler: Any) -> Connection | None:
+    """Return the connection that a handler serves, whichever thread asks; None where it serves none."""
+    served = current_connection()
     if served is not None:
-        return served if served.is_in_books else None
-    room = getattr(handler.server, "_engine_room", None)
-    others = [] if room is None else room.books.snapshot()
+        return served if served.is_registered else None
+    if not hasattr(handler.server, "__dict__"):
+        return None
+    others = core_of(handler.server).registry.snapshot()
     return next((each for each in others if each.serves(handler.request)), None)
 
 
@@ -99,11 +102,11 @@ class BaseRequestHandler:
 
 def _handle_until_goodbye(handler: Any) -> None:
     """Call `handle` of a handler that wants to be told when its server drains."""
-    conversation = task_in_hand()
-    if conversation is None:
+    connection = task_in_hand()
+    if connection is None:
         handler.handle()  # in no engine of ours
     else:
-        conversation.handle(handler)
+        connection.handle(handler)
 
 
 class StreamRequestHandler(BaseRequestHandler):
@@ -149,7 +152,7 @@ class StreamRequestHandler(BaseRequestHandler):
         Mistake
             When there is no certificate.
         """
-        from manyhands.dropin.starttls import upgrade_to_tls  # noqa: PLC0415 - it stands on the servers, which import this
+        from manyhands.dropin.starttls import upgrade_to_tls  # noqa: PLC0415 - few handlers do
 
         upgrade_to_tls(self, context)
 
@@ -160,54 +163,11 @@ class StreamRequestHandler(BaseRequestHandler):
     def finish(self) -> None:
         """Send what `wfile` still buffers, and close both files."""
         if not self.wfile.closed:
-            # The client may be gone; there is nobody to tell.
+            # The client may be gone, and with it the reader of what is left.
             with contextlib.suppress(OSError):
                 self.wfile.flush()
         self.wfile.close()
         self.rfile.close()
-
-
-def open_files(handler: Any) -> None:
-    """Open `rfile` and `wfile` of a stream's handler on its connection, buffered as the handler says."""
-    connection = handler.connection
-    own = getattr(handler, "_open_rfile", None)  # the standard library's handlers have none
-    handler.rfile = own() if own is not None else connection.makefile("rb", handler.rbufsize)
-    handler.wfile = (
-        SocketWriter(connection)
-        if handler.wbufsize == 0
-        else connection.makefile("wb", handler.wbufsize)
-    )
-
-
-class SocketWriter(io.BufferedIOBase):
-    """A `wfile` without a buffer: what is written is sent, all of it, before `write` returns."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-        self._sendall = sock.sendall
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: Any, /) -> int:
-        """Send `data`, a bytes-like object; return how many bytes it had.
-
-        Raises
-        ------
-        OSError
-            When the client is gone, or the connection's timeout has passed.
-        """
-        self._sendall(data)
-        if type(data) is bytes:
-            return len(data)
-        with memoryview(data) as view:
-            return view.nbytes
-
-    def fileno(self) -> int:
-        """Return the connection's descriptor."""
-        descriptor: int = self._sock.fileno()
-        return descriptor
 
 
 class DatagramRequestHandler(BaseRequestHandler):

@@ -5,12 +5,12 @@ from typing import Any
 from manyhands.config.class_attributes import OWNERS
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
-from manyhands.serving import core
-from manyhands.serving.core import OwnRoom
+from manyhands.serving.core import OwnCore, core_of
+from manyhands.serving.request_hooks import process_request_thread as serve_in_worker
 
 
 class NoThreads:
-    """Stands for the books of threads where nobody will wait for them."""
+    """Stands for the set of threads where `server_close` does not wait for them."""
 
     def append(self, thread: Any) -> None:
         """Keep nothing."""
@@ -39,9 +39,9 @@ class ThreadingMixIn:
 
     _threads: Any = NoThreads()
     _engine_choice = "threads"
-    _engine_room = OwnRoom()
+    _server_core = OwnCore()
 
-    process_request_thread = core.process_request_thread
+    process_request_thread = serve_in_worker
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request in a new thread.
@@ -54,7 +54,7 @@ class ThreadingMixIn:
         if self.block_on_close and "_threads" not in vars(self):
             # One step: of two threads that come first, both get the same books.
             vars(self).setdefault("_threads", Threads())
-        self._engine_room.start(self, "threads", request, client_address)
+        self._server_core.start(self, "threads", request, client_address)
 
     def server_close(self) -> None:
         """Close the server, then wait for its threads."""
@@ -79,7 +79,7 @@ class ForkingMixIn:
     """Whether `server_close` waits for the children."""
 
     _engine_choice = "processes"
-    _engine_room = OwnRoom()
+    _server_core = OwnCore()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request in a new process, and close this process's copy of it.
@@ -90,7 +90,7 @@ class ForkingMixIn:
             When no process can be had.
         """
         self.active_children = _processes_of(self).pids
-        self._engine_room.start(self, "processes", request, client_address)
+        self._server_core.start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Take the exit status of our own children that have ended; when `blocking`, of all of them."""
@@ -146,29 +146,29 @@ class FiberMixIn:
     """Seconds that one fiber may hold up all others before a `HubBlocked` event names it; None: for ever."""
 
     _engine_choice = "fibers"
-    _engine_room = OwnRoom()
+    _server_core = OwnCore()
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         # To say what is missing before an address is bound.
-        self._engine_room.engine(self, "fibers")
+        self._server_core.engine(self, "fibers")
         super().__init__(*arguments, **keywords)
 
     # Named as with threads. The function itself, for each frame less is memory less for each fiber.
-    process_request_thread = core.process_request_thread
+    process_request_thread = serve_in_worker
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the request in a new fiber."""
-        self._engine_room.start(self, "fibers", request, client_address)
+        self._server_core.start(self, "fibers", request, client_address)
 
     def server_close(self) -> None:
         """Close the server, then wait for its fibers."""
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         if self.block_on_close:
-            self._engine_room.engine(self, "fibers").join_workers()
+            self._server_core.engine(self, "fibers").join_workers()
 
 
 def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
-    engine = server._engine_room.engine(server, "processes")
+    engine = core_of(server).engine(server, "processes")
     assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
     return engine
 

@@ -1,11 +1,11 @@
 """`ask`: `input()` for handlers, where several may want the operator's answer at the same time.
 
-`input()` in several threads has the second prompt wait, unseen, for the first; nobody can tell whose
-question is on the screen; and a thread that still waits in it when the interpreter exits kills it ("Fatal
+`input()` in several threads has the second prompt wait, unseen, for the first; the screen does not tell whose
+question it shows; and a thread that still waits in it when the interpreter exits kills it ("Fatal
 Python error: could not acquire lock for stdin"). `ask` shows one question at a time, each labelled with the
 client that it is about, across threads and forked processes; and it holds no lock that the exit needs.
 
-An operator who talks with many clients at length wants the desk: ``manyhands chat``.
+For one operator who talks with many clients at length there is the desk: ``manyhands chat``.
 """
 
 import builtins
@@ -17,8 +17,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from manyhands.connections.conversation import Conversation, current
-from manyhands.listening.bind import describe
+from manyhands.connections.connection import Connection, current_connection
+from manyhands.model.addresses import describe
+from manyhands.runtime.fork_hooks import renew_in_copies
 
 
 class _Turn:
@@ -29,7 +30,7 @@ class _Turn:
         # it, whatever ends that.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - kept for the life of the process
         self._start_anew()
-        os.register_at_fork(after_in_child=self._start_anew)
+        renew_in_copies(self, _Turn._start_anew)
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ def ask(prompt: object = "") -> str:
     lost in a buffer.
     """
     with _turn.take():
-        question = f"{_label(current())}{prompt}"
+        question = f"{_label(current_connection())}{prompt}"
         descriptor = _standard_input()
         if descriptor is None:
             return _input(question)
@@ -87,16 +88,16 @@ def take_over_input() -> None:
     """Make `input()` in handlers the same as `ask`; everywhere else it stays as it is."""
 
     def input_or_ask(prompt: object = "", /) -> str:
-        return _input(prompt) if current() is None else ask(prompt)
+        return _input(prompt) if current_connection() is None else ask(prompt)
 
     builtins.input = input_or_ask
 
 
-def _label(conversation: Conversation | None) -> str:
-    if conversation is None:
+def _label(connection: Connection | None) -> str:
+    if connection is None:
         return ""
     others = f", {_turn.waiting} more waiting" if _turn.waiting else ""
-    return f"[#{conversation.number} {describe(conversation.client_address)}{others}] "
+    return f"[#{connection.number} {describe(connection.client_address)}{others}] "
 
 
 def _standard_input() -> int | None:

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import setting
-from manyhands.connections import socket_classes, tls_handshake
-from manyhands.connections.conversation import current
-from manyhands.connections.socket_classes import stand_in
-from manyhands.dropin.handlers import open_files
+from manyhands.connections import tls_handshake
+from manyhands.connections.connection import current_connection
+from manyhands.connections.socket_classes import pass_header_on, upgrade
+from manyhands.dropin.stream_files import open_files
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def upgrade_to_tls(
     """
     if hasattr(handler_or_request, "client_address"):
         return _upgrade_handler(handler_or_request, context)
-    served = current()
+    served = current_connection()
     server = None if served is None else served.server
     peer = handler_or_request.getpeername() if served is None else served.client_address
     connection = _wrapped(handler_or_request, server, context)
@@ -106,8 +106,8 @@ def _secured(
     plain: Any, connection: "ssl.SSLSocket", server: Any, peer: object, refusal: str | None = None
 ) -> "ssl.SSLSocket":
     """Do the handshake, as of a connection that begins with it; `refusal` says why there is to be none."""
-    stand_in(plain, connection)
-    socket_classes.pass_on(plain, connection)
-    tls_handshake.begin(connection, peer, setting("handshake_timeout", server), refusal)
+    upgrade(plain, connection)
+    pass_header_on(plain, connection)
+    tls_handshake.defer(connection, peer, setting("handshake_timeout", server), refusal=refusal)
     tls_handshake.finish(connection)
     return connection

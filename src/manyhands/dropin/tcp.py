@@ -1,4 +1,4 @@
-"""Stream servers: TCP and Unix."""
+"""Servers of streams and of datagrams, over TCP, UDP and Unix sockets."""
 
 import os
 import socket
@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.config.class_attributes import setting
-from manyhands.connections import closing, socket_classes, tls_handshake
-from manyhands.connections.conversation import current
+from manyhands.connections import tls_handshake
+from manyhands.connections.closing import send_close_notify
+from manyhands.connections.connection import current_connection
+from manyhands.connections.socket_classes import await_header
 from manyhands.dropin.base import BaseServer
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.unix_paths import BoundPath
 from manyhands.model import events
+from manyhands.model.addresses import describe
 
 
 class TCPServer(BaseServer):
@@ -108,39 +111,39 @@ class TCPServer(BaseServer):
         """
         if tls_handshake.is_tls(self.socket):
             return self._accept_before_handshake()
-        engine = self._engine_room.latest
+        engine = self._server_core.latest
         accepted: tuple[Any, Any] = (
             self.socket.accept() if engine is None else engine.accept(self.socket)
         )
         if self.proxy_protocol is True:
-            socket_classes.mark(accepted[0], None)
+            await_header(accepted[0], None)
         return accepted
 
     def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
         """Accept one connection for TLS, with a context, or with that of the listening socket."""
         if self.proxy_protocol is True:
             plain: Any
-            plain, peer = tls_handshake.accept_plainly(self.socket)
-            engine = self._engine_of_next_request()
+            plain, peer = tls_handshake.accept_plain(self.socket)
+            engine = self._server_core.engine_of(self)
             if engine.tls_wrapper() is not None:
-                # In its home: what the hooks are given is then what the worker will have.
+                # In the thread of the fibers: what the hooks are given is then what the worker will have.
                 plain = engine.adopt(plain)
-            socket_classes.mark(plain, tls_handshake.manner_of(self.socket, context))
+            await_header(plain, tls_handshake.terms_of(self.socket, context))
             return plain, peer
         timeout = setting("handshake_timeout", self)
         unshaken, client_address = tls_handshake.accept_before_handshake(
             self.socket, timeout, context
         )
-        wrapper = self._engine_of_next_request().tls_wrapper()
-        return tls_handshake.moved(unshaken, wrapper), client_address
+        wrapper = self._server_core.engine_of(self).tls_wrapper()
+        return tls_handshake.for_worker(unshaken, wrapper), client_address
 
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
-        if self._engine_room.books.are_detailed:
-            conversation = current()
-            if conversation is not None:
-                conversation.look_at_its_end()
-        closing.say_goodbye(request)
+        if self._server_core.registry.are_detailed:
+            connection = current_connection()
+            if connection is not None:
+                connection.note_last_traffic()
+        send_close_notify(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105
@@ -152,9 +155,6 @@ class TCPServer(BaseServer):
     def close_request(self, request: Any) -> None:
         """Close the connection. A hook."""
         request.close()
-
-
-# Datagram servers: UDP and Unix.
 
 
 class UDPServer(TCPServer):
@@ -181,7 +181,7 @@ class UDPServer(TCPServer):
             self.truncated_datagrams += 1
             events.hub.emit(
                 events.DatagramTruncated(
-                    self._describe_listener(), client_address, self.max_packet_size
+                    describe(self.server_address), client_address, self.max_packet_size
                 )
             )
         return (data, self.socket), client_address

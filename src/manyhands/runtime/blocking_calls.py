@@ -2,10 +2,9 @@
 
 import contextvars
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from manyhands.connections.conversation import as_part_of, current
-from manyhands.runtime.caller import hub_to_spare
+from manyhands.runtime.caller import hub_to_spare, task_in_hand, under_way
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -40,8 +39,14 @@ def blocking(
         return function(*args, **kwargs)
     # `manyhands.ask`, for one, goes on knowing whom it serves.
     context = contextvars.copy_context()
-    served = current()
+    served = task_in_hand()
     result: Result = hub.threadpool.apply(
-        context.run, (as_part_of, served, function, *args), kwargs
+        context.run, (_as_part_of, served, function, *args), kwargs
     )
     return result
+
+
+def _as_part_of(task: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in another thread as part of a task; return what it returns."""
+    under_way.set(task)
+    return function(*args, **kwargs)

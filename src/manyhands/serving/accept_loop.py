@@ -3,13 +3,12 @@
 Small enough to be read in one sitting, since everything goes through it.
 
 Stopping
-    The loop looks at `stopping()` whenever it wakes, and a `Waker` wakes it: nobody waits for a poll
-    interval to pass.
+    The loop looks at `stopping()` whenever it wakes, and a `Waker` wakes it: no poll interval is waited for.
 
 A full engine
-    While an engine has no room its listeners are not polled: the kernel's backlog holds who calls. The
+    While an engine has no room its listeners are not polled: the kernel's backlog holds new clients. The
     engine wakes the loop when a worker ends. The same goes for a server that has `max_connections`, unless
-    it refuses those who call then.
+    it refuses clients then.
 
 A suspended listener
     It is not polled either, until it is resumed, which wakes the loop.
@@ -17,7 +16,7 @@ A suspended listener
 Accept errors
     A listener whose `accept` found the process out of descriptors rests, 10 ms at first, then twice as
     long each time up to a second. After five seconds of that, waiting clients are refused with the help of
-    a reserved descriptor.
+    a spare descriptor.
 """
 
 import contextlib
@@ -27,151 +26,22 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Any
 
-from manyhands.engines import Engine
 from manyhands.model import events
-from manyhands.model.accept_errors import Backoff
+from manyhands.model.addresses import describe
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.sockets import descriptor_of, is_closed, look_at
 from manyhands.runtime.wakeup import Waker
-from manyhands.serving.admission_control import LOOK_AGAIN
-from manyhands.serving.core import EngineRoom
-from manyhands.serving.reaper import Attendance
-from manyhands.serving.spare_descriptor import Reserve
-from manyhands.serving.suspend import refuse_the_drained
+from manyhands.serving.core import OPTIONS_INTERVAL, core_of
+from manyhands.serving.listener_watch import Listener, ListenerWatch
+from manyhands.serving.reaper import ReaperTurns
+from manyhands.serving.request_hooks import handle_request_noblock
+from manyhands.serving.spare_descriptor import SpareDescriptor
 
 # poll(2) needs no descriptor of its own and one system call a turn; there are never more than a few.
-_ServerSelector: type[selectors.BaseSelector] = getattr(
+ServerSelector: type[selectors.BaseSelector] = getattr(
     selectors, "PollSelector", selectors.SelectSelector
 )
-
-
-class Listener(Protocol):
-    """What the loop needs of a server."""
-
-    socket: socket.socket
-
-    @property
-    def _stands_still(self) -> bool: ...
-    @property
-    def _accept_backoff(self) -> Backoff: ...
-    @property
-    def _engine_room(self) -> EngineRoom: ...
-
-    def fileno(self) -> int:
-        """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
-
-    def _seconds_to_rest(self, now: float) -> float: ...
-    def _engine_of_next_request(self) -> Engine: ...
-    def _describe_listener(self) -> str: ...
-    def _handle_request_noblock(self) -> None: ...
-    def service_actions(self) -> None:
-        """Do the server's regular work."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report the exception that is being handled."""
-
-
-class Watch:
-    """One listener in the loop's selector: polled, or left alone for now."""
-
-    def __init__(
-        self, listener: Listener, selector: selectors.BaseSelector, wake: Callable[[], None]
-    ) -> None:
-        self.listener = listener
-        self.engine = listener._engine_of_next_request()
-        self.door = listener._engine_room.door
-        self._selector = selector
-        self._wake = wake
-        self._polled: int | None = None
-        self.is_crowded = False
-        """Whether the engine was full, and the backlog has not been empty since."""
-
-        self.poll()
-
-    def poll(self) -> None:
-        """Have the listener polled, by the descriptor that it has now."""
-        descriptor = self.listener.fileno()
-        if descriptor != self._polled:
-            self.leave_alone()
-            self._selector.register(descriptor, selectors.EVENT_READ, self)
-            self._polled = descriptor
-            self._look = look_at(descriptor)
-
-    def leave_alone(self) -> None:
-        """Have the listener polled no longer."""
-        if self._polled is not None:
-            self._selector.unregister(self._polled)
-            self._polled = None
-
-    def is_closed(self) -> bool:
-        """Tell whether the listening socket has been closed."""
-        # Some programs take the socket away when they stop.
-        return is_closed(self.listener)
-
-    def is_current(self) -> bool:
-        """Tell whether what was polled is still the listener's socket."""
-        return descriptor_of(self.listener) == self._polled
-
-    def somebody_waits(self) -> bool:
-        """Look whether another client waits, and could be served now."""
-        return bool(
-            self.engine.has_room()
-            and self.door.has_room()
-            and not self.listener._seconds_to_rest(time.monotonic())
-            and self._look.poll(0)
-            # Last: who called after the listener was suspended is seen only by a look that came later still.
-            and not self.listener._stands_still
-            and self.is_current()
-        )
-
-    def update(self, now: float) -> float | None:
-        """Poll the listener, or leave it alone; return the seconds after which to look again, if any."""
-        if self.is_closed():
-            self.leave_alone()
-            return 0.0
-        rest = self.listener._seconds_to_rest(now)
-        if self.listener._stands_still:
-            self.leave_alone()
-            return None  # `resume` wakes the loop
-        if rest or not self._may_be_polled():
-            self.leave_alone()
-            return rest or (None if self.door.has_room() else LOOK_AGAIN)
-        self.poll()
-        return None
-
-    def _may_be_polled(self) -> bool:
-        # `has_room` is asked again before each accept, and costs more.
-        is_as_before = self._polled is not None and self.engine.has_room() and self.door.has_room()
-        return is_as_before or self.has_room()
-
-    def has_room(self) -> bool:
-        """Tell whether the next connection would be served at once; if not, who makes room wakes the loop."""
-        # Asked for anew each time: a program may change its engine, or its bound, at any time.
-        engine = self.engine = self.listener._engine_of_next_request()
-        engine.on_room = self._wake
-        self.door.look(self.listener)
-        has_worker = engine.has_room()
-        if has_worker and self.door.has_room(self._wake):
-            return True
-        if not self.is_crowded:
-            self.is_crowded = True
-            self._tell_of_crowd(is_engine_full=not has_worker)
-        return False
-
-    def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
-        described, engine = self.listener._describe_listener(), self.engine
-        events.hub.emit(
-            events.EngineFull(described, engine.name, engine.limit or 0)
-            if is_engine_full
-            else events.ServerFull(described, self.door.most)
-        )
-
-    def nobody_called(self) -> None:
-        """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
-        if self._polled is not None:
-            self.is_crowded = False
 
 
 class AcceptLoop:
@@ -180,7 +50,7 @@ class AcceptLoop:
     Parameters
     ----------
     listeners
-        The servers whose listening sockets to wait on.
+        The servers whose listening sockets to wait on; they share their engines.
     stopping
         Looked at on every turn: True ends the loop.
     """
@@ -222,43 +92,76 @@ class AcceptLoop:
         self._waker = waker
         if self._is_over():
             return
-        deadlines = Attendance(self._listeners, waker)
         with (
             self._selector() as selector,
-            Reserve() as reserve,
+            SpareDescriptor() as spare,
             _woken_by_signals(waker),
-            deadlines,
+            self._attending(waker) as reaper_turns,
         ):
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = self._watches(selector, waker)
             while watches and not self._is_over():
-                timeout = deadlines.turn(_prepare(watches, poll_interval), watches[0].engine.name)
+                timeout = self._prepare(watches, poll_interval, reaper_turns)
+                if any([watch.is_closed for watch in watches]):
+                    watches = [watch for watch in watches if not watch.is_closed]
+                    continue
                 self._follow_engines(watches, selector)
                 called = _wait(selector, watches, timeout)
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
-                    deadlines.note_wake()
-                self._turn(watches, called, reserve)
-                watches = _without_closed(watches)
+                    reaper_turns.was_woken = True
+                self._turn(watches, called, spare)
 
-    def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[Watch]:
+    def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[ListenerWatch]:
         try:
             refuse_the_drained(self._listeners)
-            return [Watch(listener, selector, waker.wake) for listener in self._listeners]
+            return [ListenerWatch(listener, selector, waker.wake) for listener in self._listeners]
         except ValueError:
             if self._is_over():
-                return []  # whoever stopped it has closed the listeners as well, just now
+                return []  # the stop has closed the listeners as well, just now
             raise
 
     def _is_over(self) -> bool:
         return self._has_been_stopped or self.child_asked_to_stop or self._stopping()
 
     def _selector(self) -> selectors.BaseSelector:
-        # Listeners of one loop share their engine.
-        own = self._listeners[0]._engine_of_next_request().selector() if self._listeners else None
-        return _ServerSelector() if own is None else own
+        first = self._listeners[0] if self._listeners else None
+        own = None if first is None else core_of(first).engine_of(first).selector()
+        return ServerSelector() if own is None else own
 
-    def _follow_engines(self, watches: Iterable[Watch], selector: selectors.BaseSelector) -> None:
+    @contextlib.contextmanager
+    def _attending(self, waker: Waker) -> Iterator[ReaperTurns]:
+        """Have the reaper and admission control know of the loop while it runs."""
+        core = core_of(self._listeners[0])
+        core.reaper.wake_loop = waker.wake_maker
+        core.reaper.loops.add(self)
+        try:
+            yield ReaperTurns(core.reaper)
+        finally:
+            core.reaper.loops.discard(self)
+            core.admission.forget(waker.wake)
+
+    def _prepare(
+        self,
+        watches: Sequence[ListenerWatch],
+        poll_interval: float | None,
+        reaper_turns: ReaperTurns,
+    ) -> float | None:
+        """Poll those listeners that there is room for; return how long to sleep at most."""
+        now, soonest = time.monotonic(), poll_interval
+        for watch in watches:
+            timeout = watch.prepare(now)
+            if timeout is not None and (soonest is None or timeout < soonest):
+                soonest = timeout
+        first = watches[0]
+        first.core.follow_options(first.listener, now)
+        if first.engine.name == "processes":
+            return reaper_turns.turn(soonest, OPTIONS_INTERVAL)
+        return soonest
+
+    def _follow_engines(
+        self, watches: Iterable[ListenerWatch], selector: selectors.BaseSelector
+    ) -> None:
         """Have the loop wake up when a worker of an engine ends."""
         descriptors = {watch.engine.fileno() for watch in watches} - {-1}
         if descriptors != self._engine_descriptors:
@@ -269,34 +172,34 @@ class AcceptLoop:
             self._engine_descriptors = descriptors
 
     def _turn(
-        self, watches: Iterable[Watch], called: AbstractSet[object], reserve: Reserve
+        self, watches: Iterable[ListenerWatch], called: AbstractSet[object], spare: SpareDescriptor
     ) -> None:
         for watch in watches:
-            # Whoever stops the loop wants no further connection served, even one that waits already.
+            # A stop is for the connections that wait already, too.
             if self._is_over():
                 return
             if watch in called:
-                self._take_from(watch, reserve)
+                self._take_from(watch, spare)
             _service(watch)
 
-    def _take_from(self, watch: Watch, reserve: Reserve) -> None:
-        """Hand over who waits on a listener: one, or as many as its engine takes at once."""
+    def _take_from(self, watch: ListenerWatch, spare: SpareDescriptor) -> None:
+        """Hand over the clients that wait on a listener: one, or as many as its engine takes at once."""
         # The place that was free before the poll may be gone: listeners can share an engine.
-        listener = watch.listener
-        if listener._stands_still or not watch.is_current() or not watch.has_room():
+        if not watch.may_accept():
             return
-        engine = watch.engine
-        listener._handle_request_noblock()
-        for _ in range(engine.at_once - 1):
-            if self._is_over() or not watch.somebody_waits():
+        listener = watch.listener
+        handle_request_noblock(listener)
+        for _ in range(watch.engine.at_once - 1):
+            if self._is_over() or not watch.has_another():
                 break
-            listener._handle_request_noblock()
-        _lose_patience(listener, reserve)
+            handle_request_noblock(listener)
+        if watch.core.accept_backoff.since is not None:
+            _lose_patience(watch, spare)
 
 
 @contextlib.contextmanager
 def _woken_by_signals(waker: Waker) -> Iterator[None]:
-    """Have signals wake the loop, in the main thread, where nobody else has asked for that.
+    """Have signals wake the loop, in the main thread, unless the program has asked for that itself.
 
     A hub that is about to sleep would not notice one until something else wakes it.
     """
@@ -318,62 +221,57 @@ def _ask_for_signals(waker: Waker) -> bool:
     return before == -1
 
 
-def _without_closed(watches: Iterable[Watch]) -> list[Watch]:
-    """Drop the listeners that have been closed, from the selector too: poll(2) reports them for ever."""
-    left = []
-    for watch in watches:
-        if watch.is_closed():
-            watch.leave_alone()
-        else:
-            left.append(watch)
-    return left
-
-
-def _prepare(watches: Iterable[Watch], poll_interval: float | None) -> float | None:
-    """Poll those listeners that there is room for; return how long to sleep at most."""
-    now, soonest = time.monotonic(), poll_interval
-    for watch in watches:
-        timeout = watch.update(now)
-        if timeout is not None and (soonest is None or timeout < soonest):
-            soonest = timeout
-    return soonest
-
-
 def _wait(
-    selector: selectors.BaseSelector, watches: Iterable[Watch], timeout: float | None
+    selector: selectors.BaseSelector, watches: Iterable[ListenerWatch], timeout: float | None
 ) -> AbstractSet[object]:
     """Sleep until something is ready; return what."""
     if [watch for watch in watches if watch.is_crowded]:
-        # Only a look without waiting tells that nobody is left in the backlog.
+        # Only a look without waiting tells that the backlog is empty.
         called = {key.data for key, _ in selector.select(0)}
         for watch in watches:
             if watch not in called:
-                watch.nobody_called()
+                watch.note_empty_backlog()
         if called:
             return called
     return {key.data for key, _ in selector.select(timeout)}
 
 
-def _lose_patience(listener: Listener, reserve: Reserve) -> None:
+def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
-    backoff = listener._accept_backoff
-    if backoff.since is None or not backoff.patience_is_over(time.monotonic()):
+    backoff = watch.core.accept_backoff
+    if not backoff.patience_is_over(time.monotonic()):
         return
-    listening = getattr(listener, "socket", None)
+    listening = getattr(watch.listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
-        count = reserve.refuse_backlog(listening)
+        count = spare.refuse_backlog(listening)
         if count:
-            listener._engine_room.books.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
-            described = listener._describe_listener()
+            watch.core.registry.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
+            described = describe(watch.listener.server_address)
             events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
-def _service(watch: Watch) -> None:
+def _service(watch: ListenerWatch) -> None:
     """Do a server's regular work; what it raises is reported and survived."""
+    core = watch.core
     watch.engine.reap()
-    if watch.door.has_chores:
-        watch.door.do_chores()
+    if core.admission.has_chores or core.refusals.are_due:
+        core.do_chores(watch.listener)
     try:
         watch.listener.service_actions()
     except Exception:  # noqa: BLE001 - a hook's failure must not end the service
         watch.listener.handle_error(None, None)
+
+
+class LetGo(socket.socket):
+    """Stands where a listening socket was that a drain has let go of."""
+
+
+def has_let_go(server: Any) -> bool:
+    """Tell whether a drain has let go of a server's listening socket."""
+    return isinstance(getattr(server, "socket", None), LetGo)
+
+
+def refuse_the_drained(servers: Iterable[Any]) -> None:
+    """Raise `ValueError`, as for closed listeners, when a drain has let go of one of these."""
+    if any(map(has_let_go, servers)):
+        raise ValueError("the server has drained, and listens no more: make a new one")

@@ -1,83 +1,264 @@
-"""Which engine serves a server's connections: the mix-in's choice, or the one that `engine` names.
+"""The core of one server: all that it has besides its hooks, made when it is first needed.
 
-Works on any object that has the hooks: a mix-in may stand on a class that is none of ours.
+Works on any object that has the hooks: a mix-in may stand on a class that is none of ours, and programs skip
+`__init__`. So the core is found in the server's own attributes, and its methods take the server, whose
+hooks they look up at each step.
+
+Listeners of one `manyhands.Server` have a core each, which share everything but what concerns one listener:
+its loops, whether it is suspended, how `accept` fares there, and what is told of the clients it refuses.
 """
 
+import errno
+import math
+import os
 import time
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import is_on, setting
-from manyhands.connections.conversation import Conversation, Serve, current
-from manyhands.connections.registry import Books
-from manyhands.connections.tls_handshake import failed_connection
+from manyhands.connections import tls_handshake
+from manyhands.connections.closing import say_refusal
+from manyhands.connections.connection import Connection, Serve, current_connection
+from manyhands.connections.opening import is_opened
+from manyhands.connections.registry import Registry
+from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.model import events
-from manyhands.model.accept_errors import Backoff
+from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
+from manyhands.model.addresses import describe
 from manyhands.model.connection_states import Reason
+from manyhands.model.timeouts import NAMES as TIMEOUTS
+from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.runtime.error_reports import warn
-from manyhands.serving.admission_control import Door, Handler
-from manyhands.serving.reaper import Sweeper
+from manyhands.runtime.fork_hooks import maker
+from manyhands.runtime.sockets import somebody_waits
+from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
+from manyhands.serving.reaper import Reaper
+from manyhands.serving.refusal_notices import RefusalNotices
+from manyhands.serving.request_hooks import (
+    OverflowServer,
+    process_request_thread,
+    serve_and_raise,
+    shut_down,
+)
+from manyhands.serving.serve_loops import ServeLoops
 
 if TYPE_CHECKING:
-    from manyhands.runtime.wakeup import Bell
+    from manyhands.runtime.wakeup import Bell as DrainNotice
+
+OPTIONS_INTERVAL = 0.5
+"""Seconds within which a change of a server's limits and timeouts holds."""
+
+_ATTRIBUTE = "_server_core"
+"""Where a server has its core, among its own attributes."""
+
+_CHOICE = "_engine_choice"
+"""The class attribute by which a server class, or a mix-in, chooses an engine."""
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
 
 
-class EngineRoom:
-    """The engines of one server, each made when it is first needed. Thread-safe."""
+class _Shared:
+    """What the listeners of one server have in common."""
+
+    __slots__ = (
+        "admission",
+        "engines",
+        "look_at",
+        "notice",
+        "options_of",
+        "reaper",
+        "registry",
+        "worker_backoff",
+    )
 
     def __init__(self) -> None:
-        self._engines: dict[str, Engine] = {}
+        self.engines: dict[str, Engine] = {}
+        self.registry = Registry()
+        self.admission = AdmissionControl(self.registry)
+        self.reaper = Reaper(self.registry)
+        self.worker_backoff = Backoff()
+        self.notice: DrainNotice | None = None
+        self.options_of: Any = None
+        self.look_at = 0.0
+
+
+class ServerCore:
+    """What one server has: its engines, registry, admission control, reaper and loops. Thread-safe.
+
+    Parameters
+    ----------
+    chosen : str
+        The engine that the server's class chooses.
+    owner : ServerCore, optional
+        The core with which a listener shares all that is not the listener's own.
+    """
+
+    def __init__(self, chosen: str = "sequential", owner: "ServerCore | None" = None) -> None:
+        # Not the owner itself: a core that refers to itself would outlive its server until the next
+        # collection.
+        self._shared: _Shared = _Shared() if owner is None else owner._shared
+        shared = self._shared
+        self._chosen = chosen
+        self.registry = shared.registry
+        """The connections of the server, or of all its listeners."""
+
+        self.admission = shared.admission
+        self.reaper = shared.reaper
+        self.worker_backoff = shared.worker_backoff
+        """Grows while there is no worker for the connections that come in."""
+
         self.latest: Engine | None = None
         """The engine that was asked for last."""
 
-        self.books = Books()
-        """The connections of the server, or of all servers that share the room."""
+        self.loops = ServeLoops()
+        self.accept_backoff = Backoff()
+        """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
 
-        self.door = Door(self.books)
-        """Who of those that call gets in."""
+        self.refusals = RefusalNotices()
+        self.is_suspended = False
+        """Whether the accept loops leave the listener alone."""
 
-        self.sweeper = Sweeper(self.books)
-        """Ends those of them whose time is over."""
+        self._timeouts = NONE
 
-        self.bell: Bell | None = None
-        """What tells forked handlers of a drain, where somebody has hung one up."""
+    @property
+    def drain_notice(self) -> "DrainNotice | None":
+        """What tells forked handlers of a drain, while the server listens on the engine `processes`."""
+        return self._shared.notice
 
-        self.backoff = Backoff()
-        """Grows while no worker can be had for the connections that come in."""
+    @drain_notice.setter
+    def drain_notice(self, notice: "DrainNotice | None") -> None:
+        self._shared.notice = notice
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server drains, in its handlers' processes too."""
+        notice = self.drain_notice
+        return self.registry.is_draining or bool(
+            notice is not None and notice.is_elsewhere() and notice.has_rung()
+        )
+
+    def detailed_registry(self) -> Registry:
+        """Return the registry, and have it ask the kernel at each end from now on."""
+        self.registry.are_detailed = True
+        return self.registry
+
+    # Options
+
+    def take_options_from(self, source: Any) -> None:
+        """Take the options from an object that tells of their changes, by `options_changed`."""
+        self._shared.options_of = source
+
+    def options_changed(self) -> None:
+        """Have the next look at the options see a change at once. Thread-safe."""
+        self._shared.look_at = 0.0
+
+    def follow_options(self, server: Any, now: float) -> None:
+        """Go by what the server's limits and timeouts say now; looked at every `OPTIONS_INTERVAL` seconds."""
+        shared = self._shared
+        if now < shared.look_at:
+            return
+        # A program's attributes tell nothing of their changes.
+        shared.look_at = now + OPTIONS_INTERVAL if shared.options_of is None else math.inf
+        self.admission.follow(server if shared.options_of is None else shared.options_of)
+        is_on = self.timeouts(server) is not NONE
+        if is_on or self.reaper.is_on:
+            self.reaper.switch(is_on=is_on, engine=self.engine_of(server).name)
+
+    def timeouts(self, server: Any) -> Deadlines:
+        """Return the timeouts that the server's options say now; the same object while nothing changes.
+
+        It is `NONE` itself where there are none.
+        """
+        source = server if self._shared.options_of is None else self._shared.options_of
+        said = Deadlines(*[setting(name, source) for name in TIMEOUTS])
+        if said != self._timeouts:
+            self._timeouts = NONE if said == NONE else said
+        return self._timeouts
+
+    def timeouts_on(self, server: Any, engine: str) -> ConnectionTimeouts:
+        """Return what a connection's handler may set its own timeouts in."""
+        is_shared = engine == "processes"
+        reaper = self.reaper
+        return ConnectionTimeouts(
+            lambda: self.timeouts(server),
+            lambda: reaper.wake_loop() if is_shared else reaper.hurry(engine),
+            shared_store() if is_shared else private_store(),
+        )
+
+    # Engines
 
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines that were needed so far."""
-        return tuple(self._engines.copy().values())
+        return tuple(self._shared.engines.copy().values())
 
-    def engine(self, server: Any, name: str) -> Engine:
-        """Return the engine called `name`, set up as `server` has its attributes now."""
-        engine = self._engines.get(name) or self._engines.setdefault(name, ENGINES[name]())
-        _set_up(engine, server)
+    def engine_of(self, server: Any) -> Engine:
+        """Return the engine that the next connection goes to, set up as the server's attributes say now."""
+        return self.engine(server, self._chosen)
+
+    def engine(self, server: Any, chosen: str) -> Engine:
+        """Return the engine `chosen` by a class, or the one that overrides it, set up for `server`."""
+        name = getattr(type(server), "engine", None)
+        if name is None:
+            name = chosen
+        elif not (isinstance(name, str) and name in ENGINES):
+            _warn_about(type(server), name)
+            name = chosen
+        engines = self._shared.engines
+        engine = engines.get(name) or engines.setdefault(name, ENGINES[name]())
+        # Each connection asks, and a program may change its bounds at any time: so this must be cheap.
+        attributes = [getattr(server, each, None) for each in _ENGINE_ATTRIBUTES[name]]
+        if attributes != engine.attributes:
+            engine.attributes = attributes
+            _set_up(engine, server)
         self.latest = engine
         return engine
 
-    def turn_away(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
-        """Refuse a request that has arrived, or have the overflow handler serve it.
+    # A connection's way from the listener to its engine
+
+    def seconds_to_rest(self, now: float) -> float:
+        """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
+        if self.accept_backoff.since is None and self.worker_backoff.since is None:
+            return 0.0
+        return self.accept_backoff.resting(now) or self.worker_backoff.resting(now)
+
+    def next_request(self, server: Any) -> tuple[Any, Any, Reason | None]:
+        """Get the next request, its client's address, and why it must be refused; of several loops, one does.
 
         Raises
         ------
-        OSError or RuntimeError
-            When no worker could be had.
+        BlockingIOError
+            When another loop has taken the client of which this one was told too, or its place. `get_request`
+            would wait for the next client, and the loop could not be stopped meanwhile.
         """
-        handler = self.door.overflow_for(server, request, reason)
-        if handler is None:
-            self.door.refuse(server, request, client_address, reason)
-            return
-        self.door.note(server, request, client_address, reason)
-        serve = partial(process_request_thread, _Overflow(server, handler))
-        self.start(server, server._engine_choice, request, client_address, serve)
+        if not self.reaper.loops:
+            self.attend(server)
+        loops, admission = self.loops, self.admission
+        with loops.accepting:
+            # The other loop may have ended since it took the client.
+            has_gone = loops.were_several and not somebody_waits(server)
+            if has_gone or not admission.has_room():
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            request, client_address = server.get_request()
+            if loops.were_several:
+                admission.in_hand.arrival = id(request)
+            refusal = admission.arrive(server, request, client_address)
+        if self.accept_backoff.since is not None:
+            self._note_success(server)
+        return request, client_address, refusal
+
+    def attend(self, server: Any) -> None:
+        """Do once for a server what an accept loop of ours would do at each turn."""
+        engine = self.engine_of(server)
+        engine.reap()
+        self.follow_options(server, time.monotonic())
+        self.do_chores(server)
+        if engine.name == "processes":
+            self.reaper.look_here()
 
     def start(
         self,
@@ -94,123 +275,238 @@ class EngineRoom:
         Raises
         ------
         OSError or RuntimeError
-            When no worker could be had.
+            When the engine has no worker for it.
         Exception
             Whatever the handler raised, when the engine is sequential.
         """
-        name = override(server) or chosen
-        engine = self.engine(server, name)
-        serve = serve or _way_of_serving(server, name)
-        task = Conversation(server, request, client_address, serve, engine)
+        engine = self.engine(server, chosen)
+        is_sequential = engine.name == "sequential"
+        if serve is None:
+            serve = (
+                partial(serve_and_raise, server)
+                if is_sequential
+                # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
+                else getattr(server, "process_request_thread", None)
+                or partial(process_request_thread, server)
+            )
+        connection = Connection(server, request, client_address, serve, engine, self)
         # A datagram is no connection.
-        if type(request) is not tuple:
-            if not self._enters(task, request):
-                return
-            self._have_swept(task, name)
-        if name == "sequential":
-            engine.start(task)
+        if type(request) is not tuple and not self._is_entered(connection):
+            return
+        if is_sequential:
+            engine.start(connection)
             return
         try:
-            engine.start(task)
+            engine.start(connection)
         except (OSError, RuntimeError) as error:
-            task.was_not_served(Reason.NO_WORKER)
-            self.backoff.fail(time.monotonic())
-            events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
+            connection.was_not_served(Reason.NO_WORKER)
+            self.worker_backoff.fail(time.monotonic())
+            events.hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
             raise
-        if self.backoff.since is not None:
-            self.backoff.succeed(time.monotonic())
+        if self.worker_backoff.since is not None:
+            self.worker_backoff.succeed(time.monotonic())
 
-    def _enters(self, task: Conversation, request: Any) -> bool:
-        # First the books, so that it is counted at every moment.
-        task.enter(self.books)
-        place = self.door.take(task.server, request, task.client_address)
+    def _is_entered(self, connection: Connection) -> bool:
+        """Enter a connection into the registry; return False when it was refused."""
+        # The registry comes first, so that the connection is counted at every moment.
+        connection.enter_registry()
+        arrival = self.admission.take(connection.request)
+        place = self._place_of_its_own(connection) if arrival is None else arrival[1]
         if isinstance(place, Reason):
-            self.door.note(task.server, request, task.client_address, place)
-            self.door.send_away(task.server, request, task.client_address)
-            task.was_not_served(place)
+            server, request = connection.server, connection.request
+            self.note_refusal(server, request, connection.client_address, place)
+            self._send_away(server, request, connection.client_address)
+            connection.was_not_served(place)
             return False
-        task.place = place
+        connection.place = place
+        if place is not None:
+            connection.is_overflow = isinstance(place, OverflowPlace)
+        if self.reaper.is_on:
+            connection.count_traffic()
+            self.reaper.call(connection.engine.name)
+        elif self.registry.are_detailed and connection.engine.name == "processes":
+            connection.count_traffic()
         return True
 
-    def _have_swept(self, task: Conversation, name: str) -> None:
-        if self.sweeper.is_on:
-            task.prepare_for_sweep()
-            self.sweeper.call(name)
-        elif name == "processes" and self.books.are_detailed:
-            task.prepare_for_sweep()
+    def _place_of_its_own(self, connection: Connection) -> Any:
+        """Admit a connection that a program's own loop has accepted."""
+        server = connection.server
+        self.follow_options(server, time.monotonic())
+        return self.admission.admit_entered(server, connection.client_address)
+
+    def identify(self, connection: Connection) -> Reason | None:
+        """Apply the limits for addresses, now that a PROXY header has told the client's.
+
+        Returns
+        -------
+        Reason or None
+            Why the connection must be closed; it has been told of.
+        """
+        refusal = self.admission.identify(connection.place, connection.client_address)
+        if refusal is not None:
+            self.note_refusal(connection.server, None, connection.client_address, refusal)
+        return refusal
+
+    def open_late(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
+        """Open a request that no engine of ours has had; return it and its client's address, or twice None.
+        Open a request that no engine of ours has had; return it and its client's address, or twice None."""
+        engine = ENGINES["sequential"]()
+        connection = Connection(
+            server, request, client_address, server.finish_request, engine, self
+        )
+        if not is_opened(connection):
+            return None, None
+        return connection.request, connection.client_address
+
+    # What may go wrong with a client before it has a worker. A hook's failure must not end the service: it is
+    # reported through `handle_error`, and the next client's turn comes.
+
+    def lose_client(self, server: Any, error: Exception) -> None:
+        """Go on after an accept, or a `get_request`, that failed."""
+        if not isinstance(error, OSError):
+            # The client still waits: the next try may well fail the same way.
+            self._rest_after(server, error)
+            server.handle_error(None, None)
+            return
+        connection = tls_handshake.failed_connection(error)
+        if connection is not None:
+            # A get_request of the program's own looked at the connection that it got from ours.
+            self.registry.refuse(Reason.HANDSHAKE_FAILED)
+            shut_down(server, connection, None)
+        elif classify(error) is not AcceptTrouble.THIS_CLIENT:
+            self._rest_after(server, error)
+
+    def refuse(self, server: Any, request: Any, client_address: Any, error: Exception) -> None:
+        """Report what a hook raised, and close the request that it was about."""
+        has_shaken = tls_handshake.failed_connection(error) is None
+        reason = Reason.REFUSED_BY_HOOK if has_shaken else Reason.HANDSHAKE_FAILED
+        self.admission.withdraw(request, reason)
+        try:
+            # Of a failed handshake an event has told.
+            if has_shaken:
+                server.handle_error(request, client_address)
+        finally:
+            shut_down(server, request, client_address)
+
+    def turn_away(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
+        """Refuse a request that has arrived, or have the overflow handler serve it."""
+        handler = self.admission.overflow_for(server, request, reason)
+        try:
+            self.note_refusal(server, request, client_address, reason)
+            if handler is not None:
+                serve = partial(process_request_thread, OverflowServer(server, handler))
+                self.start(server, self._chosen, request, client_address, serve)
+            elif type(request) is not tuple:
+                self.registry.refuse(reason)
+                self._send_away(server, request, client_address)
+        except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
+            self.refuse(server, request, client_address, error)
+
+    def _send_away(self, server: Any, request: Any, client_address: Any) -> None:
+        """Say the refusal on a connection, and close it."""
+        say_refusal(request, self.admission.refusal)
+        shut_down(server, request, client_address)
+
+    def note_refusal(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
+        """Tell of a refusal, now or together with others."""
+        self.refusals.note(server, request, client_address, reason)
+
+    def _rest_after(self, server: Any, error: Exception) -> None:
+        reason = getattr(error, "strerror", None) or repr(error)
+        if self.accept_backoff.fail(time.monotonic(), reason):
+            number = getattr(error, "errno", None)
+            events.hub.emit(events.AcceptPaused(describe(server.server_address), number, reason))
+
+    def _note_success(self, server: Any) -> None:
+        paused = self.accept_backoff.succeed(time.monotonic())
+        if paused is not None:
+            events.hub.emit(events.AcceptResumed(describe(server.server_address), paused))
+
+    # Now and then
+
+    def do_chores(self, server: Any) -> None:
+        """Do what is due by now, in the accept loop: tell of refusals, count what has ended elsewhere."""
+        if self.admission.has_chores:
+            self.admission.count_gone()
+        if self.refusals.are_due:
+            self.refusals.tell_what_is_due(server)
+
+    def suspend(self, server: Any, *, is_to: bool) -> None:
+        """Have the accept loops leave a server's listener alone, or look at it again; they are to be woken.
+
+        Raises
+        ------
+        RuntimeError
+            In the process of a forked handler, which has only a copy of the server.
+        """
+        refuse_a_copy("suspend the server" if is_to else "resume the server", server)
+        self.is_suspended = is_to
 
     def close(self, server: Any, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
-        self.door.close(server)
-        for name, engine in self._engines.copy().items():
+        self.refusals.tell_the_rest(server)
+        for name, engine in self._shared.engines.copy().items():
             if name != but and is_on("block_on_close", server):
                 engine.join_workers()
             elif name != but:
                 engine.reap()
             engine.release()
-        self.sweeper.rest()
+        self.reaper.rest()
 
 
-class OwnRoom:
-    """The attribute `_engine_room`: each server's own, made when it is first asked for.
+class OwnCore:
+    """The attribute `_server_core`: each server's own, made when it is first asked for.
 
     So it needs no `__init__` to have run, and afterwards it costs one look into the server's attributes. A
-    server that is given one to share has it there.
+    listener that shares its server's has it there.
     """
 
     def __get__(self, server: Any, kind: type) -> Any:
         if server is None:
             return self  # asked of the class, as `unittest.mock` does of all that there is
-        # `setdefault` is one step: of two threads that come first, both get the same room.
-        return vars(server).setdefault("_engine_room", EngineRoom())
+        return core_of(server)
 
 
-class OwnBooks:
-    """The attribute `connections`: a server's books, in detail from the first look on.
-
-    Programs may have an attribute of that name themselves, which then counts.
-    """
-
-    def __get__(self, server: Any, kind: type) -> Any:
-        if server is None:
-            return self
-        books = server._engine_room.books
-        books.are_detailed = True
-        return books
+def core_of(server: Any) -> ServerCore:
+    """Return the core of a server, be it one that is none of ours; it is made when it is first asked for."""
+    attributes = vars(server)
+    core: ServerCore | None = attributes.get(_ATTRIBUTE)
+    if core is None:
+        chosen = getattr(server, _CHOICE, "sequential")
+        # `setdefault` is one step: of two threads that come first, both get the same core.
+        core = attributes.setdefault(_ATTRIBUTE, ServerCore(chosen))
+    return core
 
 
-class OwnDraining:
-    """The attribute `draining`: whether a server comes to its end, and its handlers had better do so.
-
-    Programs may have an attribute of that name themselves, which then counts.
-    """
-
-    def __get__(self, server: Any, kind: type) -> Any:
-        return self if server is None else is_draining(server)
+def share_core(listener: Any, owner: ServerCore) -> ServerCore:
+    """Give a listener its core, which shares with that of the server that it belongs to."""
+    chosen = getattr(listener, _CHOICE, "sequential")
+    core = vars(listener)[_ATTRIBUTE] = ServerCore(chosen, owner)
+    return core
 
 
-def is_draining(server: Any) -> bool:
-    """Tell whether a server drains, in its handlers' processes too."""
-    room = server._engine_room
-    bell = room.bell
-    return room.books.is_draining or bool(
-        bell is not None and bell.is_elsewhere() and bell.has_rung()
-    )
+def refuse_a_copy(deed: str, *servers: Any) -> None:
+    """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
+    served = current_connection()
+    if maker() is not None and served is not None and served.server in servers:
+        raise RuntimeError(
+            f"a handler in a process of its own cannot {deed}, for it has a copy of it"
+        )
 
 
-def override(server: Any) -> str | None:
-    """Return the engine that the class attribute `engine` names, if any."""
-    name = getattr(type(server), "engine", None)
-    if not isinstance(name, str):
-        return None  # the program's own attribute, which happens to have that name
-    if name in ENGINES:
-        return name
-    _warn_about(type(server), name)
-    return None
+def refuse_a_handler(*servers: Any) -> None:
+    """Raise `RuntimeError` when the caller serves a connection of one of these: it would wait for itself."""
+    served = current_connection()
+    if served is not None and served.server in servers:
+        raise RuntimeError(
+            "the server is being served: call stop(), or a drop-in's shutdown(), for a handler is one of "
+            "those whom the end waits for"
+        )
 
 
-def _warn_about(kind: type, name: str) -> None:
-    if kind not in _warned_about:
+def _warn_about(kind: type, name: object) -> None:
+    # One that is no text is the program's own attribute, which happens to have that name.
+    if isinstance(name, str) and kind not in _warned_about:
         _warned_about.add(kind)
         warn(
             f"{kind.__name__}.engine is {name!r}, which is none of {', '.join(ENGINES)}: ignored",
@@ -221,7 +517,7 @@ def _warn_about(kind: type, name: str) -> None:
 _LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
 """The option that is the bound of an engine, by the engine's name."""
 
-_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+_ENGINE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "sequential": (),
     "threads": ("max_threads", "daemon_threads", "_threads"),
     "processes": ("max_children",),
@@ -231,15 +527,7 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 
 def _set_up(engine: Engine, server: Any) -> None:
-    """Set an engine up as the attributes of its server are now. Each connection asks, so it must be cheap."""
-    names = _ATTRIBUTES[engine.name]
-    attributes = [getattr(server, name, None) for name in names]
-    if attributes != engine.attributes:
-        engine.attributes = attributes
-        _read(engine, server)
-
-
-def _read(engine: Engine, server: Any) -> None:
+    """Set an engine up as the attributes of its server are now."""
     if engine.name in _LIMITS:
         engine.limit = setting(_LIMITS[engine.name], server)
         engine.daemon = is_on("daemon_threads", server)
@@ -249,67 +537,3 @@ def _read(engine: Engine, server: Any) -> None:
             engine.threads = threads
     elif engine.name == "fibers":
         engine.patience = setting("hub_block_time", server)
-
-
-def _way_of_serving(server: Any, name: str) -> Serve:
-    if name == "sequential":
-        return partial(serve_and_raise, server)
-    # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
-    return getattr(server, "process_request_thread", None) or partial(
-        process_request_thread, server
-    )
-
-
-class _Overflow:
-    """A server as those see it whom its overflow handler serves."""
-
-    def __init__(self, server: Any, handler: Handler) -> None:
-        self.handle_error = server.handle_error
-        self.shutdown_request = server.shutdown_request
-        self._server = server
-        self._handler = handler
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection by the overflow handler."""
-        self._handler(request, client_address, self._server)
-
-
-def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
-    """Serve a request in the caller; what the handler raises is raised."""
-    server.finish_request(request, client_address)
-    server.shutdown_request(request)
-
-
-def opened(server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
-    """Open a request that no engine of ours has had; return it and its client's address, or twice None."""
-    engine = ENGINES["sequential"]()
-    opening = Conversation(server, request, client_address, server.finish_request, engine)
-    if not opening.is_opened():
-        return None, None
-    return opening.request, opening.client_address
-
-
-def process_request_thread(self: Any, request: Any, client_address: Any) -> bool:
-    """Serve one request in a worker of its own: what its handler raises is `handle_error`'s. A hook.
-
-    `SystemExit` and its like are not the handler's failure, and are raised.
-
-    Returns
-    -------
-    bool
-        Whether the handler returned.
-    """
-    try:
-        self.finish_request(request, client_address)
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is handle_error's
-        conversation = current()
-        if conversation is not None:
-            conversation.note_failure(error)
-        # Of a failed handshake (STARTTLS) an event has told.
-        if failed_connection(error) is None:
-            self.handle_error(request, client_address)
-        return False
-    else:
-        return True
-    finally:
-        self.shutdown_request(request)

@@ -1,4 +1,4 @@
-"""The sweep: one look after the other at the open connections, which ends those whose time is over.
+"""One look after the other at the open connections, which ends those whose time is over.
 
 A look asks the kernel about each connection that may be overdue, so nothing is counted or timed while
 requests are served. A worker is asked to end by way of its connection: whatever waits for that comes to its
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.registry import Books
+from manyhands.connections.registry import Registry
 from manyhands.model.connection_states import State
 from manyhands.model.timeouts import (
     NONE,
@@ -35,13 +35,13 @@ GENTLE = 0.25
 SLICE = 100
 """How many connections are looked at in one go, which takes about half a millisecond."""
 
-_SWEPT = frozenset({State.ACCEPTED, State.OPEN})
+_WATCHED = frozenset({State.ACCEPTED, State.OPEN})
 """The states that have these deadlines: PROXY header and handshake have one of their own.
 
 A forked handler's connection is no more than accepted, as far as this process knows."""
 
-_TO_BE_SWEPT = _SWEPT | {State.READING_PROXY_HEADER, State.HANDSHAKING}
-"""Those, and the states that lead to them: nobody tells the sweep when a connection is open."""
+_TO_BE_WATCHED = _WATCHED | {State.READING_PROXY_HEADER, State.HANDSHAKING}
+"""Those, and the states that lead to them: nothing tells the reaper when a connection is open."""
 
 
 class _Look(NamedTuple):
@@ -60,19 +60,19 @@ class _Ending(NamedTuple):
     abandon_at: float
 
 
-class Sweep:
-    """Looks at the connections of one server's books. One thread at a time may look.
+class Expiry:
+    """Looks at the connections of one registry. One thread at a time may look.
 
     Parameters
     ----------
-    books
-        Whose connections.
+    registry
+        The connections.
     clock
         The time, in seconds, as `time.monotonic` has it.
     """
 
-    def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
-        self._books = books
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
         self._clock = clock
         self._looks: dict[int, _Look] = {}
         self._ending: dict[Connection, _Ending] = {}
@@ -99,16 +99,16 @@ class Sweep:
         looks: dict[int, _Look] = {}
         kinds: dict[int, Deadlines] = {}
         count = 0
-        for connection in self._books.snapshot():
+        for connection in self._registry.snapshot():
             state = connection.state
-            if state not in _TO_BE_SWEPT:
+            if state not in _TO_BE_WATCHED:
                 continue
             deadlines = deadlines_of(connection)
             if deadlines is NONE:
                 continue
             # Most connections share one object.
             kinds[id(deadlines)] = deadlines
-            if state not in _SWEPT:
+            if state not in _WATCHED:
                 continue
             before = self._looks.get(connection.number)
             looks[connection.number] = look = self._looked(connection, deadlines, before)

@@ -1,23 +1,25 @@
 """The connections that a hook of the program's has taken to somewhere else than our engines.
 
 A `process_request` of the program's own may serve a connection by itself, or hand it to an executor that
-brings it back. Nobody says when the first kind ends: it does when its socket is closed, or forgotten.
+brings it back. Nothing says when the first kind ends: it does when its socket is closed, or forgotten.
 """
 
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manyhands.admission.admission import Leaves
 from manyhands.runtime.sockets import is_closed
 
-SWEEP_AGAIN = 0.5
-"""Seconds between two looks for those that were closed, and that somebody still has."""
+if TYPE_CHECKING:
+    from manyhands.admission.admission import Leaves
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks for those that were closed, while the program still has the object."""
 
 
-class Elsewhere:
+class HandedOff:
     """Those connections, each with its place if it has one. Thread-safe.
 
     Parameters
@@ -30,13 +32,13 @@ class Elsewhere:
         self._on_gone = on_gone
         self._known: dict[int, tuple[Callable[[], Any], Leaves | None]] = {}
         self._gone: deque[tuple[int, object]] = deque()
-        self._sweep_again_at = 0.0
+        self._look_at = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, request: Any, place: Leaves | None) -> bool:
-        """Keep an eye on a connection; return False when that cannot be done: it is no socket of any kind."""
+    def add(self, request: Any, place: "Leaves | None") -> bool:
+        """Watch a connection; return False when that cannot be done: it is no socket of any kind."""
         key = id(request)
         try:
             watched = weakref.ref(request, lambda watched: self._note_gone(key, watched))
@@ -45,7 +47,7 @@ class Elsewhere:
         self._known[key] = watched, place
         return True
 
-    def pop(self, request: Any) -> tuple[Callable[[], Any], Leaves | None] | None:
+    def pop(self, request: Any) -> "tuple[Callable[[], Any], Leaves | None] | None":
         """Take a connection out that has come back."""
         return self._known.pop(id(request), None)
 
@@ -53,7 +55,7 @@ class Elsewhere:
         self._gone.append((key, watched))
         self._on_gone()
 
-    def take_gone(self) -> list[Leaves | None]:
+    def take_gone(self) -> "list[Leaves | None]":
         """Take out those that have ended since the last time; return their places."""
         ended = []
         for _ in range(len(self._gone)):
@@ -62,8 +64,8 @@ class Elsewhere:
             except IndexError:
                 break  # another thread has taken the rest
         now = time.monotonic()
-        if now >= self._sweep_again_at:
-            self._sweep_again_at = now + SWEEP_AGAIN
+        if now >= self._look_at:
+            self._look_at = now + LOOK_INTERVAL
             known = list(self._known.items())
             ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
         # The `id` of one that is forgotten may be that of another one by now.

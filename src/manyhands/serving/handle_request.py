@@ -1,7 +1,7 @@
-"""A server that no accept loop of ours attends to: `handle_request`, and loops of a program's own.
+"""`handle_request`: waiting for one client, where no accept loop of ours attends to the server.
 
-Such a loop polls the listener itself, and calls `_handle_request_noblock`. What an accept loop does at each
-turn is done then, with every request: nobody else would have deadlines kept, or notice a change of limits.
+What an accept loop does at each turn is done here while it waits: nothing else would have timeouts kept, or
+notice a change of limits.
 """
 
 import contextlib
@@ -11,74 +11,91 @@ import time
 from functools import partial
 from typing import Any
 
-from manyhands.serving.accept_loop import _ServerSelector
-from manyhands.serving.reaper import ATTEND_AGAIN, Attendance
+from manyhands.serving.accept_loop import ServerSelector
+from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
+from manyhands.serving.reaper import ReaperTurns
+from manyhands.serving.request_hooks import handle_request_noblock
 
-LOOK_AGAIN = 0.02
-"""Seconds between two looks at the workers, where nobody but the caller takes their ends."""
-
-
-def attend(server: Any) -> None:
-    """Do once for a server what an accept loop would do at each turn."""
-    room, engine = server._engine_room, server._engine_of_next_request()
-    engine.reap()
-    room.door.look(server)
-    if room.door.has_chores:
-        room.door.do_chores()
-    room.sweeper.attend([server], engine.name)
+WORKER_INTERVAL = 0.02
+"""Seconds between two looks at the workers, where only the caller notices their ends."""
 
 
-def wait_for_request(server: Any, deadline: float | None) -> bool:
-    """Wait until a client calls, and may come in; return False when the deadline came first."""
-    return _wait_for_room(server, deadline) and _wait_for_client(server, deadline)
+def handle_request(server: Any) -> Any:
+    """Serve one connection of a server; wait for it no longer than its `timeout` or its socket's timeout.
+
+    Returns
+    -------
+    object
+        What `handle_timeout` returned, when no client called in time.
+    """
+    timeouts = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
+    deadline = time.monotonic() + min(timeouts) if timeouts else None
+    core = core_of(server)
+    if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
+        return server.handle_timeout()
+    handle_request_noblock(server)
+    # A program that serves one request looks next at what came of it, as often as not.
+    engine = core.latest
+    if engine is not None:
+        engine.let_begin()
+    # A program that calls this in a loop must not spin while accepting is impossible.
+    rest = core.seconds_to_rest(time.monotonic())
+    time.sleep(_seconds_left(deadline, rest) or 0.0)
+    return None
 
 
-def _wait_for_room(server: Any, deadline: float | None) -> bool:
-    door, attendance = server._engine_room.door, None
+def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool:
+    """Wait until a connection may come in; return False when the deadline came first."""
+    reaper_turns = ReaperTurns(core.reaper)
     # The wake may come from a signal handler or a finalizer, in the very thread that waits: only this queue's
     # `put` may be called there, for it takes no lock twice.
     wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
     wake = partial(wakes.put, None)
     try:
         while True:
-            door.look(server)
-            if door.has_room(wake):
+            core.follow_options(server, time.monotonic())
+            if core.admission.has_room(wake):
                 return True
-            left = seconds_left(deadline, LOOK_AGAIN)
+            left = _seconds_left(deadline, WORKER_INTERVAL)
             if not left:
                 return False
-            # Who has the place may be one whose time is over.
-            attendance = attendance or Attendance([server])
-            engine = server._engine_of_next_request()
+            # The place may be taken by a connection whose time is over.
+            engine = core.engine_of(server)
             engine.reap()
+            if engine.name == "processes":
+                left = reaper_turns.turn(left, OPTIONS_INTERVAL)
             with contextlib.suppress(queue.Empty):
-                wakes.get(timeout=attendance.turn(left, engine.name))
+                wakes.get(timeout=left)
     finally:
-        door.forget(wake)
+        core.admission.forget(wake)
 
 
-def _wait_for_client(server: Any, deadline: float | None) -> bool:
-    attendance = Attendance([server])
-    with _ServerSelector() as selector:
+def _has_got_client(server: Any, core: ServerCore, deadline: float | None) -> bool:
+    """Wait until a client calls; return False when the deadline came first."""
+    reaper_turns = ReaperTurns(core.reaper)
+    with ServerSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
-        while not selector.select(_nap(server, attendance, deadline)):
+        while not selector.select(_nap(server, core, reaper_turns, deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
     return True
 
 
-def _nap(server: Any, attendance: Attendance, deadline: float | None) -> float | None:
-    """Return how long to wait for a client: where handlers are forked, the caller has deadlines to keep."""
-    engine = server._engine_of_next_request()
+def _nap(
+    server: Any, core: ServerCore, reaper_turns: ReaperTurns, deadline: float | None
+) -> float | None:
+    """Return how long to wait for a client: where handlers are forked, the caller has timeouts to keep."""
+    engine = core.engine_of(server)
     if engine.name != "processes":
-        return seconds_left(deadline)
+        return _seconds_left(deadline)
     engine.reap()
-    if not server._engine_room.books:
-        return seconds_left(deadline)
-    return attendance.turn(seconds_left(deadline, ATTEND_AGAIN), engine.name)
+    if not core.registry:
+        return _seconds_left(deadline)
+    core.follow_options(server, time.monotonic())
+    return reaper_turns.turn(_seconds_left(deadline, OPTIONS_INTERVAL), OPTIONS_INTERVAL)
 
 
-def seconds_left(deadline: float | None, most: float | None = None) -> float | None:
+def _seconds_left(deadline: float | None, most: float | None = None) -> float | None:
     """Return the seconds until a deadline, `most` at the most; None: without end."""
     if deadline is None:
         return most

@@ -5,15 +5,16 @@ import socket
 from typing import Any
 
 from manyhands.config.option_types import listed
-from manyhands.connections import socket_classes
+from manyhands.connections.socket_classes import AwaitingHeader
 from manyhands.model import events
 from manyhands.model.connection_states import Reason
 from manyhands.model.networks import Networks
 from manyhands.model.usage_errors import Mistake
+from manyhands.serving.core import core_of
 
 
 def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
-    """Tell whether to read the PROXY header of a connection; if not, the books have it as denied.
+    """Tell whether to read the PROXY header of a connection; if not, the registry has it as denied.
 
     Of a datagram, which has none, `verify_request` is asked at once.
 
@@ -24,15 +25,15 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
     """
     if isinstance(request, tuple):
         return bool(server.verify_request(request, client_address))
-    if not socket_classes.is_marked(request):
+    if not isinstance(request, AwaitingHeader):
         raise TypeError(
             "proxy_protocol is on, and get_request returned a connection that it did not get from ours: "
             "nobody would read its PROXY header"
         )
-    # Who may connect to a Unix socket is said by the permissions of its file.
-    if request.family == socket.AF_UNIX or client_address in _trusted(server):
+    # The permissions of a Unix socket's file say who may connect.
+    if request.family == socket.AF_UNIX or client_address in _trusted(server):  # type: ignore[attr-defined]  # mixed into sockets
         return True
-    server._engine_room.door.withdraw(request, Reason.REFUSED_DENIED)
+    core_of(server).admission.withdraw(request, Reason.REFUSED_DENIED)
     events.hub.emit(
         events.BadProxyHeader(
             client_address, "proxy_trusted has not the address that it comes from"
@@ -43,7 +44,7 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
 
 def _trusted(server: Any) -> Networks:
     entries = listed(server.proxy_trusted)
-    # What is no list of networks trusts nobody: to fall back on the default would be to guess.
+    # What is no list of networks trusts no address: to fall back on the default would be to guess.
     return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
 
 

@@ -1,92 +1,87 @@
-"""Who sweeps the connections of a server, and when: a thread, or the accept loop where handlers are forked.
+"""The reaper ends the connections of a server whose time is over: in a thread, or in the accept loop.
 
 A process that forks had better have no second thread, so for forked handlers the accept loop looks, between
-two waits. On all other engines a thread does: one that serves may be busy for long, on sequential servers
-with the very client whose time is over. The thread lives while a connection has a deadline.
+two waits. On all other engines a thread does: a thread that serves may be busy for long, on sequential
+servers with the very client whose time is over. The reaper's thread lives while a connection has a timeout.
 """
 
 import contextlib
-import os
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from manyhands.config.class_attributes import setting
 from manyhands.connections.connection import Connection
-from manyhands.connections.registry import Books
-from manyhands.connections.timeouts import OwnDeadlines, private_store, shared_store
-from manyhands.model.timeouts import NAMES, NONE, Deadlines, interval
-from manyhands.runtime.wakeup import Waker
-from manyhands.serving.expiry import Sweep
+from manyhands.connections.registry import Registry
+from manyhands.model.timeouts import Deadlines, interval
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.serving.expiry import Expiry
 
-ATTEND_AGAIN = 0.5
-"""Seconds until an accept loop looks again whether its server has deadlines."""
+if TYPE_CHECKING:
+    from manyhands.connections.timeouts import ConnectionTimeouts
 
 PAUSE = 0.001
 """Seconds for which a long look lets others have their turn."""
 
 LAST_LOOK = 1.0
-"""Seconds that the end of a server waits for its sweep to end, which takes as long as one look."""
+"""Seconds that the end of a server waits for its reaper to end, which takes as long as one look."""
+
+BUSY_INTERVAL = interval(1.0)
+"""Seconds after which an accept loop looks again that found another one at it."""
 
 
-class Sweeper:
-    """Has the connections of an engine room swept while any of them has a deadline. Thread-safe."""
+class Reaper:
+    """Looks at the connections of a server while any of them has a timeout. Thread-safe."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self.is_on = False
-        """Whether a server of the room has deadlines: then each new connection is to `call`."""
+        """Whether the server has timeouts: then each new connection is to `call`."""
 
         self.wake_loop: Callable[[], object] = lambda: None
         """Wakes the accept loop, from a forked handler too."""
 
-        self.begin_anew()
-        _sweepers.add(self)
+        self.loops: set[object] = set()
+        """The accept loops of ours that follow the server's options and timeouts at each turn."""
 
-    def begin_anew(self) -> None:
-        """Forget the thread: in a forked copy, which has not got it."""
-        self._sweep = Sweep(self._books)
-        self._usual: dict[int, Deadlines] = {}
+        self._begin_anew()
+        renew_in_copies(self, Reaper._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Forget the thread and the loops: a forked copy has not got them."""
+        self.loops.clear()
+        self._expiry = Expiry(self._registry)
         self._lock = threading.Lock()
         self._looking = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self.calls = 0
-        """Changes whenever somebody calls."""
+        """Changes with each call."""
 
-    def attend(self, servers: Iterable[Any], engine: str) -> float | None:
-        """See whether servers have deadlines, and have their connections swept; here, on processes.
+    def switch(self, *, is_on: bool, engine: str) -> None:
+        """Note whether the server has timeouts, as its options say now."""
+        self.is_on = is_on
+        if is_on:
+            # On processes this process keeps nothing of a connection that it has handed over, unless asked.
+            self._registry.are_detailed = True
+            if engine != "processes":
+                self.call(engine)
 
-        Returns
-        -------
-        float or None
-            Seconds after which the caller is to attend again, at the latest; None where that need not be.
-        """
-        self.is_on = any(usual_deadlines(server) is not NONE for server in servers)
-        if engine == "processes":
-            return self._attend_processes()
-        if self.is_on:
-            self._books.are_detailed = True
-            self.call(engine)
-        return None
-
-    def _attend_processes(self) -> float | None:
-        if self.is_on:
-            # Else this process keeps nothing of a connection that it has handed over.
-            self._books.are_detailed = True
-        elif not any(map(_has_own, self._books.snapshot())):
+    def look_here(self) -> float | None:
+        """Look in the calling accept loop, which forks; return the seconds after which to look again, if
+        any."""
+        if not self.is_on and not any(map(_has_own_timeouts, self._registry.snapshot())):
             return None
         return self.look()
 
     def call(self, engine: str) -> None:
-        """Have somebody look from now on: a connection has come, or another deadline."""
+        """Have connections looked at from now on: a connection has come, or a timeout was set."""
         self.calls += 1
         if engine == "processes":
             return
+        # Under the lock: a thread that is about to end would not see this call otherwise.
         with self._lock:
-            if self._thread is None and self._books:
+            if self._thread is None and self._registry:
                 thread = threading.Thread(target=self._run, name="manyhands-deadlines", daemon=True)
                 # The next connection tries again.
                 with contextlib.suppress(RuntimeError):
@@ -94,34 +89,23 @@ class Sweeper:
                     self._thread = thread
 
     def hurry(self, engine: str) -> None:
-        """Have somebody look now."""
+        """Have connections looked at now."""
         self.call(engine)
         self._wake.set()
 
     def look(self, pause: Callable[[], object] = lambda: None) -> float | None:
         """Look at all connections once; return the seconds after which to look again, if that is to be."""
         if not self._looking.acquire(blocking=False):
-            return interval(1.0)  # another accept loop of the server is at it
+            return BUSY_INTERVAL  # another accept loop of the server is at it
         try:
-            known, self._usual = self._usual, {}
-            wait = self._sweep.look(lambda connection: self._deadlines(connection, known), pause)
+            usual: dict[int, Deadlines] = {}
+            wait = self._expiry.look(lambda connection: _timeouts_of(connection, usual), pause)
             if wait is None:
                 return None
-            shortest = [d.shortest for d in self._usual.values() if d.shortest is not None]
+            shortest = [each.shortest for each in usual.values() if each.shortest is not None]
             return min([wait, *map(interval, shortest)])
         finally:
             self._looking.release()
-
-    def _deadlines(self, connection: Connection, known: dict[int, Deadlines]) -> Deadlines:
-        server = connection.server
-        usual = self._usual.get(id(server))
-        if usual is None:
-            usual = usual_deadlines(server)
-            before = known.get(id(server))
-            # The same object tells the sweep that nothing has changed.
-            usual = self._usual[id(server)] = before if before == usual else usual
-        own: OwnDeadlines | None = connection.own_deadlines
-        return usual if own is None else own.with_usual(usual)
 
     def _run(self) -> None:
         try:
@@ -148,93 +132,49 @@ class Sweeper:
     def rest(self) -> None:
         """Have the thread end now, unless there are connections left for it."""
         thread = self._thread
-        if thread is not None and not self._books and thread is not threading.current_thread():
+        if thread is not None and not self._registry and thread is not threading.current_thread():
             self._wake.set()
             thread.join(LAST_LOOK)
 
 
-class Attendance:
-    """What whoever serves listeners does for their deadlines at each turn. An accept loop is in its context.
+def _timeouts_of(connection: Connection, usual: dict[int, Deadlines]) -> Deadlines:
+    core = connection.core
+    of_server = usual.get(id(core))
+    if of_server is None:
+        of_server = usual[id(core)] = core.timeouts(connection.server)
+    own: ConnectionTimeouts | None = connection.own_timeouts
+    return of_server if own is None else own.with_usual(of_server)
 
-    Parameters
-    ----------
-    listeners
-        Servers that share an engine room.
-    waker
-        Wakes the accept loop.
-    """
 
-    def __init__(self, listeners: Iterable[Any], waker: Waker | None = None) -> None:
-        self._listeners = list(listeners)
-        room = self._listeners[0]._engine_room
-        self._sweeper: Sweeper = room.sweeper
-        self._door = room.door
-        self._waker = waker
+def _has_own_timeouts(connection: Connection) -> bool:
+    own: ConnectionTimeouts | None = connection.own_timeouts
+    return own is not None and own.are_any
+
+
+class ReaperTurns:
+    """When a loop whose handlers are forked has to look for its reaper, and how long it may sleep until
+    then."""
+
+    def __init__(self, reaper: Reaper) -> None:
+        self._reaper = reaper
         self._due = 0.0
         self._has_to_wake = False
         self._calls = 0
-        self._was_woken = False
+        self.was_woken = False
+        """Whether the loop was woken since: by a forked handler that has set a timeout, perhaps."""
 
-    def __enter__(self) -> Self:
-        if self._waker is not None:
-            self._sweeper.wake_loop = self._waker.wake_maker
-        self._door.attendants.add(self)
-        return self
+    def turn(self, timeout: float | None, interval: float) -> float | None:
+        """Look when that is due; return how long the loop may sleep, of the `timeout` that it would.
 
-    def __exit__(self, *exception: object) -> None:
-        self._door.attendants.discard(self)
-        if self._waker is not None:
-            self._door.forget(self._waker.wake)
-
-    def turn(self, timeout: float | None, engine: str) -> float | None:
-        """Do what is due; return how long the loop may sleep, of the `timeout` that it would."""
+        Without timeouts it is asked again `interval` seconds later, at the latest.
+        """
         now = time.monotonic()
-        if now >= self._due or (engine == "processes" and self._is_called()):
-            self._calls, self._was_woken = self._sweeper.calls, False
-            wait = self._sweeper.attend(self._listeners, engine)
+        if now >= self._due or self.was_woken or self._calls != self._reaper.calls:
+            self._calls, self.was_woken = self._reaper.calls, False
+            wait = self._reaper.look_here()
             self._has_to_wake = wait is not None
-            self._due = now + (ATTEND_AGAIN if wait is None else wait)
+            self._due = now + (interval if wait is None else wait)
         if not self._has_to_wake:
             return timeout
         left = max(0.0, self._due - now)
         return left if timeout is None else min(timeout, left)
-
-    def _is_called(self) -> bool:
-        return self._was_woken or self._calls != self._sweeper.calls
-
-    def note_wake(self) -> None:
-        """Note that somebody has woken the loop: a forked handler that has set a deadline, perhaps."""
-        self._was_woken = True
-
-
-def usual_deadlines(server: Any) -> Deadlines:
-    """Return the deadlines of a server, as its attributes say now; `NONE` itself where there are none."""
-    deadlines = Deadlines(*(setting(name, server) for name in NAMES))
-    return NONE if deadlines == NONE else deadlines
-
-
-def own_deadlines(server: Any, engine: str) -> OwnDeadlines:
-    """Return what a connection's handler may set its own deadlines in."""
-    sweeper: Sweeper = server._engine_room.sweeper
-    is_shared = engine == "processes"
-    return OwnDeadlines(
-        lambda: usual_deadlines(server),
-        lambda: sweeper.wake_loop() if is_shared else sweeper.hurry(engine),
-        shared_store() if is_shared else private_store(),
-    )
-
-
-def _has_own(connection: Connection) -> bool:
-    own: OwnDeadlines | None = connection.own_deadlines
-    return own is not None and own.are_any
-
-
-_sweepers: "weakref.WeakSet[Sweeper]" = weakref.WeakSet()
-
-
-def _begin_all_anew() -> None:
-    for sweeper in list(_sweepers):
-        sweeper.begin_anew()
-
-
-os.register_at_fork(after_in_child=_begin_all_anew)

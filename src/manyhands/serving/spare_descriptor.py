@@ -1,7 +1,7 @@
 """A descriptor kept for the day when there are none: with it, waiting clients can be turned away.
 
 Without a free descriptor not even a refusal is possible, for to close a connection one must accept it
-first. Giving up the reserve makes room for one; accepting and closing, one by one, empties the backlog.
+first. Giving up the spare one makes room; accepting and closing, one by one, empties the backlog.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from manyhands.runtime.unpatched import original
 if TYPE_CHECKING:
     import socket
 
-AT_ONCE = 256
+MOST_AT_ONCE = 256
 """Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
 
 
-class Reserve:
-    """The reserved descriptor of one accept loop."""
+class SpareDescriptor:
+    """The spare descriptor of one accept loop."""
 
     def __init__(self) -> None:
         self._descriptor = -1
@@ -46,7 +46,7 @@ class Reserve:
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
-            while count < AT_ONCE and somebody_waits(listener):
+            while count < MOST_AT_ONCE and somebody_waits(listener):
                 descriptor, _ = accept_at_once(listener)
                 _close(descriptor)
                 count += 1
@@ -55,5 +55,5 @@ class Reserve:
 
 
 def _close(descriptor: int) -> None:
-    # At once: the next one that is accepted needs the room.
+    # gevent's `os.close` closes at the next turn of its loop; the next accept needs the room now.
     original(os, "close")(descriptor)

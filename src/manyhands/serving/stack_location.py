@@ -1,4 +1,7 @@
-"""What somebody is doing, told from a stack: the line of the program's own code that he stands at."""
+"""Where a handler stands: the line of the program's own code, told from its stack.
+
+Asked when a drain cuts a handler off, and not before: it costs the connections nothing.
+"""
 
 import os
 import sysconfig
@@ -7,12 +10,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-import manyhands
-from manyhands.connections.conversation import Conversation
+from manyhands.connections.connection import Connection
 from manyhands.engines import Engine, Task
 
+_OURS = str(Path(__file__).parents[1])
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 
-class Place(NamedTuple):
+
+class CodeLocation(NamedTuple):
     """A line that is being executed.
 
     Attributes
@@ -36,16 +43,16 @@ class Place(NamedTuple):
 
 
 def chosen(
-    stack: Sequence[Place],
+    stack: Sequence[CodeLocation],
     is_library: Callable[[str], bool],
     is_ours: Callable[[str], bool],
-) -> Place | None:
-    """Choose the place that tells most.
+) -> CodeLocation | None:
+    """Choose the location that tells most.
 
     Parameters
     ----------
     stack
-        The places, from the outermost call to the innermost.
+        The calls, from the outermost to the innermost.
     is_library
         Tells whether a file is none of the program's own.
     is_ours
@@ -53,7 +60,7 @@ def chosen(
 
     Returns
     -------
-    Place or None
+    CodeLocation or None
         The innermost in the program; where nothing of that is on the stack, the outermost that is not the
         server's: a handler of a library. None where there is none.
     """
@@ -63,15 +70,7 @@ def chosen(
     return next((place for place in stack if not is_ours(place.file)), None)
 
 
-# What a conversation is doing: the line of the program at which its handler stands.
-
-_OURS = str(Path(manyhands.__file__).parent)
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
-
-
-def whereabouts(engine: Engine) -> dict[Task, str]:
+def stack_locations(engine: Engine) -> dict[Task, str]:
     """Tell what each task of an engine is doing, as ``Handler.handle, examples/echo.py:12``.
 
     Of one that another process carries it is ``Handler, in process 4711``; of one that has not begun, the
@@ -79,30 +78,26 @@ def whereabouts(engine: Engine) -> dict[Task, str]:
     """
     frames, processes = engine.frames(), engine.processes()
     return {
-        task: _in_process(task, processes[task])
+        task: f"{task.handler}, in process {processes[task]}"
         if task in processes
-        else _doing(task, frames.get(task))
+        else _location(task, frames.get(task))
         for task in engine.tasks
     }
 
 
-def _in_process(task: Task, process: int) -> str:
-    return f"{task.handler}, in process {process}"
+def _location(task: Task, frame: FrameType | None) -> str:
+    location = chosen(_stack(frame), _is_library, _is_ours)
+    return task.handler if location is None else location.shown(str(Path.cwd()))
 
 
-def _doing(task: Task, frame: FrameType | None) -> str:
-    place = chosen(_stack(frame), _is_library, _is_ours)
-    return task.handler if place is None else place.shown(str(Path.cwd()))
-
-
-def _stack(frame: FrameType | None) -> list[Place]:
-    """Return the calls within the conversation, the outermost first."""
-    places = []
-    while frame is not None and frame.f_code is not Conversation.process_request_thread.__code__:
+def _stack(frame: FrameType | None) -> list[CodeLocation]:
+    """Return the calls within the connection's task, the outermost first."""
+    calls = []
+    while frame is not None and frame.f_code is not Connection.process_request_thread.__code__:
         code = frame.f_code
-        places.append(Place(code.co_qualname, code.co_filename, frame.f_lineno))
+        calls.append(CodeLocation(code.co_qualname, code.co_filename, frame.f_lineno))
         frame = frame.f_back
-    return places[::-1]
+    return calls[::-1]
 
 
 def _is_library(file: str) -> bool:

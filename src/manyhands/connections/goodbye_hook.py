@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from manyhands.runtime.locks import acquire
-from manyhands.runtime.wakeup import Bell
+from manyhands.runtime.wakeup import Bell as DrainNotice
 
 
-class Farewell:
-    """The goodbye of one handler: said once, and only while its `handle` runs.
+class GoodbyeHook:
+    """The `goodbye` of one handler: called once, and only while its `handle` runs.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ class Farewell:
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
-        # Held from when it is due until it was said, and for good once `handle` has ended.
+        # Held from when it is due until it has returned, and for good once `handle` has ended.
         self._lock = threading.Lock()
 
     def falls_due(self) -> bool:
-        """Have `end` wait until it was said; return False when it is too late to say it."""
+        """Have `end` wait until it was called; return False when it is too late for it."""
         return self._lock.acquire(blocking=False)
 
-    def say(self) -> None:
+    def call(self) -> None:
         """Call `goodbye`. What it raises is the server's `handle_error`'s, unless it is the connection's."""
         handler = self._handler
         try:
@@ -47,30 +47,30 @@ class Farewell:
             self._lock.release()
 
     def withdraw(self) -> None:
-        """Let `end` wait no longer: nobody can say it."""
+        """Let `end` wait no longer: there is no worker to call it in."""
         self._lock.release()
 
     def end(self) -> None:
-        """Note that `handle` has ended; wait for a goodbye that is due."""
+        """Note that `handle` has ended; wait for a `goodbye` that is due."""
         acquire(self._lock)
 
 
 @contextmanager
-def said_when_it_rings(farewell: Farewell, bell: Bell | None) -> Iterator[None]:
-    """Have a thread say a goodbye when the bell rings, in a process that the handler has to itself.
+def said_on_notice(goodbye: GoodbyeHook, notice: DrainNotice | None) -> Iterator[None]:
+    """Have a thread call `goodbye` when the server gives notice, in a process that the handler has to itself.
 
-    Without one where no thread can be had.
+    Where no thread can be started it is not called.
     """
-    if bell is None or not bell.is_elsewhere():
+    if notice is None or not notice.is_elsewhere():
         yield
         return
-    thread = threading.Thread(target=_say_when_it_rings, args=(farewell, bell), daemon=True)
+    thread = threading.Thread(target=_call_on_notice, args=(goodbye, notice), daemon=True)
     has_started = _has_started(thread)
     try:
         yield
     finally:
-        # Or the handler might end on the end of its connection before the thread has woken.
-        if has_started and bell.has_rung():
+        # The handler may end on the end of its connection before the thread has woken.
+        if has_started and notice.has_rung():
             thread.join()
 
 
@@ -78,11 +78,11 @@ def _has_started(thread: threading.Thread) -> bool:
     try:
         thread.start()
     except RuntimeError:
-        return False  # no thread can be had
+        return False  # the system has no thread for it
     return True
 
 
-def _say_when_it_rings(farewell: Farewell, bell: Bell) -> None:
-    bell.wait()
-    if farewell.falls_due():
-        farewell.say()
+def _call_on_notice(goodbye: GoodbyeHook, notice: DrainNotice) -> None:
+    notice.wait()
+    if goodbye.falls_due():
+        goodbye.call()

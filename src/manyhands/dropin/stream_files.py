@@ -1,0 +1,47 @@
+"""The files of a stream's handler: `rfile` to read from the client, `wfile` to write to it."""
+
+import io
+from typing import Any
+
+
+def open_files(handler: Any) -> None:
+    """Open `rfile` and `wfile` of a stream's handler on its connection, buffered as the handler says."""
+    connection = handler.connection
+    own = getattr(handler, "_open_rfile", None)  # the standard library's handlers have none
+    handler.rfile = own() if own is not None else connection.makefile("rb", handler.rbufsize)
+    handler.wfile = (
+        SocketWriter(connection)
+        if handler.wbufsize == 0
+        else connection.makefile("wb", handler.wbufsize)
+    )
+
+
+class SocketWriter(io.BufferedIOBase):
+    """A `wfile` without a buffer: what is written is sent, all of it, before `write` returns."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._sendall = sock.sendall
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Send `data`, a bytes-like object; return how many bytes it had.
+
+        Raises
+        ------
+        OSError
+            When the client is gone, or the connection's timeout has passed.
+        """
+        self._sendall(data)
+        if type(data) is bytes:
+            return len(data)
+        with memoryview(data) as view:
+            return view.nbytes
+
+    def fileno(self) -> int:
+        """Return the connection's descriptor."""
+        descriptor: int = self._sock.fileno()
+        return descriptor

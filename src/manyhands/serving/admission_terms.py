@@ -1,0 +1,105 @@
+"""On what terms a server lets connections in, as its options say now."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from manyhands.config.class_attributes import setting
+from manyhands.config.option_types import listed, spoken
+from manyhands.config.options import ADMISSION
+
+if TYPE_CHECKING:
+    from manyhands.admission.limits import Limits
+
+NAMES = tuple(option.name for option in ADMISSION)
+
+Handler = Callable[[Any, Any, Any], Any]
+
+_FOR_ADDRESSES_AND_RATES = (
+    "max_connections_per_ip",
+    "max_rate",
+    "max_rate_per_ip",
+    "allow",
+    "deny",
+)
+"""The options any of which has the admission rules asked about each connection."""
+
+
+class AdmissionTerms:
+    """The terms of a server; the defaults keep no client out.
+
+    Attributes
+    ----------
+    most : int or None
+        Connections that are open at once.
+    limits : Limits or None
+        The limits for addresses and rates; None where there are none. `most` is not one of them, for the
+        registry counts what is open anyway.
+    overflow : callable or None
+        The handler of connections that `most` keeps out, if they have one.
+    waits : bool
+        Whether clients that `most` keeps out wait in the backlog.
+    refusal : bytes
+        What a refused client is told.
+    """
+
+    __slots__ = ("limits", "most", "overflow", "refusal", "waits")
+
+    def __init__(
+        self,
+        most: int | None = None,
+        limits: "Limits | None" = None,
+        when_full: str | Handler = "wait",
+        refusal: bytes = b"",
+    ) -> None:
+        self.most = most
+        self.limits = limits
+        self.overflow = when_full if callable(when_full) else None
+        self.waits = most is not None and when_full == "wait"
+        self.refusal = refusal
+
+
+def attributes_of(source: Any) -> list[object]:
+    """Return the attributes that terms are read from: two lists that are equal make the same terms. Cheap."""
+    return [_comparable(getattr(source, name, None)) for name in NAMES]
+
+
+def _comparable(value: object) -> object:
+    if value is None:
+        return None
+    # A copy of a list, which may be changed in place. Nothing else: programs have attributes of all sorts by
+    # these names, whose comparison could do anything.
+    if isinstance(value, list | tuple):
+        return tuple(part if isinstance(part, str) else None for part in value)
+    return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
+
+
+def terms_of(source: Any) -> AdmissionTerms:
+    """Return the terms that the attributes of `source` say."""
+    said = {name: setting(name, source) for name in NAMES}
+    refusal = said["refusal"]
+    told = b"" if refusal is None else spoken(refusal)
+    return AdmissionTerms(said["max_connections"], _limits_of(said), said["when_full"], told)
+
+
+def _limits_of(said: dict[str, Any]) -> "Limits | None":
+    if all(said[name] is None for name in _FOR_ADDRESSES_AND_RATES):
+        return None
+    # Most servers limit neither addresses nor rates, and do not pay for the import.
+    from manyhands.admission.limits import Limits  # noqa: PLC0415
+    from manyhands.model.networks import Networks  # noqa: PLC0415
+
+    allow, deny = (
+        Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
+        for name in ("allow", "deny")
+    )
+    limits = Limits(
+        max_connections_per_ip=said["max_connections_per_ip"],
+        ipv6_prefix=said["ipv6_prefix"],
+        max_rate=said["max_rate"],
+        max_rate_per_ip=said["max_rate_per_ip"],
+        rate_burst=said["rate_burst"],
+        rate_burst_per_ip=said["rate_burst_per_ip"],
+        allow=allow,
+        deny=deny,
+    )
+    return None if limits == Limits(ipv6_prefix=limits.ipv6_prefix) else limits

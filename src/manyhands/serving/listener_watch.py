@@ -1,0 +1,161 @@
+"""One listener in an accept loop: polled while a connection could be served, left alone otherwise."""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from manyhands.model import events
+from manyhands.model.addresses import describe
+from manyhands.runtime.sockets import descriptor_of, look_at
+from manyhands.serving.core import core_of
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks for room where nothing wakes the loop: a program may close what it has taken
+over."""
+
+
+class Listener(Protocol):
+    """What the accept loop needs of a server: its hooks, each looked up when it is called."""
+
+    server_address: Any
+    socket: socket.socket
+
+    def fileno(self) -> int:
+        """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
+
+    def service_actions(self) -> None:
+        """Do the server's regular work."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception that is being handled."""
+
+
+class ListenerWatch:
+    """One listener in the loop's selector.
+
+    Parameters
+    ----------
+    listener
+        The server.
+    selector
+        What the loop waits with.
+    wake
+        Wakes the loop.
+
+    Raises
+    ------
+    ValueError
+        When the listening socket is closed.
+    """
+
+    def __init__(
+        self, listener: Listener, selector: selectors.BaseSelector, wake: Callable[[], None]
+    ) -> None:
+        self.listener = listener
+        self.core = core_of(listener)
+        self.engine = self.core.engine_of(listener)
+        self._selector = selector
+        self._wake = wake
+        self._polled: int | None = None
+        self.is_closed = False
+        """Whether the listening socket has been closed. Some programs take the socket away when they stop."""
+
+        self.is_crowded = False
+        """Whether the engine was full, and the backlog has not been empty since."""
+
+        self._poll(listener.fileno())
+
+    def _poll(self, descriptor: int) -> None:
+        self.leave_alone()
+        self._selector.register(descriptor, selectors.EVENT_READ, self)
+        self._polled = descriptor
+        self._look = look_at(descriptor)
+
+    def leave_alone(self) -> None:
+        """Have the listener polled no longer."""
+        if self._polled is not None:
+            self._selector.unregister(self._polled)
+            self._polled = None
+
+    def prepare(self, now: float) -> float | None:
+        """Poll the listener, or leave it alone, before the loop sleeps.
+
+        Returns
+        -------
+        float or None
+            The seconds after which to look again; None where something wakes the loop.
+        """
+        descriptor = descriptor_of(self.listener)
+        if descriptor < 0:
+            # poll(2) would report a closed descriptor for ever.
+            self.leave_alone()
+            self.is_closed = True
+            return 0.0
+        core = self.core
+        if core.is_suspended:
+            self.leave_alone()
+            return None  # `resume` wakes the loop
+        rest = core.seconds_to_rest(now)
+        if rest or not self._may_be_polled():
+            self.leave_alone()
+            return rest or (None if core.admission.has_room() else LOOK_INTERVAL)
+        if descriptor != self._polled:
+            self._poll(descriptor)
+        return None
+
+    def _may_be_polled(self) -> bool:
+        # `has_room` is asked again before each accept, and costs more.
+        return (
+            self._polled is not None and self.engine.has_room() and self.core.admission.has_room()
+        ) or self.has_room()
+
+    def may_accept(self) -> bool:
+        """Tell whether a connection may be accepted now: the turn before it may have changed anything."""
+        return (
+            not self.core.is_suspended
+            and descriptor_of(self.listener) == self._polled
+            and self.has_room()
+        )
+
+    def has_room(self) -> bool:
+        """Tell whether the next connection would be served at once; if not, room wakes the loop."""
+        core = self.core
+        # Asked for anew each time: a program may change its engine, or its bound, at any time.
+        engine = self.engine = core.engine_of(self.listener)
+        engine.on_room = self._wake
+        core.follow_options(self.listener, time.monotonic())
+        has_worker = engine.has_room()
+        if has_worker and core.admission.has_room(self._wake):
+            return True
+        if not self.is_crowded:
+            self.is_crowded = True
+            self._tell_of_crowd(is_engine_full=not has_worker)
+        return False
+
+    def has_another(self) -> bool:
+        """Tell whether another client waits, and could be served now."""
+        core = self.core
+        return bool(
+            self.engine.has_room()
+            and core.admission.has_room()
+            and not core.seconds_to_rest(time.monotonic())
+            and self._look.poll(0)
+            # Last: a client that called after the listener was suspended is seen only by a look later still.
+            and not core.is_suspended
+            and descriptor_of(self.listener) == self._polled
+        )
+
+    def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
+        described, engine = describe(self.listener.server_address), self.engine
+        events.hub.emit(
+            events.EngineFull(described, engine.name, engine.limit or 0)
+            if is_engine_full
+            else events.ServerFull(described, self.core.admission.most)
+        )
+
+    def note_empty_backlog(self) -> None:
+        """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
+        if self._polled is not None:
+            self.is_crowded = False
