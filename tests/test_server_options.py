@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from manyhands import Mistake, Server, StreamRequestHandler
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.connection_states import Reason
-from manyhands.server import OPTIONS
 from tests.support import ENGINES, Echo, ask, bound, call, everything, read_line, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 def test_every_option_is_an_attribute() -> None:
     server = Server(Echo, ANY_PORT, engine="threads", max_threads=7, idle_timeout=4)
-    values = {name: getattr(server, name) for name in OPTIONS if name != "engine"}
+    values = {name: getattr(server, name) for name in SERVER_OPTIONS if name != "engine"}
     assert values["max_threads"] == 7
     assert values["idle_timeout"] == 4
     assert values["drain_timeout"] == 30.0
