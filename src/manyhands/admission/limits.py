@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from manyhands.admission.rate_limits import Pace
-from manyhands.config.option_types import Kind, Rate, Whole
+from manyhands.config.option_types import OptionType, Rate, Whole
 from manyhands.model.networks import IP, IPV6_PREFIX, Networks
 from manyhands.model.usage_errors import Mistake
 
 _AT_LEAST_ONE = Whole(at_least=1)
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, OptionType] = {
     "max_connections": _AT_LEAST_ONE,
     "max_connections_per_ip": _AT_LEAST_ONE,
     "max_rate": Rate(),

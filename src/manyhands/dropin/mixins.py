@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from manyhands.config.class_attributes import OWNERS
+from manyhands.config.class_attributes import has_options
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
 from manyhands.serving import core
@@ -22,6 +22,7 @@ class NoThreads:
         return 0
 
 
+@has_options
 class ThreadingMixIn:
     """Serves each connection in a thread of its own.
 
@@ -62,6 +63,7 @@ class ThreadingMixIn:
         self._threads.join()
 
 
+@has_options
 class ForkingMixIn:
     """Serves each connection in a forked process of its own.
 
@@ -115,6 +117,7 @@ class ForkingMixIn:
         self.collect_children(blocking=self.block_on_close)
 
 
+@has_options
 class FiberMixIn:
     """Serves each connection in a fiber of its own: thousands of them in one thread.
 
@@ -171,9 +174,3 @@ def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
     engine = server._engine_room.engine(server, "processes")
     assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
     return engine
-
-
-# A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
-OWNERS.update(dict.fromkeys(("max_threads", "daemon_threads", "block_on_close"), ThreadingMixIn))
-OWNERS["max_children"] = ForkingMixIn
-OWNERS.update(dict.fromkeys(("max_fibers", "hub_block_time"), FiberMixIn))

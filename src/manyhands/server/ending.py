@@ -5,7 +5,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from manyhands.config.options import BY_NAME
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.connections.conversation import current
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
@@ -72,7 +72,7 @@ class ServerEnd:
             When `timeout` is no time.
         """
         if timeout is not None:
-            BY_NAME["drain_timeout"].as_served().check(timeout)
+            SERVER_OPTIONS["drain_timeout"].check(timeout)
         self._refuse_a_handler()
         run = self._run
         if run.runner == threading.get_ident():

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands.dropin import TCPServer, UDPServer
@@ -11,7 +11,7 @@ from manyhands.listening.inherited_sockets import duplicate
 from manyhands.model.addresses import Address
 from manyhands.server.handler_check import check_kind
 from manyhands.server.hang_up import HangUp
-from manyhands.server.option_attributes import as_attributes
+from manyhands.server.option_attributes import OptionValues
 from manyhands.server.run import Run
 from manyhands.server.systemd import Service
 from manyhands.server.tls import ServerTLS
@@ -157,7 +157,7 @@ def listen(
     endpoint: Endpoint,
     handler: Callable[[Any, Any, Any], Any],
     room: EngineRoom,
-    options: Mapping[str, object],
+    options: OptionValues,
     owner: Owner,
 ) -> Listener:
     """Bind and listen; connections go to the engines of `room`, which listeners can share.
@@ -173,7 +173,7 @@ def listen(
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
-    own |= as_attributes(options)
+    own |= options.of_listener()
     kind = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener)["_engine_room"] = room
@@ -190,7 +190,7 @@ def listen_on(
     addresses: Sequence[Address],
     handler: Callable[[Any, Any, Any], Any],
     room: EngineRoom,
-    options: Mapping[str, object],
+    options: OptionValues,
     owner: Owner,
 ) -> Iterator[Listener]:
     """Bind every address, one after the other; yield each listener as soon as there is one.

@@ -6,56 +6,44 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from operator import attrgetter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
-from manyhands.config.options import LIMITS, checked
+from manyhands.config.options import checked
 from manyhands.connections.registry import Books
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
-from manyhands.model.timeouts import NAMES as DEADLINES
 from manyhands.runtime.wakeup import Bell, Waker
 from manyhands.server import systemd
 from manyhands.server.ending import ServerEnd
 from manyhands.server.handler_check import check_handler, described
 from manyhands.server.hang_up import HangUp
 from manyhands.server.listener import Listener, bound_address, is_open, listen_on
-from manyhands.server.option_attributes import AdjustableServer, settled
+from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
 from manyhands.server.run import Run
 from manyhands.server.signals import HandledSignals
 from manyhands.server.standing import ServerStanding
-from manyhands.server.tls import OPTIONS as TLS_OPTIONS
 from manyhands.server.tls import ServerTLS, server_tls
 from manyhands.serving.accept_loop import AcceptLoop
 from manyhands.serving.core import EngineRoom
 from manyhands.serving.drain import CutOff
+from manyhands.serving.suspend import refuse_a_copy
 
 if TYPE_CHECKING:
     import ssl
 
-OPTIONS = (
-    "engine",
-    "max_threads",
-    "max_children",
-    "max_fibers",
-    "hub_block_time",
-    "request_queue_size",
-    "allow_reuse_port",
-    "max_packet_size",
-    *TLS_OPTIONS,
-    *LIMITS,
-    *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
-    *DEADLINES,
-    "drain_timeout",
-    "unlink_on_close",
-)
-"""The keywords of `Server`, from the table of options."""
+    from manyhands.config.keywords import ServerAttributes, ServerOptions
+else:
+    # What editors and type checkers know of the attributes, which the decorator makes.
+    ServerAttributes = object
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
 
-class Server(AdjustableServer, ServerStanding, ServerEnd):
+@has_option_attributes(attrgetter("_options"))
+class Server(ServerStanding, ServerEnd, ServerAttributes):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -70,9 +58,10 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
-        ``engine="threads"``, ``max_connections``, ``idle_timeout`` (seconds), ``certfile`` and so on:
-        `OPTIONS` names them all, and ``docs/options.md`` says what they do. They are attributes too: limits,
-        deadlines and ``drain_timeout`` may be set at any time, the others are settled here.
+        ``engine="threads"``, ``idle_timeout=60`` and so on: see the list below, and ``docs/options.md``. They
+        are attributes too. Those that are adjustable may be set at any time, and hold from the next
+        connection on; deadlines hold for the connections that are open as well, half a second later at the
+        most. The others are settled here.
 
     Raises
     ------
@@ -93,11 +82,15 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         handler: Callable[[Any, Any, Any], Any],
         *addresses: str | tuple[str, int] | Address,
         ssl_context: "ssl.SSLContext | None" = None,
-        **options: Any,
+        **options: "Unpack[ServerOptions]",
     ) -> None:
         self._handler = handler
         self._addresses = [address_of(each) for each in addresses]
-        self._options = {**checked(options, OPTIONS), "ssl_context": ssl_context}
+        self._options = OptionValues(
+            {**checked(options), "ssl_context": ssl_context},
+            lambda name: refuse_a_copy(f"set {name} of the server", *self._listeners),
+            self._note_change,
+        )
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
         self._room = EngineRoom()
@@ -294,6 +287,10 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
             False when they cannot be used: an event says why, and the old ones are kept.
         """
         return self._tls is None or self._tls.reload()
+
+    def _note_change(self) -> None:
+        self._room.door.look_soon()
+        self.notice()
 
     def notice(self) -> None:
         """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""

@@ -9,8 +9,8 @@ from typing import Any
 from manyhands.admission.admission import Admission, Leaves, Place
 from manyhands.admission.limits import Limits
 from manyhands.config.class_attributes import setting
-from manyhands.config.option_types import listed, spoken
-from manyhands.config.options import ADMISSION
+from manyhands.config.option_types import encoded, listed
+from manyhands.config.options import by_group
 from manyhands.connections import closing
 from manyhands.connections.registry import Books
 from manyhands.model.connection_states import Reason
@@ -20,7 +20,7 @@ from manyhands.runtime.sockets import is_closed
 from manyhands.serving.handed_off import Elsewhere
 from manyhands.serving.refusal_notices import Refusals
 
-NAMES = tuple(option.name for option in ADMISSION)
+NAMES = by_group("limits")
 
 Handler = Callable[[Any, Any, Any], Any]
 
@@ -94,7 +94,7 @@ def terms_of(source: Any) -> Terms:
         allow=_networks(said["allow"]),
         deny=_networks(said["deny"]),
     )
-    told = b"" if refusal is None else spoken(refusal)
+    told = b"" if refusal is None else encoded(refusal)
     return Terms(said["max_connections"], limits, said["when_full"], told)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import is_on, setting
+from manyhands.config.options import by_engine
 from manyhands.connections.conversation import Conversation, Serve, current
 from manyhands.connections.registry import Books
 from manyhands.connections.tls_handshake import failed_connection
@@ -218,15 +219,8 @@ def _warn_about(kind: type, name: str) -> None:
         )
 
 
-_LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
-"""The option that is the bound of an engine, by the engine's name."""
-
-_ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "sequential": (),
-    "threads": ("max_threads", "daemon_threads", "_threads"),
-    "processes": ("max_children",),
-    "fibers": ("max_fibers", "daemon_threads", "hub_block_time"),
-}
+_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}
+_ATTRIBUTES["threads"] += ("_threads",)
 """The attributes of a server that an engine goes by, by the engine's name."""
 
 
@@ -240,8 +234,8 @@ def _set_up(engine: Engine, server: Any) -> None:
 
 
 def _read(engine: Engine, server: Any) -> None:
-    if engine.name in _LIMITS:
-        engine.limit = setting(_LIMITS[engine.name], server)
+    if engine.name != "sequential":
+        engine.limit = setting(_ATTRIBUTES[engine.name][0], server)
         engine.daemon = is_on("daemon_threads", server)
     if isinstance(engine, ThreadsEngine):
         threads = getattr(server, "_threads", None)
