@@ -20,7 +20,12 @@ from manyhands.serving.core import OwnBooks, OwnDraining, OwnRoom, opened, overr
 from manyhands.serving.loops import Loops, ShutDown
 
 if TYPE_CHECKING:
+    from _socket import _Address
+    from socket import socket as Socket  # noqa: N812 - the class has an attribute `socket`
+
     from manyhands.serving.drain import CutOff
+
+    Request = Socket | tuple[bytes, Socket]
 
 
 class BaseServer:
@@ -86,9 +91,9 @@ class BaseServer:
     when_full: Any = "wait"
     """What becomes of who calls at `max_connections`: ``"wait"``, ``"refuse"``, or a handler for those."""
 
-    server_address: Any
-    RequestHandlerClass: Callable[[Any, Any, Any], Any]
-    socket: Any
+    server_address: "_Address"
+    RequestHandlerClass: Callable[[Any, Any, Self], Any]
+    socket: "Socket"
 
     connections = OwnBooks()
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
@@ -105,7 +110,7 @@ class BaseServer:
     __is_shut_down: threading.Event
 
     def __init__(
-        self, server_address: Any, RequestHandlerClass: Callable[[Any, Any, Any], Any]
+        self, server_address: "_Address", RequestHandlerClass: Callable[[Any, Any, Self], Any]
     ) -> None:
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
@@ -334,11 +339,11 @@ class BaseServer:
     def handle_timeout(self) -> Any:
         """Do what is due when `handle_request` waited in vain. A hook."""
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - a hook
+    def verify_request(self, request: "Request", client_address: Any) -> bool:  # noqa: ARG002 - a hook
         """Tell whether to serve this request; False closes it unserved. A hook."""
         return True
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
         self._engine_room.start(self, "sequential", request, client_address)
 
@@ -372,11 +377,11 @@ class BaseServer:
         else:
             kind(request, client_address, self)
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """End one request: say so to the client, then close. A hook."""
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Close one request. A hook."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a hook

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from manyhands.connections.conversation import Conversation, current
 from manyhands.connections.socket_classes import header_of
@@ -12,7 +12,12 @@ from manyhands.runtime.caller import task_in_hand
 if TYPE_CHECKING:
     import ssl
 
+    from manyhands.connections.timeouts import OwnDeadlines
+    from manyhands.dropin.base import BaseServer
     from manyhands.protocol.proxy_header import ProxyHeader
+
+    # A class below has an attribute of the module's name.
+    _Socket = socket.socket
 
 
 class _Announced:
@@ -25,7 +30,11 @@ class _Announced:
 class _Deadlines:
     """The attribute `deadlines` of a handler. One of the program's own, of that name, counts instead."""
 
-    def __get__(self, handler: Any, kind: type) -> Any:
+    @overload
+    def __get__(self, handler: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, handler: object, kind: type) -> "OwnDeadlines": ...
+    def __get__(self, handler: Any, kind: type) -> "Self | OwnDeadlines":
         if handler is None:
             return self
         conversation = _conversation_of(handler)
@@ -73,7 +82,13 @@ class BaseRequestHandler:
     """The deadlines of the connection: `idle_timeout`, `write_timeout` and `max_age`, in seconds, or None.
     They are the server's until the handler sets its own. Thread-safe. A datagram has none: AttributeError."""
 
-    def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
+    request: Any
+    client_address: Any
+    server: "BaseServer"
+
+    def __init__(
+        self, request: Any, client_address: Any, server: "BaseServer", **state: Any
+    ) -> None:
         self.request = request
         self.client_address = client_address
         self.server = server
@@ -121,6 +136,10 @@ class StreamRequestHandler(BaseRequestHandler):
     disable_nagle_algorithm: bool = False
     """Whether to send small packets at once (TCP_NODELAY, tcp(7)); sensible where `wfile` is buffered."""
 
+    connection: Any
+    rfile: io.BufferedIOBase
+    wfile: io.BufferedIOBase
+
     def setup(self) -> None:
         """Open `rfile` and `wfile`."""
         self.connection = self.request
@@ -128,8 +147,6 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile: Any
-        self.wfile: Any
         open_files(self)
 
     def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:
@@ -215,6 +232,11 @@ class DatagramRequestHandler(BaseRequestHandler):
 
     automatic_reply: bool = True
     """Whether `finish` sends what `wfile` holds, be it nothing: an empty datagram. False: send yourself."""
+
+    packet: bytes
+    socket: "_Socket"
+    rfile: io.BytesIO
+    wfile: io.BytesIO
 
     def setup(self) -> None:
         """Open `rfile` and `wfile`."""

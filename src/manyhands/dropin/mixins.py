@@ -1,12 +1,15 @@
 """The mix-ins: each does nothing but choose an engine, and hold its settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import has_options
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
 from manyhands.serving import core
 from manyhands.serving.core import OwnRoom
+
+if TYPE_CHECKING:
+    from manyhands.dropin.base import Request
 
 
 class NoThreads:
@@ -44,7 +47,7 @@ class ThreadingMixIn:
 
     process_request_thread = core.process_request_thread
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new thread.
 
         Raises
@@ -83,7 +86,7 @@ class ForkingMixIn:
     _engine_choice = "processes"
     _engine_room = OwnRoom()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new process, and close this process's copy of it.
 
         Raises
@@ -159,7 +162,7 @@ class FiberMixIn:
     # Named as with threads. The function itself, for each frame less is memory less for each fiber.
     process_request_thread = core.process_request_thread
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new fiber."""
         self._engine_room.start(self, "fibers", request, client_address)
 

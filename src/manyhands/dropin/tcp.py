@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from manyhands.config.class_attributes import setting
 from manyhands.connections import closing, socket_classes, tls_handshake
@@ -12,6 +12,15 @@ from manyhands.dropin.base import BaseServer
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.unix_paths import BoundPath
 from manyhands.model import events
+
+if TYPE_CHECKING:
+    from manyhands.dropin.base import Request
+
+    # The classes below have an attribute of the module's name.
+    _Socket = socket.socket
+    _InetAddress = (
+        tuple[str | bytes | bytearray, int] | tuple[str | bytes | bytearray, int, int, int]
+    )
 
 
 class TCPServer(BaseServer):
@@ -49,12 +58,15 @@ class TCPServer(BaseServer):
     unlink_on_close: bool = True
     """Whether `server_close` removes the file that a Unix socket made, if it is still that socket's."""
 
+    server_address: "_InetAddress"
+    socket: "_Socket"
+
     __bound_path: BoundPath | None = None
 
     def __init__(
         self,
-        server_address: Any,
-        RequestHandlerClass: Callable[[Any, Any, Any], Any],
+        server_address: "_InetAddress",
+        RequestHandlerClass: Callable[[Any, Any, Self], Any],
         bind_and_activate: bool = True,
     ) -> None:
         BaseServer.__init__(self, server_address, RequestHandlerClass)
@@ -99,7 +111,7 @@ class TCPServer(BaseServer):
         self.socket.close()
         BaseServer.server_close(self)
 
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple["_Socket", Any]:
         """Accept one connection. A hook.
 
         The handshake of a TLS listener is not waited for: the connection's own worker does it, or
@@ -134,7 +146,7 @@ class TCPServer(BaseServer):
         wrapper = self._engine_of_next_request().tls_wrapper()
         return tls_handshake.moved(unshaken, wrapper), client_address
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
         if self._engine_room.books.are_detailed:
             conversation = current()
@@ -144,14 +156,14 @@ class TCPServer(BaseServer):
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105
-            request.shutdown(socket.SHUT_WR)
+            request.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]  # a socket here
         except OSError:
             pass
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Close the connection. A hook."""
-        request.close()
+        request.close()  # type: ignore[union-attr]  # a socket here
 
 
 # Datagram servers: UDP and Unix.
@@ -172,7 +184,7 @@ class UDPServer(TCPServer):
     truncated_datagrams: int = 0
     """How many datagrams were cut to `max_packet_size`."""
 
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple[tuple[bytes, "_Socket"], Any]:  # type: ignore[override]
         """Receive one datagram. A hook."""
         # One byte more than is wanted tells whether there was more.
         data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
@@ -189,9 +201,9 @@ class UDPServer(TCPServer):
     def server_activate(self) -> None:
         """Do nothing: a datagram socket receives as soon as it is bound."""
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """Do nothing but `close_request`: the socket is the server's own."""
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Do nothing: the socket is the server's own."""
