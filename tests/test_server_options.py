@@ -1,6 +1,8 @@
 """The options of a `manyhands.Server` as attributes, its addresses as pairs, and how it shows itself."""
 
 import functools
+import pydoc
+import re
 import socket
 from typing import Any
 
@@ -23,6 +25,26 @@ def test_every_option_is_an_attribute() -> None:
     assert values["idle_timeout"] == 4
     assert values["drain_timeout"] == 30.0
     assert values["certfile"] is None
+
+
+def test_the_help_tells_every_option_with_its_type_unit_and_default() -> None:
+    text = pydoc.plain(pydoc.render_doc(Server))
+    for row in (
+        'engine : Literal["sequential", "threads", "processes", "fibers"], default threads',
+        "max_connections : int | None (connections), default 10000, adjustable",
+        "idle_timeout : float | None (seconds), default 300.0, adjustable",
+        "certfile : str | PathLike[str] | Sequence[str | PathLike[str]] | None, default none",
+    ):
+        assert row in text
+    words = " ".join(text.replace("|", " ").split())
+    for option in SERVER_OPTIONS.values():
+        # In the list of the class, and at the attribute.
+        assert words.count(option.help) >= (1 if option.name == "engine" else 2)
+
+
+def test_the_help_shows_no_internals() -> None:
+    text = pydoc.plain(pydoc.render_doc(Server))
+    assert not re.findall(r"\b_[A-Za-z]\w*", text)
 
 
 SETTLED = ("engine", "max_threads", "certfile", "ssl_context", "proxy_protocol", "max_packet_size")

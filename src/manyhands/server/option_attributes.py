@@ -4,7 +4,7 @@ A handler's `self.server` is a listener; there they are the attributes of the se
 """
 
 from collections.abc import Callable
-from textwrap import dedent
+from textwrap import dedent, fill
 from typing import Any, Never, TypeVar
 
 from manyhands.config.option import Option
@@ -160,9 +160,13 @@ def _documented(docstring: str | None) -> str | None:
         return None  # python -OO
     # Python 3.13 takes the indentation away by itself.
     first, _, rest = docstring.partition("\n")
-    rows = (
-        f"{option.name} : {option.annotation}, default {option.default_text}"
-        f"{', adjustable' if option.is_adjustable else ''}\n    {_help(option)}\n"
-        for option in SERVER_OPTIONS.values()
-    )
-    return f"{first}\n{dedent(rest).rstrip()}\n\nOptions\n-------\n{''.join(rows)}"
+    rows = "\n".join(map(_row, SERVER_OPTIONS.values()))
+    return f"{first}\n{dedent(rest).rstrip()}\n\nOptions\n-------\n{rows}\n"
+
+
+def _row(option: Option) -> str:
+    unit = f" ({option.kind.unit})" if option.kind.unit else ""
+    default = "none" if option.default is None else option.default
+    adjustable = ", adjustable" if option.is_adjustable else ""
+    help_text = fill(_help(option), 100, initial_indent="    ", subsequent_indent="    ")
+    return f"{option.name} : {option.annotation}{unit}, default {default}{adjustable}\n{help_text}"
