@@ -28,6 +28,7 @@ def parsed(*words: str) -> dict[str, Any]:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_default_in_the_table_is_that_of_the_class(owner: str, option: Option) -> None:
+    assert hasattr(getattr(socketserver, owner), option.name) is not option.is_unset
     default = getattr(getattr(socketserver, owner), option.name, None)
     assert default == option.default
     assert type(default) is type(option.default)

@@ -40,6 +40,7 @@ _ROWS = (
         Choice("sequential", "threads", "processes", "fibers"),
         "serve one client after the other, or each in a thread, a process or a fiber",
         server_default="threads",
+        # Looked up on the class: an instance's attribute of this name is the program's own.
         owners=("BaseServer",),
         is_unset=True,
     ),
@@ -230,6 +231,7 @@ _ROWS = (
         Switch(),
         "require a PROXY header of each stream connection: a balancer says with it who the client is",
         group="opening",
+        # As a class attribute it counts when it is True: other values are the program's own.
         default=False,
         owners=("BaseServer",),
     ),
