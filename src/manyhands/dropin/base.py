@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from manyhands.config.class_attributes import has_options
 from manyhands.connections.socket_classes import Unopened
 from manyhands.engines import Engine
 from manyhands.listening.bind import describe
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from _socket import _Address
     from socket import socket as Socket  # noqa: N812 - the class has an attribute `socket`
 
+    from manyhands.config.keywords import BaseServerOptions
     from manyhands.serving.drain import CutOff
 
     Request = Socket | tuple[bytes, Socket]
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    BaseServerOptions = object
 
 
-class BaseServer:
+@has_options
+class BaseServer(BaseServerOptions):
     """The base class of all servers: owns the connection loop; handler classes own the conversation.
 
     Parameters
@@ -47,49 +53,6 @@ class BaseServer:
 
     timeout: float | None = None
     """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
-
-    engine: str | None
-    """The engine by name, whatever the class's mix-in chose; unset or None: as the mix-in chose.
-
-    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at. Nor
-    is there a default: programs ask whether they have set theirs yet.)
-    """
-
-    handshake_timeout: float | None = 10.0
-    """Seconds for the whole TLS handshake, where the listening socket is a TLS one; None: no end."""
-
-    proxy_protocol: bool = False
-    """Whether each connection must begin with a PROXY header, which tells who the client is. `verify_request`
-    is then called by the worker, afterwards. (Values other than True are the program's own.)"""
-
-    proxy_trusted: Any = "127.0.0.0/8, ::1"
-    """Whose headers count: networks, in one text or several. Others are refused; on a Unix socket nobody."""
-
-    idle_timeout: float | None = None
-    """Seconds for which nothing may be received on a connection, whatever is sent; None: for ever."""
-
-    write_timeout: float | None = None
-    """Seconds for which a client may acknowledge nothing of what waits for it; None: for ever."""
-
-    max_age: float | None = None
-    """Seconds for which a connection may be open, give or take a tenth; None: for ever."""
-
-    # As `engine`: unset or None is no limit, and programs may have attributes of these names themselves.
-    max_connections: int | None
-    max_connections_per_ip: int | None
-    max_rate: float | None
-    max_rate_per_ip: float | None
-    rate_burst: int | None
-    rate_burst_per_ip: int | None
-    allow: str | Sequence[str] | None
-    deny: str | Sequence[str] | None
-    refusal: str | bytes | None
-
-    ipv6_prefix: int = 64
-    """Bits of the network of an IPv6 client that counts as one address."""
-
-    when_full: Any = "wait"
-    """What becomes of who calls at `max_connections`: ``"wait"``, ``"refuse"``, or a handler for those."""
 
     server_address: "_Address"
     RequestHandlerClass: Callable[[Any, Any, Self], Any]

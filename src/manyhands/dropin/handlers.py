@@ -5,6 +5,7 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from manyhands.config.class_attributes import has_options
 from manyhands.connections.conversation import Conversation, current
 from manyhands.connections.socket_classes import header_of
 from manyhands.runtime.caller import task_in_hand
@@ -12,12 +13,16 @@ from manyhands.runtime.caller import task_in_hand
 if TYPE_CHECKING:
     import ssl
 
+    from manyhands.config.keywords import DatagramRequestHandlerOptions
     from manyhands.connections.timeouts import OwnDeadlines
     from manyhands.dropin.base import BaseServer
     from manyhands.protocol.proxy_header import ProxyHeader
 
     # A class below has an attribute of the module's name.
     _Socket = socket.socket
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    DatagramRequestHandlerOptions = object
 
 
 class _Announced:
@@ -227,11 +232,9 @@ class SocketWriter(io.BufferedIOBase):
         return descriptor
 
 
-class DatagramRequestHandler(BaseRequestHandler):
+@has_options
+class DatagramRequestHandler(BaseRequestHandler, DatagramRequestHandlerOptions):
     """Gives the handler of a datagram two files: `rfile` holds it, `wfile` becomes the reply."""
-
-    automatic_reply: bool = True
-    """Whether `finish` sends what `wfile` holds, be it nothing: an empty datagram. False: send yourself."""
 
     packet: bytes
     socket: "_Socket"

@@ -9,7 +9,15 @@ from manyhands.serving import core
 from manyhands.serving.core import OwnRoom
 
 if TYPE_CHECKING:
+    from manyhands.config.keywords import (
+        FiberMixInOptions,
+        ForkingMixInOptions,
+        ThreadingMixInOptions,
+    )
     from manyhands.dropin.base import Request
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    ThreadingMixInOptions = ForkingMixInOptions = FiberMixInOptions = object
 
 
 class NoThreads:
@@ -26,20 +34,11 @@ class NoThreads:
 
 
 @has_options
-class ThreadingMixIn:
+class ThreadingMixIn(ThreadingMixInOptions):
     """Serves each connection in a thread of its own.
 
     Put it first: ``class Server(ThreadingMixIn, TCPServer)``.
     """
-
-    daemon_threads: bool = False
-    """Whether threads are killed, not waited for, when the interpreter exits."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the threads that are not daemons."""
-
-    max_threads: int | None = None
-    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
 
     _threads: Any = NoThreads()
     _engine_choice = "threads"
@@ -67,7 +66,7 @@ class ThreadingMixIn:
 
 
 @has_options
-class ForkingMixIn:
+class ForkingMixIn(ForkingMixInOptions):
     """Serves each connection in a forked process of its own.
 
     Put it first: ``class Server(ForkingMixIn, TCPServer)``.
@@ -76,12 +75,6 @@ class ForkingMixIn:
     timeout: float | None = 300
     active_children: set[int] | None = None
     """The process ids of the children under way; None before the first."""
-
-    max_children: int = 40
-    """How many connections may be served at once; the kernel's backlog holds the rest."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the children."""
 
     _engine_choice = "processes"
     _engine_room = OwnRoom()
@@ -121,7 +114,7 @@ class ForkingMixIn:
 
 
 @has_options
-class FiberMixIn:
+class FiberMixIn(FiberMixInOptions):
     """Serves each connection in a fiber of its own: thousands of them in one thread.
 
     Put it first: ``class Server(FiberMixIn, TCPServer)``.
@@ -138,18 +131,6 @@ class FiberMixIn:
     there is `manyhands.blocking`. A lock of `threading` that a handler holds while it waits stops all fibers,
     for good, as soon as another one wants it: `gevent.lock.RLock` does not.
     """
-
-    daemon_threads: bool = False
-    """Whether fibers are ended, not waited for, when the interpreter exits or `server_close` is called."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the fibers."""
-
-    max_fibers: int | None = None
-    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
-
-    hub_block_time: float | None = 0.1
-    """Seconds that one fiber may hold up all others before a `HubBlocked` event names it; None: for ever."""
 
     _engine_choice = "fibers"
     _engine_room = OwnRoom()

@@ -1,11 +1,10 @@
 """Stream servers: TCP and Unix."""
 
-import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from manyhands.config.class_attributes import setting
+from manyhands.config.class_attributes import has_options, setting
 from manyhands.connections import closing, socket_classes, tls_handshake
 from manyhands.connections.conversation import current
 from manyhands.dropin.base import BaseServer
@@ -14,6 +13,7 @@ from manyhands.listening.unix_paths import BoundPath
 from manyhands.model import events
 
 if TYPE_CHECKING:
+    from manyhands.config.keywords import TCPServerOptions, UDPServerOptions
     from manyhands.dropin.base import Request
 
     # The classes below have an attribute of the module's name.
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     _InetAddress = (
         tuple[str | bytes | bytearray, int] | tuple[str | bytes | bytearray, int, int, int]
     )
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    TCPServerOptions = UDPServerOptions = object
 
 
-class TCPServer(BaseServer):
+@has_options
+class TCPServer(BaseServer, TCPServerOptions):
     """Serves TCP connections, one after the other; with a mix-in, many at the same time.
 
     Parameters
@@ -43,20 +47,6 @@ class TCPServer(BaseServer):
 
     address_family: int = socket.AF_INET
     socket_type: int = socket.SOCK_STREAM
-
-    request_queue_size: int = 1024
-    """Connections that the kernel holds until they are accepted (`listen(2)`; it has a bound of its own,
-    ``net.core.somaxconn``). The standard library's 5 resets clients that come in a burst."""
-
-    allow_reuse_address: bool = os.name == "posix"
-    """Whether a restarted server gets its port back at once (SO_REUSEADDR, socket(7)). Elsewhere than on
-    POSIX the option means that two servers can share a port, so there it is off."""
-
-    allow_reuse_port: bool = False
-    """Whether several processes may listen on the port, each getting a share (SO_REUSEPORT, socket(7))."""
-
-    unlink_on_close: bool = True
-    """Whether `server_close` removes the file that a Unix socket made, if it is still that socket's."""
 
     server_address: "_InetAddress"
     socket: "_Socket"
@@ -169,17 +159,14 @@ class TCPServer(BaseServer):
 # Datagram servers: UDP and Unix.
 
 
-class UDPServer(TCPServer):
+@has_options
+class UDPServer(TCPServer, UDPServerOptions):
     """Serves datagrams; a request is the pair of the datagram and the socket to answer on."""
 
     socket_type: int = socket.SOCK_DGRAM
 
     # On a datagram socket it would let a second server take the port over.
     allow_reuse_address: bool = False
-    allow_reuse_port: bool = False
-
-    max_packet_size: int = 8192
-    """Bytes that a handler gets of a datagram; what was longer is cut, counted, and told as an event."""
 
     truncated_datagrams: int = 0
     """How many datagrams were cut to `max_packet_size`."""
