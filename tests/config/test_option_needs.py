@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from manyhands import Server
-from manyhands.config.options import OPTIONS, SERVER_OPTIONS, refuse_useless
+from manyhands.config.option import refuse_useless
+from manyhands.config.options import OPTIONS, SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 from tests.support import Echo
 

@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Iterable, Mapping
 
-from manyhands.config.option import Option
+from manyhands.config.option import Option, refuse_useless
 from manyhands.config.option_types import OptionValue
-from manyhands.config.options import refuse_useless
 
 
 def add_to(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:

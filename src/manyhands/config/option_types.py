@@ -15,7 +15,7 @@ LONGEST_WAIT = 2_147_483.0
 """Seconds: `poll` counts milliseconds in a C int, and a longer wait overflows (poll(2)). It is 24.8 days."""
 
 LOWEST_RATE = 0.00001
-"""Per second: about once a day. What is rarer is not limited by a rate, but by a list of who may."""
+"""Per second: about once a day. What is rarer is not limited by a rate, but by a list of networks."""
 
 HIGHEST_RATE = 1_000_000.0
 """Per second: more than a processor can accept, so more is no limit."""

@@ -6,11 +6,11 @@ attributes of drop-in servers, the flags of the commands, ``docs/options.md`` an
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from manyhands.config.option import Option
+from manyhands.config.option import Option, defaults, refuse_useless
 from manyhands.config.option_types import (
     Choice,
     ChoiceOrHandler,
@@ -320,54 +320,3 @@ def checked(given: Mapping[str, object]) -> dict[str, Any]:
         SERVER_OPTIONS[name].check(value)
     refuse_useless(given, SERVER_OPTIONS)
     return {**defaults(SERVER_OPTIONS), **given}
-
-
-def defaults(options: Mapping[str, Option]) -> dict[str, Any]:
-    """Return the defaults of options by name."""
-    return {name: option.default for name, option in options.items()}
-
-
-def refuse_useless(
-    given: Mapping[str, object],
-    options: Mapping[str, Option],
-    called: Callable[[str], str] = str,
-) -> None:
-    """Refuse options that do nothing without others: what was meant with them would not happen, untold.
-
-    Parameters
-    ----------
-    given : mapping
-        The values that were given, each of which fits by itself.
-    options : mapping
-        The options that could be given. One that is given its default asks for nothing, and is no mistake.
-    called : callable
-        Turns the name of an option into what a person calls it: the keyword, or the flag.
-
-    Raises
-    ------
-    Mistake
-        One of them needs another one; the sentence names both.
-    """
-    values = {**defaults(options), **given}
-    for name, value in given.items():
-        option = options[name]
-        if value is not None and value != option.default:
-            _refuse_without_others(option, values, called)
-
-
-def _refuse_without_others(
-    option: Option, values: Mapping[str, object], called: Callable[[str], str]
-) -> None:
-    # `wait` is what happens without any limit.
-    is_met = any(values.get(name) and values[name] != "wait" for name in option.needs)
-    if option.needs and not is_met:
-        *most, last = map(called, option.needs)
-        others = f"{', '.join(most)} or {last}" if most else last
-        raise Mistake(f"{called(option.name)} without {others} is of no use")
-    engine = values.get("engine")
-    # None, as in programs that choose theirs by a class, may be any.
-    if len(option.engines) == 1 and engine not in {None, *option.engines}:
-        raise Mistake(
-            f"{called(option.name)} is of no use on the engine {engine}: it is one of the engine "
-            f"{option.engines[0]}"
-        )
