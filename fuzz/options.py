@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import atheris
 
 with atheris.instrument_imports(include=["manyhands"]):
+    from manyhands.config.option import Option
     from manyhands.config.option_types import NetworkList
-    from manyhands.config.options import OPTIONS, Option
+    from manyhands.config.options import OPTIONS
     from manyhands.model.networks import Networks
     from manyhands.model.usage_errors import Mistake
 
@@ -108,7 +109,7 @@ def check_client(networks: Networks, client: str) -> None:
 def test_one_input(data: bytes) -> None:
     """Try one word on one option, and one list of networks."""
     provider = atheris.FuzzedDataProvider(data)
-    check_option(provider.PickValueInList(list(OPTIONS)), text_of(provider))
+    check_option(provider.PickValueInList(list(OPTIONS.values())), text_of(provider))
     if provider.ConsumeBool():
         client = str(IPv6Address(provider.ConsumeIntInRange(0, 2**64 - 1) << 32))
     else:

@@ -24,7 +24,7 @@ IDLE = 2 * DEADLINE
 BACKLOG = 4096
 
 
-def main(engine: str, folder: Path) -> None:
+def main(engine: Any, folder: Path) -> None:
     """Serve until a signal."""
     # A handler whose client resets its connection fails: thousands do here, and are in the books.
     logging.disable()

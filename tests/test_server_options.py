@@ -1,14 +1,16 @@
 """The options of a `manyhands.Server` as attributes, its addresses as pairs, and how it shows itself."""
 
 import functools
+import pydoc
+import re
 import socket
 from typing import Any
 
 import pytest
 
 from manyhands import Mistake, Server, StreamRequestHandler
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.connection_states import Reason
-from manyhands.server import OPTIONS
 from tests.support import ENGINES, Echo, ask, bound, call, everything, read_line, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -18,11 +20,31 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 def test_every_option_is_an_attribute() -> None:
     server = Server(Echo, ANY_PORT, engine="threads", max_threads=7, idle_timeout=4)
-    values = {name: getattr(server, name) for name in OPTIONS if name != "engine"}
+    values = {name: getattr(server, name) for name in SERVER_OPTIONS if name != "engine"}
     assert values["max_threads"] == 7
     assert values["idle_timeout"] == 4
     assert values["drain_timeout"] == 30.0
     assert values["certfile"] is None
+
+
+def test_the_help_tells_every_option_with_its_type_unit_and_default() -> None:
+    text = pydoc.plain(pydoc.render_doc(Server))
+    for row in (
+        'engine : Literal["sequential", "threads", "processes", "fibers"], default threads',
+        "max_connections : int | None (connections), default 10000, adjustable",
+        "idle_timeout : float | None (seconds), default 300.0, adjustable",
+        "certfile : str | PathLike[str] | Sequence[str | PathLike[str]] | None, default none",
+    ):
+        assert row in text
+    words = " ".join(text.replace("|", " ").split())
+    for option in SERVER_OPTIONS.values():
+        # In the list of the class, and at the attribute.
+        assert words.count(option.help) >= (1 if option.name == "engine" else 2)
+
+
+def test_the_help_shows_no_internals() -> None:
+    text = pydoc.plain(pydoc.render_doc(Server))
+    assert not re.findall(r"\b_[A-Za-z]\w*", text)
 
 
 SETTLED = ("engine", "max_threads", "certfile", "ssl_context", "proxy_protocol", "max_packet_size")

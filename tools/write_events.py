@@ -44,5 +44,9 @@ def _type(annotation: object) -> str:
     return text.replace("|", "\\|")
 
 
+WRITTEN = {PAGE: page}
+"""The file, and what makes its text."""
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for file, text in WRITTEN.items():
+        file.write_text(text(), encoding="utf-8")

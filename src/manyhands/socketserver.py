@@ -24,6 +24,7 @@ import sys
 import threading
 from io import BufferedIOBase
 from time import monotonic as time
+from typing import TYPE_CHECKING
 
 from manyhands.dropin import BaseServer, TCPServer, ThreadingMixIn, UDPServer
 from manyhands.dropin.handlers import (
@@ -31,10 +32,16 @@ from manyhands.dropin.handlers import (
     DatagramRequestHandler,
     StreamRequestHandler,
 )
-from manyhands.dropin.stream_files import SocketWriter as _SocketWriter
 from manyhands.dropin.mixins import NoThreads as _NoThreads
+from manyhands.dropin.stream_files import SocketWriter as _SocketWriter
 from manyhands.engines.threads import Threads as _Threads
 from manyhands.serving.accept_loop import ServerSelector as _ServerSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from _typeshed import ReadableBuffer
 
 __all__ = [
     "BaseRequestHandler",
@@ -74,11 +81,29 @@ if hasattr(socket, "AF_UNIX"):
         """Serves stream connections on a path."""
 
         address_family = socket.AF_UNIX
+        if TYPE_CHECKING:
+            server_address: str | ReadableBuffer  # type: ignore[assignment]  # TCP's are pairs
+
+            def __init__(
+                self,
+                server_address: str | ReadableBuffer,
+                RequestHandlerClass: Callable[[Any, Any, Self], Any],
+                bind_and_activate: bool = True,
+            ) -> None: ...
 
     class UnixDatagramServer(UDPServer):
         """Serves datagrams on a path."""
 
         address_family = socket.AF_UNIX
+        if TYPE_CHECKING:
+            server_address: str | ReadableBuffer  # type: ignore[assignment]  # UDP's are pairs
+
+            def __init__(
+                self,
+                server_address: str | ReadableBuffer,
+                RequestHandlerClass: Callable[[Any, Any, Self], Any],
+                bind_and_activate: bool = True,
+            ) -> None: ...
 
     class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
         """Serves each stream connection on a path in a thread of its own."""

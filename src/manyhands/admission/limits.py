@@ -3,24 +3,21 @@
 from dataclasses import dataclass
 
 from manyhands.admission.rate_limits import Pace
-from manyhands.config.option_types import Kind, Rate, Whole
+from manyhands.config.options import OPTIONS
 from manyhands.model.networks import IP, IPV6_PREFIX, Networks
 from manyhands.model.usage_errors import Mistake
 
-_AT_LEAST_ONE = Whole(at_least=1)
-
-_KINDS: dict[str, Kind] = {
-    "max_connections": _AT_LEAST_ONE,
-    "max_connections_per_ip": _AT_LEAST_ONE,
-    "max_rate": Rate(),
-    "max_rate_per_ip": Rate(),
-    "rate_burst": _AT_LEAST_ONE,
-    "rate_burst_per_ip": _AT_LEAST_ONE,
-}
+_NUMBERS = (
+    "max_connections",
+    "max_connections_per_ip",
+    "ipv6_prefix",
+    "max_rate",
+    "max_rate_per_ip",
+    "rate_burst",
+    "rate_burst_per_ip",
+)
 
 _NONE = Networks()
-
-_PREFIX = Whole(at_least=1, at_most=128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +62,11 @@ class Limits:
     deny: Networks = _NONE
 
     def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
-            value = getattr(self, name)
-            if value is not None and not kind.fits(value):
-                raise Mistake(f"{name} must be {kind.expected}, or None, not {value!r}")
-        if not _PREFIX.fits(self.ipv6_prefix):
-            raise Mistake(f"ipv6_prefix must be {_PREFIX.expected}, not {self.ipv6_prefix!r}")
+        for name in _NUMBERS:
+            option, value = OPTIONS[name], getattr(self, name)
+            if not option.fits(value):
+                none = ", or None" if option.may_be_none else ""
+                raise Mistake(f"{name} must be {option.kind.expected}{none}, not {value!r}")
 
     @property
     def pace(self) -> Pace | None:

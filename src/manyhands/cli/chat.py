@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from manyhands.cli import telling
-from manyhands.config import options
+from manyhands.cli import flags, telling
 from manyhands.config.option_types import Choice, Whole
+from manyhands.config.options import SERVER_OPTIONS, by_group
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
@@ -20,10 +20,14 @@ HELP = "open a desk: one operator talks with many callers"
 #: Bytes. The most is far above any use, and still a size that memory has.
 _COUNT = Whole(at_least=1, at_most=2**30)
 
-_LIMITS = tuple(name for name in options.LIMITS if name not in {"when_full", "refusal"})
+_LIMITS = {
+    name: SERVER_OPTIONS[name]
+    for name in by_group("limits")
+    if name not in {"when_full", "refusal"}
+}
 """The options that limit callers; what a refused one is told is the desk's own word."""
 
-_ENGINES = Choice(("threads", "fibers"))
+_ENGINES = Choice("threads", "fibers")
 
 _DESCRIPTION = """\
 Open a desk. Anybody can call in over TCP: with `manyhands connect`, netcat, telnet, a program. You see
@@ -70,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: fibers where gevent is installed)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
-    options.add_to(parser, _LIMITS, served=True)
+    flags.add_to(parser, _LIMITS.values())
     telling.add_log_arguments(parser, unless="no log; what happens is told at the desk")
     telling.add_metrics_argument(parser)
 
@@ -86,11 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from manyhands.desk import operation
     from manyhands.desk.settings import Settings
 
-    limits = {
-        name: value
-        for name, value in options.given(arguments, served=True).items()
-        if name in _LIMITS
-    }
+    limits = flags.given(arguments, _LIMITS)
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.bind:

@@ -4,8 +4,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from manyhands.cli import telling
-from manyhands.config import options
+from manyhands.cli import flags, telling
+from manyhands.config.options import DROP_IN_OPTIONS
 
 HELP = "run a program that uses socketserver, unchanged, on our engines"
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] PROGRAM [args]\n       %(prog)s [options] -m MODULE [args]"
     parser.description = _DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    options.add_to(parser, options.ATTRIBUTES)
+    flags.add_to(parser, DROP_IN_OPTIONS.values())
     telling.add_log_arguments(parser)
     parser.set_defaults(program=[])
 
@@ -51,7 +51,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 _FLAGS_WITH_VALUE = frozenset(
-    ["--log", *(o.flag for o in options.OPTIONS if o.owners and not o.is_switch)]
+    ["--log", *(option.flag for option in DROP_IN_OPTIONS.values() if not option.is_switch)]
 )
 
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from manyhands.launcher import environment, fibers, interpreter, program
 
     command = program.command(arguments.program)
-    given = options.given(arguments, served=False)
+    given = flags.given(arguments, DROP_IN_OPTIONS)
     if given.get("engine") == "fibers":
         fibers.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)

@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli import telling
-from manyhands.config import options
+from manyhands.cli import flags, telling
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ HELP = "serve a handler class on addresses"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `manyhands serve` takes."""
-    from manyhands.server import OPTIONS
-
     parser.add_argument(
         "handler",
         metavar="MODULE:HANDLER",
@@ -34,15 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of them, with tls+ before it for TLS; "
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
-    options.add_to(parser, OPTIONS, served=True)
+    flags.add_to(parser, SERVER_OPTIONS.values())
     telling.add_log_arguments(parser)
     telling.add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
-    given: dict[str, Any] = options.given(arguments, served=True)
-    engine = str(given.get("engine", options.BY_NAME["engine"].server_default))
+    given: dict[str, Any] = flags.given(arguments, SERVER_OPTIONS)
+    engine = str(given.get("engine", SERVER_OPTIONS["engine"].default))
     if engine == "fibers":
         # Before the handler is loaded: plain blocking code is what it was written in.
         _have_all_waits_let_fibers_run()

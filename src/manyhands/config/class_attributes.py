@@ -1,23 +1,39 @@
-"""The settings of a server, as its attributes say now; what does not fit is ignored.
+"""The options of a drop-in server, as its attributes say now; a value that does not fit is ignored.
 
 Programs have attributes of all names, and some of them, such as `max_threads`, are older than ours. So no
 value is an error here: one that is not what the option takes is taken for something else.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
-from manyhands.config.options import BY_NAME
+from manyhands.config.options import DROP_IN_OPTIONS
 
-OWNERS: dict[str, type] = {}
-"""The class that brings a setting, by the setting's name: where a server has none, its own counts."""
+_Class = TypeVar("_Class", bound=type)
+
+_MIX_INS: dict[str, type] = {}
+"""The mix-in that brings a setting of an engine. `engine` moves a server to engines that are not its
+mix-in's: then the settings are those of the class that usually brings them."""
+
+
+def has_options(owner: _Class) -> _Class:
+    """Give a class the options whose rows name it, as attributes with their defaults. A decorator."""
+    for name, option in DROP_IN_OPTIONS.items():
+        if owner.__name__ not in option.owners:
+            continue
+        if not option.is_unset:
+            setattr(owner, name, option.default)
+        if option.group == "engine":
+            # Two have `daemon_threads`: the first in the row is the one that other servers go by.
+            _MIX_INS.setdefault(name, owner)
+    return owner
 
 
 def setting(name: str, server: Any) -> Any:
-    """Return the option `name` as `server` has it, else as the class that brings it, else its default."""
-    option = BY_NAME[name]
-    for place in (server, OWNERS.get(name)):
+    """Return the option `name` as `server` has it, else as its mix-in, else its default."""
+    option = DROP_IN_OPTIONS[name]
+    for place in (server, _MIX_INS.get(name)):
         value = getattr(place, name, option.default)
-        if (value is None and option.may_be_none) or option.kind.fits(value):
+        if option.fits(value):
             return value
     return option.default
 
@@ -27,4 +43,4 @@ def is_on(name: str, server: Any) -> bool:
     try:
         return bool(getattr(server, name))
     except AttributeError:
-        return bool(getattr(OWNERS.get(name), name, BY_NAME[name].default))
+        return bool(getattr(_MIX_INS.get(name), name, DROP_IN_OPTIONS[name].default))

@@ -1,10 +1,9 @@
-"""An option: its name everywhere, its default, and what it takes."""
+"""An option: a row of the one table, and what follows from it; and options that need one another."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-from manyhands.config.option_types import Choice, Kind, OptionValue, Switch
+from manyhands.config.option_types import Choice, OptionType, OptionValue, Switch
 from manyhands.model.usage_errors import Mistake
 
 LONGEST_SHOWN = 100
@@ -13,40 +12,102 @@ LONGEST_SHOWN = 100
 SHOWN = 60
 """Characters of a longer one: enough to know it again."""
 
+_SAME: OptionValue = "the default of the classes"
 
-@dataclass(frozen=True, slots=True)
+
 class Option:
-    """One option: its name, its default, what it takes and whose class attribute it is.
+    """One option. Immutable.
+
+    Plain, and no dataclass: every program that imports the drop-in makes the table, and `dataclasses` alone
+    takes as long as the rest of this package.
 
     Attributes
     ----------
     name : str
-        The keyword and the class attribute.
-    default : OptionValue
-        The class attribute's value when nobody sets it.
-    kind : Kind
-        What it takes.
-    unit : str
-        The unit of its value: `seconds`, `bytes`, ...; ``""`` where it has none.
+        The keyword of `Server`, the class attribute and, with dashes, the flag.
+    kind : OptionType
+        What it takes, and the unit of that.
     help : str
-        What it does, for `--help`.
-    owners : tuple of str
-        The classes of `manyhands.socketserver` that have the attribute; none when only
-        `manyhands.Server` and `manyhands serve` have the option.
+        What it does, for `--help`, ``docs/options.md`` and editors.
+    group : str
+        What it is about: ``engine``, ``listener``, ``tls``, ``limits``, ``opening``, ``deadlines``,
+        ``drain`` or ``handler``.
+    default : OptionValue
+        The class attribute's value; with `of_server` that of `Server`.
     may_be_none : bool
         Whether None (`none` on the command line) turns it off.
-    server_default : OptionValue
-        The default of `manyhands.Server` and `manyhands serve` where theirs is another one.
+    owners : tuple of str
+        The classes of `manyhands.socketserver` that have the attribute; none when only `Server` has it.
+    is_unset : bool
+        Whether the owners leave it unset, for programs ask whether an attribute of that name is there.
+    is_of_server : bool
+        Whether it is a keyword of `manyhands.Server`.
+    is_adjustable : bool
+        Whether it may be set while a `Server` runs; if not, it is settled when the server is made.
+    engines : tuple of str
+        The engines that go by it. One that a single engine goes by is refused on the others.
+    needs : tuple of str
+        Options of which one must be on, else this one does nothing and is refused.
     """
 
-    name: str
-    default: OptionValue
-    kind: Kind
-    unit: str
-    help: str
-    owners: tuple[str, ...]
-    may_be_none: bool = False
-    server_default: OptionValue = None
+    __slots__ = (
+        "_server_default",
+        "default",
+        "engines",
+        "group",
+        "help",
+        "is_adjustable",
+        "is_of_server",
+        "is_unset",
+        "kind",
+        "may_be_none",
+        "name",
+        "needs",
+        "owners",
+    )
+
+    def __init__(  # noqa: PLR0913 - the columns of the table
+        self,
+        name: str,
+        kind: OptionType,
+        help: str,  # noqa: A002 - argparse's word for it
+        *,
+        group: str,
+        default: OptionValue = None,
+        server_default: OptionValue = _SAME,
+        or_none: bool = False,
+        owners: tuple[str, ...] = (),
+        is_unset: bool = False,
+        is_of_server: bool = True,
+        is_adjustable: bool = False,
+        engines: tuple[str, ...] = (),
+        needs: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.help = help
+        self.group = group
+        self.default = default
+        self._server_default = server_default
+        self.may_be_none = or_none or default is None
+        self.owners = owners
+        self.is_unset = is_unset
+        self.is_of_server = is_of_server
+        self.is_adjustable = is_adjustable
+        self.engines = engines
+        self.needs = needs
+
+    def of_server(self) -> "Option":
+        """Return the option as `manyhands.Server` has it: its default, and no None for the engine."""
+        if self._server_default is _SAME:
+            return self
+        own = Option.__new__(Option)
+        for slot in Option.__slots__:
+            setattr(own, slot, getattr(self, slot))
+        own.default = self._server_default
+        # None leaves a choice to the class, which `Server` has none of; elsewhere it is "no bound".
+        own.may_be_none = self.may_be_none and not isinstance(self.kind, Choice)
+        return own
 
     @property
     def flag(self) -> str:
@@ -58,14 +119,21 @@ class Option:
         """Whether its flag takes no value."""
         return isinstance(self.kind, Switch)
 
-    def default_for(self, *, served: bool) -> OptionValue:
-        """Say the default: of `manyhands.Server` when served, else of the drop-in classes."""
-        return self.default if not served or self.server_default is None else self.server_default
+    @property
+    def annotation(self) -> str:
+        """The type of its values, as a type checker reads it."""
+        return self.kind.annotation + (" | None" if self.may_be_none else "")
 
-    def as_served(self) -> "Option":
-        """Return the option as `manyhands.Server` takes it: no None that leaves a choice to the class."""
-        is_chosen_here = self.server_default is not None and isinstance(self.kind, Choice)
-        return replace(self, may_be_none=False) if is_chosen_here else self
+    @property
+    def default_text(self) -> str:
+        """The default with its unit."""
+        return "none" if self.default is None else f"{self.default} {self.kind.unit}".rstrip()
+
+    def condition(self, quote: str = "") -> str:
+        """Say without what the option does nothing, in words that may follow its help; else ``""``."""
+        if self.needs:
+            return f"with {' or '.join(f'{quote}{name}{quote}' for name in self.needs)}"
+        return f"on the engine {quote}{self.engines[0]}{quote}" if len(self.engines) == 1 else ""
 
     def parse(self, text: str) -> OptionValue:
         """Read the word that follows the flag.
@@ -93,8 +161,12 @@ class Option:
         Mistake
             The value does not fit; the sentence names the option and shows the value.
         """
-        if not (self.may_be_none and value is None) and not self.kind.fits(value):
+        if not self.fits(value):
             raise self._mistake(self.name, value)
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is one that the option takes."""
+        return (value is None and self.may_be_none) or self.kind.fits(value)
 
     def _mistake(self, called: str, value: object) -> Mistake:
         none = ", or none" if self.may_be_none else ""
@@ -113,96 +185,52 @@ def _shown(value: object) -> str:
     return f"{shown[:SHOWN]}..."
 
 
-# Which option is of no use without another one: who gives it alone has forgotten something, and is told.
-
-Values = Mapping[str, Any]
-
-Called = Callable[[str], str]
-"""Turns the name of an option into what the person calls it: the keyword, or the flag."""
+def defaults(options: Mapping[str, Option]) -> dict[str, Any]:
+    """Return the defaults of options by name."""
+    return {name: option.default for name, option in options.items()}
 
 
-class Need(Protocol):
-    """What an option needs."""
-
-    def is_met(self, values: Values) -> bool:
-        """Tell whether the values of all options, defaults included, have it."""
-
-    def sentence(self, option: str, values: Values, called: Called) -> str:
-        """Say what is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """At least one of some options is on."""
-
-    names: tuple[str, ...]
-
-    def is_met(self, values: Values) -> bool:
-        """Tell whether one of them is on: `wait` is what happens without any."""
-        return any(values.get(name) and values[name] != "wait" for name in self.names)
-
-    def sentence(self, option: str, values: Values, called: Called) -> str:  # noqa: ARG002 - the form
-        """Say that none of them is."""
-        *most, last = map(called, self.names)
-        others = f"{', '.join(most)} or {last}" if most else last
-        return f"{called(option)} without {others} is of no use"
-
-
-@dataclass(frozen=True, slots=True)
-class OnEngine:
-    """The engine is a certain one. None, as in programs that choose theirs by a class, may be any."""
-
-    name: str
-
-    def is_met(self, values: Values) -> bool:
-        """Tell whether it is."""
-        return values.get("engine") in {None, self.name}
-
-    def sentence(self, option: str, values: Values, called: Called) -> str:
-        """Say which engine it would be of use on."""
-        return (
-            f"{called(option)} is of no use on the engine {values['engine']}: it is one of the "
-            f"engine {self.name}"
-        )
-
-
-_REFUSE = ("when_full", "max_connections_per_ip", "max_rate", "max_rate_per_ip", "allow", "deny")
-
-NEEDS: Mapping[str, Need] = {
-    "max_threads": OnEngine("threads"),
-    "max_children": OnEngine("processes"),
-    "max_fibers": OnEngine("fibers"),
-    "hub_block_time": OnEngine("fibers"),
-    "ipv6_prefix": OneOf(("max_connections_per_ip", "max_rate_per_ip")),
-    "rate_burst": OneOf(("max_rate",)),
-    "rate_burst_per_ip": OneOf(("max_rate_per_ip",)),
-    "when_full": OneOf(("max_connections",)),
-    "refusal": OneOf(_REFUSE),
-    "proxy_trusted": OneOf(("proxy_protocol",)),
-}
-"""What the options need, of those that need anything. (Those of TLS are `server_tls`'s.)"""
-
-
-def check(given: Values, defaults: Values, called: Called = str) -> None:
-    """Refuse options that would do nothing.
+def refuse_useless(
+    given: Mapping[str, object],
+    options: Mapping[str, Option],
+    called: Callable[[str], str] = str,
+) -> None:
+    """Refuse options that do nothing without others: what was meant with them would not happen, untold.
 
     Parameters
     ----------
     given : mapping
-        The options that were given, each of which fits by itself.
-    defaults : mapping
-        What the others are. An option that is given its default asks for nothing, and is no mistake.
+        The values that were given, each of which fits by itself.
+    options : mapping
+        The options that could be given. One that is given its default asks for nothing, and is no mistake.
     called : callable
-        What the person calls an option.
+        Turns the name of an option into what a person calls it: the keyword, or the flag.
 
     Raises
     ------
     Mistake
         One of them needs another one; the sentence names both.
     """
-    values = {**defaults, **given}
+    values = {**defaults(options), **given}
     for name, value in given.items():
-        need = NEEDS.get(name)
-        is_wanted = value is not None and value != defaults.get(name)
-        if need is not None and is_wanted and not need.is_met(values):
-            raise Mistake(need.sentence(name, values, called))
+        option = options[name]
+        if value is not None and value != option.default:
+            _refuse_without_others(option, values, called)
+
+
+def _refuse_without_others(
+    option: Option, values: Mapping[str, object], called: Callable[[str], str]
+) -> None:
+    # `wait` is what happens without any limit.
+    is_met = any(values.get(name) and values[name] != "wait" for name in option.needs)
+    if option.needs and not is_met:
+        *most, last = map(called, option.needs)
+        others = f"{', '.join(most)} or {last}" if most else last
+        raise Mistake(f"{called(option.name)} without {others} is of no use")
+    engine = values.get("engine")
+    # None, as in programs that choose theirs by a class, may be any.
+    if len(option.engines) == 1 and engine not in {None, *option.engines}:
+        raise Mistake(
+            f"{called(option.name)} is of no use on the engine {engine}: it is one of the engine "
+            f"{option.engines[0]}"
+        )

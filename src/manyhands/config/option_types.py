@@ -1,232 +1,253 @@
-"""The kinds of values that options take: what is expected, how it reads, what fits."""
+"""The types of values that options take: how a word of the command line is read, and what fits.
+
+Imported with the drop-in: nothing here imports `ipaddress`, which only lists of networks need.
+"""
 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from manyhands.model import networks
 from manyhands.model.usage_errors import Mistake
 
 OptionValue = bool | int | float | str | Sequence[str] | None
 
-#: `poll` counts milliseconds in a C int: a longer wait overflows (poll(2)). It is 24.8 days.
 LONGEST_WAIT = 2_147_483.0
+"""Seconds: `poll` counts milliseconds in a C int, and a longer wait overflows (poll(2)). It is 24.8 days."""
 
-#: Per second: about once a day. What is rarer is not limited by a rate, but by a list of who may.
 LOWEST_RATE = 0.00001
+"""Per second: about once a day. What is rarer is not limited by a rate, but by a list of networks."""
 
-#: Per second: more than a processor can accept, so more is no limit.
 HIGHEST_RATE = 1_000_000.0
+"""Per second: more than a processor can accept, so more is no limit."""
 
 
-class Kind(Protocol):
-    """The kind of value that an option takes."""
+class OptionType:
+    """What an option takes. Immutable."""
+
+    annotation: str
+    """The type as a type checker reads it, in the module `keywords`."""
+
+    unit = ""
+    """The unit of a value: `seconds`, `bytes` and so on; ``""`` where it has none."""
+
+    is_repeated = False
+    """Whether the flag may be given several times."""
 
     @property
     def expected(self) -> str:
         """What fits, as it follows "must be" in a sentence."""
+        raise NotImplementedError
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in `--help`."""
+        return self.unit.upper() or "NUMBER"
 
     def read(self, text: str) -> OptionValue:
-        """Turn a word of the command line into a value; a ValueError says that it is none."""
+        """Turn a word of the command line into a value.
 
-    def fits(self, value: object) -> bool:
-        """Whether a value is of this kind and within its bounds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole number within bounds, both included."""
-
-    at_least: int
-    at_most: int | None = None
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        if self.at_most is None:
-            return f"a whole number of at least {self.at_least}"
-        return f"a whole number from {self.at_least} to {self.at_most}"
-
-    def read(self, text: str) -> int:
-        """Turn a word of the command line into a value; a ValueError says that it is none."""
-        return int(text)
-
-    def fits(self, value: object) -> bool:
-        """Whether a value is of this kind and within its bounds."""
-        if not isinstance(value, int) or isinstance(value, bool):
-            return False
-        return self.at_least <= value and (self.at_most is None or value <= self.at_most)
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """A time of up to `LONGEST_WAIT` seconds; 0 only where it means "at once"."""
-
-    may_be_zero: bool = False
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        lowest = "from 0" if self.may_be_zero else "above 0 and"
-        return f"a number of seconds {lowest} up to {LONGEST_WAIT:.0f}"
-
-    def read(self, text: str) -> float:
-        """Turn a word of the command line into a value; a ValueError says that it is none."""
-        return float(text)
-
-    def fits(self, value: object) -> bool:
-        """Whether a value is of this kind and within its bounds."""
-        if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-            return False
-        return (0 if self.may_be_zero else math.ulp(0.0)) <= value <= LONGEST_WAIT
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of some words."""
-
-    words: tuple[str, ...]
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"{', '.join(self.words[:-1])} or {self.words[-1]}"
-
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into a value."""
+        Raises
+        ------
+        ValueError or Mistake
+            The word is no such value; the sentence of a `Mistake` says why.
+        """
         return text
 
     def fits(self, value: object) -> bool:
-        """Whether a value is one of the words."""
-        return value in self.words
+        """Tell whether a value is of this type and within its bounds."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """On or off; on the command line `--name` or `--no-name`."""
+class Whole(OptionType):
+    """A whole number within bounds, both included."""
+
+    annotation = "int"
+
+    def __init__(self, at_least: int, at_most: int | None = None, unit: str = "") -> None:
+        self._at_least = at_least
+        self._at_most = at_most
+        self.unit = unit
 
     @property
     def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return "True or False"
+        """The bounds."""
+        if self._at_most is None:
+            return f"a whole number of at least {self._at_least}"
+        return f"a whole number from {self._at_least} to {self._at_most}"
+
+    def read(self, text: str) -> int:
+        """Turn a word into a number; a ValueError says that it is none."""
+        return int(text)
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is a number within the bounds; True and False are none."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return self._at_least <= value and (self._at_most is None or value <= self._at_most)
+
+
+class Number(OptionType):
+    """A number within bounds, both included, whole or not."""
+
+    annotation = "float"
+
+    def __init__(self, at_least: float, at_most: float) -> None:
+        self._at_least = at_least
+        self._at_most = at_most
+
+    def read(self, text: str) -> float:
+        """Turn a word into a number; a ValueError says that it is none."""
+        return float(text)
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is a number within the bounds; True, False and nan are none."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return self._at_least <= value <= self._at_most
+
+
+class Seconds(Number):
+    """A time of up to `LONGEST_WAIT` seconds; 0 only where it means "at once"."""
+
+    unit = "seconds"
+
+    def __init__(self, *, may_be_zero: bool = False) -> None:
+        super().__init__(0.0 if may_be_zero else math.ulp(0.0), LONGEST_WAIT)
+
+    @property
+    def expected(self) -> str:
+        """The bounds."""
+        lowest = "above 0 and" if self._at_least else "from 0"
+        return f"a number of seconds {lowest} up to {LONGEST_WAIT:.0f}"
+
+
+class Rate(Number):
+    """How often something may happen, per second."""
+
+    unit = "per second"
+    metavar = "RATE"
+
+    def __init__(self) -> None:
+        super().__init__(LOWEST_RATE, HIGHEST_RATE)
+
+    @property
+    def expected(self) -> str:
+        """The bounds."""
+        return f"a number per second from {LOWEST_RATE:.5f} to {HIGHEST_RATE:.0f}"
+
+
+class Choice(OptionType):
+    """One of some words."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        quoted = ", ".join(f'"{word}"' for word in words)
+        self.annotation = f"Literal[{quoted}]"
+
+    @property
+    def expected(self) -> str:
+        """The words."""
+        return f"{', '.join(self._words[:-1])} or {self._words[-1]}"
+
+    @property
+    def metavar(self) -> str:
+        """The words."""
+        return "|".join(self._words)
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is one of the words."""
+        return value in self._words
+
+
+class ChoiceOrHandler(Choice):
+    """One of some words, or a handler: a class, or anything else that can be called."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(*words)
+        self.annotation += " | Handler"
+
+    @property
+    def expected(self) -> str:
+        """The words, and that a handler fits."""
+        return f"{', '.join(self._words)} or a handler"
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is one of the words, or can be called."""
+        return super().fits(value) if isinstance(value, str) else callable(value)
+
+
+class Switch(OptionType):
+    """On or off; on the command line `--name` or `--no-name`."""
+
+    annotation = "bool"
+    expected = "True or False"
 
     def read(self, text: str) -> bool:
         """Turn a word into a value; a ValueError says that it is none."""
         return bool(("False", "True").index(text))
 
     def fits(self, value: object) -> bool:
-        """Whether a value is one of the two."""
+        """Tell whether a value is one of the two."""
         return isinstance(value, bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How often something may happen, per second."""
-
-    metavar = "RATE"
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"a number per second from {LOWEST_RATE:.5f} to {HIGHEST_RATE:.0f}"
-
-    def read(self, text: str) -> float:
-        """Turn a word of the command line into a value; a ValueError says that it is none."""
-        return float(text)
-
-    def fits(self, value: object) -> bool:
-        """Whether a value is a rate within the bounds."""
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return False
-        return LOWEST_RATE <= value <= HIGHEST_RATE
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkList:
+class NetworkList(OptionType):
     """Networks and single addresses: texts with commas between them, or a list of such."""
 
+    annotation = "str | Sequence[str]"
     metavar = "NETWORK"
     is_repeated = True
 
     @property
     def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"a list of networks, as {networks.EXAMPLES}"
+        """How networks are written."""
+        from manyhands.model.networks import EXAMPLES  # noqa: PLC0415 - see above
+
+        return f"a list of networks, as {EXAMPLES}"
 
     def read(self, text: str) -> str:
-        """Turn a word of the command line into a value.
+        """Turn a word into a list; a `Mistake` says which entry is no network, and why."""
+        from manyhands.model.networks import Networks  # noqa: PLC0415 - see above
 
-        Raises
-        ------
-        Mistake
-            An entry is no network; the sentence says which, and why.
-        """
-        return str(networks.Networks.parse(text))
+        return str(Networks.parse(text))
 
     def fits(self, value: object) -> bool:
-        """Whether a value is a list of networks."""
+        """Tell whether a value is a list of networks."""
+        from manyhands.model.networks import Networks  # noqa: PLC0415 - see above
+
         if not isinstance(value, str | list | tuple):
             return False
         try:
-            networks.Networks.parse(value)
+            Networks.parse(value)
         except Mistake:
             return False
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceOrHandler:
-    """One of some words, or a handler: a class, or anything else that can be called."""
+class Message(OptionType):
+    """What a client is told: bytes, or a text, which goes out in UTF-8."""
 
-    words: tuple[str, ...]
-
-    @property
-    def metavar(self) -> str:
-        """What stands for the value in `--help`."""
-        return "|".join(self.words)
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"{', '.join(self.words)} or a handler"
-
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into a value."""
-        return text
-
-    def fits(self, value: object) -> bool:
-        """Whether a value is one of the words, or can be called."""
-        return value in self.words if isinstance(value, str) else callable(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Something to say: bytes, or a text, which goes out in UTF-8."""
-
-    longest: int
+    annotation = "str | bytes"
     metavar = "TEXT"
 
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+
     @property
     def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"a text or bytes, {self.longest} bytes at the most"
-
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into a value."""
-        return text
+        """How long it may be."""
+        return f"a text or bytes, {self._longest} bytes at the most"
 
     def fits(self, value: object) -> bool:
-        """Whether a value can be said."""
+        """Tell whether a value can be sent, and is not too long."""
         try:
-            return 0 < len(spoken(value)) <= self.longest
+            return 0 < len(encoded(value)) <= self._longest
         except (TypeError, UnicodeEncodeError):
             return False
 
 
-def spoken(value: object) -> bytes:
-    """Return a value of the kind `Said` as bytes; a TypeError says that it is none."""
+def encoded(value: object) -> bytes:
+    """Return a value of the type `Message` as bytes; a TypeError says that it is none."""
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes):
@@ -234,82 +255,74 @@ def spoken(value: object) -> bytes:
     raise TypeError(f"{value!r} is neither a text nor bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(OptionType):
     """The path of a file."""
 
+    annotation = "str | PathLike[str]"
     metavar = "FILE"
-
-    @property
-    def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return "the path of a file"
-
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into a value."""
-        return text
+    expected = "the path of a file"
 
     def fits(self, value: object) -> bool:
-        """Whether a value is a path that the system would take."""
+        """Tell whether a value is a path that the system would take."""
         return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(OptionType):
     """A name in ASCII, without spaces, of up to `longest` characters."""
 
-    longest: int
+    annotation = "str"
     metavar = "NAME"
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
 
     @property
     def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"a name of 1 to {self.longest} ASCII characters"
-
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into a value."""
-        return text
+        """How long it may be."""
+        return f"a name of 1 to {self._longest} ASCII characters"
 
     def fits(self, value: object) -> bool:
-        """Whether a value is such a name."""
+        """Tell whether a value is such a name."""
         return (
             isinstance(value, str)
-            and 0 < len(value) <= self.longest
+            and 0 < len(value) <= self._longest
             and value.isascii()
             and value.isprintable()
             and " " not in value
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Several:
-    """One value of a kind, or a list of them; on the command line the flag is repeated."""
+class Several(OptionType):
+    """One value of a type, or a list of them; on the command line the flag is repeated."""
 
-    kind: File | Name
     is_repeated = True
+
+    def __init__(self, one: OptionType) -> None:
+        self._one = one
+        self.annotation = f"{one.annotation} | Sequence[{one.annotation}]"
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in `--help`."""
-        return self.kind.metavar
+        """What stands for one of them."""
+        return self._one.metavar
 
     @property
     def expected(self) -> str:
-        """What fits, as it follows "must be" in a sentence."""
-        return f"{self.kind.expected}, or a list of such"
+        """What fits for one of them."""
+        return f"{self._one.expected}, or a list of such"
 
-    def read(self, text: str) -> str:
-        """Turn a word of the command line into one of the values."""
-        return self.kind.read(text)
+    def read(self, text: str) -> OptionValue:
+        """Turn a word into one of the values."""
+        return self._one.read(text)
 
     def fits(self, value: object) -> bool:
-        """Whether a value is of the kind, or a list of such."""
+        """Tell whether a value is of the type, or a list of such."""
         values = listed(value)
-        return bool(values) and all(self.kind.fits(one) for one in values)
+        return bool(values) and all(map(self._one.fits, values))
 
 
 def listed(value: object) -> tuple[object, ...]:
-    """Return the values that an option of several holds: none for None, one for what is no list."""
+    """Return the values of an option that may have several: none for None, one for what is no list."""
     if isinstance(value, list | tuple):
         return tuple(value)
     return () if value is None else (value,)

@@ -87,8 +87,10 @@ class Core(Protocol):
 
 
 class Connection:
-    """One client's connection. Everything may be read in any thread; after the end it says what was last
-    known."""
+    """One client's connection.
+
+    Everything may be read in any thread; after the end it says what was last known.
+    """
 
     __slots__ = (
         "_last_traffic",

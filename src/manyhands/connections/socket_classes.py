@@ -1,5 +1,4 @@
-"""What stands for a connection before it is open, and after it was upgraded to TLS: other classes of its
-socket.
+"""Classes of a connection's socket: what stands for it before it is open, and after an upgrade to TLS.
 
 A socket has no room for marks, so the class is the mark. A server that asks for no PROXY headers pays nothing
 for them: nothing is looked up, and no class is changed.

@@ -5,7 +5,7 @@ import mmap
 from collections.abc import Callable, MutableSequence
 from typing import Any
 
-from manyhands.config.options import BY_NAME
+from manyhands.config.options import OPTIONS
 from manyhands.model.timeouts import NAMES, NONE, Deadlines
 
 _USUAL = -1.0
@@ -82,7 +82,7 @@ class ConnectionTimeouts:
         self._set("max_age", seconds)
 
     def _set(self, name: str, seconds: float | None) -> None:
-        BY_NAME[name].check(seconds)
+        OPTIONS[name].check(seconds)
         self._store[NAMES.index(name)] = math.inf if seconds is None else seconds
         self._changed()
 

@@ -322,8 +322,7 @@ def finish(connection: "ssl.SSLSocket") -> None:
 
 
 def is_finished(request: object) -> bool:
-    """Do the handshake of `request`, if one is due; return False when it failed and no handler may have it.
-    Do the handshake of `request`, if one is due; return False when it failed and no handler may have it."""
+    """Do the handshake of `request`, if one is due; return False when it failed."""
     if not isinstance(request, AwaitingHandshake):
         return True
     try:

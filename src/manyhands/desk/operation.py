@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 from manyhands.desk import surroundings
 from manyhands.desk.invitation import invitation
@@ -98,7 +99,7 @@ def _listening(reception: Reception, settings: Settings) -> Server:
     return server
 
 
-def _best_engine() -> str:
+def _best_engine() -> Literal["threads", "fibers"]:
     """Return the engine that holds most callers, of those that can be had."""
     try:
         ENGINES["fibers"]()

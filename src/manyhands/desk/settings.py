@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from manyhands.desk.line import OUTBOX
 from manyhands.desk.messages import LINE_LIMIT
@@ -35,5 +35,5 @@ class Settings:
     max_line: int = LINE_LIMIT
     outbox: int = OUTBOX
     greeting: str | None = None
-    engine: str | None = None
+    engine: Literal["threads", "fibers"] | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)

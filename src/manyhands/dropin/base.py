@@ -1,25 +1,35 @@
 """`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from manyhands.config.class_attributes import has_options
 from manyhands.connections.socket_classes import Unopened
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import Waker
 from manyhands.serving import accept_loop
-from manyhands.serving.core import OwnCore, ServerCore, core_of
+from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import shut_down
 from manyhands.serving.serve_loops import ShutDown
 
 if TYPE_CHECKING:
+    from _socket import _Address
+    from socket import socket as Socket  # noqa: N812 - the class has an attribute `socket`
+
+    from manyhands.config.keywords import BaseServerOptions
     from manyhands.serving.drain import CutOff
+
+    Request = Socket | tuple[bytes, Socket]
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    BaseServerOptions = object
 
 
 class _FromCore:
@@ -32,7 +42,8 @@ class _FromCore:
         return self if server is None else self._read(core_of(server))
 
 
-class BaseServer:
+@has_options
+class BaseServer(BaseServerOptions):
     """The base class of all servers: owns the connection loop; handler classes own the conversation.
 
     Parameters
@@ -52,52 +63,9 @@ class BaseServer:
     timeout: float | None = None
     """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
 
-    engine: str | None
-    """The engine by name, whatever the class's mix-in chose; unset or None: as the mix-in chose.
-
-    Set it on the class. (An instance attribute of this name is the program's own, and is not looked at. Nor
-    is there a default: programs ask whether they have set theirs yet.)
-    """
-
-    handshake_timeout: float | None = 10.0
-    """Seconds for the whole TLS handshake, where the listening socket is a TLS one; None: no end."""
-
-    proxy_protocol: bool = False
-    """Whether each connection must begin with a PROXY header, which tells who the client is. `verify_request`
-    is then called by the worker, afterwards. (Values other than True are the program's own.)"""
-
-    proxy_trusted: Any = "127.0.0.0/8, ::1"
-    """Whose headers count: networks, in one text or several. Others are refused; on a Unix socket nobody."""
-
-    idle_timeout: float | None = None
-    """Seconds for which nothing may be received on a connection, whatever is sent; None: for ever."""
-
-    write_timeout: float | None = None
-    """Seconds for which a client may acknowledge nothing of what waits for it; None: for ever."""
-
-    max_age: float | None = None
-    """Seconds for which a connection may be open, give or take a tenth; None: for ever."""
-
-    # As `engine`: unset or None is no limit, and programs may have attributes of these names themselves.
-    max_connections: int | None
-    max_connections_per_ip: int | None
-    max_rate: float | None
-    max_rate_per_ip: float | None
-    rate_burst: int | None
-    rate_burst_per_ip: int | None
-    allow: str | Sequence[str] | None
-    deny: str | Sequence[str] | None
-    refusal: str | bytes | None
-
-    ipv6_prefix: int = 64
-    """Bits of the network of an IPv6 client that counts as one address."""
-
-    when_full: Any = "wait"
-    """What becomes of who calls at `max_connections`: ``"wait"``, ``"refuse"``, or a handler for those."""
-
-    server_address: Any
-    RequestHandlerClass: Callable[[Any, Any, Any], Any]
-    socket: Any
+    server_address: "_Address"
+    RequestHandlerClass: Callable[[Any, Any, Self], Any]
+    socket: "Socket"
 
     connections = _FromCore(ServerCore.detailed_registry)
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
@@ -112,7 +80,7 @@ class BaseServer:
     __is_shut_down: threading.Event
 
     def __init__(
-        self, server_address: Any, RequestHandlerClass: Callable[[Any, Any, Any], Any]
+        self, server_address: "_Address", RequestHandlerClass: Callable[[Any, Any, Self], Any]
     ) -> None:
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
@@ -317,11 +285,11 @@ class BaseServer:
     def handle_timeout(self) -> Any:
         """Do what is due when `handle_request` waited in vain. A hook."""
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - a hook
+    def verify_request(self, request: "Request", client_address: Any) -> bool:  # noqa: ARG002 - a hook
         """Tell whether to serve this request; False closes it unserved. A hook."""
         return True
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
         self._server_core.start(self, "sequential", request, client_address)
 
@@ -350,11 +318,11 @@ class BaseServer:
         else:
             kind(request, client_address, self)
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """End one request: say so to the client, then close. A hook."""
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Close one request. A hook."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - a hook

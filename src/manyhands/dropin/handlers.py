@@ -3,8 +3,9 @@
 import contextlib
 import io
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, overload
 
+from manyhands.config.class_attributes import has_options
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
 from manyhands.dropin.stream_files import open_files
@@ -14,7 +15,16 @@ from manyhands.serving.core import core_of
 if TYPE_CHECKING:
     import ssl
 
+    from manyhands.config.keywords import DatagramRequestHandlerOptions
+    from manyhands.connections.timeouts import ConnectionTimeouts
+    from manyhands.dropin.base import BaseServer
     from manyhands.protocol.proxy_header import ProxyHeader
+
+    # A class below has an attribute of the module's name.
+    _Socket = socket.socket
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    DatagramRequestHandlerOptions = object
 
 
 class _Announced:
@@ -27,7 +37,11 @@ class _Announced:
 class _Deadlines:
     """The attribute `deadlines` of a handler. One of the program's own, of that name, counts instead."""
 
-    def __get__(self, handler: Any, kind: type) -> Any:
+    @overload
+    def __get__(self, handler: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, handler: object, kind: type) -> "ConnectionTimeouts": ...
+    def __get__(self, handler: Any, kind: type) -> "Self | ConnectionTimeouts":
         if handler is None:
             return self
         connection = _connection_of(handler)
@@ -76,7 +90,13 @@ class BaseRequestHandler:
     """The deadlines of the connection: `idle_timeout`, `write_timeout` and `max_age`, in seconds, or None.
     They are the server's until the handler sets its own. Thread-safe. A datagram has none: AttributeError."""
 
-    def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
+    request: Any
+    client_address: Any
+    server: "BaseServer"
+
+    def __init__(
+        self, request: Any, client_address: Any, server: "BaseServer", **state: Any
+    ) -> None:
         self.request = request
         self.client_address = client_address
         self.server = server
@@ -124,6 +144,10 @@ class StreamRequestHandler(BaseRequestHandler):
     disable_nagle_algorithm: bool = False
     """Whether to send small packets at once (TCP_NODELAY, tcp(7)); sensible where `wfile` is buffered."""
 
+    connection: Any
+    rfile: io.BufferedIOBase
+    wfile: io.BufferedIOBase
+
     def setup(self) -> None:
         """Open `rfile` and `wfile`."""
         self.connection = self.request
@@ -131,8 +155,6 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile: Any
-        self.wfile: Any
         open_files(self)
 
     def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:
@@ -170,11 +192,14 @@ class StreamRequestHandler(BaseRequestHandler):
         self.rfile.close()
 
 
-class DatagramRequestHandler(BaseRequestHandler):
+@has_options
+class DatagramRequestHandler(BaseRequestHandler, DatagramRequestHandlerOptions):
     """Gives the handler of a datagram two files: `rfile` holds it, `wfile` becomes the reply."""
 
-    automatic_reply: bool = True
-    """Whether `finish` sends what `wfile` holds, be it nothing: an empty datagram. False: send yourself."""
+    packet: bytes
+    socket: "_Socket"
+    rfile: io.BytesIO
+    wfile: io.BytesIO
 
     def setup(self) -> None:
         """Open `rfile` and `wfile`."""

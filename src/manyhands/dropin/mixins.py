@@ -1,12 +1,23 @@
 """The mix-ins: each does nothing but choose an engine, and hold its settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manyhands.config.class_attributes import OWNERS
+from manyhands.config.class_attributes import has_options
 from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
 from manyhands.serving.core import OwnCore, core_of
 from manyhands.serving.request_hooks import process_request_thread as serve_in_worker
+
+if TYPE_CHECKING:
+    from manyhands.config.keywords import (
+        FiberMixInOptions,
+        ForkingMixInOptions,
+        ThreadingMixInOptions,
+    )
+    from manyhands.dropin.base import Request
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    ThreadingMixInOptions = ForkingMixInOptions = FiberMixInOptions = object
 
 
 class NoThreads:
@@ -22,20 +33,12 @@ class NoThreads:
         return 0
 
 
-class ThreadingMixIn:
+@has_options
+class ThreadingMixIn(ThreadingMixInOptions):
     """Serves each connection in a thread of its own.
 
     Put it first: ``class Server(ThreadingMixIn, TCPServer)``.
     """
-
-    daemon_threads: bool = False
-    """Whether threads are killed, not waited for, when the interpreter exits."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the threads that are not daemons."""
-
-    max_threads: int | None = None
-    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
 
     _threads: Any = NoThreads()
     _engine_choice = "threads"
@@ -43,7 +46,7 @@ class ThreadingMixIn:
 
     process_request_thread = serve_in_worker
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new thread.
 
         Raises
@@ -62,7 +65,8 @@ class ThreadingMixIn:
         self._threads.join()
 
 
-class ForkingMixIn:
+@has_options
+class ForkingMixIn(ForkingMixInOptions):
     """Serves each connection in a forked process of its own.
 
     Put it first: ``class Server(ForkingMixIn, TCPServer)``.
@@ -72,16 +76,10 @@ class ForkingMixIn:
     active_children: set[int] | None = None
     """The process ids of the children under way; None before the first."""
 
-    max_children: int = 40
-    """How many connections may be served at once; the kernel's backlog holds the rest."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the children."""
-
     _engine_choice = "processes"
     _server_core = OwnCore()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new process, and close this process's copy of it.
 
         Raises
@@ -115,7 +113,8 @@ class ForkingMixIn:
         self.collect_children(blocking=self.block_on_close)
 
 
-class FiberMixIn:
+@has_options
+class FiberMixIn(FiberMixInOptions):
     """Serves each connection in a fiber of its own: thousands of them in one thread.
 
     Put it first: ``class Server(FiberMixIn, TCPServer)``.
@@ -133,18 +132,6 @@ class FiberMixIn:
     for good, as soon as another one wants it: `gevent.lock.RLock` does not.
     """
 
-    daemon_threads: bool = False
-    """Whether fibers are ended, not waited for, when the interpreter exits or `server_close` is called."""
-
-    block_on_close: bool = True
-    """Whether `server_close` waits for the fibers."""
-
-    max_fibers: int | None = None
-    """How many connections may be served at once; the kernel's backlog holds the rest. None: no bound."""
-
-    hub_block_time: float | None = 0.1
-    """Seconds that one fiber may hold up all others before a `HubBlocked` event names it; None: for ever."""
-
     _engine_choice = "fibers"
     _server_core = OwnCore()
 
@@ -156,7 +143,7 @@ class FiberMixIn:
     # Named as with threads. The function itself, for each frame less is memory less for each fiber.
     process_request_thread = serve_in_worker
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new fiber."""
         self._server_core.start(self, "fibers", request, client_address)
 
@@ -171,9 +158,3 @@ def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
     engine = core_of(server).engine(server, "processes")
     assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
     return engine
-
-
-# A server that `engine` moved to an engine which is not its mix-in's has no settings for it.
-OWNERS.update(dict.fromkeys(("max_threads", "daemon_threads", "block_on_close"), ThreadingMixIn))
-OWNERS["max_children"] = ForkingMixIn
-OWNERS.update(dict.fromkeys(("max_fibers", "hub_block_time"), FiberMixIn))

@@ -1,11 +1,10 @@
 """Servers of streams and of datagrams, over TCP, UDP and Unix sockets."""
 
-import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from manyhands.config.class_attributes import setting
+from manyhands.config.class_attributes import has_options, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import send_close_notify
 from manyhands.connections.connection import current_connection
@@ -16,8 +15,22 @@ from manyhands.listening.unix_paths import BoundPath
 from manyhands.model import events
 from manyhands.model.addresses import describe
 
+if TYPE_CHECKING:
+    from manyhands.config.keywords import TCPServerOptions, UDPServerOptions
+    from manyhands.dropin.base import Request
 
-class TCPServer(BaseServer):
+    # The classes below have an attribute of the module's name.
+    _Socket = socket.socket
+    _InetAddress = (
+        tuple[str | bytes | bytearray, int] | tuple[str | bytes | bytearray, int, int, int]
+    )
+else:
+    # What editors and type checkers know of the options, which the decorator sets.
+    TCPServerOptions = UDPServerOptions = object
+
+
+@has_options
+class TCPServer(BaseServer, TCPServerOptions):
     """Serves TCP connections, one after the other; with a mix-in, many at the same time.
 
     Parameters
@@ -38,26 +51,15 @@ class TCPServer(BaseServer):
     address_family: int = socket.AF_INET
     socket_type: int = socket.SOCK_STREAM
 
-    request_queue_size: int = 1024
-    """Connections that the kernel holds until they are accepted (`listen(2)`; it has a bound of its own,
-    ``net.core.somaxconn``). The standard library's 5 resets clients that come in a burst."""
-
-    allow_reuse_address: bool = os.name == "posix"
-    """Whether a restarted server gets its port back at once (SO_REUSEADDR, socket(7)). Elsewhere than on
-    POSIX the option means that two servers can share a port, so there it is off."""
-
-    allow_reuse_port: bool = False
-    """Whether several processes may listen on the port, each getting a share (SO_REUSEPORT, socket(7))."""
-
-    unlink_on_close: bool = True
-    """Whether `server_close` removes the file that a Unix socket made, if it is still that socket's."""
+    server_address: "_InetAddress"
+    socket: "_Socket"
 
     __bound_path: BoundPath | None = None
 
     def __init__(
         self,
-        server_address: Any,
-        RequestHandlerClass: Callable[[Any, Any, Any], Any],
+        server_address: "_InetAddress",
+        RequestHandlerClass: Callable[[Any, Any, Self], Any],
         bind_and_activate: bool = True,
     ) -> None:
         BaseServer.__init__(self, server_address, RequestHandlerClass)
@@ -102,7 +104,7 @@ class TCPServer(BaseServer):
         self.socket.close()
         BaseServer.server_close(self)
 
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple["_Socket", Any]:
         """Accept one connection. A hook.
 
         The handshake of a TLS listener is not waited for: the connection's own worker does it, or
@@ -137,7 +139,7 @@ class TCPServer(BaseServer):
         wrapper = self._server_core.engine_of(self).tls_wrapper()
         return tls_handshake.for_worker(unshaken, wrapper), client_address
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
         if self._server_core.registry.are_detailed:
             connection = current_connection()
@@ -147,32 +149,29 @@ class TCPServer(BaseServer):
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105
-            request.shutdown(socket.SHUT_WR)
+            request.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]  # a socket here
         except OSError:
             pass
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Close the connection. A hook."""
-        request.close()
+        request.close()  # type: ignore[union-attr]  # a socket here
 
 
-class UDPServer(TCPServer):
+@has_options
+class UDPServer(TCPServer, UDPServerOptions):
     """Serves datagrams; a request is the pair of the datagram and the socket to answer on."""
 
     socket_type: int = socket.SOCK_DGRAM
 
     # On a datagram socket it would let a second server take the port over.
     allow_reuse_address: bool = False
-    allow_reuse_port: bool = False
-
-    max_packet_size: int = 8192
-    """Bytes that a handler gets of a datagram; what was longer is cut, counted, and told as an event."""
 
     truncated_datagrams: int = 0
     """How many datagrams were cut to `max_packet_size`."""
 
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple[tuple[bytes, "_Socket"], Any]:  # type: ignore[override]
         """Receive one datagram. A hook."""
         # One byte more than is wanted tells whether there was more.
         data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
@@ -189,9 +188,9 @@ class UDPServer(TCPServer):
     def server_activate(self) -> None:
         """Do nothing: a datagram socket receives as soon as it is bound."""
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: "Request") -> None:
         """Do nothing but `close_request`: the socket is the server's own."""
         self.close_request(request)
 
-    def close_request(self, request: Any) -> None:
+    def close_request(self, request: "Request") -> None:
         """Do nothing: the socket is the server's own."""

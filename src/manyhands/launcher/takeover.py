@@ -5,7 +5,7 @@ import os
 
 from manyhands import events, socketserver
 from manyhands.config.option_types import OptionValue
-from manyhands.config.options import BY_NAME
+from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
 from manyhands.installation import install
 from manyhands.launcher import fibers
@@ -32,7 +32,7 @@ def take_over() -> None:
     if given.get("engine") == "fibers":
         _prepare_for_fibers(given, is_told=log.is_wanted)
     for name, value in given.items():
-        option = BY_NAME[name]
+        option = DROP_IN_OPTIONS[name]
         option.check(value)
         for owner in option.owners:
             setattr(getattr(socketserver, owner), name, value)

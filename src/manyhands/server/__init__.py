@@ -1,5 +1,5 @@
 """`manyhands.Server`: several listeners on one engine, with signals, systemd and a drain."""
 
-from manyhands.server.server import OPTIONS, Server
+from manyhands.server.server import Server
 
-__all__ = ["OPTIONS", "Server"]
+__all__ = ["Server"]

@@ -2,50 +2,56 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from manyhands.dropin import TCPServer, UDPServer
+from manyhands.dropin.tcp import TCPServer, UDPServer
+from manyhands.engines import Engine, ProcessesEngine
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
 from manyhands.model.addresses import Address
+from manyhands.runtime.wakeup import Bell as DrainNotice
 from manyhands.server.handler_check import check_kind
-from manyhands.server.hang_up import HangUp
-from manyhands.server.option_attributes import as_attributes
-from manyhands.server.run import Run
-from manyhands.server.systemd import Service
-from manyhands.server.tls import ServerTLS
-from manyhands.serving.core import EngineRoom, is_draining
-from manyhands.serving.drain import CutOff
+from manyhands.server.option_attributes import OptionValues
+from manyhands.serving.core import ServerCore, core_of, share_core
 
 if TYPE_CHECKING:
     import ssl
+
+    from manyhands.serving.drain import CutOff
+
+Handler = Callable[[Any, Any, Any], Any]
+
+
+class CurrentRun(Protocol):
+    """What a listener needs of the run that it listens in."""
+
+    is_stopping: bool
+    is_draining: bool
+
+    def stop(self) -> None:
+        """Ask for the end of the run."""
 
 
 class Owner(Protocol):
     """What a listener needs of the server that runs it with others."""
 
     @property
-    def current_run(self) -> Run:
+    def current_run(self) -> CurrentRun:
         """The run that is under way, or the next one."""
 
     @property
-    def tls(self) -> ServerTLS | None:
-        """What its TLS connections are made with; None of a server without certificates."""
+    def tls_context(self) -> "ssl.SSLContext | None":
+        """What TLS connections are made with now."""
 
-    @property
-    def service(self) -> Service | None:
-        """What tells systemd of the server; None when nobody wants to hear."""
+    def turn(self) -> None:
+        """Do the server's own work, at each turn of the accept loop."""
 
-    @property
-    def hang_up(self) -> HangUp | None:
-        """What SIGHUP does; None where it is not handled."""
-
-    def drain(self, timeout: float | None = None) -> list[CutOff]:
-        """Stop, and wait for the conversations."""
+    def drain(self, timeout: float | None = None) -> "list[CutOff]":
+        """Stop, and wait for the connections."""
 
     def notice(self) -> None:
-        """Have the server look at its listeners again."""
+        """Have the accept loop look at its listeners again."""
 
 
 class _OnEndpoint:
@@ -57,27 +63,24 @@ class _OnEndpoint:
 
     endpoint: Endpoint
     owner: Owner
-    run: Run
-    """The one that it listens in: a handler that is left behind has nothing to say in the next."""
+    run: CurrentRun
+    """The run that it listens in: a handler that is left behind has nothing to say in the next."""
 
-    # The drain waits for conversations, and has a deadline; nobody else must wait, and without one.
+    # The drain waits for connections, and has a deadline; nothing else must wait, and without one.
     block_on_close = False
     daemon_threads = True
 
     def server_bind(self) -> None:
         """Bind the socket to the endpoint, or take one that is bound there."""
         if self.endpoint.descriptor >= 0:
-            self._take_given()
+            self.socket: socket.socket
+            self.socket.close()
+            self.socket = duplicate(self.endpoint.descriptor)
+            self.server_address = self.socket.getsockname()
             return
         if self.endpoint.is_dual_stack:
-            self.socket: socket.socket
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()  # type: ignore[misc]  # the server class that this stands before
-
-    def _take_given(self) -> None:
-        self.socket.close()
-        self.socket = duplicate(self.endpoint.descriptor)
-        self.server_address = self.socket.getsockname()
 
     def server_activate(self) -> None:
         """Listen, unless the socket is given: then it listens, with its giver's backlog."""
@@ -87,28 +90,23 @@ class _OnEndpoint:
     @property
     def tls_context(self) -> "ssl.SSLContext | None":
         """What TLS connections are made with now; None of a server without certificates. Thread-safe."""
-        return None if self.owner.tls is None else self.owner.tls.context
+        return self.owner.tls_context
 
     def service_actions(self) -> None:
-        """Look after the certificates, systemd and SIGHUP, where there are any. A hook."""
+        """Do the work of the whole server as well: certificates, systemd and SIGHUP. A hook."""
         super().service_actions()  # type: ignore[misc]  # the server class that this stands before
-        if self.owner.tls is not None:
-            self.owner.tls.look()
-        if self.owner.service is not None:
-            self.owner.service.look()
-        if self.owner.hang_up is not None and self.owner.hang_up.was_in_vain:
-            self.owner.hang_up.look()
+        self.owner.turn()
 
     def shutdown(self) -> None:
-        """Stop the whole server, and return at once; a handler is one of those whom it waits for."""
+        """Stop the whole server, and return at once: its end waits for the handler that calls this."""
         self.run.stop()
 
     @property
     def draining(self) -> bool:
         """Whether the server drains: its handlers had better come to an end. Forked ones see it too."""
-        return self.run.is_draining or is_draining(self)
+        return self.run.is_draining or core_of(self).is_draining
 
-    def drain(self, timeout: float | None = None) -> list[CutOff]:
+    def drain(self, timeout: float | None = None) -> "list[CutOff]":
         """Drain the whole server: see `Server.drain`."""
         return self.owner.drain(timeout)
 
@@ -126,12 +124,28 @@ class _OnEndpoint:
             self.run.stop()
 
     def stop_receiving(self) -> None:
-        """Have senders told that nobody reads any more, where the system can; answers still go out."""
-        # What comes to a socket that is given may be for whoever else has it.
+        """Have senders told that no datagram is read any more, where the system can; answers still go out."""
+        # What comes to a socket that is given may be for another process that has it.
         if self.endpoint.family == socket.AF_UNIX and self.endpoint.descriptor < 0:
             # Else senders wait for room in the queue (unix(7), `max_dgram_qlen`); so they get EPIPE.
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RD)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it serves connections, and not datagrams."""
+        return self.endpoint.kind == socket.SOCK_STREAM
+
+    @property
+    def bound_address(self) -> Address:
+        """Where it listens, with the port that it got."""
+        name = self.server_address
+        if isinstance(name, tuple):
+            streams = "tls" if self.endpoint.is_tls else "tcp"
+            return Address(streams if self.is_stream else "udp", host=name[0], port=name[1])
+        path = name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
+        scheme = "unix" if self.is_stream else "unix-datagram"
+        return Address(scheme, path=path.replace("\0", "@", 1))
 
 
 class StreamListener(_OnEndpoint, TCPServer):
@@ -154,15 +168,22 @@ Listener = StreamListener | DatagramListener
 
 
 def listen(
-    endpoint: Endpoint,
-    handler: Callable[[Any, Any, Any], Any],
-    room: EngineRoom,
-    options: Mapping[str, object],
-    owner: Owner,
+    endpoint: Endpoint, handler: Handler, core: ServerCore, options: OptionValues, owner: Owner
 ) -> Listener:
-    """Bind and listen; connections go to the engines of `room`, which listeners can share.
+    """Bind and listen.
 
-    `options` are class attributes of the listener, such as `max_threads`; `owner` is the server that runs it.
+    Parameters
+    ----------
+    endpoint
+        Where.
+    handler
+        What serves each connection.
+    core
+        What the listener shares with others.
+    options
+        Class attributes of the listener, such as `max_threads`.
+    owner
+        The server that runs it.
 
     Raises
     ------
@@ -173,10 +194,10 @@ def listen(
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
-    own |= as_attributes(options)
-    kind = type(base.__name__, (base,), own)
+    own |= options.of_listener()
+    kind: Any = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
-    vars(listener)["_engine_room"] = room
+    share_core(listener, core)
     try:
         listener.server_bind()
         listener.server_activate()
@@ -186,39 +207,92 @@ def listen(
     return listener
 
 
-def listen_on(
-    addresses: Sequence[Address],
-    handler: Callable[[Any, Any, Any], Any],
-    room: EngineRoom,
-    options: Mapping[str, object],
-    owner: Owner,
-) -> Iterator[Listener]:
-    """Bind every address, one after the other; yield each listener as soon as there is one.
+class ListenerGroup:
+    """The listeners of one server, and what they share.
 
-    Raises
-    ------
-    Mistake
-        When a host has no address, or a given socket is none that can be served, or not by the handler.
-    OSError
-        As of `listen`.
+    For the thread that runs the server, but for `suspend`.
     """
-    for address in addresses:
-        for endpoint in endpoints(address):
-            check_kind(handler, address, is_stream=endpoint.kind == socket.SOCK_STREAM)
-            yield listen(endpoint, handler, room, options, owner)
 
+    def __init__(self) -> None:
+        self.core = ServerCore()
+        """What they share: the engine, the registry, admission control and the reaper."""
 
-def is_open(listener: Listener) -> bool:
-    """Tell whether `listener` has not been closed."""
-    return listener.fileno() >= 0
+        self.core.registry.are_detailed = True
+        self.listeners: list[Listener] = []
+        """One for each endpoint; empty when the server does not listen."""
 
+        self.is_suspended = False
+        """Whether no client is accepted for now; listeners begin that way too."""
 
-def bound_address(listener: Listener) -> Address:
-    """Return where `listener` listens, with the port that it got."""
-    is_stream = listener.socket_type == socket.SOCK_STREAM
-    name = listener.server_address
-    if isinstance(name, tuple):
-        streams = "tls" if listener.endpoint.is_tls else "tcp"
-        return Address(streams if is_stream else "udp", host=name[0], port=name[1])
-    path = name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
-    return Address("unix" if is_stream else "unix-datagram", path=path.replace("\0", "@", 1))
+    @property
+    def addresses(self) -> list[Address]:
+        """Where they listen, with the ports that they got."""
+        return [each.bound_address for each in self.listeners if each.fileno() >= 0]
+
+    def listen(
+        self,
+        addresses: Sequence[Address],
+        handler: Handler,
+        options: OptionValues,
+        owner: Owner,
+        engine: Engine,
+    ) -> None:
+        """Bind every address, one after the other, unless that was done before.
+
+        Raises
+        ------
+        Mistake
+            When a host has no address, or a given socket is none that can be served, or not by the handler.
+        OSError
+            As of `listen`; then none is held.
+        """
+        if self.listeners:
+            return
+        try:
+            if isinstance(engine, ProcessesEngine):
+                self.core.drain_notice = DrainNotice()
+            for address in addresses:
+                for endpoint in endpoints(address):
+                    is_stream = endpoint.kind == socket.SOCK_STREAM
+                    check_kind(handler, address, is_stream=is_stream)
+                    # As soon as there is one: what fails later has it closed.
+                    self.listeners.append(listen(endpoint, handler, self.core, options, owner))
+            for listener in self.listeners:
+                core_of(listener).is_suspended = self.is_suspended
+        except BaseException:
+            self.close()
+            raise
+
+    def suspend(self, *, is_to: bool) -> None:
+        """Have the accept loop leave the listeners alone, or look at them again; it is to be woken.
+
+        Raises
+        ------
+        RuntimeError
+            In the process of a forked handler, which has only a copy of the server.
+        """
+        self.is_suspended = is_to
+        for listener in self.listeners:
+            core_of(listener).suspend(listener, is_to=is_to)
+
+    def let_go(self) -> None:
+        """Close a child's copies: while one is open the port answers, though no process accepts."""
+        for listener in self.listeners:
+            if listener.is_stream:
+                listener.socket.close()
+
+    def close(self, kind: socket.SocketKind | None = None) -> None:
+        """Close the listeners of one kind, or all.
+
+        The socket of datagrams is the one that their answers go out on, so it outlasts the drain.
+        """
+        for listener in self.listeners:
+            if kind in {None, listener.socket_type}:
+                listener.server_close()
+            else:
+                listener.stop_receiving()
+        if kind is None:
+            self.listeners = []
+            notice, self.core.drain_notice = self.core.drain_notice, None
+            if notice is not None:
+                notice.close()

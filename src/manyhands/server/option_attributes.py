@@ -3,105 +3,80 @@
 A handler's `self.server` is a listener; there they are the attributes of the server that it belongs to.
 """
 
-from collections.abc import Mapping
-from typing import Any, Never
+from collections.abc import Callable
+from textwrap import dedent, fill
+from typing import Any, Never, TypeVar
 
-from manyhands.config.options import BY_NAME
+from manyhands.config.option import Option
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.suspend import refuse_a_copy
+
+_Class = TypeVar("_Class", bound=type)
 
 
-class OptionAttribute:
-    """One option of a server as its attribute."""
+class OptionValues(dict[str, Any]):
+    """What the options of one server are, by name; `ssl_context` is one of them here. Thread-safe.
 
-    def __set_name__(self, kind: type, name: str) -> None:
+    Parameters
+    ----------
+    values : dict
+        All of them, checked.
+    permit : callable
+        Called with the name before a change; raises when the caller may make none.
+    note_change : callable
+        Called after a change.
+    """
+
+    def __init__(
+        self,
+        values: dict[str, Any],
+        permit: Callable[[str], object],
+        note_change: Callable[[], object],
+    ) -> None:
+        super().__init__(values)
+        self._permit = permit
+        self._note_change = note_change
+
+    def change(self, name: str, value: object) -> None:
+        """Change an option.
+
+        Raises
+        ------
+        Mistake
+            When the value does not fit, or the option is settled when a server is made.
+        """
+        if not _is_adjustable(name):
+            raise settled(name, value)
+        SERVER_OPTIONS[name].check(value)
+        self._permit(name)
+        self[name] = value
+        self._note_change()
+
+    def of_listener(self) -> dict[str, object]:
+        """Return what makes the options attributes of a listener's class."""
+        return {
+            name: _OfOwner(name) if _is_adjustable(name) else _Settled(name, value)
+            for name, value in self.items()
+            if name != "engine"
+        }
+
+
+class _OptionAttribute:
+    """An option of a server as its attribute; `values_of` finds its `OptionValues`."""
+
+    def __init__(self, name: str, help_text: str, values_of: Callable[[Any], OptionValues]) -> None:
+        self.__doc__ = help_text
         self._name = name
+        self._values_of = values_of
 
     def __get__(self, server: Any, kind: type) -> Any:
-        return self if server is None else server._options[self._name]
-
-
-class Adjusted(OptionAttribute):
-    """One that may be changed: checked when it is set. Thread-safe.
-
-    Raises
-    ------
-    Mistake
-        When the value does not fit.
-    RuntimeError
-        In the process of a forked handler, which has only a copy of the server.
-    """
+        return self if server is None else self._values_of(server)[self._name]
 
     def __set__(self, server: Any, value: object) -> None:
-        BY_NAME[self._name].as_served().check(value)
-        refuse_a_copy(f"set {self._name} of the server", *server._listeners)
-        server._options[self._name] = value
-        server._room.door.look_soon()
-        server.notice()
+        self._values_of(server).change(self._name, value)
 
 
-class Fixed(OptionAttribute):
-    """One that is settled when the server is made.
-
-    Raises
-    ------
-    Mistake
-        When somebody sets it: that would change nothing.
-    """
-
-    def __set__(self, server: Any, value: object) -> Never:
-        raise settled(self._name, value)
-
-
-def settled(name: str, value: object) -> Mistake:
-    """Return the mistake of somebody who sets an option that is settled."""
-    return Mistake(
-        f"{name} is settled when a server is made: give it to Server(..., {name}={value!r})"
-    )
-
-
-class AdjustableServer:
-    """The options of a server as its attributes; a change holds from the next connection on.
-
-    Deadlines hold for the connections that are open as well, half a second later at the most.
-    """
-
-    max_connections = Adjusted()
-    max_connections_per_ip = Adjusted()
-    ipv6_prefix = Adjusted()
-    max_rate = Adjusted()
-    max_rate_per_ip = Adjusted()
-    rate_burst = Adjusted()
-    rate_burst_per_ip = Adjusted()
-    allow = Adjusted()
-    deny = Adjusted()
-    when_full = Adjusted()
-    refusal = Adjusted()
-    handshake_timeout = Adjusted()
-    idle_timeout = Adjusted()
-    write_timeout = Adjusted()
-    max_age = Adjusted()
-    drain_timeout = Adjusted()
-
-    max_threads = Fixed()
-    max_children = Fixed()
-    max_fibers = Fixed()
-    hub_block_time = Fixed()
-    request_queue_size = Fixed()
-    allow_reuse_port = Fixed()
-    max_packet_size = Fixed()
-    certfile = Fixed()
-    keyfile = Fixed()
-    client_ca = Fixed()
-    client_certificates = Fixed()
-    alpn = Fixed()
-    proxy_protocol = Fixed()
-    proxy_trusted = Fixed()
-    unlink_on_close = Fixed()
-    ssl_context = Fixed()
-
-
-class OfOwner:
+class _OfOwner:
     """An attribute of a listener that is its owner's.
 
     Raises
@@ -123,8 +98,8 @@ class OfOwner:
         setattr(owner, self._name, value)
 
 
-class SettledForListener:
-    """An attribute of a listener that is settled; each connection asks for some, so it is kept here."""
+class _Settled:
+    """An attribute of a listener that is settled; each connection reads some, so the value is here."""
 
     def __init__(self, name: str, value: object) -> None:
         self._name = name
@@ -137,12 +112,61 @@ class SettledForListener:
         raise settled(self._name, value)
 
 
-def as_attributes(options: Mapping[str, object]) -> dict[str, object]:
-    """Return what makes a server's `options` the attributes of its listeners."""
-    return {
-        name: SettledForListener(name, options[name])
-        if isinstance(attribute, Fixed)
-        else OfOwner(name)
-        for name, attribute in vars(AdjustableServer).items()
-        if isinstance(attribute, OptionAttribute)
-    }
+def has_option_attributes(
+    values_of: Callable[[Any], OptionValues],
+) -> Callable[[_Class], _Class]:
+    """Give a server class its options as attributes, and its docstring a list of them. A decorator.
+
+    Parameters
+    ----------
+    values_of : callable
+        Returns the `OptionValues` of a server.
+    """
+
+    def decorate(owner: _Class) -> _Class:
+        attributes = {
+            "ssl_context": "what TLS connections are made with, where a program has made that"
+        }
+        for option in SERVER_OPTIONS.values():
+            # `engine` is the engine itself, a property.
+            if option.name != "engine":
+                attributes[option.name] = _help(option)
+        for name, help_text in attributes.items():
+            setattr(owner, name, _OptionAttribute(name, help_text, values_of))
+        owner.__doc__ = _documented(owner.__doc__)
+        return owner
+
+    return decorate
+
+
+def settled(name: str, value: object) -> Mistake:
+    """Return the mistake of a program that sets an option which is settled."""
+    return Mistake(
+        f"{name} is settled when a server is made: give it to Server(..., {name}={value!r})"
+    )
+
+
+def _is_adjustable(name: str) -> bool:
+    return name in SERVER_OPTIONS and SERVER_OPTIONS[name].is_adjustable
+
+
+def _help(option: Option) -> str:
+    condition = option.condition()
+    return f"{option.help} ({condition})" if condition else option.help
+
+
+def _documented(docstring: str | None) -> str | None:
+    if docstring is None:
+        return None  # python -OO
+    # Python 3.13 takes the indentation away by itself.
+    first, _, rest = docstring.partition("\n")
+    rows = "\n".join(map(_row, SERVER_OPTIONS.values()))
+    return f"{first}\n{dedent(rest).rstrip()}\n\nOptions\n-------\n{rows}\n"
+
+
+def _row(option: Option) -> str:
+    unit = f" ({option.kind.unit})" if option.kind.unit else ""
+    default = "none" if option.default is None else option.default
+    adjustable = ", adjustable" if option.is_adjustable else ""
+    help_text = fill(_help(option), 100, initial_indent="    ", subsequent_indent="    ")
+    return f"{option.name} : {option.annotation}{unit}, default {default}{adjustable}\n{help_text}"

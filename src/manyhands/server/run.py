@@ -1,21 +1,71 @@
-"""One run of a `manyhands.Server`: what was asked of it, and what came of it."""
+"""One run of a `manyhands.Server`: from the start of its accept loop to the end of its drain.
 
+The next run begins anew, whatever handlers this one leaves behind.
+"""
+
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
 
+from manyhands.engines import Engine
+from manyhands.model.connection_states import Reason
 from manyhands.runtime.wakeup import Waker
-from manyhands.serving.drain import CutOff
+from manyhands.server.listener import ListenerGroup
+from manyhands.serving.accept_loop import AcceptLoop
+from manyhands.serving.drain import (
+    LOOK_INTERVAL,
+    CutOff,
+    cut_off,
+    drain,
+    give_notice,
+    leave_behind,
+    serve_backlog,
+)
+
+LAST_TURN = 0.5
+"""Seconds that the accept loop gets to end, however little time there is: it takes milliseconds, unless a
+hook holds it up."""
+
+
+class ServerOfRuns(Protocol):
+    """What a run needs of its server."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that all listeners share."""
+
+    @property
+    def group(self) -> ListenerGroup:
+        """The listeners, and the core that they share."""
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that connections get to come to their end."""
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two turns of the accept loop when nothing happens."""
+
+    def note_draining(self) -> None:
+        """Tell that the drain goes on: called at each of its turns."""
+
+    def begin_next_run(self) -> None:
+        """Have the next run in the place of this one, which has ended."""
 
 
 class Run:
-    """What a server knows of one run. The next one begins anew, whoever is left behind by this one.
+    """What was asked of a run, and what came of it.
 
     Thread-safe. What is asked for is kept in plain flags, and may be asked for in signal handlers: they must
     not wait for a lock that the interrupted code may hold.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: ServerOfRuns) -> None:
+        self._server = server
         self.is_stopping = False
         """Whether the server has been asked to stop."""
 
@@ -23,13 +73,10 @@ class Run:
         """Whether the drain is to be cut short."""
 
         self.is_draining = False
-        """Whether the drain has begun; for ever, since who was left behind by it may ask later still."""
-
-        self.is_suspended = False
-        """Whether nobody is accepted for now."""
+        """Whether the drain has begun; for ever, since a handler that it left behind may ask later still."""
 
         self.seconds_to_drain: float | None = None
-        """What the conversations get, where a `drain` has said so; None: as the server's option has it."""
+        """What connections get, where a `drain` has said so; None: as the server's option has it."""
 
         self.runner: int | None = None
         """The thread that is in `Server.run`, if one is."""
@@ -41,14 +88,14 @@ class Run:
         """What ended the accept loop, if that was no `stop`."""
 
         self.cut_off: list[CutOff] = []
-        """The conversations that were cut off, at the end."""
+        """The connections that were cut off, at the end."""
 
         self._wakers: set[Waker] = set()
         self._has_ended = threading.Event()
 
     @property
     def is_under_way(self) -> bool:
-        """Whether somebody serves, or is about to."""
+        """Whether a thread serves, or is about to."""
         return self.thread is not None or self.runner is not None
 
     def stop(self) -> None:
@@ -58,7 +105,7 @@ class Run:
             waker.ask_to_stop()
 
     def wake(self) -> None:
-        """Have whoever serves look around."""
+        """Have the threads of the run look around."""
         for waker in self._wakers.copy():
             waker.wake()
 
@@ -72,29 +119,51 @@ class Run:
             finally:
                 self._wakers.discard(waker)
 
-    def claim_the_end(self, claim: object) -> None:
-        """Ask to be the one who brings the run to its end: the first is."""
+    # The accept loop
+
+    def start_thread(self) -> None:
+        """Serve in a thread of the server's own.
+
+        Raises
+        ------
+        RuntimeError
+            When the system has none.
+        """
+        # A daemon: a sequential server may be in the middle of a connection that does not end.
+        thread = threading.Thread(target=self.serve, name="manyhands-accept", daemon=True)
+        thread.start()
+        self.thread = thread
+
+    def serve(self) -> None:
+        """Run the accept loop to its end, which is that of the run; what ended it is kept."""
+        server = self._server
+        try:
+            with self.waker() as waker:
+                loop = AcceptLoop(server.group.listeners, lambda: self.is_stopping)
+                server.engine.run(partial(loop.run, waker, server.poll_interval), loop.stop)
+        except BaseException as failure:  # noqa: BLE001 - `outcome` raises it for the caller of `run`
+            self.failure = failure
+        finally:
+            # Without listeners, or on a forked handler's word, the loop ends by itself.
+            self.stop()
+
+    # The end
+
+    def _claim_the_end(self, claim: object) -> None:
+        """Ask to be the caller that brings the run to its end: the first one is."""
         # In one step: a signal handler may ask in the middle of it.
-        vars(self).setdefault("_finisher", (threading.get_ident(), claim))
+        vars(self).setdefault("_claimed", (threading.get_ident(), claim))
 
-    def is_ended_by(self, claim: object) -> bool:
-        """Tell whether it was this claim that came first."""
-        return self._claimed_by()[1] is claim
-
-    def is_being_ended(self) -> bool:
-        """Tell whether somebody has begun to bring the run to its end."""
-        return self._claimed_by()[0] is not None
-
-    def _claimed_by(self) -> tuple[int | None, object]:
-        finisher: tuple[int | None, object] = vars(self).get("_finisher", (None, None))
+    def _finisher(self) -> tuple[int | None, object]:
+        finisher: tuple[int | None, object] = vars(self).get("_claimed", (None, None))
         return finisher
 
-    def note_end(self) -> None:
-        """Let those go on who wait for the end."""
-        self._has_ended.set()
+    def is_being_ended(self) -> bool:
+        """Tell whether a thread has begun to bring the run to its end."""
+        return self._finisher()[0] is not None
 
     def outcome(self) -> list[CutOff]:
-        """Wait for the end; return who was cut off.
+        """Wait for the end; return the connections that were cut off.
 
         The thread that brings the end about, in a signal handler perhaps, does not wait for itself.
 
@@ -103,9 +172,87 @@ class Run:
         Exception
             Whatever ended the accept loop.
         """
-        if self._claimed_by()[0] == threading.get_ident() and not self._has_ended.is_set():
+        if self._finisher()[0] == threading.get_ident() and not self._has_ended.is_set():
             return self.cut_off
         self._has_ended.wait()
         if self.failure is not None:
             raise self.failure
         return self.cut_off
+
+    def finish(self) -> list[CutOff]:
+        """Bring the run to its end, unless another thread does; return the connections that were cut off."""
+        claim = object()
+        try:
+            self._claim_the_end(claim)
+            if self._finisher()[1] is claim:
+                self.stop()
+                self.is_draining = True
+                give_notice(self._server.group.core)
+                self._drain()
+        except BaseException:
+            # A second Ctrl-C where no handler of ours is installed, for one: nothing is waited for any
+            # longer.
+            if self._finisher()[1] is claim:
+                self.cut_off = cut_off(self._server.group.core)
+                leave_behind(self._server.group.core)
+            raise
+        finally:
+            if self._finisher()[1] is claim:
+                self._leave_all_as_new()
+        return self.outcome()
+
+    def _leave_all_as_new(self) -> None:
+        group = self._server.group
+        try:
+            group.close()
+        finally:
+            group.core.registry.is_draining = False
+            self._server.begin_next_run()
+            self._has_ended.set()
+
+    def _drain(self) -> None:
+        """Stop listening, so that no client calls in vain; then wait for the connections."""
+        server, began, timeout = self._server, time.monotonic(), self.seconds_to_drain
+        if timeout is None:
+            timeout = server.drain_timeout
+        if server.engine.name != "sequential":  # which serves in the loop, and ends with it
+            self._leave_the_loop(began + LAST_TURN, began + timeout)
+        server.group.close(socket.SOCK_STREAM)
+        self.cut_off = drain(server.group.core, timeout, self._hurries, self._join, began)
+        if self.thread is not None and self.thread.is_alive():
+            # End what the accept loop has in hand, which a hook holds up: its handler will not begin.
+            for connection in server.group.core.registry.snapshot():
+                connection.close(Reason.CUT_OFF)
+
+    def _leave_the_loop(self, earliest: float, deadline: float) -> None:
+        """Take the engine over from the accept loop: it belongs to one thread at a time.
+
+        Give up on a loop that is held up at the deadline, or in a hurry, but not before `earliest`.
+        """
+        thread = self.thread
+        while thread is not None and thread.is_alive():
+            now = time.monotonic()
+            if now >= earliest and (self.is_in_a_hurry or now >= deadline):
+                return
+            thread.join(LOOK_INTERVAL)
+        try:
+            if self.failure is None:
+                for listener in self._server.group.listeners:
+                    serve_backlog(listener, self._server.engine, lambda: self.is_in_a_hurry)
+        except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service
+            self.failure = failure
+
+    def _join(self, timeout: float) -> bool:
+        engine = self._server.engine
+        if self.thread is None or engine.name != "sequential":
+            return engine.join(timeout)
+        self.thread.join(timeout)
+        return not self.thread.is_alive()
+
+    def _hurries(self) -> bool:
+        self._server.note_draining()
+        return self.is_in_a_hurry
+
+
+Announce = Callable[[], object]
+"""Tells that every address is bound, and that a signal ends the server gracefully from now on."""

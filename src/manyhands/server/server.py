@@ -1,61 +1,49 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Never, Self, Unpack
 
-from manyhands.config.options import LIMITS, checked
-from manyhands.connections.registry import Books
+from manyhands.config.option_types import Seconds, Whole
+from manyhands.config.options import SERVER_OPTIONS, checked
+from manyhands.connections.connection import current_connection
+from manyhands.connections.registry import Registry
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
-from manyhands.model.timeouts import NAMES as DEADLINES
-from manyhands.runtime.wakeup import Bell, Waker
-from manyhands.server import systemd
-from manyhands.server.ending import ServerEnd
+from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.blocking_calls import blocking
+from manyhands.runtime.wakeup import Waker
 from manyhands.server.handler_check import check_handler, described
-from manyhands.server.hang_up import HangUp
-from manyhands.server.listener import Listener, bound_address, is_open, listen_on
-from manyhands.server.option_attributes import AdjustableServer, settled
-from manyhands.server.run import Run
-from manyhands.server.signals import HandledSignals
-from manyhands.server.standing import ServerStanding
-from manyhands.server.tls import OPTIONS as TLS_OPTIONS
+from manyhands.server.listener import Handler, Listener, ListenerGroup
+from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
+from manyhands.server.process import ServerProcess
+from manyhands.server.run import Announce, Run
+from manyhands.server.systemd import poll_interval
 from manyhands.server.tls import ServerTLS, server_tls
-from manyhands.serving.accept_loop import AcceptLoop
-from manyhands.serving.core import EngineRoom
+from manyhands.serving.core import refuse_a_copy, refuse_a_handler
 from manyhands.serving.drain import CutOff
 
 if TYPE_CHECKING:
     import ssl
 
-OPTIONS = (
-    "engine",
-    "max_threads",
-    "max_children",
-    "max_fibers",
-    "hub_block_time",
-    "request_queue_size",
-    "allow_reuse_port",
-    "max_packet_size",
-    *TLS_OPTIONS,
-    *LIMITS,
-    *("handshake_timeout", "proxy_protocol", "proxy_trusted"),
-    *DEADLINES,
-    "drain_timeout",
-    "unlink_on_close",
-)
-"""The keywords of `Server`, from the table of options."""
+    from manyhands.config.keywords import ServerAttributes, ServerOptions
+    from manyhands.serving.info import ServerInfo
+else:
+    # What editors and type checkers know of the attributes, which the decorator makes.
+    ServerAttributes = object
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
+_COUNT = Whole(at_least=0)
+_TIME = Seconds(may_be_zero=True)
 
-class Server(AdjustableServer, ServerStanding, ServerEnd):
+
+@has_option_attributes(attrgetter("_options"))
+class Server(ServerAttributes):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -70,9 +58,10 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         The context that ``tls://`` connections are made with, in the place of ``certfile`` and what
         belongs to it; the program keeps it up to date.
     **options
-        ``engine="threads"``, ``max_connections``, ``idle_timeout`` (seconds), ``certfile`` and so on:
-        `OPTIONS` names them all, and ``docs/options.md`` says what they do. They are attributes too: limits,
-        deadlines and ``drain_timeout`` may be set at any time, the others are settled here.
+        ``engine="threads"``, ``idle_timeout=60`` and so on: see the list below, and ``docs/options.md``. They
+        are attributes too. Those that are adjustable may be set at any time, and hold from the next
+        connection on; deadlines hold for the connections that are open as well, half a second later at the
+        most. The others are settled here.
 
     Raises
     ------
@@ -82,59 +71,74 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
     Notes
     -----
     `stop`, `hurry` and `is_stopping` may be used in any thread, in handlers (forked ones too) and in signal
-    handlers; `reload`, `suspend`, `resume`, `wait_for_connections`, `drain`, `close` and the options in any
-    thread; all else belongs to the thread that made the server. A handler's
-    `server` is the listener that its client called: `self.server.shutdown()` is `stop`, and
-    `self.server.server_close()` closes that one address.
+    handlers; `reload`, `suspend`, `resume`, `wait_for_connections`, `info`, `drain`, `close` and the
+    options in any thread; all else belongs to the thread that made the server. A handler's `server` is the
+    listener that its client called: `self.server.shutdown()` is `stop`, and `self.server.server_close()`
+    closes that one address.
     """
 
     def __init__(
         self,
-        handler: Callable[[Any, Any, Any], Any],
+        handler: Handler,
         *addresses: str | tuple[str, int] | Address,
         ssl_context: "ssl.SSLContext | None" = None,
-        **options: Any,
+        **options: "Unpack[ServerOptions]",
     ) -> None:
         self._handler = handler
         self._addresses = [address_of(each) for each in addresses]
-        self._options = {**checked(options, OPTIONS), "ssl_context": ssl_context}
+        self._options = OptionValues(
+            {**checked(options), "ssl_context": ssl_context},
+            lambda name: refuse_a_copy(f"set {name} of the server", *self.listeners),
+            self._note_change,
+        )
         check_handler(handler, self._addresses)
         self._tls = server_tls(self._addresses, options, ssl_context)
-        self._room = EngineRoom()
-        self._room.books.are_detailed = True
-        self._room.door.source = self
-        self._listeners: list[Listener] = []
-        self._run = Run()
-        self.service: systemd.Service | None = None
-        """What tells systemd of the server while `run` is under way; None where nobody wants to hear."""
+        self._group = ListenerGroup()
+        self._group.core.take_options_from(self)
+        self._process: ServerProcess | None = None
+        self._run = Run(self)
 
-        self.hang_up: HangUp | None = None
-        """What SIGHUP does while `run` is under way in the main thread; None before that."""
+    # What it is made of
 
     @property
     def addresses(self) -> list[Address]:
         """Where the server listens, with the ports that it got; empty when it does not listen."""
-        return [bound_address(listener) for listener in self._listeners if is_open(listener)]
+        return self._group.addresses
 
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self._options, daemon_threads=True)
-        return self._room.engine(settings, self._options["engine"])
+        return self._group.core.engine(settings, self._options["engine"])
 
     @engine.setter
     def engine(self, engine: object) -> Never:
         raise settled("engine", engine)
 
     @property
-    def connections(self) -> Books:
+    def connections(self) -> Registry:
         """The open connections of all listeners, a live view, and why the others ended. Thread-safe."""
-        return self._room.books
+        return self._group.core.registry
+
+    @property
+    def group(self) -> ListenerGroup:
+        """The listeners and what they share. For the server's own run."""
+        return self._group
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The drop-in servers that it consists of, one for each endpoint; empty when it does not listen."""
+        return tuple(self._group.listeners)
 
     @property
     def tls(self) -> ServerTLS | None:
         """What its TLS connections are made with; None of a server without certificates."""
         return self._tls
+
+    @property
+    def tls_context(self) -> "ssl.SSLContext | None":
+        """What TLS connections are made with now; None of a server without certificates. Thread-safe."""
+        return None if self._tls is None else self._tls.context
 
     @property
     def current_run(self) -> Run:
@@ -146,6 +150,39 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         """Whether the server has been asked to stop, and has not come to its end yet."""
         return self._run.is_stopping
 
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two turns of the accept loop when nothing happens."""
+        return poll_interval(POLL_INTERVAL)
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.addresses)) or "no address yet"
+        run = self._run
+        serving = "serving" if run.is_under_way else "not serving"
+        state = "stopping" if run.is_under_way and run.is_stopping else serving
+        return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
+
+    def info(self, *, first: int = 100, after: int = 0) -> "ServerInfo":
+        """Return a snapshot of the server as plain data. Thread-safe.
+
+        Parameters
+        ----------
+        first, after
+            Which of the open connections are in it: so many, of those whose numbers are higher than `after`.
+
+        Returns
+        -------
+        ServerInfo
+            A dataclass of numbers and texts; `dataclasses.asdict` makes JSON of it. Nothing of it is live.
+        """
+        # Few programs ask, and the others do not pay for the import.
+        from manyhands.serving.info import info_of  # noqa: PLC0415
+
+        core, listeners = self._group.core, self.listeners
+        return info_of(core, listeners, self._options, first=first, after=after)
+
+    # Serving these sockets
+
     def listen(self) -> None:
         """Bind every address. Called by `run` and `start`, unless it was called before.
 
@@ -156,21 +193,139 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         OSError
             When an address cannot be had; the text says what holds it. Then none is held.
         """
-        if self._listeners:
-            return
+        self._group.listen(self._addresses, self._handler, self._options, self, self.engine)
+
+    def start(self) -> None:
+        """Serve in a thread of the server's own, until `stop`. For embedding.
+
+        A server that was told to stop, and not closed yet, is closed first, which waits for its
+        connections (see `close`); then it starts anew.
+
+        Raises
+        ------
+        OSError
+            See `listen`.
+        RuntimeError
+            When the server is serving already, when a handler of it calls this, or when no thread can be had.
+        """
+        self._refuse_a_handler()
+        run = self._run
+        if run.thread is not None and run.is_stopping and run.runner is None:
+            run.finish()
+            run = self._run
+        if run.is_under_way:
+            raise RuntimeError("the server is serving already: stop it before it is started again")
+        self.listen()
+        self.engine.on_child = self.let_go
         try:
-            if isinstance(self.engine, ProcessesEngine):
-                self._room.bell = Bell()
-            self._listeners.extend(
-                listen_on(self._addresses, self._handler, self._room, self._options, self)
-            )
-            for listener in self._listeners:
-                vars(listener)["_stands_still"] = self._run.is_suspended
+            run.start_thread()
         except BaseException:
-            self._close_listeners()
+            self._group.close()
             raise
 
-    def run(self, announce: Callable[[], object] = lambda: None) -> list[CutOff]:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def reload(self) -> bool:
+        """Read the certificates again; open connections stay, new ones are shown the new certificates.
+
+        Returns
+        -------
+        bool
+            False when they cannot be used: an event says why, and the old ones are kept.
+        """
+        return self._tls is None or self._tls.reload()
+
+    def suspend(self) -> None:
+        """Accept no client until `resume`: the kernel's backlog holds new ones, and open connections go on.
+
+        Thread-safe, from handlers too, but for forked ones (`RuntimeError`). Before the server listens, it
+        has it begin that way. A handler's `self.server.suspend()` concerns the one address that was called.
+        """
+        self._group.suspend(is_to=True)
+        self.notice()
+
+    def resume(self) -> None:
+        """Accept connections again, on all addresses, after `suspend`. Thread-safe."""
+        self._group.suspend(is_to=False)
+        self.notice()
+
+    def wait_for_connections(
+        self,
+        n: int | None = None,
+        timeout: float | None = None,
+        *,
+        at_least: int | None = None,
+        at_most: int | None = None,
+    ) -> bool:
+        """Wait until `n` connections are open, or between `at_least` and `at_most`, however shortly.
+
+        Thread-safe, from handlers too; on fibers the others run meanwhile.
+
+        Parameters
+        ----------
+        n : int, optional
+            Exactly so many.
+        timeout : float, optional
+            Seconds; None: without end.
+        at_least, at_most : int, optional
+            In the place of `n`: so many or more, so many or fewer.
+
+        Returns
+        -------
+        bool
+            False when that has not come about in `timeout` seconds.
+
+        Raises
+        ------
+        Mistake
+            When it is not said how many to wait for, or in two ways, or what is said is no number, or can
+            never come about.
+        """
+        if (n is None) == (at_least is None and at_most is None):
+            raise Mistake("wait_for_connections takes n, or at_least and at_most")
+        for name, count in (("n", n), ("at_least", at_least), ("at_most", at_most)):
+            _check(name, count, _COUNT)
+        _check("timeout", timeout, _TIME)
+        least, most = (at_least, at_most) if n is None else (n, n)
+        if least is not None and most is not None and least > most:
+            raise Mistake(f"at_least {least} is more than at_most {most}: that never comes about")
+        return blocking(self.connections.wait_for, least, most, timeout)
+
+    def notice(self) -> None:
+        """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
+        self._run.wake()
+
+    def turn(self) -> None:
+        """Do what is due at each turn of the accept loop: certificates, systemd, SIGHUP. Listeners call it.
+        Do what is due at each turn of the accept loop: certificates, systemd, SIGHUP. Listeners call it."""
+        if self._tls is not None:
+            self._tls.look()
+        process = self._process
+        if process is not None:
+            process.turn()
+
+    def let_go(self) -> None:
+        """Close a child's copies of the listeners."""
+        self._group.let_go()
+
+    def _note_change(self) -> None:
+        self._group.core.options_changed()
+        self.notice()
+
+    def _refuse_a_handler(self) -> None:
+        # Be it one that an earlier run has left behind.
+        served = current_connection()
+        if served is not None and getattr(served.server, "owner", None) is self:
+            refuse_a_handler(served.server)
+
+    # Being the process
+
+    def run(self, announce: Announce = lambda: None) -> list[CutOff]:
         """Serve until SIGINT or SIGTERM, or until `stop`; then drain. A second signal cuts the drain short.
 
         For programs: call it in the main thread. In another one it leaves signals alone, which Python
@@ -180,13 +335,13 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         Parameters
         ----------
         announce
-            Called when every address is bound and a signal would end the server gracefully: whoever
-            waits for a word of the program before it sends one should get it from here.
+            Called when every address is bound and a signal would end the server gracefully: a program that
+            waits for a word of this one before it sends a signal should get it from here.
 
         Returns
         -------
         list of CutOff
-            The conversations that were cut off.
+            The connections that were cut off.
 
         Raises
         ------
@@ -206,146 +361,130 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
         if run.is_being_ended():
             return run.outcome()
         self.listen()
-        with self._marked_as_running(run), run.waker() as waker, self._signals(waker):
+        with (
+            self._as_process(run) as process,
+            run.waker() as waker,
+            process.handling_signals(waker),
+        ):
             try:
                 announce()
-                with systemd.told(self.service):
+                with process.told_to_systemd():
                     self._serve_until_stopped(run, waker)
             finally:
-                cut_off = self._finish(run)
+                cut_off = run.finish()
         return cut_off
 
     @contextmanager
-    def _marked_as_running(self, run: Run) -> Iterator[None]:
+    def _as_process(self, run: Run) -> Iterator[ServerProcess]:
         run.runner = threading.get_ident()
-        own = self.service = systemd.of_environment(self)
+        process = self._process = ServerProcess(self)
         try:
-            yield
+            yield process
         finally:
             # Perhaps it has failed before it served.
-            self._finish(run)
+            run.finish()
             run.runner = None
-            if self.service is own:
-                self.service = None
+            if self._process is process:
+                self._process = None
 
     def _serve_until_stopped(self, run: Run, waker: Waker) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
             # A process that forks had better have no second thread.
-            self._serve(run)
+            run.serve()
             return
         if run.thread is None:
-            self._start_thread(run)
+            run.start_thread()
         while not run.is_stopping:
             waker.wait()
             waker.drain()
 
-    def start(self) -> None:
-        """Serve in a thread of the server's own, until `stop`. For embedding.
+    # The end
 
-        A server that was told to stop, and not closed yet, is closed first, which waits for its
-        conversations (see `close`); then it starts anew.
+    def stop(self) -> None:
+        """Ask the server to stop; return at once. `run`, `close` or leaving the context then drains.
 
-        Raises
-        ------
-        OSError
-            See `listen`.
-        RuntimeError
-            When the server is serving already, when a handler of it calls this, or when no thread can be had.
+        Clients that have connected by then are still served. Called before the server serves, it has the next
+        `run` or `start` stop at once, so that no signal that comes early is lost.
         """
-        self._refuse_a_handler()
-        run = self._run
-        if run.thread is not None and run.is_stopping and run.runner is None:
-            self._finish(run)
-            run = self._run
-        if run.is_under_way:
-            raise RuntimeError("the server is serving already: stop it before it is started again")
-        self.listen()
-        self.engine.on_child = self._let_go_of_listeners
-        try:
-            self._start_thread(run)
-        except BaseException:
-            self._close_listeners()
-            raise
+        self._run.stop()
 
-    def _start_thread(self, run: Run) -> None:
-        # A daemon: a sequential server may be in the middle of a conversation that does not end.
-        thread = threading.Thread(
-            target=self._serve, args=(run,), name="manyhands-accept", daemon=True
-        )
-        thread.start()
-        run.thread = thread
+    def hurry(self) -> None:
+        """Cut short the drain that is, or will be, under way."""
+        self._run.is_in_a_hurry = True
 
-    def _become_a_child(self, signals: HandledSignals) -> None:
-        signals.leave_to_the_parent()
-        self._let_go_of_listeners()
+    def drain(self, timeout: float | None = None) -> list[CutOff]:
+        """Stop and drain in `timeout` seconds, as `close` does; while `run` is under way, have it do so.
 
-    def _let_go_of_listeners(self) -> None:
-        """Close a child's copies: while one is open the port answers, though nobody accepts."""
-        for listener in self._listeners:
-            if listener.socket_type == socket.SOCK_STREAM:
-                listener.socket.close()
+        A drain that is under way already keeps the time that it has, and is waited for.
 
-    def reload(self) -> bool:
-        """Read the certificates again; who is connected stays, who calls from now on is shown the new ones.
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds that the connections get; None: the server's `drain_timeout`.
 
         Returns
         -------
-        bool
-            False when they cannot be used: an event says why, and the old ones are kept.
+        list of CutOff
+            The connections that were cut off, and what they were doing.
+
+        Raises
+        ------
+        RuntimeError
+            When a handler calls it, for whose end it would wait, or the thread that is in `run`.
+        Mistake
+            When `timeout` is no time.
         """
-        return self._tls is None or self._tls.reload()
-
-    def notice(self) -> None:
-        """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
-        self._run.wake()
-
-    def __repr__(self) -> str:
-        where = ", ".join(map(str, self.addresses)) or "no address yet"
+        if timeout is not None:
+            SERVER_OPTIONS["drain_timeout"].check(timeout)
+        self._refuse_a_handler()
         run = self._run
-        serving = "serving" if run.is_under_way else "not serving"
-        state = "stopping" if run.is_under_way and run.is_stopping else serving
-        return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
+        if run.runner == threading.get_ident():
+            raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
+        if timeout is not None:
+            run.seconds_to_drain = timeout
+        run.stop()
+        return run.finish() if run.runner is None else run.outcome()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def close(self) -> list[CutOff]:
+        """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        The connections under way get `drain_timeout` seconds to come to their end, `hurry` permitting;
+        an exception meanwhile, such as a `KeyboardInterrupt`, cuts them off. While another thread does the
+        same, it waits for that.
 
-    def _serve(self, run: Run) -> None:
-        try:
-            with run.waker() as waker:
-                loop = AcceptLoop(self._listeners, lambda: run.is_stopping)
-                turns = partial(loop.run, waker, systemd.poll_interval(POLL_INTERVAL))
-                self.engine.run(turns, loop.stop)
-        except BaseException as failure:  # noqa: BLE001 - `_finish` raises it, in the thread that runs the server
-            run.failure = failure
-        finally:
-            # Without listeners, or on a forked handler's word, the loop ends by itself.
-            run.stop()
+        Returns
+        -------
+        list of CutOff
+            The connections that were cut off, and what they were doing.
 
-    def _signals(self, waker: Waker) -> AbstractContextManager[object]:
-        self.engine.on_child = self._let_go_of_listeners
-        if threading.current_thread() is not threading.main_thread():
-            return nullcontext()
-        act: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
-            (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
-        )
-        self.hang_up = HangUp(self.stop, self.notice, self._reloadable())
-        if self.hang_up.is_wanted:
-            act[signal.SIGHUP] = self.hang_up
-        signals = HandledSignals(act, waker.signal_fileno())
-        self.engine.on_child = partial(self._become_a_child, signals)
-        return signals
+        Raises
+        ------
+        RuntimeError
+            When a handler calls it, for whose end it would wait, or while `run` is under way, which closes
+            the server itself: there, `stop` is enough.
+        Exception
+            Whatever ended the accept loop.
+        """
+        self._refuse_a_handler()
+        run = self._run
+        if run.runner is not None:
+            raise RuntimeError(
+                "the server is being served: call stop(), and it closes when it has drained"
+            )
+        return run.finish()
 
-    def _on_stop_signal(self) -> None:
-        if self.is_stopping:
-            self.hurry()
-        self.stop()
+    def note_draining(self) -> None:
+        """Tell systemd, if it wants to hear, that the drain goes on. The run calls it."""
+        process = self._process
+        if process is not None:
+            process.note_draining()
 
-    def _reloadable(self) -> "ServerTLS | systemd.Service | None":
-        # A manager may ask for a reload where there is nothing to read, and waits for the answer.
-        if self.service is not None:
-            return self.service
-        return self._tls if self._tls is not None and self._tls.can_reload else None
+    def begin_next_run(self) -> None:
+        """Be as new: a run has ended. The run calls it."""
+        self._group.is_suspended = False
+        self._run = Run(self)
+
+
+def _check(name: str, value: object, kind: Whole | Seconds) -> None:
+    if value is not None and not kind.fits(value):
+        raise Mistake(f"{name} must be {kind.expected}, or none, not {value!r}")

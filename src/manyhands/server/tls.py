@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands.config.option_types import listed
-from manyhands.config.options import BY_NAME
+from manyhands.config.options import OPTIONS, by_group
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
     import ssl
-
-OPTIONS = ("certfile", "keyfile", "client_ca", "client_certificates", "alpn")
-"""The options that say it, from the table."""
 
 
 class ServerTLS(Protocol):
@@ -57,7 +54,7 @@ def server_tls(
         When an address needs a certificate and there is none, options do not fit together, or a file cannot
         be used.
     """
-    values = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    values = {name: given[name] for name in by_group("tls") if given.get(name) is not None}
     if context is not None:
         return _ready(context, values)
     if "certfile" in values:
@@ -115,7 +112,7 @@ def _of_files(values: Mapping[str, Any]) -> ServerTLS:
 
 
 def _client_certificates(values: Mapping[str, Any]) -> str:
-    option = BY_NAME["client_certificates"]
+    option = OPTIONS["client_certificates"]
     said: str | None = values.get(option.name)
     if said not in {None, "none"} and "client_ca" not in values:
         raise Mistake(

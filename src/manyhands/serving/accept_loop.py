@@ -102,7 +102,7 @@ class AcceptLoop:
             watches = self._watches(selector, waker)
             while watches and not self._is_over():
                 timeout = self._prepare(watches, poll_interval, reaper_turns)
-                if any([watch.is_closed for watch in watches]):
+                if [watch for watch in watches if watch.is_closed]:
                     watches = [watch for watch in watches if not watch.is_closed]
                     continue
                 self._follow_engines(watches, selector)

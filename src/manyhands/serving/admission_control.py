@@ -104,8 +104,7 @@ class AdmissionControl:
         self._admission.limits = terms.limits
 
     def _count_the_admitted(self, admission: "Admission") -> None:
-        """Give a place to each connection that came while there was nothing to count. No limit keeps them
-        out."""
+        """Give a place to each connection that came while there was nothing to count."""
         now = time.monotonic()
         for connection in self._registry.snapshot():
             place: Any = admission.admit(connection.client_address, now)

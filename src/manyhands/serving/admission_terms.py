@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import setting
-from manyhands.config.option_types import listed, spoken
-from manyhands.config.options import ADMISSION
+from manyhands.config.option_types import encoded, listed
+from manyhands.config.options import by_group
 
 if TYPE_CHECKING:
     from manyhands.admission.limits import Limits
 
-NAMES = tuple(option.name for option in ADMISSION)
+NAMES = by_group("limits")
 
 Handler = Callable[[Any, Any, Any], Any]
 
@@ -77,7 +77,7 @@ def terms_of(source: Any) -> AdmissionTerms:
     """Return the terms that the attributes of `source` say."""
     said = {name: setting(name, source) for name in NAMES}
     refusal = said["refusal"]
-    told = b"" if refusal is None else spoken(refusal)
+    told = b"" if refusal is None else encoded(refusal)
     return AdmissionTerms(said["max_connections"], _limits_of(said), said["when_full"], told)
 
 

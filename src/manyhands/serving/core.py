@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import is_on, setting
+from manyhands.config.options import by_engine
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import say_refusal
 from manyhands.connections.connection import Connection, Serve, current_connection
@@ -348,8 +349,7 @@ class ServerCore:
         return refusal
 
     def open_late(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
-        """Open a request that no engine of ours has had; return it and its client's address, or twice None.
-        Open a request that no engine of ours has had; return it and its client's address, or twice None."""
+        """Open a request that no engine of ours has had; return it and its address, or twice None."""
         engine = ENGINES["sequential"]()
         connection = Connection(
             server, request, client_address, server.finish_request, engine, self
@@ -514,22 +514,16 @@ def _warn_about(kind: type, name: object) -> None:
         )
 
 
-_LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
-"""The option that is the bound of an engine, by the engine's name."""
+_ENGINE_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}
+"""The attributes of a server that an engine goes by, by the engine's name; its bound is the first."""
 
-_ENGINE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "sequential": (),
-    "threads": ("max_threads", "daemon_threads", "_threads"),
-    "processes": ("max_children",),
-    "fibers": ("max_fibers", "daemon_threads", "hub_block_time"),
-}
-"""The attributes of a server that an engine goes by, by the engine's name."""
+_ENGINE_ATTRIBUTES["threads"] += ("_threads",)
 
 
 def _set_up(engine: Engine, server: Any) -> None:
     """Set an engine up as the attributes of its server are now."""
-    if engine.name in _LIMITS:
-        engine.limit = setting(_LIMITS[engine.name], server)
+    if engine.name != "sequential":
+        engine.limit = setting(_ENGINE_ATTRIBUTES[engine.name][0], server)
         engine.daemon = is_on("daemon_threads", server)
     if isinstance(engine, ThreadsEngine):
         threads = getattr(server, "_threads", None)

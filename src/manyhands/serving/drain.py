@@ -151,8 +151,7 @@ class _Ending:
         self._ended: set[int] = set()
 
     def look(self, core: ServerCore, passed: float) -> None:
-        """Tell handlers that have not been told, and half-close idle connections, `passed` seconds into it.
-        Tell handlers that have not been told, and half-close idle connections, `passed` seconds into it."""
+        """Tell handlers of the drain, and half-close idle connections, `passed` seconds into it."""
         for engine in core.engines:
             connections = _connections_in(engine)
             # First, for a handler that reads an end of file may be gone at once.

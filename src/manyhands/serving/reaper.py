@@ -68,8 +68,7 @@ class Reaper:
                 self.call(engine)
 
     def look_here(self) -> float | None:
-        """Look in the calling accept loop, which forks; return the seconds after which to look again, if
-        any."""
+        """Look in the calling accept loop, which forks; return the seconds until the next look, if any."""
         if not self.is_on and not any(map(_has_own_timeouts, self._registry.snapshot())):
             return None
         return self.look()
@@ -152,8 +151,7 @@ def _has_own_timeouts(connection: Connection) -> bool:
 
 
 class ReaperTurns:
-    """When a loop whose handlers are forked has to look for its reaper, and how long it may sleep until
-    then."""
+    """When a loop whose handlers are forked has to look, and how long it may sleep until then."""
 
     def __init__(self, reaper: Reaper) -> None:
         self._reaper = reaper

@@ -1,4 +1,5 @@
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands import socketserver
-from manyhands.config import options
-from manyhands.config.options import ATTRIBUTES, BY_NAME, OPTIONS
+from manyhands.cli import flags
+from manyhands.config.option import Option
+from manyhands.config.options import DROP_IN_OPTIONS, OPTIONS, SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 
 UP_TO = "above 0 and up to 2147483"
@@ -16,25 +18,27 @@ UP_TO = "above 0 and up to 2147483"
 
 def parsed(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    options.add_to(parser)
-    return options.given(parser.parse_args(words), served=False)
+    flags.add_to(parser, OPTIONS.values())
+    return flags.given(parser.parse_args(words), OPTIONS)
 
 
 @pytest.mark.parametrize(
     ("owner", "option"),
-    [(owner, option) for option in OPTIONS for owner in option.owners],
+    [(owner, option) for option in OPTIONS.values() for owner in option.owners],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_a_default_in_the_table_is_that_of_the_class(owner: str, option: options.Option) -> None:
+def test_a_default_in_the_table_is_that_of_the_class(owner: str, option: Option) -> None:
+    assert hasattr(getattr(socketserver, owner), option.name) is not option.is_unset
     default = getattr(getattr(socketserver, owner), option.name, None)
     assert default == option.default
     assert type(default) is type(option.default)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-@pytest.mark.parametrize("served", [False, True])
-def test_every_default_fits_its_own_option(option: options.Option, served: bool) -> None:
-    option.check(option.default_for(served=served))
+@pytest.mark.parametrize("options", [OPTIONS, SERVER_OPTIONS], ids=["drop-in", "server"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_default_fits_its_own_option(name: str, options: Mapping[str, Option]) -> None:
+    option = options.get(name)
+    assert option is None or option.fits(option.default)
 
 
 def test_only_options_that_are_given_are_reported() -> None:
@@ -194,7 +198,7 @@ def test_a_value_that_does_not_fit_gets_one_sentence(
     name: str, value: object, sentence: str
 ) -> None:
     with pytest.raises(Mistake) as caught:
-        BY_NAME[name].check(value)
+        OPTIONS[name].check(value)
     assert str(caught.value) == sentence
 
 
@@ -211,32 +215,32 @@ def test_a_value_that_does_not_fit_gets_one_sentence(
     ],
 )
 def test_one_or_several_fit_where_several_may_be(name: str, value: object) -> None:
-    BY_NAME[name].check(value)
+    OPTIONS[name].check(value)
 
 
 def test_a_number_too_long_to_be_shown_is_not_shown() -> None:
     with pytest.raises(Mistake, match="of at least 1, not such a number"):
-        BY_NAME["max_children"].check(-(10**5000))
+        OPTIONS["max_children"].check(-(10**5000))
 
 
 def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() -> None:
     tls = {"certfile", "keyfile", "client_ca", "client_certificates", "alpn"}
-    assert set(ATTRIBUTES) == {option.name for option in OPTIONS} - {"drain_timeout"} - tls
+    assert set(DROP_IN_OPTIONS) == set(OPTIONS) - {"drain_timeout"} - tls
 
 
 def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:
-    for served, figure in ((False, "8192 bytes"), (True, "65535 bytes")):
+    for options, figure in ((OPTIONS, "8192 bytes"), (SERVER_OPTIONS, "65535 bytes")):
         parser = argparse.ArgumentParser()
-        options.add_to(parser, ["max_packet_size"], served=served)
+        flags.add_to(parser, [options["max_packet_size"]])
         assert figure in parser.format_help()
 
 
 NUMBERS = st.integers().map(str) | st.floats().map(str)
 
 
-@given(option=st.sampled_from(OPTIONS), word=NUMBERS | st.text(max_size=20))
+@given(option=st.sampled_from(list(OPTIONS.values())), word=NUMBERS | st.text(max_size=20))
 def test_any_word_is_a_value_that_fits_or_a_sentence_that_names_the_flag(
-    option: options.Option, word: str
+    option: Option, word: str
 ) -> None:
     try:
         value = option.parse(word)

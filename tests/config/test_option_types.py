@@ -1,10 +1,10 @@
-"""The kinds of values that the options of admission take."""
+"""The types of values that the options of admission take."""
 
 import math
 
 import pytest
 
-from manyhands.config.option_types import ChoiceOrHandler, NetworkList, Rate, Said, spoken
+from manyhands.config.option_types import ChoiceOrHandler, Message, NetworkList, Rate, encoded
 from manyhands.model.usage_errors import Mistake
 
 
@@ -41,24 +41,24 @@ def test_nothing_else_fits(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["wait", "refuse", print, int, lambda *_: None])
 def test_a_choice_or_a_handler_fits(value: object) -> None:
-    assert ChoiceOrHandler(("wait", "refuse")).fits(value)
+    assert ChoiceOrHandler("wait", "refuse").fits(value)
 
 
 @pytest.mark.parametrize("value", ["panic", "", 1, None, ["wait"]])
 def test_neither_a_choice_nor_a_handler(value: object) -> None:
-    assert not ChoiceOrHandler(("wait", "refuse")).fits(value)
+    assert not ChoiceOrHandler("wait", "refuse").fits(value)
 
 
 def test_what_is_said_is_bytes_or_a_text() -> None:
-    assert Said(4).fits("ürg")
-    assert spoken("ürg") == b"\xc3\xbcrg"
-    assert Said(4).fits(b"1234")
-    assert spoken(b"1234") == b"1234"
+    assert Message(4).fits("ürg")
+    assert encoded("ürg") == b"\xc3\xbcrg"
+    assert Message(4).fits(b"1234")
+    assert encoded(b"1234") == b"1234"
 
 
 @pytest.mark.parametrize("value", ["", b"", "ürgs", b"12345", 1, None, ["a"], "\ud800"])
 def test_what_is_too_long_or_no_text_cannot_be_said(value: object) -> None:
-    assert not Said(4).fits(value)
+    assert not Message(4).fits(value)
 
 
 def test_a_list_of_texts_may_have_commas_in_each() -> None:

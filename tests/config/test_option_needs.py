@@ -1,17 +1,14 @@
-"""Options that would do nothing without others are refused, in the words of whoever gave them."""
+"""Options that would do nothing without others are refused, in the words of those who gave them."""
 
 from typing import Any
 
 import pytest
 
 from manyhands import Server
-from manyhands.config import option
-from manyhands.config.options import BY_NAME
+from manyhands.config.option import refuse_useless
+from manyhands.config.options import OPTIONS, SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 from tests.support import Echo
-
-SERVED = {name: option.default_for(served=True) for name, option in BY_NAME.items()}
-DROP_IN = {name: option.default_for(served=False) for name, option in BY_NAME.items()}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +30,7 @@ DROP_IN = {name: option.default_for(served=False) for name, option in BY_NAME.it
 )
 def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Mistake) as refused:
-        option.check(given, SERVED)
+        refuse_useless(given, SERVER_OPTIONS)
     assert str(refused.value).startswith(sentence)
     with pytest.raises(Mistake):
         Server(Echo, "tcp://127.0.0.1:0", **given)
@@ -57,14 +54,13 @@ def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sen
     ],
 )
 def test_what_does_something_or_asks_for_nothing_is_taken(given: dict[str, Any]) -> None:
-    option.check(given, SERVED)
+    refuse_useless(given, SERVER_OPTIONS)
 
 
 @pytest.mark.parametrize("name", ["max_threads", "max_children", "max_fibers", "hub_block_time"])
 def test_a_program_that_chooses_its_engine_by_a_class_may_have_the_bounds_of_any(name: str) -> None:
-    option.check({name: 5}, DROP_IN)
+    refuse_useless({name: 5}, OPTIONS)
 
 
 def test_the_table_knows_options_alone() -> None:
-    needed = [name for need in option.NEEDS.values() for name in getattr(need, "names", ["engine"])]
-    assert {*option.NEEDS, *needed} <= set(BY_NAME)
+    assert {name for option in OPTIONS.values() for name in option.needs} <= set(OPTIONS)

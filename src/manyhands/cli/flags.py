@@ -1,0 +1,73 @@
+"""The flags of the options: from the table to argparse, and back."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+
+from manyhands.config.option import Option, refuse_useless
+from manyhands.config.option_types import OptionValue
+
+
+def add_to(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """Give a parser the flags of options; one that is not given leaves no trace in the namespace.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Where the flags go. A word that does not fit raises `Mistake` from its parse.
+    options : iterable of Option
+        Which, in the order of `--help`, which shows their defaults.
+    """
+    for option in options:
+        repeated = "may be repeated; " if option.kind.is_repeated else ""
+        help_text = f"{option.help} ({repeated}default: {_default(option)})"
+        if option.is_switch:
+            parser.add_argument(
+                option.flag,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=help_text,
+            )
+        else:
+            parser.add_argument(
+                option.flag,
+                action="append" if option.kind.is_repeated else "store",
+                type=option.parse,
+                default=argparse.SUPPRESS,
+                metavar=option.kind.metavar,
+                help=help_text,
+            )
+
+
+def given(arguments: argparse.Namespace, options: Mapping[str, Option]) -> dict[str, OptionValue]:
+    """Pick the options that were given on the command line.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        What a parser that `add_to` extended returned.
+    options : mapping of str to Option
+        Those that it was extended with.
+
+    Returns
+    -------
+    dict
+        Names and values, only of options that were given.
+
+    Raises
+    ------
+    Mistake
+        One of them does nothing without another one.
+    """
+    values = {name: value for name, value in vars(arguments).items() if name in options}
+    refuse_useless(values, options, lambda name: options[name].flag)
+    return values
+
+
+def _default(option: Option) -> str:
+    if option.is_switch:
+        return "yes" if option.default else "no"
+    if option.default is None:
+        if option.name == "engine":
+            return "as the class says"
+        return "no bound" if option.kind.unit else "none"
+    return option.default_text

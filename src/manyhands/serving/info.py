@@ -1,0 +1,236 @@
+"""A snapshot of one server as plain data: what metrics, a control socket or a program read of it.
+
+Nothing in it is live, and nothing in it leads back into the server: numbers, texts, and None where the system does
+not tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from manyhands.connections.connection import Connection
+from manyhands.connections.registry import Totals
+from manyhands.connections.tcp_info import backlog_of
+from manyhands.model.addresses import describe
+from manyhands.model.connection_states import State
+from manyhands.serving.core import ServerCore, core_of
+
+PAGE = 100
+"""Connections on one page, where it is not said how many: a screen has fewer lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """The load of one engine.
+
+    Attributes
+    ----------
+    name : str
+        ``"threads"`` and so on.
+    running : int
+        Tasks under way, datagrams too.
+    limit : int or None
+        Tasks that may be under way; None where there is no bound.
+    """
+
+    name: str
+    running: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerInfo:
+    """One listener.
+
+    Attributes
+    ----------
+    address : str
+        Where it listens, as ``127.0.0.1:8008``.
+    is_suspended : bool
+        Whether the accept loop leaves it alone.
+    waiting, backlog : int or None
+        Connections that wait to be accepted, and how many may; None where the system does not tell.
+    """
+
+    address: str
+    is_suspended: bool
+    waiting: int | None
+    backlog: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """One open connection.
+
+    Attributes
+    ----------
+    number : int
+        Its number, by which `connections` of the server has it.
+    peer : str
+        The client's address.
+    listener : str
+        The address of the listener that the client called.
+    state : str
+        Where it is in its life: ``"open"`` and so on.
+    handler : str
+        The name of what serves it.
+    age : float
+        Seconds since it was accepted.
+    silent_for : float or None
+        Seconds since the last byte was received; None where that is not known.
+    bytes_in, bytes_out : int or None
+        Bytes received and sent; None where they are not counted.
+    reason : str or None
+        Why it is about to end, where that is decided.
+    """
+
+    number: int
+    peer: str
+    listener: str
+    state: str
+    handler: str
+    age: float
+    silent_for: float | None
+    bytes_in: int | None
+    bytes_out: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPage:
+    """Some of the open connections, in the order of their numbers.
+
+    Attributes
+    ----------
+    items : tuple of ConnectionInfo
+        They.
+    next : int or None
+        What to ask the next page with, as `after`; None where this is the last one.
+    total : int
+        How many are open.
+    """
+
+    items: tuple[ConnectionInfo, ...]
+    next: int | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A server at one moment.
+
+    Attributes
+    ----------
+    listeners : tuple of ListenerInfo
+        Where it listens; empty when it does not.
+    engines : tuple of EngineInfo
+        Those that were needed so far.
+    options : mapping of str to object
+        The options of a `manyhands.Server` by their names, as they are now; of drop-in classes empty.
+    accepted : int
+        Connections accepted so far; always the sum of those that are open and those that are closed.
+    open, closed : mapping of str to int
+        How many are open by the state, and are closed by the reason.
+    is_draining : bool
+        Whether it drains.
+    connections : ConnectionPage
+        Some of the open connections.
+    """
+
+    listeners: tuple[ListenerInfo, ...]
+    engines: tuple[EngineInfo, ...]
+    options: Mapping[str, object] = field(repr=False)
+    accepted: int
+    open: Mapping[str, int]
+    closed: Mapping[str, int]
+    is_draining: bool
+    connections: ConnectionPage = field(repr=False)
+
+
+def info_of(
+    core: ServerCore,
+    listeners: Iterable[Any],
+    options: Mapping[str, object] | None = None,
+    *,
+    first: int = PAGE,
+    after: int = 0,
+) -> ServerInfo:
+    """Take the snapshot of a server. Thread-safe.
+
+    Parameters
+    ----------
+    core
+        The server's core.
+    listeners
+        Its listeners: of a drop-in class the server itself.
+    options
+        Its options.
+    first, after
+        The page of connections: so many, of those whose numbers are higher than `after`.
+    """
+    accepted, states, closed = core.registry.census()
+    return ServerInfo(
+        tuple(map(_listener, listeners)),
+        tuple(EngineInfo(each.name, each.running(), each.limit) for each in core.engines),
+        dict(options or {}),
+        accepted,
+        {state.value: states[state] for state in State if state is not State.CLOSED},
+        {reason.value: count for reason, count in closed.items()},
+        core.is_draining,
+        _page(core, first, after),
+    )
+
+
+def _listener(listener: Any) -> ListenerInfo:
+    backlog = backlog_of(getattr(listener, "socket", None))
+    return ListenerInfo(
+        describe(listener.server_address),
+        core_of(listener).is_suspended,
+        None if backlog is None else backlog.waiting,
+        None if backlog is None else backlog.limit,
+    )
+
+
+def _page(core: ServerCore, first: int, after: int) -> ConnectionPage:
+    # Numbers grow, and the registry has its connections in the order of their acceptance.
+    still_open = core.registry.snapshot()
+    following = (each for each in still_open if each.number > after)
+    items = tuple(islice(following, max(0, first)))
+    is_last = next(following, None) is None
+    following_page = None if is_last or not items else items[-1].number
+    return ConnectionPage(tuple(map(_connection, items)), following_page, len(still_open))
+
+
+def _connection(connection: Connection) -> ConnectionInfo:
+    traffic, reason = connection.traffic, connection.reason
+    return ConnectionInfo(
+        connection.number,
+        describe(connection.client_address),
+        describe(getattr(connection.server, "server_address", None)),
+        connection.state.value,
+        connection.handler,
+        connection.age,
+        None if traffic is None else traffic.silent,
+        None if traffic is None else traffic.bytes_in,
+        None if traffic is None else traffic.bytes_out,
+        None if reason is None else reason.value,
+    )
+
+
+def count_totals(core: ServerCore) -> None:
+    """Have the totals of ended connections added up from now on."""
+    registry = core.detailed_registry()
+    registry.totals = registry.totals or Totals()
+
+
+def bytes_of_open(core: ServerCore) -> tuple[int, int]:
+    """Return the bytes received and sent on the connections that are open now."""
+    received = sent = 0
+    for connection in core.registry.snapshot():
+        traffic = connection.traffic
+        # Of a connection that was reset it is not known whether the peer's FIN was counted; its end will tell.
+        if traffic is not None and not traffic.was_reset:
+            received += traffic.bytes_in
+            sent += traffic.bytes_out
+    return received, sent
