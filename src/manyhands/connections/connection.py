@@ -26,7 +26,7 @@ from manyhands.model import events
 from manyhands.model.addresses import describe
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from manyhands.model.timeouts import Deadlines, is_idle
-from manyhands.runtime.caller import task_in_hand, under_way
+from manyhands.runtime.caller import current_task, task_of_context
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine
     from manyhands.protocol.proxy_header import ProxyHeader
-    from manyhands.runtime.wakeup import Bell as DrainNotice
+    from manyhands.runtime.wakeup import PollableLatch
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
@@ -73,7 +73,7 @@ class Core(Protocol):
         """Where it is counted."""
 
     @property
-    def drain_notice(self) -> "DrainNotice | None":
+    def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers that the server drains, if anything does."""
 
     def identify(self, connection: "Connection") -> Reason | None:
@@ -178,7 +178,7 @@ class Connection:
         What the server's hooks raise is raised.
         """
         # Fibers carry their task themselves: a context for each of thousands would be felt.
-        before = None if self.engine.knows_its_callers else under_way.set(self)
+        before = None if self.engine.knows_its_callers else task_of_context.set(self)
         is_served = False
         try:
             if isinstance(self.request, Unopened):
@@ -201,7 +201,7 @@ class Connection:
             if self.is_registered:
                 self._end(is_served=is_served)
             if before is not None:
-                under_way.reset(before)
+                task_of_context.reset(before)
 
     def _is_opened_or_closed(self) -> bool:
         try:
@@ -584,7 +584,7 @@ class _Copy(socket.socket):
 
 def current_connection() -> Connection | None:
     """Return the connection that the calling thread, or fiber, serves, if any."""
-    connection: Connection | None = task_in_hand()
+    connection: Connection | None = current_task()
     return connection
 
 

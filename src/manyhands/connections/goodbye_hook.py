@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from manyhands.runtime.locks import acquire
-from manyhands.runtime.wakeup import Bell as DrainNotice
+from manyhands.runtime.wakeup import PollableLatch
 
 
 class GoodbyeHook:
@@ -56,12 +56,12 @@ class GoodbyeHook:
 
 
 @contextmanager
-def said_on_notice(goodbye: GoodbyeHook, notice: DrainNotice | None) -> Iterator[None]:
+def said_on_notice(goodbye: GoodbyeHook, notice: PollableLatch | None) -> Iterator[None]:
     """Have a thread call `goodbye` when the server gives notice, in a process that the handler has to itself.
 
     Where no thread can be started it is not called.
     """
-    if notice is None or not notice.is_elsewhere():
+    if notice is None or not notice.is_inherited():
         yield
         return
     thread = threading.Thread(target=_call_on_notice, args=(goodbye, notice), daemon=True)
@@ -70,7 +70,7 @@ def said_on_notice(goodbye: GoodbyeHook, notice: DrainNotice | None) -> Iterator
         yield
     finally:
         # The handler may end on the end of its connection before the thread has woken.
-        if has_started and notice.has_rung():
+        if has_started and notice.is_set():
             thread.join()
 
 
@@ -82,7 +82,7 @@ def _has_started(thread: threading.Thread) -> bool:
     return True
 
 
-def _call_on_notice(goodbye: GoodbyeHook, notice: DrainNotice) -> None:
+def _call_on_notice(goodbye: GoodbyeHook, notice: PollableLatch) -> None:
     notice.wait()
     if goodbye.falls_due():
         goodbye.call()

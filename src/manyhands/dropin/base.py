@@ -12,7 +12,7 @@ from manyhands.connections.socket_classes import Unopened
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving import accept_loop
 from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
 from manyhands.serving.handle_request import handle_request
@@ -130,7 +130,7 @@ class BaseServer(BaseServerOptions):
         """
         core = self._server_core
         loops = core.loops
-        with Waker() as waker:
+        with WakeUp() as waker:
             with loops.lock:
                 self.__is_shut_down.clear()
                 loops.add(waker)
@@ -145,13 +145,13 @@ class BaseServer(BaseServerOptions):
                 self.__note_end(waker)
 
     def __serve(
-        self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
+        self, loop: accept_loop.AcceptLoop, waker: WakeUp, poll_interval: float | None
     ) -> None:
         # The engine may have the loop run in another thread than the one that waits for it.
         self._server_core.loops.runs_here(waker)
         loop.run(waker, poll_interval)
 
-    def __note_end(self, waker: Waker) -> None:
+    def __note_end(self, waker: WakeUp) -> None:
         loops = self._server_core.loops
         with loops.lock:
             # First the event: a signal handler that calls `shutdown` just here would wait for it.

@@ -9,7 +9,7 @@ from manyhands.config.class_attributes import has_options
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
 from manyhands.dropin.stream_files import open_files
-from manyhands.runtime.caller import task_in_hand
+from manyhands.runtime.caller import current_task
 from manyhands.serving.core import core_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class BaseRequestHandler:
 
 def _handle_until_goodbye(handler: Any) -> None:
     """Call `handle` of a handler that wants to be told when its server drains."""
-    connection = task_in_hand()
+    connection = current_task()
     if connection is None:
         handler.handle()  # in no engine of ours
     else:

@@ -10,7 +10,7 @@ from manyhands.engines import Engine, ProcessesEngine
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
 from manyhands.model.addresses import Address
-from manyhands.runtime.wakeup import Bell as DrainNotice
+from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues
 from manyhands.serving.core import ServerCore, core_of, share_core
@@ -250,7 +250,7 @@ class ListenerGroup:
             return
         try:
             if isinstance(engine, ProcessesEngine):
-                self.core.drain_notice = DrainNotice()
+                self.core.drain_notice = PollableLatch()
             for address in addresses:
                 for endpoint in endpoints(address):
                     is_stream = endpoint.kind == socket.SOCK_STREAM

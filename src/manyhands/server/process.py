@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from manyhands.engines import Engine
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.server import systemd
 from manyhands.server.signals import HandledSignals, HangUp, Reloadable
 from manyhands.server.tls import ServerTLS
@@ -57,7 +57,7 @@ class ServerProcess:
         self._service = systemd.of_environment(server)
         self._hang_up: HangUp | None = None
 
-    def handling_signals(self, waker: Waker) -> AbstractContextManager[object]:
+    def handling_signals(self, waker: WakeUp) -> AbstractContextManager[object]:
         """Handle signals for the time of the context; outside of the main thread Python does not let us."""
         server = self._server
         server.engine.on_child = server.let_go

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.listener import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
 from manyhands.serving.drain import (
@@ -90,7 +90,7 @@ class Run:
         self.cut_off: list[CutOff] = []
         """The connections that were cut off, at the end."""
 
-        self._wakers: set[Waker] = set()
+        self._wakers: set[WakeUp] = set()
         self._has_ended = threading.Event()
 
     @property
@@ -110,9 +110,9 @@ class Run:
             waker.wake()
 
     @contextmanager
-    def waker(self) -> Iterator[Waker]:
+    def waker(self) -> Iterator[WakeUp]:
         """Return what wakes the caller when the run is to stop, and when there is something to look at."""
-        with Waker() as waker:
+        with WakeUp() as waker:
             self._wakers.add(waker)
             try:
                 yield waker

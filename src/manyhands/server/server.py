@@ -15,7 +15,7 @@ from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.blocking_calls import blocking
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.handler_check import check_handler, described
 from manyhands.server.listener import Handler, Listener, ListenerGroup
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
@@ -301,8 +301,7 @@ class Server(ServerAttributes):
         self._run.wake()
 
     def turn(self) -> None:
-        """Do what is due at each turn of the accept loop: certificates, systemd, SIGHUP. Listeners call it.
-        Do what is due at each turn of the accept loop: certificates, systemd, SIGHUP. Listeners call it."""
+        """Look after certificates, systemd and SIGHUP, at each turn of the accept loop."""
         if self._tls is not None:
             self._tls.look()
         process = self._process
@@ -387,7 +386,7 @@ class Server(ServerAttributes):
             if self._process is process:
                 self._process = None
 
-    def _serve_until_stopped(self, run: Run, waker: Waker) -> None:
+    def _serve_until_stopped(self, run: Run, waker: WakeUp) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
             # A process that forks had better have no second thread.
             run.serve()

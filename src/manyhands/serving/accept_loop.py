@@ -3,7 +3,7 @@
 Small enough to be read in one sitting, since everything goes through it.
 
 Stopping
-    The loop looks at `stopping()` whenever it wakes, and a `Waker` wakes it: no poll interval is waited for.
+    The loop looks at `stopping()` whenever it wakes, and a `WakeUp` wakes it: no poll interval is waited for.
 
 A full engine
     While an engine has no room its listeners are not polled: the kernel's backlog holds new clients. The
@@ -31,7 +31,7 @@ from typing import Any
 from manyhands.model import events
 from manyhands.model.addresses import describe
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
 from manyhands.serving.listener_watch import Listener, ListenerWatch
 from manyhands.serving.reaper import ReaperTurns
@@ -62,7 +62,7 @@ class AcceptLoop:
         """Whether a forked child asked for the end of the loop."""
 
         self._engine_descriptors: set[int] = set()
-        self._waker: Waker | None = None
+        self._waker: WakeUp | None = None
         self._has_been_stopped = False
 
     def stop(self) -> None:
@@ -72,7 +72,7 @@ class AcceptLoop:
         if waker is not None:
             waker.wake()
 
-    def run(self, waker: Waker, poll_interval: float | None) -> None:
+    def run(self, waker: WakeUp, poll_interval: float | None) -> None:
         """Serve until `stopping()`, or until every listener has been closed.
 
         Parameters
@@ -112,7 +112,7 @@ class AcceptLoop:
                     reaper_turns.was_woken = True
                 self._turn(watches, called, spare)
 
-    def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[ListenerWatch]:
+    def _watches(self, selector: selectors.BaseSelector, waker: WakeUp) -> list[ListenerWatch]:
         try:
             refuse_the_drained(self._listeners)
             return [ListenerWatch(listener, selector, waker.wake) for listener in self._listeners]
@@ -130,10 +130,10 @@ class AcceptLoop:
         return ServerSelector() if own is None else own
 
     @contextlib.contextmanager
-    def _attending(self, waker: Waker) -> Iterator[ReaperTurns]:
+    def _attending(self, waker: WakeUp) -> Iterator[ReaperTurns]:
         """Have the reaper and admission control know of the loop while it runs."""
         core = core_of(self._listeners[0])
-        core.reaper.wake_loop = waker.wake_maker
+        core.reaper.wake_loop = waker.wake_from_handler
         core.reaper.loops.add(self)
         try:
             yield ReaperTurns(core.reaper)
@@ -198,7 +198,7 @@ class AcceptLoop:
 
 
 @contextlib.contextmanager
-def _woken_by_signals(waker: Waker) -> Iterator[None]:
+def _woken_by_signals(waker: WakeUp) -> Iterator[None]:
     """Have signals wake the loop, in the main thread, unless the program has asked for that itself.
 
     A hub that is about to sleep would not notice one until something else wakes it.
@@ -211,7 +211,7 @@ def _woken_by_signals(waker: Waker) -> Iterator[None]:
             signal.set_wakeup_fd(-1)
 
 
-def _ask_for_signals(waker: Waker) -> bool:
+def _ask_for_signals(waker: WakeUp) -> bool:
     try:
         before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
     except ValueError:

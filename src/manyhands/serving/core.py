@@ -33,8 +33,8 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.timeouts import NAMES as TIMEOUTS
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.fork_hooks import maker
-from manyhands.runtime.sockets import somebody_waits
+from manyhands.runtime.fork_hooks import parent_server
+from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
 from manyhands.serving.reaper import Reaper
 from manyhands.serving.refusal_notices import RefusalNotices
@@ -47,7 +47,7 @@ from manyhands.serving.request_hooks import (
 from manyhands.serving.serve_loops import ServeLoops
 
 if TYPE_CHECKING:
-    from manyhands.runtime.wakeup import Bell as DrainNotice
+    from manyhands.runtime.wakeup import PollableLatch
 
 OPTIONS_INTERVAL = 0.5
 """Seconds within which a change of a server's limits and timeouts holds."""
@@ -82,7 +82,7 @@ class _Shared:
         self.admission = AdmissionControl(self.registry)
         self.reaper = Reaper(self.registry)
         self.worker_backoff = Backoff()
-        self.notice: DrainNotice | None = None
+        self.notice: PollableLatch | None = None
         self.options_of: Any = None
         self.look_at = 0.0
 
@@ -126,12 +126,12 @@ class ServerCore:
         self._timeouts = NONE
 
     @property
-    def drain_notice(self) -> "DrainNotice | None":
+    def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers of a drain, while the server listens on the engine `processes`."""
         return self._shared.notice
 
     @drain_notice.setter
-    def drain_notice(self, notice: "DrainNotice | None") -> None:
+    def drain_notice(self, notice: "PollableLatch | None") -> None:
         self._shared.notice = notice
 
     @property
@@ -139,7 +139,7 @@ class ServerCore:
         """Whether the server drains, in its handlers' processes too."""
         notice = self.drain_notice
         return self.registry.is_draining or bool(
-            notice is not None and notice.is_elsewhere() and notice.has_rung()
+            notice is not None and notice.is_inherited() and notice.is_set()
         )
 
     def detailed_registry(self) -> Registry:
@@ -241,7 +241,7 @@ class ServerCore:
         loops, admission = self.loops, self.admission
         with loops.accepting:
             # The other loop may have ended since it took the client.
-            has_gone = loops.were_several and not somebody_waits(server)
+            has_gone = loops.were_several and not has_client_waiting(server)
             if has_gone or not admission.has_room():
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()
@@ -488,7 +488,7 @@ def share_core(listener: Any, owner: ServerCore) -> ServerCore:
 def refuse_a_copy(deed: str, *servers: Any) -> None:
     """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
     served = current_connection()
-    if maker() is not None and served is not None and served.server in servers:
+    if parent_server() is not None and served is not None and served.server in servers:
         raise RuntimeError(
             f"a handler in a process of its own cannot {deed}, for it has a copy of it"
         )

@@ -18,7 +18,7 @@ from manyhands.model import events
 from manyhands.model.addresses import describe
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.timeouts import SILENT_FOR
-from manyhands.runtime.sockets import is_closed, somebody_waits
+from manyhands.runtime.sockets import has_client_waiting, is_closed
 from manyhands.serving.accept_loop import LetGo, has_let_go
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.stack_location import stack_locations
@@ -185,7 +185,7 @@ def give_notice(core: ServerCore) -> None:
     core.registry.is_draining = True
     if core.drain_notice is not None:
         with contextlib.suppress(OSError):
-            core.drain_notice.ring()
+            core.drain_notice.set()
 
 
 def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]) -> None:
@@ -204,7 +204,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
             is_in_a_hurry()
             or not (engine.has_room() and core.admission.has_room())
             or server.fileno() < 0
-            or not somebody_waits(server)
+            or not has_client_waiting(server)
         ):
             break
         server._handle_request_noblock()

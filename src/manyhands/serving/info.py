@@ -1,7 +1,7 @@
 """A snapshot of one server as plain data: what metrics, a control socket or a program read of it.
 
-Nothing in it is live, and nothing in it leads back into the server: numbers, texts, and None where the system does
-not tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
+Nothing in it is live, and nothing in it leads back into the server: numbers, texts, and None where the
+system does not tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -229,7 +229,8 @@ def bytes_of_open(core: ServerCore) -> tuple[int, int]:
     received = sent = 0
     for connection in core.registry.snapshot():
         traffic = connection.traffic
-        # Of a connection that was reset it is not known whether the peer's FIN was counted; its end will tell.
+        # Of a connection that was reset it is not known whether the peer's FIN was counted; its end will
+        # tell.
         if traffic is not None and not traffic.was_reset:
             received += traffic.bytes_in
             sent += traffic.bytes_out

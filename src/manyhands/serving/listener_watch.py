@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from manyhands.model import events
 from manyhands.model.addresses import describe
-from manyhands.runtime.sockets import descriptor_of, look_at
+from manyhands.runtime.sockets import descriptor_of, poll_to_read
 from manyhands.serving.core import core_of
 
 LOOK_INTERVAL = 0.5
@@ -71,7 +71,7 @@ class ListenerWatch:
         self.leave_alone()
         self._selector.register(descriptor, selectors.EVENT_READ, self)
         self._polled = descriptor
-        self._look = look_at(descriptor)
+        self._look = poll_to_read(descriptor)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""

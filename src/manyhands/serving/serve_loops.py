@@ -4,15 +4,15 @@ import threading
 
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 
 
 class ServeLoops:
     """The loops that serve a server in this process. Thread-safe; what only reads takes no lock."""
 
     def __init__(self) -> None:
-        self._of_the_original: list[Waker] = []
-        self._threads: dict[Waker, set[int]] = {}
+        self._of_the_original: list[WakeUp] = []
+        self._threads: dict[WakeUp, set[int]] = {}
         self._begin_anew()
         renew_in_copies(self, ServeLoops._begin_anew)
 
@@ -30,16 +30,16 @@ class ServeLoops:
         self.accepting = threading.Lock()
         """To be held by the one loop that accepts: `get_request` may wait, and lets fibers run meanwhile."""
 
-    def add(self, waker: Waker) -> None:
+    def add(self, waker: WakeUp) -> None:
         """Note a loop of the calling thread's, which `waker` wakes."""
         self._threads[waker] = {threading.get_ident()}
         self.were_several = self.were_several or len(self._threads) > 1
 
-    def runs_here(self, waker: Waker) -> None:
+    def runs_here(self, waker: WakeUp) -> None:
         """Note that a loop runs in the calling thread, whichever waits for its end."""
         self._threads[waker].add(threading.get_ident())
 
-    def remove(self, waker: Waker) -> None:
+    def remove(self, waker: WakeUp) -> None:
         """Forget a loop that has ended."""
         self._threads.pop(waker, None)
         if not self._threads:
@@ -55,7 +55,7 @@ class ServeLoops:
         return bool(self._of_the_original)
 
     @property
-    def _wakers(self) -> list[Waker]:
+    def _wakers(self) -> list[WakeUp]:
         return [*self._threads, *self._of_the_original]
 
     def stop(self) -> None:
