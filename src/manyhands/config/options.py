@@ -20,7 +20,7 @@ from manyhands.config.option_types import (
     Switch,
     Whole,
 )
-from manyhands.model.networks import IPV6_PREFIX
+from manyhands.model.socket_addresses import IPV6_PREFIX
 from manyhands.model.usage_errors import Mistake
 
 #: Bytes: what the emptiest send buffer takes at once (the least of `net.ipv4.tcp_wmem`, tcp(7)).

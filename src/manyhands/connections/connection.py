@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from manyhands.connections.socket_classes import header_of
 from manyhands.connections.tcp_info import Traffic, traffic_of
 from manyhands.connections.traffic_counter import Record, traffic_by
-from manyhands.model.addresses import describe
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
-from manyhands.model.events import ConnectionClosed
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import is_closed
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ class Connection:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
         return is_closed(self._request)
 
-    def end_as_event(self) -> ConnectionClosed:
+    def end_as_event(self) -> "events.ConnectionClosed":
         """Return the event that tells of its end."""
         traffic = self.traffic
-        return ConnectionClosed(
+        return events.ConnectionClosed(
             self.number,
-            describe(getattr(self.server, "server_address", None)),
+            format_address(getattr(self.server, "server_address", None)),
             self.client_address,
             (self.reason or Reason.HANDLER_RETURNED).value,
             self.age,

@@ -12,8 +12,9 @@ from manyhands.connections import socket_classes, tls_handshake
 from manyhands.connections.connection import Connection
 from manyhands.connections.socket_classes import stand_in
 from manyhands.engines import Engine
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, Step
+from manyhands.model.event_hub import hub
 from manyhands.protocol.proxy_errors import BadProxyHeader
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Opening(Connection):
             is_slow = isinstance(error, TimeoutError)
             self.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
             # Somebody else's end of it cuts a header off too.
-            if self.reason is None:
-                events.hub.emit(events.BadProxyHeader(self.client_address, str(error)))
+            if self.reason is None and hub.has_subscribers:
+                hub.emit(events.BadProxyHeader(self.client_address, str(error)))
         return None
 
     def _is_wrapped(self, manner: tls_handshake.Manner, seconds: float | None) -> bool:
@@ -98,7 +99,8 @@ class Opening(Connection):
             secret = tls_handshake.wrapped(plain, manner, self._engine.tls_wrapper())
         except OSError as error:
             self.failed_for = Reason.HANDSHAKE_FAILED
-            events.hub.emit(events.HandshakeFailed(self.client_address, str(error)))
+            if hub.has_subscribers:
+                hub.emit(events.HandshakeFailed(self.client_address, str(error)))
             return False
         # The hooks were given the plain one.
         stand_in(plain, secret)

@@ -7,8 +7,8 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
-from manyhands.model import events
 from manyhands.model.connection_states import Reason, State, Step
+from manyhands.model.event_hub import hub
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -136,7 +136,7 @@ class Books(Mapping[int, Connection]):
         self.ends: Ends | None = None
         """Counts the ends, once somebody wants them counted."""
 
-        self.are_detailed = events.hub.hears_of_ends
+        self.are_detailed = hub.hears_of_ends
         """Whether the kernel is asked at a connection's end what had gone over it, and who ended it."""
 
         self.begin_anew()
@@ -205,8 +205,8 @@ class Books(Mapping[int, Connection]):
                 wait.look(len(self._open))
         if self.ends is not None:
             self.ends.note(connection)
-        if events.hub.hears_of_ends:
-            events.hub.emit(connection.end_as_event())
+        if hub.hears_of_ends:
+            hub.emit(connection.end_as_event())
         on_room = self.on_room
         if on_room is not None:
             on_room()

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from manyhands.connections.socket_classes import Unopened
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 from manyhands.runtime.locks import ReentrantLock
 from manyhands.runtime.sockets import accept_at_once, identity
 
@@ -117,8 +118,8 @@ class _Opening:
             self.failure = self.failure or str(error) or type(error).__name__
             self.was_too_slow = isinstance(error, TimeoutError)
             # Once for each connection, however often it is tried.
-            if isinstance(error, OSError) and not was_begun:
-                events.hub.emit(events.HandshakeFailed(self._client_address, self.failure))
+            if isinstance(error, OSError) and not was_begun and hub.has_subscribers:
+                hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
 
     def _shake(self, connection: "ssl.SSLSocket") -> None:

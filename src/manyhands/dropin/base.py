@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from manyhands.connections.socket_classes import Unopened
 from manyhands.engines import Engine
-from manyhands.listening.bind import describe
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import Waker
@@ -320,7 +320,7 @@ class BaseServer:
         return self._accept_backoff.resting(now) or room_backoff.resting(now)
 
     def _describe_listener(self) -> str:
-        return describe(self.server_address)
+        return format_address(self.server_address)
 
     def fileno(self) -> int:
         """Return the listening socket's descriptor."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from manyhands.connections.conversation import Conversation, current
-from manyhands.listening.bind import describe
+from manyhands.model.socket_addresses import format_address
 
 
 class _Turn:
@@ -96,7 +96,7 @@ def _label(conversation: Conversation | None) -> str:
     if conversation is None:
         return ""
     others = f", {_turn.waiting} more waiting" if _turn.waiting else ""
-    return f"[#{conversation.number} {describe(conversation.client_address)}{others}] "
+    return f"[#{conversation.number} {format_address(conversation.client_address)}{others}] "
 
 
 def _standard_input() -> int | None:

@@ -3,15 +3,18 @@
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import setting
 from manyhands.connections import closing, socket_classes, tls_handshake
 from manyhands.connections.conversation import current
 from manyhands.dropin.base import BaseServer
 from manyhands.listening.bind import bind, listen
-from manyhands.listening.unix_paths import BoundPath
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
+
+if TYPE_CHECKING:
+    from manyhands.listening.unix_paths import BoundPath
 
 
 class TCPServer(BaseServer):
@@ -49,7 +52,7 @@ class TCPServer(BaseServer):
     unlink_on_close: bool = True
     """Whether `server_close` removes the file that a Unix socket made, if it is still that socket's."""
 
-    __bound_path: BoundPath | None = None
+    __bound_path: "BoundPath | None" = None
 
     def __init__(
         self,
@@ -179,11 +182,12 @@ class UDPServer(TCPServer):
         if len(data) > self.max_packet_size:
             data = data[: self.max_packet_size]
             self.truncated_datagrams += 1
-            events.hub.emit(
-                events.DatagramTruncated(
-                    self._describe_listener(), client_address, self.max_packet_size
+            if hub.has_subscribers:
+                hub.emit(
+                    events.DatagramTruncated(
+                        self._describe_listener(), client_address, self.max_packet_size
+                    )
                 )
-            )
         return (data, self.socket), client_address
 
     def server_activate(self) -> None:

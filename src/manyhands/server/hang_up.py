@@ -12,7 +12,8 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 
 _GONE = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
 """What the opening of a terminal fails with that a process has not, or not any more (tty(4))."""
@@ -84,4 +85,5 @@ class HangUp:
     def look(self) -> None:
         """Say what could not be said in the signal handler. For the accept loop."""
         self.was_in_vain = False
-        events.hub.emit(events.NothingToReload(signal.SIGHUP.name))
+        if hub.has_subscribers:
+            hub.emit(events.NothingToReload(signal.SIGHUP.name))

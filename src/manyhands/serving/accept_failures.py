@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from manyhands.connections import tls_handshake
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, classify
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 
 
 def lose_client(server: Any, error: Exception) -> None:
@@ -62,11 +63,12 @@ def _rest_after(server: Any, error: Exception) -> None:
     reason = getattr(error, "strerror", None) or repr(error)
     if server._accept_backoff.fail(time.monotonic(), reason):
         number = getattr(error, "errno", None)
-        events.hub.emit(events.AcceptPaused(server._describe_listener(), number, reason))
+        if hub.has_subscribers:
+            hub.emit(events.AcceptPaused(server._describe_listener(), number, reason))
 
 
 def note_success(server: Any) -> None:
     """Note that accepting works again, after it did not."""
     paused = server._accept_backoff.succeed(time.monotonic())
-    if paused is not None:
-        events.hub.emit(events.AcceptResumed(server._describe_listener(), paused))
+    if paused is not None and hub.has_subscribers:
+        hub.emit(events.AcceptResumed(server._describe_listener(), paused))

@@ -30,9 +30,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 from manyhands.engines import Engine
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 from manyhands.runtime.sockets import descriptor_of, is_closed, look_at
 from manyhands.runtime.wakeup import Waker
 from manyhands.serving.admission_control import LOOK_AGAIN
@@ -162,11 +163,12 @@ class Watch:
 
     def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
         described, engine = self.listener._describe_listener(), self.engine
-        events.hub.emit(
-            events.EngineFull(described, engine.name, engine.limit or 0)
-            if is_engine_full
-            else events.ServerFull(described, self.door.most)
-        )
+        if hub.has_subscribers:
+            hub.emit(
+                events.EngineFull(described, engine.name, engine.limit or 0)
+                if is_engine_full
+                else events.ServerFull(described, self.door.most)
+            )
 
     def nobody_called(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
@@ -365,7 +367,8 @@ def _lose_patience(listener: Listener, reserve: Reserve) -> None:
         if count:
             listener._engine_room.books.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
             described = listener._describe_listener()
-            events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
+            if hub.has_subscribers:
+                hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 def _service(watch: Watch) -> None:

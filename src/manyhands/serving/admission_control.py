@@ -8,17 +8,18 @@ from typing import Any
 
 from manyhands.admission.admission import Admission, Leaves, Place
 from manyhands.admission.limits import Limits
+from manyhands.admission.refusal_log import RefusalLogs
 from manyhands.config.class_attributes import setting
 from manyhands.config.option_types import listed, spoken
 from manyhands.config.options import ADMISSION
 from manyhands.connections import closing
 from manyhands.connections.registry import Books
 from manyhands.model.connection_states import Reason
-from manyhands.model.networks import Networks, ip_of
+from manyhands.model.networks import Networks
+from manyhands.model.socket_addresses import client_ip
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
 from manyhands.serving.handed_off import Elsewhere
-from manyhands.serving.refusal_notices import Refusals
 
 NAMES = tuple(option.name for option in ADMISSION)
 
@@ -175,7 +176,7 @@ class Door:
         self._elsewhere = Elsewhere(self._note_gone)
         self._overflow: set[OverflowPlace] = set()
         self._wakes: set[Callable[[], None]] = set()
-        self._refusals = Refusals()
+        self._refusals = RefusalLogs()
         self.has_chores = False
         """Whether `do_chores` may have something to do."""
 
@@ -269,7 +270,7 @@ class Door:
             self._count_gone()
             if not self._has_place(terms, entered):
                 is_denied = not _is_announced_later(server) and terms.limits.denies(
-                    client_address, ip_of(client_address)
+                    client_address, client_ip(client_address)
                 )
                 return Reason.REFUSED_DENIED if is_denied else Reason.REFUSED_FULL
         if admission is None or not terms.asks:

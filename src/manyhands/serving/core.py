@@ -14,9 +14,10 @@ from manyhands.connections.registry import Books
 from manyhands.connections.tls_handshake import failed_connection
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 from manyhands.runtime.error_reports import warn
 from manyhands.serving.admission_control import Door, Handler
 from manyhands.serving.reaper import Sweeper
@@ -115,7 +116,8 @@ class EngineRoom:
         except (OSError, RuntimeError) as error:
             task.was_not_served(Reason.NO_WORKER)
             self.backoff.fail(time.monotonic())
-            events.hub.emit(events.WorkerFailed(name, client_address, str(error)))
+            if hub.has_subscribers:
+                hub.emit(events.WorkerFailed(name, client_address, str(error)))
             raise
         if self.backoff.since is not None:
             self.backoff.succeed(time.monotonic())

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from manyhands.connections.conversation import Conversation
 from manyhands.engines import Engine
-from manyhands.listening.bind import describe
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, State
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.serving.core import EngineRoom
 from manyhands.serving.stack_location import whereabouts
@@ -92,7 +93,8 @@ def drain(
         running = sum(engine.running() for engine in room.engines)
         if not was_told and passed >= SAID_AFTER and running:
             was_told = True
-            events.hub.emit(events.Draining(running, timeout))
+            if hub.has_subscribers:
+                hub.emit(events.Draining(running, timeout))
         if hurry() or passed >= timeout:
             left = cut_off(room)
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
@@ -124,7 +126,7 @@ def _cut_off(engine: Engine) -> list[CutOff]:
         if isinstance(task, Conversation) and task.state is not State.CLOSED:
             task.decide_end(Reason.CUT_OFF)
             age = time.monotonic() - task.opened_at
-            peer = describe(task.client_address)
+            peer = format_address(task.client_address)
             left.append(CutOff(task.number, peer, age, doing.get(task) or task.handler))
     engine.cut_off()
     return left

@@ -6,8 +6,9 @@ from typing import Any
 
 from manyhands.config.option_types import listed
 from manyhands.connections import socket_classes
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 from manyhands.model.networks import Networks
 from manyhands.model.usage_errors import Mistake
 
@@ -33,11 +34,12 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
     if request.family == socket.AF_UNIX or client_address in _trusted(server):
         return True
     server._engine_room.door.withdraw(request, Reason.REFUSED_DENIED)
-    events.hub.emit(
-        events.BadProxyHeader(
-            client_address, "proxy_trusted has not the address that it comes from"
+    if hub.has_subscribers:
+        hub.emit(
+            events.BadProxyHeader(
+                client_address, "proxy_trusted has not the address that it comes from"
+            )
         )
-    )
     return False
 
 
