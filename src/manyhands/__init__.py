@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from manyhands._version import __version__
-from manyhands.model import events
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
 from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from manyhands.dropin.prompts import ask
     from manyhands.dropin.starttls import upgrade_to_tls
     from manyhands.installation import install
+    from manyhands.model import events
     from manyhands.runtime.blocking_calls import blocking
     from manyhands.server import Server
 
@@ -66,6 +66,8 @@ _ON_DEMAND = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "events":
+        return import_module(".model.events", __name__)
     if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ON_DEMAND[name], __name__), name)

@@ -153,7 +153,7 @@ def test_whoever_was_quicker_keeps_the_path(path: Path, monkeypatch: pytest.Monk
 def test_nobody_takes_a_path_over_between_another_s_look_and_removal(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_paths, "PATIENCE", 0.05)
+    monkeypatch.setattr(unix_paths, "LOCK_TIMEOUT", 0.05)
     leave_behind(path)
     remove = os.unlink
     told: list[str] = []
@@ -187,7 +187,7 @@ def locked(folder: Path) -> Iterator[None]:
 def test_a_folder_that_somebody_keeps_locked_is_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_paths, "PATIENCE", 0.05)
+    monkeypatch.setattr(unix_paths, "LOCK_TIMEOUT", 0.05)
     leave_behind(path)
     with (
         locked(path.parent),

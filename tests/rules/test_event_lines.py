@@ -10,10 +10,8 @@ import pytest
 from manyhands.logs.lines import json_line, measurements, text_line
 from manyhands.model import events
 from manyhands.model.connection_states import Reason
-from manyhands.model.events import Event
-from manyhands.model.refusals import RefusalSummary
-
-from .test_events import EXAMPLES
+from manyhands.model.events import Event, RefusalSummary
+from tests.model.test_events import EXAMPLES
 
 #: 2026-03-01 12:00:00.250 UTC
 WHEN = 1_772_366_400.25

@@ -90,7 +90,7 @@ def test_a_listener_that_stays_broken_is_tried_again_without_harm(
     monkeypatch: pytest.MonkeyPatch, seen: list[events.Event]
 ) -> None:
     # Beyond its patience the loop turns away who waits; here there is nobody, and no listener.
-    monkeypatch.setattr("manyhands.model.accept_errors.PATIENCE", 0.05)
+    monkeypatch.setattr("manyhands.model.accept_errors.REFUSE_AFTER", 0.05)
     with serving(socketserver.TCPServer(HERE, Echo)) as server:
         server.socket.shutdown(socket.SHUT_RDWR)
         time.sleep(0.3)
@@ -101,7 +101,7 @@ def test_a_listener_that_stays_broken_is_tried_again_without_harm(
 def test_a_server_without_a_socket_survives_an_accept_that_stays_broken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.model.accept_errors.PATIENCE", 0.05)
+    monkeypatch.setattr("manyhands.model.accept_errors.REFUSE_AFTER", 0.05)
     ours, theirs = socket.socketpair()
 
     class FromAFile(socketserver.BaseServer):

@@ -20,7 +20,7 @@ PROGRAM = """
     from manyhands.model import accept_errors
     from tests.support import Echo, call, wait_until
 
-    accept_errors.PATIENCE = {patience}
+    accept_errors.REFUSE_AFTER = {patience}
     seen = []
     events.hub.subscribe(lambda event: seen.append(type(event).__name__))
 
@@ -148,7 +148,7 @@ def test_who_was_refused_is_told_with_the_real_reason(
         def get_request(self) -> Any:
             raise OSError(errno.ENOMEM, "no memory today")
 
-    monkeypatch.setattr(accept_errors, "PATIENCE", 0.0)
+    monkeypatch.setattr(accept_errors, "REFUSE_AFTER", 0.0)
     with serving(Server(HERE, Echo)) as server, call(server.server_address) as peer:
         assert is_hung_up(peer)
         wait_until(lambda: any(isinstance(event, events.BacklogRefused) for event in seen))

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
+from manyhands.admission.refusal_log import RefusalLog
 from manyhands.model.connection_states import Reason
-from manyhands.model.refusals import RefusalLog
 from manyhands.serving import admission_control, handle_request, loops
 from manyhands.serving.reaper import Attendance
 from tests.support import Echo, everything, read_line, serving, wait_until

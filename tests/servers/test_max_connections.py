@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.model.addresses import describe
+from manyhands.admission.refusal_log import RefusalLog
 from manyhands.model.connection_states import Reason
-from manyhands.model.refusals import RefusalLog
+from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving import accept_loop, admission_control
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
@@ -246,7 +246,7 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
             [peer] = told.summary.peers
             assert told.summary.since == pytest.approx(time.time(), abs=60)
             assert str(told) == (
-                f"{described} refused 1 connection from {describe(peer)}: "
+                f"{described} refused 1 connection from {format_address(peer)}: "
                 "the server had max_connections already"
             )
             for _ in range(5):

@@ -1,4 +1,19 @@
-"""How many connections each address has open."""
+"""Admission: how many connections of one address at once, how fast they may come, and from where.
+
+====================================================  ==============================
+a connection is refused, in this order, when          the reason
+====================================================  ==============================
+`deny` has its address, or `allow` has not            `Reason.REFUSED_DENIED`
+its address has `max_connections_per_ip` open         `Reason.REFUSED_FULL_FOR_ADDRESS`
+its address comes faster than `max_rate_per_ip`       `Reason.REFUSED_TOO_FAST`
+all together come faster than `max_rate`              `Reason.REFUSED_TOO_FAST`
+====================================================  ==============================
+
+A refused connection takes no token of any rate. So a client that is refused does not use up the server's
+rate for the others, and one that keeps trying gets in as often as the rate says, neither more nor less.
+
+`max_connections` is not here: the registry counts what is open, and the accept loop asks it.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +22,7 @@ from typing import Protocol, TypeVar
 from manyhands.admission.limits import Limits
 from manyhands.admission.rate_limits import AddressRates, Pace, TokenBucket
 from manyhands.model.connection_states import Reason
-from manyhands.model.networks import ip_of, key_of
+from manyhands.model.socket_addresses import address_key, client_ip
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -41,22 +56,6 @@ class OpenCounts:
             del self._by_key[key]
 
 
-# Who is let in: how many connections at once and how fast, in all and of one address, and from where.
-#
-# ====================================================  ==============================
-# a connection is refused, in this order, when          the reason
-# ====================================================  ==============================
-# `deny` has its address, or `allow` has not            `Reason.REFUSED_DENIED`
-# `max_connections` are open                            `Reason.REFUSED_FULL`
-# its address has `max_connections_per_ip` open         `Reason.REFUSED_FULL_FOR_ADDRESS`
-# its address comes faster than `max_rate_per_ip`       `Reason.REFUSED_TOO_FAST`
-# all together come faster than `max_rate`              `Reason.REFUSED_TOO_FAST`
-# ====================================================  ==============================
-#
-# A refused connection takes no token of any rate. So nobody uses up the server's rate for the others by being
-# refused, and a client that keeps trying gets in as often as the rate says, neither more nor less.
-
-
 class Leaves(Protocol):
     """What an admitted connection has until its end."""
 
@@ -65,13 +64,19 @@ class Leaves(Protocol):
 
 
 class Place:
-    """The place that an admitted connection takes until it leaves."""
+    """The place that an admitted connection takes until it leaves.
 
-    __slots__ = ("_admission", "_client_address", "_counts", "_key")
+    Attributes
+    ----------
+    client_address : object
+        Whose it is, as `accept` gave it or a PROXY header announced it; None before the header has come.
+    """
+
+    __slots__ = ("_admission", "_counts", "_key", "client_address")
 
     def __init__(self, admission: "Admission", client_address: object) -> None:
         self._admission = admission
-        self._client_address = client_address
+        self.client_address = client_address
         self._counts: OpenCounts | None = None
         self._key = 0
 
@@ -80,32 +85,23 @@ class Place:
 
         From any thread, signal handler or finalizer: it takes no lock, and never waits.
         """
-        self._admission._leave(self)
+        self._admission.leave(self)
 
     def identify(self, client_address: object, now: float) -> Reason | None:
-        """Apply the rules for addresses, now that the client's is known (from a PROXY header).
+        """Apply the rules for addresses, now that a PROXY header has announced the client's.
 
-        Parameters
-        ----------
-        client_address : object
-            The address, as `accept` would give it.
-        now : float
-            The time, in seconds, of the clock that `Admission.admit` gets.
-
-        Returns
-        -------
-        Reason or None
-            Why the connection must be closed; None: it may stay. It keeps its place until it leaves.
+        Parameters are those of `Admission.identify`, and so is what it returns.
         """
-        return self._admission._identify(self, client_address, now)
+        return self._admission.identify(self, client_address, now)
 
-    def _count_in(self, counts: OpenCounts, ipv6_prefix: int) -> None:
-        key = key_of(ip_of(self._client_address), ipv6_prefix)
-        if key is not None:
-            self._counts, self._key = counts, key
-            counts.enter(key)
+    def enter(self, counts: OpenCounts, key: int) -> None:
+        """Be counted under a key. Only while the lock of the admission is held, as `uncount`."""
+        self._counts, self._key = counts, key
+        counts.enter(key)
 
-    def _uncount(self) -> None:
+    def uncount(self) -> None:
+        """Be counted no longer."""
+        # Where it was counted last: these need not be the counts of now, see `Admission._count_again`.
         if self._counts is not None:
             self._counts.leave(self._key)
             self._counts = None
@@ -127,8 +123,8 @@ class Admission:
         self.limits = Limits() if limits is None else limits
         """The limits. Assign others at any time, from anywhere: they hold from the next connection on.
 
-        Whoever is in stays in, and nothing that was counted is forgotten, but for the rates per address
-        when `ipv6_prefix` changes.
+        Connections that are in stay in, and nothing that was counted is forgotten, but for the rates per
+        address when `ipv6_prefix` changes.
         """
 
         self._start_anew()
@@ -138,23 +134,13 @@ class Admission:
         # Held only for a few lookups, and never while anything waits: fibers need no other lock.
         self._lock = brief_lock()
         self._places: set[Place] = set()
-        # Those who left and are still counted for their address. Leaving needs no lock this way: a finalizer
-        # or a signal handler may run in the middle of `admit`, in its own thread.
+        # Places that were left and are still counted for their address. Leaving needs no lock this way: a
+        # finalizer or a signal handler may run in the middle of `admit`, in its own thread.
         self._left: deque[Place] = deque()
         self._counts = OpenCounts()
         self._applied = Limits()
         self._bucket: TokenBucket | None = None
         self._rates: AddressRates | None = None
-
-    @property
-    def open(self) -> int:
-        """How many connections are in."""
-        return len(self._places)
-
-    def has_room(self) -> bool:
-        """Tell whether `max_connections` leaves room for another one."""
-        most = self.limits.max_connections
-        return most is None or len(self._places) < most
 
     def admit(self, client_address: object, now: float) -> Place | Reason:
         """Let a connection in, or say why not.
@@ -172,14 +158,12 @@ class Admission:
         Place or Reason
             The place that the connection has from now on, or the reason for the refusal.
         """
-        ip = ip_of(client_address)
+        ip = client_ip(client_address)
         if self.limits.denies(client_address, ip):
             return Reason.REFUSED_DENIED
         with self._lock:
-            limits = self._settle(now)
-            key = key_of(ip, limits.ipv6_prefix)
-            if limits.max_connections is not None and len(self._places) >= limits.max_connections:
-                return Reason.REFUSED_FULL
+            key = address_key(ip, self._settle(now).ipv6_prefix)
+            # The address first: what it is refused for takes no token of all together.
             refusal = self._refusal_for(key, now) or self._refusal_for_all(now)
             if refusal is not None:
                 return refusal
@@ -194,7 +178,7 @@ class Admission:
         Parameters
         ----------
         client_address : object
-            Who sent it.
+            The address that sent it.
         now : float
             The time, as of `admit`.
 
@@ -203,14 +187,14 @@ class Admission:
         Reason or None
             Why it must be dropped; None: it may be served. It has no place.
         """
-        ip = ip_of(client_address)
+        ip = client_ip(client_address)
         if self.limits.denies(client_address, ip):
             return Reason.REFUSED_DENIED
         with self._lock:
-            limits = self._settle(now)
-            key = key_of(ip, limits.ipv6_prefix)
+            key = address_key(ip, self._settle(now).ipv6_prefix)
             if key is None or self._rates is None:
                 return self._refusal_for_all(now)
+            # Looked at first, taken last: a datagram that either rate refuses takes a token of neither.
             if not self._rates.has_token(key, now):
                 return Reason.REFUSED_TOO_FAST
             refusal = self._refusal_for_all(now)
@@ -218,27 +202,46 @@ class Admission:
                 self._rates.take(key, now)
         return refusal
 
-    def _refusal_for_all(self, now: float) -> Reason | None:
-        """Take a token of the rate of all together, or say why there is none."""
-        if self._bucket is None or self._bucket.take(now):
-            return None
-        return Reason.REFUSED_TOO_FAST
+    def identify(self, place: Place, client_address: object, now: float) -> Reason | None:
+        """Apply the rules for addresses to a connection that has its place already.
 
-    def _identify(self, place: Place, client_address: object, now: float) -> Reason | None:
-        ip = ip_of(client_address)
+        Parameters
+        ----------
+        place : Place
+            Its place.
+        client_address : object
+            The address that a PROXY header announced, as `accept` would give it.
+        now : float
+            The time, as of `admit`.
+
+        Returns
+        -------
+        Reason or None
+            Why the connection must be closed; None: it may stay. It keeps its place until it leaves.
+        """
+        ip = client_ip(client_address)
         if self.limits.denies(client_address, ip):
             return Reason.REFUSED_DENIED
         with self._lock:
-            limits = self._settle(now)
+            key = address_key(ip, self._settle(now).ipv6_prefix)
             if place not in self._places:
                 return None  # it left meanwhile
-            place._uncount()
-            key = key_of(ip, limits.ipv6_prefix)
+            # Before the look: it may have been counted for this very address.
+            place.uncount()
             refusal = self._refusal_for(key, now)
             if refusal is None:
-                place._client_address = client_address
+                place.client_address = client_address
                 self._enter(place, key, now)
         return refusal
+
+    def leave(self, place: Place) -> None:
+        """Take a place back, once; see `Place.leave`."""
+        try:
+            # One step, whatever threads do: of two that leave the same place, one gets no further.
+            self._places.remove(place)
+        except KeyError:
+            return
+        self._left.append(place)
 
     def _refusal_for(self, key: int | None, now: float) -> Reason | None:
         """Say why an address gets no further place; nothing changes by it."""
@@ -251,30 +254,28 @@ class Admission:
             return Reason.REFUSED_TOO_FAST
         return None
 
+    def _refusal_for_all(self, now: float) -> Reason | None:
+        """Take a token of the rate of all together, or say why there is none."""
+        if self._bucket is None or self._bucket.take(now):
+            return None
+        return Reason.REFUSED_TOO_FAST
+
     def _enter(self, place: Place, key: int | None, now: float) -> None:
         """Count a place for its address."""
         if key is None:
             return
         if self._rates is not None:
             self._rates.take(key, now)
-        place._counts, place._key = self._counts, key
-        self._counts.enter(key)
-
-    def _leave(self, place: Place) -> None:
-        try:
-            # One step, whatever threads do: of two that leave the same place, one gets no further.
-            self._places.remove(place)
-        except KeyError:
-            return
-        self._left.append(place)
+        place.enter(self._counts, key)
 
     def _settle(self, now: float) -> Limits:
-        """Catch up with what was done without the lock: new limits, and who has left."""
+        """Catch up with what was done without the lock: new limits, and places that were left."""
+        # Here, and not where they are assigned: that takes no lock, so a signal handler may do it too.
         limits = self.limits
         if limits is not self._applied:
             self._apply(limits, now)
         while self._left:
-            self._left.popleft()._uncount()
+            self._left.popleft().uncount()
         return limits
 
     def _apply(self, limits: Limits, now: float) -> None:
@@ -282,14 +283,18 @@ class Admission:
         if limits.ipv6_prefix != before.ipv6_prefix:
             self._rates = None
             self._count_again(limits.ipv6_prefix)
-        self._bucket = _at_pace(limits.pace, self._bucket, TokenBucket, now)
-        self._rates = _at_pace(limits.pace_per_ip, self._rates, AddressRates, now)
+        pace = _pace(limits.max_rate, limits.rate_burst)
+        pace_per_ip = _pace(limits.max_rate_per_ip, limits.rate_burst_per_ip)
+        self._bucket = _at_pace(pace, self._bucket, TokenBucket, now)
+        self._rates = _at_pace(pace_per_ip, self._rates, AddressRates, now)
 
     def _count_again(self, ipv6_prefix: int) -> None:
-        # Who leaves meanwhile is uncounted where he is counted last, be it in the counts that are dropped.
+        # A place that is left meanwhile is uncounted where it was counted last, be it in the old counts.
         self._counts = OpenCounts()
         for place in self._places.copy():
-            place._count_in(self._counts, ipv6_prefix)
+            key = address_key(client_ip(place.client_address), ipv6_prefix)
+            if key is not None:
+                place.enter(self._counts, key)
 
 
 class _Limiter(Protocol):
@@ -297,6 +302,10 @@ class _Limiter(Protocol):
 
 
 _L = TypeVar("_L", bound=_Limiter)
+
+
+def _pace(rate: float | None, burst: int | None) -> Pace | None:
+    return None if rate is None else Pace(rate, burst)
 
 
 def _at_pace(

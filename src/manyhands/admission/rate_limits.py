@@ -1,12 +1,24 @@
-"""A limit on a rate: a bucket of tokens that fills with time, and out of which each connection takes one.
+"""Limits on rates: a bucket of tokens fills with time, and each connection takes one out of it.
 
 A bucket is a single number here, the time at which it will be full again. A token taken puts that off by
-the time that one token needs to come back; a bucket whose time has passed is full, and so is one that
-nobody has ever taken from. (In telephony this is the generic cell rate algorithm, ITU-T I.371.)
+the time that one token needs to come back; a bucket whose time has passed is full, and so is a new one.
+(In telephony this is the generic cell rate algorithm, ITU-T I.371.)
+
+Each address has a bucket of its own, in a table that does not grow however many addresses call.
 """
 
 import heapq
 import math
+
+MOST_ADDRESSES = 65_536
+"""Addresses that are remembered at once: some 12 MB when there are so many.
+
+With the default burst a bucket is full again, and its address may be forgotten, after a second, or as soon
+as one token is back. So this many would have to call in that time before one is forgotten early.
+"""
+
+_SLOTS = 64
+"""Steps between a full bucket and an empty one, for choosing which address to forget."""
 
 _ROUNDING = 0.001
 """Tokens: what sums of floating-point times may lack of a whole token. No count is changed by it."""
@@ -21,8 +33,8 @@ class Pace:
         Tokens per second.
     burst : float, optional
         Tokens in a full bucket: how many may be taken at once. By default what comes in one second, but at
-        least one token: who keeps to the rate may come all at once within a second, as the connections of a
-        browser do, and in no second does anybody get more than twice the rate.
+        least one token: a client that keeps to the rate may come all at once within a second, as the
+        connections of a browser do, and in no second does it get more than twice the rate.
 
     Raises
     ------
@@ -71,10 +83,6 @@ class TokenBucket:
         self._pace = pace
         self._full_at = -math.inf
 
-    def has_token(self, now: float) -> bool:
-        """Tell whether a token could be taken."""
-        return self._pace.has_token(self._full_at, now)
-
     def take(self, now: float) -> bool:
         """Take a token; False when there is none, and then nothing changes."""
         if not self._pace.has_token(self._full_at, now):
@@ -88,28 +96,15 @@ class TokenBucket:
         self._pace = pace
 
 
-# A bucket of tokens for each address, in a table that does not grow however many addresses call.
-
-MOST_ADDRESSES = 65_536
-"""Addresses that are remembered at once: some 12 MB when there are so many.
-
-With the default burst a bucket is full again, and its address may be forgotten, after a second, or as soon
-as one token is back. So this many would have to call in that time before one is forgotten early.
-"""
-
-_SLOTS = 64
-"""Steps between a full bucket and an empty one, for choosing whom to forget."""
-
-
 class AddressRates:
     """The buckets of all addresses that have taken a token and whose bucket is not full again.
 
     A full bucket is the same as none, so those that have filled up are forgotten, two for each token
     taken. When the table is full all the same, the bucket that lacks the least makes room. So a scan from
-    millions of addresses, one connection each, pushes out its own: they lack one token. An abuser who has
-    emptied his bucket is the last to be forgotten. For a fresh one he would have to call from more addresses
+    millions of addresses, one connection each, pushes out its own: they lack one token. An abuser whose
+    bucket is empty is the last to be forgotten. For a fresh bucket he would have to call from more addresses
     than the table holds, and empty all their buckets: they give him far more than the one does. (Against
-    that there is the limit on the rate of the whole server.) Nobody loses by being forgotten: his bucket
+    that there is the limit on the rate of the whole server.) No address loses by being forgotten: its bucket
     is full.
 
     Each call takes the same time, whatever the number of addresses. Not thread-safe.
@@ -147,6 +142,7 @@ class AddressRates:
         full_at = self._full_at.get(key, -math.inf)
         if not self._pace.has_token(full_at, now):
             return False
+        # Taken out of the old slot first, so that making room cannot forget the address itself.
         self._remove(key)
         self._forget_some_full(now)
         if len(self._full_at) >= self._most:
@@ -169,6 +165,7 @@ class AddressRates:
 
     def _put(self, key: int, full_at: float) -> None:
         self._full_at[key] = full_at
+        # Slots, since a heap of the addresses themselves would have to be searched whenever one moves.
         number = full_at // self._slot_width
         slot = self._slots.get(number)
         if slot is None:

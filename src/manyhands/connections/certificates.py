@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 from manyhands.model.usage_errors import Mistake
 from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
 from manyhands.runtime.fork_hooks import renew_in_copies
@@ -247,17 +248,20 @@ class Certificates:
         bool
             False when something is wrong with them: an event says what, and the old ones are kept.
         """
-        event: events.Event
+        certfile, why_not = self._settings.pairs[0].certfile, ""
         with self._lock:
             self._tried = self._signatures()
             try:
                 self._context = _first_context(self._settings)
             except Mistake as mistake:
-                event = events.CertificateNotReloaded(str(mistake))
-            else:
-                event = events.CertificateReloaded(self._settings.pairs[0].certfile)
-        events.hub.emit(event)
-        return isinstance(event, events.CertificateReloaded)
+                why_not = str(mistake)
+        if hub.has_subscribers:
+            hub.emit(
+                events.CertificateNotReloaded(why_not)
+                if why_not
+                else events.CertificateReloaded(certfile)
+            )
+        return not why_not
 
     def reload_soon(self) -> None:
         """Have the next `look` reload."""

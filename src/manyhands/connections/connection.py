@@ -23,8 +23,8 @@ from manyhands.connections.socket_classes import Unopened, header_of
 from manyhands.connections.tcp_info import Traffic, kernel_counts, traffic_of
 from manyhands.connections.tls_handshake import failed_connection
 from manyhands.model import events
-from manyhands.model.addresses import describe
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
+from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import Deadlines, is_idle
 from manyhands.runtime.caller import current_task, task_of_context
 from manyhands.runtime.sockets import descriptor_of
@@ -479,12 +479,12 @@ class Connection:
             has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
         )
 
-    def end_as_event(self) -> events.ConnectionClosed:
+    def end_as_event(self) -> "events.ConnectionClosed":
         """Return the event that tells of its end."""
         traffic = self.traffic
         return events.ConnectionClosed(
             self.number,
-            describe(getattr(self.server, "server_address", None)),
+            format_address(getattr(self.server, "server_address", None)),
             self.client_address,
             (self.reason or Reason.HANDLER_RETURNED).value,
             self.age,

@@ -17,8 +17,9 @@ from manyhands.connections.socket_classes import (
     upgrade,
 )
 from manyhands.connections.tls_handshake import AwaitingHandshake, TLSTerms
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, Step
+from manyhands.model.event_hub import hub
 
 if TYPE_CHECKING:
     from manyhands.connections.connection import Connection
@@ -80,7 +81,8 @@ def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeade
         # An end that was decided elsewhere, by a kick or a drain, cuts a header off too, and is no bad
         # header.
         if connection.reason is None:
-            events.hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
+            if hub.has_subscribers:
+                hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
     return None
 
 
@@ -90,7 +92,8 @@ def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None
         secret = tls_handshake.wrap(plain, terms, connection.engine.tls_wrapper())
     except OSError as error:
         connection.failed_for = Reason.HANDSHAKE_FAILED
-        events.hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
+        if hub.has_subscribers:
+            hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
         return False
     # The hooks were given the plain one.
     upgrade(plain, secret)

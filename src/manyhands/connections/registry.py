@@ -10,8 +10,8 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
-from manyhands.model import events
 from manyhands.model.connection_states import Reason, State, Step
+from manyhands.model.event_hub import hub
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -128,7 +128,7 @@ class Registry(Mapping[int, Connection]):
         self.totals: Totals | None = None
         """Adds up what has ended, once the metrics ask for it."""
 
-        self.are_detailed = events.hub.hears_of_ends
+        self.are_detailed = hub.hears_of_ends
         """Whether the kernel is asked at a connection's end what had gone over it, and which side ended it.
         Whether the kernel is asked at a connection's end what had gone over it, and which side ended it."""
 
@@ -198,8 +198,9 @@ class Registry(Mapping[int, Connection]):
                 wait.look(len(self._open))
         if self.totals is not None:
             self.totals.add(connection)
-        if events.hub.hears_of_ends:
-            events.hub.emit(connection.end_as_event())
+        if hub.hears_of_ends:
+            if hub.has_subscribers:
+                hub.emit(connection.end_as_event())
         on_room = self.on_room
         if on_room is not None:
             on_room()

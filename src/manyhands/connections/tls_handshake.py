@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from manyhands.connections.socket_classes import Unopened
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 from manyhands.runtime.locks import ReentrantLock
 from manyhands.runtime.socket_classes import mix_into
 from manyhands.runtime.sockets import accept_at_once, identity
@@ -134,7 +135,8 @@ class _Handshake:
             self.was_too_slow = isinstance(error, TimeoutError)
             # Once for each connection, however often it is tried.
             if isinstance(error, OSError) and not was_tried:
-                events.hub.emit(events.HandshakeFailed(self._client_address, self.failure))
+                if hub.has_subscribers:
+                    hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
 
     def _do(self, connection: "ssl.SSLSocket") -> None:

@@ -15,8 +15,8 @@ from manyhands.desk.settings import Settings
 from manyhands.desk.shown import Screen, Shown, notice
 from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import Direction
-from manyhands.listening.bind import describe
 from manyhands.model.escaping import escape
+from manyhands.model.socket_addresses import format_address
 
 _ANSWER_OF_A_SYSTEM = 1.0
 """Seconds for the system of a caller who has stopped talking to answer that nobody is there any more."""
@@ -53,7 +53,7 @@ class Reception:
 
     def serve(self, request: Any, client_address: Any, server: object = None) -> None:  # noqa: ARG002 - a handler
         """Serve one call to its end: what `manyhands.Server` takes as a handler."""
-        peer = escape(describe(client_address))
+        peer = escape(format_address(client_address))
         try:
             line = Line(request, self._settings.outbox)
         except OSError as error:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from manyhands.connections.connection import Connection, current_connection
-from manyhands.model.addresses import describe
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import renew_in_copies
 
 
@@ -97,7 +97,7 @@ def _label(connection: Connection | None) -> str:
     if connection is None:
         return ""
     others = f", {_turn.waiting} more waiting" if _turn.waiting else ""
-    return f"[#{connection.number} {describe(connection.client_address)}{others}] "
+    return f"[#{connection.number} {format_address(connection.client_address)}{others}] "
 
 
 def _standard_input() -> int | None:

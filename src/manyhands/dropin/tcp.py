@@ -11,13 +11,14 @@ from manyhands.connections.connection import current_connection
 from manyhands.connections.socket_classes import await_header
 from manyhands.dropin.base import BaseServer
 from manyhands.listening.bind import bind, listen
-from manyhands.listening.unix_paths import BoundPath
-from manyhands.model import events
-from manyhands.model.addresses import describe
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 
 if TYPE_CHECKING:
     from manyhands.config.keywords import TCPServerOptions, UDPServerOptions
     from manyhands.dropin.base import Request
+    from manyhands.listening.unix_paths import BoundPath
 
     # The classes below have an attribute of the module's name.
     _Socket = socket.socket
@@ -54,7 +55,7 @@ class TCPServer(BaseServer, TCPServerOptions):
     server_address: "_InetAddress"
     socket: "_Socket"
 
-    __bound_path: BoundPath | None = None
+    __bound_path: "BoundPath | None" = None
 
     def __init__(
         self,
@@ -178,11 +179,12 @@ class UDPServer(TCPServer, UDPServerOptions):
         if len(data) > self.max_packet_size:
             data = data[: self.max_packet_size]
             self.truncated_datagrams += 1
-            events.hub.emit(
-                events.DatagramTruncated(
-                    describe(self.server_address), client_address, self.max_packet_size
+            if hub.has_subscribers:
+                hub.emit(
+                    events.DatagramTruncated(
+                        format_address(self.server_address), client_address, self.max_packet_size
+                    )
                 )
-            )
         return (data, self.socket), client_address
 
     def server_activate(self) -> None:

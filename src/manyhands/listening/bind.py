@@ -1,17 +1,17 @@
-"""Binding and listening: stale socket files out of the way, and errors that say what is in the way."""
+"""Bind and listen: stale socket files out of the way, and errors that say what is in the way."""
 
 import errno
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manyhands.listening import proc_net, unix_paths
-from manyhands.model.addresses import describe
+from manyhands.model.socket_addresses import format_address
 
-__all__ = ["bind", "describe", "listen"]
+if TYPE_CHECKING:
+    from manyhands.listening.unix_paths import BoundPath
 
 
-def bind(listener: socket.socket, address: Any) -> unix_paths.BoundPath | None:
+def bind(listener: socket.socket, address: Any) -> "BoundPath | None":
     """Bind `listener` to `address`; return the socket file that this made, if any.
 
     Raises
@@ -20,13 +20,31 @@ def bind(listener: socket.socket, address: Any) -> unix_paths.BoundPath | None:
         Of the same class and errno as the system's, its text completed by the address and by what is in
         the way.
     """
+    if listener.family == getattr(socket, "AF_UNIX", None) and _is_path(address):
+        return _bind_to_path(listener, address)
     try:
         listener.bind(address)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _is_unix_path(listener, address):
-            raise _explained(error, _reason(error, listener, address), address) from None
-        _take_over(error, listener, address)
-    return unix_paths.BoundPath.of(address) if _is_unix_path(listener, address) else None
+        raise _explained(error, _reason(error, listener, address), address) from None
+    return None
+
+
+def _bind_to_path(listener: socket.socket, path: Any) -> "BoundPath | None":
+    # Imported here, and before the file is made: a server on TCP never needs it.
+    from manyhands.listening.unix_paths import BoundPath, take_over  # noqa: PLC0415
+
+    try:
+        listener.bind(path)
+    except OSError as refusal:
+        if refusal.errno != errno.EADDRINUSE:
+            raise _explained(refusal, _reason(refusal, listener, path), path) from None
+        try:
+            in_the_way = take_over(listener, path)
+        except OSError as error:
+            raise _explained(error, _reason(error, listener, path), path) from None
+        if in_the_way is not None:
+            raise _explained(refusal, f" ({in_the_way})", path) from None
+    return BoundPath.of(path)
 
 
 def listen(listener: socket.socket, address: Any, backlog: int) -> None:
@@ -44,44 +62,41 @@ def listen(listener: socket.socket, address: Any, backlog: int) -> None:
         raise _explained(error, _reason(error, listener, address), address) from None
 
 
-def _is_unix_path(listener: socket.socket, address: Any) -> bool:
-    return listener.family == getattr(socket, "AF_UNIX", None) and unix_paths.is_path(address)
-
-
-def _take_over(refusal: OSError, listener: socket.socket, path: Any) -> None:
-    try:
-        in_the_way = unix_paths.take_over(listener, path)
-    except OSError as error:
-        raise _explained(error, _reason(error, listener, path), path) from None
-    if in_the_way is not None:
-        raise _explained(refusal, f" ({in_the_way})", path) from None
+def _is_path(address: object) -> bool:
+    """Tell whether an address of a Unix socket is a path; Linux's abstract names begin with NUL (unix(7))."""
+    if isinstance(address, str):
+        return bool(address) and not address.startswith("\0")
+    return isinstance(address, bytes) and bool(address) and not address.startswith(b"\0")
 
 
 def _explained(error: OSError, why: str, address: Any) -> OSError:
+    # The numbers of `gaierror` are not errnos, and its text names the host.
     if error.errno is None or isinstance(error, socket.gaierror):
         return error
     said = error.strerror or os.strerror(error.errno)
     # The system's words come first: programs look for them.
-    explained = OSError(error.errno, f"{said}: cannot listen on {describe(address)}{why}")
+    explained = OSError(error.errno, f"{said}: cannot listen on {format_address(address)}{why}")
     return explained.with_traceback(error.__traceback__)
 
 
 def _reason(error: OSError, listener: socket.socket, address: Any) -> str:
     number = error.errno
     if number == errno.EADDRINUSE:
-        return _who_is_there(listener, address)
+        return _holder(listener, address)
     if number == errno.EACCES and _is_privileged(address):
         return " (ports below 1024 need CAP_NET_BIND_SERVICE)"
     if number == errno.EADDRNOTAVAIL:
         return " (no interface of this machine has that address)"
-    if number == errno.ENOENT and unix_paths.is_path(address):
+    if number == errno.ENOENT and _is_path(address):
         return " (its folder does not exist)"
     return ""
 
 
-def _who_is_there(listener: socket.socket, address: Any) -> str:
+def _holder(listener: socket.socket, address: Any) -> str:
+    from manyhands.listening.proc_net import holder_of  # noqa: PLC0415 - only where a port is taken
+
     port = address[1] if isinstance(address, tuple) else 0
-    holder = proc_net.holder_of(listener.family, listener.type, port)
+    holder = holder_of(listener.family, listener.type, port)
     if holder is None:
         return (
             " (kept for connections of a server that has ended; allow_reuse_address takes it back)"

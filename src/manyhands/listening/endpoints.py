@@ -1,4 +1,4 @@
-"""From an address to sockets' addresses: names resolved, both IP versions, Unix paths, given sockets."""
+"""From an address to the sockets to make: names resolved, both IP versions, Unix paths, inherited sockets."""
 
 import errno
 import os
@@ -91,6 +91,7 @@ def socket_path(address: Address) -> str:
 
 
 def _every_interface(kind: int, address: Address) -> Endpoint:
+    # One socket for both: two of them would get different ports where the kernel chooses.
     if socket.has_dualstack_ipv6():
         return Endpoint(socket.AF_INET6, kind, ("::", address.port), is_dual_stack=True)
     return Endpoint(socket.AF_INET, kind, ("0.0.0.0", address.port))  # noqa: S104 - what was asked for
@@ -126,7 +127,7 @@ def is_of_this_machine(endpoint: Endpoint) -> bool:
         with socket.socket(endpoint.family, endpoint.kind) as probe:
             probe.bind((host, 0, *rest))
     except OSError as error:
-        # Whatever else is wrong is for whoever listens there to tell.
+        # Any other error comes again when the server listens there, and is explained then.
         return error.errno not in NOT_HERE
     return True
 

@@ -1,9 +1,9 @@
-"""Sockets that are given to this process, bound already: by systemd, or by whoever started it.
+"""Sockets that are given to this process, bound already: by systemd, or by the program that started it.
 
 The descriptor stays its giver's: a server listens on a duplicate, and closes that. So a program that hands in
-the descriptor of a socket of its own still has that socket, a server can be started again, and who calls
-between two runs of a service waits in the backlog, which systemd holds. What concerns the socket itself,
-and so whoever else has it, is left alone: its options, its backlog, and its file in the file system.
+the descriptor of a socket of its own still has that socket, a server can be started again, and a client that
+calls between two runs of a service waits in the backlog, which systemd holds. What concerns the socket
+itself, and so the other processes that have it, is left alone: its options, its backlog, and its file.
 """
 
 import fcntl
@@ -61,6 +61,7 @@ def duplicate(descriptor: int) -> socket.socket:
     OSError
         When it cannot be had.
     """
+    # In one step (fcntl(2)): a process that another thread forks in between would inherit a plain copy.
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
     try:
         ours = socket.socket(fileno=copy)

@@ -1,34 +1,43 @@
-"""Who holds a port that we were refused: read from ``/proc``, so on Linux only.
+"""Which process holds a port, and which Unix sockets are bound: read from ``/proc``, so on Linux only.
 
 ``/proc/net/tcp`` and its siblings name the inode of each bound socket (proc(5)); the process that has a
 descriptor on that inode holds it. Processes of other users do not show their descriptors; then the answer
-is that somebody holds it, without a name.
+is that another program holds it, without a name.
+
+``/proc/net/unix`` is read only for a server between its `bind` and its `listen`, which refuses clients as a
+dead one does; one that listens answers.
 """
 
+# Without `pathlib`: programs change their user or root before they bind, and then it may be out of reach.
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
-PROC = Path("/proc")
+UNKNOWN = "another program"
+
+# Columns of the tables of TCP.
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 LINGERING = "06"  # TCP_TIME_WAIT
-UNKNOWN = "another program"
+
+# Columns of the table of Unix sockets.
+LISTENING_FLAG = 0x10000  # __SO_ACCEPTCON, include/linux/net.h
+UNCONNECTED = 1  # SS_UNCONNECTED, include/uapi/linux/net.h; a connection is SS_CONNECTED
+DATAGRAM = 2  # SOCK_DGRAM, which answers as soon as it is bound
 
 
 def holder_of(family: int, kind: int, port: int) -> str | None:
-    """Say who has `port` bound: ``process 123 (python3 server.py)``, or ``another program``.
+    """Say which process has `port` bound: ``process 123 (python3 server.py)``, or ``another program``.
 
-    None means that nobody does: the port is only still kept from whoever does not set `SO_REUSEADDR`, for
-    connections of a server that has ended (TIME_WAIT, a minute: tcp(7)).
+    None means that no process does: the port is only still kept from programs that do not set
+    `SO_REUSEADDR`, for connections of a server that has ended (TIME_WAIT, a minute: tcp(7)).
     """
-    if family not in {socket.AF_INET, socket.AF_INET6} or not PROC.joinpath("net").exists():
+    if family not in {socket.AF_INET, socket.AF_INET6} or not os.path.exists("/proc/net"):
         return UNKNOWN
     protocol = "udp" if kind == socket.SOCK_DGRAM else "tcp"
     on_port = [
         entry
         for table in (protocol, protocol + "6")
-        for entry in sockets_on(port, _read(PROC / "net" / table))
+        for entry in sockets_on(port, _read(f"/proc/net/{table}"))
     ]
     holders = {inode for state, inode in on_port if protocol == "udp" or state == LISTENING}
     if not holders and any(state == LINGERING for state, _ in on_port):
@@ -51,40 +60,30 @@ def pids_holding(inodes: set[str]) -> Iterator[int]:
 
 
 def _pids() -> Iterator[int]:
-    yield from (int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal())
+    yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def _has_one_of(pid: int, inodes: set[str]) -> bool:
     sockets = {f"socket:[{inode}]" for inode in inodes}
     try:
-        return any(str(link.readlink()) in sockets for link in (PROC / str(pid) / "fd").iterdir())
+        folder = f"/proc/{pid}/fd"
+        return any(os.readlink(f"{folder}/{name}") in sockets for name in os.listdir(folder))
     except OSError:
         return False  # ended meanwhile, or not ours to see
 
 
 def _describe(pid: int) -> str:
-    command = _read(PROC / str(pid) / "cmdline").replace("\0", " ").strip()
+    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     itself = ", this one" if pid == os.getpid() else ""
     return f"process {pid}{itself} ({command[:120]})" if command else f"process {pid}{itself}"
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
-
-
-# What the kernel knows of Unix sockets: ``/proc/net/unix`` (proc(5)), so on Linux only.
-#
-# A server that listens answers whoever connects; this table is asked only for one between its `bind` and its
-# `listen`, which refuses as a dead one does.
-
-TABLE = PROC / "net" / "unix"
-
-LISTENING_FLAG = 0x10000  # __SO_ACCEPTCON, include/linux/net.h
-UNCONNECTED = 1  # SS_UNCONNECTED, include/uapi/linux/net.h; a connection is SS_CONNECTED
-DATAGRAM = 2  # SOCK_DGRAM, which answers as soon as it is bound
 
 
 def is_starting(path: str | bytes, found: os.stat_result) -> bool:
@@ -93,12 +92,13 @@ def is_starting(path: str | bytes, found: os.stat_result) -> bool:
     `found` is the file's own status, not that of what it links to.
     """
     try:
-        table = TABLE.read_bytes()
+        with open("/proc/net/unix", "rb") as file:
+            table = file.read()
     except OSError:
         return False
-    name = os.path.basename(os.fsencode(path))  # noqa: PTH119 - pathlib takes no bytes
+    name = os.path.basename(os.fsencode(path))
     return any(
-        os.path.basename(bound) == name  # noqa: PTH119 - see above
+        os.path.basename(bound) == name
         and any(_is(found, candidate) for candidate in _resolved(bound, inode))
         for inode, bound in starting(table)
     )
@@ -120,12 +120,12 @@ def starting(table: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _resolved(bound: bytes, inode: str) -> Iterator[bytes]:
-    """Yield where `bound` may be: a relative path is as good as the folder of whoever holds the socket."""
+    """Yield where `bound` may be: a relative path is in the folder of the process that holds the socket."""
     if bound.startswith(b"/"):
         yield bound
         return
     for pid in pids_holding({inode}):
-        yield os.fsencode(PROC / str(pid) / "cwd") + b"/" + bound
+        yield b"/proc/%d/cwd/" % pid + bound
 
 
 def _is(found: os.stat_result, path: bytes) -> bool:

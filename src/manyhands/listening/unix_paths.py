@@ -1,7 +1,15 @@
-"""The file that a Unix socket leaves in the file system, and when its server may remove it.
+"""The file that a Unix socket leaves in the file system: when a server may remove its own, or a stale one.
 
-A server removes only its own file, known by device and inode: another server may have taken the path since.
-(While our socket is open nobody takes the path over, so the inode cannot have been given away.)
+At its end a server removes only its own file, known by device and inode: another server may have taken the
+path since. (While our socket is open no other server takes the path over, so the kernel cannot have given
+the inode to another file.)
+
+At its start a server takes over the path of one that is gone, and of no other: it removes a file only when
+that is a socket and no server is behind it. Between that look and the removal another starter could do the
+same, and then the one would remove the other's new file, which no client could call any more. Comparing
+inodes does not tell, for a new file often gets the number of the one just removed. So only the starter that
+has the folder locked (flock(2)) looks, removes and binds. Programs that remove such files without the lock
+are as dangerous to each other as ever.
 """
 
 import errno
@@ -10,26 +18,23 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from manyhands.listening import proc_net
 
 Path = str | bytes
 
+LOCK_TIMEOUT = 2.0
+"""Seconds to wait for the folder's lock. Ours is held for a millisecond; any program that can read the folder
+could hold it for ever."""
 
-def is_path(address: object) -> bool:
-    """Tell whether a Unix socket address is a path; Linux's abstract names (they begin with NUL) are not."""
-    if isinstance(address, str):
-        return bool(address) and not address.startswith("\0")
-    if isinstance(address, bytes):
-        return bool(address) and not address.startswith(b"\0")
-    return False
+LOCK_RETRY_INTERVAL = 0.01
+"""Seconds between two tries to get the lock."""
+
+_LEFT_BEHIND = "a server that is gone left its socket there"
 
 
-@dataclass(frozen=True, slots=True)
-class BoundPath:
+class BoundPath(NamedTuple):
     """A socket file that we made, in this process."""
 
     path: Path
@@ -42,7 +47,7 @@ class BoundPath:
         """Note the socket file at `path`, just bound; None when it cannot be seen."""
         try:
             # Absolute: the program may change its folder before the end.
-            path = os.path.abspath(path)  # noqa: PTH100 - pathlib takes no bytes
+            path = os.path.abspath(path)
             found = os.lstat(path)
         except OSError:
             return None
@@ -55,27 +60,9 @@ class BoundPath:
         try:
             found = os.lstat(self.path)
             if (found.st_dev, found.st_ino) == (self.device, self.inode):
-                os.unlink(self.path)  # noqa: PTH108 - pathlib takes no bytes
+                os.unlink(self.path)
         except OSError:
             return  # gone already, or the folder is no longer ours to change
-
-
-# Taking over the path of a Unix socket whose server is gone, and of no other.
-#
-# A file is removed only when it is a socket and no server is behind it. Between that look and the removal
-# another starter could do the same, and then the one would remove the other's new file, which nobody could
-# call any more; comparing inodes does not tell, for a new file often gets the number of the one just removed.
-# So of all starters that find a stale path one at a time looks, removes and binds: whoever has the folder
-# locked (flock(2)). Programs that remove such files without the lock are as dangerous to each other as ever.
-
-PATIENCE = 2.0
-"""Seconds to wait for the folder's lock. Ours is held for a millisecond; anybody who can read the folder
-could hold it for ever."""
-
-LOOK_AGAIN = 0.01
-"""Seconds between two tries to get the lock."""
-
-_LEFT_BEHIND = "a server that is gone left its socket there"
 
 
 def take_over(listener: socket.socket, path: Path) -> str | None:
@@ -89,30 +76,34 @@ def take_over(listener: socket.socket, path: Path) -> str | None:
     Raises
     ------
     OSError
-        When it could not be bound to a path that nobody holds.
+        When it could not be bound to a path that no server holds.
     """
     in_the_way = what_is_at(path, listener.type)
     if in_the_way is not None:
         return in_the_way
     try:
-        descriptor = _locked(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - pathlib takes no bytes
+        descriptor = _locked(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         return what_is_at(path, listener.type) or (
             f"{_LEFT_BEHIND}, and its folder cannot be locked for taking it over: {_said(error)}; "
             "remove it by hand"
         )
-    with _unlocking(descriptor):
+    try:
         return _bind_over(listener, path)
+    finally:
+        # Closing alone would leave the lock to a child that another thread forks just now.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 def _bind_over(listener: socket.socket, path: Path) -> str | None:
     if _binds(listener, path):
-        return None  # who was there has left, and has cleaned up
+        return None  # the server that was there has ended, and has cleaned up
     in_the_way = what_is_at(path, listener.type)
     if in_the_way is not None:
         return in_the_way
     try:
-        os.unlink(path)  # noqa: PTH108 - pathlib takes no bytes
+        os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -147,13 +138,14 @@ def what_is_at(path: Path, kind: int) -> str | None:
         return "a folder is there"
     if not stat.S_ISSOCK(found.st_mode):
         return "a file that is no socket is there"
-    # In this order: who was about to listen at the first look may do so at the second, never the reverse.
+    # In this order: a server that was about to listen at the first look may do so at the second, never the
+    # reverse.
     if proc_net.is_starting(path, found):
         return "a live server is there, about to listen"
-    return _who_answers(path, kind)
+    return _server_behind(path, kind)
 
 
-def _who_answers(path: Path, kind: int) -> str | None:
+def _server_behind(path: Path, kind: int) -> str | None:
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         number = probe.connect_ex(path)
@@ -184,11 +176,11 @@ def _locked(folder: Path) -> int:
 
 
 def _wait_for_lock(descriptor: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while not _is_locked_by(descriptor):
         if time.monotonic() >= deadline:
             raise TimeoutError(errno.ETIMEDOUT, "another program keeps it locked")
-        time.sleep(LOOK_AGAIN)
+        time.sleep(LOCK_RETRY_INTERVAL)
 
 
 def _is_locked_by(descriptor: int) -> bool:
@@ -197,16 +189,6 @@ def _is_locked_by(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def _unlocking(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # Closing alone would leave the lock to a child that another thread forks just now.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
 
 def _said(error: OSError) -> str:

@@ -13,9 +13,9 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from manyhands.model.addresses import describe
 from manyhands.model.escaping import escape, escape_json
 from manyhands.model.events import Event
+from manyhands.model.socket_addresses import format_address
 
 
 def measurements(event: Event) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def _of_dataclass(record: Any) -> dict[str, Any]:
 
 
 def _peers(value: Any) -> list[str]:
-    return [describe(peer) for peer in value]
+    return [format_address(peer) for peer in value]
 
 
 _AS_PEOPLE_WRITE_IT: dict[str, Callable[[Any], Any]] = {
-    "peer": describe,
+    "peer": format_address,
     "peers": _peers,
     "since": moment,
 }

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from manyhands.logs.subscribers import NAME
-from manyhands.model.addresses import describe
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.error_reports import report_by
 
 
@@ -23,7 +23,7 @@ def _log(level: int, message: str, exception: Any = None) -> None:
 
 
 def _report(client_address: object) -> None:
-    whom = "" if client_address is None else f" of {describe(client_address)}"
+    whom = "" if client_address is None else f" of {format_address(client_address)}"
     error = sys.exc_info()[0]
     name = "an exception" if error is None else error.__name__
     _log(logging.ERROR, f"{name} ended the processing of a request{whom}", sys.exc_info())

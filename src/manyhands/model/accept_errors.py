@@ -1,10 +1,10 @@
 """Which failures of `accept` mean what, and how long to rest after them.
 
 `accept(2)` fails for three kinds of reasons. Most concern one client only (it is gone already, its packet
-was refused by a firewall): the next `accept` may well succeed, so nobody waits. A few mean that this
-process or machine has run out of something: until that changes every `accept` fails at once, while `poll`
-goes on saying that a client waits, so a loop that just tries again eats a whole processor. And a few mean
-that the listener itself is broken.
+was refused by a firewall): the next `accept` may well succeed, so the accept loop goes on at once. A few
+mean that this process or machine has run out of something: until that changes every `accept` fails at once,
+while `poll` goes on saying that a client waits, so a loop that just tries again eats a whole processor. And
+a few mean that the listener itself is broken.
 """
 
 import enum
@@ -23,7 +23,7 @@ EXHAUSTED_ERRNOS = frozenset(
 BROKEN_ERRNOS = frozenset(
     {
         errno.EBADF,  # closed
-        errno.EINVAL,  # not listening (or no longer: somebody called shutdown on it)
+        errno.EINVAL,  # not listening (any more, after shutdown(2))
         errno.ENOTSOCK,  # its descriptor belongs to something else now
         errno.EOPNOTSUPP,  # not a stream socket
     }
@@ -40,7 +40,7 @@ class AcceptTrouble(enum.Enum):
     """Out of descriptors or memory: rest, or spin."""
 
     BROKEN = "broken"
-    """The listener cannot accept: rest, for whoever broke it may be about to replace it."""
+    """The listener cannot accept: rest, for the program may be about to replace it."""
 
 
 def classify(error: OSError) -> AcceptTrouble:
@@ -58,11 +58,11 @@ FIRST_REST = 0.01
 LONGEST_REST = 1.0
 """Seconds: at one failed `accept` a second the processor is idle, and recovery is still prompt."""
 
-PATIENCE = 5.0
+REFUSE_AFTER = 5.0
 """Seconds of shortage after which waiting clients are refused rather than left to hang.
 
-Most shortages end within seconds, and who waited for them in the backlog is then served; a client of a
-server that stays exhausted is better off with a closed connection than with silence.
+Most shortages end within seconds, and the clients in the backlog are then served; a client of a server that
+stays exhausted is better off with a closed connection than with silence.
 """
 
 
@@ -96,6 +96,7 @@ class Backoff:
 
     def succeed(self, now: float) -> float | None:
         """Note a success at `now`; return how many seconds the row of failures before it lasted, if any."""
+        # Read once: another accept loop may note a success at the same time.
         since = self.since
         if since is None:
             return None
@@ -108,6 +109,6 @@ class Backoff:
         return max(0.0, self.rest_until - now) if self.since is not None else 0.0
 
     def patience_is_over(self, now: float) -> bool:
-        """Tell whether the failures have lasted longer than `PATIENCE`."""
+        """Tell whether the failures have lasted longer than `REFUSE_AFTER`."""
         since = self.since
-        return since is not None and now - since >= PATIENCE
+        return since is not None and now - since >= REFUSE_AFTER

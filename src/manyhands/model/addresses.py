@@ -4,28 +4,27 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any
 
 from manyhands.model.usage_errors import Mistake
 
-#: `sun_path` holds 108 bytes on Linux and a path needs a closing NUL (unix(7)).
 LONGEST_PATH = 107
+"""Bytes: `sun_path` holds 108 on Linux, and a path needs a closing NUL (unix(7))."""
 
 _STREAMS = frozenset({"tcp", "tls", "unix"})
 
 _TLS = frozenset({"tls", "tls+fd", "tls+systemd"})
 
-#: A port is 16 bits wide (RFC 9293, section 3.1; RFC 768).
 HIGHEST_PORT = 65_535
+"""A port is 16 bits wide (RFC 9293, section 3.1; RFC 768)."""
 
-#: `sin6_scope_id` is 32 bits wide (ipv6(7)).
 HIGHEST_ZONE = 2**32 - 1
+"""`sin6_scope_id` is 32 bits wide (ipv6(7))."""
 
-#: A descriptor is a C int.
 HIGHEST_DESCRIPTOR = 2**31 - 1
+"""A descriptor is a C int."""
 
-#: Of a name that systemd gives to a socket (sd_listen_fds(3), `FileDescriptorName=` in systemd.socket(5)).
 LONGEST_NAME = 255
+"""Characters of a name that systemd gives to a socket (`FileDescriptorName=` in systemd.socket(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +168,7 @@ def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = default_scheme, _without_scheme(text)
+        # A mere port. (`isdecimal` alone would take the digits of other scripts too.)
         if rest.isascii() and rest.isdecimal() and SCHEMES.get(scheme) is _internet:
             rest = f":{rest}"
     scheme = scheme.lower()
@@ -185,6 +185,7 @@ def _without_scheme(text: str) -> str:
 
 
 def _refuse_query(rest: str) -> None:
+    # Neither means anything here, so it would silently become a part of the host or the path.
     for mark, name in (("?", "query"), ("#", "fragment")):
         if mark in rest:
             raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
@@ -208,6 +209,7 @@ def _refuse_path(scheme: str, rest: str) -> None:
 
 
 def _split_port(scheme: str, rest: str) -> tuple[str, str]:
+    # The last colon: an IPv6 address has others.
     host, colon, port = rest.rpartition(":")
     if rest.endswith("]") or not colon:
         sketch = f":{rest}" if rest.isdecimal() else f"{rest or '127.0.0.1'}:8008"
@@ -232,6 +234,7 @@ def _host(text: str) -> str:
         return ""
     if text.startswith("["):
         return _ipv6(text[1:-1])
+    # `getaddrinfo` would read 127.1 as 127.0.0.1, and 010 as 8 (inet_aton(3)): it must be a whole address.
     if text.replace(".", "").isdecimal():
         return _ipv4(text)
     return _name(text)
@@ -266,6 +269,7 @@ def _name(text: str) -> str:
 def _unix(scheme: str, rest: str) -> Address:
     if rest in {"", "@"}:
         raise _NotSo(f"the path is empty, as in {scheme}:///run/x.sock")
+    # Such a path is a slip of quoting, as a rule, and its file is hard to remove by hand.
     if rest != rest.strip() or not all(map(str.isprintable, _decodable(rest))):
         raise _NotSo("the path cannot begin or end with a space or hold control characters")
     if rest.endswith("/"):
@@ -309,7 +313,6 @@ def _by_name(scheme: str, rest: str) -> Address:
     return Address(scheme, name=rest)
 
 
-#: Each scheme and the reader of what follows its `://`.
 SCHEMES: dict[str, Callable[[str, str], Address]] = {
     "tcp": _internet,
     "tls": _internet,
@@ -321,21 +324,4 @@ SCHEMES: dict[str, Callable[[str, str], Address]] = {
     "systemd": _by_name,
     "tls+systemd": _by_name,
 }
-
-
-# The address of a socket, as people write it.
-
-
-def describe(address: Any) -> str:
-    """Write a socket's address for a person: ``127.0.0.1:8008``, ``[::1]:8008``, ``/run/echo.sock``."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        # A client of IPv4 on a socket for both versions: people know it by its IPv4 address.
-        host = str(address[0]).removeprefix("::ffff:") or "*"
-        return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
-    if isinstance(address, bytes):
-        address = os.fsdecode(address)
-    if isinstance(address, str):
-        return (
-            "@" + address[1:] if address.startswith("\0") else address or "an unnamed Unix socket"
-        )
-    return str(address)
+"""Each scheme, and the reader of what follows its `://`."""

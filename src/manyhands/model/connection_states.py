@@ -1,7 +1,7 @@
-"""A connection's life, as a table.
+"""A connection's life, as a table, and the reasons for which it ends.
 
-A connection is in one state at a time, and only the steps of the table lead on. Whoever looks for what can
-happen to a connection reads `TRANSITIONS`; the picture in ``docs/connections.md`` is made from it.
+A connection is in one state at a time, and only the steps of the table lead on. `TRANSITIONS` is all that
+can happen to a connection; the picture in ``docs/connections.md`` is made from it.
 
 Accepted
     The kernel has handed it over, and it was admitted; its worker has not begun.
@@ -14,7 +14,7 @@ Open
 Closing
     Its end is decided, by the handler, the peer, a deadline, a person or a drain; its worker comes to an end.
 Closed
-    It is in the books with its reason. There is no way on from here.
+    It is counted with its reason. There is no way on from here.
 
 Two rules hold. Every connection comes to `CLOSED`, and exactly once. And no state is entered twice: that is
 why a connection which is closed for two reasons at the same time has the one that was first.
@@ -26,9 +26,8 @@ import enum
 class State(enum.Enum):
     """Where a connection is in its life. The value is the word for logs, metrics and scripts."""
 
-    __hash__ = (
-        object.__hash__
-    )  # that of `Enum` is a function in Python, and a step would take several
+    # That of `Enum` is a function in Python, and each step of a connection would call it several times.
+    __hash__ = object.__hash__
 
     ACCEPTED = "accepted"
     READING_PROXY_HEADER = "reading_proxy_header"
@@ -41,9 +40,8 @@ class State(enum.Enum):
 class Step(enum.Enum):
     """What happens to a connection. The value is how the picture names it."""
 
-    __hash__ = (
-        object.__hash__
-    )  # that of `Enum` is a function in Python, and a step would take several
+    # That of `Enum` is a function in Python, and each step of a connection would call it several times.
+    __hash__ = object.__hash__
 
     PROXY_HEADER_IS_DUE = "a PROXY header is due"
     HANDSHAKE_IS_DUE = "a TLS handshake is due"
@@ -52,6 +50,7 @@ class Step(enum.Enum):
     WORKER_ENDED = "its worker has ended"
 
 
+# A worker may end in any state, without a decision before it: the handler returned, or a hook raised.
 TRANSITIONS: dict[State, dict[Step, State]] = {
     State.ACCEPTED: {
         Step.PROXY_HEADER_IS_DUE: State.READING_PROXY_HEADER,
@@ -91,18 +90,14 @@ def picture() -> str:
     return "\n".join([*lines, f"    {State.CLOSED.value} --> [*]"])
 
 
-# Why a connection came to its end, or was never served: one reason each, from one enumeration.
-
-
 class Reason(enum.Enum):
-    """The one reason for which a connection is in the books as closed.
+    """The one reason for which a connection was closed, or never served.
 
     The value is the word for logs, metrics and scripts; `sentence` is for people.
     """
 
-    __hash__ = (
-        object.__hash__
-    )  # that of `Enum` is a function in Python, and a step would take several
+    # That of `Enum` is a function in Python, and each step of a connection would call it several times.
+    __hash__ = object.__hash__
 
     HANDLER_RETURNED = "handler_returned"
     HANDLER_FAILED = "handler_failed"

@@ -1,6 +1,7 @@
 """What a peer sends, made safe to show: nothing in it can move a cursor, colour, or turn text around."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import cache
 
 #: C0, DEL and C1: what a terminal obeys (ECMA-48, sections 5.2 and 8.3).
 _CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
@@ -18,14 +19,19 @@ _SURROGATES = range(0xD800, 0xE000)
 _DANGEROUS = (*_CONTROLS, *_BIDIRECTIONAL, *_SEPARATORS, *_SURROGATES)
 
 
+@cache
+def _table(written: Callable[[int], str]) -> dict[int, str]:
+    """Return how each dangerous character is written. Made at the first use: it has 2,000 entries."""
+    return {code: written(code) for code in _DANGEROUS}
+
+
 def _backslashed(code: int) -> str:
     named = {0x09: r"\t", 0x0A: r"\n", 0x0D: r"\r"}
     return named.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-_SHOWN: Mapping[int, str] = {code: _backslashed(code) for code in _DANGEROUS}
-_IN_JSON: Mapping[int, str] = {code: f"\\u{code:04x}" for code in _DANGEROUS}
-_REPLACED: Mapping[int, str] = dict.fromkeys(_SURROGATES, "\N{REPLACEMENT CHARACTER}")
+def _in_json(code: int) -> str:
+    return f"\\u{code:04x}"
 
 
 def escape(text: str) -> str:
@@ -34,7 +40,7 @@ def escape(text: str) -> str:
     Parameters
     ----------
     text : str
-        Anything, from anybody.
+        Anything that a peer may send.
 
     Returns
     -------
@@ -42,7 +48,8 @@ def escape(text: str) -> str:
         One line that a terminal shows and does not obey. Backslashes stay as they are, so this is for
         eyes, not for reading back. What joins emoji (U+200D) and chooses their form stays too.
     """
-    return text if text.isprintable() else text.translate(_SHOWN)
+    # Nearly all text is printable, which C code tells faster than any table.
+    return text if text.isprintable() else text.translate(_table(_backslashed))
 
 
 def escape_json(document: str) -> str:
@@ -53,7 +60,7 @@ def escape_json(document: str) -> str:
     document : str
         JSON on one line (RFC 8259), so that such characters can stand in its strings only.
     """
-    return document if document.isprintable() else document.translate(_IN_JSON)
+    return document if document.isprintable() else document.translate(_table(_in_json))
 
 
 def encodable(text: str) -> str:
@@ -61,4 +68,9 @@ def encodable(text: str) -> str:
 
     Python puts such halves where bytes were no UTF-8 (PEP 383).
     """
-    return text.translate(_REPLACED)
+    return text.translate(_replacements())
+
+
+@cache
+def _replacements() -> dict[int, str]:
+    return dict.fromkeys(_SURROGATES, "\N{REPLACEMENT CHARACTER}")

@@ -1,6 +1,6 @@
 """What a server tells the outside: a closed set of events with typed fields, and the hub that hands them on.
 
-The library never prints and never logs; it emits. Whoever wants to know subscribes::
+The library never prints and never logs; it emits. Subscribers log, count and show::
 
     from manyhands import events
 
@@ -11,25 +11,66 @@ text is a sentence for a person. The set is closed: a subscriber that handles th
 (`kinds`) has handled everything. No event carries what a client sent.
 """
 
-import os
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from manyhands.model.addresses import describe
-from manyhands.model.refusals import RefusalSummary
-from manyhands.runtime.unpatched import brief_lock
-
-Level = Literal["info", "warning", "error"]
-"""How much an event wants to be looked at, in the words of `logging`."""
+from manyhands.model.connection_states import Reason
+from manyhands.model.escaping import escape
+from manyhands.model.event_hub import PEERS_NAMED
+from manyhands.model.event_hub import Event as Event  # noqa: PLC0414 - programs find these five here
+from manyhands.model.event_hub import Hub as Hub  # noqa: PLC0414
+from manyhands.model.event_hub import Level as Level  # noqa: PLC0414
+from manyhands.model.event_hub import Subscriber as Subscriber  # noqa: PLC0414
+from manyhands.model.event_hub import hub as hub  # noqa: PLC0414
+from manyhands.model.socket_addresses import format_address
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something happened in a server. The base of all events; never emitted itself."""
+class RefusalSummary:
+    """What was refused in a while; its text is a sentence for people.
 
-    level: ClassVar[Level] = "warning"
+    Attributes
+    ----------
+    counts : mapping of Reason to int
+        How many, by reason, the most frequent first.
+    peers : tuple of object
+        The addresses of the first few clients, no host twice.
+    since : float
+        When the first of them was refused, in seconds since 1970.
+    seconds : float
+        For how long this has been going on, up to the summary.
+    what : str
+        What was refused: ``"connection"`` or ``"datagram"``.
+    """
+
+    counts: Mapping[Reason, int]
+    peers: tuple[object, ...]
+    since: float
+    seconds: float
+    what: str = "connection"
+
+    @property
+    def total(self) -> int:
+        """How many were refused."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        refused = f"refused 1 {self.what}"
+        if self.total > 1:
+            refused = f"refused {self.total} {self.what}s within {self.seconds:.1f} s"
+        peers = f" from {', '.join(map(_peer, self.peers))}" if self.peers else ""
+        more = ", ..." if len(self.peers) == PEERS_NAMED else ""
+        return f"{refused}{peers}{more}: {self._reasons()}"
+
+    def _reasons(self) -> str:
+        if len(self.counts) == 1:
+            return next(iter(self.counts)).sentence
+        return "; ".join(f"{reason.sentence} ({count})" for reason, count in self.counts.items())
+
+
+def _peer(client_address: object) -> str:
+    return escape(format_address(client_address)) if client_address else "a Unix socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +176,22 @@ class HandshakeFailed(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"the TLS handshake of {describe(self.peer)} failed: {self.error}"
+        return f"the TLS handshake of {format_address(self.peer)} failed: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class BadProxyHeader(Event):
     """A connection did not begin with a PROXY header, came from outside `proxy_trusted`, or took too long.
 
-    `peer` is whoever connected, as a rule the balancer. Nothing tells of one that goes without a word, as
-    health checks do.
+    `peer` is the one that connected, as a rule the balancer. No event tells of one that goes without a word,
+    as health checks do.
     """
 
     peer: object
     error: str
 
     def __str__(self) -> str:
-        return f"no PROXY header was taken from {describe(self.peer)}: {self.error}"
+        return f"no PROXY header was taken from {format_address(self.peer)}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +210,7 @@ class CertificateReloaded(Event):
 class CertificateNotReloaded(Event):
     """The files of the certificates cannot be used as they are now: the old certificates are kept.
 
-    Emitted once for each state of the files, and whenever somebody asks for them to be reloaded.
+    Emitted once for each state of the files, and whenever they are to be reloaded at once.
     """
 
     level: ClassVar[Level] = "error"
@@ -201,7 +242,7 @@ class DatagramTruncated(Event):
     limit: int
 
     def __str__(self) -> str:
-        peer = describe(self.peer)
+        peer = format_address(self.peer)
         return f"{self.listener} cut a datagram of {peer} to {self.limit} bytes (max_packet_size)"
 
 
@@ -228,7 +269,8 @@ class WorkerFailed(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"no worker of the {self.engine} engine could be had for {describe(self.peer)}: {self.error}"
+        peer = format_address(self.peer)
+        return f"no worker of the {self.engine} engine could be had for {peer}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +286,9 @@ class HubBlocked(Event):
     stack: str
 
     def __str__(self) -> str:
+        peer = format_address(self.peer)
         return (
-            f"{self.handler} for {describe(self.peer)} has held up all other fibers for {self.seconds:.2f} s "
+            f"{self.handler} for {peer} has held up all other fibers for {self.seconds:.2f} s "
             f"(manyhands.blocking runs such a call in a thread):\n{self.stack.rstrip()}"
         )
 
@@ -261,7 +304,8 @@ class HubUnblocked(Event):
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.handler} for {describe(self.peer)} lets others run again, after {self.seconds:.2f} s"
+        peer = format_address(self.peer)
+        return f"{self.handler} for {peer} lets others run again, after {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,10 +341,11 @@ class ConnectionClosed(Event):
     """A connection that the books had as open is closed, after `age` seconds, for `reason`.
 
     Emitted for every one of them, so only to who asks for it: ``subscribe(tell, ConnectionClosed)``.
-    `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nobody counts.
+    `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nothing counts them.
     """
 
     level: ClassVar[Level] = "info"
+    is_on_request: ClassVar[bool] = True
 
     number: int
     listener: str
@@ -313,7 +358,7 @@ class ConnectionClosed(Event):
     def __str__(self) -> str:
         counted = self.bytes_in is not None and self.bytes_out is not None
         traffic = f"{self.bytes_in} bytes in, {self.bytes_out} bytes out, " if counted else ""
-        peer = describe(self.peer)
+        peer = format_address(self.peer)
         return f"#{self.number} {peer} on {self.listener}: {self.reason}, {traffic}{self.age:.3f} s"
 
 
@@ -321,78 +366,3 @@ def kinds() -> tuple[type[Event], ...]:
     """Return the class of every event, in the order of this module."""
     classes = [value for value in globals().values() if isinstance(value, type)]
     return tuple(kind for kind in classes if issubclass(kind, Event) and kind is not Event)
-
-
-Subscriber = Callable[[Event], object]
-
-
-_RARE = tuple(kind for kind in kinds() if kind is not ConnectionClosed)
-
-
-class Hub:
-    """Hands each event to every subscriber, in the thread in which it happened.
-
-    Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
-    `sys.excepthook`. A subscriber must be quick, for the server waits for it; for one that may not be there
-    is `manyhands.logs.Queued`.
-    """
-
-    def __init__(self) -> None:
-        self.renew_lock()
-        self.hears_of_ends = False
-        """Whether somebody subscribes to `ConnectionClosed`: nobody else has it made."""
-
-        # Replaced, never changed in place: emitting needs no lock.
-        self._subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
-
-    def renew_lock(self) -> None:
-        """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
-        self._lock = brief_lock()
-
-    def subscribe(self, subscriber: Subscriber, *wanted: type[Event]) -> Callable[[], None]:
-        """Call `subscriber` with each event from now on.
-
-        Parameters
-        ----------
-        subscriber
-            What to call.
-        *wanted
-            The classes of the events; without any, all but `ConnectionClosed`. `Event` is all of them.
-
-        Returns
-        -------
-        callable
-            Call it, once or more, to end the subscription.
-        """
-        # A new object each time: the same subscriber may subscribe twice, and end one of both.
-        subscription = (subscriber, wanted or _RARE)
-        with self._lock:
-            self._have((*self._subscriptions, subscription))
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._have(tuple(s for s in self._subscriptions if s is not subscription))
-
-        return unsubscribe
-
-    def _have(self, subscriptions: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...]) -> None:
-        self._subscriptions = subscriptions
-        self.hears_of_ends = any(
-            issubclass(ConnectionClosed, wanted) for _, wanted in subscriptions
-        )
-
-    def emit(self, event: Event) -> None:
-        """Hand `event` to every subscriber that wants it."""
-        for subscriber, wanted in self._subscriptions:
-            if not isinstance(event, wanted):
-                continue
-            try:
-                subscriber(event)
-            except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
-                sys.excepthook(type(error), error, error.__traceback__)
-
-
-hub = Hub()
-"""The hub of this process: every server emits here."""
-
-os.register_at_fork(after_in_child=hub.renew_lock)

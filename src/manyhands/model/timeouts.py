@@ -1,19 +1,20 @@
-"""When a connection has been silent, stuck or open for too long.
+"""The connection timeouts: when a connection is silent, stuck or open for too long; when it is idle.
 
-====================================================================  ======================
-a connection is to be ended, in this order, when                      the reason
-====================================================================  ======================
+A connection is ended, in this order, when
+
+=====================================================================  ======================
+what                                                                   the reason
+=====================================================================  ======================
 for `write_timeout` something waited for the peer, which acknowledged  `Reason.WRITE_STALLED`
 nothing of it
 nothing was received for `idle_timeout`, whatever was sent             `Reason.IDLE`
 it has been open for `max_age`, give or take a tenth                   `Reason.TOO_OLD`
-====================================================================  ======================
+=====================================================================  ======================
 
 The peer is judged by what it does. Data that we send keeps no connection alive, and a peer that takes what
 it is sent, however slowly, is not stuck.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from manyhands.model.connection_states import Reason
@@ -22,8 +23,8 @@ NAMES = ("idle_timeout", "write_timeout", "max_age")
 """The deadlines: options of a server, and attributes of a handler's `deadlines`."""
 
 JITTER = 0.1
-"""The share of `max_age` by which a connection may end sooner or later than another: those that came all
-at once, after a restart, are not to come again all at once."""
+"""The share of `max_age` by which a connection may end sooner or later than another: connections that came
+all at once, after a restart, are not to come again all at once."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it, modulo 1, spread evenly however many there are (Knuth, TAOCP volume 3, section 6.4)."""
@@ -35,14 +36,18 @@ SHORTEST_INTERVAL = 0.01
 """Seconds between two looks at least, however short a deadline is."""
 
 LOOKS = 4
-"""How often to look within the shortest deadline: so it is kept to within a quarter of itself."""
+"""Looks within the shortest deadline, which is therefore kept to within a quarter of itself."""
 
 QUIET_LOOKS = 16
-"""How often to look within `write_timeout` whether something waits, where nothing did."""
+"""Looks within `write_timeout` at a connection where nothing waits: is something waiting now?"""
+
+SILENT_FOR = 5.0
+"""Seconds without a byte from the client after which it is in the middle of no request: Go's `http.Server`
+takes as long for a connection that has said nothing yet."""
 
 
 class Flow(Protocol):
-    """What has to be known of a connection's traffic: `manyhands.connections.tcp_info.Traffic` knows it."""
+    """What the deadlines have to know of a connection's traffic."""
 
     @property
     def silent(self) -> float:
@@ -57,8 +62,7 @@ class Flow(Protocol):
         """Whether something is sent or to be sent that the peer has not acknowledged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(NamedTuple):
     """The deadlines of a connection, each in seconds; None: no end.
 
     Attributes
@@ -78,15 +82,11 @@ class Deadlines:
     @property
     def shortest(self) -> float | None:
         """The shortest of them; None where there is none."""
-        given = [
-            seconds
-            for seconds in (self.idle_timeout, self.write_timeout, self.max_age)
-            if seconds is not None
-        ]
-        return min(given, default=None)
+        return min((seconds for seconds in self if seconds is not None), default=None)
 
 
 NONE = Deadlines()
+"""No deadlines. The reaper skips a connection that has this very object, without a look at its fields."""
 
 
 class Stall(NamedTuple):
@@ -107,8 +107,8 @@ class Stall(NamedTuple):
 def stall_of(before: Stall | None, flow: Flow, now: float) -> Stall | None:
     """Say since when a peer has acknowledged nothing of what waits for it; None where nothing waits.
 
-    What waited at the look before and was not acknowledged since is what waits now, so the looks may be as
-    far apart as they like: that makes a stall seem shorter, never longer.
+    A peer that has acknowledged no more than at the look before has the same bytes still to acknowledge. So
+    looks that are far apart make a stall seem shorter, never longer.
     """
     if not flow.waits_for_peer:
         return None
@@ -147,8 +147,8 @@ class Seen(NamedTuple):
 
 
 def _silence(seen: Seen) -> float:
-    """Return for how long a peer has been silent, that was there to be heard."""
-    # The kernel counts from when the peer connected, and it may have waited in the backlog for long.
+    """Return the seconds for which a peer has been silent since it was accepted."""
+    # The kernel counts from when the peer connected (TCP_INFO), and it may have waited long in the backlog.
     return 0.0 if seen.flow is None else min(seen.flow.silent, seen.age)
 
 
@@ -156,6 +156,7 @@ def overdue(deadlines: Deadlines, seen: Seen) -> Reason | None:
     """Say for which reason a connection is to be ended now, if any."""
     stall = seen.stall
     idle_timeout, write_timeout = deadlines.idle_timeout, deadlines.write_timeout
+    # First, since it says more: a peer that takes nothing is silent as well.
     if write_timeout is not None and stall is not None and seen.now - stall.since > write_timeout:
         return Reason.WRITE_STALLED
     if idle_timeout is not None and _silence(seen) > idle_timeout:
@@ -167,14 +168,12 @@ def overdue(deadlines: Deadlines, seen: Seen) -> Reason | None:
 
 
 def seconds_of_rest(deadlines: Deadlines, seen: Seen) -> float:
-    """Return for how many seconds a connection that is not overdue need not be looked at again.
-
-    As to writing, one must look often while something waits, and now and then whether something does.
-    """
+    """Return the seconds for which a connection that is not overdue need not be looked at again."""
     rests = [LONGEST_INTERVAL * QUIET_LOOKS]
     if seen.flow is not None and deadlines.idle_timeout is not None:
         rests.append(deadlines.idle_timeout - _silence(seen))
     if seen.flow is not None and deadlines.write_timeout is not None:
+        # Often while something waits for the peer, and else now and then, to see whether something does.
         rests.append(0.0 if seen.stall is not None else deadlines.write_timeout / QUIET_LOOKS)
     if deadlines.max_age is not None:
         rests.append(longest_age(deadlines.max_age, seen.number) - seen.age)
@@ -186,26 +185,20 @@ def interval(shortest: float) -> float:
     return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, shortest / LOOKS))
 
 
-# When a connection is idle: its handler most likely waits for the next request, of which none need come.
-#
-# A drain ends what such a connection still receives, and nothing else. So being wrong costs little: a handler
-# that is at work goes on, and its answer goes out whole; only what its client would have sent next is lost.
-
-SILENT_FOR = 5.0
-"""Seconds without a byte from the client after which nobody is in the middle of a request: Go's `http.Server`
-takes as long for a connection that has said nothing yet."""
-
-
 def is_idle(*, received_ago: float, sent_ago: float, has_answered: bool) -> bool:
     """Tell whether a connection is idle: answered since the last data came, or silent for long.
 
+    Its handler most likely waits for the next request, which need never come. A drain ends what such a
+    connection still receives, and nothing else. So an error costs little: a handler that is at work goes on,
+    and its answer goes out whole; only what its client would have sent next is lost.
+
     Parameters
     ----------
-    received_ago
+    received_ago : float
         Seconds since the last byte came from the client; since it connected, where none has.
-    sent_ago
+    sent_ago : float
         Seconds since the last byte was sent to it.
-    has_answered
-        Whether bytes have gone both ways: who has only been greeted is about to say what it wants.
+    has_answered : bool
+        Whether bytes have gone both ways: a client that has only been greeted is about to send a request.
     """
     return received_ago >= SILENT_FOR or (has_answered and sent_ago <= received_ago)

@@ -1,4 +1,4 @@
-"""What a person got wrong, as one sentence."""
+"""Usage errors: what a person got wrong, as one sentence."""
 
 MISTAKE = 2
 """The exit status for a person's mistake, as argparse and most tools have it."""
@@ -26,8 +26,7 @@ class MissingExtra(Mistake, ImportError):  # noqa: N818 - a mistake, like its ba
 
     Notes
     -----
-    The sentence never has anybody install `manyhands` by its name: in the public index that is a project of
-    somebody else's.
+    The sentence never says to install `manyhands` by its name: in the public index that is another project.
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:

@@ -1,1 +1,1 @@
-"""Protocols as pure code: bytes in, values out, no I/O."""
+"""Protocols as pure code: bytes in, values out; no I/O and no clock."""

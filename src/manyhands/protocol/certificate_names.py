@@ -39,6 +39,7 @@ def host_names(certificate: bytes) -> tuple[str, ...]:
         When the bytes are none.
     """
     body = _first(certificate, _SEQUENCE)
+    # What is before the extensions is stepped over: no other field has their tag.
     for tag, wrapped in _elements(_first(body, _SEQUENCE)):
         if tag == _EXTENSIONS:
             return _names_among(_first(wrapped, _SEQUENCE))
@@ -82,6 +83,8 @@ def _element(data: bytes, at: int) -> tuple[int, bytes, int]:
         raise NotACertificateError("it ends too soon")
     tag, length = data[at : at + 2]
     start = at + 2
+    # The long form: in how many bytes the length follows (X.690, 8.1.3.5). None of them would be the
+    # indefinite form, which DER does not have (10.1).
     if length & 0x80:
         count = length & 0x7F
         if not 0 < count <= _LONGEST_LENGTH:

@@ -1,6 +1,6 @@
 r"""From a stream of bytes to frames: what was sent together comes out together, however packets cut it.
 
-Pure code: whoever has a `FrameBuffer` brings the bytes, and asks for a frame until it is complete.
+Pure code: the owner of a `FrameBuffer` feeds it with bytes, and asks for a frame until it is complete.
 
 ===========================================  =========================================================
 asked for                                    what comes out
@@ -246,11 +246,13 @@ class FrameBuffer:
         BadLengthPrefix
             When no frame has such a length.
         """
+        # No more than a prefix can have: this is asked again for each piece of a large frame.
         parsed = prefix.parse(bytes(self._data[:LONGEST_PREFIX]))
         if parsed is None:
             self.missing = 1
             return None
         start, length = parsed
+        # Before a byte of it is waited for, or any memory taken: the peer chose the length.
         if length > limit:
             raise FrameTooLong(limit, length)
         end = start + length
@@ -277,6 +279,7 @@ class FrameBuffer:
             When one character has more bytes.
         """
         text = decoder.feed(bytes(self._data))
+        # The beginning of a character stays here, where the limit is kept and `finish` finds it.
         self._data[:] = decoder.take_back()
         self._searched = 0
         if len(self._data) > limit:
@@ -287,6 +290,7 @@ class FrameBuffer:
         return None
 
     def _take(self, start: int, end: int, consumed: int) -> bytes:
+        # A slice of the bytearray would be copied twice.
         with memoryview(self._data) as view:
             taken = bytes(view[start:end])
         # From the front of a bytearray nothing has to be moved.
@@ -308,6 +312,7 @@ class FrameBuffer:
         length = len(self._data)
         if length <= limit:
             return False
+        # The last bytes may be the beginning of the delimiter, and that must be within the limit.
         first = max(0, length - len(delimiter) + 1)
         return not any(
             delimiter.startswith(self._data[start:]) for start in range(first, limit + 1)

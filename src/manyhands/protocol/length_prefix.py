@@ -88,6 +88,7 @@ class VarintPrefix:
         BadLengthPrefix
             When it has no end within 10 bytes, or more than 64 bits.
         """
+        # At most LONGEST_PREFIX bytes: a peer could send high bits for ever.
         length = 0
         for count, octet in enumerate(head[:LONGEST_PREFIX], 1):
             length |= (octet & 0x7F) << (7 * (count - 1))

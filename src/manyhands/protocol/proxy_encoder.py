@@ -1,4 +1,4 @@
-"""PROXY headers to send: for proxies, and for whoever tests what stands behind one.
+"""PROXY headers to send: for proxies, and for tests of a server that stands behind one.
 
 "Section" means one of https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt.
 """

@@ -1,11 +1,11 @@
-"""What is wrong with a PROXY header: one exception, whatever it is."""
+"""What is wrong with a PROXY header: one exception for all faults, and a word for what came in its place."""
 
 
 class BadProxyHeader(ValueError):  # noqa: N818 - what it is, as people say it
     """A connection does not begin with a PROXY header as the specification has it.
 
     The text is one sentence, and fit for a log: it quotes nothing of what the peer sent, which may have been
-    meant for somebody else, and secret.
+    meant for another server, and secret.
 
     Parameters
     ----------
@@ -22,37 +22,22 @@ class BadProxyHeader(ValueError):  # noqa: N818 - what it is, as people say it
         self.field = field
 
 
-# What somebody speaks, told by the first bytes, without a word of what he says.
-#
-# What a client sends instead of what is expected may hold its password or its token, and others read the log.
-# So a sentence about it names the protocol, if that shows, and how much came.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI")
+"""What a request begins with (RFC 9110, section 9; RFC 5789; PRI is the preface of HTTP/2, RFC 9113)."""
 
 _PROTOCOLS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     # A handshake record of SSL 3 or TLS: type 22, major version 3 (RFC 8446, section 5.1).
     ("a TLS ClientHello", (b"\x16\x03",)),
-    # What stands before the first space of a request (RFC 9110, section 9; PRI is HTTP/2's, RFC 9113).
-    (
-        "an HTTP request",
-        (
-            *(
-                b"GET ",
-                b"HEAD ",
-                b"POST ",
-                b"PUT ",
-                b"DELETE ",
-                b"CONNECT ",
-                b"OPTIONS ",
-                b"TRACE ",
-            ),
-            *(b"PATCH ", b"PRI "),
-        ),
-    ),
+    ("an HTTP request", tuple(f"{method} ".encode("ascii") for method in _METHODS)),
     ("an SSH client", (b"SSH-",)),  # RFC 4253, section 4.2
 )
 
 
-def told(start: bytes) -> str:
+def sniffed(start: bytes) -> str:
     """Say what the first bytes look like: ``"18 bytes that begin like an HTTP request"``.
+
+    It names the protocol, if that shows, and how much came. What a client sends in the place of a header may
+    hold its password or its token, and others read the log.
 
     Parameters
     ----------

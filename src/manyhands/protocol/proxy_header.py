@@ -1,6 +1,6 @@
-r"""The PROXY header: where a connection comes from, as the proxy says that it came through.
+r"""The PROXY header: where a connection comes from, as told by the proxy that it came through.
 
-This is pure code: the caller of `ProxyHeaderParser` looks at what has come, and takes what is the header's.
+Pure code: the caller of `ProxyHeaderParser` looks at what has come, and takes what is the header's.
 "Section" means one of https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt.
 
 =============================================  ==============================================================
@@ -15,7 +15,7 @@ the same with the command LOCAL                the proxy speaks for itself; the 
 anything else                                  `BadProxyHeader`, as soon as it shows
 =============================================  ==============================================================
 
-Nothing is guessed: whoever uses it wants a header, of every connection (section 5).
+Nothing is guessed: a server that wants headers wants one of every connection (section 5).
 """
 
 import enum
@@ -23,7 +23,7 @@ import struct
 from dataclasses import dataclass
 
 from manyhands.protocol.proxy_addresses import Family, SocketAddress, read_block, read_text
-from manyhands.protocol.proxy_errors import BadProxyHeader, told
+from manyhands.protocol.proxy_errors import BadProxyHeader, sniffed
 from manyhands.protocol.proxy_tlvs import ClientTls, Tlv, TlvType, first, read_client_tls, read_tlvs
 
 __all__ = [
@@ -43,7 +43,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 """How each header of version 2 begins (section 2.2)."""
 
 LONGEST_HEADER = 16_384
-"""Bytes of a header of version 2 that are taken at most, unless somebody says otherwise.
+"""Bytes of a header of version 2 that are taken at most, by default.
 
 Section 2 wants it to fit in 536. TLVs may hold names, cookies and a client's certificate, so some do not; but
 HAProxy's own are never longer than its buffers, which are of this size.
@@ -62,7 +62,7 @@ _V1_STARTS = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN ", b"PROXY UNKNOWN
 
 
 class Command(enum.IntEnum):
-    """Whom the proxy speaks for (section 2.2)."""
+    """For which end the proxy speaks (section 2.2)."""
 
     LOCAL = 0x0
     """Itself, as in a health check: the connection is from the proxy."""
@@ -156,17 +156,17 @@ class ProxyHeaderParser:
     def feed(self, data: bytes) -> int:
         """Look at what came next, and tell how much of it belongs to the header: that is to be taken.
 
-        What follows the header is of no interest here, so it does no harm to feed too much. Short of the
-        header's end all that there is belongs to it, so that nobody has to look at it a second time.
+        What follows the header is left alone, so it does no harm to feed too much. Short of the header's end
+        all that there is belongs to it, so that the caller need not look at it a second time.
 
         Raises
         ------
         BadProxyHeader
-            It is no PROXY header. Nobody should read on: the connection is to be closed (section 2).
+            It is no PROXY header. The connection is to be closed, and nothing more read (section 2).
         """
         before = len(self._kept)
         if self.header is None and data:
-            # Their first bytes are enough to tell the two apart.
+            # The first byte tells the two apart: no header of version 1 begins with CR.
             is_v2 = (self._kept or data)[0] == SIGNATURE[0]
             (self._feed_v2 if is_v2 else self._feed_v1)(data)
         return len(self._kept) - before
@@ -200,6 +200,7 @@ class ProxyHeaderParser:
             self._finish(_read_v2(bytes(self._kept)))
 
     def _announced_size(self) -> int:
+        # Refused as soon as it is announced: the rest would have to be kept in memory.
         *_, length = PREFIX.unpack_from(self._kept)
         size: int = PREFIX.size + length
         if size > self._limit:
@@ -236,13 +237,15 @@ def _check_line(line: bytes) -> None:
 
 def _no_signature(start: bytes) -> BadProxyHeader:
     return BadProxyHeader(
-        "signature", f"a PROXY header was expected, of version 1 or 2, and there came {told(start)}"
+        "signature",
+        f"a PROXY header was expected, of version 1 or 2, and there came {sniffed(start)}",
     )
 
 
 def _read_v1(line: bytes) -> ProxyHeader:
     if line.startswith(b"PROXY UNKNOWN"):
         return ProxyHeader(1, Command.PROXY)
+    # One space and no other separator between two fields, so two spaces make an empty field.
     fields = line[:-2].split(b" ")
     if len(fields) != 6:
         raise BadProxyHeader(

@@ -1,4 +1,8 @@
-"""CRC32c, the checksum of iSCSI, SCTP and PROXY headers (RFC 3720, section 12.1; RFC 4960, appendix B)."""
+"""What a PROXY header of version 2 says beside the addresses: type, length and value, one after the other.
+
+"Section" means one of https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt; all is from section 2.2.1
+and those after it.
+"""
 
 import enum
 import struct
@@ -6,32 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manyhands.protocol.proxy_errors import BadProxyHeader
-
-_POLYNOMIAL = 0x82F63B78
-"""Castagnoli's 0x1EDC6F41, its bits in reverse: each byte goes in with its lowest bit first."""
-
-
-def crc32c(data: bytes) -> int:
-    """Return the CRC32c of `data`, from 0 to 2**32 - 1: of ``b"123456789"`` it is 0xE3069283."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-def _divided(byte: int) -> int:
-    for _ in range(8):
-        byte = byte >> 1 ^ (_POLYNOMIAL if byte & 1 else 0)
-    return byte
-
-
-_TABLE = tuple(map(_divided, range(256)))
-
-
-# What a PROXY header of version 2 says beside the addresses: type, length and value, one after the other.
-#
-# Everything is from the specification, section 2.2.1 and those after it:
-# https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 
 LONGEST_UNIQUE_ID = 128
 """Bytes (section 2.2.5)."""
@@ -256,3 +234,27 @@ def _check_checksum(header: bytes, places: list[int]) -> None:
             "checksum",
             f"the PROXY header's checksum is 0x{given.hex()}, and 0x{right.hex()} would be right",
         )
+
+
+_POLYNOMIAL = 0x82F63B78
+"""Castagnoli's 0x1EDC6F41, its bits in reverse: each byte goes in with its lowest bit first."""
+
+
+def crc32c(data: bytes) -> int:
+    """Return the CRC32c of `data` (RFC 3720, section 12.1; RFC 4960, appendix B): a number of 32 bits.
+
+    Of ``b"123456789"`` it is 0xE3069283.
+    """
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _divided(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (_POLYNOMIAL if byte & 1 else 0)
+    return byte
+
+
+_TABLE = tuple(map(_divided, range(256)))

@@ -1,4 +1,4 @@
-"""Which descriptors systemd has given to a process, by the variables that tell of them: sd_listen_fds(3)."""
+"""The variables of systemd: which descriptors it gave to a process, and how often it wants a word of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from manyhands.model.usage_errors import Mistake
 
 VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
-"""What systemd tells with; whoever has read them removes them, so that no child believes it is meant."""
+"""How systemd tells of the descriptors (sd_listen_fds(3)). Removed once read: no child is to take them for
+its own."""
 
 FIRST = 3
 """The first descriptor that is given: SD_LISTEN_FDS_START in sd_listen_fds(3)."""
@@ -44,7 +45,7 @@ def read(variables: Mapping[str, str], pid: int) -> tuple[GivenDescriptor, ...]:
     Raises
     ------
     Mistake
-        When nothing was given, or to another process, or the variables make no sense.
+        Nothing was given, or to another process, or the variables make no sense.
     """
     if "LISTEN_FDS" not in variables:
         raise Mistake(
@@ -69,6 +70,7 @@ def _check_pid(text: str, pid: int) -> None:
 
 
 def _number(name: str, text: str) -> int:
+    # int() would take more than digits: signs, spaces, underscores.
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise Mistake(f"{name} must be a number, not {text[:40]!r}")
     return int(text)
@@ -84,12 +86,12 @@ def _names(text: str | None, count: int) -> list[str]:
 
 
 def named(given: tuple[GivenDescriptor, ...], name: str) -> tuple[GivenDescriptor, ...]:
-    """Return those of a name, for several may share one; all for ``""``.
+    """Return the descriptors of a name, which several may share; all for ``""``.
 
     Raises
     ------
     Mistake
-        When none has it; the sentence says which names there are.
+        No descriptor has the name; the sentence says which names there are.
     """
     found = tuple(one for one in given if name in {"", one.name})
     if not found:
@@ -98,11 +100,8 @@ def named(given: tuple[GivenDescriptor, ...], name: str) -> tuple[GivenDescripto
     return found
 
 
-# How often a service manager wants to hear that a service is alive: sd_watchdog_enabled(3).
-
-
-def timeout(variables: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds after which the process `pid` is taken for dead unless it says that it is not.
+def watchdog_timeout(variables: Mapping[str, str], pid: int) -> float | None:
+    """Return the seconds after which systemd takes the process `pid` for dead unless it says that it is not.
 
     Parameters
     ----------
@@ -114,19 +113,17 @@ def timeout(variables: Mapping[str, str], pid: int) -> float | None:
     Returns
     -------
     float or None
-        None when nobody waits for a word of this process; then the variables are not set, are meant for
-        another process, or make no sense.
+        None when systemd expects no word of this process: the variables are not set, are meant for another
+        process, or make no sense (sd_watchdog_enabled(3)).
     """
-    meant, microseconds = (
-        variables.get("WATCHDOG_PID"),
-        _microseconds_or_pid(variables.get("WATCHDOG_USEC")),
-    )
-    if meant is not None and _microseconds_or_pid(meant) != pid:
+    meant = variables.get("WATCHDOG_PID")
+    if meant is not None and _whole(meant) != pid:
         return None
+    microseconds = _whole(variables.get("WATCHDOG_USEC"))
     return microseconds / 1e6 if microseconds else None
 
 
-def _microseconds_or_pid(text: str | None) -> int | None:
+def _whole(text: str | None) -> int | None:
     # 2**64 - 1, which stands for "never" (USEC_INFINITY), has 20 digits.
     if text is None or not (text.isascii() and text.isdecimal() and len(text) < 20):
         return None

@@ -18,7 +18,7 @@ class TextDecoder:
     Raises
     ------
     LookupError
-        When there is no such encoding.
+        There is no such encoding.
 
     Notes
     -----

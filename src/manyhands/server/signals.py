@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Protocol, Self
 
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 
 _NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
 """What opening its terminal fails with in a process that has none, or none any more (tty(4))."""
@@ -192,4 +193,5 @@ class HangUp:
         """Say what could not be said in the signal handler. For the accept loop."""
         if self.was_in_vain:
             self.was_in_vain = False
-            events.hub.emit(events.NothingToReload(signal.SIGHUP.name))
+            if hub.has_subscribers:
+                hub.emit(events.NothingToReload(signal.SIGHUP.name))

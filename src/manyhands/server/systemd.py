@@ -195,7 +195,7 @@ def of_environment(server: Serving) -> Service | None:
     manager = ServiceManager.of_environment()
     if manager is None:
         return None
-    return Service(manager, server, systemd.timeout(os.environ, os.getpid()))
+    return Service(manager, server, systemd.watchdog_timeout(os.environ, os.getpid()))
 
 
 @contextmanager
@@ -213,5 +213,5 @@ def told(service: Service | None) -> Iterator[None]:
 
 def poll_interval(usual: float) -> float:
     """Return the seconds between two turns of a loop, often enough to tell in time that it is alive."""
-    timeout = systemd.timeout(os.environ, os.getpid())
+    timeout = systemd.watchdog_timeout(os.environ, os.getpid())
     return usual if timeout is None else min(usual, timeout / 4)

@@ -28,9 +28,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from manyhands.model import events
-from manyhands.model.addresses import describe
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
 from manyhands.serving.listener_watch import Listener, ListenerWatch
@@ -246,8 +247,9 @@ def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
         count = spare.refuse_backlog(listening)
         if count:
             watch.core.registry.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
-            described = describe(watch.listener.server_address)
-            events.hub.emit(events.BacklogRefused(described, count, backoff.reason))
+            described = format_address(watch.listener.server_address)
+            if hub.has_subscribers:
+                hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 def _service(watch: ListenerWatch) -> None:

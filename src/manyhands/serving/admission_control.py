@@ -264,9 +264,9 @@ class AdmissionControl:
 
 
 def _are_denied(limits: "Limits", client_address: Any) -> bool:
-    from manyhands.model.networks import ip_of  # noqa: PLC0415 - where there are limits it is loaded
+    from manyhands.model.socket_addresses import client_ip  # noqa: PLC0415 - where there are limits it is loaded
 
-    return limits.denies(client_address, ip_of(client_address))
+    return limits.denies(client_address, client_ip(client_address))
 
 
 def _is_announced_later(server: Any) -> bool:

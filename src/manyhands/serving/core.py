@@ -16,6 +16,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from manyhands.admission.refusal_log import RefusalNotices
 from manyhands.config.class_attributes import is_on, setting
 from manyhands.config.options import by_engine
 from manyhands.connections import tls_handshake
@@ -26,10 +27,11 @@ from manyhands.connections.registry import Registry
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
 from manyhands.engines import ENGINES, Engine, ThreadsEngine
 from manyhands.engines.threads import Threads
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
-from manyhands.model.addresses import describe
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import NAMES as TIMEOUTS
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.runtime.error_reports import warn
@@ -37,7 +39,6 @@ from manyhands.runtime.fork_hooks import parent_server
 from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
 from manyhands.serving.reaper import Reaper
-from manyhands.serving.refusal_notices import RefusalNotices
 from manyhands.serving.request_hooks import (
     OverflowServer,
     process_request_thread,
@@ -302,7 +303,8 @@ class ServerCore:
         except (OSError, RuntimeError) as error:
             connection.was_not_served(Reason.NO_WORKER)
             self.worker_backoff.fail(time.monotonic())
-            events.hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
+            if hub.has_subscribers:
+                hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
             raise
         if self.worker_backoff.since is not None:
             self.worker_backoff.succeed(time.monotonic())
@@ -415,12 +417,14 @@ class ServerCore:
         reason = getattr(error, "strerror", None) or repr(error)
         if self.accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
-            events.hub.emit(events.AcceptPaused(describe(server.server_address), number, reason))
+            if hub.has_subscribers:
+                hub.emit(events.AcceptPaused(format_address(server.server_address), number, reason))
 
     def _note_success(self, server: Any) -> None:
         paused = self.accept_backoff.succeed(time.monotonic())
         if paused is not None:
-            events.hub.emit(events.AcceptResumed(describe(server.server_address), paused))
+            if hub.has_subscribers:
+                hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
 
     # Now and then
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.engines import Engine
-from manyhands.model import events
-from manyhands.model.addresses import describe
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, State
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
 from manyhands.serving.accept_loop import LetGo, has_let_go
@@ -101,7 +102,8 @@ def drain(
         running = sum(engine.running() for engine in core.engines)
         if not was_told and passed >= TOLD_AFTER and running:
             was_told = True
-            events.hub.emit(events.Draining(running, timeout))
+            if hub.has_subscribers:
+                hub.emit(events.Draining(running, timeout))
         if hurry() or passed >= timeout:
             left = cut_off(core)
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
@@ -136,7 +138,7 @@ def _cut_off(engine: Engine) -> list[CutOff]:
         if connection.state is not State.CLOSED:
             connection.decide_end(Reason.CUT_OFF)
             age = time.monotonic() - connection.opened_at
-            peer = describe(connection.client_address)
+            peer = format_address(connection.client_address)
             where = doing.get(connection) or connection.handler
             left.append(CutOff(connection.number, peer, age, where))
     engine.cut_off()

@@ -12,8 +12,8 @@ from typing import Any
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Totals
 from manyhands.connections.tcp_info import backlog_of
-from manyhands.model.addresses import describe
 from manyhands.model.connection_states import State
+from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of
 
 PAGE = 100
@@ -185,7 +185,7 @@ def info_of(
 def _listener(listener: Any) -> ListenerInfo:
     backlog = backlog_of(getattr(listener, "socket", None))
     return ListenerInfo(
-        describe(listener.server_address),
+        format_address(listener.server_address),
         core_of(listener).is_suspended,
         None if backlog is None else backlog.waiting,
         None if backlog is None else backlog.limit,
@@ -206,8 +206,8 @@ def _connection(connection: Connection) -> ConnectionInfo:
     traffic, reason = connection.traffic, connection.reason
     return ConnectionInfo(
         connection.number,
-        describe(connection.client_address),
-        describe(getattr(connection.server, "server_address", None)),
+        format_address(connection.client_address),
+        format_address(getattr(connection.server, "server_address", None)),
         connection.state.value,
         connection.handler,
         connection.age,

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from manyhands.model import events
-from manyhands.model.addresses import describe
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import descriptor_of, poll_to_read
 from manyhands.serving.core import core_of
 
@@ -148,12 +149,13 @@ class ListenerWatch:
         )
 
     def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
-        described, engine = describe(self.listener.server_address), self.engine
-        events.hub.emit(
-            events.EngineFull(described, engine.name, engine.limit or 0)
-            if is_engine_full
-            else events.ServerFull(described, self.core.admission.most)
-        )
+        described, engine = format_address(self.listener.server_address), self.engine
+        if hub.has_subscribers:
+            hub.emit(
+                events.EngineFull(described, engine.name, engine.limit or 0)
+                if is_engine_full
+                else events.ServerFull(described, self.core.admission.most)
+            )
 
     def note_empty_backlog(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""

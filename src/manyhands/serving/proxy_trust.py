@@ -6,8 +6,9 @@ from typing import Any
 
 from manyhands.config.option_types import listed
 from manyhands.connections.socket_classes import AwaitingHeader
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 from manyhands.model.networks import Networks
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving.core import core_of
@@ -34,11 +35,12 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
     if request.family == socket.AF_UNIX or client_address in _trusted(server):  # type: ignore[attr-defined]  # mixed into sockets
         return True
     core_of(server).admission.withdraw(request, Reason.REFUSED_DENIED)
-    events.hub.emit(
-        events.BadProxyHeader(
-            client_address, "proxy_trusted has not the address that it comes from"
+    if hub.has_subscribers:
+        hub.emit(
+            events.BadProxyHeader(
+                client_address, "proxy_trusted has not the address that it comes from"
+            )
         )
-    )
     return False
 
 

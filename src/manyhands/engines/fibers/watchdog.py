@@ -16,7 +16,8 @@ from typing import Any
 from gevent import monkey
 from gevent.hub import Hub
 
-from manyhands.model import events
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub as event_hub
 
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _sleep = monkey.get_original("time", "sleep")
@@ -84,9 +85,11 @@ class Watchdog:
         elif allowed is not None and now - self._since >= allowed and self._blocking is None:
             self._blocking = self._who(frame)
             stack = "".join(traceback.format_stack(frame))
-            events.hub.emit(events.HubBlocked(*self._blocking, now - self._since, stack))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.HubBlocked(*self._blocking, now - self._since, stack))
 
     def _goes_on(self, now: float) -> None:
         if self._blocking is not None:
-            events.hub.emit(events.HubUnblocked(*self._blocking, now - self._since))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.HubUnblocked(*self._blocking, now - self._since))
             self._blocking = None

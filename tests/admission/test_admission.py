@@ -2,11 +2,10 @@
 
 import os
 import threading
-from dataclasses import replace
 
 import pytest
 
-from manyhands.admission.admission import Admission, Place
+from manyhands.admission.admission import Admission, OpenCounts, Place
 from manyhands.admission.limits import Limits
 from manyhands.model.connection_states import Reason
 from manyhands.model.networks import Networks
@@ -27,16 +26,18 @@ def let_in(
     return sum(isinstance(admission.admit(client_address, now), Place) for _ in range(tries))
 
 
+def open_in(admission: Admission) -> int:
+    return len(admission._places)
+
+
 def test_without_limits_everybody_is_admitted_and_counted() -> None:
     admission = Admission()
     assert let_in(admission, 1000) == 1000
-    assert admission.open == 1000
-    assert admission.has_room()
+    assert open_in(admission) == 1000
 
 
 def test_datagrams_are_admitted_by_address_and_rate_and_take_no_place() -> None:
     limits = Limits(
-        max_connections=1,
         max_connections_per_ip=1,
         max_rate=1,
         rate_burst=3,
@@ -55,28 +56,16 @@ def test_datagrams_are_admitted_by_address_and_rate_and_take_no_place() -> None:
     assert admission.admit_datagram(THERE, 0.0) is Reason.REFUSED_TOO_FAST
     assert admission.admit_datagram(("192.0.2.9", 1), 0.0) is Reason.REFUSED_DENIED
     assert admission.admit_datagram(UNIX, 1.0) is None
-    assert admission.open == 1
-
-
-def test_of_n_places_n_are_given() -> None:
-    admission = Admission(Limits(max_connections=3))
-    places = [admitted(admission) for _ in range(3)]
-    assert not admission.has_room()
-    assert admission.admit(HERE, 0.0) is Reason.REFUSED_FULL
-    places[0].leave()
-    assert admission.has_room()
-    admitted(admission)
-    assert admission.admit(HERE, 0.0) is Reason.REFUSED_FULL
-    assert admission.open == 3
+    assert open_in(admission) == 1
 
 
 def test_who_leaves_twice_gives_back_one_place() -> None:
-    admission = Admission(Limits(max_connections=2, max_connections_per_ip=2))
+    admission = Admission(Limits(max_connections_per_ip=2))
     place = admitted(admission)
     admitted(admission)
     for _ in range(100):
         place.leave()
-    assert admission.open == 1
+    assert open_in(admission) == 1
     assert len(admission._left) == 1
     assert let_in(admission, 5) == 1
 
@@ -101,9 +90,9 @@ def test_a_network_of_ipv6_is_one_address() -> None:
 
 
 def test_no_limit_per_address_concerns_a_unix_socket() -> None:
-    limits = Limits(max_connections_per_ip=1, max_rate_per_ip=1.0, max_connections=10)
-    admission = Admission(replace(limits, allow=Networks.parse("10.0.0.0/8")))
-    assert let_in(admission, 20, UNIX) == 10
+    limits = Limits(max_connections_per_ip=1, max_rate_per_ip=1.0)
+    admission = Admission(limits._replace(allow=Networks.parse("10.0.0.0/8")))
+    assert let_in(admission, 20, UNIX) == 20
 
 
 def test_the_rate_of_the_server_is_kept() -> None:
@@ -122,8 +111,9 @@ def test_the_rate_of_an_address_is_kept() -> None:
 
 
 def test_deny_is_looked_at_before_all_else() -> None:
-    admission = Admission(Limits(max_connections=1, deny=Networks.parse("192.0.2.2")))
-    admitted(admission)
+    admission = Admission(Limits(max_connections_per_ip=1))
+    admitted(admission, THERE)
+    admission.limits = admission.limits._replace(deny=Networks.parse("192.0.2.2"))
     assert admission.admit(THERE, 0.0) is Reason.REFUSED_DENIED
 
 
@@ -132,7 +122,6 @@ def test_deny_is_looked_at_before_all_else() -> None:
     [
         (Limits(deny=Networks.parse("192.0.2.2")), Reason.REFUSED_DENIED),
         (Limits(allow=Networks.parse("192.0.2.1")), Reason.REFUSED_DENIED),
-        (Limits(max_connections=1), Reason.REFUSED_FULL),
         (Limits(max_connections_per_ip=1), Reason.REFUSED_FULL_FOR_ADDRESS),
         (Limits(max_rate_per_ip=1.0, rate_burst_per_ip=1), Reason.REFUSED_TOO_FAST),
     ],
@@ -140,7 +129,7 @@ def test_deny_is_looked_at_before_all_else() -> None:
 def test_who_is_refused_takes_nothing_of_the_rate_of_the_server(
     limits: Limits, reason: Reason
 ) -> None:
-    admission = Admission(replace(limits, max_rate=0.001, rate_burst=10))
+    admission = Admission(limits._replace(max_rate=0.001, rate_burst=10))
     tokens = 10
     if reason is not Reason.REFUSED_DENIED:
         admitted(admission, THERE)
@@ -160,22 +149,21 @@ def test_who_is_refused_for_the_rate_of_the_server_takes_nothing_of_his_own() ->
 
 class TestLimitsThatChange:
     def test_a_lower_limit_closes_nobody_and_holds_for_the_next(self) -> None:
-        admission = Admission(Limits(max_connections=5))
+        admission = Admission(Limits(max_connections_per_ip=5))
         places = [admitted(admission) for _ in range(5)]
-        admission.limits = Limits(max_connections=2)
-        assert admission.open == 5
+        admission.limits = Limits(max_connections_per_ip=2)
+        assert open_in(admission) == 5
         for place in places[:3]:
-            assert admission.admit(HERE, 0.0) is Reason.REFUSED_FULL
+            assert admission.admit(HERE, 0.0) is Reason.REFUSED_FULL_FOR_ADDRESS
             place.leave()
-        assert not admission.has_room()
+        assert admission.admit(HERE, 0.0) is Reason.REFUSED_FULL_FOR_ADDRESS
         places[3].leave()
         assert let_in(admission, 5) == 1
 
     def test_a_higher_limit_makes_room(self) -> None:
-        admission = Admission(Limits(max_connections=1))
+        admission = Admission(Limits(max_connections_per_ip=1))
         admitted(admission)
-        admission.limits = Limits(max_connections=3)
-        assert admission.has_room()
+        admission.limits = Limits(max_connections_per_ip=3)
         assert let_in(admission, 5) == 2
 
     def test_a_limit_per_address_counts_who_came_before_there_was_one(self) -> None:
@@ -206,7 +194,7 @@ class TestLimitsThatChange:
         limits = Limits(max_rate_per_ip=0.001, rate_burst_per_ip=3)
         admission = Admission(limits)
         assert let_in(admission, 5) == 3
-        admission.limits = replace(limits, ipv6_prefix=48)
+        admission.limits = limits._replace(ipv6_prefix=48)
         assert let_in(admission, 5) == 3
 
     def test_who_leaves_while_the_prefix_changes_is_uncounted_once(self) -> None:
@@ -225,10 +213,10 @@ class TestLimitsThatChange:
             max_rate=1.0, rate_burst=10, max_rate_per_ip=1.0, rate_burst_per_ip=5
         )
         assert let_in(admission, 20) == 5
-        admission.limits = replace(admission.limits, max_connections=1000)
+        admission.limits = admission.limits._replace(max_connections_per_ip=1000)
         assert let_in(admission, 20) == 0
         assert let_in(admission, 20, THERE) == 5
-        admission.limits = replace(admission.limits, max_rate=2.0, max_rate_per_ip=4.0)
+        admission.limits = admission.limits._replace(max_rate=2.0, max_rate_per_ip=4.0)
         assert let_in(admission, 20, now=1.0) == 1
         assert let_in(admission, 20, now=1.5) == 1
         admission.limits = Limits()
@@ -243,7 +231,6 @@ class TestLimitsThatChange:
 
 class TestAnAddressThatIsAnnouncedLater:
     LIMITS = Limits(
-        max_connections=10,
         max_connections_per_ip=2,
         max_rate_per_ip=0.001,
         rate_burst_per_ip=3,
@@ -259,10 +246,10 @@ class TestAnAddressThatIsAnnouncedLater:
             Reason.REFUSED_FULL_FOR_ADDRESS,
             Reason.REFUSED_FULL_FOR_ADDRESS,
         ]
-        assert admission.open == 4
+        assert open_in(admission) == 4
         for place in places:
             place.leave()
-        assert admission.open == 0
+        assert open_in(admission) == 0
         assert let_in(admission, 5) == 1
 
     def test_all_rules_for_addresses_concern_it(self) -> None:
@@ -276,14 +263,14 @@ class TestAnAddressThatIsAnnouncedLater:
         assert reasons == [None, None, None, Reason.REFUSED_TOO_FAST]
 
     def test_one_that_was_counted_and_is_refused_now_is_counted_no_longer(self) -> None:
-        admission = Admission(replace(self.LIMITS, max_rate_per_ip=None))
+        admission = Admission(self.LIMITS._replace(max_rate_per_ip=None))
         assert let_in(admission, 5, THERE) == 2
         place = admitted(admission, HERE)
         assert place.identify(THERE, 0.0) is Reason.REFUSED_FULL_FOR_ADDRESS
         admitted(admission, HERE)
         place.leave()
         assert let_in(admission, 5, HERE) == 1
-        assert admission.open == 4
+        assert open_in(admission) == 4
 
     def test_who_has_left_already_is_not_counted(self) -> None:
         admission = Admission(self.LIMITS)
@@ -293,7 +280,7 @@ class TestAnAddressThatIsAnnouncedLater:
         assert let_in(admission, 5) == 2
 
     def test_one_that_was_counted_is_counted_for_its_new_address_alone(self) -> None:
-        admission = Admission(replace(self.LIMITS, max_rate_per_ip=None))
+        admission = Admission(self.LIMITS._replace(max_rate_per_ip=None))
         place = admitted(admission, HERE)
         assert place.identify(THERE, 0.0) is None
         assert let_in(admission, 5, HERE) == 2
@@ -312,46 +299,43 @@ def test_the_memory_for_addresses_is_that_of_who_is_in() -> None:
 
 
 def test_a_connection_may_leave_while_another_is_being_admitted_in_the_same_thread() -> None:
-    admission = Admission(Limits(max_connections=2, max_connections_per_ip=2))
+    admission = Admission(Limits(max_connections_per_ip=2))
     place = admitted(admission)
     with admission._lock:  # as in a finalizer, or a signal handler, that runs inside admit
         place.leave()
-        assert admission.open == 0
-        assert admission.has_room()
-        admission.limits = Limits(max_connections=1)
+        assert open_in(admission) == 0
+        admission.limits = Limits(max_connections_per_ip=1)
     assert let_in(admission, 5) == 1
 
 
 def test_a_forked_copy_begins_anew_even_when_a_thread_was_just_admitting() -> None:
-    admission = Admission(Limits(max_connections=2, max_connections_per_ip=2))
+    admission = Admission(Limits(max_connections_per_ip=2))
     place = admitted(admission)
     admission._lock.acquire()
     child = os.fork()
     if not child:
         place.leave()
-        os._exit(10 * admission.open + let_in(admission, 5))
+        os._exit(10 * open_in(admission) + let_in(admission, 5))
     admission._lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
-    assert admission.open == 1
+    assert open_in(admission) == 1
 
 
 class Storm:
     """Threads that come and go as fast as they can, and count for themselves."""
 
-    def __init__(self, admission: Admission, most: int, addresses: int) -> None:
+    def __init__(self, admission: Admission, most: int) -> None:
         self.admission = admission
         self.most = most
-        self.addresses = addresses
         self.inside = 0
         self.excess: list[int] = []
         self.refused: list[Reason] = []
         self._lock = threading.Lock()
 
-    def blow(self, number: int) -> None:
+    def blow(self) -> None:
         held: list[Place] = []
-        for turn in range(2000):
-            address = (f"10.0.0.{(number + turn) % self.addresses}", 1)
-            place = self.admission.admit(address, 0.0)
+        for _ in range(2000):
+            place = self.admission.admit(HERE, 0.0)
             if isinstance(place, Place):
                 # Counted after it is in and until it leaves: never too many by mistake.
                 self.count(+1)
@@ -373,32 +357,25 @@ class Storm:
                 self.excess.append(self.inside)
 
     def run(self, threads: int = 8) -> None:
-        workers = [threading.Thread(target=self.blow, args=(number,)) for number in range(threads)]
+        workers = [threading.Thread(target=self.blow) for _ in range(threads)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
 
 
-@pytest.mark.parametrize(
-    ("limits", "addresses"),
-    [(Limits(max_connections=3), 4), (Limits(max_connections_per_ip=3), 1)],
-    ids=["in all", "of an address"],
-)
-def test_in_a_storm_never_more_than_n_are_in_and_at_its_end_none(
-    limits: Limits, addresses: int, often_switching: None
-) -> None:
-    storm = Storm(Admission(limits), most=3, addresses=addresses)
+def test_in_a_storm_never_more_than_n_are_in_and_at_its_end_none(often_switching: None) -> None:
+    storm = Storm(Admission(Limits(max_connections_per_ip=3)), most=3)
     storm.run()
     assert storm.excess == []
     assert storm.refused
-    assert storm.admission.open == 0
-    assert let_in(storm.admission, 5, ("10.0.0.0", 1)) == 3
+    assert open_in(storm.admission) == 0
+    assert let_in(storm.admission, 5) == 3
     assert len(storm.admission._counts) == 1
 
 
 def test_in_a_storm_limits_may_change_and_the_counts_stay_right(often_switching: None) -> None:
-    storm = Storm(Admission(Limits(max_connections_per_ip=3)), most=3, addresses=1)
+    storm = Storm(Admission(Limits(max_connections_per_ip=3)), most=3)
     is_over = threading.Event()
 
     def change() -> None:
@@ -414,6 +391,18 @@ def test_in_a_storm_limits_may_change_and_the_counts_stay_right(often_switching:
         is_over.set()
         changer.join()
     assert storm.excess == []
-    assert storm.admission.open == 0
-    assert let_in(storm.admission, 5, ("10.0.0.0", 1)) == 3
+    assert open_in(storm.admission) == 0
+    assert let_in(storm.admission, 5) == 3
     assert len(storm.admission._counts) == 1
+
+
+def test_a_key_is_counted_while_it_has_a_connection_and_forgotten_after_the_last() -> None:
+    counts = OpenCounts()
+    counts.enter(1)
+    counts.enter(1)
+    counts.enter(2)
+    assert (counts.of(1), counts.of(2), counts.of(3), len(counts)) == (2, 1, 0, 2)
+    counts.leave(1)
+    assert (counts.of(1), len(counts)) == (1, 2)
+    counts.leave(1)
+    assert (counts.of(1), len(counts)) == (0, 1)

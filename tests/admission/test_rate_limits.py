@@ -36,13 +36,6 @@ def test_a_token_that_was_refused_is_not_missing_later() -> None:
     assert bucket.take(1.0)
 
 
-def test_looking_takes_nothing() -> None:
-    bucket = TokenBucket(Pace(1.0, burst=1))
-    assert all(bucket.has_token(0.0) for _ in range(5))
-    assert bucket.take(0.0)
-    assert not bucket.has_token(0.0)
-
-
 @pytest.mark.parametrize(("rate", "burst"), [(100.0, 100), (2.5, 2), (0.1, 1)])
 def test_the_burst_is_what_comes_in_a_second_and_at_least_one(rate: float, burst: int) -> None:
     assert taken(TokenBucket(Pace(rate)), 1000, now=0.0) == burst

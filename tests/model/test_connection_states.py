@@ -1,8 +1,10 @@
-"""The table of a connection's life."""
+"""The table of a connection's life, and the reasons for which it ends."""
+
+import re
 
 import pytest
 
-from manyhands.model.connection_states import TRANSITIONS, State, Step, picture
+from manyhands.model.connection_states import REFUSALS, TRANSITIONS, Reason, State, Step, picture
 
 
 def reachable(start: State) -> set[State]:
@@ -45,3 +47,17 @@ def test_the_picture_has_every_step_of_the_table() -> None:
     steps = sum(map(len, TRANSITIONS.values()))
     assert len(drawn) == steps + 3
     assert "    open --> closing: its end is decided" in drawn
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_has_a_word_for_logs_and_a_sentence_for_people(reason: Reason) -> None:
+    assert re.fullmatch("[a-z_]+", reason.value)
+    assert reason.sentence
+    assert not reason.sentence.endswith(".")
+
+
+def test_the_refusals_are_those_that_no_handler_saw() -> None:
+    named = {reason for reason in Reason if reason.value.startswith("refused")}
+    assert named | {Reason.NO_WORKER} == REFUSALS
+    assert all(reason.is_refusal for reason in named)
+    assert not Reason.IDLE.is_refusal

@@ -31,8 +31,8 @@ def test_in_a_table_with_room_each_address_is_as_one_bucket(
     rates, alone = AddressRates(pace), [TokenBucket(pace) for _ in range(6)]
     for key, step in calls:
         now += step
-        assert rates.has_token(key, now) == alone[key].has_token(now)
-        assert rates.take(key, now) == alone[key].take(now)
+        has_token = rates.has_token(key, now)
+        assert rates.take(key, now) == has_token == alone[key].take(now)
 
 
 def test_looking_makes_no_entry() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from manyhands.model.accept_errors import (
     FIRST_REST,
     LONGEST_REST,
-    PATIENCE,
+    REFUSE_AFTER,
     AcceptTrouble,
     Backoff,
     classify,
@@ -92,8 +92,8 @@ def test_after_a_success_the_rest_is_short_again() -> None:
 def test_patience_is_over_after_a_row_that_lasted() -> None:
     backoff = Backoff()
     backoff.fail(10.0)
-    assert not backoff.patience_is_over(10.0 + PATIENCE - 0.01)
-    assert backoff.patience_is_over(10.0 + PATIENCE)
+    assert not backoff.patience_is_over(10.0 + REFUSE_AFTER - 0.01)
+    assert backoff.patience_is_over(10.0 + REFUSE_AFTER)
     backoff.succeed(20.0)
     assert not backoff.patience_is_over(30.0)
 

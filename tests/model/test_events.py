@@ -9,8 +9,7 @@ import pytest
 
 from manyhands.model import events
 from manyhands.model.connection_states import Reason
-from manyhands.model.events import Event, Hub
-from manyhands.model.refusals import RefusalSummary
+from manyhands.model.events import Event, Hub, RefusalSummary
 from tests.support import forked, python
 
 EXAMPLES: list[tuple[Event, str]] = [

@@ -8,10 +8,12 @@ import pytest
 from manyhands.model.connection_states import Reason
 from manyhands.model.timeouts import (
     NONE,
+    SILENT_FOR,
     Deadlines,
     Seen,
     Stall,
     interval,
+    is_idle,
     longest_age,
     overdue,
     seconds_of_rest,
@@ -135,3 +137,30 @@ def test_looks_are_a_second_apart_and_closer_where_a_deadline_is_short() -> None
 def test_the_shortest_deadline_is_told() -> None:
     assert Deadlines(30, 20, None).shortest == 20
     assert NONE.shortest is None
+
+
+@pytest.mark.parametrize(
+    ("received_ago", "sent_ago", "has_answered", "expected"),
+    [
+        (3.0, 1.0, True, True),
+        (1.0, 1.0, True, True),
+        (1.0, 3.0, True, False),
+        (1.0, 0.0, False, False),
+        (SILENT_FOR, 0.0, False, True),
+        (SILENT_FOR, 60.0, True, True),
+    ],
+    ids=[
+        "answered",
+        "answered in the same moment",
+        "data came since the answer",
+        "nothing was ever answered",
+        "silent for long, and nothing was ever answered",
+        "silent for long, and not answered",
+    ],
+)
+def test_idle_is_who_was_answered_or_is_silent_for_long(
+    received_ago: float, sent_ago: float, has_answered: bool, expected: bool
+) -> None:
+    assert (
+        is_idle(received_ago=received_ago, sent_ago=sent_ago, has_answered=has_answered) is expected
+    )

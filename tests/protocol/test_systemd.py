@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands.model.usage_errors import Mistake
-from manyhands.protocol.systemd import GivenDescriptor, named, read
+from manyhands.protocol.systemd import GivenDescriptor, named, read, watchdog_timeout
 
 PID = 42
 
@@ -79,3 +79,24 @@ def test_whatever_the_variables_are_there_are_descriptors_or_a_sentence(
     except Mistake:
         return
     assert [one.number for one in given] == list(range(3, 3 + int(count)))
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "42"}, 0.5),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "41"}, None),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": ""}, None),
+        ({"WATCHDOG_PID": "42"}, None),
+        ({"WATCHDOG_USEC": "0", "WATCHDOG_PID": "42"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+        ({"WATCHDOG_USEC": str(2**64 - 1)}, None),
+    ],
+)
+def test_a_word_is_due_within_the_time_that_the_variables_say(
+    variables: dict[str, str], seconds: float | None
+) -> None:
+    assert watchdog_timeout(variables, 42) == seconds

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from manyhands.admission.refusal_log import INTERVAL, RefusalLog, Tally
 from manyhands.model.connection_states import Reason
-from manyhands.model.refusals import INTERVAL, RefusalLog, RefusalSummary
+from manyhands.model.events import RefusalSummary
 
 FULL, DENIED = Reason.REFUSED_FULL, Reason.REFUSED_DENIED
 
@@ -31,15 +32,13 @@ def log(clock: Clock) -> RefusalLog:
     return RefusalLog(clock, wall_clock=lambda: SINCE_1970 + clock.now)
 
 
-def summary_of(log: RefusalLog) -> RefusalSummary:
-    summary = log.rest()
-    assert summary is not None
-    return summary
+def told(tally: Tally | None) -> RefusalSummary:
+    assert tally is not None
+    return RefusalSummary(*tally)
 
 
 def test_the_first_refusal_is_told_of_at_once(log: RefusalLog) -> None:
-    summary = log.note(FULL, ("192.0.2.1", 5))
-    assert summary is not None
+    summary = told(log.note(FULL, ("192.0.2.1", 5)))
     assert summary.counts == {FULL: 1}
     assert summary.peers == (("192.0.2.1", 5),)
     assert (summary.since, summary.seconds) == (SINCE_1970 + 1000, 0.0)
@@ -57,8 +56,7 @@ def test_those_after_it_are_told_of_together_an_interval_later(
     assert log.note(DENIED, ("192.0.2.1", 5)) is None
     assert log.due() is None
     clock.now += 0.1
-    summary = log.due()
-    assert summary is not None
+    summary = told(log.due())
     assert summary.counts == {FULL: 5000, DENIED: 1}
     assert list(summary.counts) == [FULL, DENIED]
     assert summary.total == 5001
@@ -73,21 +71,20 @@ def test_a_refusal_that_comes_when_it_is_due_brings_the_summary(
     log.note(FULL, ("192.0.2.1", 5))
     log.note(FULL, ("192.0.2.1", 5))
     clock.now += INTERVAL
-    summary = log.note(DENIED, ("192.0.2.1", 5))
-    assert summary is not None
+    summary = told(log.note(DENIED, ("192.0.2.1", 5)))
     assert summary.counts == {FULL: 1, DENIED: 1}
 
 
 def test_however_many_there_are_one_summary_comes_in_each_interval_and_none_is_missing(
     log: RefusalLog, clock: Clock
 ) -> None:
-    told = []
+    totals = []
     for _ in range(1000):
         clock.now += 0.1
-        told += [summary.total for summary in (log.note(FULL, None), log.due()) if summary]
-    told += [summary_of(log).total]
-    assert sum(told) == 1000
-    assert len(told) <= 2 + 100 / INTERVAL
+        totals += [told(tally).total for tally in (log.note(FULL, None), log.due()) if tally]
+    totals += [told(log.rest()).total]
+    assert sum(totals) == 1000
+    assert len(totals) <= 2 + 100 / INTERVAL
 
 
 def test_without_refusals_there_is_nothing_to_tell(log: RefusalLog, clock: Clock) -> None:
@@ -100,18 +97,18 @@ def test_the_first_three_hosts_are_named(log: RefusalLog) -> None:
     log.note(FULL, None)
     for host in ("a", "a", "b", "a", "c", "d"):
         log.note(FULL, (host, 5))
-    assert [peer[0] for peer in summary_of(log).peers] == ["a", "b", "c"]  # type: ignore[index]
+    assert [peer[0] for peer in told(log.rest()).peers] == ["a", "b", "c"]  # type: ignore[index]
 
 
 def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
-    assert str(log.note(FULL, ("192.0.2.1", 5))) == (
+    assert str(told(log.note(FULL, ("192.0.2.1", 5)))) == (
         "refused 1 connection from 192.0.2.1:5: the server had max_connections already"
     )
     for host in ("192.0.2.1", "2001:db8::1", "192.0.2.3"):
         log.note(FULL, (host, 5))
     log.note(DENIED, ("192.0.2.9", 5))
     clock.now += 2.5
-    assert str(log.rest()) == (
+    assert str(told(log.rest())) == (
         "refused 4 connections within 2.5 s from 192.0.2.1:5, [2001:db8::1]:5, 192.0.2.3:5, ...: "
         "the server had max_connections already (3); "
         "its address is not one that the server serves (allow, deny) (1)"
@@ -130,7 +127,7 @@ def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
 def test_whoever_was_refused_is_shown_safely(
     log: RefusalLog, client_address: object, whom: str
 ) -> None:
-    assert str(log.note(FULL, client_address)) == (
+    assert str(told(log.note(FULL, client_address))) == (
         f"refused 1 connection{whom}: the server had max_connections already"
     )
 
