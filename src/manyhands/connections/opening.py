@@ -80,9 +80,8 @@ def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeade
         connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
         # An end that was decided elsewhere, by a kick or a drain, cuts a header off too, and is no bad
         # header.
-        if connection.reason is None:
-            if hub.has_subscribers:
-                hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
+        if connection.reason is None and hub.has_subscribers:
+            hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
     return None
 
 

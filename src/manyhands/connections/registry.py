@@ -199,8 +199,7 @@ class Registry(Mapping[int, Connection]):
         if self.totals is not None:
             self.totals.add(connection)
         if hub.hears_of_ends:
-            if hub.has_subscribers:
-                hub.emit(connection.end_as_event())
+            hub.emit(connection.end_as_event())
         on_room = self.on_room
         if on_room is not None:
             on_room()

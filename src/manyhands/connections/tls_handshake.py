@@ -134,9 +134,8 @@ class _Handshake:
             self.failure = self.failure or str(error) or type(error).__name__
             self.was_too_slow = isinstance(error, TimeoutError)
             # Once for each connection, however often it is tried.
-            if isinstance(error, OSError) and not was_tried:
-                if hub.has_subscribers:
-                    hub.emit(events.HandshakeFailed(self._client_address, self.failure))
+            if isinstance(error, OSError) and not was_tried and hub.has_subscribers:
+                hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
 
     def _do(self, connection: "ssl.SSLSocket") -> None:

@@ -422,9 +422,8 @@ class ServerCore:
 
     def _note_success(self, server: Any) -> None:
         paused = self.accept_backoff.succeed(time.monotonic())
-        if paused is not None:
-            if hub.has_subscribers:
-                hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
+        if paused is not None and hub.has_subscribers:
+            hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
 
     # Now and then
 
