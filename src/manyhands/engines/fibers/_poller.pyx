@@ -1,7 +1,7 @@
 # cython: language_level=3, binding=True, boundscheck=False, wraparound=False
 """Which fibers wait for which descriptors, compiled. What it does and why is written in `poller`.
 
-It has the names of `poller`, and is under the same tests. Beyond sparing the interpreter's work it receives and
+It has the names of `plain_poller`, and is under the same tests. Beyond sparing the interpreter's work it receives and
 sends without giving up the interpreter lock: these calls do not block, and to give the lock up and get it
 back costs more than most of them take.
 """
@@ -20,7 +20,7 @@ from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, EINVAL, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
-from .elsewhere import Watch, cannot_watch, wait_elsewhere
+from .foreign_threads import Watch, cannot_watch, wait_elsewhere
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -98,7 +98,7 @@ cdef inline object current():
 
 @cython.no_gc_clear
 cdef class Poller:
-    """Wakes the fibers of one thread when their descriptors are ready: see `poller.Poller`."""
+    """Wakes the fibers of one thread when their descriptors are ready: see `plain_poller.Poller`."""
 
     cdef readonly object hub
     cdef readonly unsigned long thread
@@ -271,7 +271,7 @@ cdef class Poller:
 # Each is there for as long as it may have to take itself out of its poller.
 @cython.no_gc_clear
 cdef class Channel:
-    """A descriptor, and the fibers that wait for it: see `poller.Channel`."""
+    """A descriptor, and the fibers that wait for it: see `plain_poller.Channel`."""
 
     cdef readonly Poller poller
     cdef readonly int fd
