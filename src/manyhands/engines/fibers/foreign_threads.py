@@ -1,4 +1,4 @@
-"""Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
+"""Waiting for a descriptor outside the thread of its fibers, or beside a fiber that waits for it too."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ def cannot_watch(number: int) -> OSError:
 
 
 class ThreadEvent:
-    """Something that one thread of the operating system waits for, once; in whatever program."""
+    """What one thread of the operating system waits for, once; also where gevent has made threads fibers."""
 
     def __init__(self) -> None:
         self._lock = _new_lock()
@@ -54,12 +54,12 @@ class ThreadEvent:
 
 
 def pause_here(seconds: float) -> None:
-    """Sleep, in whatever way the calling thread waits."""
+    """Sleep, in the way in which the calling thread waits."""
     (_sleep if get_hub_if_exists() is None else gevent.sleep)(seconds)
 
 
-def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
-    """Wait for a descriptor of another thread's fibers, in whatever way the calling thread waits.
+def wait_in_foreign_thread(descriptor: int, event: int, timeout: float | None) -> None:
+    """Wait for a descriptor of another thread's fibers, in the way in which the calling thread waits.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
     """
     hub = get_hub_if_exists()
     if hub is not None:
-        Watch(hub, descriptor, event).wait(timeout)
+        DescriptorWait(hub, descriptor, event).wait(timeout)
         return
     poll = new_poll()
     poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
@@ -76,7 +76,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
         raise TimeoutError("timed out")
 
 
-class Watch:
+class DescriptorWait:
     """One wait for a descriptor, with a watcher of its own in the calling fiber's `hub`."""
 
     def __init__(self, hub: Any, descriptor: int, event: int) -> None:
