@@ -248,7 +248,7 @@ def _read(engine: Engine, server: Any) -> None:
         if isinstance(threads, Threads):
             engine.threads = threads
     elif engine.name == "fibers":
-        engine.patience = setting("hub_block_time", server)
+        engine.hub_block_time = setting("hub_block_time", server)
 
 
 def _way_of_serving(server: Any, name: str) -> Serve:
