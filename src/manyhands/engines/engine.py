@@ -66,7 +66,7 @@ class Engine(abc.ABC):
     name: ClassVar[str]
 
     knows_its_callers: ClassVar[bool] = False
-    """Whether `runtime.caller.carried_task` tells the task that the caller is part of."""
+    """Whether `runtime.caller.task_of_fiber` tells the task that the caller is part of."""
 
     at_once: ClassVar[int] = 1
     """How many connections to hand over before anything else is done: more, where each costs little."""

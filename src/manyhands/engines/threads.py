@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.engines.engine import Engine, Task
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import has_threads_of_gevent
+from manyhands.runtime.caller import is_threading_patched
 from manyhands.runtime.unpatched import brief_rlock
 
-_ARE_FIBERS = has_threads_of_gevent()
+_ARE_FIBERS = is_threading_patched()
 """Whether gevent has put fibers in the place of threads, which begin and end in ways of their own."""
 
 # Since Python 3.13 the interpreter knows of a thread from the start, so that its exit waits for one that
@@ -219,7 +219,7 @@ class ThreadsEngine(Engine):
         self.threads = Threads()
         """The threads that the end of the server waits for; a server may have its own."""
 
-        compiled.keep()
+        compiled.keep_frame_memory()
         self.forget()
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.runtime.fork_hooks import maker
+from manyhands.runtime.fork_hooks import parent_server
 from manyhands.runtime.unpatched import brief_lock, original
 
 Item = TypeVar("Item")
@@ -65,7 +65,7 @@ class BoundedQueue(Generic[Item]):
 
     def put(self, item: Item) -> None:
         """Have `item` consumed soon, or drop it when too many wait."""
-        if maker() is not None:
+        if parent_server() is not None:
             self._hand_over(item)
             return
         with self._lock:

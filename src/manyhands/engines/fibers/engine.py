@@ -29,7 +29,7 @@ from manyhands.engines.fibers.sockets import (
 from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import task_in_hand
+from manyhands.runtime.caller import current_task
 from manyhands.runtime.sockets import accept_at_once, identity
 
 UNWIND_TIME = 0.5
@@ -66,7 +66,7 @@ class FibersEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        compiled.keep()
+        compiled.keep_frame_memory()
         self.forget()
         end_at_exit(self)
 
@@ -288,7 +288,7 @@ class FibersEngine(Engine):
     ) -> bool:
         """Wait until `count` counts only callers of this, which would wait for each other."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        task = task_in_hand()
+        task = current_task()
         own = {fiber for fiber in self._fibers.copy() if fiber.task is task}
 
         def is_over() -> bool:

@@ -16,7 +16,7 @@ import gevent.event
 
 from manyhands.engines.fibers.foreign_threads import ThreadEvent
 from manyhands.engines.fibers.hub_thread import HubThread
-from manyhands.runtime.caller import hub_to_spare
+from manyhands.runtime.caller import hub_of_fiber
 
 
 class EndWaits:
@@ -33,7 +33,7 @@ class EndWaits:
         In the `hub_thread`, or in a thread with a hub before there is one, fibers run meanwhile.
         """
         # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        is_fiber = hub_to_spare() is not None if hub_thread is None else hub_thread.is_current()
+        is_fiber = hub_of_fiber() is not None if hub_thread is None else hub_thread.is_current()
         event = gevent.event.Event() if is_fiber else ThreadEvent()
         # Before the look at the condition, lest its change go unnoticed.
         self._events.add(event)
