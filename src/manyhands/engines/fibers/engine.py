@@ -15,7 +15,6 @@ from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.engines.fibers.foreign_threads import ThreadEvent
 from manyhands.engines.fibers.hub_thread import HubThread
 from manyhands.engines.fibers.interrupts import raise_in_main_code, report_failure, reporting
 from manyhands.engines.fibers.joining import EndWaits, end_at_exit, is_exit_without_threads
@@ -30,6 +29,7 @@ from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once, identity
 
 UNWIND_TIME = 0.5
@@ -105,7 +105,7 @@ class FibersEngine(Engine):
         while not self._claims_the_loop(stop):
             if self._is_at_exit:
                 return  # nor can there be another hub thread: what runs in it could not be ended
-            self._wait_for_an_end(lambda: not self._loops)
+            self._end_waits.wait(lambda: not self._loops)
         try:
             self._hold_hub_thread().run(loop, stop)
         except RuntimeError as error:
@@ -138,9 +138,9 @@ class FibersEngine(Engine):
         hub_thread = self._hub_thread
         if hub_thread is None or hub_thread.is_ending or hub_thread.is_current():
             return None
-        event, asked = ThreadEvent(), time.monotonic()
-        hub_thread.call(event.set)
-        event.wait(at_most)
+        latch, asked = Latch(), time.monotonic()
+        hub_thread.call(latch.set)
+        latch.wait(at_most)
         return min(time.monotonic() - asked, at_most)
 
     # Tasks: from `start`, through the hub, to their ends.
@@ -148,7 +148,7 @@ class FibersEngine(Engine):
     def start(self, task: Task) -> None:
         """Serve `task` in a new fiber."""
         while self.limit is not None and not self.has_room():
-            self._wait_for_an_end(self.has_room)
+            self._end_waits.wait(self.has_room)
         hub_thread = self._hub_thread
         if hub_thread is not None and hub_thread.is_current() and not hub_thread.is_ending:
             hub_thread.fibers += 1
@@ -202,12 +202,13 @@ class FibersEngine(Engine):
             if fiber in self._fibers:  # else it was abandoned
                 was_full = self.limit is not None and not self.has_room()
                 self._fibers.discard(fiber)
-                self._note_room(was_full)
+                if was_full or self._end_waits.latches:
+                    self._note_room(was_full)
             hub_thread.fibers -= 1
             hub_thread.notice_disuse()
 
     def _note_room(self, was_full: bool) -> None:
-        """Tell those who wait that there is a task less."""
+        """Tell what waits that there is a task less."""
         self._end_waits.notify()
         if was_full:
             self.on_room()
@@ -302,15 +303,12 @@ class FibersEngine(Engine):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self._wait_for_an_end(is_over, left)
+                self._end_waits.wait(is_over, left)
         finally:
             self._joiners.difference_update(own)
         if self._hub_thread is not None:
             self._hub_thread.end_if_unused(None if deadline is None else HUB_END_TIME)
         return True
-
-    def _wait_for_an_end(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
-        self._end_waits.wait(condition, timeout, self._hub_thread)
 
     def wait_at_exit(self) -> None:
         """Wait for the tasks and accept loops that the exit of the interpreter is to wait for."""
@@ -319,7 +317,7 @@ class FibersEngine(Engine):
             return not self._count_awaited() and not any(self._loops.copy().values())
 
         while not is_over():
-            self._wait_for_an_end(is_over)
+            self._end_waits.wait(is_over)
 
     def end_at_exit(self) -> None:
         """End the thread of the fibers, whatever is left in it."""
@@ -330,7 +328,7 @@ class FibersEngine(Engine):
         for stop in self._loops.copy():
             stop()
         while self._loops and (left := deadline - time.monotonic()) > 0:
-            self._wait_for_an_end(lambda: not self._loops, left)
+            self._end_waits.wait(lambda: not self._loops, left)
         if self._hub_thread is not None:
             self._hub_thread.end(max(0.0, deadline - time.monotonic()))
 

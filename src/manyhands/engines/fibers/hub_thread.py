@@ -11,7 +11,7 @@ import gevent.event
 from gevent import monkey
 from greenlet import greenlet
 
-from manyhands.engines.fibers.foreign_threads import native_thread
+from manyhands.engines.fibers.foreign_threads import native_thread_id
 from manyhands.engines.fibers.interrupts import raise_in_main_code
 from manyhands.engines.fibers.poller import Poller
 from manyhands.engines.fibers.watchdog import Watchdog
@@ -78,7 +78,7 @@ class HubThread:
 
     def is_current(self) -> bool:
         """Tell whether the caller runs in this thread."""
-        is_current: bool = self.poller.thread == native_thread()
+        is_current: bool = self.poller.thread == native_thread_id()
         return is_current
 
     def hold(self) -> bool:

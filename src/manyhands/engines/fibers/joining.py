@@ -12,42 +12,35 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import gevent.event
-
-from manyhands.engines.fibers.foreign_threads import ThreadEvent
-from manyhands.engines.fibers.hub_thread import HubThread
-from manyhands.runtime.caller import hub_of_fiber
+from manyhands.runtime.locks import Latch
 
 
 class EndWaits:
-    """What waits for an end: of a task, or of an accept loop. Thread-safe."""
+    """What waits for an end: of a task, or of an accept loop. Thread-safe.
+
+    Without the lock of a `Condition`: a signal handler that closes its server may wait here too, and the
+    thread that it interrupts might hold the lock.
+    """
 
     def __init__(self) -> None:
-        self._events: set[Any] = set()
+        self.latches: set[Latch] = set()
+        """One for each thread or fiber that waits."""
 
-    def wait(
-        self, condition: Callable[[], bool], timeout: float | None, hub_thread: HubThread | None
-    ) -> None:
-        """Wait until the next `notify`, at most `timeout` seconds, unless the condition is true already.
-
-        In the `hub_thread`, or in a thread with a hub before there is one, fibers run meanwhile.
-        """
-        # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        is_fiber = hub_of_fiber() is not None if hub_thread is None else hub_thread.is_current()
-        event = gevent.event.Event() if is_fiber else ThreadEvent()
+    def wait(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
+        """Wait until the next `notify`, at most `timeout` seconds, unless the condition is true already."""
+        latch = Latch()
         # Before the look at the condition, lest its change go unnoticed.
-        self._events.add(event)
+        self.latches.add(latch)
         try:
             if not condition():
-                event.wait(timeout)
+                latch.wait(timeout)
         finally:
-            self._events.discard(event)
+            self.latches.discard(latch)
 
     def notify(self) -> None:
         """Have all that wait look again."""
-        if self._events:
-            for event in tuple(self._events):
-                event.set()
+        for latch in tuple(self.latches):
+            latch.set()
 
 
 class _Engine(Protocol):

@@ -31,7 +31,7 @@ from manyhands.engines.fibers.foreign_threads import (
     WRITE,
     DescriptorWait,
     cannot_watch,
-    native_thread,
+    native_thread_id,
     wait_in_foreign_thread,
 )
 
@@ -63,7 +63,7 @@ class Poller:
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
-        self.thread = native_thread()
+        self.thread = native_thread_id()
         self._epoll: select.epoll | None = _new_epoll()
         # Not owned: of a connection that has no other reference left, nothing may stay.
         self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
@@ -251,7 +251,7 @@ class Channel:
             `EBADF` when the channel is closed, or has been meanwhile.
         """
         self._check_open()
-        if self.poller.thread != native_thread() or self.poller._epoll is None:
+        if self.poller.thread != native_thread_id() or self.poller._epoll is None:
             wait_in_foreign_thread(self.fd, event, timeout)
         elif (self._reader if event == READ else self._writer) is not None:
             self._wait_beside(event, timeout)

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import gevent.socket
 from gevent import monkey
 
-from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread, pause_here
+from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread_id, pause_here
 from manyhands.engines.fibers.poller import (
     Channel,
     Poller,
@@ -186,7 +186,7 @@ class FiberSocket(gevent.socket.socket):
         if self._io_refs > 0:
             return
         channel = self.channel
-        if channel.poller.is_open and channel.poller.thread != native_thread():
+        if channel.poller.is_open and channel.poller.thread != native_thread_id():
             # For this thread the socket is closed from now on.
             channel.is_closed = True
             inner, self.inner = self.plain, _closed
@@ -284,7 +284,7 @@ _closed.close()
 
 def call_in_hub_thread(poller: Poller, function: Callable[..., object], *arguments: object) -> None:
     """Call a function in the poller's thread: now if that is the caller's, else soon."""
-    if poller.is_open and poller.thread != native_thread():
+    if poller.is_open and poller.thread != native_thread_id():
         poller.hub.loop.run_callback_threadsafe(function, *arguments)
     else:
         function(*arguments)
