@@ -1,4 +1,4 @@
-"""What serves a call: a thread, or a fiber of a home. The test itself looks on from its own thread."""
+"""What serves a call: a thread, or a fiber. The test itself looks on from its own thread."""
 
 import socket
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Threads:
 
 
 class InFibers(Fibers):
-    """Runs each function in a fiber of one home."""
+    """Runs each function in a fiber of one thread."""
 
     def __enter__(self) -> Self:
         return self

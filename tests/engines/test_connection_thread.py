@@ -82,6 +82,30 @@ def test_what_no_thread_could_be_had_for_has_neither_begun_nor_ended(
     assert len(engine.threads) == engine.running() == 0
 
 
+def test_a_thread_that_forked_is_alive_in_the_copy_too() -> None:
+    said = run_python(
+        """
+        import os, sys, threading, warnings
+        from manyhands.engines.threads import ThreadsEngine
+        warnings.simplefilter("ignore")
+
+        class Work:
+            def process_request_thread(self):
+                pid = os.fork()
+                if not pid:
+                    print(threading.current_thread().is_alive(), flush=True)
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                print(threading.current_thread().is_alive(), flush=True)
+
+        engine = ThreadsEngine()
+        engine.start(Work())
+        engine.join()
+        """
+    )
+    assert said.split() == ["True", "True"]
+
+
 # Earlier versions wait for each thread.
 if sys.version_info >= (3, 13):
 

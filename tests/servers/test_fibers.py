@@ -461,28 +461,28 @@ def test_serving_leaves_a_listener_as_it_found_it() -> None:
     server.server_close()
 
 
-def test_a_signal_that_falls_into_the_home_reaches_the_program() -> None:
-    # Under gevent.monkey the home is a fiber of the main thread, and a signal may come just when it runs.
+def test_a_signal_that_falls_into_the_hub_thread_reaches_the_program() -> None:
+    # Under gevent.monkey it is a fiber of the main thread, and a signal may come just when it runs.
     program = """
         from gevent import monkey
         monkey.patch_all()
         import signal, socket
         from gevent import getcurrent
         from manyhands import FiberTCPServer
-        from manyhands.engines.fibers.hub_thread import Home
+        from manyhands.engines.fibers.hub_thread import HubThread
 
-        is_empty = Home._is_empty
+        is_unused = HubThread._is_unused
 
-        def interrupted(home):
-            if getcurrent() is home._thread:
-                Home._is_empty = is_empty
+        def interrupted(hub_thread):
+            if getcurrent() is hub_thread._thread:
+                HubThread._is_unused = is_unused
                 signal.raise_signal(signal.SIGINT)
-            return is_empty(home)
+            return is_unused(hub_thread)
 
-        Home._is_empty = interrupted
+        HubThread._is_unused = interrupted
 
         def handler(request, client_address, server):
-            server._engine_room.latest._home._may_be_empty.set()
+            server._engine_room.latest._hub_thread._may_be_unused.set()
 
         with FiberTCPServer(("127.0.0.1", 0), handler) as server:
             peer = socket.create_connection(server.server_address)

@@ -29,7 +29,7 @@ def test_what_cannot_be_watched_is_an_error_each_time(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"data")
     descriptor = os.open(path, os.O_RDONLY)
-    channel = running.do(Channel, running.home.poller, descriptor)
+    channel = running.do(Channel, running.hub_thread.poller, descriptor)
     for event in (foreign_threads.READ, foreign_threads.WRITE, foreign_threads.READ):
         with pytest.raises(PermissionError):
             running.do(channel.wait, event)

@@ -1,9 +1,9 @@
-"""Engines: how many conversations go on at the same time, and in what.
+"""Engines: how many connections are served at the same time, and in what.
 
 An engine carries *tasks*, one for each connection; it knows neither servers nor handlers.
 
 ==============  ===========================  ===============================
-engine          a conversation runs in       at the same time
+engine          a connection is served in    at the same time
 ==============  ===========================  ===============================
 ``sequential``  the accept loop itself       one
 ``threads``     a thread of its own          as many as `max_threads`

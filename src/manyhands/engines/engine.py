@@ -1,4 +1,4 @@
-"""The interface of all engines, and of what they carry."""
+"""What every engine can do, and what it asks of the tasks that it carries."""
 
 import abc
 import selectors
@@ -14,11 +14,11 @@ class Task(Protocol):
     """One connection's work, as an engine sees it."""
 
     client_address: Any
-    """Whom it serves."""
+    """The address of the client that it serves."""
 
     @property
     def handler(self) -> str:
-        """The name of what serves it, for people."""
+        """The name of the handler, for people."""
 
     def process_request_thread(self) -> bool:
         """Serve the connection to its end, in the worker; return True when the handler returned normally.
@@ -44,41 +44,58 @@ def _nothing() -> None:
 
 
 class Engine(abc.ABC):
-    """Carries each task in a worker: the caller itself, a thread, or a process.
+    """Carries each task in a worker: the caller itself, a thread, a process or a fiber.
+
+    A server calls the methods in this order:
+
+    1. It sets the attributes below, whenever its options change.
+    2. `run` runs the accept loop. The loop waits with `selector`, and polls `fileno` beside its listeners.
+    3. For each connection: `has_room` (else the listener rests until `on_room` is called), `accept`, then
+       `start`. The task calls `adopt`, and `tls_wrapper` for TLS, in its worker.
+    4. After each turn of the loop: `reap`.
+    5. At any time, for those who look on: `running`, `tasks`, `frames`, `processes`, `hub_delay`.
+    6. At the end: `join` with the drain's timeout; then `ask_to_end`, `end`, `cut_off` and `abandon` for
+       the tasks that are left; at last `join_workers` and `release`.
 
     Thread-safe: programs start tasks from threads of their own, and close a server while it serves.
 
-    An engine belongs to the process that made it or was forked with it. In a copy of that process its books
-    are empty: the tasks under way are the original's, and go on there.
+    An engine belongs to the process that made it or was forked with it. In a copy of that process it has no
+    tasks (`forget`): those under way are the original's, and go on there.
     """
 
     name: ClassVar[str]
 
     knows_its_callers: ClassVar[bool] = False
-    """Whether `caller.task_of_fiber` tells the task that the caller is part of."""
+    """Whether `runtime.caller.task_of_fiber` tells the task that the caller is part of."""
 
     at_once: ClassVar[int] = 1
     """How many connections to hand over before anything else is done: more, where each costs little."""
 
+    limit: int | None
+    """How many tasks may run at once; None: no bound. May be changed at any time."""
+
+    daemon: bool
+    """Whether the interpreter's exit ends workers in this process instead of waiting for them."""
+
+    hub_block_time: float | None
+    """Seconds that one fiber may hold up all others before an event says so; None: for ever."""
+
+    attributes: object
+    """The server's attributes that the settings above were read from; the server compares them."""
+
+    on_room: Callable[[], None]
+    """Called, from any thread, when a task ended while the engine was full."""
+
+    on_child: Callable[[], None]
+    """Called first in each process that the engine makes."""
+
     def __init__(self) -> None:
-        self.limit: int | None = None
-        """How many tasks may run at once; None: no bound. May be changed at any time."""
-
+        self.limit = None
         self.daemon = False
-        """Whether the interpreter's exit ends workers in this process instead of waiting for them."""
-
-        self.patience: float | None = None
-        """Seconds that one worker may hold up all others before an event says so; None: for ever."""
-
-        self.attributes: object = None
-        """What the settings above were read from, for whoever reads them."""
-
-        self.on_room: Callable[[], None] = _nothing
-        """Called, from any thread, when a task ended while the engine was full."""
-
-        self.on_child: Callable[[], None] = _nothing
-        """Called first in each process that the engine makes."""
-
+        self.hub_block_time = None
+        self.attributes = None
+        self.on_room = _nothing
+        self.on_child = _nothing
         renew_in_copies(self, type(self).forget)
 
     @abc.abstractmethod
@@ -92,7 +109,7 @@ class Engine(abc.ABC):
         """
 
     def let_begin(self) -> None:  # noqa: B027 - most workers have begun when `start` returns
-        """Wait until the latest task has begun, where `start` does not: for whoever looks at it next."""
+        """Wait until the latest task has begun, where `start` does not wait for that."""
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:  # noqa: ARG002 - for engines that need it
         """Run an accept loop to its end, where this engine wants it to run: here, in the caller.
@@ -142,10 +159,25 @@ class Engine(abc.ABC):
         """Return the process ids of the tasks that are under way in other processes."""
         return {}
 
+    def hub_delay(self, at_most: float) -> float | None:  # noqa: ARG002 - for the engine that has a hub
+        """Measure how long a fiber that could go on has to wait for its turn.
+
+        Parameters
+        ----------
+        at_most
+            Seconds to wait for the answer; what takes longer counts as that.
+
+        Returns
+        -------
+        float or None
+            Seconds; None where the engine has no hub, or not yet, and in the hub's own thread.
+        """
+        return None
+
     def beside(self, function: Callable[[], object]) -> None:
         """Call a function, which may wait and must not raise, beside the tasks: as a worker of their kind.
 
-        Nobody waits for its end, the exit of the interpreter neither.
+        Nothing waits for its end, the exit of the interpreter neither.
 
         Raises
         ------
@@ -159,7 +191,7 @@ class Engine(abc.ABC):
         """Return how many tasks are under way."""
 
     def has_room(self) -> bool:
-        """Tell whether `start` would begin at once."""
+        """Tell whether `start` would begin at once. Without a `limit` it always would."""
         return self.limit is None or self.running() < self.limit
 
     @abc.abstractmethod
@@ -183,7 +215,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def forget(self) -> None:
-        """Begin anew, in a forked copy of the process: without tasks, and with locks that nobody holds.
+        """Begin anew, in a forked copy of the process: without tasks, and with free locks.
 
         What is shared with the original is left as it is.
         """

@@ -1,9 +1,9 @@
-"""The process engine: a forked process for each conversation.
+"""The process engine: a forked process for each connection.
 
-The books hold our own children only. `waitpid` is never called for a process that we did not start, so a
-program's other children keep their exit status for whoever started them. Each child is watched through a
-pidfd (`pidfd_open(2)`, Linux 5.3), all of them through one epoll descriptor that the accept loop can wait
-on, so a child is reaped when it ends, not at the next tick. Elsewhere the tick finds it.
+The engine knows its own children only. It never calls `waitpid` for another process, so the exit status of a
+program's other children is left to the program. Each child is watched through a pidfd (`pidfd_open(2)`,
+Linux 5.3), all of them through one epoll descriptor that the accept loop can wait on, so a child is reaped
+when it ends. On other systems the accept loop's regular `reap` finds it.
 """
 
 import os
@@ -21,14 +21,15 @@ from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.unpatched import brief_rlock, original
 
-LOOK_AGAIN = 0.02
+CHILD_POLL_INTERVAL = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
 
-LONGEST_SLEEP = 0.5
-"""Seconds between two looks at the children where pidfds do: another thread may take the news of the last."""
+LONGEST_CHILD_WAIT = 0.5
+"""Seconds between two looks at the children where pidfds tell: another thread may reap the last one first,
+and then no descriptor becomes readable."""
 
 
-class ChildWatch:
+class ChildWatcher:
     """Tells which children have ended: by pidfd where the system has it."""
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class ChildWatch:
         return -1 if self._epoll is None else self._epoll.fileno()
 
     def add(self, pid: int) -> None:
-        """Watch the child `pid`; without a free descriptor it is left to the tick."""
+        """Watch the child `pid`; without a free descriptor it is left to the regular looks."""
         if self._epoll is None:
             return
         try:
@@ -60,8 +61,8 @@ class ChildWatch:
         """Watch `pid` no longer."""
         pidfd = self._pidfds.pop(pid, None)
         if pidfd is not None and self._epoll is not None:
-            # Closing would not do: a process forked meanwhile may hold a copy, and epoll(7) reports a
-            # descriptor until the last copy is closed.
+            # Closing alone would not do: a process forked meanwhile may hold a copy, and epoll reports a
+            # descriptor until its last copy is closed (epoll(7)).
             self._epoll.unregister(pidfd)
             original(os, "close")(pidfd)
 
@@ -76,12 +77,16 @@ class ChildWatch:
     def wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds."""
         if self._epoll is None or not self._pidfds:
-            time.sleep(LOOK_AGAIN if timeout is None else min(timeout, LOOK_AGAIN))
+            time.sleep(
+                CHILD_POLL_INTERVAL if timeout is None else min(timeout, CHILD_POLL_INTERVAL)
+            )
         else:
             # Not epoll's own poll: in a program under `gevent.monkey` that would hold up all fibers.
             poll = select.poll()
             poll.register(self._epoll, select.POLLIN)
-            poll.poll(1000 * (LONGEST_SLEEP if timeout is None else min(timeout, LONGEST_SLEEP)))
+            poll.poll(
+                1000 * (LONGEST_CHILD_WAIT if timeout is None else min(timeout, LONGEST_CHILD_WAIT))
+            )
 
     def __del__(self) -> None:
         # A server that does not wait for its children is forgotten before they end.
@@ -108,12 +113,12 @@ class ProcessesEngine(Engine):
         """The process ids of the children under way."""
 
         self._tasks: dict[int, Task] = {}
-        self._watch: ChildWatch | None = None
+        self._watcher: ChildWatcher | None = None
         self._warned = False
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the original's children are none of this process's."""
+        """Begin anew: the children are the original's."""
         # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
         self._lock = brief_rlock()
         self._waiting = 0
@@ -122,7 +127,7 @@ class ProcessesEngine(Engine):
 
         self.pids.clear()
         self._tasks.clear()
-        self._give_up_watch()
+        self._close_watcher()
 
     def start(self, task: Task) -> None:
         """Serve `task` in a forked child."""
@@ -137,26 +142,27 @@ class ProcessesEngine(Engine):
         with self._lock:
             if not self.has_room():
                 return False
-            if self._watch is None:
-                self._watch = ChildWatch()
-            # What is buffered now would be written twice, by the child too.
+            if self._watcher is None:
+                self._watcher = ChildWatcher()
+            # The child would write too what is buffered now.
             _flush_standard_streams()
-            # What a signal does in the child is only said in the child; nor may one come before the books.
+            # The child sets what these signals do to it. And in this process a handler of one may look at the
+            # children, which must be complete then.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             try:
-                self._fork(task, self._watch, mask)
+                self._fork(task, self._watcher, mask)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return True
 
-    def _fork(self, task: Task, watch: ChildWatch, mask: set[Any]) -> None:
+    def _fork(self, task: Task, watcher: ChildWatcher, mask: set[Any]) -> None:
         here = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._serve_in_child(task, here, mask)
         self.pids.add(pid)
         self._tasks[pid] = task
-        watch.add(pid)
+        watcher.add(pid)
 
     def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
@@ -168,7 +174,7 @@ class ProcessesEngine(Engine):
             status = task.worker_status(well=task.process_request_thread())
         finally:
             _flush_standard_streams()
-            # Not sys.exit: the parent's stack, its cleanups and its exit functions are not ours to run.
+            # Not sys.exit: it would run the cleanups and the exit functions of the parent.
             os._exit(status)
 
     def _warn_of_threads(self) -> None:
@@ -200,26 +206,26 @@ class ProcessesEngine(Engine):
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a child has ended."""
-        watch = self._watch
-        return -1 if watch is None else watch.fileno()
+        watcher = self._watcher
+        return -1 if watcher is None else watcher.fileno()
 
     def reap(self) -> None:
         """Take the exit status of our own children that have ended."""
         with self._lock:
-            if self._watch is None:
+            if self._watcher is None:
                 return
             was_full = not self.has_room()
-            for pid in self._watch.candidates(self.pids):
-                self._look_after(pid, self._watch)
+            for pid in self._watcher.candidates(self.pids):
+                self._reap_child(pid, self._watcher)
             has_room_again = was_full and self.has_room()
         if has_room_again:
             self.on_room()
 
-    def _look_after(self, pid: int, watch: ChildWatch) -> None:
-        # A signal handler may have reaped it meanwhile; then the id may be somebody else's already.
+    def _reap_child(self, pid: int, watcher: ChildWatcher) -> None:
+        # A signal handler may have reaped it meanwhile; then another process may have its id already.
         status = _status(pid) if pid in self.pids else None
         if status is not None:
-            watch.discard(pid)
+            watcher.discard(pid)
             self.pids.discard(pid)
             task = self._tasks.pop(pid, None)
             if task is not None:
@@ -228,11 +234,11 @@ class ProcessesEngine(Engine):
     def _wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds; then reap."""
         with self._lock:
-            watch = self._watch
+            watcher = self._watcher
             self._waiting += 1
         try:
-            if watch is not None:
-                watch.wait(timeout)
+            if watcher is not None:
+                watcher.wait(timeout)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -248,15 +254,15 @@ class ProcessesEngine(Engine):
                 return False
             self._wait(left)
         with self._lock:
-            # Whoever else waits on it still has it.
+            # Other threads that wait with it still need it.
             if not self.pids and not self._waiting:
-                self._give_up_watch()
+                self._close_watcher()
         return True
 
-    def _give_up_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+    def _close_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
     def ask_to_end(self, task: Task) -> None:
         """Shut the connection down, which the child has too."""
@@ -273,17 +279,19 @@ class ProcessesEngine(Engine):
         with self._lock:
             for pid, carried in self._tasks.items():
                 if carried is task:
-                    # Not reaped yet, so the id cannot belong to anybody else.
+                    # Not reaped yet, so no other process can have its id.
                     os.kill(pid, signal.SIGKILL)
         task.cut_off()
 
 
 def _status(pid: int) -> int | None:
-    """Return the exit status of a child that has ended, of a signal's its negative; None while it has not."""
+    """Return the exit status of a child that has ended, the negative number of a signal; None before."""
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return 0  # somebody else took it
+        return (
+            0  # the program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2))
+        )
     return os.waitstatus_to_exitcode(status) if ended else None
 
 

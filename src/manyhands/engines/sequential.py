@@ -1,4 +1,4 @@
-"""The sequential engine: one conversation after the other, in the accept loop itself."""
+"""The sequential engine: one connection after the other, in the accept loop itself."""
 
 import sys
 import threading

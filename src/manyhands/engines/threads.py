@@ -1,4 +1,8 @@
-"""The thread of one conversation, which costs the same to start and to end among thousands."""
+"""The thread engine: a fresh thread for each connection, which costs the same among thousands.
+
+A thread that ends says so itself, and the engine never looks through the living threads for ended ones. (The
+standard library does, on every accept; docs/benchmarks.md has the figures.)
+"""
 
 import contextlib
 import sys
@@ -13,25 +17,15 @@ from manyhands.runtime import compiled
 from manyhands.runtime.caller import is_threading_patched
 from manyhands.runtime.unpatched import brief_rlock
 
-# Fibers in the place of threads have ways of their own to begin and to end.
-if not TYPE_CHECKING and is_threading_patched():
+_ARE_FIBERS = is_threading_patched()
+"""Whether gevent has put fibers in the place of threads, which begin and end in ways of their own."""
+
+# Since Python 3.13 the interpreter knows of a thread from the start, so that its exit waits for one that
+# has not begun. Before, a thread has to be waited for until it has begun.
+_STARTS_WITHOUT_WAIT = sys.version_info >= (3, 13) and not _ARE_FIBERS
+
+if TYPE_CHECKING or sys.version_info >= (3, 13) or _ARE_FIBERS:
     _Thread = threading.Thread
-elif TYPE_CHECKING or sys.version_info >= (3, 13):
-
-    class _Thread(threading.Thread):
-        """A thread whose starter does not wait until it has begun.
-
-        `threading` has it wait for an `Event`, which costs two switches of threads for each connection.
-        What needs a thread that has begun can wait for that itself: `has_begun`. The interpreter knows of the
-        thread from the start (since Python 3.13), so that its exit waits for one that has not begun.
-        """
-
-        _started: Any
-
-        def start(self) -> None:
-            self._started = _Beginning()
-            super().start()
-
 else:
 
     class _Thread(threading.Thread):
@@ -39,7 +33,7 @@ else:
 
         `threading` keeps the locks that the interpreter's exit has to wait for. Until Python 3.12 it
         looks through all of them at each start and each end of a thread, for locks to forget, which
-        with 4,000 threads costs more than the conversation. Here each thread forgets its own.
+        with 4,000 threads costs more than serving the connection. Here each thread forgets its own.
         """
 
         def _set_tstate_lock(self) -> None:
@@ -57,77 +51,87 @@ else:
 
 
 class _Beginning:
-    """Whether a thread has begun, in the place of the `Event` that `threading` keeps for it."""
+    """Whether a thread has begun, in the place of the `Event` that `threading` keeps for it.
 
-    __slots__ = ("_is_over", "_lock")
+    `Thread.start` waits for that event, which costs two switches of threads for each connection. Here `wait`
+    does not wait; what needs a thread that has begun calls `wait_until_set`. It is no `Latch` because
+    `threading` calls it by an event's names.
+    """
+
+    __slots__ = ("_is_certain", "_is_set", "_lock")
 
     def __init__(self) -> None:
-        self._at_fork_reinit()
-
-    def _at_fork_reinit(self) -> None:
-        self._is_over = False
-        # Held until then: waiting for it is to take it.
+        self._is_certain = False
+        self._is_set = False
+        # Held until the thread has begun: waiting for that is to take it.
         self._lock = threading.Lock()
         self._lock.acquire()
 
+    def _at_fork_reinit(self) -> None:
+        # The thread that forked has begun, in the copy too. A waiting thread may have held the lock.
+        self._lock = threading.Lock()
+        if not self._is_set:
+            self._lock.acquire()
+
     def is_set(self) -> bool:
-        return self._is_over
+        return self._is_set
 
     def set(self) -> None:
-        self._is_over = True
+        self._is_set = True
         self._lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
-        """Do not wait: only `Thread.start` asks."""
-        return self._is_over
+        """Do not wait. `Thread.start` calls this once the system has made the thread, which will begin."""
+        self._is_certain = True
+        return self._is_set
 
-    def wait_until_set(self) -> None:
-        with self._lock:
-            return
+    def wait_until_set(self) -> bool:
+        """Wait until the thread has begun; return False when it was not started, or could not be."""
+        if self._is_certain:
+            with self._lock:
+                pass
+        return self._is_set
 
 
 class ConnectionThread(_Thread):
-    """The thread of one conversation: fresh, and named as `threading` names them, so uniquely.
+    """The thread of one connection: fresh, and named as `threading` names them, so uniquely.
 
     Parameters
     ----------
     task
         What to serve.
     ended
-        Called at the end with the thread and its task, in the thread itself.
+        Called at the end with the task and the thread, in the thread itself.
     daemon
         Whether the interpreter's exit kills the thread instead of waiting for it.
     """
 
+    _started: Any
+
     def __init__(
         self,
         task: Task,
-        ended: Callable[["ConnectionThread", Task], None],
+        ended: Callable[[Task, "ConnectionThread"], None],
         *,
         daemon: bool,
     ) -> None:
         super().__init__(target=task.process_request_thread, daemon=daemon)
+        if _STARTS_WITHOUT_WAIT:
+            self._started = _Beginning()
         self.task = task
         """What the thread serves; gone when it has done so."""
 
         self._ended = ended
-        self._is_certain = False
-
-    def start(self) -> None:
-        """Start the thread, and return as soon as it is certain to begin."""
-        super().start()
-        self._is_certain = True
 
     def has_begun(self) -> bool:
         """Wait until the thread has begun; return False when it was not started, or could not be.
 
         Before that it can neither be waited for, nor is it known to be alive.
         """
-        beginning: Any = self._started
-        if self._is_certain and isinstance(beginning, _Beginning):
-            beginning.wait_until_set()
-        has_begun: bool = beginning.is_set()
-        return has_begun
+        beginning: threading.Event | _Beginning = self._started
+        return (
+            beginning.wait_until_set() if isinstance(beginning, _Beginning) else beginning.is_set()
+        )
 
     def has_ended(self) -> bool:
         """Tell whether the thread has begun, and has come to its end."""
@@ -138,17 +142,10 @@ class ConnectionThread(_Thread):
         try:
             super().run()
         finally:
-            # The thread object may outlive the conversation; the connection must not.
+            # The thread object may outlive the connection's end; the connection must not.
             task = self.task
             del self.task
-            self._ended(self, task)
-
-
-# The thread engine: a fresh thread for each conversation.
-#
-# Its books cost the same however many threads are alive. A thread that ends says so itself; nobody looks
-# through the living for the dead. (The standard library does, on every accept; docs/benchmarks.md has the
-# figures.)
+            self._ended(task, self)
 
 
 class Threads:
@@ -163,7 +160,7 @@ class Threads:
 
     def append(self, thread: threading.Thread) -> None:
         """Keep `thread` until it has ended, unless it is a daemon."""
-        # It may be a program's own thread, which tells nobody when it ends.
+        # It may be a program's own thread, which does not say when it ends.
         self.reap()
         if not thread.daemon:
             self.keep(thread)
@@ -179,7 +176,10 @@ class Threads:
     def reap(self) -> None:
         """Forget all threads that have ended. Looks at every thread; the engine has a cheaper way."""
         for thread in self:
-            if _has_ended(thread):
+            # One of the engine's that has not begun is not alive either.
+            if not thread.is_alive() and (
+                not isinstance(thread, ConnectionThread) or thread.has_ended()
+            ):
                 self.discard(thread)
 
     def pop_all(self) -> list[threading.Thread]:
@@ -208,11 +208,6 @@ class Threads:
         return iter(self._kept.copy())
 
 
-def _has_ended(thread: threading.Thread) -> bool:
-    # One of ours that has not begun is not alive either.
-    return thread.has_ended() if isinstance(thread, ConnectionThread) else not thread.is_alive()
-
-
 class ThreadsEngine(Engine):
     """Gives each connection a thread of its own."""
 
@@ -222,7 +217,7 @@ class ThreadsEngine(Engine):
     def __init__(self) -> None:
         super().__init__()
         self.threads = Threads()
-        """Where threads are kept that somebody will wait for; a server may have its own."""
+        """The threads that the end of the server waits for; a server may have its own."""
 
         compiled.keep_frame_memory()
         self.forget()
@@ -240,17 +235,24 @@ class ThreadsEngine(Engine):
 
     def start(self, task: Task) -> None:
         """Serve `task` in a new thread."""
-        self.reap()
+        if self._ending:
+            self.reap()
+        daemon = self.daemon
+        thread = ConnectionThread(task, self._note_end, daemon=daemon)
         with self._lock:
-            if not self.has_room():
+            if self.limit is not None and not self.has_room():
                 self._wait_for(self.has_room, None)
             self._tasks.add(task)
         try:
-            thread = ConnectionThread(task, self._note_end, daemon=self.daemon)
-            self._start(thread)
+            # Kept before it starts, lest it end before it is kept.
+            if not daemon:
+                self.threads.keep(thread)
+            # Last, for nothing runs as early as the new thread while this one is at work.
+            thread.start()
             self._latest = thread
         except BaseException:
-            self._discard(task)
+            self.threads.discard(thread)
+            self._note_end(task)
             raise
 
     def let_begin(self) -> None:
@@ -259,18 +261,6 @@ class ThreadsEngine(Engine):
         if latest is not None:
             latest.has_begun()
 
-    def _start(self, thread: ConnectionThread) -> None:
-        if self.daemon:
-            thread.start()
-            return
-        self.threads.keep(thread)
-        try:
-            # Last, for nothing runs as early as the new thread while this one is at work.
-            thread.start()
-        except BaseException:
-            self.threads.discard(thread)
-            raise
-
     def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         self._waiting += 1
         try:
@@ -278,11 +268,10 @@ class ThreadsEngine(Engine):
         finally:
             self._waiting -= 1
 
-    def _note_end(self, thread: ConnectionThread, task: Task) -> None:
-        self._ending.append(thread)
-        self._discard(task)
-
-    def _discard(self, task: Task) -> None:
+    def _note_end(self, task: Task, thread: ConnectionThread | None = None) -> None:
+        """Count a task no longer; `thread`, which has served it, is about to end."""
+        if thread is not None:
+            self._ending.append(thread)
         with self._lock:
             was_full = self.limit is not None and not self.has_room()
             self._tasks.discard(task)
@@ -293,7 +282,7 @@ class ThreadsEngine(Engine):
 
     def abandon(self, task: Task) -> None:
         """Count a task no longer; its thread ends when it will."""
-        self._discard(task)
+        self._note_end(task)
 
     @property
     def tasks(self) -> list[Task]:
@@ -305,6 +294,7 @@ class ThreadsEngine(Engine):
         """Return the frame on top of each task's thread."""
         now, tasks = sys._current_frames(), set(self.tasks)
         threads = (each for each in threading.enumerate() if isinstance(each, ConnectionThread))
+        # `task` is gone from a thread that is about to end.
         standing = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)
         return {task: frame for task, frame in standing if frame is not None and task in tasks}
 
@@ -315,8 +305,8 @@ class ThreadsEngine(Engine):
     def reap(self) -> None:
         """Forget threads that have ended.
 
-        Each is looked at once: at the first that said goodbye and is still alive, busy perhaps with its
-        thread-locals' destructors, the rest is left for the next time.
+        Each is looked at once: at the first that has announced its end and is still alive, busy perhaps
+        with its thread-locals' destructors, the rest is left for the next time.
         """
         for _ in range(len(self._ending)):
             try:

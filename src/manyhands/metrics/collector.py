@@ -15,7 +15,6 @@ from prometheus_client.utils import floatToGoString
 
 from manyhands.connections.registry import BOUNDS, Ends
 from manyhands.connections.tcp_info import backlog_of
-from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.events import ConnectionClosed, Event, hub, kinds
 from manyhands.runtime.unpatched import brief_lock
@@ -156,7 +155,7 @@ class ServerCollector(Collector):
             running.add_metric([engine.name], engine.running())
             if engine.limit is not None:
                 limit.add_metric([engine.name], engine.limit)
-            delay = _hub_delay(engine)
+            delay = engine.hub_delay(HUB_PATIENCE)
             if delay is not None:
                 late.add_metric([], delay)
         yield from (running, limit, late)
@@ -191,11 +190,3 @@ class ServerCollector(Collector):
         for kind, count in self._events.copy().items():
             events.add_metric([kind.__name__], count)
         return events
-
-
-def _hub_delay(engine: Engine) -> float | None:
-    if engine.name != "fibers":
-        return None
-    from manyhands.engines.fibers import hub_latency  # noqa: PLC0415 - it needs gevent
-
-    return hub_latency.delay(engine, HUB_PATIENCE)

@@ -533,4 +533,4 @@ def _set_up(engine: Engine, server: Any) -> None:
         if isinstance(threads, Threads):
             engine.threads = threads
     elif engine.name == "fibers":
-        engine.patience = setting("hub_block_time", server)
+        engine.hub_block_time = setting("hub_block_time", server)

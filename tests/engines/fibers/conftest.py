@@ -1,4 +1,4 @@
-"""A home for fibers, and pairs of sockets of which one is a fiber's."""
+"""A thread for fibers, and pairs of sockets of which one is a fiber's."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from greenlet import greenlet
 
-from manyhands.engines.fibers.hub_thread import Home
+from manyhands.engines.fibers.hub_thread import HubThread
 from manyhands.engines.fibers.sockets import FiberSocket
 from tests.support.waiting import PATIENCE
 
 
 class Fibers:
-    """Runs functions in fibers of one home, for tests that look on from their own thread."""
+    """Runs functions in fibers of one thread, for tests that look on from their own thread."""
 
     def __init__(self) -> None:
-        self.home = Home()
+        self.hub_thread = HubThread()
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run `function` in a new fiber; the future has what it returned or raised."""
@@ -29,7 +29,7 @@ class Fibers:
             except BaseException as error:  # noqa: BLE001 - the future raises it in the test
                 outcome.set_exception(error)
 
-        self.home.call(lambda: greenlet(live, self.home.hub).switch())
+        self.hub_thread.call(lambda: greenlet(live, self.hub_thread.hub).switch())
         return outcome
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -37,14 +37,14 @@ class Fibers:
         return self.spawn(function, *arguments).result(PATIENCE)
 
     def adopt(self, plain: socket.socket) -> FiberSocket:
-        """Make a fiber's socket of a plain one, in the home."""
-        own: FiberSocket = self.do(FiberSocket.taking_over, plain, self.home.poller)
+        """Make a fiber's socket of a plain one, in their thread."""
+        own: FiberSocket = self.do(FiberSocket.taking_over, plain, self.hub_thread.poller)
         return own
 
     def end(self) -> None:
-        self.home.call(self.home.move_out)
-        self.home._thread.join(PATIENCE)
-        assert not self.home._thread.is_alive()
+        self.hub_thread.call(self.hub_thread.release)
+        self.hub_thread._thread.join(PATIENCE)
+        assert not self.hub_thread._thread.is_alive()
 
 
 @pytest.fixture

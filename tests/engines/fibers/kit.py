@@ -25,11 +25,11 @@ def everything(sock: Any, size: int = 65_536) -> bytes:
 
 
 def is_waiting(own: FiberSocket, event: int = READ) -> bool:
-    return own._channel.is_waited_for(event)
+    return own.channel.is_waited_for(event)
 
 
 def turns_of_the_loop_in(fibers: Fibers, seconds: float) -> int:
-    before = fibers.home.hub.loop.iteration
+    before = fibers.hub_thread.hub.loop.iteration
     gevent.sleep(seconds)
-    turns: int = fibers.home.hub.loop.iteration - before
+    turns: int = fibers.hub_thread.hub.loop.iteration - before
     return turns

@@ -1,4 +1,4 @@
-"""A fiber's socket among other fibers, threads, homes and copies of the process."""
+"""A fiber's socket among other fibers, threads, hub threads and copies of the process."""
 
 import gc
 import os
@@ -64,11 +64,11 @@ def test_an_ordinary_thread_hands_data_over_while_the_fiber_reads(
     assert reading.result(PATIENCE) == b"x"
 
 
-def test_a_fiber_of_another_home_may_use_it(pair: Pair, fibers: Fibers) -> None:
+def test_a_fiber_of_another_hub_thread_may_use_it(pair: Pair, fibers: Fibers) -> None:
     own, far = pair
     others = Fibers()
     receiving = others.spawn(own.recv, 10)
-    assert others.do(lambda: "the other home goes on") == "the other home goes on"
+    assert others.do(lambda: "the other goes on") == "the other goes on"
     far.sendall(b"x")
     assert receiving.result(PATIENCE) == b"x"
     others.end()
@@ -98,7 +98,7 @@ def test_a_forked_copy_does_no_harm(fibers: Fibers) -> None:
     wait_until(lambda: is_waiting(own))
     pid = os.fork()
     if pid == 0:
-        fibers.home.poller.forget()
+        fibers.hub_thread.poller.forget()
         own.close()
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
@@ -108,7 +108,7 @@ def test_a_forked_copy_does_no_harm(fibers: Fibers) -> None:
     far.close()
 
 
-def test_a_home_ends_when_nobody_lives_there() -> None:
+def test_a_hub_thread_ends_when_nothing_needs_it() -> None:
     def of_fibers() -> list[threading.Thread]:
         return [t for t in threading.enumerate() if t.name.startswith("manyhands-fibers")]
 
@@ -118,7 +118,7 @@ def test_a_home_ends_when_nobody_lives_there() -> None:
     fibers.end()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert not fibers.home.move_in()
+    assert not fibers.hub_thread.hold()
 
 
 def test_a_thread_and_a_fiber_that_need_the_inner_socket_at_once_get_the_same(
@@ -151,7 +151,7 @@ def test_a_fiber_of_another_making_that_fails_ends_nobody_else(
         own.recv(1)
         raise ZeroDivisionError
 
-    fibers.home.call(lambda: greenlet(fail, fibers.home.hub).switch())
+    fibers.hub_thread.call(lambda: greenlet(fail, fibers.hub_thread.hub).switch())
     wait_until(lambda: is_waiting(own))
     far.sendall(b"x")
     wait_until(lambda: "ZeroDivisionError" in capsys.readouterr().err)
@@ -162,7 +162,7 @@ def test_what_another_thread_has_closed_sends_nothing_any_more(pair: Pair, fiber
     own, _ = pair
     is_held = threading.Event()
     release = threading.Event()
-    fibers.home.call(lambda: (is_held.set(), release.wait(PATIENCE)))
+    fibers.hub_thread.call(lambda: (is_held.set(), release.wait(PATIENCE)))
     assert is_held.wait(PATIENCE)
     own.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -182,7 +182,7 @@ def test_who_waits_keeps_nobody_else_alive(fibers: Fibers) -> None:
     wait_until(lambda: all(is_waiting(sock) for sock in own))
     # All are ready at the same time, so that each gives way to the next one.
     release = threading.Event()
-    fibers.home.call(release.wait, PATIENCE)
+    fibers.hub_thread.call(release.wait, PATIENCE)
     for _, far in ends:
         far.sendall(b"x")
     release.set()

@@ -111,10 +111,10 @@ def test_a_close_wakes_all_who_wait_for_the_same(
 
 def test_who_waits_beside_another_has_a_timeout_of_its_own(pair: Pair, fibers: Fibers) -> None:
     own, far = pair
-    first = fibers.spawn(own._channel.wait, READ)
+    first = fibers.spawn(own.channel.wait, READ)
     wait_until(lambda: is_waiting(own))
     with pytest.raises(TimeoutError, match="timed out"):
-        fibers.do(own._channel.wait, READ, 0.01)
+        fibers.do(own.channel.wait, READ, 0.01)
     far.sendall(b"x")
     assert first.result(PATIENCE) is None
 
@@ -227,7 +227,10 @@ def test_no_socket_is_made_of_one_that_is_closed(fibers: Fibers) -> None:
     far.close()
 
 
-def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(fibers: Fibers) -> None:
+@pytest.mark.parametrize("has_plain_socket", [False, True])
+def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(
+    fibers: Fibers, has_plain_socket: bool
+) -> None:
     near, far = socket.socketpair()
     copy = near.dup()
     own = fibers.adopt(near)
@@ -235,6 +238,8 @@ def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(fibers: Fibers) ->
     wait_until(partial(is_waiting, own))
     far.sendall(b"x")
     assert reading.result(PATIENCE) == b"x"
+    if has_plain_socket:
+        own.getsockname()
     del own, reading
     gc.collect()
     # Only now, so that epoll has not told of it while somebody still knew the socket.

@@ -23,12 +23,12 @@ def test_a_listener_is_waited_for_again_though_a_signal_kept_its_channel_from_cl
     poller.close()
 
 
-def test_a_home_ends_though_a_signal_comes_as_it_clears_away() -> None:
+def test_a_hub_thread_ends_though_a_signal_comes_as_it_clears_away() -> None:
     assert run_python(
         """
         from gevent import monkey
         monkey.patch_all()
-        from manyhands.engines.fibers.hub_thread import Home
+        from manyhands.engines.fibers.hub_thread import HubThread
 
         class Interrupted:
             count = 0
@@ -38,13 +38,13 @@ def test_a_home_ends_though_a_signal_comes_as_it_clears_away() -> None:
                     raise KeyboardInterrupt
 
         interrupted = Interrupted()
-        home = Home(lambda home: interrupted)
+        hub_thread = HubThread(lambda hub_thread: interrupted)
         try:
-            home.move_out()
-            home.end_if_empty()
+            hub_thread.release()
+            hub_thread.end_if_unused()
         except KeyboardInterrupt:
             print("interrupted")
-        home.end_if_empty()
-        print("ended", interrupted.count, home.poller.is_open)
+        hub_thread.end_if_unused()
+        print("ended", interrupted.count, hub_thread.poller.is_open)
         """
     ).split("\n")[:2] == ["interrupted", "ended 2 False"]

@@ -1,7 +1,7 @@
 # cython: language_level=3, binding=True, boundscheck=False, wraparound=False
 """Which fibers wait for which descriptors, compiled. What it does and why is written in `poller`.
 
-It has the names of `poller`, and is under the same tests. Beyond sparing the interpreter's work it receives and
+It has the names of `plain_poller`, and is under the same tests. Beyond sparing the interpreter's work it receives and
 sends without giving up the interpreter lock: these calls do not block, and to give the lock up and get it
 back costs more than most of them take.
 """
@@ -9,6 +9,7 @@ back costs more than most of them take.
 import os
 import sys
 import time
+from socket import SocketIO
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -20,7 +21,7 @@ from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, EINVAL, errno
 
 from gevent.exceptions import BlockingSwitchOutError
 
-from .elsewhere import Watch, cannot_watch, wait_elsewhere
+from .foreign_threads import DescriptorWait, cannot_watch, wait_in_foreign_thread
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -98,7 +99,7 @@ cdef inline object current():
 
 @cython.no_gc_clear
 cdef class Poller:
-    """Wakes the fibers of one thread when their descriptors are ready: see `poller.Poller`."""
+    """Wakes the fibers of one thread when their descriptors are ready: see `plain_poller.Poller`."""
 
     cdef readonly object hub
     cdef readonly unsigned long thread
@@ -133,7 +134,7 @@ cdef class Poller:
         return self.epoll >= 0
 
     def close(self):
-        """Give the descriptor back; nobody must wait any more. For the poller's own thread."""
+        """Give the descriptor back; no fiber may wait any more. For the poller's own thread."""
         self.watcher.close()
         self.forget()
 
@@ -155,7 +156,7 @@ cdef class Poller:
             try:
                 self.run(fiber)
             except BaseException:
-                # A fiber of somebody else's making; ours end with what they raise.
+                # Of a fiber of the program's; an engine's ends with what it raises.
                 self.hub.handle_error(fiber, *sys.exc_info())
 
     cdef int run(self, object fiber) except -1:
@@ -175,7 +176,7 @@ cdef class Poller:
             channel = self.channels[event.data.fd] if event.data.fd < self.size else NULL
             fiber = None
             if channel is NULL and not self.is_writers_turn:
-                # A connection that nobody closed, or closed before: a copy of it lives on elsewhere.
+                # A connection that was not closed here, or before: another process, or a duplicate, has it open.
                 self.forget_descriptor(event.data.fd)
             if channel is NULL or self.is_writers_turn:
                 self.position += 1
@@ -191,7 +192,7 @@ cdef class Poller:
         return None
 
     cdef PyObject* give_way(self, PyObject* fiber) except? NULL:
-        """Let the next fiber run that is ready, or the hub; return what the waking one has to say."""
+        """Let the next fiber run that is ready, or the hub; return what the wake-up passes."""
         cdef object following = self.next()
         cdef PyGreenlet* target
         if <PyObject*> following is fiber:
@@ -271,7 +272,7 @@ cdef class Poller:
 # Each is there for as long as it may have to take itself out of its poller.
 @cython.no_gc_clear
 cdef class Channel:
-    """A descriptor, and the fibers that wait for it: see `poller.Channel`."""
+    """A descriptor, and the fibers that wait for it: see `plain_poller.Channel`."""
 
     cdef readonly Poller poller
     cdef readonly int fd
@@ -296,14 +297,14 @@ cdef class Channel:
         poller.add(self)
 
     def __dealloc__(self):
-        # Nobody closed it: then at least nobody finds it any more, nor epoll a copy of it that lives on.
+        # It was never closed: then the poller must not find it any more, nor epoll tell of a duplicate.
         if self.poller is not None and self.poller.discard(self):
             self.poller.forget_descriptor(self.fd)
         if self.is_owner and self.fd >= 0:
             c_close(self.fd)
 
     def give_up(self):
-        """Return the descriptor to somebody who closes it from now on."""
+        """Return the descriptor, which the caller closes from now on."""
         self.is_owner = False
         return self.fd
 
@@ -342,7 +343,7 @@ cdef class Channel:
         self.check_open()
         waiting = self.reader if event == EPOLLIN else self.writer
         if self.poller.thread != PyThread_get_thread_ident() or self.poller.epoll < 0:
-            wait_elsewhere(self.fd, event, timeout)
+            wait_in_foreign_thread(self.fd, event, timeout)
         elif waiting is not None:
             self.wait_beside(event, timeout)
         else:
@@ -357,14 +358,14 @@ cdef class Channel:
 
     cdef int wait_beside(self, unsigned int event, object timeout) except -1:
         """Wait for what another fiber waits for already."""
-        cdef object watch = Watch(self.poller.hub, self.fd, event)
+        cdef object wait = DescriptorWait(self.poller.hub, self.fd, event)
         if self.beside is None:
             self.beside = set()
-        self.beside.add(watch)
+        self.beside.add(wait)
         try:
-            watch.wait(timeout)
+            wait.wait(timeout)
         finally:
-            self.beside.discard(watch)
+            self.beside.discard(wait)
         return 0
 
     cdef int wait_here(self, unsigned int event, object timeout) except -1:
@@ -380,7 +381,7 @@ cdef class Channel:
         try:
             said = self.poller.give_way(<PyObject*> fiber)
         except:
-            # Somebody has thrown into the fiber while it waited.
+            # An exception was thrown into the fiber while it waited.
             self.forget(event, fiber)
             raise
         Py_XDECREF(said)
@@ -441,12 +442,12 @@ cdef class Channel:
         return fiber
 
     def close(self):
-        """Watch the descriptor no longer; who waits for it gets an error. For the poller's own thread."""
+        """Have epoll forget the descriptor; fibers that wait get an error. For the poller's own thread."""
         if self.poller.discard(self):
-            # Else the descriptor was closed under us, and its number belongs to another one by now.
+            # Else the program closed the descriptor itself, and another file has its number by now.
             self.poller.watch(self, 0)
-        for watch in self.beside or ():
-            watch.end()
+        for wait in self.beside or ():
+            wait.end()
         if self.is_owner and self.fd >= 0:
             c_close(self.fd)
         self.fd = -1
@@ -483,11 +484,11 @@ def _wake(list channels, fiber):
 
 
 def recv(sock, Py_ssize_t bufsize, int flags=0):
-    """Receive up to `bufsize` bytes; ``b""`` when the peer has said its last."""
+    """Receive up to `bufsize` bytes; ``b""`` when the peer has shut its side down."""
     cdef Channel channel = channel_in(sock)
     cdef ssize_t count
     if flags or not channel.waits or bufsize <= 0 or bufsize > BUFFER:
-        return sock._recv_with_flags(bufsize, flags)
+        return sock.recv_with_flags(bufsize, flags)
     while True:
         if not channel.may_try():
             channel.wait_for(EPOLLIN, channel.seconds)
@@ -503,7 +504,7 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
     cdef Py_buffer view
     cdef ssize_t count
     if flags or not channel.waits or nbytes < 0:
-        return sock._recv_into_with_flags(buffer, nbytes, flags)
+        return sock.recv_into_with_flags(buffer, nbytes, flags)
     try:
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
     except BufferError:
@@ -524,15 +525,15 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
         PyBuffer_Release(&view)
 
 
-def readinto(file, buffer):
-    """Read into `buffer`, as `socket.SocketIO.readinto` does; `file` is one."""
-    cdef object sock = file._sock
-    if sock is None or file._timeout_occurred or not file._reading:
-        file._explain_why_nothing_can_be_read()
+def readinto(self, buffer):
+    """Read into `buffer`: the method `readinto` of a `socket.SocketIO`, on a shorter way."""
+    cdef object sock = self._sock
+    if sock is None or self._timeout_occurred or not self._reading:
+        return SocketIO.readinto(self, buffer)  # which raises the reason
     try:
         return recv_into(sock, buffer)
     except TimeoutError:
-        file._timeout_occurred = True
+        self._timeout_occurred = True
         raise
     except BlockingIOError:
         return None
@@ -544,7 +545,7 @@ def send(sock, data, int flags=0):
     cdef Py_buffer view
     cdef ssize_t count
     if flags & MSG_DONTWAIT:
-        return sock._sock.send(data, flags)
+        return sock.plain.send(data, flags)
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The fiber engine: a fiber for each conversation, all of them in one thread."""
+"""The fiber engine: a fiber for each connection, all of them in one thread."""
 
 import os
 import sys
@@ -7,30 +7,35 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from types import FrameType
 from typing import Any
 
-import gevent.event
 from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.engines.fibers import at_exit, interrupts, sockets, tls_sockets
-from manyhands.engines.fibers.foreign_threads import ThreadEvent
-from manyhands.engines.fibers.hub_thread import Home
-from manyhands.engines.fibers.interrupts import fulfil, report
+from manyhands.engines.fibers.hub_thread import HubThread
+from manyhands.engines.fibers.interrupts import raise_in_main_code, report_failure, reporting
+from manyhands.engines.fibers.joining import EndWaits, end_at_exit, is_exit_without_threads
 from manyhands.engines.fibers.selector import FiberSelector
-from manyhands.engines.fibers.sockets import Adoption, FiberSocket
+from manyhands.engines.fibers.sockets import (
+    PLAIN_ACCEPTS,
+    FiberSocket,
+    SocketWrapper,
+    let_multiprocessing_send_them,
+)
+from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import current_task, hub_of_fiber
+from manyhands.runtime.caller import current_task
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.sockets import accept_at_once, identity
 
-LAST_WORDS = 0.5
+UNWIND_TIME = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
-LAST_TURNS = 1.0
+HUB_END_TIME = 1.0
 """Seconds that the exit of the interpreter gives to what it does not wait for, accept loops and the hub; and
 that a `join` with an end gives to the hub, which waits for the threads of `blocking`."""
 
@@ -48,8 +53,8 @@ class Fiber(greenlet):
 class FibersEngine(Engine):
     """Gives each connection a fiber: plain, blocking code that lets others run while it waits.
 
-    The fibers, and the accept loop that starts them, have a thread of their own, the *home*. So they go on
-    when the thread that called `serve_forever` has gone, as threads would. In a program whose threads
+    The fibers, and the accept loop that starts them, have a thread of their own, the `HubThread`. So they go
+    on when the thread that called `serve_forever` has gone, as threads would. In a program whose threads
     gevent has made fibers, all of that is one thread.
     """
 
@@ -57,192 +62,188 @@ class FibersEngine(Engine):
     knows_its_callers = True
     at_once = 64
 
+    _hub_thread: HubThread | None = None
+
     def __init__(self) -> None:
         super().__init__()
         compiled.keep_frame_memory()
         self.forget()
-        at_exit.look_after(self)
+        end_at_exit(self)
 
     def forget(self) -> None:
-        """Begin anew: the copy has not the thread that the fibers live in."""
-        home = getattr(self, "_home", None)
-        if home is not None:
-            home.poller.forget()
-        self._home: Home | None = None
-        self._lock = threading.Lock()  # for whoever starts tasks from other threads
+        """Begin anew: the copy does not have the thread of the fibers."""
+        if self._hub_thread is not None:
+            self._hub_thread.poller.forget()
+        self._hub_thread = None
+        self._lock = threading.Lock()  # for threads that start tasks and loops at the same time
         self._fibers: set[Fiber] = set()
         self._coming: set[Task] = set()  # from other threads
         self._arriving: deque[Task] = deque()
-        self._waiting: set[Any] = set()
+        self._end_waits = EndWaits()
         self._joiners: set[Fiber] = set()
-        self._loops: dict[
-            Callable[[], None], bool
-        ] = {}  # how to stop each; whether exit waits for it
-        self._adoption = Adoption()
-        self._is_over = False  # from the exit of the interpreter on
+        # How to stop each accept loop, and whether the interpreter's exit waits for it.
+        self._loops: dict[Callable[[], None], bool] = {}
+        self._sockets = SocketWrapper()
+        self._is_at_exit = False
+
+    # The thread of the fibers, and the accept loop in it.
+
+    def _hold_hub_thread(self) -> HubThread:
+        """Return the thread, made if need be; it stays until the caller, or a fiber, releases it."""
+        with self._lock:
+            if self._hub_thread is None or not self._hub_thread.hold():
+                self._hub_thread = HubThread(self._make_watchdog)
+            return self._hub_thread
+
+    def _make_watchdog(self, hub_thread: HubThread) -> Watchdog:
+        poller = hub_thread.poller
+        return Watchdog(hub_thread.hub, poller.thread, lambda: self.hub_block_time, _served_by)
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
-        """Run an accept loop in the home, where handing over a connection costs no switch of threads."""
+        """Run an accept loop in the hub thread, where handing over a connection switches no threads."""
         # In the one thread that there is, another loop on the same listeners could do no more than the first.
         while not self._claims_the_loop(stop):
-            if self._is_over:
-                return  # nor can there be another home: what runs in it could not be ended
-            self._wait_for_an_end(None, lambda: not self._loops)
+            if self._is_at_exit:
+                return  # nor can there be another hub thread: what runs in it could not be ended
+            self._end_waits.wait(lambda: not self._loops)
         try:
-            self._run_at_home(loop, stop)
+            self._hold_hub_thread().run(loop, stop)
         except RuntimeError as error:
-            # A daemon thread that came to it too late: nobody waits for what it would do.
-            if not (threading.current_thread().daemon and at_exit.forbids_threads(error)):
+            # A daemon thread that came to it too late: nothing waits for what it would do.
+            if not (threading.current_thread().daemon and is_exit_without_threads(error)):
                 raise
         finally:
             self._loops.pop(stop, None)  # a copy of the process has forgotten it
-            self._tell_joiners()
+            self._end_waits.notify()
 
     def _claims_the_loop(self, stop: Callable[[], None]) -> bool:
         with self._lock:
-            is_free = not self._loops and not self._is_over
+            is_free = not self._loops and not self._is_at_exit
             if is_free:
                 # Exit waits for the thread that called, or not: here it is the same.
                 self._loops[stop] = not threading.current_thread().daemon
         return is_free
 
-    def _run_at_home(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
-        home = self._enter()
-        if home.is_here():
-            try:
-                self._run_here(home, loop)
-            finally:
-                home.move_out()
-            return
-        outcome: Future[None] = Future()
-        home.call(self._spawn, home, lambda: fulfil(outcome, loop))
-        try:
-            outcome.result()
-        except BaseException:
-            # Of the loop; or of the caller, such as KeyboardInterrupt, and then the loop still goes on.
-            stop()
-            outcome.exception()
-            raise
-        finally:
-            self._leave_home()
-
-    def _run_here(self, home: Home, loop: Callable[[], None]) -> None:
-        while True:
-            try:
-                loop()
-            except BaseException as failure:
-                if not interrupts.hand_over(failure, home.hub):
-                    raise
-            else:
-                return
-
-    def _enter(self) -> Home:
-        with self._lock:
-            if self._home is None or not self._home.move_in():
-                self._home = Home(self._watchdog)
-            return self._home
-
-    def _watchdog(self, home: Home) -> Watchdog:
-        return Watchdog(home.hub, home.poller.thread, lambda: self.patience, _served_by)
-
-    def _spawn(self, home: Home, function: Callable[[], object]) -> None:
-        """Run `function` in a fiber. Runs in the hub."""
-
-        def live() -> None:
-            try:
-                function()
-            finally:
-                home.move_out()
-
-        greenlet(live, home.hub).switch()
-
     def selector(self) -> FiberSelector:
-        """Return what the accept loop waits with in the home."""
-        assert self._home is not None  # noqa: S101 - it runs there
-        return FiberSelector(self._home.poller)
+        """Return what the accept loop waits with in the hub thread."""
+        assert self._hub_thread is not None  # noqa: S101 - it runs there
+        return FiberSelector(self._hub_thread.poller)
+
+    def beside(self, function: Callable[[], object]) -> None:
+        """Call a function in a fiber of its own."""
+        self._hold_hub_thread().spawn(partial(reporting, function))
+
+    def hub_delay(self, at_most: float) -> float | None:
+        """Measure how long the hub takes until it does what another thread asks of it."""
+        hub_thread = self._hub_thread
+        if hub_thread is None or hub_thread.is_ending or hub_thread.is_current():
+            return None
+        latch, asked = Latch(), time.monotonic()
+        hub_thread.call(latch.set)
+        latch.wait(at_most)
+        return min(time.monotonic() - asked, at_most)
+
+    # Tasks: from `start`, through the hub, to their ends.
 
     def start(self, task: Task) -> None:
         """Serve `task` in a new fiber."""
-        while not self.has_room():
-            self._wait_for_an_end(None, self.has_room)
-        home = self._home
-        if home is not None and home.is_here() and not home.has_ended:
-            home.fiber_begins()
+        while self.limit is not None and not self.has_room():
+            self._end_waits.wait(self.has_room)
+        hub_thread = self._hub_thread
+        if hub_thread is not None and hub_thread.is_current() and not hub_thread.is_ending:
+            hub_thread.fibers += 1
             # One call for all that come before the loop turns.
             if not self._arriving:
-                home.hub.loop.run_callback(self._begin_all, home)
+                hub_thread.hub.loop.run_callback(self._begin_all, hub_thread)
             self._arriving.append(task)
             return
         self._coming.add(task)
-        home = self._enter()
-        home.call(self._arrive, home, task)
+        hub_thread = self._hold_hub_thread()
+        hub_thread.call(self._arrive, hub_thread, task)
 
-    def _arrive(self, home: Home, task: Task) -> None:
+    def _arrive(self, hub_thread: HubThread, task: Task) -> None:
         """Take a task in from another thread. Runs in the hub."""
-        home.fiber_begins()
-        home.move_out()
+        hub_thread.fibers += 1
+        hub_thread.release()
         self._arriving.append(task)
         self._coming.discard(task)
-        self._begin_all(home)
+        self._begin_all(hub_thread)
 
-    def _begin_all(self, home: Home) -> None:
+    def _begin_all(self, hub_thread: HubThread) -> None:
         """Start a fiber for each task that has arrived. Runs in the hub."""
         try:
             while self._arriving:
-                fiber = Fiber(self._carry, home.hub)
+                fiber = Fiber(self._carry, hub_thread.hub)
                 fiber.task = self._arriving[0]
                 fiber.is_daemon = self.daemon
+                # In one of the two at any time, so that `tasks` and `running` miss none.
                 self._fibers.add(fiber)
                 self._arriving.popleft()
-                fiber.switch(home, fiber.task)
+                fiber.switch(hub_thread, fiber.task)
         finally:
             if self._arriving:
                 # Out of memory, perhaps: the others are not forgotten.
-                home.hub.loop.run_callback(self._begin_all, home)
+                hub_thread.hub.loop.run_callback(self._begin_all, hub_thread)
 
-    def _carry(self, home: Home, task: Task) -> None:
+    def _carry(self, hub_thread: HubThread, task: Task) -> None:
+        """Serve a task to its end. Runs in its fiber; the watchdog knows it by this function's frame."""
         try:
             task.process_request_thread()
         except GreenletExit:
             return
         except BaseException as failure:  # noqa: BLE001 - as of a thread's
-            if not interrupts.hand_over(failure, home.hub):
-                report()
+            if not raise_in_main_code(failure, hub_thread.hub):
+                report_failure()
         finally:
-            if not home.poller.is_open:
+            if not hub_thread.poller.is_open:
                 # The handler has forked, and this is the copy: like a thread's, it ends with the handler.
                 os._exit(0)
-            self._note_end(home)
+            fiber: Any = getcurrent()
+            if fiber in self._fibers:  # else it was abandoned
+                was_full = self.limit is not None and not self.has_room()
+                self._fibers.discard(fiber)
+                if was_full or self._end_waits.latches:
+                    self._note_room(was_full)
+            hub_thread.fibers -= 1
+            hub_thread.notice_disuse()
 
-    def _note_end(self, home: Home) -> None:
-        fiber: Any = getcurrent()
-        self._discard(fiber)
-        home.fiber_ends()
+    def _note_room(self, was_full: bool) -> None:
+        """Tell what waits that there is a task less."""
+        self._end_waits.notify()
+        if was_full:
+            self.on_room()
+
+    # Sockets that let other fibers run.
 
     def accept(self, listener: Any) -> tuple[Any, Any]:
-        """Accept one connection: at home, as a fiber's from the start."""
-        home = self._home
-        if home is not None and home.is_here():
-            return self._adoption.accept(listener, home.poller)
-        return super().accept(listener)
+        """Accept one connection: in the hub thread, as a fiber's from the start."""
+        hub_thread = self._hub_thread
+        # A listener with an `accept` of its own (TLS, a program's class) is asked for what that returns.
+        is_plain = getattr(type(listener), "accept", None) in PLAIN_ACCEPTS
+        if not is_plain or hub_thread is None or not hub_thread.is_current():
+            return super().accept(listener)
+        descriptor, address = accept_at_once(listener)
+        return FiberSocket(*identity(listener), descriptor, poller=hub_thread.poller), address
 
     def adopt(self, request: Any) -> Any:
         """Return a request as something whose waits let other fibers run. Called by its task."""
         if type(request) is FiberSocket:
             return request  # it was accepted as one
-        assert self._home is not None  # noqa: S101 - the task runs there
-        return self._adoption.adopt(request, self._home.poller)
+        assert self._hub_thread is not None  # noqa: S101 - the task runs there
+        return self._sockets.wrap(request, self._hub_thread.poller)
 
     def tls_wrapper(self) -> Callable[..., Any] | None:
-        """Return what makes cooperative TLS connections, in the home alone; None where all are so already."""
-        home = self._home
-        if home is None or not home.is_here() or monkey.is_module_patched("ssl"):
+        """Return what makes cooperative TLS connections, in the hub thread; None where all are so already."""
+        hub_thread = self._hub_thread
+        if hub_thread is None or not hub_thread.is_current() or monkey.is_module_patched("ssl"):
             return None
-        return partial(tls_sockets.wrap, poller=home.poller)
+        return partial(wrap, poller=hub_thread.poller)
 
     def release(self) -> None:
         """Give back the descriptors that were made for datagram listeners which have been closed."""
-        self._adoption.release()
+        self._sockets.release()
+
+    # What is under way.
 
     @property
     def tasks(self) -> list[Task]:
@@ -252,15 +253,12 @@ class FibersEngine(Engine):
 
     def frames(self) -> dict[Task, FrameType]:
         """Return the frame on top of each fiber."""
-        home = self._home
-        running = None if home is None else sys._current_frames().get(home.poller.thread)
+        hub_thread = self._hub_thread
+        running = (
+            None if hub_thread is None else sys._current_frames().get(hub_thread.poller.thread)
+        )
         frames = ((fiber.task, fiber.gr_frame or running) for fiber in self._fibers.copy())
         return {task: frame for task, frame in frames if frame is not None}
-
-    def beside(self, function: Callable[[], object]) -> None:
-        """Call a function in a fiber of its own."""
-        home = self._enter()
-        home.call(self._spawn, home, partial(_reporting, function))
 
     def running(self) -> int:
         """Return how many connections are being served."""
@@ -269,117 +267,77 @@ class FibersEngine(Engine):
     def reap(self) -> None:
         """Do nothing: a fiber that has ended has cleared itself away."""
 
+    # Waiting for ends.
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait until no connection is being served, but for the one that the caller serves."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return self._join(deadline, self.running, lambda _: True)
-
-    def _join(
-        self,
-        deadline: float | None,
-        count: Callable[[], int],
-        is_counted: Callable[[Fiber], bool],
-    ) -> bool:
-        task = current_task()
-        fiber = next((each for each in self._fibers.copy() if each.task is task), None)
-        if fiber is None:
-            return self._joined(deadline, lambda: count() == 0)
-        self._joiners.add(fiber)
-        try:
-            # Nor for others that wait here themselves: they would wait for this one.
-            return self._joined(
-                deadline, lambda: count() <= len([*filter(is_counted, self._joiners.copy())])
-            )
-        finally:
-            self._joiners.discard(fiber)
-
-    def _joined(self, deadline: float | None, condition: Callable[[], bool]) -> bool:
-        self._tell_joiners()
-        while not condition():
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return False
-            self._wait_for_an_end(left, condition)
-        self._leave_home(None if deadline is None else LAST_TURNS)
-        return True
-
-    def wait_at_exit(self) -> None:
-        """Wait for those for whom the exit of the interpreter is to wait."""
-        while self._is_waited_for():
-            self._wait_for_an_end(None, lambda: not self._is_waited_for())
-
-    def _is_waited_for(self) -> bool:
-        return self._awaited() > 0 or any(self._loops.copy().values())
-
-    def end_at_exit(self) -> None:
-        """End the thread of the fibers, with whoever is left in it."""
-        deadline = time.monotonic() + LAST_TURNS
-        with self._lock:
-            self._is_over = True
-        # Who asks for the end of a loop later, at exit too, waits until it has come.
-        for stop in self._loops.copy():
-            stop()
-        while self._loops and (left := deadline - time.monotonic()) > 0:
-            self._wait_for_an_end(left, lambda: not self._loops)
-        home = self._home
-        if home is not None:
-            home.end(max(0.0, deadline - time.monotonic()))
-
-    def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
-        home = self._home
-        # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        is_here = hub_of_fiber() is not None if home is None else home.is_here()
-        event = gevent.event.Event() if is_here else ThreadEvent()
-        self._waiting.add(event)
-        try:
-            if not condition():
-                event.wait(timeout)
-        finally:
-            self._waiting.discard(event)
-
-    def _tell_joiners(self) -> None:
-        for event in tuple(self._waiting):
-            event.set()
-
-    def _leave_home(self, timeout: float | None = None) -> None:
-        """Wait for the end of the thread, if nobody lives in it any more."""
-        home = self._home
-        if home is not None:
-            home.end_if_empty(timeout)
+        return self._join(timeout, self.running, lambda _: True)
 
     def join_workers(self) -> None:
         """Wait until no connection is being served, but for those of fibers that are daemons."""
-        self._join(None, self._awaited, lambda fiber: not fiber.is_daemon)
+        self._join(None, self._count_awaited, lambda fiber: not fiber.is_daemon)
 
-    def _awaited(self) -> int:
+    def _count_awaited(self) -> int:
         arriving = 0 if self.daemon else len(self._arriving) + len(self._coming)
         return sum(not fiber.is_daemon for fiber in self._fibers.copy()) + arriving
+
+    def _join(
+        self,
+        timeout: float | None,
+        count: Callable[[], int],
+        is_counted: Callable[[Fiber], bool],
+    ) -> bool:
+        """Wait until `count` counts only callers of this, which would wait for each other."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        task = current_task()
+        own = {fiber for fiber in self._fibers.copy() if fiber.task is task}
+
+        def is_over() -> bool:
+            # A caller outside of the fibers waits for those that wait here too.
+            return count() <= (sum(map(is_counted, self._joiners.copy())) if own else 0)
+
+        self._joiners.update(own)
+        try:
+            self._end_waits.notify()  # there is one joiner more
+            while not is_over():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._end_waits.wait(is_over, left)
+        finally:
+            self._joiners.difference_update(own)
+        if self._hub_thread is not None:
+            self._hub_thread.end_if_unused(None if deadline is None else HUB_END_TIME)
+        return True
+
+    def wait_at_exit(self) -> None:
+        """Wait for the tasks and accept loops that the exit of the interpreter is to wait for."""
+
+        def is_over() -> bool:
+            return not self._count_awaited() and not any(self._loops.copy().values())
+
+        while not is_over():
+            self._end_waits.wait(is_over)
+
+    def end_at_exit(self) -> None:
+        """End the thread of the fibers, whatever is left in it."""
+        deadline = time.monotonic() + HUB_END_TIME
+        with self._lock:
+            self._is_at_exit = True
+        # What asks for the end of a loop later, at exit too, waits until it has come.
+        for stop in self._loops.copy():
+            stop()
+        while self._loops and (left := deadline - time.monotonic()) > 0:
+            self._end_waits.wait(lambda: not self._loops, left)
+        if self._hub_thread is not None:
+            self._hub_thread.end(max(0.0, deadline - time.monotonic()))
+
+    # Ending tasks.
 
     def end(self, task: Task) -> None:
         """End a task: its connection at once and, where that does not end it, what it waits for."""
         super().end(task)
         self._throw_soon({fiber for fiber in self._fibers.copy() if fiber.task is task})
-
-    def abandon(self, task: Task) -> None:
-        """Count a task no longer; its fiber ends when it will, even if that holds up the hub now."""
-        was_full = self.limit is not None and not self.has_room()
-        self._fibers.difference_update([f for f in self._fibers.copy() if f.task is task])
-        home = self._home
-        if home is not None:
-            home.call(self._tell_of_room, was_full)
-
-    def _discard(self, fiber: Fiber) -> None:
-        if fiber not in self._fibers:
-            return  # it was given up on before
-        was_full = self.limit is not None and not self.has_room()
-        self._fibers.discard(fiber)
-        self._tell_of_room(was_full)
-
-    def _tell_of_room(self, was_full: bool) -> None:
-        if self._waiting:
-            self._tell_joiners()
-        if was_full:
-            self.on_room()
 
     def cut_off(self) -> None:
         """End every task, as `end` does."""
@@ -387,33 +345,35 @@ class FibersEngine(Engine):
             super().end(task)
         self._throw_soon(self._fibers.copy())
 
+    def abandon(self, task: Task) -> None:
+        """Count a task no longer; its fiber ends when it will, even if that holds up the hub now."""
+        was_full = self.limit is not None and not self.has_room()
+        self._fibers.difference_update([f for f in self._fibers.copy() if f.task is task])
+        if self._hub_thread is not None:
+            self._hub_thread.call(self._note_room, was_full)
+
     def _throw_soon(self, fibers: set[Fiber]) -> None:
-        home = self._home
-        if home is not None:
-            home.call(self._end_soon, home, weakref.WeakSet(fibers))
-
-    def _end_soon(self, home: Home, fibers: "weakref.WeakSet[Any]") -> None:
-        timer = home.hub.loop.timer(LAST_WORDS)
-
-        def end() -> None:
-            timer.close()
-            for fiber in list(fibers):
-                # Be it one that has been given up on meanwhile.
-                if not fiber.dead:
-                    fiber.throw(GreenletExit)
-
-        timer.start(end)
+        hub_thread = self._hub_thread
+        if hub_thread is not None:
+            hub_thread.call(_throw_later, hub_thread.hub, weakref.WeakSet(fibers))
 
 
-def _reporting(function: Callable[[], object]) -> None:
-    try:
-        function()
-    except BaseException:  # noqa: BLE001 - else it would end the hub
-        report()
+def _throw_later(hub: Any, fibers: "weakref.WeakSet[Any]") -> None:
+    """End the waits of fibers that have not ended after `UNWIND_TIME`. Runs in the hub."""
+    timer = hub.loop.timer(UNWIND_TIME)
+
+    def throw() -> None:
+        timer.close()
+        for fiber in list(fibers):
+            # Be it one that has been given up on meanwhile.
+            if not fiber.dead:
+                fiber.throw(GreenletExit)
+
+    timer.start(throw)
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:
-    """Return whose conversation a frame of a fiber is in: the handler's name, and the client's address."""
+    """Return which connection a frame of a fiber serves: the handler's name, and the client's address."""
     while frame is not None:
         if frame.f_code is FibersEngine._carry.__code__:
             task: Task = frame.f_locals["task"]
@@ -423,5 +383,5 @@ def _served_by(frame: FrameType | None) -> tuple[str, object]:
 
 
 if not monkey.is_module_patched("ssl"):
-    tls_sockets.look_at_sockets()
-sockets.have_them_sent()
+    let_contexts_make_them()
+let_multiprocessing_send_them()

@@ -1,6 +1,5 @@
-"""Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
+"""Waiting for a descriptor outside the thread of its fibers, or beside a fiber that waits for it too."""
 
-import contextlib
 import errno
 import os
 import select
@@ -12,13 +11,11 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 from gevent.timeout import Timeout
 
-native_thread = monkey.get_original("_thread", "get_ident")
-"""Tells the calling thread of the operating system, in programs too whose threads gevent has made fibers."""
+native_thread_id = monkey.get_original("_thread", "get_ident")
+"""As that of `runtime.unpatched`, which looks for gevent at each call. This one is called in each wait."""
 
 _sleep = monkey.get_original("time", "sleep")
 new_poll = monkey.get_original("select", "poll")
-
-_new_lock = monkey.get_original("_thread", "allocate_lock")
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -36,30 +33,13 @@ def cannot_watch(number: int) -> OSError:
     return OSError(number, reason)
 
 
-class ThreadEvent:
-    """Something that one thread of the operating system waits for, once; in whatever program."""
-
-    def __init__(self) -> None:
-        self._lock = _new_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Let the waiting thread go on. Thread-safe."""
-        with contextlib.suppress(RuntimeError):  # it has been set before
-            self._lock.release()
-
-    def wait(self, timeout: float | None) -> None:
-        """Wait for `set`, at most `timeout` seconds."""
-        self._lock.acquire(timeout=-1 if timeout is None else timeout)
-
-
 def pause_here(seconds: float) -> None:
-    """Sleep, in whatever way the calling thread waits."""
+    """Sleep, in the way in which the calling thread waits."""
     (_sleep if get_hub_if_exists() is None else gevent.sleep)(seconds)
 
 
-def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
-    """Wait for a descriptor of another thread's fibers, in whatever way the calling thread waits.
+def wait_in_foreign_thread(descriptor: int, event: int, timeout: float | None) -> None:
+    """Wait for a descriptor of another thread's fibers, in the way in which the calling thread waits.
 
     Raises
     ------
@@ -68,7 +48,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
     """
     hub = get_hub_if_exists()
     if hub is not None:
-        Watch(hub, descriptor, event).wait(timeout)
+        DescriptorWait(hub, descriptor, event).wait(timeout)
         return
     poll = new_poll()
     poll.register(descriptor, event)  # poll and epoll name these two alike (poll(2), epoll_ctl(2))
@@ -76,7 +56,7 @@ def wait_elsewhere(descriptor: int, event: int, timeout: float | None) -> None:
         raise TimeoutError("timed out")
 
 
-class Watch:
+class DescriptorWait:
     """One wait for a descriptor, with a watcher of its own in the calling fiber's `hub`."""
 
     def __init__(self, hub: Any, descriptor: int, event: int) -> None:

@@ -1,16 +1,18 @@
-"""Where fibers live: a thread with a hub, which is there for as long as anybody lives in it."""
+"""The thread of the fibers: it has gevent's hub and the poller, and ends when nothing needs it any more."""
 
 import itertools
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import gevent
 import gevent.event
 from gevent import monkey
+from greenlet import greenlet
 
-from manyhands.engines.fibers import interrupts
-from manyhands.engines.fibers.foreign_threads import native_thread
+from manyhands.engines.fibers.foreign_threads import native_thread_id
+from manyhands.engines.fibers.interrupts import raise_in_main_code
 from manyhands.engines.fibers.poller import Poller
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime.unpatched import brief_lock
@@ -18,16 +20,17 @@ from manyhands.runtime.unpatched import brief_lock
 _numbers = itertools.count(1)
 
 
-class Home:
+class HubThread:
     """A thread in which fibers run, with its hub and its poller.
 
-    In a program whose threads gevent has made fibers (`gevent.monkey`) it is one more of these, and the
-    hub is that of the thread they all share.
+    It goes on for as long as it has users (`hold`, `release`) or fibers that carry tasks (`fibers`). In a
+    program whose threads gevent has made fibers (`gevent.monkey`) it is one more of these, and the hub is
+    that of the thread they all share.
 
     Parameters
     ----------
     watchdog
-        Makes what watches over the hub, once the home is there.
+        Makes what watches over the hub, once that is there.
 
     Notes
     -----
@@ -37,17 +40,18 @@ class Home:
 
     hub: Any
     poller: Poller
-    _watchdog: Watchdog | None = None
 
-    def __init__(self, watchdog: Callable[["Home"], Watchdog] | None = None) -> None:
+    def __init__(self, watchdog: Callable[["HubThread"], Watchdog] | None = None) -> None:
+        self.fibers = 0
+        """How many fibers carry tasks here. Changed in this thread alone, so without the lock."""
+
+        self.is_ending = False
+        """Whether it takes no further users."""
+
         self._lock = brief_lock()
-        self._is_gone = False
-        self._residents = 1  # whoever makes it
-        # Of conversations; touched in the thread of the fibers alone, so without the lock.
-        self._fibers = 0
-        self.has_ended = False
-        """Whether nobody can move in any more."""
-
+        self._users = 1  # the caller
+        self._has_hub_gone = False
+        self._watchdog: Watchdog | None = None
         self._is_ready = threading.Event()
         self._failure: BaseException | None = None
         # Then the hub, and the thread of the operating system, are those of the whole program.
@@ -59,94 +63,146 @@ class Home:
         try:
             self._watchdog = None if watchdog is None else watchdog(self)
         except BaseException:
-            self._send_all_away()  # nobody will ever live there
+            self._ask_to_end()  # the caller never gets it
             raise
 
     def _begin(self) -> Any:
         if self._is_shared:
             # A `Thread` takes locks of gevent's, which a signal that comes just then would leave taken.
-            return gevent.spawn(self._live)
+            return gevent.spawn(self._main)
         name = f"manyhands-fibers-{next(_numbers)}"
-        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        # A daemon: the interpreter's exit waits for the fibers that count, not for their thread (`joining`).
+        thread = threading.Thread(target=self._main, name=name, daemon=True)
         thread.start()
         return thread
 
-    def is_here(self) -> bool:
-        """Tell whether the caller runs in this home's thread."""
-        is_here: bool = self.poller.thread == native_thread()
-        return is_here
+    def is_current(self) -> bool:
+        """Tell whether the caller runs in this thread."""
+        is_current: bool = self.poller.thread == native_thread_id()
+        return is_current
 
-    def move_in(self) -> bool:
-        """Have the thread stay until `move_out`; return False when it has ended already."""
+    def hold(self) -> bool:
+        """Have the thread go on until `release`; return False when it is ending already."""
         with self._lock:
-            if not self.has_ended:
-                self._residents += 1
-            return not self.has_ended
+            if not self.is_ending:
+                self._users += 1
+            return not self.is_ending
 
-    def move_out(self) -> None:
-        """Let the thread end when nobody else is there. For its own fibers."""
+    def release(self) -> None:
+        """Let the thread end when nothing else needs it. In this thread."""
         with self._lock:
-            self._residents -= 1
-        self._look_whether_empty()
+            self._users -= 1
+        self.notice_disuse()
 
-    def fiber_begins(self) -> None:
-        """Note that one more conversation lives here. At home."""
-        self._fibers += 1
+    def notice_disuse(self) -> None:
+        """End soon if nothing needs the thread. In this thread, when it has one user or one fiber less."""
+        # Not whenever the last fiber has ended: while an accept loop runs here, that is nothing.
+        if not self.fibers and not self._users:
+            self._may_be_unused.set()
 
-    def fiber_ends(self) -> None:
-        """Note that one conversation less lives here. At home."""
-        self._fibers -= 1
-        self._look_whether_empty()
-
-    def _look_whether_empty(self) -> None:
-        # Not whenever the last conversation has ended: while an accept loop lives here, that is nothing.
-        if self._is_empty():
-            self._may_be_empty.set()
-
-    def end_if_empty(self, timeout: float | None = None) -> None:
-        """Wait until the thread has ended, unless somebody lives there, or it is the caller's own.
+    def end_if_unused(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended, unless something needs it, or it is the caller's own.
 
         At most for `timeout` seconds: its hub waits for what `blocking` has under way.
         """
         with self._lock:
-            self.has_ended = self.has_ended or self._is_empty()
-            has_ended = self.has_ended
-        if has_ended and (self._is_shared or not self.is_here()):
-            # Again: a signal may have come between the last one's move and its word of it.
-            self.call(self._may_be_empty.set)
+            self.is_ending = is_ending = self.is_ending or self._is_unused()
+        if is_ending and (self._is_shared or not self.is_current()):
+            # Again: a signal may have come between the last `release` and its notice.
+            self.call(self._may_be_unused.set)
             self._thread.join(timeout)
 
     def end(self, timeout: float) -> None:
-        """End the thread, whoever lives there; wait for that at most `timeout` seconds.
+        """End the thread, whatever runs in it; wait for that at most `timeout` seconds.
 
         Of a thread that all fibers of the program share there is nothing to end.
         """
-        if self._is_shared or self.is_here():
+        if self._is_shared or self.is_current():
             return
-        self._send_all_away()
+        self._ask_to_end()
         self._thread.join(timeout)
 
-    def _send_all_away(self) -> None:
+    def _ask_to_end(self) -> None:
         with self._lock:
-            self.has_ended = True
-        self.call(self._may_be_empty.set)
+            self.is_ending = True
+        self.call(self._may_be_unused.set)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Have `function` called in the hub, soon, unless the hub has gone. It must not block."""
         loop = self.hub.loop
-        if self.is_here():
+        if self.is_current():
             loop.run_callback(function, *arguments)
             return
+        # The lock keeps the hub from going meanwhile: a call to a loop that was destroyed crashes.
         with self._lock:
-            if not self._is_gone:
+            if not self._has_hub_gone:
                 loop.run_callback_threadsafe(function, *arguments)
 
-    def _live(self) -> None:
+    def spawn(self, function: Callable[[], object]) -> None:
+        """Run `function` in a fiber, soon, and `release` the thread then: the caller holds it for that."""
+
+        def main() -> None:
+            try:
+                function()
+            finally:
+                self.release()
+
+        self.call(lambda: greenlet(main, self.hub).switch())
+
+    def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Run an accept loop here to its end, and `release` the thread: the caller holds it for that.
+
+        Parameters
+        ----------
+        loop
+            The loop. What it raises is raised.
+        stop
+            Ends the loop, from any thread.
+        """
+        if self.is_current():
+            try:
+                self._run_in_caller(loop)
+            finally:
+                self.release()
+            return
+        outcome: Future[None] = Future()
+
+        def main() -> None:
+            try:
+                loop()
+            except BaseException as failure:  # noqa: BLE001 - raised in the thread that called `run`
+                outcome.set_exception(failure)
+            else:
+                outcome.set_result(None)
+
+        self.spawn(main)
+        try:
+            outcome.result()
+        except BaseException:
+            # Of the loop; or of the caller, such as KeyboardInterrupt, and then the loop still goes on.
+            stop()
+            outcome.exception()
+            raise
+        finally:
+            self.end_if_unused()
+
+    def _run_in_caller(self, loop: Callable[[], None]) -> None:
+        while True:
+            try:
+                loop()
+            except BaseException as failure:
+                # The loop goes on after what a signal raised, until the program's main code stops it.
+                if not raise_in_main_code(failure, self.hub):
+                    raise
+            else:
+                return
+
+    def _main(self) -> None:
         try:
             self.hub = gevent.get_hub()
             self.poller = Poller(self.hub)
-            self._may_be_empty = gevent.event.Event()
-        except BaseException as failure:  # noqa: BLE001 - raised in the thread that wants the home
+            self._may_be_unused = gevent.event.Event()
+        except BaseException as failure:  # noqa: BLE001 - raised in the thread that wants this one
             self._failure = failure
             return
         finally:
@@ -154,30 +210,30 @@ class Home:
         is_cleared_away = False
         while not is_cleared_away:
             try:
-                self._wait_until_empty()
+                self._wait_until_unused()
                 self._clear_away()
                 is_cleared_away = True
             except BaseException as failure:
                 # In a program whose threads are fibers, what a signal raises may come out here.
-                if not interrupts.hand_over(failure, self.hub):
+                if not raise_in_main_code(failure, self.hub):
                     raise
         if not self._is_shared:
             self.hub.destroy(destroy_loop=True)
 
-    def _wait_until_empty(self) -> None:
-        while not self.has_ended:
-            self._may_be_empty.wait()
-            self._may_be_empty.clear()
+    def _wait_until_unused(self) -> None:
+        while not self.is_ending:
+            self._may_be_unused.wait()
+            self._may_be_unused.clear()
             with self._lock:
-                self.has_ended = self.has_ended or self._is_empty()
+                self.is_ending = self.is_ending or self._is_unused()
 
     def _clear_away(self) -> None:
         """Give back what the thread had. Once more does no harm."""
         if self._watchdog is not None:
             self._watchdog.close()
         with self._lock:
-            self._is_gone = True
+            self._has_hub_gone = True
         self.poller.close()
 
-    def _is_empty(self) -> bool:
-        return not self._residents and not self._fibers
+    def _is_unused(self) -> bool:
+        return not self._users and not self.fibers

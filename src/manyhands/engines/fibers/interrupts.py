@@ -1,8 +1,8 @@
-"""Signals that come while a fiber runs, in a program whose main thread is that of the fibers.
+"""What ends a fiber: an exception of its own, reported as a thread's is, or one that a signal raised in it.
 
 Python runs a signal handler wherever the main thread is at that moment. Under `gevent.monkey` that may be any
 fiber, and what the handler raises there (`KeyboardInterrupt`, or `SystemExit` by a ``sys.exit()`` on SIGTERM)
-would end one conversation instead of reaching the program's main code.
+would end one connection instead of reaching the program's main code.
 """
 
 import signal
@@ -10,21 +10,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenlet import getcurrent
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
+def raise_in_main_code(failure: BaseException, hub: Any) -> bool:
+    """Raise in the program's main code what a signal has raised in the calling fiber.
 
-def hand_over(failure: BaseException, hub: Any) -> bool:
-    """Raise in the main code what a signal has raised in the calling fiber; return whether one has.
-
-    What a conversation raises by itself is its own, be it `SystemExit`, as in a thread.
+    Returns
+    -------
+    bool
+        Whether a signal has. What a handler raises by itself is its own, be it `SystemExit`, as in a thread.
     """
-    is_meant_for_another = hub.main_hub and isinstance(getcurrent().parent, type(hub))
-    if not is_meant_for_another or not _is_of_a_signal(failure):
+    is_in_reach = hub.main_hub and isinstance(getcurrent().parent, type(hub))
+    if not is_in_reach or not _is_of_a_signal(failure):
         return False
     hub.loop.run_callback(hub.handle_system_error, type(failure), failure, failure.__traceback__)
     return True
@@ -50,19 +50,14 @@ def _codes(failure: BaseException) -> Iterator[CodeType]:
         traceback = traceback.tb_next
 
 
-# What becomes of what ends a fiber: handed to the thread that waits for it, or reported.
-
-
-def fulfil(outcome: "Future[None]", loop: Callable[[], None]) -> None:
-    """Run a loop to its end, and hand that to the thread that waits for the outcome."""
-    try:
-        loop()
-    except BaseException as failure:  # noqa: BLE001 - raised in the thread that called `run`
-        outcome.set_exception(failure)
-    else:
-        outcome.set_result(None)
-
-
-def report() -> None:
-    """Hand the exception that ended a fiber to where those of threads go."""
+def report_failure() -> None:
+    """Hand the exception that ended a fiber to `threading.excepthook`, as a thread's."""
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def reporting(function: Callable[[], object]) -> None:
+    """Call a function; report what it raises, which would end the hub."""
+    try:
+        function()
+    except BaseException:  # noqa: BLE001 - see above
+        report_failure()

@@ -4,8 +4,7 @@ Both modules have the same names and are under the same tests; the compiled one 
 
 One epoll descriptor holds all connections of a thread, and gevent's loop watches that one descriptor. A
 connection that was once waited for stays in it, so that request and response cost no `epoll_ctl`. One that
-is ready while nobody waits for it is taken out until somebody does, for epoll would tell of it again and
-again.
+is ready while no fiber waits for it is taken out until one does, for epoll would tell of it again and again.
 
 Fibers that are ready are switched to one from the other, the hub last: that halves the switches.
 """
@@ -20,6 +19,7 @@ import time
 import weakref
 from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
+from socket import SocketIO
 from typing import Any
 
 from gevent import monkey
@@ -29,28 +29,27 @@ from greenlet import getcurrent, greenlet
 from manyhands.engines.fibers.foreign_threads import (
     READ,
     WRITE,
-    Watch,
+    DescriptorWait,
     cannot_watch,
-    native_thread,
-    wait_elsewhere,
+    native_thread_id,
+    wait_in_foreign_thread,
 )
 
 BATCH = 256
 """Descriptors served between two turns of gevent's loop: its timers must not wait for a whole crowd."""
 
 _GONE = select.EPOLLERR | select.EPOLLHUP
-"""What is reported whether asked for or not (epoll_ctl(2)); who waits for anything has to look."""
+"""What epoll reports whether asked for or not (epoll_ctl(2)); it wakes readers and writers alike."""
 
 _TIMED_OUT = object()
 
-_NOBODY: "frozenset[Watch]" = frozenset()
+_NO_WAITS: "frozenset[DescriptorWait]" = frozenset()
 
 _close = monkey.get_original("os", "close")  # `gevent.monkey`'s own waits for a turn of the loop
 _new_epoll: Any = monkey.get_original("select", "epoll")  # `gevent.monkey` takes the name away
 
-_switch = (
-    greenlet.switch
-)  # gevent's hubs have one of their own, which does more than is needed here
+# Not the hub's own `switch`, which does more than is needed here.
+_switch = greenlet.switch
 
 
 class Poller:
@@ -64,9 +63,9 @@ class Poller:
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
-        self.thread = native_thread()
+        self.thread = native_thread_id()
         self._epoll: select.epoll | None = _new_epoll()
-        # Not owned: of a connection that everybody has forgotten, nothing may stay.
+        # Not owned: of a connection that has no other reference left, nothing may stay.
         self._channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
         self._ready: Iterator[Any] = iter(())
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)
@@ -78,7 +77,7 @@ class Poller:
         return self._epoll is not None
 
     def close(self) -> None:
-        """Give the descriptor back; nobody must wait any more. For the poller's own thread."""
+        """Give the descriptor back; no fiber may wait any more. For the poller's own thread."""
         self._watcher.close()
         self.forget()
 
@@ -89,13 +88,13 @@ class Poller:
             epoll.close()
 
     def _dispatch(self) -> None:
-        """Wake who has something to do. Runs in the hub."""
+        """Wake the fibers whose descriptors are ready. Runs in the hub."""
         assert self._epoll is not None  # noqa: S101 - the watcher has gone with it
         self._ready = self._woken(self._epoll.poll(0, BATCH))
         for fiber in self._ready:
             try:
                 _switch(fiber)
-            except BaseException:  # noqa: BLE001 - of a fiber of somebody else's making; ours end with theirs
+            except BaseException:  # noqa: BLE001 - of a fiber of the program's; an engine's ends with what it raises
                 self.hub.handle_error(fiber, *sys.exc_info())
 
     def _woken(self, reported: list[tuple[int, int]]) -> Iterator[Any]:
@@ -104,7 +103,7 @@ class Poller:
             if channel is not None:
                 yield from channel._woken(events)
             else:
-                # A connection that nobody closed: a copy of it lives on elsewhere.
+                # A connection that was not closed here: another process, or a duplicate, still has it open.
                 self._forget_descriptor(descriptor)
 
     def _forget_descriptor(self, descriptor: int) -> None:
@@ -113,15 +112,15 @@ class Poller:
                 self._epoll.unregister(descriptor)
 
     def _give_way(self) -> Any:
-        """Let the next fiber run that is ready, or the hub; return what the waking one has to say."""
+        """Let the next fiber run that is ready, or the hub; return what the wake-up passes."""
         fiber = next(self._ready, self.hub)
         return None if fiber is getcurrent() else _switch(fiber)
 
     def wait_any(self, channels: "list[Channel]", timeout: float | None) -> list[int]:
         """Wait until one of several channels can be read; return the descriptors of those that can.
 
-        None of them may be waited for by anybody else, and the caller must be at home. After `timeout`
-        seconds there are none; with 0 the others have their turn, but nobody waits.
+        No other fiber may wait for any of them, and the caller must be in the poller's thread. After
+        `timeout` seconds there are none; with 0 other fibers have their turn, but the caller does not wait.
         """
         fiber = getcurrent()
         timer = None if timeout is None else self.hub.loop.timer(timeout)
@@ -152,7 +151,8 @@ class Poller:
             else:
                 self._epoll.unregister(channel.fd)
         except OSError as error:
-            # Somebody closed the descriptor under us, whereupon epoll forgot it. The next call will tell.
+            # EBADF or ENOENT: the program closed the descriptor, whereupon epoll forgot it. The next call
+            # that uses it raises that.
             if events:
                 channel._events = before
                 raise cannot_watch(error.errno or 0) from None
@@ -173,7 +173,7 @@ class Channel:
     poller : Poller
         Of the thread whose fibers wait.
     fd : int
-        A descriptor. It is the channel's own, and is closed with it, until somebody else takes it over.
+        A descriptor. It is the channel's own, and is closed with it, until `give_up`.
     """
 
     __slots__ = (
@@ -199,25 +199,25 @@ class Channel:
         """Seconds that the functions below wait: None for ever, 0 not at all."""
 
         self.is_closed = False
-        """Whether somebody has closed it, in another thread perhaps, whatever remains to be done."""
+        """Whether it has been closed, in another thread perhaps, even if `close` has not run yet."""
 
         self._is_owner = True
         self._is_fresh = True
         self._events = 0
         self._reader: Any = None
         self._writer: Any = None
-        self._beside: frozenset[Watch] = _NOBODY
+        self._beside: frozenset[DescriptorWait] = _NO_WAITS
         poller._channels[fd] = self
 
     def give_up(self) -> int:
-        """Return the descriptor to somebody who closes it from now on."""
+        """Return the descriptor, which the caller closes from now on."""
         self._is_owner = False
         return self.fd
 
     def __del__(self) -> None:
         if self.fd < 0:
             return
-        # Nobody closed it. A copy of it may live on, and epoll would tell of that for ever.
+        # It was never closed. A duplicate may still be open, and epoll would tell of it for ever (epoll(7)).
         if self.poller._channels.get(self.fd, self) is self:
             self.poller._forget_descriptor(self.fd)
         if self._is_owner:
@@ -251,8 +251,8 @@ class Channel:
             `EBADF` when the channel is closed, or has been meanwhile.
         """
         self._check_open()
-        if self.poller.thread != native_thread() or self.poller._epoll is None:
-            wait_elsewhere(self.fd, event, timeout)
+        if self.poller.thread != native_thread_id() or self.poller._epoll is None:
+            wait_in_foreign_thread(self.fd, event, timeout)
         elif (self._reader if event == READ else self._writer) is not None:
             self._wait_beside(event, timeout)
         else:
@@ -282,7 +282,7 @@ class Channel:
                 timer.start(self._time_out, event, fiber)
             has_timed_out = self.poller._give_way() is _TIMED_OUT
         finally:
-            # Somebody may have thrown into the fiber while it waited.
+            # An exception may have been thrown into the fiber while it waited (`gevent.Timeout`).
             self._forget(event, fiber)
             if timer is not None:
                 timer.close()
@@ -291,12 +291,12 @@ class Channel:
 
     def _wait_beside(self, event: int, timeout: float | None) -> None:
         """Wait for what another fiber waits for already."""
-        watch = Watch(self.poller.hub, self.fd, event)
-        self._beside |= {watch}
+        wait = DescriptorWait(self.poller.hub, self.fd, event)
+        self._beside |= {wait}
         try:
-            watch.wait(timeout)
+            wait.wait(timeout)
         finally:
-            self._beside -= {watch}
+            self._beside -= {wait}
 
     def _note(self, event: int, fiber: Any) -> None:
         if event == READ:
@@ -321,7 +321,7 @@ class Channel:
         return (self._reader if event == READ else self._writer) is not None
 
     def _woken(self, events: int) -> Iterator[Any]:
-        """Give back whom these events wake; have epoll tell no more of those that wake nobody."""
+        """Yield the fibers that these events wake; have epoll tell no more of events that wake none."""
         if events & (READ | _GONE):
             fiber, self._reader = self._reader, None
             if fiber is not None:
@@ -336,13 +336,13 @@ class Channel:
                 yield fiber
 
     def close(self) -> None:
-        """Watch the descriptor no longer; who waits for it gets an error. For the poller's own thread."""
+        """Have epoll forget the descriptor; fibers that wait get an error. For the poller's own thread."""
         if self.poller._channels.get(self.fd) is self:
-            # Else the descriptor was closed under us, and its number belongs to another one by now.
+            # Else the program closed the descriptor itself, and another file has its number by now.
             self.poller._watch(self, 0)
             del self.poller._channels[self.fd]
-        for watch in self._beside:
-            watch.end()
+        for wait in self._beside:
+            wait.end()
         descriptor, self.fd = self.fd, -1
         if self._is_owner and descriptor >= 0:
             _close(descriptor)
@@ -358,17 +358,17 @@ def _wake(channels: list[Channel], fiber: Any) -> None:
 
 
 def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
-    """Receive up to `bufsize` bytes; ``b""`` when the peer has said its last."""
-    channel: Channel = sock._channel
+    """Receive up to `bufsize` bytes; ``b""`` when the peer has shut its side down."""
+    channel: Channel = sock.channel
     if flags or channel.timeout == 0 or bufsize <= 0:
-        received: bytes = sock._recv_with_flags(bufsize, flags)
+        received: bytes = sock.recv_with_flags(bufsize, flags)
         return received
     while True:
         # Waiting first: after a response, the next request is hardly ever there already.
         if not channel.may_try():
             channel.wait(READ, channel.timeout)
         try:
-            received = sock._sock.recv(bufsize)
+            received = sock.plain.recv(bufsize)
         except BlockingIOError:
             continue
         return received
@@ -376,29 +376,29 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
 
 def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
     """Receive into `buffer`, at most `nbytes` bytes (0: as many as fit); return how many."""
-    channel: Channel = sock._channel
+    channel: Channel = sock.channel
     if flags or channel.timeout == 0 or not memoryview(buffer).nbytes:
-        count: int = sock._recv_into_with_flags(buffer, nbytes, flags)
+        count: int = sock.recv_into_with_flags(buffer, nbytes, flags)
         return count
     while True:
         if not channel.may_try():
             channel.wait(READ, channel.timeout)
         try:
-            count = sock._sock.recv_into(buffer, nbytes)
+            count = sock.plain.recv_into(buffer, nbytes)
         except BlockingIOError:
             continue
         return count
 
 
-def readinto(file: Any, buffer: Any) -> int | None:
-    """Read into `buffer`, as `socket.SocketIO.readinto` does; `file` is one."""
-    sock = file._sock
-    if sock is None or file._timeout_occurred or not file._reading:
-        file._explain_why_nothing_can_be_read()
+def readinto(self: Any, buffer: Any) -> int | None:
+    """Read into `buffer`: the method `readinto` of a `socket.SocketIO`, on a shorter way."""
+    sock = self._sock
+    if sock is None or self._timeout_occurred or not self._reading:
+        return SocketIO.readinto(self, buffer)  # which raises the reason
     try:
         return recv_into(sock, buffer)
     except TimeoutError:
-        file._timeout_occurred = True
+        self._timeout_occurred = True
         raise
     except BlockingIOError:
         return None
@@ -406,10 +406,10 @@ def readinto(file: Any, buffer: Any) -> int | None:
 
 def send(sock: Any, data: Any, flags: int = 0) -> int:
     """Send some of `data`, once something can be sent; return how many bytes."""
-    channel: Channel = sock._channel
+    channel: Channel = sock.channel
     while True:
         try:
-            count: int = sock._sock.send(data, flags)
+            count: int = sock.plain.send(data, flags)
         except BlockingIOError:
             if channel.timeout == 0 or flags & MSG_DONTWAIT:
                 raise
@@ -420,11 +420,11 @@ def send(sock: Any, data: Any, flags: int = 0) -> int:
 
 def sendall(sock: Any, data: Any, flags: int = 0) -> None:
     """Send all of `data`; the timeout is for all of it."""
-    channel: Channel = sock._channel
+    channel: Channel = sock.channel
     if channel.fd >= 0 and type(data) is bytes and not flags:
         # Nearly everything that is sent fits into the kernel's buffer.
         try:
-            sent = sock._sock.send(data)
+            sent = sock.plain.send(data)
         except BlockingIOError:
             sent = 0
         if sent == len(data):
@@ -436,11 +436,11 @@ def sendall(sock: Any, data: Any, flags: int = 0) -> None:
 
 
 def _send_rest(sock: Any, rest: memoryview, flags: int) -> None:
-    channel: Channel = sock._channel
+    channel: Channel = sock.channel
     deadline = None if channel.timeout is None else time.monotonic() + channel.timeout
     while rest:
         try:
-            rest = rest[sock._sock.send(rest, flags) :]
+            rest = rest[sock.plain.send(rest, flags) :]
         except BlockingIOError:
             if channel.timeout == 0 or flags & MSG_DONTWAIT:
                 raise

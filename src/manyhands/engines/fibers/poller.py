@@ -3,7 +3,7 @@
 import contextlib
 from typing import TYPE_CHECKING
 
-from manyhands.engines.fibers import plain_poller as _plain
+import manyhands.engines.fibers.plain_poller as _plain
 from manyhands.runtime.compiled import IS_PURE_PYTHON_WANTED
 
 _chosen = _plain

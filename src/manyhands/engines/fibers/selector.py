@@ -1,4 +1,4 @@
-"""What the accept loop waits with in a home: while it waits, fibers run."""
+"""What the accept loop waits with in the hub thread: while it waits, fibers run."""
 
 import _socket
 import contextlib
@@ -12,8 +12,8 @@ from typing import Any
 from manyhands.engines.fibers.foreign_threads import READ, new_poll, pause_here
 from manyhands.engines.fibers.poller import Channel, Poller
 
-LOOK_AGAIN = 0.05
-"""Seconds between two looks at listeners that the system does not watch: too short for a client to feel."""
+LISTENER_POLL_INTERVAL = 0.05
+"""Seconds between two looks at listeners that epoll cannot watch (ENOSPC): too short for a client to feel."""
 
 
 class FiberSelector(selectors.BaseSelector):
@@ -49,8 +49,8 @@ class FiberSelector(selectors.BaseSelector):
         key = self._keys.pop(descriptor)
         self._channels.pop(descriptor).close()
         was_blocking, identity = self._before.pop(descriptor)
-        # It may be closed already, and its number somebody else's. And fibers may still answer on one of
-        # datagrams, which must not block either.
+        # It may be closed already, and another file may have its number. And fibers may still answer on one
+        # of datagrams, which must not block either.
         with contextlib.suppress(OSError):
             if _identity(descriptor) == identity and not _has_datagrams(descriptor):
                 os.set_blocking(descriptor, was_blocking)
@@ -77,8 +77,8 @@ class FiberSelector(selectors.BaseSelector):
             poll.register(descriptor, READ)
         while True:
             ready = [descriptor for descriptor, _ in poll.poll(0)]
-            left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
-            pause_here(min(LOOK_AGAIN, max(0.0, left)))
+            left = LISTENER_POLL_INTERVAL if deadline is None else deadline - time.monotonic()
+            pause_here(min(LISTENER_POLL_INTERVAL, max(0.0, left)))
             if ready or left <= 0:
                 return ready
 

@@ -1,4 +1,7 @@
-"""The connection's socket in a fiber: what it waits for holds up its own fiber, and nothing else."""
+"""The connection's socket in a fiber: a wait holds up its own fiber, and nothing else.
+
+`FiberSocket` is that socket. `SocketWrapper` makes one of a socket that a server accepted otherwise.
+"""
 
 import os
 import socket
@@ -9,7 +12,7 @@ from typing import Any, Self, TypeVar
 import gevent.socket
 from gevent import monkey
 
-from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread, pause_here
+from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread_id, pause_here
 from manyhands.engines.fibers.poller import (
     Channel,
     Poller,
@@ -20,7 +23,6 @@ from manyhands.engines.fibers.poller import (
     sendall,
     set_slot,
 )
-from manyhands.runtime.sockets import accept_at_once, identity
 
 Result = TypeVar("Result")
 
@@ -31,20 +33,17 @@ LONGEST_PAUSE = 0.05
 
 
 class _FiberIO(socket.SocketIO):
-    """What a file of the connection stands on: the standard library's, on a shorter way."""
+    """The raw file under the connection's files: the standard library's, on a shorter way."""
 
     readinto = readinto  # type: ignore[assignment]  # the compiled one has no types
-
-    def _explain_why_nothing_can_be_read(self) -> None:
-        super().readinto(bytearray())
 
 
 class FiberSocket(gevent.socket.socket):
     """A socket like any other, whose waits let other fibers run.
 
-    Whatever a plain blocking socket does works as it does there, with the same exceptions. Two things go
-    beyond: a fiber that waits on a socket which another one closes gets `EBADF` at once; and the socket may
-    be used by ordinary threads too, whose waits then block them alone. So an ordinary thread hands data to
+    What a plain blocking socket does works as it does there, with the same exceptions. Two things go
+    beyond: a fiber that waits on a socket which another one closes gets `EBADF` at once; and ordinary
+    threads may use the socket too, whose waits then block them alone. So an ordinary thread hands data to
     a connection by `sendall`.
 
     Parameters
@@ -55,15 +54,21 @@ class FiberSocket(gevent.socket.socket):
         That of the thread in which the fibers are.
     """
 
-    __slots__ = ("_channel", "_identity", "_inner")
+    # The interpreter clears slots in the order of their names: `channel` before `inner`, for epoll has to
+    # forget the descriptor before `inner` closes it, else it tells of a duplicate for ever (epoll(7)).
+    __slots__ = ("_identity", "channel", "inner")
 
     def __init__(self, family: int, type: int, proto: int, fileno: int, *, poller: Poller) -> None:  # noqa: A002 - the standard library's name
         # Not gevent's own constructor, which makes two watchers.
         self._io_refs = 0
         self._closed = False
         self._identity = family, type, proto
-        self._inner: socket.socket | None = None
-        self._channel = Channel(poller, fileno)
+        self.inner: socket.socket | None = None
+        """What `plain` has made."""
+
+        self.channel = Channel(poller, fileno)
+        """The descriptor, and the fibers that wait for it. For this room: the poller and TLS."""
+
         self.timeout = None  # type: ignore[misc]  # a slot of gevent's
         usual = socket.getdefaulttimeout()
         if usual is not None:
@@ -74,24 +79,24 @@ class FiberSocket(gevent.socket.socket):
     _write_event = WRITE
 
     @property
-    def _sock(self) -> socket.socket:
+    def plain(self) -> socket.socket:
         """The plain, non-blocking socket inside: made when it is needed, for many connections end without."""
-        if self._inner is None:
+        if self.inner is None:
             # A thread and a fiber may both be the first to need it.
             with _making:
-                if self._inner is None:
-                    self._inner = self._make_inner()
-        return self._inner
+                if self.inner is None:
+                    descriptor = self.channel.give_up()
+                    inner: socket.socket = self._gevent_sock_class(*self._identity, descriptor)  # type: ignore[attr-defined]
+                    inner.setblocking(False)
+                    self.inner = inner
+        return self.inner
 
-    def _make_inner(self) -> socket.socket:
-        inner: socket.socket = self._gevent_sock_class(*self._identity, self._channel.give_up())  # type: ignore[attr-defined]
-        inner.setblocking(False)
-        return inner
+    _sock = plain  # by which gevent's methods find it
 
     @property
     def hub(self) -> Any:
         """The hub of the fibers."""
-        return self._channel.poller.hub
+        return self.channel.poller.hub
 
     @classmethod
     def taking_over(cls, plain: Any, poller: Poller) -> Self:
@@ -119,7 +124,7 @@ class FiberSocket(gevent.socket.socket):
     def settimeout(self, howlong: float | None) -> None:
         """Set the seconds that one call may take: None for ever, 0 not to wait at all."""
         super().settimeout(howlong)
-        self._channel.timeout = self.timeout
+        self.channel.timeout = self.timeout
 
     def setblocking(self, flag: bool) -> None:
         """Wait for ever, or not at all."""
@@ -129,105 +134,105 @@ class FiberSocket(gevent.socket.socket):
         """Return another socket on the same connection."""
         kind = type(self)
         twin = kind(
-            self.family, self.type, self.proto, os.dup(self.fileno()), poller=self._channel.poller
+            self.family, self.type, self.proto, os.dup(self.fileno()), poller=self.channel.poller
         )
         twin.settimeout(self.gettimeout())
         return twin
 
     def shutdown(self, how: int) -> None:
-        """Shut one side of the connection, or both; a fiber that waits on it sees what the kernel says."""
-        if self._inner is None:
-            self._channel.shutdown(how)
+        """Shut one side of the connection, or both; the kernel wakes fibers that wait on it."""
+        if self.inner is None:
+            self.channel.shutdown(how)
         else:
-            self._inner.shutdown(how)
+            self.inner.shutdown(how)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
         """Return an option of the socket: an int, or bytes where their number is given."""
-        if self._inner is None and buflen > 0:
-            # Of each of ten thousand idle connections, every second: none must get a socket inside for that.
-            return self._channel.getsockopt(level, optname, buflen)
-        return self._sock.getsockopt(level, optname, buflen)
+        if self.inner is None and buflen > 0:
+            # The reaper asks each of ten thousand idle connections, every second: none gets a `plain` for it.
+            return self.channel.getsockopt(level, optname, buflen)
+        return self.plain.getsockopt(level, optname, buflen)
 
     def fileno(self) -> int:
         """Return the descriptor; -1 of a closed socket."""
-        return self._channel.fd if self._inner is None else self._inner.fileno()
+        return self.channel.fd if self.inner is None else self.inner.fileno()
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send a datagram, once it can be sent."""
         pause = FIRST_PAUSE
         while True:
             try:
-                return self._sock.sendto(data, *flags_and_address)
+                return self.plain.sendto(data, *flags_and_address)
             except BlockingIOError:
                 flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
-                if self._channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
+                if self.channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
                     raise
-            self._channel.wait(WRITE, self._channel.timeout)
+            self.channel.wait(WRITE, self.channel.timeout)
             if self.family == socket.AF_UNIX:
-                # It can be written to, and yet the receiver's queue is full, which poll does not know of.
+                # It can be written to, and yet the receiver's queue is full (EAGAIN): poll does not tell.
                 pause_here(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
         """Wait, for those of gevent's methods that have no faster way here."""
         try:
-            self._channel.wait(event, self._channel.timeout)
+            self.channel.wait(event, self.channel.timeout)
         except TimeoutError as error:
             raise timeout_exc or error from None
 
     def close(self) -> None:
-        """Close the socket, or have it closed with the last file of it; who waits for it gets an error."""
+        """Close the socket, or have it closed with its last file; a fiber that waits for it gets an error."""
         self._closed = True
-        if self._io_refs <= 0:
-            self._real_close()
-
-    def _real_close(self) -> None:
-        channel = self._channel
-        if _is_elsewhere(channel.poller):
-            # Here the socket is closed from now on.
+        if self._io_refs > 0:
+            return
+        channel = self.channel
+        if channel.poller.is_open and channel.poller.thread != native_thread_id():
+            # For this thread the socket is closed from now on.
             channel.is_closed = True
-            inner, self._inner = self._sock, _closed
-            at_home(channel.poller, _close, channel, inner)
-        elif self._inner is None:
+            inner, self.inner = self.plain, _closed
+            call_in_hub_thread(channel.poller, _close, channel, inner)
+        elif self.inner is None:
             channel.close()
-            self._inner = _closed
+            self.inner = _closed
         else:
             channel.close()
-            self._inner.close()
+            self.inner.close()
 
     def detach(self) -> int:
-        """Give the descriptor up, and return it; who waits for it gets an error."""
+        """Give the descriptor up, and return it; a fiber that waits for it gets an error."""
         self._closed = True
-        descriptor = self._sock.detach()
-        at_home(self._channel.poller, self._channel.close)
+        descriptor = self.plain.detach()
+        call_in_hub_thread(self.channel.poller, self.channel.close)
         return descriptor
 
     def _get_ref(self) -> bool:
         return True
 
     def _set_ref(self, value: bool) -> None:
-        """Do nothing: the poller keeps the loop alive, whatever it waits for."""
+        """Do nothing: the poller keeps the loop alive, in this socket's waits too."""
 
     ref = property(_get_ref, _set_ref)
 
-    def _recv_with_flags(self, bufsize: int, flags: int) -> bytes:
+    def recv_with_flags(self, bufsize: int, flags: int) -> bytes:
+        """Receive in the cases that the poller's `recv` leaves: flags, no waiting, odd sizes."""
         if flags & socket.MSG_WAITALL and self._is_patient(flags) and bufsize > 0:
             buffer = bytearray(bufsize)
             return bytes(memoryview(buffer)[: self._fill(memoryview(buffer), flags)])
-        return self._patiently(READ, flags, lambda: self._sock.recv(bufsize, flags))
+        return self._patiently(READ, flags, lambda: self.plain.recv(bufsize, flags))
 
-    def _recv_into_with_flags(self, buffer: Any, nbytes: int, flags: int) -> int:
+    def recv_into_with_flags(self, buffer: Any, nbytes: int, flags: int) -> int:
+        """Receive in the cases that the poller's `recv_into` leaves."""
         if flags & socket.MSG_WAITALL and self._is_patient(flags):
             with memoryview(buffer) as view, view.cast("B") as octets:
                 return self._fill(octets[: nbytes or None], flags)
-        return self._patiently(READ, flags, lambda: self._sock.recv_into(buffer, nbytes, flags))
+        return self._patiently(READ, flags, lambda: self.plain.recv_into(buffer, nbytes, flags))
 
     def _is_patient(self, flags: int) -> bool:
         """Tell whether a call waits for all of something: with a timeout it takes what there is, as in C."""
-        return self._channel.timeout is None and not flags & socket.MSG_DONTWAIT
+        return self.channel.timeout is None and not flags & socket.MSG_DONTWAIT
 
     def _fill(self, view: memoryview, flags: int) -> int:
-        """Receive until `view` is full or the peer has said its last (MSG_WAITALL, recv(2))."""
+        """Receive until `view` is full or the peer has shut its side down (MSG_WAITALL, recv(2))."""
         if flags & socket.MSG_PEEK:
             return self._peek_all(view, flags)
         filled = 0
@@ -245,17 +250,17 @@ class FiberSocket(gevent.socket.socket):
         return filled
 
     def _recv_into_rest(self, rest: memoryview, flags: int) -> int:
-        return self._patiently(READ, flags, lambda: self._sock.recv_into(rest, 0, flags))
+        return self._patiently(READ, flags, lambda: self.plain.recv_into(rest, 0, flags))
 
     def _peek_all(self, view: memoryview, flags: int) -> int:
-        before = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        before = self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
         # What was only peeked at stays, and would end every further wait at once (socket(7)).
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(view))
+        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(view))
         try:
-            self._channel.wait(READ)
+            self.channel.wait(READ)
             return self._recv_into_rest(view, flags)
         finally:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
+            self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
 
     def _patiently(self, event: int, flags: int, attempt: Callable[[], Result]) -> Result:
         """Try; where that would block, wait and try again."""
@@ -263,28 +268,23 @@ class FiberSocket(gevent.socket.socket):
             try:
                 return attempt()
             except BlockingIOError:
-                if self._channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
+                if self.channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
                     raise
-            self._channel.wait(event, self._channel.timeout)
+            self.channel.wait(event, self.channel.timeout)
 
 
 _making: Any = monkey.get_original("_thread", "allocate_lock")()
 """Held for a few system calls, in which no fiber switches."""
 
 _closed = socket.socket()
-"""What stands for the inside of closed sockets: whatever is asked of it fails as of a closed one."""
+"""What stands for the inside of closed sockets: all its methods fail as a closed socket's do."""
 
 _closed.close()
 
 
-def _is_elsewhere(poller: Poller) -> bool:
-    """Tell whether the caller is in another thread than the fibers that may wait."""
-    return bool(poller.is_open and poller.thread != native_thread())
-
-
-def at_home(poller: Poller, function: Callable[..., object], *arguments: object) -> None:
-    """Call a function in the thread of the fibers: now if that is the caller's, else soon."""
-    if _is_elsewhere(poller):
+def call_in_hub_thread(poller: Poller, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in the poller's thread: now if that is the caller's, else soon."""
+    if poller.is_open and poller.thread != native_thread_id():
         poller.hub.loop.run_callback_threadsafe(function, *arguments)
     else:
         function(*arguments)
@@ -295,37 +295,29 @@ def _close(channel: Channel, sock: socket.socket) -> None:
     sock.close()
 
 
-set_slot(vars(FiberSocket)["_channel"])
+set_slot(vars(FiberSocket)["channel"])
 
-
-# From whatever a server accepted to something whose waits let other fibers run.
 
 _PLAIN = (monkey.get_original("socket", "socket"), gevent.socket.socket)
-_PLAIN_ACCEPTS = tuple(kind.accept for kind in _PLAIN)
+
+PLAIN_ACCEPTS = tuple(kind.accept for kind in _PLAIN)
+"""The methods `accept` of listeners whose connections are plain sockets."""
 
 
-class Adoption:
-    """Makes the sockets of fibers, and keeps those that belong to datagram listeners."""
+class SocketWrapper:
+    """Makes sockets for fibers of plain ones, and keeps those that belong to datagram listeners."""
 
     def __init__(self) -> None:
         self._twins: dict[Any, FiberSocket] = {}
 
-    def accept(self, listener: Any, poller: Poller) -> tuple[Any, Any]:
-        """Accept a connection of a listener, as a fiber's from the start."""
-        if getattr(type(listener), "accept", None) not in _PLAIN_ACCEPTS:
-            accepted: tuple[Any, Any] = listener.accept()
-            return accepted
-        descriptor, address = accept_at_once(listener)
-        return FiberSocket(*identity(listener), descriptor, poller=poller), address
-
-    def adopt(self, request: Any, poller: Poller) -> Any:
+    def wrap(self, request: Any, poller: Poller) -> Any:
         """Return the form for fibers of a request: of a connection, or of a datagram with its socket.
 
-        What is neither, or has a life of its own already (TLS that somebody else began), stays as it is.
+        What is neither stays as it is, and so does a socket of another class (TLS that a hook began).
         """
         if type(request) in _PLAIN:
             if request.fileno() < 0:
-                return request  # closed by a hook; whoever uses it will be told
+                return request  # closed by a hook; its next call raises that
             return FiberSocket.taking_over(request, poller)
         if type(request) is tuple and len(request) == 2 and type(request[1]) in _PLAIN:
             data, listener = request
@@ -333,9 +325,9 @@ class Adoption:
         return request
 
     def _twin(self, listener: Any, poller: Poller) -> FiberSocket:
-        """Return a socket for fibers beside a datagram listener: its own may neither block nor be changed."""
+        """Return a socket for fibers beside a datagram listener, which may neither block nor be changed."""
         twin = self._twins.get(listener)
-        if twin is None or twin._channel.poller is not poller:
+        if twin is None or twin.channel.poller is not poller:
             # Not `listener.dup()`, which would set the blocking mode that both share.
             descriptor = os.dup(listener.fileno())
             twin = FiberSocket(
@@ -345,7 +337,7 @@ class Adoption:
         return twin
 
     def release(self) -> None:
-        """Close what stands beside listeners that have been closed, for it would keep their addresses."""
+        """Close the twins of listeners that have been closed, for they would keep their addresses."""
         for listener, twin in list(self._twins.items()):
             if listener.fileno() < 0:
                 del self._twins[listener]
@@ -364,11 +356,11 @@ def _rebuild(descriptor: Any, family: int, kind: int, proto: int) -> socket.sock
     """Make a plain socket, in the process that received it."""
     connection = socket.socket(family, kind, proto, fileno=descriptor.detach())
     if connection.gettimeout() is None:
-        # The sender's fibers had it not block; whom it is handed over to waits in plain calls.
+        # The sender's fibers had it not block; the receiver waits in plain calls.
         connection.setblocking(True)
     return connection
 
 
-def have_them_sent() -> None:
+def let_multiprocessing_send_them() -> None:
     """Let `multiprocessing` send connections of fibers."""
     reduction.ForkingPickler.register(FiberSocket, _reduce)

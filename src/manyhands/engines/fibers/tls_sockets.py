@@ -4,8 +4,8 @@
 connection is a subclass of whatever class the context makes, and `isinstance` tells no difference.
 
 A handler's own ``context.wrap_socket(self.request, server_side=True)`` (STARTTLS) makes such a connection
-too: `look_at_sockets` has contexts look at what they are given, by `SSLContext.sslsocket_class`, which is
-there to be set. What they make of all other sockets stays what it was.
+too: `let_contexts_make_them` sets `SSLContext.sslsocket_class`, which is there to be set, to a class that
+looks at the socket first. What contexts make of all other sockets stays what it was.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ from typing import Any, TypeVar
 
 from manyhands.engines.fibers.foreign_threads import READ, WRITE
 from manyhands.engines.fibers.poller import Channel, Poller
-from manyhands.engines.fibers.sockets import FiberSocket, at_home
+from manyhands.engines.fibers.sockets import FiberSocket, call_in_hub_thread
 
 Result = TypeVar("Result")
 
 _WANTED: dict[type[Exception], int] = {ssl.SSLWantReadError: READ, ssl.SSLWantWriteError: WRITE}
 
 
-_judge = socket.socket()
-"""Closed, and so good for nothing but telling what is no timeout."""
+_timeout_check = socket.socket()
+"""Closed: its `settimeout` raises what a plain socket's raises for a value that is no timeout, or `EBADF`."""
 
-_judge.close()
+_timeout_check.close()
 
 
 class _ShutDownError(ConnectionAbortedError):
-    """Somebody has shut the connection down while a fiber waited for it; it speaks no TLS any more."""
+    """The connection was shut down while a fiber waited for it; it speaks no TLS any more."""
 
 
 class FiberTLS:
-    """What turns a class of TLS sockets into one for fibers: mixed in before it."""
+    """Turns a class of TLS sockets into one for fibers: a mix-in before it."""
 
     _channel: Any = None  # before it is made a connection for fibers, and of one that never was
     _sslobj: Any
@@ -46,7 +46,7 @@ class FiberTLS:
     def settimeout(self, value: float | None) -> None:
         """Set the seconds that one call may take: None for ever, 0 not to wait at all."""
         with contextlib.suppress(OSError):
-            _judge.settimeout(value)
+            _timeout_check.settimeout(value)
         super().settimeout(0.0)  # type: ignore[misc]  # the class that this is mixed into
         self._seconds = value if value is None else float(value)
 
@@ -127,23 +127,23 @@ class FiberTLS:
             super()._real_close()  # type: ignore[misc]
             return
         self._channel.is_closed = True
-        at_home(self._channel.poller, self._close_at_home)
+        call_in_hub_thread(self._channel.poller, self._close_in_hub_thread)
 
-    def _close_at_home(self) -> None:
+    def _close_in_hub_thread(self) -> None:
         self._channel.close()
         super()._real_close()  # type: ignore[misc]
 
     def detach(self) -> int:
         """Give the descriptor up, and return it."""
         if self._channel is not None:
-            at_home(self._channel.poller, self._channel.close)
+            call_in_hub_thread(self._channel.poller, self._channel.close)
         descriptor: int = super().detach()  # type: ignore[misc]
         return descriptor
 
 
 @functools.cache
 def _for_fibers(base: Any) -> Any:
-    """Make the subclass for fibers of a class of TLS sockets. Its name is the one that people know."""
+    """Make the subclass for fibers of a class of TLS sockets, under the name of that class."""
     return type(base.__name__, (FiberTLS, base), {"__module__": base.__module__})
 
 
@@ -157,7 +157,7 @@ def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -
     """
     own = context.sslsocket_class
     handshakes_now = keywords.pop("do_handshake_on_connect", True)
-    connection = _for_fibers(ssl.SSLSocket if own is _Either else own)._create(
+    connection = _for_fibers(ssl.SSLSocket if own is _FiberOrPlain else own)._create(
         plain, context=context, do_handshake_on_connect=False, **keywords
     )
     connection._channel = Channel(poller, connection.fileno())
@@ -173,18 +173,18 @@ def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -
     return made
 
 
-class _Either(ssl.SSLSocket):
-    """What contexts make: of a fiber's socket a connection for fibers, of any other what they always made."""
+class _FiberOrPlain(ssl.SSLSocket):
+    """What contexts make: of a fiber's socket a connection for fibers, of any other the usual `SSLSocket`."""
 
     @classmethod
     def _create(cls, sock: Any, *arguments: Any, context: Any = None, **keywords: Any) -> Any:
         if isinstance(sock, FiberSocket) and not arguments:
-            return wrap(context, sock, sock._channel.poller, **keywords)
+            return wrap(context, sock, sock.channel.poller, **keywords)
         create: Any = ssl.SSLSocket._create  # type: ignore[attr-defined]
         return create(sock, *arguments, context=context, **keywords)
 
 
-def look_at_sockets() -> None:
+def let_contexts_make_them() -> None:
     """Have TLS contexts make connections for fibers of fibers' sockets."""
     if ssl.SSLContext.sslsocket_class is ssl.SSLSocket:
-        ssl.SSLContext.sslsocket_class = _Either
+        ssl.SSLContext.sslsocket_class = _FiberOrPlain

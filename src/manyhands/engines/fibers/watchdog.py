@@ -2,10 +2,9 @@
 
 A thread of its own looks at the hub from outside, several times within the time that is allowed. So the
 fibers pay nothing for it. A hub whose loop has not turned since the last look is either asleep, and then the
-frame on top of its thread is its own, or it waits for whoever is on top there.
+frame on top of its thread is its own, or it waits for the fiber whose frame is on top there.
 """
 
-import signal
 import sys
 import time
 import traceback
@@ -18,8 +17,8 @@ from gevent.hub import Hub
 
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub as event_hub
+from manyhands.runtime.unpatched import start_native_thread
 
-_start_thread = monkey.get_original("_thread", "start_new_thread")
 _sleep = monkey.get_original("time", "sleep")
 
 LOOKS = 4
@@ -34,14 +33,14 @@ class Watchdog:
     Parameters
     ----------
     hub : gevent.hub.Hub
-        Whom to watch.
+        The hub to watch.
     thread : int
         The hub's thread.
     allowed : callable
         Returns the seconds that one fiber may take before it lets others run; None for as long as it
         likes. Asked at each look.
-    who : callable
-        Returns whom a frame of the hub's thread serves: the name of the handler and the client's address.
+    served_by : callable
+        Returns what a frame of the hub's thread serves: the name of the handler and the client's address.
     """
 
     def __init__(
@@ -49,31 +48,28 @@ class Watchdog:
         hub: Any,
         thread: int,
         allowed: Callable[[], float | None],
-        who: Callable[[FrameType], tuple[str, object]],
+        served_by: Callable[[FrameType], tuple[str, object]],
     ) -> None:
         self._hub = hub
         self._thread = thread
         self._allowed = allowed
-        self._who = who
+        self._served_by = served_by
         self._turn = -1
         self._since = time.monotonic()
         self._blocking: tuple[str, object] | None = None
-        self._is_off_duty = False
-        _start_thread(self._watch, ())
+        self._is_closed = False
+        start_native_thread(self._watch)
 
     def close(self) -> None:
-        """Watch no longer. Before the hub goes."""
-        self._is_off_duty = True
+        """Stop. Before the hub goes."""
+        self._is_closed = True
 
     def _watch(self) -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        while not self._is_off_duty:
+        while not self._is_closed:
             allowed = self._allowed()
             _sleep((0.1 if allowed is None else allowed) / LOOKS)
-            # Between these two lines the interpreter lock is held, so the hub is there or off duty is set.
-            if not self._is_off_duty:
+            # Between these two lines the interpreter lock is held, so the hub is there or it is closed.
+            if not self._is_closed:
                 self._look(time.monotonic(), allowed)
 
     def _look(self, now: float, allowed: float | None) -> None:
@@ -83,7 +79,7 @@ class Watchdog:
             self._goes_on(now)
             self._turn, self._since = turn, now
         elif allowed is not None and now - self._since >= allowed and self._blocking is None:
-            self._blocking = self._who(frame)
+            self._blocking = self._served_by(frame)
             stack = "".join(traceback.format_stack(frame))
             if event_hub.has_subscribers:
                 event_hub.emit(events.HubBlocked(*self._blocking, now - self._since, stack))
