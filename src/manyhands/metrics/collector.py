@@ -1,8 +1,8 @@
 """A server's figures, read when they are scraped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from manyhands.connections.registry import BOUNDS, Ends
-from manyhands.connections.tcp_info import backlog_of
+from manyhands.connections.registry import BOUNDS, Books, Ends, Sums
+from manyhands.connections.tcp_info import Backlog, backlog_of
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.events import ConnectionClosed, Event, hub, kinds
@@ -26,6 +26,109 @@ if TYPE_CHECKING:
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
+
+
+class EngineFigures(NamedTuple):
+    """The load of one engine.
+
+    Attributes
+    ----------
+    name : str
+        The engine's name.
+    running : int
+        Tasks under way, datagrams too.
+    limit : int or None
+        Tasks that may be under way; None where there is no bound.
+    hub_delay : float or None
+        Seconds that a fiber which could go on waits for its turn; None where there is no hub.
+    """
+
+    name: str
+    running: int
+    limit: int | None
+    hub_delay: float | None
+
+
+class Figures(NamedTuple):
+    """What a scrape reads of a server.
+
+    Attributes
+    ----------
+    accepted : int
+        Connections that were accepted.
+    states : mapping of State to int
+        Connections that are open now.
+    ended : mapping of Reason to int
+        Connections that have ended, or were refused.
+    ends : Sums
+        How long those took, and the bytes that went over them.
+    bytes_in, bytes_out : int
+        Bytes over TCP of all connections, those that are open included.
+    engines : list of EngineFigures
+        Those that were needed so far.
+    backlogs : list of (str, Backlog)
+        The listeners of TCP by their names, as they are described to people.
+    """
+
+    accepted: int
+    states: Mapping[State, int]
+    ended: Mapping[Reason, int]
+    ends: Sums
+    bytes_in: int
+    bytes_out: int
+    engines: list[EngineFigures]
+    backlogs: list[tuple[str, Backlog]]
+
+
+def figures_of(server: Any) -> Figures:
+    """Read the figures of a `manyhands.Server` or of a drop-in server, which look the same from here on."""
+    core, listeners = _parts_of(server)
+    accepted, states, ended = core.books.census()
+    ends = (core.books.ends or Ends()).sums()
+    bytes_in, bytes_out = _bytes_of_open(core.books)
+    return Figures(
+        accepted,
+        states,
+        ended,
+        ends,
+        ends.bytes_in + bytes_in,
+        ends.bytes_out + bytes_out,
+        [
+            EngineFigures(engine.name, engine.running(), engine.limit, _hub_delay(engine))
+            for engine in core.engines
+        ],
+        [
+            (listener._describe_listener(), backlog)
+            for listener in listeners
+            if (backlog := backlog_of(getattr(listener, "socket", None))) is not None
+        ],
+    )
+
+
+def _parts_of(server: Any) -> "tuple[EngineRoom, list[Any]]":
+    """Return what a server serves with, and its listeners. Nothing else here reaches into a server."""
+    if isinstance(server, Server):
+        return server._room, list(server._listeners)
+    return server._engine_room, [server]
+
+
+def _bytes_of_open(books: Books) -> tuple[int, int]:
+    received = sent = 0
+    for connection in books.values():
+        traffic = connection.traffic
+        # Once a connection is closed nothing tells whether the peer's FIN was counted; its end will.
+        if traffic is not None and not traffic.was_reset:
+            received += traffic.bytes_in
+            sent += traffic.bytes_out
+    return received, sent
+
+
+def _hub_delay(engine: Engine) -> float | None:
+    if engine.name != "fibers":
+        return None
+    from manyhands.engines.fibers import hub_latency  # noqa: PLC0415 - it needs gevent
+
+    return hub_latency.delay(engine, HUB_PATIENCE)
 
 
 class ServerCollector(Collector):
@@ -41,11 +144,10 @@ class ServerCollector(Collector):
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._room: EngineRoom = server._room if isinstance(server, Server) else server._engine_room
-        self._books = self._room.books
-        self._books.are_detailed = True
-        self._books.ends = self._books.ends or Ends()
-        # Of connections that end, others tell more.
+        books = _parts_of(server)[0].books
+        books.are_detailed = True
+        books.ends = books.ends or Ends()
+        # Connections that end have figures of their own, by reason.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
         self._lock = brief_lock()
         self._unsubscribe = hub.subscribe(self._count)
@@ -65,48 +167,18 @@ class ServerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the figures."""
-        yield from self._connections()
-        yield from self._bytes()
-        yield self._handler_seconds()
-        yield from self._engines()
-        yield from self._backlogs()
+        figures = figures_of(self._server)
+        yield from _connections(figures)
+        yield from self._bytes(figures)
+        yield _handler_seconds(figures)
+        yield from _engines(figures)
+        yield from _backlogs(figures)
         yield self._event_counts()
 
-    def _connections(self) -> Iterator[Metric]:
-        accepted, states, ended = self._books.census()
-        by_state = GaugeMetricFamily(
-            "manyhands_connections",
-            "Connections that are open now, by their state",
-            labels=["state"],
-        )
-        for state in State:
-            if state is not State.CLOSED:
-                by_state.add_metric([state.value], states[state])
-        yield by_state
-        yield CounterMetricFamily(
-            "manyhands_connections_accepted", "Connections that were accepted", value=accepted
-        )
-        closed = CounterMetricFamily(
-            "manyhands_connections_closed",
-            "Connections that have ended, by the reason",
-            labels=["reason"],
-        )
-        refused = CounterMetricFamily(
-            "manyhands_connections_refused",
-            "Connections that were accepted and turned away unserved, by the reason",
-            labels=["reason"],
-        )
-        for reason in Reason:
-            family = refused if reason.is_refusal else closed
-            family.add_metric([reason.value], ended[reason])
-        yield closed
-        yield refused
-
-    def _bytes(self) -> Iterator[Metric]:
-        received, sent = self._bytes_in_all()
-        # One that ends between the two readings is in neither, and a counter never goes back.
-        self._received = max(self._received, received)
-        self._sent = max(self._sent, sent)
+    def _bytes(self, figures: Figures) -> Iterator[Metric]:
+        # A connection that ends between the two readings is in neither, and a counter never goes back.
+        self._received = max(self._received, figures.bytes_in)
+        self._sent = max(self._sent, figures.bytes_out)
         yield CounterMetricFamily(
             "manyhands_received_bytes",
             "Bytes received over TCP, TLS included, as the kernel counts them",
@@ -117,70 +189,6 @@ class ServerCollector(Collector):
             "Bytes sent over TCP, TLS included, as the kernel counts them",
             value=self._sent,
         )
-
-    def _bytes_in_all(self) -> tuple[int, int]:
-        ends = self._books.ends
-        _, _, received, sent = (ends or Ends()).sums()
-        for connection in self._books.values():
-            traffic = connection.traffic
-            # Of one that is closed nobody knows whether the peer's FIN was counted; its end will tell.
-            if traffic is not None and not traffic.was_reset:
-                received += traffic.bytes_in
-                sent += traffic.bytes_out
-        return received, sent
-
-    def _handler_seconds(self) -> Metric:
-        sums = (self._books.ends or Ends()).sums()
-        bounds = [*map(floatToGoString, BOUNDS), "+Inf"]
-        return HistogramMetricFamily(
-            "manyhands_handler_seconds",
-            "Seconds from a connection's acceptance to its handler's end",
-            buckets=list(zip(bounds, accumulate(sums.by_duration), strict=True)),
-            sum_value=sums.seconds,
-        )
-
-    def _engines(self) -> Iterator[Metric]:
-        running = GaugeMetricFamily(
-            "manyhands_engine_running", "Tasks under way, datagrams too", labels=["engine"]
-        )
-        limit = GaugeMetricFamily(
-            "manyhands_engine_limit",
-            "Tasks that may be under way, where there is a bound",
-            labels=["engine"],
-        )
-        late = GaugeMetricFamily(
-            "manyhands_hub_delay_seconds",
-            "Seconds that a fiber which could go on waits for its turn",
-        )
-        for engine in self._room.engines:
-            running.add_metric([engine.name], engine.running())
-            if engine.limit is not None:
-                limit.add_metric([engine.name], engine.limit)
-            delay = _hub_delay(engine)
-            if delay is not None:
-                late.add_metric([], delay)
-        yield from (running, limit, late)
-
-    def _backlogs(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily(
-            "manyhands_backlog", "Connections that wait to be accepted, of TCP", labels=["listener"]
-        )
-        limit = GaugeMetricFamily(
-            "manyhands_backlog_limit",
-            "Connections that may wait to be accepted",
-            labels=["listener"],
-        )
-        for listener in self._listeners():
-            backlog = backlog_of(getattr(listener, "socket", None))
-            if backlog is not None:
-                name = listener._describe_listener()
-                waiting.add_metric([name], backlog.waiting)
-                limit.add_metric([name], backlog.limit)
-        yield from (waiting, limit)
-
-    def _listeners(self) -> list[Any]:
-        is_of_ours = isinstance(self._server, Server)
-        return list(self._server._listeners) if is_of_ours else [self._server]
 
     def _event_counts(self) -> Metric:
         events = CounterMetricFamily(
@@ -193,9 +201,78 @@ class ServerCollector(Collector):
         return events
 
 
-def _hub_delay(engine: Engine) -> float | None:
-    if engine.name != "fibers":
-        return None
-    from manyhands.engines.fibers import hub_latency  # noqa: PLC0415 - it needs gevent
+def _connections(figures: Figures) -> Iterator[Metric]:
+    by_state = GaugeMetricFamily(
+        "manyhands_connections",
+        "Connections that are open now, by their state",
+        labels=["state"],
+    )
+    for state in State:
+        if state is not State.CLOSED:
+            by_state.add_metric([state.value], figures.states[state])
+    yield by_state
+    yield CounterMetricFamily(
+        "manyhands_connections_accepted", "Connections that were accepted", value=figures.accepted
+    )
+    closed = CounterMetricFamily(
+        "manyhands_connections_closed",
+        "Connections that have ended, by the reason",
+        labels=["reason"],
+    )
+    refused = CounterMetricFamily(
+        "manyhands_connections_refused",
+        "Connections that were accepted and turned away unserved, by the reason",
+        labels=["reason"],
+    )
+    for reason in Reason:
+        family = refused if reason.is_refusal else closed
+        family.add_metric([reason.value], figures.ended[reason])
+    yield from (closed, refused)
 
-    return hub_latency.delay(engine, HUB_PATIENCE)
+
+def _handler_seconds(figures: Figures) -> Metric:
+    bounds = [*map(floatToGoString, BOUNDS), "+Inf"]
+    return HistogramMetricFamily(
+        "manyhands_handler_seconds",
+        "Seconds from a connection's acceptance to its handler's end",
+        # Prometheus wants each bucket to hold those of all smaller bounds too.
+        buckets=list(zip(bounds, accumulate(figures.ends.by_duration), strict=True)),
+        sum_value=figures.ends.seconds,
+    )
+
+
+def _engines(figures: Figures) -> Iterator[Metric]:
+    running = GaugeMetricFamily(
+        "manyhands_engine_running", "Tasks under way, datagrams too", labels=["engine"]
+    )
+    limit = GaugeMetricFamily(
+        "manyhands_engine_limit",
+        "Tasks that may be under way, where there is a bound",
+        labels=["engine"],
+    )
+    late = GaugeMetricFamily(
+        "manyhands_hub_delay_seconds",
+        "Seconds that a fiber which could go on waits for its turn",
+    )
+    for engine in figures.engines:
+        running.add_metric([engine.name], engine.running)
+        if engine.limit is not None:
+            limit.add_metric([engine.name], engine.limit)
+        if engine.hub_delay is not None:
+            late.add_metric([], engine.hub_delay)
+    yield from (running, limit, late)
+
+
+def _backlogs(figures: Figures) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "manyhands_backlog", "Connections that wait to be accepted, of TCP", labels=["listener"]
+    )
+    limit = GaugeMetricFamily(
+        "manyhands_backlog_limit",
+        "Connections that may wait to be accepted",
+        labels=["listener"],
+    )
+    for name, backlog in figures.backlogs:
+        waiting.add_metric([name], backlog.waiting)
+        limit.add_metric([name], backlog.limit)
+    yield from (waiting, limit)
