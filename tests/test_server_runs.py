@@ -327,7 +327,7 @@ def test_a_run_that_fails_before_it_serves_leaves_nothing_listening(
 
     server = Server(Echo, ANY_PORT)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Waker", refuse)
+        patch.setattr(run, "WakeUp", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             server.run()
     assert server.addresses == []

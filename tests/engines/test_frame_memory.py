@@ -14,8 +14,8 @@ PROGRAM = textwrap.dedent(
     import sys, threading
     from manyhands.runtime import _frame_memory, compiled
 
-    compiled.keep()
-    compiled.keep()
+    compiled.keep_frame_memory()
+    compiled.keep_frame_memory()
 
     def recurse(depth):
         return 1 + recurse(depth - 1) if depth else 0

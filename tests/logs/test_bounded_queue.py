@@ -116,7 +116,7 @@ def test_a_forked_copy_has_a_thread_of_its_own_and_none_of_the_original_s_items(
 def test_in_a_process_that_serves_one_connection_items_are_consumed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.logs.bounded_queue.maker", lambda: 1)
+    monkeypatch.setattr("manyhands.logs.bounded_queue.parent_server", lambda: 1)
     consumers: list[int] = []
     queue = queue_of(lambda item: consumers.append(threading.get_ident()))
     queue.put("an item")

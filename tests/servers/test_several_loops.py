@@ -10,7 +10,7 @@ import pytest
 
 from manyhands import TCPServer, UDPServer, socketserver
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.loops import Loops
 from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
 from tests.support.waiting import PATIENCE
@@ -94,7 +94,7 @@ def test_a_client_is_not_waited_for_when_the_loop_that_took_it_has_ended() -> No
     def wait_for_ever() -> Any:
         raise AssertionError("it would wait")
 
-    with TCPServer(HERE, Echo) as server, Waker() as first, Waker() as other:
+    with TCPServer(HERE, Echo) as server, WakeUp() as first, WakeUp() as other:
         both = Loops()
         both.add(first)
         both.add(other)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.accept_loop import AcceptLoop
 from tests.support import Echo, ask, call, hear, server_class, serving, wait_until
 
@@ -163,7 +163,7 @@ def test_a_server_that_is_stopped_and_closed_while_its_loop_begins_is_no_error()
     is_stopping = iter(
         [False, True]
     )  # first it was not, then somebody stopped it, and closed it too
-    with Waker() as waker:
+    with WakeUp() as waker:
         AcceptLoop([server], lambda: next(is_stopping)).run(waker, A_DAY)
 
 

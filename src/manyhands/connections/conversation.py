@@ -17,7 +17,7 @@ from manyhands.connections.timeouts import OwnDeadlines
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import is_idle
-from manyhands.runtime.caller import task_in_hand, under_way
+from manyhands.runtime.caller import current_task, task_of_context
 from manyhands.runtime.sockets import descriptor_of, is_closed
 from manyhands.serving.admission_control import OverflowPlace
 from manyhands.serving.goodbye_hook import Farewell, said_when_it_rings
@@ -65,7 +65,7 @@ class Conversation(Opening):
         What the server's hooks raise is raised.
         """
         # A context for each fiber would be felt.
-        before = None if self._engine.knows_its_callers else under_way.set(self)
+        before = None if self._engine.knows_its_callers else task_of_context.set(self)
         is_served = False
         try:
             if isinstance(self._request, Unopened):
@@ -87,7 +87,7 @@ class Conversation(Opening):
         finally:
             self._end(is_served=is_served)
             if before is not None:
-                under_way.reset(before)
+                task_of_context.reset(before)
 
     def handle(self, handler: Any) -> None:
         """Call `handle` of a handler whose `goodbye` is called if the server drains meanwhile."""
@@ -326,13 +326,5 @@ class _Copy(socket.socket):
 
 def current() -> Conversation | None:
     """Return the conversation that the calling thread, or fiber, serves, if any."""
-    conversation: Conversation | None = task_in_hand()
+    conversation: Conversation | None = current_task()
     return conversation
-
-
-def as_part_of(
-    conversation: Conversation | None, function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
-    """Call a function in another thread as part of a conversation; return what it returns."""
-    under_way.set(conversation)
-    return function(*args, **kwargs)

@@ -11,7 +11,7 @@ from manyhands.desk.fair_queue import FairQueue
 from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.desk.shown import Shown
 from manyhands.model.usage_errors import Mistake
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 
 LONGEST_ORDER = 1024 * 1024
 """Bytes of one line on standard input: the operator is trusted, a runaway file is not."""
@@ -43,7 +43,7 @@ class Lines:
     def __init__(self, keyboard: int, output: TextIO) -> None:
         self._keyboard = keyboard
         self._output = output
-        self._waker = Waker()
+        self._waker = WakeUp()
         self._is_stopping = False
         self._is_looked_at = False
         self._failure: OSError | None = None

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from manyhands.desk import on_threads
-from manyhands.runtime.caller import hub_to_spare
+from manyhands.runtime.caller import hub_of_fiber
 
 
 class Sleeper(Protocol):
@@ -66,7 +66,7 @@ def watching(connection: socket.socket) -> Watch:
     OSError
         When no descriptor can be had. (A thread needs one, a fiber none.)
     """
-    hub = hub_to_spare()
+    hub = hub_of_fiber()
     if hub is None:
         return on_threads.Watch(connection)
     from manyhands.desk import on_fibers  # noqa: PLC0415 - gevent's, an extra
@@ -75,7 +75,7 @@ def watching(connection: socket.socket) -> Watch:
 
 
 def _sleeper() -> Sleeper:
-    hub = hub_to_spare()
+    hub = hub_of_fiber()
     if hub is None:
         return on_threads.Sleeper()
     from manyhands.desk import on_fibers  # noqa: PLC0415 - gevent's, an extra

@@ -14,7 +14,7 @@ from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving import accept_failures, accept_loop, handle_request, proxy_trust, suspend
 from manyhands.serving.core import OwnBooks, OwnDraining, OwnRoom, opened, override
 from manyhands.serving.loops import Loops, ShutDown
@@ -155,7 +155,7 @@ class BaseServer:
         server on fibers, which share one accept loop; `shutdown` ends them all.
         """
         loops = Loops.of(self)
-        with Waker() as waker:
+        with WakeUp() as waker:
             with loops.lock:
                 self.__is_shut_down.clear()
                 loops.add(waker)
@@ -170,13 +170,13 @@ class BaseServer:
                 self.__note_end(waker)
 
     def __serve(
-        self, loop: accept_loop.AcceptLoop, waker: Waker, poll_interval: float | None
+        self, loop: accept_loop.AcceptLoop, waker: WakeUp, poll_interval: float | None
     ) -> None:
         # The engine may have the loop run in another thread than the one that waits for it.
         Loops.of(self).runs_here(waker)
         loop.run(waker, poll_interval)
 
-    def __note_end(self, waker: Waker) -> None:
+    def __note_end(self, waker: WakeUp) -> None:
         loops = Loops.of(self)
         with loops.lock:
             # First the event: a signal handler that calls `shutdown` just here would wait for it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.conversation import Conversation, current
 from manyhands.connections.socket_classes import header_of
-from manyhands.runtime.caller import task_in_hand
+from manyhands.runtime.caller import current_task
 
 if TYPE_CHECKING:
     import ssl
@@ -99,7 +99,7 @@ class BaseRequestHandler:
 
 def _handle_until_goodbye(handler: Any) -> None:
     """Call `handle` of a handler that wants to be told when its server drains."""
-    conversation = task_in_hand()
+    conversation = current_task()
     if conversation is None:
         handler.handle()  # in no engine of ours
     else:

@@ -55,7 +55,7 @@ class Engine(abc.ABC):
     name: ClassVar[str]
 
     knows_its_callers: ClassVar[bool] = False
-    """Whether `hub.carried_task` tells the task that the caller is part of."""
+    """Whether `caller.task_of_fiber` tells the task that the caller is part of."""
 
     at_once: ClassVar[int] = 1
     """How many connections to hand over before anything else is done: more, where each costs little."""

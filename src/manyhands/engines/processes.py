@@ -160,7 +160,7 @@ class ProcessesEngine(Engine):
     def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
         try:
-            fork_hooks.note_maker(parent)
+            fork_hooks.set_parent_server(parent)
             self._carried = task
             self.on_child()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

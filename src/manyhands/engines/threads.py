@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.engines.engine import Engine, Task
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import has_threads_of_gevent
+from manyhands.runtime.caller import is_threading_patched
 from manyhands.runtime.unpatched import brief_rlock
 
 # Fibers in the place of threads have ways of their own to begin and to end.
-if not TYPE_CHECKING and has_threads_of_gevent():
+if not TYPE_CHECKING and is_threading_patched():
     _Thread = threading.Thread
 elif TYPE_CHECKING or sys.version_info >= (3, 13):
 
@@ -224,7 +224,7 @@ class ThreadsEngine(Engine):
         self.threads = Threads()
         """Where threads are kept that somebody will wait for; a server may have its own."""
 
-        compiled.keep()
+        compiled.keep_frame_memory()
         self.forget()
 
     def forget(self) -> None:

@@ -5,11 +5,8 @@ hub of the fibers is blocked, while all workers are busy and while a server drai
 forked handler could need.
 """
 
-import _thread
 import contextlib
-import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -21,8 +18,10 @@ from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.model.addresses import Address
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.unpatched import original, start_native_thread
+from manyhands.runtime.wakeup import PollableLatch
 
 CLIENT_TIMEOUT = 2.0
 """Seconds for a client to send its request, and as many to take the answer; others wait meanwhile."""
@@ -75,10 +74,9 @@ class PageServer:
         self.addresses = [_address(listener) for listener in self._listeners]
         """Where it listens, with the ports that it got."""
 
-        self._told, self._teller = os.pipe()
-        self._has_ended = brief_lock()
-        self._has_ended.acquire()
-        original(_thread, "start_new_thread")(self._run, ())
+        self._closing = PollableLatch()
+        self._has_ended = Latch()
+        start_native_thread(self._run)
         renew_in_copies(self, PageServer._leave_to_the_original)
 
     def close(self) -> None:
@@ -86,8 +84,8 @@ class PageServer:
         if not self._is_open:
             return
         self._is_open = False
-        os.write(self._teller, b"!")
-        if self._has_ended.acquire(timeout=CLOSE_TIMEOUT):
+        self._closing.set()
+        if self._has_ended.wait(CLOSE_TIMEOUT):
             self._close_everything()
         self._on_close()
 
@@ -98,11 +96,8 @@ class PageServer:
         self.close()
 
     def _run(self) -> None:
-        # The kernel gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poll = original(select, "poll")()
-        poll.register(self._told, select.POLLIN)
+        poll.register(self._closing.fileno(), select.POLLIN)
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
@@ -112,7 +107,7 @@ class PageServer:
                     if descriptor in by_descriptor and self._is_open:
                         self._serve_next(by_descriptor[descriptor])
         finally:
-            self._has_ended.release()
+            self._has_ended.set()
 
     def _serve_next(self, listener: Any) -> None:
         try:
@@ -139,9 +134,7 @@ class PageServer:
 
     def _close_everything(self) -> None:
         self._close_sockets()
-        for descriptor in (self._told, self._teller):
-            # gevent's `os.close` closes at the next turn of a loop that this program may not have.
-            original(os, "close")(descriptor)
+        self._closing.close()
 
     def _leave_to_the_original(self) -> None:
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port

@@ -1,16 +1,15 @@
 """A queue with a bound, and a thread behind it: between a server that must not wait and a slow consumer."""
 
-import _thread
 import atexit
-import signal
 import sys
 import weakref
 from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.runtime.fork_hooks import maker, renew_in_copies
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.unpatched import brief_lock, start_native_thread
 
 Item = TypeVar("Item")
 
@@ -57,7 +56,7 @@ class BoundedQueue(Generic[Item]):
 
     def _begin_anew(self) -> None:
         self._lock = brief_lock()
-        self._has_ended = brief_lock()
+        self._has_ended = Latch()
         self._items: SimpleQueue[object] = SimpleQueue()
         self._untold = 0
         self._is_running = False
@@ -66,7 +65,7 @@ class BoundedQueue(Generic[Item]):
 
     def put(self, item: Item) -> None:
         """Have `item` consumed soon, or drop it when too many wait."""
-        if maker() is not None:
+        if parent_server() is not None:
             self._hand_over(item)
             return
         with self._lock:
@@ -75,13 +74,9 @@ class BoundedQueue(Generic[Item]):
                 self._untold += 1
                 return
             self._items.put(item)
-            self._run_if_needed()
-
-    def _run_if_needed(self) -> None:
-        if not self._is_running:
-            self._has_ended.acquire()
-            original(_thread, "start_new_thread")(self._run, (self._items, self._has_ended))
-            self._is_running = True
+            if not self._is_running:
+                start_native_thread(self._run, self._items, self._has_ended)
+                self._is_running = True
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
         """Wait until everything has been consumed, at most `timeout` seconds; tell whether it has been.
@@ -93,23 +88,21 @@ class BoundedQueue(Generic[Item]):
                 return True
             self._is_running = False
             self._items.put(_END)
-            has_ended, self._has_ended = self._has_ended, brief_lock()
+            # The thread goes on with these; an item that is put from now on begins another.
+            has_ended, self._has_ended = self._has_ended, Latch()
             self._items = SimpleQueue()
-        is_done: bool = has_ended.acquire(timeout=timeout)
+        is_done = has_ended.wait(timeout)
         if is_done:
             self._tell_of_dropped()
         return is_done
 
-    def _run(self, items: "SimpleQueue[Item]", has_ended: "_thread.LockType") -> None:
-        # The kernel gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    def _run(self, items: "SimpleQueue[Item]", has_ended: Latch) -> None:
         try:
             while (item := items.get()) is not _END:
                 self._hand_over(item)
                 self._tell_of_dropped()
         finally:
-            has_ended.release()
+            has_ended.set()
 
     def _tell_of_dropped(self) -> None:
         with self._lock:

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Keeps the frame memory of workers that have ended: see `frame_memory`."""
+"""Keeps the frame memory of workers that have ended: see `compiled`."""
 
 cdef extern from "Python.h":
     ctypedef struct PyObjectArenaAllocator:
@@ -11,7 +11,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Interpreters with a lock each share the allocator. Whoever meets another one here does without. */
+    /* Interpreters with a lock each share the allocator. One that meets another one here does without. */
     static volatile char is_taken;
     #define take() (!__atomic_test_and_set(&is_taken, __ATOMIC_ACQUIRE))
     #define give_back() __atomic_clear(&is_taken, __ATOMIC_RELEASE)

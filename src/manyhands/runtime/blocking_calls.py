@@ -2,10 +2,9 @@
 
 import contextvars
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from manyhands.connections.conversation import as_part_of, current
-from manyhands.runtime.caller import hub_to_spare
+from manyhands.runtime.caller import current_task, hub_of_fiber, task_of_context
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -35,13 +34,17 @@ def blocking(
     As many such calls run at the same time as the hub's thread pool has threads, 10 by default
     (`gevent.get_hub().threadpool.maxsize`); more wait for their turn, and let fibers run.
     """
-    hub = hub_to_spare()
+    hub = hub_of_fiber()
     if hub is None:
         return function(*args, **kwargs)
-    # `manyhands.ask`, for one, goes on knowing whom it serves.
+    # The function's context has the fiber's task: `manyhands.ask` in it labels its question with the client.
     context = contextvars.copy_context()
-    served = current()
     result: Result = hub.threadpool.apply(
-        context.run, (as_part_of, served, function, *args), kwargs
+        context.run, (_call_for, current_task(), function, *args), kwargs
     )
     return result
+
+
+def _call_for(task: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    task_of_context.set(task)
+    return function(*args, **kwargs)

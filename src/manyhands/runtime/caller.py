@@ -1,53 +1,60 @@
-"""What the calling thread has of gevent's, asked without importing gevent into programs that do not."""
+"""Which thread or fiber calls, in which hub of gevent's, and for which task.
+
+gevent is looked for among the modules that are loaded, and never imported: most programs do without.
+"""
 
 import sys
 import threading
 from contextvars import ContextVar
 from typing import Any
 
-under_way: "ContextVar[Any]" = ContextVar("task", default=None)
-"""The task that is served in this context; fibers do without, for a context for each would be felt."""
+task_of_context: "ContextVar[Any]" = ContextVar("task", default=None)
+"""The task served in this context. Fibers carry theirs themselves: a context for each would be felt."""
 
 
-def hub_to_spare() -> Any:
-    """Return the hub whose fibers can run while the caller waits; None where a wait holds up nobody else."""
-    hub = _hub()
-    return None if hub is None or _current() is hub else hub
+def hub_of_fiber() -> Any:
+    """Return the hub of the fiber that calls. None for a thread without a hub, and for the hub itself.
+
+    What waits may let this hub run the other fibers meanwhile.
+    """
+    hub = _hub_of_thread()
+    return None if hub is None or _current_fiber() is hub else hub
 
 
 def is_in_the_hub() -> bool:
-    """Tell whether the caller runs in a hub itself, as signal handlers may there: it must not wait."""
-    hub = _hub()
-    return hub is not None and _current() is hub
+    """Tell whether the caller runs in a hub itself, as signal handlers may: there it must not wait."""
+    hub = _hub_of_thread()
+    return hub is not None and _current_fiber() is hub
 
 
-def whoever() -> object:
-    """Return what tells the calling thread, or the calling fiber, from all others."""
-    return _current() if "greenlet" in sys.modules else threading.current_thread()
+def current_thread_or_fiber() -> object:
+    """Return the fiber that calls; in a program without fibers, the thread."""
+    # Every thread of a program with greenlets is in one, be it the one that stands for the thread itself.
+    return _current_fiber() if "greenlet" in sys.modules else threading.current_thread()
 
 
-def carried_task() -> Any:
-    """Return the task that the calling fiber carries, if it is one of an engine's."""
+def task_of_fiber() -> Any:
+    """Return the task that an engine gave the calling fiber; None for any other fiber, and for threads."""
     if "manyhands.engines.fibers.engine" not in sys.modules:
         return None
-    return getattr(_current(), "task", None)
+    return getattr(_current_fiber(), "task", None)
 
 
-def task_in_hand() -> Any:
-    """Return the task that the caller serves, or whose fiber waits for what the caller does in a thread."""
-    return carried_task() or under_way.get()
+def current_task() -> Any:
+    """Return the task that the caller serves; in a thread of `blocking`, that of the fiber that waits."""
+    return task_of_fiber() or task_of_context.get()
 
 
-def has_threads_of_gevent() -> bool:
+def is_threading_patched() -> bool:
     """Tell whether `gevent.monkey` has made fibers of the program's threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and monkey.is_module_patched("threading")
 
 
-def _hub() -> Any:
+def _hub_of_thread() -> Any:
     local = sys.modules.get("gevent._hub_local")
     return None if local is None else local.get_hub_if_exists()
 
 
-def _current() -> Any:
+def _current_fiber() -> Any:
     return sys.modules["greenlet"].getcurrent()

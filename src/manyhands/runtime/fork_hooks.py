@@ -1,52 +1,54 @@
-"""What begins anew in a forked copy of the process: whatever is about what the original does.
+"""What begins anew in a forked copy of the process.
 
-A lock that another thread of the original held would be held in the copy for ever, and connections, workers
-and counts are the original's.
+A lock that another thread of the original held would be held in the copy for ever. Connections, workers and
+counts are the original's.
 """
 
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-_renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], None]]" = weakref.WeakKeyDictionary()
-"""How each thing begins anew, as long as it is."""
+_renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
+"""For each living object, the function that has it begin anew."""
+
+_parent_server: int | None = None
 
 
-def renew_in_copies(thing: Any, renew: Callable[[Any], None]) -> None:
-    """Have `renew(thing)` called first in each forked copy of the process.
+def renew_in_copies(thing: Any, renew: Callable[[Any], object]) -> None:
+    """Have `renew(thing)` called first in each forked copy of the process, in the order of these calls.
 
     Parameters
     ----------
     thing
         What is hashable by identity; it is not kept alive.
     renew
-        A function that holds no reference to the thing, such as a method of its class.
+        A function that holds no reference to the thing, such as a method of its class. What it raises goes to
+        `sys.excepthook`.
     """
     _renewals[thing] = renew
 
 
-def _renew_all() -> None:
+def parent_server() -> int | None:
+    """Return the id of the process whose engine forked this one to serve a connection; else None."""
+    return _parent_server
+
+
+def set_parent_server(process: int | None) -> None:
+    """Note the process whose engine forked this one to serve a connection."""
+    global _parent_server  # noqa: PLW0603 - a fact about the process
+    _parent_server = process
+
+
+def _begin_anew() -> None:
+    # The engine `processes` sets it after this, in the copies that it makes. Others are the program's own.
+    set_parent_server(None)
     for thing, renew in list(_renewals.items()):
-        renew(thing)
+        try:
+            renew(thing)
+        except Exception as error:  # noqa: BLE001 - the other things have to begin anew all the same
+            sys.excepthook(type(error), error, error.__traceback__)
 
 
-os.register_at_fork(after_in_child=_renew_all)
-
-
-_maker: int | None = None
-
-
-def maker() -> int | None:
-    """Return the id of the process whose process engine made this one; None when something else did."""
-    return _maker
-
-
-def note_maker(process: int | None) -> None:
-    """Note that the process engine of another process has made this one."""
-    global _maker  # noqa: PLW0603 - a fact about the process
-    _maker = process
-
-
-# Whatever forks this process: `ProcessesEngine` says so afterwards when it was itself.
-os.register_at_fork(after_in_child=lambda: note_maker(None))
+os.register_at_fork(after_in_child=_begin_anew)

@@ -1,15 +1,197 @@
-"""A lock that threads and fibers may hold across a wait."""
+"""Locks, latches and conditions that threads and fibers may wait for, in the same program.
 
+A thread that waits sleeps. A fiber that waits lets the other fibers of its thread run.
+"""
+
+import contextlib
 import sys
 import threading
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from manyhands.runtime.caller import hub_to_spare, whoever
+from manyhands.runtime.caller import current_thread_or_fiber, hub_of_fiber
+from manyhands.runtime.unpatched import brief_lock, native_thread_id
 
 FIRST_PAUSE = 0.001
-"""Seconds until a fiber asks again for a lock that somebody else holds; then twice as long each time."""
+"""Seconds until a fiber tries again to take a lock that is held; then twice as long each time."""
 
 LONGEST_PAUSE = 0.05
+
+_NEVER = 1e9
+"""Seconds, 30 years: the timeout of a fiber that has none."""
+
+
+class Latch:
+    """Is set once and stays so. Threads and fibers wait for that.
+
+    Like `threading.Event` without `clear`; but threads of the system and fibers of any hub may wait for the
+    same latch, also in a program that `gevent.monkey` has patched.
+
+    Notes
+    -----
+    Thread-safe. `set` never waits and takes no lock: signal handlers may call it, even in a thread that is
+    in the middle of `set` or `wait`. It may be called again.
+    """
+
+    __slots__ = ("_is_set", "_waiters")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiters: list[_Waiter] = []
+
+    def is_set(self) -> bool:
+        """Tell whether the latch is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set the latch, and wake all that wait for it."""
+        self._is_set = True
+        # A copy, made in one step: waiters come and go meanwhile. Each removes itself, and none is taken from
+        # the list here, so that an exception of a signal handler between two of them loses none: the next
+        # `set` wakes it.
+        for waiter in tuple(self._waiters):
+            waiter.wake()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the latch is set, at most `timeout` seconds; return whether it is set.
+
+        A signal handler that runs in a hub must not wait: it would hold up the fiber that sets the latch.
+        """
+        if self._is_set:
+            return True
+        waiter = _new_waiter()
+        self._waiters.append(waiter)
+        try:
+            # Looked at after the entry in the list: a `set` that came before the entry has woken no waiter,
+            # and one that comes after it finds this one. So no lock is needed.
+            if not self._is_set:
+                waiter.sleep(timeout)
+        finally:
+            self._waiters.remove(waiter)
+        return self._is_set
+
+
+class Condition:
+    """A lock, and waiting for what is guarded by it: `threading.Condition` for fibers too.
+
+    Parameters
+    ----------
+    lock : threading.Lock, optional
+        A lock that several conditions share; of `brief_lock`, for it is held for moments only. No fiber
+        may wait for anything else while it holds it.
+
+    Notes
+    -----
+    Thread-safe. `wait_for` and `notify_all` are called with the lock held, by ``with condition`` or
+    ``with lock``. Not for signal handlers: the thread that one interrupts may hold the lock.
+    """
+
+    __slots__ = ("_lock", "_waiters")
+
+    def __init__(self, lock: "threading.Lock | None" = None) -> None:
+        self._lock = brief_lock() if lock is None else lock
+        # None most of the time: a server of ten thousand clients has a condition for each.
+        self._waiters: list[_Waiter] | None = None
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
+        """Wait until `predicate` holds, at most `timeout` seconds; return whether it does.
+
+        The lock is released meanwhile. `predicate` is called with the lock held.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not predicate():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._wait(left)
+        return True
+
+    def _wait(self, timeout: float | None) -> None:
+        waiter = _new_waiter()
+        self._waiters = [*(self._waiters or ()), waiter]
+        self._lock.release()
+        try:
+            waiter.sleep(timeout)
+        finally:
+            self._lock.acquire()
+            if self._waiters is not None:
+                self._waiters = [other for other in self._waiters if other is not waiter] or None
+
+    def notify_all(self) -> None:
+        """Have all that wait look at their predicates again."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            waiter.wake()
+
+
+class _ThreadWaiter:
+    """One wait of the thread that makes it. `wake` may be called from any thread, any number of times."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        # The system's, whatever `gevent.monkey` has made of `threading.Lock`: a thread without a hub waits.
+        self._lock = brief_lock()
+        self._lock.acquire()
+
+    def sleep(self, timeout: float | None) -> None:
+        seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        self._lock.acquire(timeout=seconds)
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # released before
+            self._lock.release()
+
+
+class _FiberWaiter:
+    """One wait of the fiber that makes it, as `_ThreadWaiter`."""
+
+    __slots__ = ("_fiber", "_hub")
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._fiber: Any = current_thread_or_fiber()
+
+    def sleep(self, timeout: float | None) -> None:
+        # A timer in any case: gevent takes a loop in which nothing is active for a deadlock (`LoopExit`), but
+        # another thread may yet wake this fiber.
+        timer = self._hub.loop.timer(_NEVER if timeout is None else min(max(timeout, 0), _NEVER))
+        try:
+            timer.start(self._resume)
+            self._hub.switch()
+        finally:
+            # A wake-up may still be due. It is not for what the fiber waits for next.
+            self._fiber = None
+            timer.close()
+
+    def wake(self) -> None:
+        # By way of the hub: it runs only when the fiber waits, so that no wake-up comes too early.
+        if self._fiber is not None:
+            loop = self._hub.loop
+            is_here = self._hub.thread_ident == native_thread_id()
+            # From another thread the loop has to be woken too, which costs a system call.
+            (loop.run_callback if is_here else loop.run_callback_threadsafe)(self._resume)
+
+    def _resume(self) -> None:
+        fiber, self._fiber = self._fiber, None
+        if fiber is not None:
+            fiber.switch()
+
+
+def _new_waiter() -> "_Waiter":
+    hub = hub_of_fiber()
+    return _ThreadWaiter() if hub is None else _FiberWaiter(hub)
+
+
+if TYPE_CHECKING:
+    _Waiter = _ThreadWaiter | _FiberWaiter
 
 
 class ReentrantLock:
@@ -27,7 +209,8 @@ class ReentrantLock:
         self._depth = 0
 
     def __enter__(self) -> None:
-        caller = whoever()
+        caller = current_thread_or_fiber()
+        # Read without the lock: only the caller itself could have made itself the owner.
         if self._owner is not caller:
             acquire(self._lock)
             self._owner = caller
@@ -41,12 +224,13 @@ class ReentrantLock:
 
 
 def acquire(lock: "threading.Lock") -> None:
-    """Acquire a lock; of a fiber that waits for it, let the others run meanwhile."""
-    if hub_to_spare() is None:
+    """Acquire a lock. A fiber that has to wait for it lets the other fibers of its thread run."""
+    if hub_of_fiber() is None:
         lock.acquire()
         return
     gevent: Any = sys.modules["gevent"]
     pause = FIRST_PAUSE
+    # A lock wakes threads alone, so a fiber has to try again.
     while not lock.acquire(blocking=False):
         gevent.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

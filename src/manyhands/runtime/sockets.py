@@ -1,4 +1,4 @@
-"""The descriptor of whatever stands for a connection or a listener, asked so that nothing is raised."""
+"""Questions to the socket of a connection or a listener, be it gevent's or none at all."""
 
 import _socket
 import select
@@ -6,6 +6,8 @@ from socket import SOCK_NONBLOCK
 from typing import Any
 
 from manyhands.runtime.unpatched import original
+
+_family, _type, _proto = _socket.socket.family, _socket.socket.type, _socket.socket.proto
 
 
 def descriptor_of(request: Any) -> int:
@@ -21,26 +23,19 @@ def is_closed(request: Any) -> bool:
     return descriptor_of(request) < 0
 
 
-# Accepting a connection that a listener is said to have, without waiting for another where it has gone.
-#
-# Whoever shares a listener with other processes is told of clients that another one then takes. An accept
-# loop
-# that waits there for the next client, as `socket.accept` does within the listener's timeout, waits for
-# nothing
-# else meanwhile, and where all conversations share its thread they wait too.
-
-_family, _type, _proto = _socket.socket.family, _socket.socket.type, _socket.socket.proto
-
-
 def identity(listener: Any) -> tuple[int, int, int]:
     """Return the family, the type and the protocol of a listening socket."""
-    inner = _inside(listener)
-    # Not the properties of `socket.socket`, which make enumerations of them.
+    inner = _inner(listener)
+    # Not the properties of `socket.socket`: these make members of enumerations, for each connection.
     return _family.__get__(inner), _type.__get__(inner) & ~SOCK_NONBLOCK, _proto.__get__(inner)
 
 
 def accept_at_once(listener: Any) -> tuple[int, Any]:
-    """Accept a connection; return its descriptor and its client's address.
+    """Accept a connection without waiting for it; return its descriptor and its client's address.
+
+    Where several processes share a listener, `poll` tells all of them of a client that one of them takes. An
+    accept loop that then waits for the next client, as `socket.accept` does within the listener's timeout,
+    does nothing else meanwhile; and where all handlers share its thread, they wait too.
 
     Raises
     ------
@@ -49,10 +44,11 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
     OSError
         See accept(2).
     """
-    inner = _inside(listener)
+    inner = _inner(listener)
     if not _socket.socket.gettimeout(inner):
         accepted: tuple[int, Any] = inner._accept()
         return accepted
+    # The timeout belongs to the object: a second one on the same descriptor leaves the program's as it is.
     borrowed: Any = _socket.socket(*identity(inner), inner.fileno())
     try:
         borrowed.settimeout(0)
@@ -62,24 +58,21 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
     return accepted
 
 
-def _inside(listener: Any) -> Any:
-    # gevent keeps the socket itself inside of its own.
+def _inner(listener: Any) -> Any:
+    # A socket of gevent's is no subclass of the standard library's, and keeps one inside.
     return listener if isinstance(listener, _socket.socket) else listener._sock
 
 
-# A look into the backlog of a listener.
-
-
-def somebody_waits(listener: Any) -> bool:
+def has_client_waiting(listener: Any) -> bool:
     """Tell whether a client waits on `listener`, which has a `fileno`, to be accepted or received."""
-    return bool(look_at(listener.fileno()).poll(0))
+    return bool(poll_to_read(listener.fileno()).poll(0))
 
 
-def look_at(descriptor: int) -> "select.poll":
-    """Return what tells whether a descriptor can be read, for looks that do not wait.
+def poll_to_read(descriptor: int) -> "select.poll":
+    """Return a poll that tells whether a descriptor can be read, for looks that do not wait.
 
-    gevent's own does so with a timeout, which a signal that comes meanwhile may leave behind, to be raised in
-    whatever waits next.
+    It is the system's. gevent's own looks with a timeout, which a signal that comes meanwhile may leave
+    behind, to be raised in whatever waits next.
     """
     poll: select.poll = original(select, "poll")()
     poll.register(descriptor, select.POLLIN)

@@ -1,29 +1,33 @@
-"""Wakes an accept loop that sleeps in `poll`: from another thread, a signal handler, or a forked child."""
+"""What wakes a thread that sleeps in `poll`: from another thread, a signal handler, or a forked process."""
 
 import os
 import select
 import socket
+import sys
 from typing import Self
 
-from manyhands.runtime.fork_hooks import maker
+from manyhands.runtime.fork_hooks import parent_server
 
 STOP = b"S"
-"""What a forked child writes to ask the accept loop of its parent to stop."""
+"""The byte by which a handler's process asks the accept loop of its parent to stop."""
+
+_SET = (1).to_bytes(8, sys.byteorder)
+"""What sets an eventfd: a number of eight bytes (eventfd(2))."""
 
 
-class Waker:
-    """A socket pair whose reading end the accept loop polls.
+class WakeUp:
+    """A self-pipe (https://cr.yp.to/docs/selfpipe.html): an accept loop polls its reading end.
 
-    `wake` may be called from any thread and from signal handlers: it takes no lock and never blocks. A pair
-    of sockets rather than of pipe descriptors, since a socket object that was closed cannot write into
-    somebody else's descriptor of the same number.
+    `wake` may be called from any thread and from signal handlers: it takes no lock and never blocks.
     """
 
     def __init__(self) -> None:
+        # Sockets rather than pipe descriptors: a socket object that was closed cannot write into a descriptor
+        # that has got the same number since.
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._owner = os.getpid()
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -32,7 +36,7 @@ class Waker:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptors back; whoever wakes it from now on wakes nobody."""
+        """Give the descriptors back. From now on `wake` does nothing."""
         self._reader.close()
         self._writer.close()
 
@@ -43,36 +47,36 @@ class Waker:
     def signal_fileno(self) -> int:
         """Return the descriptor for `signal.set_wakeup_fd`, by which every signal wakes.
 
-        For the system may have any thread receive a signal, and Python's handlers run in the main thread
+        The system may have any thread receive a signal, and Python's handlers run in the main thread
         alone, which would sleep on. (It prefers the main thread, unless the process was stopped just then.)
         """
         return self._writer.fileno()
 
     def wake(self) -> None:
-        """Make the loop look around. In a copy of its process: nothing, for the loop is not the copy's."""
-        if os.getpid() == self._owner:
-            self._send(b".")
+        """Make the loop look around. In a forked copy of its process it does nothing: that has no loop."""
+        if os.getpid() == self._process:
+            self._write(b".")
 
-    def wake_maker(self) -> None:
-        """Make the loop look around, in a handler's process too."""
-        if self._owner in {os.getpid(), maker()}:
-            self._send(b".")
+    def wake_from_handler(self) -> None:
+        """Make the loop look around, from its own process and from the process of a handler."""
+        if self._process in {os.getpid(), parent_server()}:
+            self._write(b".")
 
     def ask_to_stop(self) -> None:
-        """Make the loop look around, and in a handler's process, which shares no flag with it, stop.
+        """Make the loop look around or, from the process of a handler, which shares no flag with it, stop.
 
         In any other copy of the loop's process it does nothing: such a copy asks for its own end.
         """
-        if maker() == self._owner:
-            self._send(STOP)
+        if parent_server() == self._process:
+            self._write(STOP)
         else:
             self.wake()
 
-    def _send(self, byte: bytes) -> None:
+    def _write(self, byte: bytes) -> None:
         try:
             self._writer.send(byte)
         except OSError:
-            # Full: the loop is about to wake anyway. Closed: it has ended.
+            # Full (EAGAIN): the loop is about to wake anyway. Closed (EBADF): it has ended.
             return
 
     def wait(self) -> None:
@@ -82,37 +86,57 @@ class Waker:
         poll.poll()
 
     def drain(self) -> bool:
-        """Read all there is; return True when a child asked the loop to stop."""
+        """Read all there is; return whether a handler's process has asked the loop to stop."""
         try:
             return STOP in self._reader.recv(4096)
         except BlockingIOError:
             return False
 
 
-# Tells forked handlers that their server drains, without a signal: a descriptor that becomes readable.
+class PollableLatch:
+    """A latch for `poll`: a descriptor that becomes readable once, for good.
 
+    Every forked copy of the process inherits it, and is told too: so handlers in processes of their own learn
+    that their server drains. It takes one descriptor where the system has eventfd(2), since a thousand
+    clients may have one each.
 
-class Bell:
-    """A socket pair that every copy of the process inherits; what is written to it nobody reads."""
+    Raises
+    ------
+    OSError
+        When no descriptor can be had.
+
+    Notes
+    -----
+    `set` and `close` of several threads need a lock of their owner's: a descriptor that was closed may be
+    another file's by the time it is written to.
+    """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._owner = os.getpid()
+        if hasattr(os, "eventfd"):
+            self._reader = self._writer = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._reader, self._writer = os.pipe()
+        self._process = os.getpid()
 
-    def is_elsewhere(self) -> bool:
-        """Tell whether this is a copy of the process that made it."""
-        return os.getpid() != self._owner
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after `set`; -1 after `close`."""
+        return self._reader
 
-    def ring(self) -> None:
-        """Have it ring in all copies, for good."""
-        self._writer.sendall(b"!")
+    def is_inherited(self) -> bool:
+        """Tell whether this is a forked copy of the process that made it."""
+        return os.getpid() != self._process
 
-    def has_rung(self) -> bool:
-        """Tell whether it rings."""
+    def set(self) -> None:
+        """Make it readable, in all copies of the process, for good. After `close` it does nothing."""
+        if self._writer >= 0:
+            os.write(self._writer, _SET)
+
+    def is_set(self) -> bool:
+        """Tell whether it is readable."""
         return self._wait(0)
 
     def wait(self) -> None:
-        """Wait until it rings."""
+        """Wait until it is set."""
         self._wait(None)
 
     def _wait(self, milliseconds: int | None) -> bool:
@@ -121,6 +145,8 @@ class Bell:
         return bool(poll.poll(milliseconds))
 
     def close(self) -> None:
-        """Give the descriptors back."""
-        self._reader.close()
-        self._writer.close()
+        """Give the descriptors back. Once more does no harm."""
+        descriptors = {self._reader, self._writer} - {-1}
+        self._reader = self._writer = -1
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.drain import CutOff
 
 
@@ -43,7 +43,7 @@ class Run:
         self.cut_off: list[CutOff] = []
         """The conversations that were cut off, at the end."""
 
-        self._wakers: set[Waker] = set()
+        self._wakers: set[WakeUp] = set()
         self._has_ended = threading.Event()
 
     @property
@@ -63,9 +63,9 @@ class Run:
             waker.wake()
 
     @contextmanager
-    def waker(self) -> Iterator[Waker]:
+    def waker(self) -> Iterator[WakeUp]:
         """Return what wakes the caller when the run is to stop, and when there is something to look at."""
-        with Waker() as waker:
+        with WakeUp() as waker:
             self._wakers.add(waker)
             try:
                 yield waker

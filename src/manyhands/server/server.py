@@ -14,7 +14,7 @@ from manyhands.connections.registry import Books
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
 from manyhands.model.timeouts import NAMES as DEADLINES
-from manyhands.runtime.wakeup import Bell, Waker
+from manyhands.runtime.wakeup import PollableLatch, WakeUp
 from manyhands.server import systemd
 from manyhands.server.ending import ServerEnd
 from manyhands.server.handler_check import check_handler, described
@@ -160,7 +160,7 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
             return
         try:
             if isinstance(self.engine, ProcessesEngine):
-                self._room.bell = Bell()
+                self._room.bell = PollableLatch()
             self._listeners.extend(
                 listen_on(self._addresses, self._handler, self._room, self._options, self)
             )
@@ -228,7 +228,7 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
             if self.service is own:
                 self.service = None
 
-    def _serve_until_stopped(self, run: Run, waker: Waker) -> None:
+    def _serve_until_stopped(self, run: Run, waker: WakeUp) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
             # A process that forks had better have no second thread.
             self._serve(run)
@@ -325,7 +325,7 @@ class Server(AdjustableServer, ServerStanding, ServerEnd):
             # Without listeners, or on a forked handler's word, the loop ends by itself.
             run.stop()
 
-    def _signals(self, waker: Waker) -> AbstractContextManager[object]:
+    def _signals(self, waker: WakeUp) -> AbstractContextManager[object]:
         self.engine.on_child = self._let_go_of_listeners
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()

@@ -3,7 +3,7 @@
 Small enough to be read in one sitting, since everything goes through it.
 
 Stopping
-    The loop looks at `stopping()` whenever it wakes, and a `Waker` wakes it: nobody waits for a poll
+    The loop looks at `stopping()` whenever it wakes, and a `WakeUp` wakes it: nobody waits for a poll
     interval to pass.
 
 A full engine
@@ -33,8 +33,8 @@ from manyhands.engines import Engine
 from manyhands.model import events
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.sockets import descriptor_of, is_closed, look_at
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.sockets import descriptor_of, is_closed, poll_to_read
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.admission_control import LOOK_AGAIN
 from manyhands.serving.core import EngineRoom
 from manyhands.serving.reaper import Attendance
@@ -97,7 +97,7 @@ class Watch:
             self.leave_alone()
             self._selector.register(descriptor, selectors.EVENT_READ, self)
             self._polled = descriptor
-            self._look = look_at(descriptor)
+            self._look = poll_to_read(descriptor)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""
@@ -114,7 +114,7 @@ class Watch:
         """Tell whether what was polled is still the listener's socket."""
         return descriptor_of(self.listener) == self._polled
 
-    def somebody_waits(self) -> bool:
+    def has_client_waiting(self) -> bool:
         """Look whether another client waits, and could be served now."""
         return bool(
             self.engine.has_room()
@@ -192,7 +192,7 @@ class AcceptLoop:
         """Whether a forked child asked for the end of the loop."""
 
         self._engine_descriptors: set[int] = set()
-        self._waker: Waker | None = None
+        self._waker: WakeUp | None = None
         self._has_been_stopped = False
 
     def stop(self) -> None:
@@ -202,7 +202,7 @@ class AcceptLoop:
         if waker is not None:
             waker.wake()
 
-    def run(self, waker: Waker, poll_interval: float | None) -> None:
+    def run(self, waker: WakeUp, poll_interval: float | None) -> None:
         """Serve until `stopping()`, or until every listener has been closed.
 
         Parameters
@@ -241,7 +241,7 @@ class AcceptLoop:
                 self._turn(watches, called, reserve)
                 watches = _without_closed(watches)
 
-    def _watches(self, selector: selectors.BaseSelector, waker: Waker) -> list[Watch]:
+    def _watches(self, selector: selectors.BaseSelector, waker: WakeUp) -> list[Watch]:
         try:
             refuse_the_drained(self._listeners)
             return [Watch(listener, selector, waker.wake) for listener in self._listeners]
@@ -288,14 +288,14 @@ class AcceptLoop:
         engine = watch.engine
         listener._handle_request_noblock()
         for _ in range(engine.at_once - 1):
-            if self._is_over() or not watch.somebody_waits():
+            if self._is_over() or not watch.has_client_waiting():
                 break
             listener._handle_request_noblock()
         _lose_patience(listener, reserve)
 
 
 @contextlib.contextmanager
-def _woken_by_signals(waker: Waker) -> Iterator[None]:
+def _woken_by_signals(waker: WakeUp) -> Iterator[None]:
     """Have signals wake the loop, in the main thread, where nobody else has asked for that.
 
     A hub that is about to sleep would not notice one until something else wakes it.
@@ -308,7 +308,7 @@ def _woken_by_signals(waker: Waker) -> Iterator[None]:
             signal.set_wakeup_fd(-1)
 
 
-def _ask_for_signals(waker: Waker) -> bool:
+def _ask_for_signals(waker: WakeUp) -> bool:
     try:
         before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
     except ValueError:

@@ -22,7 +22,7 @@ from manyhands.serving.admission_control import Door, Handler
 from manyhands.serving.reaper import Sweeper
 
 if TYPE_CHECKING:
-    from manyhands.runtime.wakeup import Bell
+    from manyhands.runtime.wakeup import PollableLatch
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
@@ -45,7 +45,7 @@ class EngineRoom:
         self.sweeper = Sweeper(self.books)
         """Ends those of them whose time is over."""
 
-        self.bell: Bell | None = None
+        self.bell: PollableLatch | None = None
         """What tells forked handlers of a drain, where somebody has hung one up."""
 
         self.backoff = Backoff()
@@ -194,7 +194,7 @@ def is_draining(server: Any) -> bool:
     room = server._engine_room
     bell = room.bell
     return room.books.is_draining or bool(
-        bell is not None and bell.is_elsewhere() and bell.has_rung()
+        bell is not None and bell.is_inherited() and bell.is_set()
     )
 
 

@@ -172,4 +172,4 @@ def ring(room: EngineRoom) -> None:
     room.books.is_draining = True
     if room.bell is not None:
         with contextlib.suppress(OSError):
-            room.bell.ring()
+            room.bell.set()

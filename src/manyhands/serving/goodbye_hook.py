@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from manyhands.runtime.locks import acquire
-from manyhands.runtime.wakeup import Bell
+from manyhands.runtime.wakeup import PollableLatch
 
 
 class Farewell:
@@ -56,12 +56,12 @@ class Farewell:
 
 
 @contextmanager
-def said_when_it_rings(farewell: Farewell, bell: Bell | None) -> Iterator[None]:
+def said_when_it_rings(farewell: Farewell, bell: PollableLatch | None) -> Iterator[None]:
     """Have a thread say a goodbye when the bell rings, in a process that the handler has to itself.
 
     Without one where no thread can be had.
     """
-    if bell is None or not bell.is_elsewhere():
+    if bell is None or not bell.is_inherited():
         yield
         return
     thread = threading.Thread(target=_say_when_it_rings, args=(farewell, bell), daemon=True)
@@ -70,7 +70,7 @@ def said_when_it_rings(farewell: Farewell, bell: Bell | None) -> Iterator[None]:
         yield
     finally:
         # Or the handler might end on the end of its connection before the thread has woken.
-        if has_started and bell.has_rung():
+        if has_started and bell.is_set():
             thread.join()
 
 
@@ -82,7 +82,7 @@ def _has_started(thread: threading.Thread) -> bool:
     return True
 
 
-def _say_when_it_rings(farewell: Farewell, bell: Bell) -> None:
+def _say_when_it_rings(farewell: Farewell, bell: PollableLatch) -> None:
     bell.wait()
     if farewell.falls_due():
         farewell.say()

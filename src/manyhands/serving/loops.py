@@ -6,9 +6,9 @@ import threading
 from typing import Any, Self
 
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.sockets import somebody_waits
+from manyhands.runtime.sockets import has_client_waiting
 from manyhands.runtime.unpatched import brief_lock
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.admission_control import Door
 from manyhands.serving.handle_request import attend
 
@@ -18,14 +18,14 @@ class Loops:
 
     def __init__(self, original: "Loops | None" = None) -> None:
         self.process = _this_process
-        self.of_the_original: list[Waker] = [] if original is None else original.wakers
+        self.of_the_original: list[WakeUp] = [] if original is None else original.wakers
         """In a copy of the process that served: what its handler asks to stop, and nobody waits for."""
 
         self.lock = brief_lock()
         """To be held by whoever adds a loop, or takes one out, and by what hangs on that."""
 
         self._accepting = threading.Lock()
-        self._threads: dict[Waker, set[int]] = {}
+        self._threads: dict[WakeUp, set[int]] = {}
         self._were_several = False  # since the last time when there was none
 
     @classmethod
@@ -38,16 +38,16 @@ class Loops:
             loops = attributes["_loops"] = cls(loops)
         return loops
 
-    def add(self, waker: Waker) -> None:
+    def add(self, waker: WakeUp) -> None:
         """Note a loop of the calling thread's, which `waker` wakes."""
         self._threads[waker] = {threading.get_ident()}
         self._were_several = self._were_several or len(self._threads) > 1
 
-    def runs_here(self, waker: Waker) -> None:
+    def runs_here(self, waker: WakeUp) -> None:
         """Note that a loop runs in the calling thread, whichever waits for its end."""
         self._threads[waker].add(threading.get_ident())
 
-    def remove(self, waker: Waker) -> None:
+    def remove(self, waker: WakeUp) -> None:
         """Forget a loop that has ended."""
         self._threads.pop(waker, None)
         if not self._threads:
@@ -58,7 +58,7 @@ class Loops:
         return len(self._threads)
 
     @property
-    def wakers(self) -> list[Waker]:
+    def wakers(self) -> list[WakeUp]:
         """What wakes the loops."""
         return [*self._threads, *self.of_the_original]
 
@@ -80,7 +80,7 @@ class Loops:
             attend(server)
         with self._accepting:
             # The other one may have ended since it took the client.
-            has_gone = self._were_several and not somebody_waits(server)
+            has_gone = self._were_several and not has_client_waiting(server)
             if has_gone or not door.has_room():
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()

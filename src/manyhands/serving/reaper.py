@@ -18,7 +18,7 @@ from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Books
 from manyhands.connections.timeouts import OwnDeadlines, private_store, shared_store
 from manyhands.model.timeouts import NAMES, NONE, Deadlines, interval
-from manyhands.runtime.wakeup import Waker
+from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.expiry import Sweep
 
 ATTEND_AGAIN = 0.5
@@ -164,7 +164,7 @@ class Attendance:
         Wakes the accept loop.
     """
 
-    def __init__(self, listeners: Iterable[Any], waker: Waker | None = None) -> None:
+    def __init__(self, listeners: Iterable[Any], waker: WakeUp | None = None) -> None:
         self._listeners = list(listeners)
         room = self._listeners[0]._engine_room
         self._sweeper: Sweeper = room.sweeper
@@ -177,7 +177,7 @@ class Attendance:
 
     def __enter__(self) -> Self:
         if self._waker is not None:
-            self._sweeper.wake_loop = self._waker.wake_maker
+            self._sweeper.wake_loop = self._waker.wake_from_handler
         self._door.attendants.add(self)
         return self
 

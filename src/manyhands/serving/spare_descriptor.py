@@ -8,7 +8,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Self
 
-from manyhands.runtime.sockets import accept_at_once, somebody_waits
+from manyhands.runtime.sockets import accept_at_once, has_client_waiting
 from manyhands.runtime.unpatched import original
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Reserve:
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
-            while count < AT_ONCE and somebody_waits(listener):
+            while count < AT_ONCE and has_client_waiting(listener):
                 descriptor, _ = accept_at_once(listener)
                 _close(descriptor)
                 count += 1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.conversation import current
 from manyhands.engines import Engine
-from manyhands.runtime.fork_hooks import maker
-from manyhands.runtime.sockets import is_closed, somebody_waits
+from manyhands.runtime.fork_hooks import parent_server
+from manyhands.runtime.sockets import has_client_waiting, is_closed
 
 if TYPE_CHECKING:
     from manyhands.serving.drain import CutOff
@@ -31,7 +31,7 @@ def stand_still(server: Any, *, is_to: bool) -> None:
 def refuse_a_copy(deed: str, *servers: Any) -> None:
     """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
     conversation = current()
-    if maker() is not None and conversation is not None and conversation.server in servers:
+    if parent_server() is not None and conversation is not None and conversation.server in servers:
         raise RuntimeError(
             f"a handler in a process of its own cannot {deed}, for it has a copy of it"
         )
@@ -62,7 +62,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
             is_in_a_hurry()
             or not (engine.has_room() and server._engine_room.door.has_room())
             or server.fileno() < 0
-            or not somebody_waits(server)
+            or not has_client_waiting(server)
         ):
             break
         server._handle_request_noblock()

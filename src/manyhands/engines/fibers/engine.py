@@ -25,7 +25,7 @@ from manyhands.engines.fibers.selector import FiberSelector
 from manyhands.engines.fibers.sockets import Adoption, FiberSocket
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import hub_to_spare, task_in_hand
+from manyhands.runtime.caller import current_task, hub_of_fiber
 
 LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
@@ -59,7 +59,7 @@ class FibersEngine(Engine):
 
     def __init__(self) -> None:
         super().__init__()
-        compiled.keep()
+        compiled.keep_frame_memory()
         self.forget()
         at_exit.look_after(self)
 
@@ -280,7 +280,7 @@ class FibersEngine(Engine):
         count: Callable[[], int],
         is_counted: Callable[[Fiber], bool],
     ) -> bool:
-        task = task_in_hand()
+        task = current_task()
         fiber = next((each for each in self._fibers.copy() if each.task is task), None)
         if fiber is None:
             return self._joined(deadline, lambda: count() == 0)
@@ -328,7 +328,7 @@ class FibersEngine(Engine):
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
         home = self._home
         # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        is_here = hub_to_spare() is not None if home is None else home.is_here()
+        is_here = hub_of_fiber() is not None if home is None else home.is_here()
         event = gevent.event.Event() if is_here else ThreadEvent()
         self._waiting.add(event)
         try:

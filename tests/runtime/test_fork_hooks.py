@@ -47,3 +47,17 @@ def test_a_thing_that_is_gone_is_not_held() -> None:
     renew_in_copies(Mortal(), Thing.renew)
     gc.collect()
     assert gone == [0]
+
+
+def test_what_one_thing_raises_keeps_no_other_from_beginning_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Thing) -> None:
+        raise RuntimeError("not today")
+
+    raised: list[BaseException] = []
+    monkeypatch.setattr("sys.excepthook", lambda _kind, error, _traceback: raised.append(error))
+    first, second = Thing(), Thing()
+    renew_in_copies(first, refuse)
+    renew_in_copies(second, Thing.renew)
+    assert in_a_copy(lambda: second.renewed == 1 and str(raised[0]) == "not today")
