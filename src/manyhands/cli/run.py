@@ -61,12 +61,12 @@ def _is_ours(word: str) -> bool:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the program, then become it: this returns only by raising `Mistake`."""
-    # A subcommand that is not wanted should not cost its imports.
-    from manyhands.launcher import environment, fibers, interpreter, program
+    # Not at the top: the list of commands in --help needs none of it.
+    from manyhands.launcher import environment, program
 
     command = program.command(arguments.program)
     given = options.given(arguments, served=False)
     if given.get("engine") == "fibers":
-        fibers.require_gevent("manyhands run --engine fibers")
+        environment.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)
-    interpreter.replace(command, environment.extend(os.environ, given, log))
+    program.replace_this_process(command, environment.extend(os.environ, given, log))

@@ -64,16 +64,12 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: telling
 
 
 def _have_all_waits_let_fibers_run() -> None:
-    from manyhands.launcher.fibers import require_gevent
+    from manyhands.launcher.environment import require_gevent
 
     require_gevent("manyhands serve --engine fibers")
     from manyhands.launcher.startup import _manyhands_patch
 
     _manyhands_patch.patch()
-    # Not before all that it imports has been patched.
-    from manyhands.launcher.startup import _manyhands_multiprocessing
-
-    _manyhands_multiprocessing.patch()
 
 
 def _listen(server: "Server") -> None:
