@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from manyhands.cli import telling
+from manyhands.cli.output import add_log_arguments
 from manyhands.config import options
 
 HELP = "run a program that uses socketserver, unchanged, on our engines"
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     options.add_to(parser, options.ATTRIBUTES)
-    telling.add_log_arguments(parser)
+    add_log_arguments(parser)
     parser.set_defaults(program=[])
 
 
