@@ -5,14 +5,11 @@ is `manyhands.socketserver`; `install` puts it in the standard module's place; `
 addresses, with signals and drain.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from manyhands._version import __version__
-from manyhands.model.connection_states import Reason
-from manyhands.model.usage_errors import Mistake
-from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
-from manyhands.socketserver import __all__ as _drop_in
 
 if TYPE_CHECKING:
     from manyhands.dropin.fiber_servers import (
@@ -27,47 +24,81 @@ if TYPE_CHECKING:
     from manyhands.dropin.starttls import upgrade_to_tls
     from manyhands.installation import install
     from manyhands.model import events
+    from manyhands.model.connection_states import Reason
+    from manyhands.model.usage_errors import Mistake
     from manyhands.runtime.blocking_calls import blocking
     from manyhands.server import Server
+    from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
 
-__all__ = [  # noqa: PLE0604 - names, all of them
+__all__ = [  # noqa: F405 - of the drop-in
+    "BaseRequestHandler",
+    "BaseServer",
+    "DatagramRequestHandler",
     "FiberMixIn",
     "FiberTCPServer",
     "FiberUDPServer",
     "FiberUnixDatagramServer",
     "FiberUnixStreamServer",
+    "ForkingMixIn",
+    "ForkingTCPServer",
+    "ForkingUDPServer",
     "FramedRequestHandler",
     "Mistake",
     "Reason",
     "Server",
+    "StreamRequestHandler",
+    "TCPServer",
+    "ThreadingMixIn",
+    "ThreadingTCPServer",
+    "ThreadingUDPServer",
+    "ThreadingUnixDatagramServer",
+    "ThreadingUnixStreamServer",
+    "UDPServer",
+    "UnixDatagramServer",
+    "UnixStreamServer",
     "__version__",
     "ask",
     "blocking",
     "events",
     "install",
     "upgrade_to_tls",
-    *_drop_in,
 ]
 
-# A program that only changes its import should pay for the drop-in alone.
-_ON_DEMAND = {
+if sys.version_info >= (3, 12):  # as in the drop-in, and in the standard library
+    __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]  # noqa: F405
+
+_MODULES = {"events": ".model.events", "socketserver": ".socketserver"}
+
+_HOMES = {
     "FiberMixIn": ".dropin.fiber_servers",
     "FiberTCPServer": ".dropin.fiber_servers",
     "FiberUDPServer": ".dropin.fiber_servers",
     "FiberUnixDatagramServer": ".dropin.fiber_servers",
     "FiberUnixStreamServer": ".dropin.fiber_servers",
     "FramedRequestHandler": ".dropin.framed_handler",
+    "Mistake": ".model.usage_errors",
+    "Reason": ".model.connection_states",
     "Server": ".server",
     "ask": ".dropin.prompts",
     "blocking": ".runtime.blocking_calls",
     "install": ".installation",
     "upgrade_to_tls": ".dropin.starttls",
 }
+"""The modules of the public names that are not the drop-in's."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "events":
-        return import_module(".model.events", __name__)
-    if name not in _ON_DEMAND:
+    # Nothing is imported before it is asked for: a command, or a program that needs one name alone, pays for
+    # what it uses (PEP 562).
+    if name in _MODULES:
+        found: object = import_module(_MODULES[name], __name__)
+    elif name in __all__:
+        found = getattr(import_module(_HOMES.get(name, ".socketserver"), __name__), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ON_DEMAND[name], __name__), name)
+    globals()[name] = found  # so that the next look-up does not come here
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,10 @@
 """Scraping, as Prometheus does it."""
 
-import contextlib
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from manyhands.metrics import Exporter
-from manyhands.testing import call, everything
 from tests.support.waiting import PATIENCE
 
 
@@ -29,11 +27,3 @@ def figures_at(url: str) -> dict[str, float]:
 def _named(name: str, labels: dict[str, str]) -> str:
     inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
     return f"{name}{{{inside}}}" if inside else name
-
-
-def request(address: tuple[str, int], *lines: str) -> bytes:
-    """Send the head of a request; return all that is answered."""
-    with call(address) as peer:
-        with contextlib.suppress(ConnectionError):  # it may have had enough
-            peer.sendall("\r\n".join([*lines, "", ""]).encode())
-        return everything(peer)

@@ -13,10 +13,11 @@ from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, metr
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
 from manyhands.testing import ask, call, socket_address, wait_until
-from tests.support import Authority, Echo, everything, forked, is_listening, server_class, serving
+from tests.http.asking import request
+from tests.support import Authority, Echo, everything, server_class, serving
 from tests.support.waiting import PATIENCE
 
-from .scraping import request, scrape
+from .scraping import scrape
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
@@ -236,29 +237,11 @@ def test_the_figures_are_scraped_over_ipv6() -> None:
         assert add_up(scrape(at))
 
 
-def test_every_address_of_a_name_is_answered_on() -> None:
-    with Server(Echo, ANY_PORT) as server, metrics.serve(server, "localhost:0") as at:
-        for address in at.addresses:
-            assert b" 200 OK" in request((address.host, address.port), "GET /metrics HTTP/1.1")
-
-
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("GET /metrics HTTP/1.1", b" 200 OK"),
-        ("GET /metrics?name=x HTTP/1.0", b" 200 OK"),
-        ("HEAD /metrics HTTP/1.1", b" 200 OK"),
-        ("GET / HTTP/1.1", b" 404 Not Found"),
-        ("POST /metrics HTTP/1.1", b" 405 Method Not Allowed"),
-        ("hello", b" 400 Bad Request"),
-        ("x" * 20_000, b" 400 Bad Request"),
-    ],
-)
-def test_what_is_no_scrape_is_answered_with_its_status(line: str, status: bytes) -> None:
+def test_a_client_of_another_path_is_told_where_the_metrics_are() -> None:
     with metrics.serve(Server(Echo, ANY_PORT), HERE) as at:
-        head, _, body = request(socket_address(at.addresses[0]), line).partition(b"\r\n\r\n")
-        assert status in head.splitlines()[0]
-        assert bool(body) == (not line.startswith("HEAD"))
+        answer = request(socket_address(at.addresses[0]), "GET / HTTP/1.1")
+        assert b" 404 Not Found" in answer
+        assert answer.endswith(b"\r\n\r\nthe metrics are at /metrics\n")
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
@@ -267,14 +250,6 @@ def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
         answer = request(socket_address(at.addresses[0]), "GET /metrics HTTP/1.1", accept)
         assert b"application/openmetrics-text" in answer
         assert answer.endswith(b"# EOF\n")
-
-
-def test_a_client_that_says_nothing_does_not_hold_up_the_next_one_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("manyhands.metrics.exporter.PATIENCE", 0.2)
-    with metrics.serve(Server(Echo, ANY_PORT), HERE) as at, call(socket_address(at.addresses[0])):
-        assert add_up(scrape(at))
 
 
 def test_a_collector_that_raises_does_not_end_the_scrapes(
@@ -288,36 +263,6 @@ def test_a_collector_that_raises_does_not_end_the_scrapes(
             assert request(socket_address(at.addresses[0]), "GET /metrics HTTP/1.1") == b""
         assert [type(error) for error in reported] == [TypeError]
         assert add_up(scrape(at))
-
-
-def test_closing_frees_the_port_at_once_and_may_be_done_twice() -> None:
-    server = Server(Echo, ANY_PORT)
-    at = metrics.serve(server, HERE)
-    address = at.addresses[0]
-    at.close()
-    at.close()
-    assert not is_listening(address.port)
-    with metrics.serve(server, address) as again:
-        assert again.addresses == [address]
-
-
-def test_a_forked_copy_holds_no_port_open() -> None:
-    at = metrics.serve(Server(Echo, ANY_PORT), HERE)
-    port = at.addresses[0].port
-    reader, writer = socket.socketpair()
-
-    def in_the_copy() -> bool:
-        reader.close()
-        writer.sendall(b"!")
-        return writer.recv(1) == b""
-
-    with forked(in_the_copy) as wait:
-        writer.close()
-        assert reader.recv(1) == b"!"
-        at.close()
-        assert not is_listening(port)
-        reader.close()
-        assert wait() == 0
 
 
 def test_a_port_that_is_taken_is_one_sentence() -> None:

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
@@ -22,8 +21,8 @@ COMMANDS = ("serve", "run", "chat", "connect", "transcript")
 
 _FAILED = 1
 
-#: Shells report a command that a signal ended as 128 and the signal's number.
 _SIGNALLED = 128
+"""Shells report a command that a signal ended as 128 and the signal's number."""
 
 
 class Command(Protocol):
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 2 after a mistake, which was named in one line on standard error.
     """
-    _print_whatever_comes()
+    _accept_any_text()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         print(end="", flush=True)
@@ -86,13 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _forget_output()
         if error.errno == errno.EIO:
-            return _SIGNALLED + signal.SIGHUP  # the terminal has been closed: nobody reads on
+            return _SIGNALLED + signal.SIGHUP  # the terminal has been closed
         print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
         return _FAILED
     return status
 
 
-def _print_whatever_comes() -> None:
+def _accept_any_text() -> None:
     """Let standard output write what its encoding does not have as a backslash and a number."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -115,7 +114,7 @@ def _carry_out(name: str, words: list[str]) -> int:
     command.add_arguments(parser)
     if name != "run":
         return command.run(parser.parse_args(words))
-    # `run` alone has words that belong to somebody else.
+    # `run` alone has words that belong to a program.
     from manyhands.cli.run import split
 
     own, program = split(words)
@@ -123,9 +122,9 @@ def _carry_out(name: str, words: list[str]) -> int:
 
 
 def _refuse_a_deleted_folder() -> None:
-    """Say so here: Python's own import machinery has no words for it."""
+    # Python's import machinery would fail with a traceback.
     try:
-        Path.cwd()
+        os.getcwd()  # noqa: PTH109 - pathlib would be 3 ms of each command
     except FileNotFoundError:
         raise Mistake("the current folder has been deleted: change to another one") from None
 
@@ -135,7 +134,7 @@ def _top_parser(words: list[str]) -> Parser:
         prog=_prog(),
         usage="%(prog)s [--help] [--version] COMMAND ...",
         description="Serve many clients at the same time with plain, blocking handler code.",
-        # Only the help needs something from every command.
+        # Only the help needs a line of every command.
         epilog=_list_of_commands() if {"-h", "--help"} & set(words[:1]) else "",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -156,7 +155,8 @@ def _load(name: str) -> Command:
 
 def _prog() -> str:
     # `python -m manyhands` has the path of __main__.py here.
-    return "python -m manyhands" if Path(sys.argv[0]).name == "__main__.py" else "manyhands"
+    is_module = os.path.basename(sys.argv[0]) == "__main__.py"  # noqa: PTH119 - as above
+    return "python -m manyhands" if is_module else "manyhands"
 
 
 def _forget_output() -> None:

@@ -7,7 +7,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from manyhands.cli import flags, telling
+from manyhands.cli import flags
+from manyhands.cli.output import (
+    add_log_arguments,
+    add_metrics_argument,
+    announce_metrics,
+    reporting,
+    serving_metrics,
+)
 from manyhands.config.option_types import Choice, Whole
 from manyhands.config.options import SERVER_OPTIONS, by_group
 from manyhands.model.usage_errors import Mistake
@@ -75,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
     flags.add_to(parser, _LIMITS.values())
-    telling.add_log_arguments(parser, unless="no log; what happens is told at the desk")
-    telling.add_metrics_argument(parser)
+    add_log_arguments(parser, unless="no log; what happens is told at the desk")
+    add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,13 +119,13 @@ def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
             "a log would be written over the desk, on the same terminal: send standard error to a file, as "
             "in manyhands chat --log text 2>desk.log"
         )
-    return telling.told(arguments, "threads", str)
+    return reporting(arguments, "threads", str)
 
 
 @contextmanager
 def _measured(arguments: argparse.Namespace, server: "Server") -> Iterator[None]:
-    with telling.measured(arguments, server) as exporter:
-        telling.announce(exporter)
+    with serving_metrics(arguments, server) as exporter:
+        announce_metrics(exporter)
         yield
 
 

@@ -4,7 +4,6 @@ import argparse
 import math
 import sys
 
-from manyhands.config.option_types import Seconds
 from manyhands.model.usage_errors import Mistake
 
 HELP = "call a desk"
@@ -51,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
+    from manyhands.config.option_types import Seconds
+
     seconds = Seconds(may_be_zero=True)
     try:
         value = seconds.read(text)

@@ -49,7 +49,7 @@ def _found(module: ModuleType, module_name: str, name: str) -> Any:
 
 
 def _suggestion(found: object) -> str:
-    """Name the classes that are defined in a module or a class, for whoever misspelt one."""
+    """Name the classes that are defined in a module or a class: one of them may have been misspelt."""
     if not isinstance(found, ModuleType | type):
         return ""
     home = found.__name__ if isinstance(found, ModuleType) else found.__module__

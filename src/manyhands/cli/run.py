@@ -4,7 +4,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from manyhands.cli import flags, telling
+from manyhands.cli import flags
+from manyhands.cli.output import add_log_arguments
 from manyhands.config.options import DROP_IN_OPTIONS
 
 HELP = "run a program that uses socketserver, unchanged, on our engines"
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     flags.add_to(parser, DROP_IN_OPTIONS.values())
-    telling.add_log_arguments(parser)
+    add_log_arguments(parser)
     parser.set_defaults(program=[])
 
 
@@ -61,12 +62,12 @@ def _is_ours(word: str) -> bool:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the program, then become it: this returns only by raising `Mistake`."""
-    # A subcommand that is not wanted should not cost its imports.
-    from manyhands.launcher import environment, fibers, interpreter, program
+    # Not at the top: the list of commands in --help needs none of it.
+    from manyhands.launcher import environment, program
 
     command = program.command(arguments.program)
     given = flags.given(arguments, DROP_IN_OPTIONS)
     if given.get("engine") == "fibers":
-        fibers.require_gevent("manyhands run --engine fibers")
+        environment.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)
-    interpreter.replace(command, environment.extend(os.environ, given, log))
+    program.replace_this_process(command, environment.extend(os.environ, given, log))

@@ -3,7 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli import flags, telling
+from manyhands.cli import flags
+from manyhands.cli.output import (
+    Report,
+    add_log_arguments,
+    add_metrics_argument,
+    announce_metrics,
+    reporting,
+    serving_metrics,
+)
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 
@@ -33,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
     flags.add_to(parser, SERVER_OPTIONS.values())
-    telling.add_log_arguments(parser)
-    telling.add_metrics_argument(parser)
+    add_log_arguments(parser)
+    add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,36 +50,32 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = flags.given(arguments, SERVER_OPTIONS)
     engine = str(given.get("engine", SERVER_OPTIONS["engine"].default))
     if engine == "fibers":
-        # Before the handler is loaded: plain blocking code is what it was written in.
-        _have_all_waits_let_fibers_run()
-    with telling.told(arguments, engine, _sentence) as report:
+        # Before the handler is loaded: its module imports what has to be patched.
+        _patch_for_fibers()
+    with reporting(arguments, engine, _sentence) as report:
         return _serve(arguments, given, report)
 
 
-def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: telling.Report) -> int:
+def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report) -> int:
     from manyhands.cli.loading import load_handler
     from manyhands.server import Server
 
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
-    with telling.measured(arguments, server) as exporter:
+    with serving_metrics(arguments, server) as exporter:
         cut_off = server.run(lambda: _announce(server, exporter))
     for conversation in cut_off:
         report(f"cut off {conversation}")
     return 1 if cut_off else 0
 
 
-def _have_all_waits_let_fibers_run() -> None:
-    from manyhands.launcher.fibers import require_gevent
+def _patch_for_fibers() -> None:
+    from manyhands.launcher.environment import require_gevent
 
     require_gevent("manyhands serve --engine fibers")
     from manyhands.launcher.startup import _manyhands_patch
 
     _manyhands_patch.patch()
-    # Not before all that it imports has been patched.
-    from manyhands.launcher.startup import _manyhands_multiprocessing
-
-    _manyhands_multiprocessing.patch()
 
 
 def _listen(server: "Server") -> None:
@@ -84,7 +88,7 @@ def _listen(server: "Server") -> None:
 def _announce(server: "Server", exporter: "Exporter | None") -> None:
     for address in server.addresses:
         print(f"listening on {address}", flush=True)
-    telling.announce(exporter)
+    announce_metrics(exporter)
 
 
 def _sentence(event: "Event") -> str:

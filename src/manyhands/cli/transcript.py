@@ -1,8 +1,6 @@
 """`manyhands transcript`: what was said at the desk."""
 
 import argparse
-import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -54,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _json(conversation: "Conversation") -> str:
+    import json
+    from dataclasses import asdict
+
     return escape_json(json.dumps(asdict(conversation), ensure_ascii=False))
 
 

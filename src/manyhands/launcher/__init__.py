@@ -11,6 +11,10 @@ before 3.11 are left as they are. A child of another installation of Python 3.11
 launcher's copy of manyhands, installed there or not.
 
 On fibers each of these processes is patched at its start, before the program is loaded: by `gevent.monkey`,
-and where that leaves something alone. A child of an installation without gevent has no fibers, and says so
-when it becomes a server.
+and by ours where that leaves something alone. A child of an installation without gevent has no fibers, and
+says so when it becomes a server.
+
+The order of a start: `program` checks what is to run, `environment` says what its processes need to know, and
+`program` puts the interpreter in the place of this process; there `startup` runs first, and `takeover` when
+`socketserver` is imported.
 """

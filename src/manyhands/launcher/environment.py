@@ -1,22 +1,24 @@
-"""The environment that a program and its children run in."""
+"""The environment that a program and its children run in, and whether their installation has gevent."""
 
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from manyhands.config.option_types import OptionValue
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import MissingExtra, Mistake
 
-#: Carries the options to the program's processes, as one JSON object of names and values.
 OPTIONS_VARIABLE = "MANYHANDS_OPTIONS"
+"""Carries the options to the program's processes, as one JSON object of names and values."""
 
-#: Carries what is to be logged, as one JSON object.
 LOG_VARIABLE = "MANYHANDS_LOG"
+"""Carries what is to be logged, as one JSON object."""
 
-#: The folder whose `sitecustomize` makes the program import ours.
-STARTUP = Path(__file__).resolve().parent / "startup"
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+STARTUP = os.path.join(_PACKAGE, "launcher", "startup")
+"""The folder whose `sitecustomize` makes the program import ours."""
 
 
 class Log(NamedTuple):
@@ -25,7 +27,7 @@ class Log(NamedTuple):
     Attributes
     ----------
     form : str or None
-        `text` or `json`; None where nobody asked, which is text where `access` is set.
+        `text` or `json`; None where no form was asked for, which is text where `access` is set.
     access : bool
         Whether each connection that ends is told of.
     """
@@ -72,16 +74,38 @@ def extend(
     Mistake
         manyhands is installed in a folder that `PYTHONPATH` cannot name.
     """
-    if os.pathsep in str(STARTUP):
+    if os.pathsep in STARTUP:
         raise Mistake(
             f"manyhands run needs to be installed in a folder without {os.pathsep!r} in its name, "
-            f"not in {str(STARTUP.parent.parent)!r}"
+            f"not in {_PACKAGE!r}"
         )
     path = environment.get("PYTHONPATH", "")
-    rest = [entry for entry in path.split(os.pathsep) if entry != str(STARTUP)] if path else []
+    rest = [entry for entry in path.split(os.pathsep) if entry != STARTUP] if path else []
     return {
         **environment,
-        "PYTHONPATH": os.pathsep.join([str(STARTUP), *rest]),
+        "PYTHONPATH": os.pathsep.join([STARTUP, *rest]),
         OPTIONS_VARIABLE: json.dumps(dict(options)),
         LOG_VARIABLE: json.dumps(log._asdict()) if log.is_wanted else "",
     }
+
+
+def has_gevent() -> bool:
+    """Tell whether this installation has gevent, which the fiber engine needs."""
+    return find_spec("gevent") is not None
+
+
+def require_gevent(what: str) -> None:
+    """Say what is missing, before anything starts.
+
+    Parameters
+    ----------
+    what : str
+        What needs gevent, as the sentence begins.
+
+    Raises
+    ------
+    MissingExtra
+        gevent is not installed.
+    """
+    if not has_gevent():
+        raise MissingExtra(what, "gevent", "fibers")

@@ -1,17 +1,21 @@
-"""The program that `manyhands run` is to run, checked before anything starts."""
+"""The program that `manyhands run` is to run: checked before anything starts, and then put in our place.
+
+Paths are strings here, as in the whole launcher: `pathlib` would be 3 ms of each start.
+"""
 
 import os
+import re
 import sys
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 from importlib.util import find_spec
-from pathlib import Path
+from typing import NoReturn
+from zipimport import ZipImportError, zipimporter
 
 from manyhands.model.usage_errors import Mistake
 
-#: What a folder or a zip file must hold to be a program (the documentation of `python PROGRAM`).
 _MAINS = ("__main__.py", "__main__.pyc")
+"""What a folder must hold to be a program (the documentation of `python PROGRAM`)."""
 
 
 def command(words: Sequence[str]) -> list[str]:
@@ -59,21 +63,25 @@ def _module_command(words: Sequence[str]) -> list[str]:
 
 def _check_program(path: str) -> None:
     """Check that a path is a program: a file, or a folder or zip file with a `__main__.py`."""
-    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a path that is too long
+    if not os.path.exists(path):
         raise Mistake(f"there is no program {path!r}{_module_hint(path)}")
     if not os.access(path, os.R_OK):
         raise Mistake(f"the program {path!r} cannot be read: permission denied")
-    if Path(path).is_dir():
-        if not any((Path(path) / main).is_file() for main in _MAINS):
+    if os.path.isdir(path):
+        if not any(os.path.isfile(os.path.join(path, main)) for main in _MAINS):
             raise Mistake(f"the folder {path!r} is no program: it has no __main__.py")
-    elif Path(path).is_file() and zipfile.is_zipfile(path):
-        _check_zip(path)
+    elif os.path.isfile(path) and not _has_main_if_zip(path):
+        raise Mistake(f"the zip file {path!r} is no program: it has no __main__.py")
 
 
-def _check_zip(path: str) -> None:
-    with zipfile.ZipFile(path) as archive:
-        if not set(_MAINS) & set(archive.namelist()):
-            raise Mistake(f"the zip file {path!r} is no program: it has no __main__.py")
+def _has_main_if_zip(path: str) -> bool:
+    # The interpreter's own reader, which is loaded anyway; `zipfile` would be 10 ms of each start.
+    try:
+        archive = zipimporter(path)
+    except ZipImportError:
+        return True  # a file of another kind
+    main = archive.find_spec("__main__")
+    return main is not None and main.submodule_search_locations is None
 
 
 def _module_hint(path: str) -> str:
@@ -85,7 +93,7 @@ def _check_module(name: str) -> None:
     """Check that a name is that of a module which can be run, the current folder first on the path."""
     spec = _find(name) or _find_by_importing(name)
     if spec is None:
-        hint = f"; for the file of that name: manyhands run {name}" if Path(name).is_file() else ""
+        hint = f"; for the file of that name: manyhands run {name}" if os.path.isfile(name) else ""
         raise Mistake(f"there is no module {name!r}{hint}")
     if spec.submodule_search_locations is not None:
         if _find(f"{name}.__main__") is None:
@@ -119,7 +127,7 @@ def _find_in(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
 
 
 def _search_path() -> list[str]:
-    return sys.path if sys.flags.safe_path else [str(Path.cwd()), *sys.path]
+    return sys.path if sys.flags.safe_path else [os.getcwd(), *sys.path]
 
 
 def _find_by_importing(name: str) -> ModuleSpec | None:
@@ -131,3 +139,57 @@ def _find_by_importing(name: str) -> ModuleSpec | None:
         return find_spec(name)
     except Exception:  # noqa: BLE001 - whatever a package does when it is imported, it is not found
         return None
+
+
+_LETTERS = re.compile("-[^mcWX]*")
+"""The letters of a word of the interpreter's flags, up to one that takes a value (`-W`, `-X`) or names the
+program (`-m`, `-c`): see `python --help`."""
+
+_LONG_WITH_VALUE = "--check-hash-based-pycs"
+"""The one long flag whose value is a word of its own."""
+
+
+def replace_this_process(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Turn this process into the interpreter, with the same flags, on the program; return only by raising.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The program, and its arguments: see `command`.
+    environment : mapping of str to str
+        The program's environment.
+
+    Raises
+    ------
+    Mistake
+        The interpreter was started so that it ignores `PYTHONPATH` or `sitecustomize`, or it
+        cannot be started again.
+    """
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise Mistake(
+            "Python was started with -E, -I or -S, so it would not look at what manyhands run puts "
+            "into PYTHONPATH: start it without"
+        )
+    command_line = [sys.executable, *_flags(sys.orig_argv), *words]
+    try:
+        os.execve(sys.executable, command_line, dict(environment))  # noqa: S606 - no shell is the point
+    except (OSError, ValueError) as error:
+        raise Mistake(f"cannot start {sys.executable!r} on {words[0]!r}: {error}") from error
+
+
+def _flags(orig_argv: Sequence[str]) -> list[str]:
+    """Pick the interpreter's own flags, such as `-u` and `-X dev`, out of its command line."""
+    words = iter(orig_argv[1:])
+    found: list[str] = []
+    for word in words:
+        if not word.startswith("-") or word in {"-", "--"}:
+            break
+        letters = word if word.startswith("--") else _LETTERS.findall(word)[0]
+        rest = word.removeprefix(letters)
+        if rest.startswith(("m", "c")):
+            found += [letters] if letters != "-" else []
+            break
+        found.append(word)
+        if rest in {"W", "X"} or word == _LONG_WITH_VALUE:
+            found.append(next(words))
+    return found

@@ -2,14 +2,14 @@
 
 import json
 import os
+import sys
 
 from manyhands import events, socketserver
 from manyhands.config.option_types import OptionValue
 from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
 from manyhands.installation import install
-from manyhands.launcher import fibers
-from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, log_of
+from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, has_gevent, log_of
 
 
 def take_over() -> None:
@@ -30,7 +30,7 @@ def take_over() -> None:
     if log.is_wanted:
         _log(log, given)
     if given.get("engine") == "fibers":
-        _prepare_for_fibers(given, is_told=log.is_wanted)
+        _prepare_for_fibers(given, is_logged=log.is_wanted)
     for name, value in given.items():
         option = DROP_IN_OPTIONS[name]
         option.check(value)
@@ -39,19 +39,46 @@ def take_over() -> None:
 
 
 def _log(log: Log, given: dict[str, OptionValue]) -> None:
-    # Here, since few programs want it.
+    # Not at the top: few programs want a log.
     from manyhands import logs  # noqa: PLC0415
 
-    # A process that forks had better have no second thread.
+    # A process that forks should have no second thread, which may hold a lock at the moment of the fork.
     logs.to_stderr(log.form or "text", access=log.access, queued=given.get("engine") != "processes")
     if log.form == "json":
         logs.take_over()
 
 
-def _prepare_for_fibers(given: dict[str, OptionValue], *, is_told: bool) -> None:
-    if fibers.has_gevent():
-        if not is_told:
-            events.hub.subscribe(fibers.Teller())
-    else:
-        del given["engine"]
-        fibers.say_without_gevent(is_logged=is_told)
+def _prepare_for_fibers(given: dict[str, OptionValue], *, is_logged: bool) -> None:
+    if has_gevent():
+        # `startup` has patched this process by now.
+        if not is_logged:
+            events.hub.subscribe(BlockedHubTeller())
+        return
+    # A child of another installation.
+    del given["engine"]
+    what = (
+        f"{sys.executable} has no gevent, so this process serves as its classes say, not on fibers"
+    )
+    if not is_logged:
+        _say(what)
+        return
+    import logging  # noqa: PLC0415 - as `_log`
+
+    logging.getLogger("manyhands").warning("%s", what)
+
+
+class BlockedHubTeller:
+    """Tells once of each handler that holds up all fibers: the program knows nothing of our events."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, event: events.Event) -> None:
+        """Take notice of an event."""
+        if isinstance(event, events.HubBlocked) and event.handler not in self._told:
+            self._told.add(event.handler)
+            _say(f"{event}\n(said once for each handler; --hub-block-time none silences it)")
+
+
+def _say(what: str) -> None:
+    print(f"manyhands: {what}", file=sys.stderr, flush=True)  # noqa: T201 - on the launcher's behalf

@@ -1,27 +1,26 @@
-"""Between a server that must not wait and somebody who may be slow: a queue with a bound, and a thread."""
+"""A queue with a bound, and a thread behind it: between a server that must not wait and a slow consumer."""
 
-import _thread
 import atexit
-import os
-import signal
 import sys
 import weakref
 from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.runtime.fork_hooks import parent_server
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.unpatched import brief_lock, start_native_thread
 
 Item = TypeVar("Item")
 
 LIMIT = 1000
 """Items that wait at most: seconds of a busy log, and some hundred kilobytes."""
 
-AT_THE_END = 1.0
-"""Seconds that whoever is slow gets at the end for what waits; a program does not hang for a log."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a slow consumer gets at the end for what waits; a program does not hang for a log."""
 
 _END = object()
+"""Put behind the last item: the thread ends there."""
 
 
 class BoundedQueue(Generic[Item]):
@@ -29,8 +28,8 @@ class BoundedQueue(Generic[Item]):
 
     Thread-safe. Putting never blocks. The thread is one of the system's in every program, so it may block
     where fibers must not; it begins with the first item. A forked copy of the process begins with an empty
-    queue and a thread of its own; but in a process that serves one connection, made by the engine
-    ``processes``, items are consumed at once, for it may end before any thread gets to them.
+    queue and a thread of its own. A handler's process, made by the engine ``processes``, consumes items at
+    once, for it may end before any thread gets to them.
 
     Parameters
     ----------
@@ -52,11 +51,12 @@ class BoundedQueue(Generic[Item]):
         self._notice = notice
         self._limit = limit
         self._begin_anew()
+        renew_in_copies(self, BoundedQueue._begin_anew)
         _all.add(self)
 
     def _begin_anew(self) -> None:
         self._lock = brief_lock()
-        self._has_ended = brief_lock()
+        self._has_ended = Latch()
         self._items: SimpleQueue[object] = SimpleQueue()
         self._untold = 0
         self._is_running = False
@@ -74,15 +74,11 @@ class BoundedQueue(Generic[Item]):
                 self._untold += 1
                 return
             self._items.put(item)
-            self._run_if_needed()
+            if not self._is_running:
+                start_native_thread(self._run, self._items, self._has_ended)
+                self._is_running = True
 
-    def _run_if_needed(self) -> None:
-        if not self._is_running:
-            self._has_ended.acquire()
-            original(_thread, "start_new_thread")(self._run, (self._items, self._has_ended))
-            self._is_running = True
-
-    def close(self, timeout: float = AT_THE_END) -> bool:
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
         """Wait until everything has been consumed, at most `timeout` seconds; tell whether it has been.
 
         The queue may be used again afterwards.
@@ -92,23 +88,21 @@ class BoundedQueue(Generic[Item]):
                 return True
             self._is_running = False
             self._items.put(_END)
-            has_ended, self._has_ended = self._has_ended, brief_lock()
+            # The thread goes on with these; an item that is put from now on begins another.
+            has_ended, self._has_ended = self._has_ended, Latch()
             self._items = SimpleQueue()
-        is_done: bool = has_ended.acquire(timeout=timeout)
+        is_done = has_ended.wait(timeout)
         if is_done:
             self._tell_of_dropped()
         return is_done
 
-    def _run(self, items: "SimpleQueue[Item]", has_ended: "_thread.LockType") -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    def _run(self, items: "SimpleQueue[Item]", has_ended: Latch) -> None:
         try:
             while (item := items.get()) is not _END:
                 self._hand_over(item)
                 self._tell_of_dropped()
         finally:
-            has_ended.release()
+            has_ended.set()
 
     def _tell_of_dropped(self) -> None:
         with self._lock:
@@ -119,16 +113,11 @@ class BoundedQueue(Generic[Item]):
     def _hand_over(self, item: Item) -> None:
         try:
             self._consume(item)
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the server goes on
+        except Exception as error:  # noqa: BLE001 - whatever the consumer raises, the server goes on
             sys.excepthook(type(error), error, error.__traceback__)
 
 
 _all: "weakref.WeakSet[BoundedQueue[Any]]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for queue in list(_all):
-        queue._begin_anew()
 
 
 def _close_all() -> None:
@@ -136,5 +125,5 @@ def _close_all() -> None:
         queue.close()
 
 
-os.register_at_fork(after_in_child=_forget_the_original)
+# Before the interpreter ends: its threads would be stopped with items still in the queue.
 atexit.register(_close_all)

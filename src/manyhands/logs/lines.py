@@ -67,20 +67,21 @@ def _peers(value: Any) -> list[str]:
     return [format_address(peer) for peer in value]
 
 
-_AS_PEOPLE_WRITE_IT: dict[str, Callable[[Any], Any]] = {
+_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "peer": format_address,
     "peers": _peers,
     "since": moment,
 }
-"""Fields by their names, which their types would not tell."""
+"""How people write the fields of these names; their types, tuples and floats, would not tell."""
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    if name in _AS_PEOPLE_WRITE_IT:
-        return _AS_PEOPLE_WRITE_IT[name](value)
+    if name in _BY_NAME:
+        return _BY_NAME[name](value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, float):
+        # JSON has no infinity (RFC 8259, section 6); `json` would write one, which few programs read.
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -89,6 +90,7 @@ def _plain(value: Any, name: str = "") -> Any:
 
 def _contents(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
+        # What a client sent stays out of the log.
         return f"{len(value)} bytes"
     if isinstance(value, Mapping):
         return {str(_plain(key)): _plain(item) for key, item in value.items()}
@@ -99,13 +101,10 @@ def _contents(value: Any) -> Any:
     return str(value)
 
 
-# Formatters for handlers of `logging`: a line for each record, of events and of all else.
-
-
 class TextLines(logging.Formatter):
     """Writes an event as ``2026-03-01T12:00:00.000Z warning EngineFull: ...``, other records alike.
 
-    A traceback follows its record's line, as ever.
+    A formatter for any handler of `logging`. A traceback follows its record's line, as ever.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -120,7 +119,7 @@ class TextLines(logging.Formatter):
 class JSONLines(logging.Formatter):
     """Writes an event as one JSON object with its fields, other records with their logger and message.
 
-    A traceback is a field of its own: a record is one line, always.
+    A formatter for any handler of `logging`. A traceback is a field of its own: a record is one line, always.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,9 +1,14 @@
-"""Subscribers to the events: `logging`, and whoever is not to be waited for."""
+"""Subscribers to the events: `logging`, lines on standard error, and any other behind a queue."""
 
+import contextlib
 import logging
+import os
+import sys
 from collections.abc import Callable
+from typing import Literal
 
 from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
+from manyhands.logs.lines import JSONLines, TextLines
 from manyhands.model.escaping import escape
 from manyhands.model.events import ConnectionClosed, Event, EventsDropped, Subscriber, hub
 
@@ -83,3 +88,86 @@ def record_of(name: str, event: Event) -> logging.LogRecord:
 
 def _handle(record: logging.LogRecord) -> None:
     logging.getLogger(record.name).handle(record)
+
+
+Form = Literal["text", "json"]
+
+
+def write_line(line: str) -> None:
+    """Write a line to the descriptor of standard error, unless it is closed or its reader has gone."""
+    left = f"{line}\n".encode(errors="backslashreplace")
+    # Past the stream `sys.stderr`: its lock is held while a pipe is full; a forked handler would then find it
+    # held for ever, and so would the exit of the interpreter.
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        while left:
+            left = left[os.write(sys.stderr.fileno(), left) :]
+
+
+class StderrHandler(logging.Handler):
+    """Formats records for standard error.
+
+    Parameters
+    ----------
+    form : str
+        ``"text"`` or ``"json"``: `TextLines` or `JSONLines`.
+    queued : bool
+        Whether a thread of its own writes, so that no other waits for it.
+    """
+
+    def __init__(self, form: Form, *, queued: bool) -> None:
+        super().__init__()
+        self.setFormatter(JSONLines() if form == "json" else TextLines())
+        self._queue = BoundedQueue(write_line, self._of_dropped)
+        self._write = self._queue.put if queued else write_line
+
+    def _of_dropped(self, count: int) -> str:
+        return self.format(record_of(NAME, EventsDropped(count)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as every handler of `logging`
+            self.handleError(record)
+        else:
+            self._write(line)
+
+    def close(self) -> None:
+        """Wait for what is queued, for a second at most."""
+        self._queue.close()
+        super().close()
+
+
+def to_stderr(
+    form: Form = "text", *, access: bool = False, queued: bool = True
+) -> Callable[[], None]:
+    """Log every event to standard error, whatever the program does with its own logs.
+
+    Parameters
+    ----------
+    form : str
+        ``"text"`` or ``"json"``: `TextLines` or `JSONLines`.
+    access, queued : bool
+        As of `to_logging`.
+
+    Returns
+    -------
+    callable
+        Call it to end that.
+    """
+    handler = StderrHandler(form, queued=queued)
+    logger = logging.getLogger(NAME)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    end = to_logging(access=access, queued=False)
+
+    def end_all() -> None:
+        end()
+        logger.removeHandler(handler)
+        level, logger.propagate = before
+        logger.setLevel(level)
+        handler.close()
+
+    return end_all

@@ -1,21 +1,61 @@
-"""What Python and the servers say by themselves on standard error, as records of `logging`.
+"""What Python and programs write to standard error by themselves, as records of `logging`.
 
-A log of JSON lines is read by a program, and one traceback between them stops it. So whoever asks for such
-a log has these taken over: what `handle_error` reports, exceptions that nothing caught (of the program, of
-threads and of destructors), and warnings.
+A log of JSON lines is read by a program, and one traceback between them stops it. For such a log all of this
+is taken over: what `handle_error` reports, exceptions that were not caught (of the program, of threads and of
+destructors), warnings, and lines that are printed.
 """
 
+import io
 import logging
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from manyhands.logs.subscribers import NAME
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.error_reports import report_by
+
+
+class LoggedStream(io.TextIOBase):
+    """Logs each line that is written to it, by the logger ``manyhands.stderr``. Thread-safe.
+
+    Each thread has an unfinished line of its own, so that what two of them print does not mix. Fibers share
+    a thread, but none waits between the two writes of one `print`.
+
+    Parameters
+    ----------
+    stream : TextIO
+        The stream whose place it takes: its descriptor is this one's too.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._unfinished: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        """Log the lines that `text` completes, and keep the rest."""
+        thread = threading.get_ident()
+        *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
+        if rest:
+            self._unfinished[thread] = rest
+        for line in filter(None, lines):
+            logging.getLogger(f"{NAME}.stderr").warning("%s", line)
+        return len(text)
+
+    def writable(self) -> bool:
+        """Tell that it can be written to."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream whose place it takes."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Tell that no terminal shows the lines, so that programs do not colour them."""
+        return False
 
 
 def _log(level: int, message: str, exception: Any = None) -> None:
@@ -23,10 +63,10 @@ def _log(level: int, message: str, exception: Any = None) -> None:
 
 
 def _report(client_address: object) -> None:
-    whom = "" if client_address is None else f" of {format_address(client_address)}"
+    client = "" if client_address is None else f" of {format_address(client_address)}"
     error = sys.exc_info()[0]
     name = "an exception" if error is None else error.__name__
-    _log(logging.ERROR, f"{name} ended the processing of a request{whom}", sys.exc_info())
+    _log(logging.ERROR, f"{name} ended the processing of a request{client}", sys.exc_info())
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
@@ -35,7 +75,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, where: TracebackT
 
 def _uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
     if arguments.exc_type is SystemExit:
-        return  # as Python has it: that ends the thread, and is no error
+        return  # it ends the thread and is no error: `threading.excepthook` is silent too
     error = arguments.exc_value or arguments.exc_type()
     name = "a thread" if arguments.thread is None else f"the thread {arguments.thread.name}"
     _log(

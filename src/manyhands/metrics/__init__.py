@@ -7,7 +7,7 @@
     with metrics.serve(server, "127.0.0.1:9108"):
         server.run()
 
-The figures are read from the server's books and from the kernel when somebody scrapes them. All that is done
+The figures are read from the server's books and from the kernel when they are scraped. All that is done
 meanwhile is to count each connection that ends.
 
 Raises
@@ -17,8 +17,11 @@ MissingExtra
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from manyhands.http.messages import Content, Request, answering
+from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
@@ -27,11 +30,18 @@ try:
 except ImportError:
     raise MissingExtra("manyhands.metrics", "prometheus-client", "metrics") from None
 
+# After that check, since these need it too.
+from prometheus_client.exposition import choose_encoder
+
 from manyhands.metrics.collector import ServerCollector
-from manyhands.metrics.exporter import Exporter
-from manyhands.metrics.page import page_of
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
+
+PATH = "/metrics"
+
+
+class Exporter(PageServer):
+    """Answers scrapes, one after the other, until it is closed. Thread-safe. `serve` makes it."""
 
 
 def collect(
@@ -70,7 +80,7 @@ def serve(server: Any, address: str | Address) -> Exporter:
         Whose figures. It may not be running yet.
     address : str or Address
         Where: ``127.0.0.1:9108``, ``[::1]:0``, or ``:9108`` for every interface; a port alone is one of
-        127.0.0.1, since whoever can call may read. Port 0 takes a free one.
+        127.0.0.1, since every client may read. Port 0 takes a free one.
 
     Returns
     -------
@@ -91,12 +101,18 @@ def serve(server: Any, address: str | Address) -> Exporter:
     _client.ProcessCollector(registry=registry)
     end = collect(server, registry)
     try:
-        return Exporter(where, page_of(registry), end)
+        answer = answering({PATH: partial(_page, registry)}, f"the metrics are at {PATH}")
+        return Exporter(where, answer, end)
     except BaseException:
         end()
         raise
 
 
 def _parsed(text: str) -> Address:
-    # Exporters of others listen on every interface then; nothing here asks who reads.
+    # Other programs' exporters listen on every interface then. No password protects this page.
     return parse(f"127.0.0.1:{text}" if text.isascii() and text.isdecimal() else text)
+
+
+def _page(registry: "_client.CollectorRegistry", request: Request) -> Content:
+    encode, media_type = choose_encoder(request.accept)
+    return Content(media_type, encode(registry))

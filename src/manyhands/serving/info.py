@@ -218,10 +218,11 @@ def _connection(connection: Connection) -> ConnectionInfo:
     )
 
 
-def count_totals(core: ServerCore) -> None:
-    """Have the totals of ended connections added up from now on."""
+def totals_of(core: ServerCore) -> Totals:
+    """Return what adds up ended connections, from the first time on that this is asked."""
     registry = core.detailed_registry()
-    registry.totals = registry.totals or Totals()
+    totals = registry.totals = registry.totals or Totals()
+    return totals
 
 
 def bytes_of_open(core: ServerCore) -> tuple[int, int]:

@@ -1,11 +1,9 @@
 """The kit for testing servers and handlers: servers that run, peers that misbehave, clocks that obey.
 
-It is for the tests of whoever uses this library, as it is for its own. It needs no framework for tests: what
-fails raises `AssertionError`. Nothing in it waits for time to pass, but for `dripping`.
+It is for the tests of programs that use this library, and for the library's own. It needs no framework for
+tests: what fails raises `AssertionError`. Nothing in it waits for time to pass, but for `dripping`.
 """
 
-from manyhands.testing.clock import FakeClock
-from manyhands.testing.flaky_listener import FlakyListener
 from manyhands.testing.peers import (
     ask,
     call,
@@ -19,8 +17,14 @@ from manyhands.testing.peers import (
     reset,
     stalled,
 )
-from manyhands.testing.servers import ServerUnderTest, running, serving, socket_address
-from manyhands.testing.waiting import PATIENCE, wait_until
+from manyhands.testing.servers import (
+    FlakyListener,
+    ServerUnderTest,
+    running,
+    serving,
+    socket_address,
+)
+from manyhands.testing.waiting import PATIENCE, FakeClock, wait_until
 
 __all__ = [
     "PATIENCE",

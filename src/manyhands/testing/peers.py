@@ -13,7 +13,7 @@ from manyhands.connections.connection import RESET_ON_CLOSE
 from manyhands.testing.waiting import PATIENCE
 
 _SMALLEST_BUFFER = 4096
-"""Bytes that a deaf peer has its kernel receive for it, which doubles them for its own books (socket(7))."""
+"""Bytes that a deaf peer has its kernel receive for it, which takes twice as many for itself (socket(7))."""
 
 
 def call(address: Any, *, receive_buffer: int | None = None) -> socket.socket:
@@ -128,7 +128,7 @@ def stalled(address: Any, said: bytes = b"") -> socket.socket:
 def deaf(address: Any, said: bytes = b"") -> socket.socket:
     """Call, ask, and never read the answer; close what this returns.
 
-    Its kernel takes a few kilobytes, so whoever sends more than those and its own send buffer is stuck.
+    Its kernel takes a few kilobytes: a handler that sends more than those and its own send buffer is stuck.
     """
     return connected(address, receive_buffer=_SMALLEST_BUFFER, said=said)
 

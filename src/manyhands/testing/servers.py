@@ -1,6 +1,7 @@
-"""Servers on free ports, for the time of a test."""
+"""Servers on free ports, for the time of a test, and a listener whose `accept` fails as it is told to."""
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,6 @@ from manyhands import socketserver
 from manyhands.model import events
 from manyhands.model.addresses import Address
 from manyhands.server import Server
-from manyhands.testing.flaky_listener import FlakyListener
 from manyhands.testing.peers import connected
 from manyhands.testing.waiting import PATIENCE
 
@@ -59,6 +59,47 @@ def running(server: Any, poll_interval: float | None = None) -> Iterator[Any]:
         server.server_close()
 
 
+class FlakyListener(socket.socket):
+    """Takes a listening socket's place, and fails with one error after the other before it accepts.
+
+    ::
+
+        server.socket = FlakyListener(server.socket, [errno.EMFILE, errno.ECONNABORTED])
+
+    Parameters
+    ----------
+    listener : socket.socket
+        A listening stream socket, not of TLS; it gives its descriptor up.
+    errors : iterable of int or None
+        The errno for each `accept` in turn (accept(2) names them); None lets one succeed. When they have
+        been used up, `accept` is as ever.
+    """
+
+    def __init__(self, listener: socket.socket, errors: Iterable[int | None]) -> None:
+        timeout = listener.gettimeout()
+        super().__init__(listener.family, listener.type, listener.proto, listener.detach())
+        self.settimeout(timeout)
+        self._errors = list(errors)
+
+    @property
+    def errors_left(self) -> int:
+        """How many of the errors are still to come."""
+        return sum(error is not None for error in self._errors)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, or fail.
+
+        Raises
+        ------
+        OSError
+            The next of the errors.
+        """
+        error = self._errors.pop(0) if self._errors else None
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        return super().accept()
+
+
 class ServerUnderTest:
     """A `manyhands.Server` that runs for a test, and the peers that called it.
 
@@ -67,7 +108,7 @@ class ServerUnderTest:
     server : Server
         The server.
     events : list of manyhands.events.Event
-        What has been emitted since it was made, by whatever server in this process.
+        What has been emitted since it was made, by any server in this process.
     cut_off : list
         The conversations that were cut off at the end; empty before it.
     """
@@ -162,7 +203,7 @@ def serving(
 
 
 def _make_flaky(server: Server, errors: list[int | None]) -> None:
-    for listener in server._listeners:
+    for listener in server.listeners:
         if errors and listener.socket_type == socket.SOCK_STREAM:
             listener.socket = FlakyListener(listener.socket, errors)
 

@@ -1,8 +1,10 @@
-"""What turns a program of threads into one of fibers, before it is loaded: `gevent.monkey`, and forks.
+"""Turns a program of threads into one of fibers, before it is loaded: `gevent.monkey`, and what that leaves.
 
-A forked copy of a process has only the thread that forked. The copy of gevent's loop has all fibers, and
-would go on with them: what sleeps in a handler of the original would answer its client from the copy too. So
-the copy's loop is rid of what it has inherited.
+gevent leaves `multiprocessing` alone. Its queues and pools read from pipes in threads of their own, which are
+fibers here, and they hold locks meanwhile that other fibers want: a wait that blocks the process never ends.
+
+Nor does gevent clear up in a forked copy. That has only the thread that forked, but its copy of gevent's loop
+has all fibers, and would run them: a handler of the original would answer its client from the copy too.
 """
 
 import gc
@@ -10,25 +12,34 @@ import os
 import signal
 import socket
 import sys
+import time
+from functools import partial, partialmethod
 from types import FrameType
 from typing import Any
 
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
-from gevent.socket import wait_read
+from gevent.socket import wait_read, wait_write
 from greenlet import getcurrent
+
+PIPE_BUFFER = 4096
+"""Bytes that a pipe which can be written to takes without blocking (PIPE_BUF of Linux, pipe(7))."""
+
+LONGEST_PAUSE = 0.02
+"""Seconds between two tries to get a lock of another process: a semaphore wakes no fiber."""
 
 
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
     monkey.patch_all()
-    # What gevent leaves alone, and programs wait with while their servers run in threads.
+    # Programs wait with these while their servers run in threads.
     signal.pause = _pause
     os.wait = _wait
     os.register_at_fork(after_in_child=_leave_fibers_behind)
-    # The hub hands it to the program's main code, whose matter it is, and would have told of it before.
+    # The hub raises it in the program's main code, and would print a traceback of its own before.
     Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
+    _patch_multiprocessing()
 
 
 def _pause() -> None:
@@ -55,13 +66,15 @@ def _leave_fibers_behind() -> None:
     loop: Any = hub.loop
     for callback in loop._callbacks:
         callback.stop()
+    # gevent keeps no list of its watchers, so they are looked for among all objects.
     waits = tuple(type(wait) for wait in (loop.timer(0), loop.io(0, 1), loop.idle()))
     for watcher in gc.get_objects():
         if isinstance(watcher, waits) and watcher.active and watcher.loop is loop:
             watcher.stop()
     forker: Any = getcurrent()
     if hasattr(forker, "rawlink"):
-        # The end of a copy's only thread is that of the process.
+        # A fiber forked: its end is that of the copy, as the end of the only thread would be. The hub would
+        # wait for fibers that are not there.
         forker.rawlink(_end)
 
 
@@ -70,7 +83,48 @@ def _end(_greenlet: object) -> None:
 
 
 def _only_starts_a_program(frame: FrameType | None) -> bool:
-    """Tell whether a copy is one of `subprocess`: it waits for nothing, and to look around takes time."""
+    """Tell whether `subprocess` forked, whose copy is another program at once, and not worth the search."""
     while frame is not None and frame.f_globals.get("__name__") != "gevent.subprocess":
         frame = frame.f_back
     return frame is not None
+
+
+def _patch_multiprocessing() -> None:
+    """Have pipes and locks between processes wait in a way that lets fibers run."""
+    # Not at the top: what these import has to be patched before.
+    from multiprocessing.connection import Connection  # noqa: PLC0415
+    from multiprocessing.synchronize import SemLock  # noqa: PLC0415
+
+    connection: Any = Connection
+    connection._recv = partialmethod(connection._recv, read=_read)
+    connection._send = partialmethod(connection._send, write=_write)
+    lock: Any = SemLock
+    lock._make_methods = _make_methods
+    lock.__enter__ = _acquire
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    wait_read(descriptor)
+    return os.read(descriptor, size)
+
+
+def _write(descriptor: int, data: Any) -> int:
+    wait_write(descriptor)
+    return os.write(descriptor, data[:PIPE_BUFFER])
+
+
+def _make_methods(lock: Any) -> None:
+    lock.acquire = partial(_acquire, lock)
+    lock.release = lock._semlock.release
+
+
+def _acquire(lock: Any, block: bool = True, timeout: float | None = None) -> bool:
+    # `sem_wait` would block the whole process, so a fiber tries again and again, ever more seldom.
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.0005
+    while not lock._semlock.acquire(False):
+        if not block or (deadline is not None and time.monotonic() >= deadline):
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return True

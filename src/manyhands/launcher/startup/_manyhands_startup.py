@@ -4,8 +4,8 @@ Every Python process of the program runs this at its start, most of them for not
 next to nothing: neither `manyhands` nor `threading` or `socket`, which a program may want to patch
 first (as gevent does).
 
-On fibers it is the other way round: gevent is to patch all of these before the program knows them, and then
-each process pays for that (about 0.3 s).
+On fibers gevent has to patch all of these before the program imports them, and each process pays for that
+(about 0.3 s).
 """
 
 import sys
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 _NAME = "socketserver"
 
-#: The folder that holds the package, four floors up from this file (pathlib is a heavy import).
+#: The folder that holds the package, four levels up from this file (pathlib is a heavy import).
 _HOME = __file__.rsplit(sep, 4)[0]
-
 
 #: How `MANYHANDS_OPTIONS` says so, which `json.dumps` wrote (json is a heavy import).
 _ON_FIBERS = '"engine": "fibers"'
@@ -42,10 +41,6 @@ def _patch() -> None:
     except ImportError:
         return  # a child of another installation; if it becomes a server, `takeover` says so
     _manyhands_patch.patch()
-    # Not before all that it imports has been patched.
-    import _manyhands_multiprocessing  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file
-
-    _manyhands_multiprocessing.patch()
 
 
 class _Finder:

@@ -1,11 +1,10 @@
 """What the commands tell an operator while they serve: lines on standard error, and metrics."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
@@ -13,9 +12,10 @@ from manyhands.model.usage_errors import MISTAKE, Mistake
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
     from manyhands.model.events import Event
+    from manyhands.server import Server
 
 Report = Callable[[object], None]
-"""Tells the operator something, in the form that was asked for."""
+"""Tells the operator something, in the form that the flags of the log ask for."""
 
 
 def add_log_arguments(parser: argparse.ArgumentParser, unless: str = "plain lines") -> None:
@@ -44,46 +44,58 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def announce(exporter: "Exporter | None") -> None:
-    """Print where the metrics are, if anywhere."""
+def announce_metrics(exporter: "Exporter | None") -> None:
+    """Print where the metrics are, if they are served."""
     for address in exporter.addresses if exporter is not None else ():
         print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
 
 
 @contextmanager
-def told(
-    arguments: argparse.Namespace, engine: str, tell: "Callable[[Event], str]"
+def reporting(
+    arguments: argparse.Namespace, engine: str, sentence: "Callable[[Event], str]"
 ) -> Iterator[Report]:
-    """Tell of events as the flags say; yield what reports anything else in the same form.
+    """Tell of events as the flags of the log say; yield what reports anything else in the same form.
 
-    A standard error that nobody reads holds up nobody: see `manyhands.logs`. `tell` writes an event in the
-    plain lines.
+    The server does not wait for a standard error that is not read: see `manyhands.logs`.
+
+    Parameters
+    ----------
+    arguments
+        With the flags of `add_log_arguments`.
+    engine
+        The server's engine, by its name.
+    sentence
+        Writes an event for the plain lines, which there are without ``--log``.
     """
+    import logging
+
     from manyhands import logs
 
-    # A process that forks had better have no second thread.
+    # A process that forks should have no second thread, which may hold a lock at the moment of the fork.
     is_queued = engine != "processes"
     if arguments.log is not None:
         end = logs.to_stderr(arguments.log, access=arguments.access_log, queued=is_queued)
         try:
-            with _nothing_else_said() if arguments.log == "json" else nullcontext():
+            with _all_else_logged() if arguments.log == "json" else nullcontext():
                 yield lambda what: logging.getLogger("manyhands").warning("%s", what)
         finally:
             end()
         return
-    with _told_plainly(tell, access=arguments.access_log, queued=is_queued) as report:
+    with _reporting_plainly(sentence, access=arguments.access_log, queued=is_queued) as report:
         yield report
 
 
 @contextmanager
-def _nothing_else_said() -> Iterator[None]:
-    """Have all that is said on standard error said by the log, the last words of the command included.
+def _all_else_logged() -> Iterator[None]:
+    """Have the log say all that is said on standard error, and what ends the command too.
 
     Raises
     ------
     SystemExit
         In the place of what ended the command, which has been logged then.
     """
+    import logging
+
     from manyhands import logs
 
     end, stderr = logs.take_over(), sys.stderr
@@ -102,17 +114,18 @@ def _nothing_else_said() -> Iterator[None]:
 
 
 @contextmanager
-def _told_plainly(
-    tell: "Callable[[Event], str]", *, access: bool, queued: bool
+def _reporting_plainly(
+    sentence: "Callable[[Event], str]", *, access: bool, queued: bool
 ) -> Iterator[Report]:
-    from manyhands import events, logs
+    from manyhands import logs
+    from manyhands.model import events
 
     lines = logs.BoundedQueue(
         logs.write_line, lambda count: _plain(str(events.EventsDropped(count)))
     )
     write = lines.put if queued else logs.write_line
     wanted = [events.Event] if access else []
-    unsubscribe = events.hub.subscribe(lambda event: write(_plain(tell(event))), *wanted)
+    unsubscribe = events.hub.subscribe(lambda event: write(_plain(sentence(event))), *wanted)
     try:
         yield lambda what: write(_plain(str(what)))
     finally:
@@ -126,8 +139,8 @@ def _plain(what: str) -> str:
 
 
 @contextmanager
-def measured(arguments: argparse.Namespace, server: Any) -> "Iterator[Exporter | None]":
-    """Serve the metrics that were asked for, if any; yield what serves them."""
+def serving_metrics(arguments: argparse.Namespace, server: "Server") -> "Iterator[Exporter | None]":
+    """Serve the metrics of a server where ``--metrics`` says; yield what serves them."""
     if arguments.metrics is None:
         yield None
         return

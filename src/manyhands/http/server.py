@@ -1,40 +1,42 @@
-"""Answers scrapes, in a thread that depends on nothing of what it reports on.
+"""Serves pages from a thread that depends on nothing of the servers that the pages tell of.
 
-It is one of the system's threads, with sockets of the system's, in every program: it answers while the hub of
-the fibers is blocked, while all workers are busy and while the server drains. It takes no lock that a forked
-handler could need.
+The thread and its sockets are the system's in every program, gevent's patches or not: it answers while the
+hub of the fibers is blocked, while all workers are busy and while a server drains. It takes no lock that a
+forked handler could need.
 """
 
-import _thread
 import contextlib
-import os
 import select
-import signal
 import socket
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
+from manyhands.http.messages import END_OF_HEAD, LONGEST_HEAD, Request, parse
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
-from manyhands.metrics.request import END, LONGEST, Request, parse
 from manyhands.model.addresses import Address
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.unpatched import original, start_native_thread
+from manyhands.runtime.wakeup import PollableLatch
 
-PATIENCE = 2.0
+CLIENT_TIMEOUT = 2.0
 """Seconds for a client to send its request, and as many to take the answer; others wait meanwhile."""
 
 BACKLOG = 16
-"""Scrapers that wait: there are seldom more than two."""
+"""Clients that wait: there are seldom more than two, a scraper and a person."""
 
-AT_THE_END = 1.0
-"""Seconds that closing waits for a scrape under way."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for an answer under way."""
+
+NO_DESCRIPTOR_PAUSE = 0.1
+"""Seconds until the next accept after one that failed."""
 
 
-class Exporter:
+class PageServer:
     """Answers requests of HTTP, one after the other, until it is closed. Thread-safe.
 
     Parameters
@@ -42,7 +44,8 @@ class Exporter:
     address : Address
         Where.
     answer
-        Returns the bytes that answer a request; of what was none, None.
+        Returns the bytes that answer a request; None stands for bytes that are no request. See
+        `manyhands.http.messages.answering`.
     on_close
         Called at the end.
 
@@ -71,19 +74,18 @@ class Exporter:
         self.addresses = [_address(listener) for listener in self._listeners]
         """Where it listens, with the ports that it got."""
 
-        self._told, self._teller = os.pipe()
-        self._has_ended = brief_lock()
-        self._has_ended.acquire()
-        original(_thread, "start_new_thread")(self._run, ())
-        _all.add(self)
+        self._closing = PollableLatch()
+        self._has_ended = Latch()
+        start_native_thread(self._run)
+        renew_in_copies(self, PageServer._leave_to_the_original)
 
     def close(self) -> None:
         """Answer no more. Once more does no harm."""
         if not self._is_open:
             return
         self._is_open = False
-        os.write(self._teller, b"!")
-        if self._has_ended.acquire(timeout=AT_THE_END):
+        self._closing.set()
+        if self._has_ended.wait(CLOSE_TIMEOUT):
             self._close_everything()
         self._on_close()
 
@@ -94,11 +96,8 @@ class Exporter:
         self.close()
 
     def _run(self) -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poll = original(select, "poll")()
-        poll.register(self._told, select.POLLIN)
+        poll.register(self._closing.fileno(), select.POLLIN)
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
@@ -108,23 +107,25 @@ class Exporter:
                     if descriptor in by_descriptor and self._is_open:
                         self._serve_next(by_descriptor[descriptor])
         finally:
-            self._has_ended.release()
+            self._has_ended.set()
 
     def _serve_next(self, listener: Any) -> None:
         try:
+            # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
             descriptor, _ = accept_at_once(listener)
         except OSError:
-            # It has gone, or there is no descriptor for it: then it is not to be a busy loop.
-            original(time, "sleep")(0.1)
+            # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
+            # stays readable, and this would be a busy loop.
+            original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
             return
         with original(socket, "socket")(fileno=descriptor) as client:
             try:
                 answer = self._answer(_request(client))
-                client.settimeout(PATIENCE)
+                client.settimeout(CLIENT_TIMEOUT)
                 client.sendall(answer)
             except OSError:
-                return  # whoever is too slow, or has gone, scrapes again
-            except Exception as error:  # noqa: BLE001 - of a collector of the program's own; the next may do
+                return  # a client that was too slow, or has gone, asks again
+            except Exception as error:  # noqa: BLE001 - of a page of the program's own; the next may do
                 sys.excepthook(type(error), error, error.__traceback__)
 
     def _close_sockets(self) -> None:
@@ -133,14 +134,15 @@ class Exporter:
 
     def _close_everything(self) -> None:
         self._close_sockets()
-        for descriptor in (self._told, self._teller):
-            original(os, "close")(descriptor)
+        self._closing.close()
 
-    def forget(self) -> None:
-        """Close a forked copy's own copies: while one is open the port answers, though nobody accepts."""
+    def _leave_to_the_original(self) -> None:
+        # In a forked copy, which has no thread for them: while one copy of a listener is open its port
+        # answers, though nothing accepts.
         if self._is_open:
             self._is_open = False
-            self._close_everything()
+            with contextlib.suppress(OSError):
+                self._close_everything()
 
 
 def _listening(endpoint: Endpoint) -> Any:
@@ -164,25 +166,20 @@ def _address(listener: Any) -> Address:
 
 
 def _request(client: Any) -> Request | None:
-    """Receive a request; one that takes too long, or has too much, is none."""
-    head, deadline = b"", time.monotonic() + PATIENCE
-    while END not in head and len(head) < LONGEST:
+    """Receive a request; return None when its head is too long, or does not come to its end.
+
+    Raises
+    ------
+    OSError
+        When the client has gone, or is too slow.
+    """
+    head, deadline = b"", time.monotonic() + CLIENT_TIMEOUT
+    while END_OF_HEAD not in head and len(head) < LONGEST_HEAD:
+        # Never 0, which would make the socket non-blocking.
         client.settimeout(max(0.001, deadline - time.monotonic()))
-        received = client.recv(LONGEST - len(head))
+        received = client.recv(LONGEST_HEAD - len(head))
         if not received:
             break
         head += received
-    before, end, _ = head.partition(END)
+    before, end, _ = head.partition(END_OF_HEAD)
     return parse(before) if end else None
-
-
-_all: "weakref.WeakSet[Exporter]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for exporter in list(_all):
-        with contextlib.suppress(OSError):
-            exporter.forget()
-
-
-os.register_at_fork(after_in_child=_forget_the_original)

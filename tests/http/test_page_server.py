@@ -1,0 +1,124 @@
+"""Pages by their paths, and a server of them that no client and no page stops."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from manyhands.http.messages import Content, Request, answering
+from manyhands.http.server import PageServer
+from manyhands.model.addresses import Address, parse
+from manyhands.testing import call, socket_address
+from tests.support import forked, is_listening
+
+from .asking import request
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+HERE = "127.0.0.1:0"
+
+
+def greeting(asked: Request) -> Content:
+    return Content("text/plain", f"hello, {asked.accept}\n".encode())
+
+
+def broken(_: Request) -> Content:
+    raise ZeroDivisionError
+
+
+PAGES = {"/greeting": greeting, "/broken": broken}
+
+
+def pages_at(address: str | Address = HERE) -> PageServer:
+    where = address if isinstance(address, Address) else parse(address)
+    return PageServer(where, answering(PAGES, "the greeting is at /greeting"), lambda: None)
+
+
+def get(server: PageServer, path: str, *headers: str) -> bytes:
+    return request(socket_address(server.addresses[0]), f"GET {path} HTTP/1.1", *headers)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET /greeting HTTP/1.1", b" 200 OK"),
+        ("GET /greeting?name=x HTTP/1.0", b" 200 OK"),
+        ("HEAD /greeting HTTP/1.1", b" 200 OK"),
+        ("GET / HTTP/1.1", b" 404 Not Found"),
+        ("POST /greeting HTTP/1.1", b" 405 Method Not Allowed"),
+        ("hello", b" 400 Bad Request"),
+        ("x" * 20_000, b" 400 Bad Request"),
+    ],
+)
+def test_each_request_is_answered_with_its_status(line: str, status: bytes) -> None:
+    with pages_at() as server:
+        head, _, body = request(socket_address(server.addresses[0]), line).partition(b"\r\n\r\n")
+        assert status in head.splitlines()[0]
+        assert bool(body) == (not line.startswith("HEAD"))
+
+
+def test_a_response_tells_its_length_and_that_the_connection_ends() -> None:
+    with pages_at() as server:
+        assert get(server, "/greeting", "Accept: a", "accept:b") == (
+            b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 11\r\n"
+            b"Connection: close\r\n\r\nhello, a,b\n"
+        )
+
+
+def test_a_client_of_another_path_is_told_where_the_pages_are() -> None:
+    with pages_at() as server:
+        assert get(server, "/other").endswith(b"\r\n\r\nthe greeting is at /greeting\n")
+
+
+def test_every_address_of_a_name_is_answered_on() -> None:
+    with pages_at("localhost:0") as server:
+        for address in server.addresses:
+            assert b" 200 OK" in request((address.host, address.port), "GET /greeting HTTP/1.1")
+
+
+def test_a_client_that_says_nothing_does_not_hold_up_the_next_one_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.2)
+    with pages_at() as server, call(socket_address(server.addresses[0])):
+        assert b" 200 OK" in get(server, "/greeting")
+
+
+def test_a_page_that_raises_is_reported_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr("sys.excepthook", lambda kind, error, traceback: reported.append(error))
+    with pages_at() as server:
+        assert get(server, "/broken") == b""
+        assert [type(error) for error in reported] == [ZeroDivisionError]
+        assert b" 200 OK" in get(server, "/greeting")
+
+
+def test_closing_frees_the_port_at_once_and_may_be_done_twice() -> None:
+    server = pages_at()
+    address = server.addresses[0]
+    server.close()
+    server.close()
+    assert not is_listening(address.port)
+    with pages_at(address) as again:
+        assert again.addresses == [address]
+
+
+def test_a_forked_copy_holds_no_port_open() -> None:
+    server = pages_at()
+    port = server.addresses[0].port
+    reader, writer = socket.socketpair()
+
+    def in_the_copy() -> bool:
+        reader.close()
+        writer.sendall(b"!")
+        return writer.recv(1) == b""
+
+    with forked(in_the_copy) as wait:
+        writer.close()
+        assert reader.recv(1) == b"!"
+        server.close()
+        assert not is_listening(port)
+        reader.close()
+        assert wait() == 0
