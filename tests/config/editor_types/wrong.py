@@ -49,6 +49,7 @@ server.max_connections = "many"  # wrong
 server.max_conections = 10  # wrong
 server.drain_timeout = None  # wrong
 server.max_threads = 3  # wrong
+server.engine = "threads"  # wrong
 server.certfile = "cert.pem"  # wrong
 server.ssl_context = None  # wrong
 
