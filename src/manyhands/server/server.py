@@ -116,7 +116,7 @@ class Server(ServerStanding, ServerEnd, ServerAttributes):
         return self._room.engine(settings, self._options["engine"])
 
     @engine.setter
-    def engine(self, engine: object) -> Never:
+    def engine(self, engine: Never) -> Never:
         raise settled("engine", engine)
 
     @property
