@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from manyhands.config.keywords import DatagramRequestHandlerOptions
     from manyhands.connections.timeouts import OwnDeadlines
-    from manyhands.dropin.base import BaseServer
+    from manyhands.dropin.base import BaseServer, Request
     from manyhands.protocol.proxy_header import ProxyHeader
 
     # A class below has an attribute of the module's name.
@@ -92,7 +92,7 @@ class BaseRequestHandler:
     server: "BaseServer"
 
     def __init__(
-        self, request: Any, client_address: Any, server: "BaseServer", **state: Any
+        self, request: "Request", client_address: Any, server: "BaseServer", **state: Any
     ) -> None:
         self.request = request
         self.client_address = client_address
