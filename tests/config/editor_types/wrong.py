@@ -71,3 +71,4 @@ slow.max_connections = "many"  # wrong
 slow.socket.shut_down(socket.SHUT_RD)  # wrong
 slow.serve_forever("now")  # wrong
 slow.close_request("now")  # wrong
+Echo("now", None, slow)  # wrong
