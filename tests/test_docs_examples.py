@@ -15,8 +15,9 @@ import pytest
 
 import manyhands
 from manyhands import cli, socketserver
+from manyhands.cli import flags
 from manyhands.cli.run import split
-from manyhands.config import options
+from manyhands.config.options import DROP_IN_OPTIONS, SERVER_OPTIONS
 from manyhands.model.addresses import parse
 from manyhands.testing import serving
 from tests.support import Authority, Echo
@@ -117,7 +118,7 @@ def test_a_command_of_the_documentation_is_one_that_is_taken(line: str) -> None:
         words, program = split(words)
         assert program
     arguments = parser.parse_args(words, argparse.Namespace())
-    options.given(arguments, served=name != "run")
+    flags.given(arguments, DROP_IN_OPTIONS if name == "run" else SERVER_OPTIONS)
     for address in getattr(arguments, "bind", None) or ():
         parse(address)
 

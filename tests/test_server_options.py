@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Mistake, Server, StreamRequestHandler
+from manyhands.config.option import Option
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.connection_states import Reason
 from tests.support import ENGINES, Echo, ask, bound, call, everything, read_line, wait_until
@@ -60,6 +61,17 @@ def test_what_is_settled_when_a_server_is_made_says_so(name: str) -> None:
         f"{name} is settled when a server is made: give it to Server(..., {name}=5)"
     )
     assert getattr(server, name) == before
+
+
+@pytest.mark.parametrize("option", SERVER_OPTIONS.values(), ids=lambda option: option.name)
+def test_an_option_may_be_set_when_its_row_says_that_it_is_adjustable(option: Option) -> None:
+    server = Server(Echo, ANY_PORT)
+    if option.is_adjustable:
+        setattr(server, option.name, option.default)
+        assert getattr(server, option.name) == option.default
+    else:
+        with pytest.raises(Mistake, match=f"^{option.name} is settled when a server is made"):
+            setattr(server, option.name, option.default)
 
 
 @pytest.mark.parametrize("name", [name for name in SETTLED if name != "engine"])

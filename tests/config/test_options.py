@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from manyhands import socketserver
 from manyhands.cli import flags
 from manyhands.config.option import Option
-from manyhands.config.options import DROP_IN_OPTIONS, OPTIONS, SERVER_OPTIONS
+from manyhands.config.options import DROP_IN_OPTIONS, OPTIONS, SERVER_OPTIONS, by_engine, by_group
+from manyhands.engines import ENGINES
+from manyhands.model import timeouts
 from manyhands.model.usage_errors import Mistake
 
 UP_TO = "above 0 and up to 2147483"
@@ -39,6 +41,20 @@ def test_a_default_in_the_table_is_that_of_the_class(owner: str, option: Option)
 def test_every_default_fits_its_own_option(name: str, options: Mapping[str, Option]) -> None:
     option = options.get(name)
     assert option is None or option.fits(option.default)
+
+
+def test_the_deadlines_of_the_table_are_those_that_connections_have() -> None:
+    assert by_group("deadlines") == timeouts.NAMES
+
+
+def test_an_engine_goes_by_its_own_options_and_the_bound_of_its_workers_comes_first() -> None:
+    assert {engine: by_engine(engine)[:1] for engine in ENGINES} == {
+        "sequential": (),
+        "threads": ("max_threads",),
+        "processes": ("max_children",),
+        "fibers": ("max_fibers",),
+    }
+    assert {*by_engine("fibers")} == {"max_fibers", "daemon_threads", "hub_block_time"}
 
 
 def test_only_options_that_are_given_are_reported() -> None:

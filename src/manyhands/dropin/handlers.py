@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from manyhands.config.keywords import DatagramRequestHandlerOptions
     from manyhands.connections.timeouts import ConnectionTimeouts
-    from manyhands.dropin.base import BaseServer
+    from manyhands.dropin.base import BaseServer, Request
     from manyhands.protocol.proxy_header import ProxyHeader
 
     # A class below has an attribute of the module's name.
@@ -95,7 +95,7 @@ class BaseRequestHandler:
     server: "BaseServer"
 
     def __init__(
-        self, request: Any, client_address: Any, server: "BaseServer", **state: Any
+        self, request: "Request", client_address: Any, server: "BaseServer", **state: Any
     ) -> None:
         self.request = request
         self.client_address = client_address

@@ -112,7 +112,7 @@ class Server(ServerAttributes):
         return self._group.core.engine(settings, self._options["engine"])
 
     @engine.setter
-    def engine(self, engine: object) -> Never:
+    def engine(self, engine: Never) -> Never:
         raise settled("engine", engine)
 
     @property

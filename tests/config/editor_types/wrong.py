@@ -49,6 +49,7 @@ server.max_connections = "many"  # wrong
 server.max_conections = 10  # wrong
 server.drain_timeout = None  # wrong
 server.max_threads = 3  # wrong
+server.engine = "threads"  # wrong
 server.certfile = "cert.pem"  # wrong
 server.ssl_context = None  # wrong
 
@@ -70,3 +71,4 @@ slow.max_connections = "many"  # wrong
 slow.socket.shut_down(socket.SHUT_RD)  # wrong
 slow.serve_forever("now")  # wrong
 slow.close_request("now")  # wrong
+Echo("now", None, slow)  # wrong
