@@ -13,7 +13,7 @@ import pytest
 from manyhands import Server, events
 from manyhands.model.connection_states import Reason
 from manyhands.server import run
-from manyhands.serving.core import EngineRoom
+from manyhands.serving.core import ServerCore
 from manyhands.serving.drain import UNWINDING, UNWINDING_IN_A_HURRY, CutOff, drain
 from tests.support import Echo, bound, call, everything, is_listening, read_line, wait_until
 
@@ -416,9 +416,9 @@ def test_a_second_request_for_the_end_gives_handlers_less_time() -> None:
         waits.append(timeout)
         return False
 
-    assert drain(EngineRoom(), 0, lambda: False, join) == []
+    assert drain(ServerCore(), 0, lambda: False, join) == []
     assert waits.pop() == UNWINDING
-    assert drain(EngineRoom(), 3600, lambda: True, join) == []
+    assert drain(ServerCore(), 3600, lambda: True, join) == []
     assert waits.pop() == UNWINDING_IN_A_HURRY
 
 

@@ -76,7 +76,7 @@ def test_the_accept_loop_sleeps_while_clients_wait_for_a_suspended_server(
     monkeypatch.setattr("manyhands.server.server.POLL_INTERVAL", 3600)
     with Server(Echo, ANY_PORT, engine=engine) as server, call(bound(server)) as early:
         assert say(early) == b"hello\n"
-        [listener] = server._listeners
+        [listener] = server.listeners
         turns: list[None] = []
         vars(listener)["service_actions"] = lambda: turns.append(None)
         server.suspend()
@@ -92,7 +92,7 @@ def test_the_accept_loop_sleeps_while_clients_wait_for_a_suspended_server(
 
 def test_one_address_can_be_suspended_alone(engine: str) -> None:
     with Server(Echo, ANY_PORT, ANY_PORT, engine=engine) as server:
-        first, _ = server._listeners
+        first, _ = server.listeners
         first.suspend()
         with call(bound(server, 0)) as waiting:
             waiting.sendall(b"hello\n")
@@ -166,7 +166,7 @@ def test_a_server_can_begin_suspended(engine: str) -> None:
     server.suspend()
     with server, call(bound(server)) as peer:
         peer.sendall(b"hello\n")
-        wait_until(lambda: server._run.thread is not None)
+        wait_until(lambda: server.current_run.thread is not None)
         assert server.connections.accepted == 0
         server.resume()
         assert read_line(peer) == b"hello\n"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.registry import Books
+from manyhands.connections.registry import Registry
 from manyhands.connections.tcp_info import Traffic
-from manyhands.connections.timeouts import OwnDeadlines, private_store, shared_store
+from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.expiry import GENTLE, GRACE, SLICE, Sweep
+from manyhands.serving.expiry import GENTLE, GRACE, SLICE, Expiry
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
@@ -23,8 +23,8 @@ class Told(Connection):
 
     __slots__ = ("books", "insisted", "is_willing", "looks", "said", "was_abandoned")
 
-    def __init__(self, clock: FakeClock, books: Books, *, is_willing: bool = True) -> None:
-        super().__init__(None, None, None)
+    def __init__(self, clock: FakeClock, books: Registry, *, is_willing: bool = True) -> None:
+        super().__init__(None, None, None, SERVE, ENGINE, CORE)
         self.opened_at = clock()
         self.said: Traffic | None = QUIET
         self.is_willing = is_willing
@@ -55,9 +55,9 @@ class Told(Connection):
 class Swept:
     def __init__(self, deadlines: Deadlines) -> None:
         self.clock = FakeClock(1000.0)
-        self.books = Books()
+        self.books = Registry()
         self.deadlines = deadlines
-        self._sweep = Sweep(self.books, self.clock)
+        self._sweep = Expiry(self.books, self.clock)
         self.pauses = 0
 
     def connection(self, **how: Any) -> Told:
@@ -177,7 +177,7 @@ def test_an_opening_has_a_deadline_of_its_own(step: Step) -> None:
 def test_whose_end_was_decided_before_keeps_that_reason() -> None:
     swept = Swept(Deadlines(idle_timeout=1))
     connection = swept.connection(is_willing=False)
-    connection._decide_end(Reason.KICKED)
+    connection.close(Reason.KICKED)
     connection.said = QUIET._replace(silent=5.0)
     swept.look()
     assert connection.reason is Reason.KICKED
@@ -202,12 +202,12 @@ def test_what_has_ended_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("store", [private_store, shared_store])
-class TestOwnDeadlines:
+class TestConnectionTimeouts:
     """What a handler sets, and what the server has."""
 
     def test_they_are_the_server_s_until_the_handler_sets_its_own(self, store: Any) -> None:
         usual = Deadlines(idle_timeout=30, max_age=600)
-        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        own = ConnectionTimeouts(lambda: usual, lambda: None, store())
         assert not own.are_any
         assert (own.idle_timeout, own.write_timeout, own.max_age) == (30, None, 600)
         own.idle_timeout = None
@@ -218,14 +218,14 @@ class TestOwnDeadlines:
 
     def test_each_change_is_told(self, store: Any) -> None:
         told: list[None] = []
-        own = OwnDeadlines(lambda: NONE, lambda: told.append(None), store())
+        own = ConnectionTimeouts(lambda: NONE, lambda: told.append(None), store())
         own.idle_timeout = 5
         own.idle_timeout = None
         assert len(told) == 2
 
     def test_they_are_the_same_object_while_nothing_changes(self, store: Any) -> None:
         usual = Deadlines(idle_timeout=30)
-        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        own = ConnectionTimeouts(lambda: usual, lambda: None, store())
         own.max_age = 5
         first = own.with_usual(usual)
         assert own.with_usual(usual) is first
@@ -235,13 +235,13 @@ class TestOwnDeadlines:
 
     def test_none_at_all_is_none_itself(self, store: Any) -> None:
         usual = Deadlines(idle_timeout=30)
-        own = OwnDeadlines(lambda: usual, lambda: None, store())
+        own = ConnectionTimeouts(lambda: usual, lambda: None, store())
         own.idle_timeout = None
         assert own.with_usual(usual) is NONE
 
     @pytest.mark.parametrize("seconds", [0, -1, "30", math.nan, math.inf, True])
     def test_what_is_no_time_is_refused(self, store: Any, seconds: Any) -> None:
-        own = OwnDeadlines(lambda: NONE, lambda: None, store())
+        own = ConnectionTimeouts(lambda: NONE, lambda: None, store())
         with pytest.raises(Mistake, match=r"^idle_timeout must be a number of seconds"):
             own.idle_timeout = seconds
         assert own.idle_timeout is None

@@ -204,12 +204,12 @@ def test_bytes_never_go_back_when_a_connection_ends_between_two_looks() -> None:
             peer.sendall(b"hello\n")
             assert peer.recv(100)
             assert scrape(at)["manyhands_received_bytes_total"] == 6
-            ends = server.connections.ends
-            server.connections.ends = None  # as if its end had not been counted yet
+            totals = server.connections.totals
+            server.connections.totals = None  # as if its end had not been counted yet
             peer.shutdown(socket.SHUT_WR)
             everything(peer)
             wait_until(lambda: server.connections.balance == (1, 0, 1))
-            server.connections.ends = ends
+            server.connections.totals = totals
         assert scrape(at)["manyhands_received_bytes_total"] == 6
 
 
@@ -279,7 +279,7 @@ def test_an_address_that_is_none_of_tcp_is_one_sentence() -> None:
 
 def test_nothing_is_counted_for_a_server_that_nobody_measures() -> None:
     with Server(Echo, ANY_PORT) as server:
-        assert server.connections.ends is None
+        assert server.connections.totals is None
     with serving(socketserver.TCPServer(("127.0.0.1", 0), Echo)) as plain:
-        assert plain._engine_room.books.ends is None
-        assert not plain._engine_room.books.are_detailed
+        assert core_of(plain).registry.totals is None
+        assert not core_of(plain).registry.are_detailed

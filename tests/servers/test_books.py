@@ -10,7 +10,7 @@ import pytest
 
 from manyhands import socketserver, testing
 from manyhands.connections.connection import Connection
-from manyhands.connections.registry import Books, Ends
+from manyhands.connections.registry import Registry, Totals
 from manyhands.connections.tcp_info import Traffic, traffic_of
 from manyhands.model.connection_states import Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
@@ -239,8 +239,8 @@ def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
 
 
 def test_who_goes_while_the_books_are_read_is_no_error() -> None:
-    books = Books()
-    first, second = (Connection(None, None, None) for _ in range(2))
+    books = Registry()
+    first, second = (unserved() for _ in range(2))
     books.open(first)
     books.open(second)
     values, items = iter(books.values()), iter(books.items())
@@ -252,8 +252,8 @@ def test_who_goes_while_the_books_are_read_is_no_error() -> None:
 
 
 def test_the_census_adds_up_in_the_middle_of_an_end() -> None:
-    books = Books()
-    connection = Connection(None, None, None)
+    books = Registry()
+    connection = unserved()
     books.open(connection)
     books.refuse(Reason.REFUSED_FULL)
     assert books.census() == (2, Counter({State.ACCEPTED: 1}), Counter({Reason.REFUSED_FULL: 1}))
@@ -261,17 +261,17 @@ def test_the_census_adds_up_in_the_middle_of_an_end() -> None:
     assert +books.census()[1] == Counter({State.CLOSING: 1})
 
 
-def test_ends_are_counted_from_when_somebody_wants_them_and_anew_in_a_copy() -> None:
-    books = Books()
-    books.ends = Ends()
+def test_ends_are_added_up_once_that_is_asked_for_and_anew_in_a_copy() -> None:
+    books = Registry()
+    books.totals = Totals()
     for reason in (Reason.PEER_CLOSED, Reason.HANDSHAKE_FAILED):
-        connection = Connection(None, None, None)
+        connection = unserved()
         connection.reason = reason
         books.open(connection)
         assert books.close(connection)
         assert not books.close(connection)
-    assert sum(books.ends.sums().by_duration) == 1  # the other one had no handler
-    with forked(lambda: sum(books.ends.sums().by_duration) == 0) as wait:
+    assert sum(books.totals.sums().by_duration) == 1  # the other one had no handler
+    with forked(lambda: sum(books.totals.sums().by_duration) == 0) as wait:
         assert wait() == 0
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from manyhands import socketserver, testing
 from manyhands.model.connection_states import Reason
-from manyhands.serving.expiry import Sweep
+from manyhands.serving.core import core_of
+from manyhands.serving.expiry import Expiry
 from manyhands.testing import call, deaf, drip, everything, running, wait_until
 from tests.support import ENGINES, Echo, server_class
 
@@ -232,7 +233,7 @@ def test_a_handler_may_have_deadlines_where_the_server_has_none(
     engine: str, word: bytes, reason: Reason
 ) -> None:
     with running(drop_in(engine, Patient)) as server:
-        books = server._engine_room.books  # `connections` would have the server keep more of them
+        books = core_of(server).registry  # `connections` would have the server keep more of them
         with call(server.server_address) as peer:
             assert say(peer, word) == word
             assert everything(peer) == b""
@@ -288,7 +289,7 @@ class Stubborn(socketserver.StreamRequestHandler):
                 self.request.recv(1)
 
     def _pause(self) -> Any:
-        if self.server._engine_of_next_request().name != "fibers":
+        if core_of(self.server).engine_of(self.server).name != "fibers":
             return threading.Event().wait
         gevent: Any = pytest.importorskip("gevent")
         return gevent.sleep
@@ -339,7 +340,7 @@ def test_a_forked_handler_that_goes_on_ends_itself_where_nobody_else_can(stubbor
 
     with running(drop_in("processes", Own)) as server, call(server.server_address) as peer:
         assert testing.read_line(peer) == b"here\n"
-        wait_for(server._engine_room.books, Reason.IDLE)
+        wait_for(core_of(server).registry, Reason.IDLE)
 
 
 def sweeps() -> list[str]:
@@ -518,7 +519,7 @@ def test_a_program_that_handles_one_request_has_its_deadlines_too(engine: str) -
 
 def test_a_sweep_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[Any] = []
-    looks = Sweep.look
+    looks = Expiry.look
 
     def fail_first(*arguments: Any) -> float | None:
         if not reported:
@@ -526,7 +527,7 @@ def test_a_sweep_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
         return looks(*arguments)
 
     monkeypatch.setattr(threading, "excepthook", reported.append)
-    monkeypatch.setattr(Sweep, "look", fail_first)
+    monkeypatch.setattr(Expiry, "look", fail_first)
     with testing.serving(Echo, idle_timeout=SHORT) as server:
         with server.connect() as first:
             say(first)

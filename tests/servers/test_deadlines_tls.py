@@ -13,6 +13,7 @@ import pytest
 from manyhands import socketserver, testing
 from manyhands.model.connection_states import Reason
 from manyhands.serving import expiry
+from manyhands.serving.core import core_of
 from manyhands.testing import call, everything, read_line, running, wait_until
 from tests.support import Authority, Echo, secured, server_class
 
@@ -89,7 +90,7 @@ class Talkative(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         pause: Any = threading.Event().wait
-        if self.server._engine_of_next_request().name == "fibers":
+        if core_of(self.server).engine_of(self.server).name == "fibers":
             pause = pytest.importorskip("gevent").sleep
         with contextlib.suppress(OSError):
             while True:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyhands.model.connection_states import Reason
-from manyhands.serving.expiry import Sweep
+from manyhands.serving.expiry import Expiry
 from manyhands.testing import call, everything, wait_until
 from tests.support import Authority, Echo, secured, server_class, serving
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """What each look of a sweep has returned."""
     returned: list[float | None] = []
-    look = Sweep.look
+    look = Expiry.look
 
     def note(*arguments: Any) -> float | None:
         returned.append(look(*arguments))
         return returned[-1]
 
-    monkeypatch.setattr(Sweep, "look", note)
+    monkeypatch.setattr(Expiry, "look", note)
     return returned
 
 

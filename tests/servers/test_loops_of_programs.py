@@ -124,7 +124,7 @@ def test_waiting_in_vain_for_a_place_leaves_nothing_behind() -> None:
         server.timeout = 0.001
         for _ in range(3):
             server.handle_request()
-        assert not server._engine_room.door._wakes
+        assert not core_of(server).admission._wakes
         leave(first)
 
 
@@ -135,7 +135,7 @@ def test_a_loop_that_ends_while_somebody_waits_leaves_nothing_behind(
     with serving(server), inside(server.server_address, 1), calling(server.server_address):
         wait_until(lambda: of_kind(seen, events.ServerFull))
         server.shutdown()
-        assert not server._engine_room.door._wakes
+        assert not core_of(server).admission._wakes
 
 
 class Keeping:
@@ -211,7 +211,7 @@ def test_with_forked_handlers_a_deadline_there_holds_with_the_next_call() -> Non
 
 @pytest.mark.parametrize("engine", AT_ONCE)
 def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission_control, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(core, "OPTIONS_INTERVAL", 0.0)
     with (
         own_loop(server_of(engine, Echo, when_full="refuse")) as server,
         calling(server.server_address) as peer,
@@ -226,7 +226,7 @@ def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatc
 def test_the_cap_holds_there_and_who_waits_is_served_later(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission_control, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(core, "OPTIONS_INTERVAL", 0.0)
     with own_loop(server_of(engine, max_connections=1)) as server:
         first = enter(server.server_address)
         with calling(server.server_address) as second:
@@ -240,13 +240,13 @@ def test_the_cap_holds_there_and_who_waits_is_served_later(
 def test_refusals_are_told_there(seen: list[events.Event]) -> None:
     now = 100.0
     server = server_of("threads", deny="127.0.0.1")
-    vars(server)["_refusal_log"] = RefusalLog(lambda: now)
+    core_of(server).refusals = RefusalNotices(RefusalLog(lambda: now))
     with own_loop(server):
         for _ in range(3):
             assert is_refused(server.server_address)
         now += 10.0
         server.deny = None
-        server._engine_room.door.look_soon()
+        core_of(server).options_changed()
         with calling(server.server_address):
             wait_until(lambda: len(of_kind(seen, events.ConnectionsRefused)) == 2)
 
@@ -255,10 +255,10 @@ def test_where_a_loop_of_ours_serves_nothing_more_is_done_for_a_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     attended: list[Any] = []
-    monkeypatch.setattr(loops, "attend", attended.append)
+    monkeypatch.setattr(core.ServerCore, "attend", lambda core, server: attended.append(server))
     server = server_of("threads", Echo)
     with serving(server), calling(server.server_address) as peer:
         peer.sendall(b"hello\n")
         assert read_line(peer) == b"hello\n"
     assert attended == []
-    assert not server._engine_room.door.attendants
+    assert not core_of(server).reaper.loops

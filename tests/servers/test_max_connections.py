@@ -42,7 +42,7 @@ def test_who_calls_at_the_cap_waits_and_is_served_later(
     engine: str, seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who leaves must wake the loop; it may not find out by looking from time to time.
-    monkeypatch.setattr(accept_loop, "LOOK_AGAIN", 60.0)
+    monkeypatch.setattr(accept_loop, "OPTIONS_INTERVAL", 60.0)
     with (
         serving(server_of(engine, max_connections=2)) as server,
         contextlib.ExitStack() as stack,
@@ -195,7 +195,7 @@ def test_a_handler_for_the_overflow_serves_who_is_too_much(engine: str) -> None:
 
 
 def test_the_overflow_has_a_bound_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission_control, "OVERFLOW_AT_ONCE", 2)
+    monkeypatch.setattr(admission_control, "MOST_OVERFLOW", 2)
     release = threading.Event()
 
     def dawdle(request: socket.socket, client_address: Any, server: Any) -> None:
@@ -345,7 +345,7 @@ def test_a_copy_of_the_process_has_places_of_its_own() -> None:
 
         def serves_one_itself() -> bool:
             with socketserver.ThreadingTCPServer(HERE, Hold) as own:
-                vars(own)["_engine_room"] = server._engine_room
+                share_core(own, core_of(server))
                 own.max_connections = 1
                 with calling(own.server_address) as peer:
                     own.handle_request()

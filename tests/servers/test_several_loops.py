@@ -11,7 +11,7 @@ import pytest
 from manyhands import TCPServer, UDPServer, socketserver
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.serving.loops import Loops
+from manyhands.serving.core import core_of
 from tests.support import Echo, ask, call, forked, run_python, server_class, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -38,7 +38,7 @@ def started(server: Any, count: int) -> Iterator[list[threading.Thread]]:
     for thread in threads:
         thread.start()
     # One that has not begun yet, when the others are stopped, would serve for ever.
-    wait_until(lambda: Loops.of(server).count() == count)
+    wait_until(lambda: core_of(server).loops.count() == count)
     yield threads
     for thread in threads:
         thread.join(PATIENCE)
@@ -95,19 +95,18 @@ def test_a_client_is_not_waited_for_when_the_loop_that_took_it_has_ended() -> No
         raise AssertionError("it would wait")
 
     with TCPServer(HERE, Echo) as server, WakeUp() as first, WakeUp() as other:
-        both = Loops()
-        both.add(first)
-        both.add(other)
-        both.remove(first)
-        door = server._engine_room.door
+        core = core_of(server)
+        core.loops.add(first)
+        core.loops.add(other)
+        core.loops.remove(first)
         server.get_request = wait_for_ever
         with pytest.raises(BlockingIOError):
-            both.next_request(server, door)
-        both.remove(other)
-        both.add(first)
-        # Alone from the start, it was told of a client that nobody can have taken.
+            core.next_request(server)
+        core.loops.remove(other)
+        core.loops.add(first)
+        # Alone from the start, it was told of a client that no other loop can have taken.
         server.get_request = lambda: ("request", HERE)
-        assert both.next_request(server, door) == ("request", HERE, None)
+        assert core.next_request(server) == ("request", HERE, None)
 
 
 def test_datagrams_are_shared_too() -> None:
@@ -206,7 +205,7 @@ class MakingAnew:
     def process_request(self, request: Any, client_address: Any) -> None:
         anew = socket.socket(fileno=request.detach())
         self.both_are_made.wait(PATIENCE)
-        coming = self._engine_room.door.coming  # type: ignore[attr-defined]
+        coming = core_of(self).admission.arriving
         is_first = next(iter(coming)) == id(request)
         self.both_are_made.wait(PATIENCE)
         if is_first:
@@ -232,4 +231,4 @@ def test_what_two_loops_make_anew_at_the_same_time_is_not_mixed_up() -> None:
             peer.shutdown(socket.SHUT_WR)
         wait_until(lambda: books.closed == {Reason.PEER_CLOSED: 2})
         assert books.balance == (2, 0, 2)
-        assert not server._engine_room.door.coming
+        assert not core_of(server).admission.arriving

@@ -9,8 +9,7 @@ import pytest
 from manyhands import socketserver
 from manyhands.dropin import mixins
 from manyhands.engines import ENGINES, Engine
-from manyhands.serving import core
-from manyhands.serving.core import EngineRoom, OwnRoom
+from manyhands.serving.core import ServerCore, core_of
 from tests.support import Echo, run_python
 
 HERE = ("127.0.0.1", 0)
@@ -32,39 +31,39 @@ def slow(kind: type) -> Any:
     both = threading.Barrier(2)
 
     class Slow(kind):  # type: ignore[misc]  # whatever class
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             both.wait(20)
 
     return Slow
 
 
-def test_two_threads_get_one_engine_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_get_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bare:
-        _engine_room = OwnRoom()
+        pass
 
     server = Bare()
-    monkeypatch.setattr("manyhands.serving.core.EngineRoom", slow(EngineRoom))
-    first, second = at_the_same_time(lambda: server._engine_room)
+    monkeypatch.setattr("manyhands.serving.core.ServerCore", slow(ServerCore))
+    first, second = at_the_same_time(lambda: core_of(server))
     assert first is second
 
 
 def test_two_threads_get_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "threads", slow(ENGINES["threads"]))
-    room = EngineRoom()
+    made = ServerCore()
     with socketserver.ThreadingTCPServer(HERE, Echo) as server:
-        engines: list[Engine] = at_the_same_time(lambda: room.engine(server, "threads"))
+        engines: list[Engine] = at_the_same_time(lambda: made.engine(server, "threads"))
     assert engines[0] is engines[1]
 
 
 def test_two_threads_get_one_set_of_books(monkeypatch: pytest.MonkeyPatch) -> None:
     books: list[Any] = []
 
-    def start(room: Any, server: Any, *_: object) -> None:
+    def start(core: Any, server: Any, *_: object) -> None:
         books.append(server._threads)
 
     monkeypatch.setattr(mixins, "Threads", slow(mixins.Threads))
-    monkeypatch.setattr(core.EngineRoom, "start", start)
+    monkeypatch.setattr(ServerCore, "start", start)
     with socketserver.ThreadingTCPServer(HERE, Echo) as server:
         at_the_same_time(lambda: server.process_request(None, None))
     assert books[0] is books[1]

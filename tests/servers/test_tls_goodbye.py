@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.connections.closing import say_goodbye
+from manyhands.connections.closing import send_close_notify
 from tests.support import (
     Authority,
     call,
@@ -138,7 +138,7 @@ def pair(authority: Authority) -> Any:
 def test_a_goodbye_leaves_the_timeout_as_it_was(pair: Any) -> None:
     server, client = pair
     server.settimeout(7)
-    say_goodbye(server)
+    send_close_notify(server)
     assert server.gettimeout() == 7
     assert client.recv(10) == b""
 
@@ -146,7 +146,7 @@ def test_a_goodbye_leaves_the_timeout_as_it_was(pair: Any) -> None:
 def test_unread_data_do_not_keep_back_the_goodbye(pair: Any) -> None:
     server, client = pair
     client.sendall(b"unread" * 1000)
-    say_goodbye(server)
+    send_close_notify(server)
     assert client.recv(10) == b""
 
 
@@ -157,7 +157,7 @@ def test_a_thread_that_reads_does_not_hold_up_the_goodbye(pair: Any, timeout: fl
     received: list[bytes] = []
     reader = threading.Thread(target=lambda: received.append(server.recv(10)))
     reader.start()
-    say_goodbye(server)
+    send_close_notify(server)
     assert client.recv(10) == b""
     server.shutdown(socket.SHUT_RDWR)
     reader.join(20)
@@ -167,19 +167,19 @@ def test_a_thread_that_reads_does_not_hold_up_the_goodbye(pair: Any, timeout: fl
 def test_nothing_is_said_to_what_cannot_be_told(pair: Any, authority: Authority) -> None:
     server, _ = pair
     server.shutdown(socket.SHUT_RDWR)
-    say_goodbye(server)
+    send_close_notify(server)
     server.close()
-    say_goodbye(server)
+    send_close_notify(server)
     for nothing in (None, (b"data", None)):
-        say_goodbye(nothing)
+        send_close_notify(nothing)
     with (
         socket.socket() as plain,
         authority.server_context().wrap_socket(
             plain, server_side=True, do_handshake_on_connect=False
         ) as unconnected,
     ):
-        say_goodbye(plain)
-        say_goodbye(unconnected)
+        send_close_notify(plain)
+        send_close_notify(unconnected)
 
 
 def test_a_connection_whose_program_does_the_handshake_gets_none_before(
@@ -192,6 +192,6 @@ def test_a_connection_whose_program_does_the_handshake_gets_none_before(
             here, server_side=True, do_handshake_on_connect=False
         ) as server,
     ):
-        say_goodbye(server)
+        send_close_notify(server)
         server.close()
         assert there.recv(10) == b""
