@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from manyhands.admission.admission import Leaves, Place
+from manyhands.admission.admission import HeldPlace, Place
 from manyhands.connections import closing, traffic_counter
 from manyhands.connections.closing import half_close
 from manyhands.connections.opening import Opening
@@ -48,7 +48,7 @@ class Conversation(Opening):
         self.failed_for = Reason.HANDLER_FAILED
         self._books: Books | None = None  # a datagram is in none
 
-        self.place: Leaves | None = None
+        self.place: HeldPlace | None = None
         """What it gives back at its end, where connections are limited by more than their number."""
 
     @property
@@ -140,7 +140,7 @@ class Conversation(Opening):
         self._books = books
         books.open(self)
 
-    def take_place(self, place: Leaves) -> None:
+    def take_place(self, place: HeldPlace) -> None:
         """Give it a place, though it is under way, unless it has one."""
         if self.place is None:
             self.place = place

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from manyhands.admission.admission import Admission, Leaves, Place
+from manyhands.admission.admission import Admission, HeldPlace, Place
 from manyhands.admission.limits import Limits
 from manyhands.admission.refusal_log import RefusalLogs
 from manyhands.config.class_attributes import setting
@@ -164,7 +164,7 @@ class Door:
         renew_in_copies(self, Door._begin_anew)
 
     def _begin_anew(self) -> None:
-        self.coming: dict[int, tuple[Any, Leaves | None]] = {}
+        self.coming: dict[int, tuple[Any, HeldPlace | None]] = {}
         """The connections accepted that have not reached an engine yet, with their places, by `id`."""
 
         self.attendants: set[object] = set()
@@ -284,7 +284,7 @@ class Door:
             return None
         return self._admission.admit_datagram(client_address, time.monotonic())
 
-    def take(self, server: Any, request: Any, client_address: Any) -> Leaves | Reason | None:
+    def take(self, server: Any, request: Any, client_address: Any) -> HeldPlace | Reason | None:
         """Return the place of a connection that has reached an engine, if it has one; or why it has none.
 
         It is in the books by now. What came in no usual way, by a program's own loop, is admitted here.
@@ -296,7 +296,7 @@ class Door:
             return arrival[1]
         return self._admit(server, client_address, 1) if self.is_guarded else None
 
-    def _made_anew(self) -> tuple[Any, Leaves | None] | None:
+    def _made_anew(self) -> tuple[Any, HeldPlace | None] | None:
         """Take the one that a hook has made another object of, as `SSLContext.wrap_socket` does."""
         own = getattr(self.in_hand, "arrival", None)
         arrivals = self.coming.copy()
@@ -370,7 +370,7 @@ class Door:
             for place in self._elsewhere.take_gone():
                 self._give_up(place, Reason.HANDED_OFF)
 
-    def _give_up(self, place: Leaves | None, reason: Reason) -> None:
+    def _give_up(self, place: HeldPlace | None, reason: Reason) -> None:
         if place is not None:
             place.leave()
         self._books.refuse(reason)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from manyhands.admission.admission import Leaves
+from manyhands.admission.admission import HeldPlace
 from manyhands.runtime.sockets import is_closed
 
 SWEEP_AGAIN = 0.5
@@ -28,14 +28,14 @@ class Elsewhere:
 
     def __init__(self, on_gone: Callable[[], None]) -> None:
         self._on_gone = on_gone
-        self._known: dict[int, tuple[Callable[[], Any], Leaves | None]] = {}
+        self._known: dict[int, tuple[Callable[[], Any], HeldPlace | None]] = {}
         self._gone: deque[tuple[int, object]] = deque()
         self._sweep_again_at = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, request: Any, place: Leaves | None) -> bool:
+    def add(self, request: Any, place: HeldPlace | None) -> bool:
         """Keep an eye on a connection; return False when that cannot be done: it is no socket of any kind."""
         key = id(request)
         try:
@@ -45,7 +45,7 @@ class Elsewhere:
         self._known[key] = watched, place
         return True
 
-    def pop(self, request: Any) -> tuple[Callable[[], Any], Leaves | None] | None:
+    def pop(self, request: Any) -> tuple[Callable[[], Any], HeldPlace | None] | None:
         """Take a connection out that has come back."""
         return self._known.pop(id(request), None)
 
@@ -53,7 +53,7 @@ class Elsewhere:
         self._gone.append((key, watched))
         self._on_gone()
 
-    def take_gone(self) -> list[Leaves | None]:
+    def take_gone(self) -> list[HeldPlace | None]:
         """Take out those that have ended since the last time; return their places."""
         ended = []
         for _ in range(len(self._gone)):
