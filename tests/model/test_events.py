@@ -169,6 +169,25 @@ def test_the_ends_of_connections_are_told_to_those_alone_who_ask_for_them() -> N
     assert not hub.hears_of_ends
 
 
+def test_a_program_without_a_subscriber_never_loads_the_events() -> None:
+    finished = python(
+        "-c",
+        "import sys\n"
+        "from manyhands import socketserver\n"
+        "print({'manyhands.model.events', 'ipaddress', 'pathlib'} & set(sys.modules))\n",
+    )
+    assert finished.stdout == "set()\n", finished.stderr
+
+
+def test_the_hub_says_whether_there_is_a_subscriber() -> None:
+    hub = Hub()
+    assert not hub.has_subscribers
+    end = hub.subscribe(print)
+    assert hub.has_subscribers
+    end()
+    assert not hub.has_subscribers
+
+
 def test_a_subscription_ends_when_asked_once_or_more() -> None:
     hub, seen = Hub(), []
     unsubscribe = hub.subscribe(seen.append)

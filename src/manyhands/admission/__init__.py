@@ -1,1 +1,1 @@
-"""Who is let in: limits, rates and networks, and what is told of those who are not."""
+"""Admission: limits on connections, on rates and on networks, and the log of refusals."""

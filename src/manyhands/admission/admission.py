@@ -56,8 +56,8 @@ class OpenCounts:
             del self._by_key[key]
 
 
-class Leaves(Protocol):
-    """What an admitted connection has until its end."""
+class HeldPlace(Protocol):
+    """The place that a connection holds until its end, whatever it is counted for."""
 
     def leave(self) -> None:
         """Give it back; from the second time on this does nothing."""

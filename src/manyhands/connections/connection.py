@@ -30,7 +30,7 @@ from manyhands.runtime.caller import current_task, task_of_context
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
-    from manyhands.admission.admission import Leaves
+    from manyhands.admission.admission import HeldPlace
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine
     from manyhands.protocol.proxy_header import ProxyHeader
@@ -155,7 +155,7 @@ class Connection:
         self.is_registered = False
         """Whether it is in the registry, from its acceptance to its end; a datagram never is."""
 
-        self.place: Leaves | None = None
+        self.place: HeldPlace | None = None
         """What it gives back at its end, where connections are limited by more than their number."""
 
         self.is_overflow = False
@@ -239,7 +239,7 @@ class Connection:
         self.is_registered = True
         self.core.registry.open(self)
 
-    def take_place(self, place: "Leaves") -> None:
+    def take_place(self, place: "HeldPlace") -> None:
         """Give it a place, though it is under way, unless it has one."""
         if self.place is None:
             self.place = place

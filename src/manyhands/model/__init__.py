@@ -1,1 +1,1 @@
-"""The words of the house: events, states, reasons, addresses, timeouts. No I/O and no clock."""
+"""What all rooms speak of: events, states, reasons, addresses, timeouts. No I/O and no clock."""

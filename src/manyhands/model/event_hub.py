@@ -75,15 +75,17 @@ class Hub:
         # A new object each time: the same subscriber may subscribe twice, and end one of both.
         subscription = (subscriber, wanted)
         with self._lock:
-            self._replace((*self._subscriptions, subscription))
+            self._set_subscriptions((*self._subscriptions, subscription))
 
         def unsubscribe() -> None:
             with self._lock:
-                self._replace(tuple(s for s in self._subscriptions if s is not subscription))
+                self._set_subscriptions(
+                    tuple(s for s in self._subscriptions if s is not subscription)
+                )
 
         return unsubscribe
 
-    def _replace(self, subscriptions: tuple[_Subscription, ...]) -> None:
+    def _set_subscriptions(self, subscriptions: tuple[_Subscription, ...]) -> None:
         self._subscriptions = subscriptions
         self.has_subscribers = bool(subscriptions)
         self.hears_of_ends = any(

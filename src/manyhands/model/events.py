@@ -75,7 +75,7 @@ def _peer(client_address: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EngineFull(Event):
-    """The engine reached its bound: accepting stops, the kernel's backlog holds who calls now.
+    """The engine reached its bound: accepting stops, and clients that call now wait in the kernel's backlog.
 
     Emitted once for each crowd: again only after the backlog has been emptied in between.
     """
@@ -93,7 +93,7 @@ class EngineFull(Event):
 
 @dataclass(frozen=True, slots=True)
 class ServerFull(Event):
-    """`max_connections` are open: accepting stops, the kernel's backlog holds who calls now.
+    """`max_connections` are open: accepting stops, and clients that call now wait in the kernel's backlog.
 
     Emitted once for each crowd: again only after the backlog has been emptied in between.
     """
@@ -340,7 +340,7 @@ class EventsDropped(Event):
 class ConnectionClosed(Event):
     """A connection that the books had as open is closed, after `age` seconds, for `reason`.
 
-    Emitted for every one of them, so only to who asks for it: ``subscribe(tell, ConnectionClosed)``.
+    Emitted for every one of them, so only to subscribers that name it: ``subscribe(tell, ConnectionClosed)``.
     `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nothing counts them.
     """
 

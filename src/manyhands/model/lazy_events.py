@@ -21,4 +21,6 @@ else:
     def __getattr__(name: str) -> object:
         from manyhands.model import events  # noqa: PLC0415 - this is the module's purpose
 
-        return getattr(events, name)
+        # Kept here, so that the next look-up is that of any module.
+        value = globals()[name] = getattr(events, name)
+        return value

@@ -23,7 +23,7 @@ from manyhands.serving.admission_terms import AdmissionTerms, Handler, attribute
 from manyhands.serving.handed_off import HandedOff
 
 if TYPE_CHECKING:
-    from manyhands.admission.admission import Admission, Leaves, Place
+    from manyhands.admission.admission import Admission, HeldPlace, Place
     from manyhands.admission.limits import Limits
 
 MOST_OVERFLOW = 100
@@ -67,7 +67,7 @@ class AdmissionControl:
         renew_in_copies(self, AdmissionControl._begin_anew)
 
     def _begin_anew(self) -> None:
-        self.arriving: dict[int, tuple[Any, Leaves | None]] = {}
+        self.arriving: dict[int, tuple[Any, HeldPlace | None]] = {}
         """The connections accepted that have not reached an engine yet, with their places, by `id`."""
 
         self.in_hand = threading.local()
@@ -185,7 +185,7 @@ class AdmissionControl:
             return None
         return self._admission.admit_datagram(client_address, time.monotonic())
 
-    def take(self, request: Any) -> "tuple[Any, Leaves | None] | None":
+    def take(self, request: Any) -> "tuple[Any, HeldPlace | None] | None":
         """Take out a connection that has reached an engine, with its place; None: it came in another way.
 
         It is in the registry by now.
@@ -199,7 +199,7 @@ class AdmissionControl:
             return None
         return self._admit(server, client_address, entered=1)
 
-    def _made_anew(self) -> "tuple[Any, Leaves | None] | None":
+    def _made_anew(self) -> "tuple[Any, HeldPlace | None] | None":
         """Take the one that a hook has made another object of, as `SSLContext.wrap_socket` does."""
         own = getattr(self.in_hand, "arrival", None)
         arrivals = self.arriving.copy()
@@ -219,7 +219,7 @@ class AdmissionControl:
         self.arriving[id(request)] = request, OverflowPlace(self._overflow)
         return handler
 
-    def identify(self, place: "Leaves | None", client_address: Any) -> Reason | None:
+    def identify(self, place: "HeldPlace | None", client_address: Any) -> Reason | None:
         """Apply the rules for addresses to a connection whose client a PROXY header names only now."""
         if place is None or isinstance(place, OverflowPlace):
             return None
@@ -257,7 +257,7 @@ class AdmissionControl:
             if self._handed_off:
                 self.has_chores = True
 
-    def _give_up(self, place: "Leaves | None", reason: Reason) -> None:
+    def _give_up(self, place: "HeldPlace | None", reason: Reason) -> None:
         if place is not None:
             place.leave()
         self._registry.refuse(reason)

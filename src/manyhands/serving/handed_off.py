@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.runtime.sockets import is_closed
 
 if TYPE_CHECKING:
-    from manyhands.admission.admission import Leaves
+    from manyhands.admission.admission import HeldPlace
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks for those that were closed, while the program still has the object."""
@@ -30,14 +30,14 @@ class HandedOff:
 
     def __init__(self, on_gone: Callable[[], None]) -> None:
         self._on_gone = on_gone
-        self._known: dict[int, tuple[Callable[[], Any], Leaves | None]] = {}
+        self._known: dict[int, tuple[Callable[[], Any], HeldPlace | None]] = {}
         self._gone: deque[tuple[int, object]] = deque()
         self._look_at = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, request: Any, place: "Leaves | None") -> bool:
+    def add(self, request: Any, place: "HeldPlace | None") -> bool:
         """Watch a connection; return False when that cannot be done: it is no socket of any kind."""
         key = id(request)
         try:
@@ -47,7 +47,7 @@ class HandedOff:
         self._known[key] = watched, place
         return True
 
-    def pop(self, request: Any) -> "tuple[Callable[[], Any], Leaves | None] | None":
+    def pop(self, request: Any) -> "tuple[Callable[[], Any], HeldPlace | None] | None":
         """Take a connection out that has come back."""
         return self._known.pop(id(request), None)
 
@@ -55,7 +55,7 @@ class HandedOff:
         self._gone.append((key, watched))
         self._on_gone()
 
-    def take_gone(self) -> "list[Leaves | None]":
+    def take_gone(self) -> "list[HeldPlace | None]":
         """Take out those that have ended since the last time; return their places."""
         ended = []
         for _ in range(len(self._gone)):
