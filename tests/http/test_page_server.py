@@ -8,7 +8,7 @@ import pytest
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
-from manyhands.testing import call, socket_address
+from manyhands.testing import call, socket_address, wait_until
 from tests.support import forked, is_listening
 
 from .asking import request
@@ -103,6 +103,18 @@ def test_closing_frees_the_port_at_once_and_may_be_done_twice() -> None:
     assert not is_listening(address.port)
     with pages_at(address) as again:
         assert again.addresses == [address]
+
+
+def test_a_client_that_says_nothing_does_not_keep_the_port_of_a_closed_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr("manyhands.http.server.CLOSE_TIMEOUT", 0.0)
+    server = pages_at()
+    with call(socket_address(server.addresses[0])) as client:
+        client.sendall(b"GET ")
+        server.close()
+        wait_until(lambda: not is_listening(server.addresses[0].port))
 
 
 def test_a_forked_copy_holds_no_port_open() -> None:

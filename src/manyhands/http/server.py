@@ -65,28 +65,28 @@ class PageServer:
         self._on_close = on_close
         self._listeners: list[Any] = []
         self._is_open = True
+        self._closing = PollableLatch()
+        self._has_ended = Latch()
         try:
             for endpoint in endpoints(address):
                 self._listeners.append(_listening(endpoint))
+            start_native_thread(self._run)
         except BaseException:
-            self._close_sockets()
+            self._give_back()
             raise
         self.addresses = [_address(listener) for listener in self._listeners]
         """Where it listens, with the ports that it got."""
 
-        self._closing = PollableLatch()
-        self._has_ended = Latch()
-        start_native_thread(self._run)
         renew_in_copies(self, PageServer._leave_to_the_original)
 
     def close(self) -> None:
         """Answer no more. Once more does no harm."""
         if not self._is_open:
             return
-        self._is_open = False
+        # In this order: the thread gives the latch's descriptor back once it finds the server closed.
         self._closing.set()
-        if self._has_ended.wait(CLOSE_TIMEOUT):
-            self._close_everything()
+        self._is_open = False
+        self._has_ended.wait(CLOSE_TIMEOUT)
         self._on_close()
 
     def __enter__(self) -> Self:
@@ -107,6 +107,8 @@ class PageServer:
                     if descriptor in by_descriptor and self._is_open:
                         self._serve_next(by_descriptor[descriptor])
         finally:
+            # Here and not in `close`, which does not wait for a slow client: its port would stay taken.
+            self._give_back()
             self._has_ended.set()
 
     def _serve_next(self, listener: Any) -> None:
@@ -128,21 +130,17 @@ class PageServer:
             except Exception as error:  # noqa: BLE001 - of a page of the program's own; the next may do
                 sys.excepthook(type(error), error, error.__traceback__)
 
-    def _close_sockets(self) -> None:
+    def _give_back(self) -> None:
         for listener in self._listeners:
             listener.close()
-
-    def _close_everything(self) -> None:
-        self._close_sockets()
         self._closing.close()
 
     def _leave_to_the_original(self) -> None:
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port
         # answers, though nothing accepts.
-        if self._is_open:
-            self._is_open = False
-            with contextlib.suppress(OSError):
-                self._close_everything()
+        self._is_open = False
+        with contextlib.suppress(OSError):
+            self._give_back()
 
 
 def _listening(endpoint: Endpoint) -> Any:
