@@ -71,7 +71,7 @@ class Direction(StrEnum):
 
 
 class NotKept(Exception):  # noqa: N818 - what happened to what was said
-    """Something could not be written to the transcript; the text says why, as SQLite puts it."""
+    """What was said could not be written to the transcript; the text says why, as SQLite puts it."""
 
 
 class Transcript:
@@ -100,7 +100,7 @@ class Transcript:
         self._opened_at = _now()
         self._session: int | None = None
         self.addresses: Sequence[str] = ()
-        """Where the desk listens; kept with its first call, so that a desk nobody calls leaves no trace."""
+        """Where the desk listens; kept with its first call, so that a desk without calls leaves no trace."""
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +109,7 @@ class Transcript:
         self.close()
 
     def open_call(self, number: int, peer: str) -> int:
-        """Note that a caller is on the line; return the id of the call in the transcript.
+        """Write that a call has begun; return its id in the transcript.
 
         Raises
         ------
@@ -131,12 +131,12 @@ class Transcript:
             )
 
     def name_call(self, call_id: int, name: str) -> None:
-        """Note how a caller wants to be called."""
+        """Write the name that a caller has given itself."""
         with self._committed() as database:
             database.execute("UPDATE calls SET name = ? WHERE id = ?", (name, call_id))
 
     def keep(self, direction: Direction, said: Iterable[tuple[int, str]]) -> None:
-        """Keep messages, all of them or none.
+        """Write messages, all of them or none.
 
         Parameters
         ----------
@@ -153,14 +153,14 @@ class Transcript:
             )
 
     def end_call(self, call_id: int, ending: str) -> None:
-        """Note that a call is over, and why."""
+        """Write that a call is over, and why."""
         with self._committed() as database:
             database.execute(
                 "UPDATE calls SET ended_at = ?, ending = ? WHERE id = ?", (_now(), ending, call_id)
             )
 
     def close_session(self) -> None:
-        """Note that the desk closes."""
+        """Write that the desk closes."""
         with self._committed() as database:
             database.execute(
                 "UPDATE sessions SET closed_at = ? WHERE id = ?", (_now(), self._session)
@@ -173,7 +173,7 @@ class Transcript:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Commit what the calling thread writes in the context in one go, or nothing of it.
+        """Commit all that the calling thread writes in the context together, or nothing of it.
 
         Raises
         ------
@@ -233,7 +233,7 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _make(file: Path) -> None:
-    """Make the file before SQLite does, which would let everybody read what is said."""
+    """Make the file before SQLite does, which would let every user of the machine read what is said."""
     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 

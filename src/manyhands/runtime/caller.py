@@ -5,8 +5,11 @@ gevent is looked for among the modules that are loaded, and never imported: most
 
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
+
+from manyhands.runtime.unpatched import native_thread_id
 
 task_of_context: "ContextVar[Any]" = ContextVar("task", default=None)
 """The task served in this context. Fibers carry theirs themselves: a context for each would be felt."""
@@ -27,10 +30,18 @@ def is_in_the_hub() -> bool:
     return hub is not None and _current_fiber() is hub
 
 
+def call_in_hub(hub: Any, function: Callable[[], object]) -> None:
+    """Have a hub call `function` soon, which must not wait there. Thread-safe, from signal handlers too."""
+    loop = hub.loop
+    is_here = hub.thread_ident == native_thread_id()
+    # From another thread the loop has to be woken too, which costs a system call.
+    (loop.run_callback if is_here else loop.run_callback_threadsafe)(function)
+
+
 def current_thread_or_fiber() -> object:
     """Return the fiber that calls; in a program without fibers, the thread."""
     # Every thread of a program with greenlets is in one, be it the one that stands for the thread itself.
-    return _current_fiber() if "greenlet" in sys.modules else threading.current_thread()
+    return threading.current_thread() if sys.modules.get("greenlet") is None else _current_fiber()
 
 
 def task_of_fiber() -> Any:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from manyhands.runtime.caller import current_thread_or_fiber, hub_of_fiber
-from manyhands.runtime.unpatched import brief_lock, native_thread_id
+from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
+from manyhands.runtime.unpatched import brief_lock
 
 FIRST_PAUSE = 0.001
 """Seconds until a fiber tries again to take a lock that is held; then twice as long each time."""
@@ -174,10 +174,7 @@ class _FiberWaiter:
     def wake(self) -> None:
         # By way of the hub: it runs only when the fiber waits, so that no wake-up comes too early.
         if self._fiber is not None:
-            loop = self._hub.loop
-            is_here = self._hub.thread_ident == native_thread_id()
-            # From another thread the loop has to be woken too, which costs a system call.
-            (loop.run_callback if is_here else loop.run_callback_threadsafe)(self._resume)
+            call_in_hub(self._hub, self._resume)
 
     def _resume(self) -> None:
         fiber, self._fiber = self._fiber, None

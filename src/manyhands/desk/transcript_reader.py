@@ -52,7 +52,7 @@ class Conversation:
     messages: list[Spoken] = field(default_factory=list)
 
 
-class Archive:
+class TranscriptReader:
     """The reading end of a transcript.
 
     Parameters
@@ -111,8 +111,8 @@ class Archive:
 def _open(path: str) -> sqlite3.Connection:
     location = quote(str(Path(path).expanduser().absolute()))
     try:
-        # What a killed desk left in the write-ahead log can only be recovered by somebody who may
-        # write (SQLITE_READONLY_RECOVERY); mode=rw falls back to reading by itself.
+        # What a killed desk left in the write-ahead log can be recovered only by a process that may write
+        # (SQLITE_READONLY_RECOVERY). For a file that may only be read, mode=rw falls back to reading.
         return _checked(f"file:{location}?mode=rw", path)
     except sqlite3.Error as error:
         raise Mistake(f"cannot read the transcript {path}: {error}") from None
