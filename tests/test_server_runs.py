@@ -277,9 +277,10 @@ def test_start_beside_a_run_that_was_stopped_is_refused_and_the_run_ends(engine:
             refusals.append(str(error))
 
     starting = threading.Thread(target=start)
-    real = server._finish
+    run = server._run
+    real = run.finish
     # The run has been stopped, and has not begun to end.
-    server._finish = lambda run: (starting.join(20), real(run))[1]  # type: ignore[method-assign]
+    run.finish = lambda: (starting.join(20), real())[1]  # type: ignore[method-assign]
     assert server.run(starting.start) == []
     assert refusals == ["the server is serving already: stop it before it is started again"]
 
@@ -308,9 +309,9 @@ def test_an_interrupt_while_the_listeners_close_leaves_a_server_that_can_be_star
 
     server = Server(Echo, ANY_PORT)
     server.start()
-    close = server._close_listeners
+    close = server.group.close
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_close_listeners", interrupted)
+        patch.setattr(server.group, "close", interrupted)
         with pytest.raises(KeyboardInterrupt):
             server.close()
     assert not server.connections.is_draining

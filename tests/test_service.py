@@ -196,7 +196,6 @@ def test_a_server_says_that_it_is_ready_and_that_it_stops(
     assert heard[0]["READY"] == "1"
     assert heard[0]["STATUS"].startswith("serving on tcp://127.0.0.1:")
     assert manager.hear() == {"STOPPING": "1", "STATUS": "draining", **EXTEND}
-    assert server.service is None
 
 
 def test_it_is_ready_only_after_it_has_been_announced(manager: ServiceManager) -> None:
@@ -332,15 +331,11 @@ def test_certificates_are_read_between_the_two_words_of_a_reload(
 
 def test_without_a_manager_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    told: list[object] = []
+    monkeypatch.setattr(ours.ServiceManager, "tell", lambda _, *what: told.append(what))
     server = Server(Echo, ANY_PORT)
-    services: list[Any] = []
-
-    def announce() -> None:
-        services.append(server.service)
-        server.stop()
-
-    server.run(announce)
-    assert services == [None]
+    server.run(server.stop)
+    assert told == []
 
 
 def test_a_full_socket_of_the_manager_holds_up_no_accept_loop(

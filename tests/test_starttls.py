@@ -348,4 +348,4 @@ def test_nothing_is_kept_of_conversations_that_have_ended(
             with upgraded(bound(server), authority) as peer:
                 peer.sendall(b"hello\n")
                 assert everything(peer) == b"HELLO\n"
-    wait_until(lambda: gc.collect() is not None and not len(socket_classes._connections))
+    wait_until(lambda: gc.collect() is not None and not len(socket_classes._upgraded))

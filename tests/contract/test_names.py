@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from manyhands import socketserver
+from manyhands.serving.core import core_of
 from tests.support import Authority, Echo, ask, call, serving
 
 PRIVATE_NAMES = ("_ServerSelector", "_SocketWriter", "_Threads", "_NoThreads")

@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, metrics, socketserver
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
+from manyhands.serving.core import core_of
 from manyhands.testing import ask, call, socket_address, wait_until
 from tests.http.asking import request
 from tests.support import Authority, Echo, everything, server_class, serving

@@ -1,15 +1,15 @@
 """Of a stack, the line that tells most."""
 
-from manyhands.serving.stack_location import Place, chosen
+from manyhands.serving.stack_location import CodeLocation, chosen
 
-OURS = Place("finish_request", "/lib/manyhands/base.py", 1)
-HANDLER = Place("Handler.handle", "/home/shop/handlers.py", 12)
-HELPER = Place("query", "/home/shop/db.py", 40)
-LIBRARY = Place("SimpleHTTPRequestHandler.handle", "/lib/http/server.py", 436)
-DEEPER = Place("SocketIO.readinto", "/lib/socket.py", 700)
+OURS = CodeLocation("finish_request", "/lib/manyhands/base.py", 1)
+HANDLER = CodeLocation("Handler.handle", "/home/shop/handlers.py", 12)
+HELPER = CodeLocation("query", "/home/shop/db.py", 40)
+LIBRARY = CodeLocation("SimpleHTTPRequestHandler.handle", "/lib/http/server.py", 436)
+DEEPER = CodeLocation("SocketIO.readinto", "/lib/socket.py", 700)
 
 
-def choose(*stack: Place) -> Place | None:
+def choose(*stack: CodeLocation) -> CodeLocation | None:
     return chosen(stack, lambda file: file.startswith("/lib/"), lambda file: "/manyhands/" in file)
 
 

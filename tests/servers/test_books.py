@@ -5,6 +5,7 @@ import socket
 import threading
 from collections import Counter
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from manyhands import socketserver, testing
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
 from manyhands.connections.tcp_info import Traffic, traffic_of
+from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
@@ -236,6 +238,11 @@ def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
                 say(peer, "return")
                 assert everything(peer) == b""
         wait_for(books, Reason.HANDLER_RETURNED, 2)
+
+
+def unserved() -> Connection:
+    """Make a connection that has no server."""
+    return Connection(None, None, None, lambda *_: True, ENGINES["sequential"](), Mock())
 
 
 def test_who_goes_while_the_books_are_read_is_no_error() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from manyhands import events, socketserver
-from manyhands.admission.refusal_log import RefusalLog
+from manyhands.admission.refusal_log import RefusalLog, RefusalNotices
 from manyhands.model.connection_states import Reason
-from manyhands.serving import admission_control, handle_request, loops
-from manyhands.serving.reaper import Attendance
+from manyhands.serving import admission_control, core, handle_request
+from manyhands.serving.core import core_of
+from manyhands.serving.reaper import ReaperTurns
 from tests.support import Echo, everything, read_line, serving, wait_until
 
 from .door_kit import AT_ONCE, Hold, calling, enter, inside, is_refused, leave, of_kind, server_of
@@ -99,8 +100,8 @@ def test_a_forked_handler_s_own_deadline_holds_while_nobody_calls(
             self.rfile.read()
 
     turns: list[float | None] = []
-    turn = Attendance.turn
-    monkeypatch.setattr(Attendance, "turn", lambda *its: turns.append(turn(*its)) or turns[-1])
+    turn = ReaperTurns.turn
+    monkeypatch.setattr(ReaperTurns, "turn", lambda *its: turns.append(turn(*its)) or turns[-1])
     server = server_of("processes", Own)
     books = server.connections
     with server, calling(server.server_address) as idle:

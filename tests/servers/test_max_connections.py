@@ -14,6 +14,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving import accept_loop, admission_control
+from manyhands.serving.core import core_of, share_core
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
 
 from .door_kit import (

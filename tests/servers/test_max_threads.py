@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.serving import accept_loop
+from manyhands.serving.listener_watch import ListenerWatch
 from tests.support import Echo, ask, call, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
@@ -63,8 +63,8 @@ def test_exactly_the_bound_is_served_at_once_and_the_rest_later(seen: list[event
 def test_a_new_crowd_is_a_new_event(
     seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watches: list[accept_loop.Watch] = []
-    monkeypatch.setattr(accept_loop.Watch, "poll", _noting(watches, accept_loop.Watch.poll))
+    watches: list[ListenerWatch] = []
+    monkeypatch.setattr(ListenerWatch, "_poll", _noting(watches, ListenerWatch._poll))
     with serving(Bounded(HERE, Echo)) as server:
         for crowd in (1, 2):
             # Who comes before the loop has looked around belongs to the crowd before.
@@ -79,9 +79,11 @@ def test_a_new_crowd_is_a_new_event(
             assert ask(server.server_address) == b"hello\n"
 
 
-def _noting(watches: list[Any], poll: Callable[[Any], None]) -> Callable[[Any], None]:
-    def noting(watch: Any) -> None:
-        poll(watch)
+def _noting(
+    watches: list[ListenerWatch], poll: Callable[[ListenerWatch, int], None]
+) -> Callable[[ListenerWatch, int], None]:
+    def noting(watch: ListenerWatch, descriptor: int) -> None:
+        poll(watch, descriptor)
         watches.append(watch)
 
     return noting

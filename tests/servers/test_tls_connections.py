@@ -76,7 +76,7 @@ def test_a_connection_that_was_shut_down_first_is_never_read_as_plain_text(
     connection, client = accepted
     client.sendall(b"let me in\n")
     connection.shutdown(socket.SHUT_WR)
-    assert not tls_handshake.complete(connection)
+    assert not tls_handshake.is_finished(connection)
     with pytest.raises(ConnectionAbortedError, match="shut down before its handshake"):
         connection.recv(100)
     (failure,) = failures(seen)

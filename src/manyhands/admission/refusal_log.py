@@ -129,10 +129,16 @@ class RefusalLog:
 
 
 class RefusalNotices:
-    """The refusals of one listener, told of as events. Thread-safe."""
+    """The refusals of one listener, told of as events. Thread-safe.
 
-    def __init__(self) -> None:
-        self._log: RefusalLog | None = None
+    Parameters
+    ----------
+    log : RefusalLog, optional
+        What adds them up; None: one by the clock, made with the first of them.
+    """
+
+    def __init__(self, log: RefusalLog | None = None) -> None:
+        self._log = log
         self.are_due = False
         """Whether refusals were counted that no event has told of yet."""
 

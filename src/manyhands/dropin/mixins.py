@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import has_options
-from manyhands.engines import ProcessesEngine
 from manyhands.engines.threads import Threads
-from manyhands.serving.core import OwnCore, core_of
+from manyhands.serving.core import OwnCore
 from manyhands.serving.request_hooks import process_request_thread as serve_in_worker
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class ForkingMixIn(ForkingMixInOptions):
         OSError
             When no process can be had.
         """
-        self.active_children = _processes_of(self).pids
+        self.active_children = self._server_core.processes.pids
         self._server_core.start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
@@ -95,9 +94,9 @@ class ForkingMixIn(ForkingMixInOptions):
         if self.active_children is None:
             return
         if blocking:
-            _processes_of(self).join()
+            self._server_core.processes.join()
         else:
-            _processes_of(self).reap()
+            self._server_core.processes.reap()
 
     def handle_timeout(self) -> None:
         """Collect children when `handle_request` waited in vain."""
@@ -152,9 +151,3 @@ class FiberMixIn(FiberMixInOptions):
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         if self.block_on_close:
             self._server_core.engine(self, "fibers").join_workers()
-
-
-def _processes_of(server: ForkingMixIn) -> ProcessesEngine:
-    engine = core_of(server).engine(server, "processes")
-    assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
-    return engine

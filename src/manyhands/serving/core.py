@@ -25,7 +25,7 @@ from manyhands.connections.connection import Connection, Serve, current_connecti
 from manyhands.connections.opening import is_opened
 from manyhands.connections.registry import Registry
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
-from manyhands.engines import ENGINES, Engine, ThreadsEngine
+from manyhands.engines import ENGINES, Engine, ProcessesEngine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
@@ -220,6 +220,13 @@ class ServerCore:
         self.latest = engine
         return engine
 
+    @property
+    def processes(self) -> ProcessesEngine:
+        """The engine `processes`, whose children are `active_children`, even where another one serves."""
+        engine = self._shared.engines.setdefault("processes", ProcessesEngine())
+        assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
+        return engine
+
     # A connection's way from the listener to its engine
 
     def seconds_to_rest(self, now: float) -> float:
@@ -239,6 +246,9 @@ class ServerCore:
         """
         if not self.reaper.loops:
             self.attend(server)
+        elif not self._shared.look_at:
+            # Options that were changed since the loop began its turn hold for the next client, too.
+            self.follow_options(server, time.monotonic())
         loops, admission = self.loops, self.admission
         with loops.accepting:
             # The other loop may have ended since it took the client.

@@ -2,6 +2,7 @@
 
 import math
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -9,6 +10,7 @@ from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
 from manyhands.connections.tcp_info import Traffic
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
+from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
@@ -18,13 +20,18 @@ from manyhands.testing import FakeClock
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
 
 
+def said(request: Any, client_address: Any) -> bool:
+    """Serve nothing."""
+    return True
+
+
 class Told(Connection):
     """A connection whose traffic is what the test says, and whose worker ends if it is willing."""
 
     __slots__ = ("books", "insisted", "is_willing", "looks", "said", "was_abandoned")
 
     def __init__(self, clock: FakeClock, books: Registry, *, is_willing: bool = True) -> None:
-        super().__init__(None, None, None, SERVE, ENGINE, CORE)
+        super().__init__(None, None, None, said, ENGINES["threads"](), Mock(registry=books))
         self.opened_at = clock()
         self.said: Traffic | None = QUIET
         self.is_willing = is_willing
