@@ -20,6 +20,7 @@ def add_to(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
     for option in options:
         repeated = "may be repeated; " if option.kind.is_repeated else ""
         help_text = f"{option.help} ({repeated}default: {_default(option)})"
+        # No default: one would look like a value that was given, and `refuse_useless` tells the two apart.
         if option.is_switch:
             parser.add_argument(
                 option.flag,

@@ -22,15 +22,16 @@ def has_options(owner: _Class) -> _Class:
             continue
         if not option.is_unset:
             setattr(owner, name, option.default)
-        if option.group == "engine":
-            # Two have `daemon_threads`: the first in the row is the one that other servers go by.
-            _MIX_INS.setdefault(name, owner)
+        # Several have `daemon_threads`: other servers go by the first in the row.
+        if option.group == "engine" and option.owners[0] == owner.__name__:
+            _MIX_INS[name] = owner
     return owner
 
 
 def setting(name: str, server: Any) -> Any:
     """Return the option `name` as `server` has it, else as its mix-in, else its default."""
     option = DROP_IN_OPTIONS[name]
+    # `manyhands run` and programs set attributes of the mix-ins, which the server may not stand on.
     for place in (server, _MIX_INS.get(name)):
         value = getattr(place, name, option.default)
         if option.fits(value):

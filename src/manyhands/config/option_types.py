@@ -81,6 +81,7 @@ class Whole(OptionType):
 
     def fits(self, value: object) -> bool:
         """Tell whether a value is a number within the bounds; True and False are none."""
+        # In Python True is a whole number; as the value of an option it is a slip.
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         return self._at_least <= value and (self._at_most is None or value <= self._at_most)
@@ -112,6 +113,7 @@ class Seconds(Number):
     unit = "seconds"
 
     def __init__(self, *, may_be_zero: bool = False) -> None:
+        # The least number above 0, for both bounds are included.
         super().__init__(0.0 if may_be_zero else math.ulp(0.0), LONGEST_WAIT)
 
     @property
@@ -264,6 +266,7 @@ class File(OptionType):
 
     def fits(self, value: object) -> bool:
         """Tell whether a value is a path that the system would take."""
+        # Paths go to the system as C strings, which end at a NUL.
         return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
 
 
