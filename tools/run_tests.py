@@ -21,7 +21,14 @@ from pathlib import Path
 RECORDS = Path(".cache/records")
 
 #: What ours must do on every version; the rest of the suite runs on one.
-CONTRACT = ("tests/contract", "tests/servers", "tests/engines", "tests/binding", "tests/launcher")
+CONTRACT = (
+    "tests/contract",
+    "tests/connections",
+    "tests/engines",
+    "tests/launcher",
+    "tests/listening",
+    "tests/serving",
+)
 
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
@@ -150,7 +157,7 @@ def checks(bin_folder: Path) -> list[Step]:
 
 def in_plain_python(python: Path) -> Step:
     """Make the step for the half of the fiber engine that runs where nothing could be compiled."""
-    folders = ["tests/engines/fibers", "tests/servers/test_fibers.py"]
+    folders = ["tests/engines/fibers", "tests/serving/test_fibers.py"]
     step = pytest(python, "fibers in plain Python", *folders)
     step.command = ["env", "MANYHANDS_PURE_PYTHON=1", *step.command]
     return step
@@ -164,9 +171,8 @@ def main_suite(python: Path) -> list[Step]:
 
 def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
     """Make the steps for the versions that the main suite does not run on."""
-    folders = [folder for folder in CONTRACT if Path(folder).exists()]
     return [
-        pytest(python, "contract", *folders)
+        pytest(python, "contract", *CONTRACT)
         for python in pythons
         if version_of(python) != version_of(main)
     ]

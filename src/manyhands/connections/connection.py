@@ -22,7 +22,7 @@ from manyhands.connections.goodbye_hook import GoodbyeHook, said_on_notice
 from manyhands.connections.socket_classes import Unopened, header_of
 from manyhands.connections.tcp_info import Traffic, kernel_counts, traffic_of
 from manyhands.connections.tls_handshake import failed_connection
-from manyhands.model import events
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import Deadlines, is_idle

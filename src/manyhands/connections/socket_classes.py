@@ -5,7 +5,7 @@ for them: nothing is looked up, and no class is changed.
 """
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from manyhands.runtime.socket_classes import mix_into
 
@@ -26,14 +26,9 @@ class AwaitingHeader(Unopened):
     __slots__ = ()
 
 
-class _Due(NamedTuple):
-    """What is due on a connection, and what it is afterwards."""
-
-    plain_class: Any
-    tls: "TLSTerms | None"
-
-
-_dues: "weakref.WeakKeyDictionary[Any, _Due]" = weakref.WeakKeyDictionary()
+_awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"
+_awaiting = weakref.WeakKeyDictionary()
+"""Of each connection whose header was not read yet: its plain class, and how it is to speak TLS afterwards."""
 
 _headers: "weakref.WeakKeyDictionary[Any, ProxyHeader]" = weakref.WeakKeyDictionary()
 """What was announced of each connection that began with a header."""
@@ -47,20 +42,19 @@ def await_header(connection: Any, tls: "TLSTerms | None") -> None:
     # Imported here and not when the worker needs it: a forked worker would do it for itself alone, each time.
     from manyhands.connections import proxy_reader  # noqa: F401, PLC0415
 
-    _dues[connection] = _Due(type(connection), tls)
+    _awaiting[connection] = type(connection), tls
     mix_into(connection, AwaitingHeader)
 
 
 def tls_due(request: Any) -> "TLSTerms | None":
     """Return how a marked connection is to speak TLS once its header was read; None of any other request."""
-    return _dues[request].tls if isinstance(request, AwaitingHeader) else None
+    return _awaiting[request][1] if isinstance(request, AwaitingHeader) else None
 
 
 def stop_awaiting(connection: Any) -> "TLSTerms | None":
     """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
-    due = _dues.pop(connection)
-    connection.__class__ = due.plain_class
-    return due.tls
+    connection.__class__, tls = _awaiting.pop(connection)
+    return tls
 
 
 def keep_header(connection: Any, header: "ProxyHeader") -> None:

@@ -15,9 +15,9 @@ from manyhands.model.connection_states import Reason
 from manyhands.serving import expiry
 from manyhands.serving.core import core_of
 from manyhands.testing import call, everything, read_line, running, wait_until
+from tests.connections.proxy_kit import V1
 from tests.support import Authority, Echo, secured, server_class
 
-from .proxy_kit import V1
 from .test_deadlines import after_a_word
 
 SHORT = 0.3

@@ -65,7 +65,7 @@ def test_under_gevent_monkey_the_loop_goes_on_too(is_tls: bool) -> None:
         from gevent import monkey
         monkey.patch_all()
         import threading
-        from tests.servers.test_lost_accept import Beaten
+        from tests.serving.test_lost_accept import Beaten
         from tests.support import Authority, call, secured
 
         server = secured(Beaten(), Authority()) if IS_TLS else Beaten()

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from manyhands.proxy import encode_v2
+from tests.connections.proxy_kit import CLIENT, SERVICE, V2, balanced, say
 from tests.support import call, everything, read_line
 
 from .door_kit import Hold, leave, wait_for_balance
-from .proxy_kit import CLIENT, SERVICE, V2, balanced, say
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
