@@ -28,7 +28,7 @@ class AwaitingHeader(Unopened):
 
 _awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"
 _awaiting = weakref.WeakKeyDictionary()
-"""Of each connection whose header was not read yet: its plain class, and how it is to speak TLS afterwards."""
+"""Of each connection whose header was not read yet: its plain class, and how it is to speak TLS later."""
 
 _headers: "weakref.WeakKeyDictionary[Any, ProxyHeader]" = weakref.WeakKeyDictionary()
 """What was announced of each connection that began with a header."""
