@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.engines.engine import Engine, Task
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import is_threading_patched
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_rlock
 
 # Fibers in the place of threads have ways of their own to begin and to end.
@@ -56,34 +57,20 @@ else:
                     threading._shutdown_locks.discard(lock)
 
 
-class _Beginning:
+class _Beginning(Latch):
     """Whether a thread has begun, in the place of the `Event` that `threading` keeps for it."""
 
-    __slots__ = ("_is_over", "_lock")
-
-    def __init__(self) -> None:
-        self._at_fork_reinit()
+    __slots__ = ()
 
     def _at_fork_reinit(self) -> None:
-        self._is_over = False
-        # Held until then: waiting for it is to take it.
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def is_set(self) -> bool:
-        return self._is_over
-
-    def set(self) -> None:
-        self._is_over = True
-        self._lock.release()
+        """Do nothing: `threading` has it forget waiting threads, which a copy has not got."""
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
         """Do not wait: only `Thread.start` asks."""
-        return self._is_over
+        return self.is_set()
 
     def wait_until_set(self) -> None:
-        with self._lock:
-            return
+        super().wait()
 
 
 class ConnectionThread(_Thread):

@@ -12,20 +12,19 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import gevent.event
 from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
 from manyhands.engines.fibers import at_exit, interrupts, sockets, tls_sockets
-from manyhands.engines.fibers.foreign_threads import ThreadEvent
 from manyhands.engines.fibers.hub_thread import Home
 from manyhands.engines.fibers.interrupts import fulfil, report
 from manyhands.engines.fibers.selector import FiberSelector
 from manyhands.engines.fibers.sockets import Adoption, FiberSocket
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
-from manyhands.runtime.caller import current_task, hub_of_fiber
+from manyhands.runtime.caller import current_task
+from manyhands.runtime.locks import Latch
 
 LAST_WORDS = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
@@ -73,7 +72,7 @@ class FibersEngine(Engine):
         self._fibers: set[Fiber] = set()
         self._coming: set[Task] = set()  # from other threads
         self._arriving: deque[Task] = deque()
-        self._waiting: set[Any] = set()
+        self._waiting: set[Latch] = set()
         self._joiners: set[Fiber] = set()
         self._loops: dict[
             Callable[[], None], bool
@@ -326,20 +325,17 @@ class FibersEngine(Engine):
             home.end(max(0.0, deadline - time.monotonic()))
 
     def _wait_for_an_end(self, timeout: float | None, condition: Callable[[], bool]) -> None:
-        home = self._home
-        # Not `threading.Event`, which under `gevent.monkey` is of no use in threads like those of `blocking`.
-        is_here = hub_of_fiber() is not None if home is None else home.is_here()
-        event = gevent.event.Event() if is_here else ThreadEvent()
-        self._waiting.add(event)
+        latch = Latch()
+        self._waiting.add(latch)
         try:
             if not condition():
-                event.wait(timeout)
+                latch.wait(timeout)
         finally:
-            self._waiting.discard(event)
+            self._waiting.discard(latch)
 
     def _tell_joiners(self) -> None:
-        for event in tuple(self._waiting):
-            event.set()
+        for latch in tuple(self._waiting):
+            latch.set()
 
     def _leave_home(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread, if nobody lives in it any more."""

@@ -1,6 +1,5 @@
 """Waiting for a descriptor outside the thread that its fibers live in, or beside a fiber that waits too."""
 
-import contextlib
 import errno
 import os
 import select
@@ -18,8 +17,6 @@ native_thread = monkey.get_original("_thread", "get_ident")
 _sleep = monkey.get_original("time", "sleep")
 new_poll = monkey.get_original("select", "poll")
 
-_new_lock = monkey.get_original("_thread", "allocate_lock")
-
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
@@ -34,23 +31,6 @@ def cannot_watch(number: int) -> OSError:
             ": the system watches no more descriptors for this user (fs.epoll.max_user_watches)"
         )
     return OSError(number, reason)
-
-
-class ThreadEvent:
-    """Something that one thread of the operating system waits for, once; in whatever program."""
-
-    def __init__(self) -> None:
-        self._lock = _new_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Let the waiting thread go on. Thread-safe."""
-        with contextlib.suppress(RuntimeError):  # it has been set before
-            self._lock.release()
-
-    def wait(self, timeout: float | None) -> None:
-        """Wait for `set`, at most `timeout` seconds."""
-        self._lock.acquire(timeout=-1 if timeout is None else timeout)
 
 
 def pause_here(seconds: float) -> None:

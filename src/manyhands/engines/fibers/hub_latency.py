@@ -4,7 +4,7 @@ import time
 
 from manyhands.engines.engine import Engine
 from manyhands.engines.fibers.engine import FibersEngine
-from manyhands.engines.fibers.foreign_threads import ThreadEvent
+from manyhands.runtime.locks import Latch
 
 
 def delay(engine: Engine, patience: float) -> float | None:
@@ -25,7 +25,7 @@ def delay(engine: Engine, patience: float) -> float | None:
     home = engine._home if isinstance(engine, FibersEngine) else None
     if home is None or home.has_ended or home.is_here():
         return None
-    event, asked = ThreadEvent(), time.monotonic()
-    home.call(event.set)
-    event.wait(patience)
+    has_turned, asked = Latch(), time.monotonic()
+    home.call(has_turned.set)
+    has_turned.wait(patience)
     return min(time.monotonic() - asked, patience)

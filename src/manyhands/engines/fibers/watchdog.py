@@ -5,7 +5,6 @@ fibers pay nothing for it. A hub whose loop has not turned since the last look i
 frame on top of its thread is its own, or it waits for whoever is on top there.
 """
 
-import signal
 import sys
 import time
 import traceback
@@ -17,8 +16,8 @@ from gevent import monkey
 from gevent.hub import Hub
 
 from manyhands.model import events
+from manyhands.runtime.unpatched import start_native_thread
 
-_start_thread = monkey.get_original("_thread", "start_new_thread")
 _sleep = monkey.get_original("time", "sleep")
 
 LOOKS = 4
@@ -58,16 +57,13 @@ class Watchdog:
         self._since = time.monotonic()
         self._blocking: tuple[str, object] | None = None
         self._is_off_duty = False
-        _start_thread(self._watch, ())
+        start_native_thread(self._watch)
 
     def close(self) -> None:
         """Watch no longer. Before the hub goes."""
         self._is_off_duty = True
 
     def _watch(self) -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._is_off_duty:
             allowed = self._allowed()
             _sleep((0.1 if allowed is None else allowed) / LOOKS)
