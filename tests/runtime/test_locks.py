@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -145,10 +146,13 @@ def test_a_call_in_a_hub_that_has_gone_does_nothing() -> None:
 def test_a_signal_handler_sets_the_latch_that_its_own_thread_waits_for() -> None:
     latch = Latch()
     before = signal.signal(signal.SIGUSR1, lambda *_: latch.set())
-    timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGUSR1))
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGUSR1))
     timer.start()
+    began = time.monotonic()
     try:
         assert latch.wait(20)
+        assert time.monotonic() - began < 15
     finally:
         signal.signal(signal.SIGUSR1, before)
 
