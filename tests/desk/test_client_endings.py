@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from manyhands.desk.call_io import CallIO
 from manyhands.desk.client import CallFailed, Client
-from manyhands.desk.line import Line
-from manyhands.desk.shown import Shown
+from manyhands.desk.screen_model import ScreenLine
 from manyhands.model.addresses import parse
 
 
@@ -25,7 +25,7 @@ class Typed:
             self.is_stopped.wait(20)
         return False
 
-    def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
+    def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         self.shown += [line.text for line in lines]
 
     def refresh(self) -> None:
@@ -38,7 +38,7 @@ class Typed:
         self.is_stopped.set()
 
 
-class SlowToReturn(Line):
+class SlowToReturn(CallIO):
     """A line whose `say` returns when the desk's answer, and its hanging up, have been heard already."""
 
     keyboard: Typed
@@ -64,7 +64,7 @@ def answer_goodbye(desk: socket.socket) -> None:
     desk.shutdown(socket.SHUT_WR)
 
 
-def talk(line: Line, keyboard: Typed) -> None:
+def talk(line: CallIO, keyboard: Typed) -> None:
     Client(line, keyboard, parse("127.0.0.1:8008")).talk(silence=0)
 
 
@@ -88,7 +88,7 @@ def test_a_goodbye_among_pasted_lines_is_a_goodbye(
     keyboard = Typed("see you\nbyebye")
     ours.sendall(b"byebye\n")
     ours.shutdown(socket.SHUT_WR)
-    talk(Line(theirs), keyboard)
+    talk(CallIO(theirs), keyboard)
     assert ours.recv(100) == b"see you\nbyebye\n"
 
 
@@ -100,7 +100,7 @@ def test_a_desk_that_hangs_up_is_a_failure_though_the_client_would_have_said_goo
     with pytest.raises(
         CallFailed, match=r"^the desk at tcp://127\.0\.0\.1:8008 has ended the call$"
     ):
-        talk(Line(theirs), Typed())
+        talk(CallIO(theirs), Typed())
 
 
 def test_what_cannot_be_said_any_more_is_a_failure_and_no_goodbye(
@@ -109,7 +109,7 @@ def test_what_cannot_be_said_any_more_is_a_failure_and_no_goodbye(
     # The line is known to be dead before the hearing thread has found out how it died.
     ours, theirs = desk
 
-    class Dead(Line):
+    class Dead(CallIO):
         def say(self, text: str) -> bool:
             return False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from manyhands.desk.archive import Archive
+from manyhands.desk.transcript_reader import TranscriptReader
 from tests.desk import crowd
 from tests.desk.kit import Desk, environment, wait_for
 
@@ -79,7 +79,7 @@ def calling(
 
 def nothing_was_lost_or_out_of_order(home: Path, callers: int, lines: int) -> None:
     """Check what was kept of each call."""
-    with Archive(str(home / "transcript.sqlite")) as archive:
+    with TranscriptReader(str(home / "transcript.sqlite")) as archive:
         conversations = list(archive.conversations())
     numbers = []
     for conversation in conversations:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from manyhands.desk.archive import Archive
+from manyhands.desk.transcript_reader import TranscriptReader
 from tests.desk.kit import MANYHANDS, Caller, Person, wait_for
 
 OPEN_DESK = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0"]
@@ -65,13 +65,13 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
 
 def kept(home: Path) -> dict[str | None, list[str]]:
     """Return what the transcript in the data folder has of each caller, by name."""
-    with Archive(str(home / "data" / "manyhands" / "transcript.sqlite")) as archive:
+    with TranscriptReader(str(home / "data" / "manyhands" / "transcript.sqlite")) as archive:
         return {c.name: [m.text for m in c.messages] for c in archive.conversations()}
 
 
 def endings(home: Path) -> list[str | None]:
     """Return how the calls in the transcript in the data folder have ended."""
-    with Archive(str(home / "data" / "manyhands" / "transcript.sqlite")) as archive:
+    with TranscriptReader(str(home / "data" / "manyhands" / "transcript.sqlite")) as archive:
         return [conversation.ending for conversation in archive.conversations()]
 
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from manyhands.desk.fair_queue import TURN, FairQueue
+from manyhands.desk.screen_model import TURN, FairQueue
 from tests.desk.workers import WORKERS
 from tests.support import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from manyhands.desk.invitation import invitation
+from manyhands.desk.desk import invitation
 from manyhands.model.addresses import parse
 from tests.desk.kit import Desk, environment
 

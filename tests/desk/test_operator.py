@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from manyhands.desk.call import Call
-from manyhands.desk.endings import Ending
-from manyhands.desk.keeper import Keeper
+from manyhands.desk.call_io import Ending
 from manyhands.desk.operator import Operator
-from manyhands.desk.shown import Shown
-from manyhands.desk.switchboard import Switchboard
+from manyhands.desk.screen_model import ScreenLine
+from manyhands.desk.switchboard import Call, Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
+from manyhands.desk.transcript_writer import TranscriptWriter
 
 
 class Page:
@@ -19,7 +18,7 @@ class Page:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
+    def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         self.lines += map(str, lines)
 
     def refresh(self) -> None:
@@ -50,8 +49,8 @@ class Room:
     def __init__(self) -> None:
         self.page = Page()
         self.switchboard = Switchboard()
-        self.keeper = Keeper(Transcript(IN_MEMORY), self.page)
-        self.operator = Operator(self.switchboard, self.keeper, self.page)
+        self.writer = TranscriptWriter(Transcript(IN_MEMORY), self.page)
+        self.operator = Operator(self.switchboard, self.writer, self.page)
 
     def caller(self, name: str | None = None) -> tuple[Call, Ear]:
         ear = Ear()
@@ -69,7 +68,7 @@ class Room:
 @pytest.fixture
 def room() -> Iterator[Room]:
     room = Room()
-    with room.keeper:
+    with room.writer:
         yield room
 
 

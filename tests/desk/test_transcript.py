@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from manyhands.cli import main
-from manyhands.desk.archive import Archive, Conversation, moment
 from manyhands.desk.transcript import IN_MEMORY, Direction, NotKept, Transcript
+from manyhands.desk.transcript_reader import Conversation, TranscriptReader, moment
 from manyhands.model.usage_errors import Mistake
 
 HARD_TEXT = "\x00 \x1b[31m 你好 😀 \u202e \x9b ' \" \\ \u2028"
@@ -33,7 +33,7 @@ def written(path: Path) -> list[int]:
 def read(
     path: Path, caller: str | None = None, since: datetime | None = None
 ) -> list[Conversation]:
-    with Archive(str(path)) as archive:
+    with TranscriptReader(str(path)) as archive:
         return list(archive.conversations(caller, since))
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from manyhands.desk import verbs
-from manyhands.desk.verbs import All, Answer, Help, Kick, List, Nothing, NotUnderstood, Quit, To
+from manyhands.desk import messages, operator
+from manyhands.desk.operator import All, Answer, Help, Kick, List, Nothing, NotUnderstood, Quit, To
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ from manyhands.desk.verbs import All, Answer, Help, Kick, List, Nothing, NotUnde
         ("   ", Nothing()),
     ],
 )
-def test_a_line_is_an_order(line: str, order: verbs.Order) -> None:
-    assert verbs.parse(line) == order
+def test_a_line_is_an_order(line: str, order: operator.Order) -> None:
+    assert operator.parse(line) == order
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,24 @@ def test_a_line_is_an_order(line: str, order: verbs.Order) -> None:
 )
 def test_a_line_that_is_no_order_is_explained_in_one_sentence(line: str, why: str) -> None:
     with pytest.raises(NotUnderstood) as caught:
-        verbs.parse(line)
+        operator.parse(line)
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_every_verb_is_in_the_help() -> None:
-    for verb in verbs.VERBS:
-        assert any(line.startswith(verb) for line in verbs.HELP), verb
+    for verb in operator.VERBS:
+        assert any(line.startswith(verb) for line in operator.HELP), verb
 
 
 @pytest.mark.parametrize("line", ["byebye", " ByeBye ", "BYEBYE\t"])
 def test_a_caller_says_goodbye(line: str) -> None:
-    assert verbs.is_goodbye(line)
+    assert messages.is_goodbye(line)
 
 
 @pytest.mark.parametrize("line", ["byebye!", "bye bye", "", "no byebye"])
 def test_a_caller_says_no_goodbye(line: str) -> None:
-    assert not verbs.is_goodbye(line)
+    assert not messages.is_goodbye(line)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_caller_says_no_goodbye(line: str) -> None:
     ],
 )
 def test_a_caller_gives_a_name(line: str, name: str | None) -> None:
-    assert verbs.name_in(line) == name
+    assert messages.name_in(line) == name
 
 
 @pytest.mark.parametrize("name", ["", "7", "٣", "x" * 33, "a\x1b[31m", "a\u202eb"])
 def test_a_name_that_cannot_be_shown_or_typed_is_none(name: str) -> None:
-    assert not verbs.is_good_name(name)
+    assert not messages.is_good_name(name)
 
 
 @pytest.mark.parametrize("name", ["Anna", "王小明", "R2-D2", "x" * 32, "😀"])
 def test_a_name_may_be_in_any_script(name: str) -> None:
-    assert verbs.is_good_name(name)
+    assert messages.is_good_name(name)

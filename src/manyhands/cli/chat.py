@@ -83,8 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from manyhands.desk import operation
-    from manyhands.desk.settings import Settings
+    from manyhands.desk import desk
 
     limits = {
         name: value
@@ -95,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.bind:
         given["addresses"] = [_stream(text) for text in arguments.bind]
-    operation.run(Settings(**given, limits=limits), partial(_measured, arguments))
+    desk.run(desk.Settings(**given, limits=limits), partial(_measured, arguments))
 
 
 _SETTINGS = ("transcript", "max_line", "outbox", "engine", "greeting")
@@ -105,9 +104,9 @@ _SETTINGS = ("transcript", "max_line", "outbox", "engine", "greeting")
 def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
     if arguments.log is None and not arguments.access_log:
         return nullcontext()
-    from manyhands.desk import surroundings
+    from manyhands.desk import environment
 
-    if surroundings.has_terminal() and sys.stderr is not None and sys.stderr.isatty():
+    if environment.has_terminal() and sys.stderr is not None and sys.stderr.isatty():
         raise Mistake(
             "a log would be written over the desk, on the same terminal: send standard error to a file, as "
             "in manyhands chat --log text 2>desk.log"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from manyhands.model.escaping import escape, escape_json
 
 if TYPE_CHECKING:
-    from manyhands.desk.archive import Conversation
+    from manyhands.desk.transcript_reader import Conversation
 
 HELP = "print what was said at the desk"
 
@@ -43,11 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the conversations; return 0."""
-    from manyhands.desk import archive, surroundings
+    from manyhands.desk import environment, transcript_reader
 
     now = datetime.now(UTC)
-    since = None if arguments.since is None else archive.moment(arguments.since, now)
-    with archive.Archive(surroundings.transcript_file(arguments.transcript)) as kept:
+    since = None if arguments.since is None else transcript_reader.moment(arguments.since, now)
+    with transcript_reader.TranscriptReader(
+        environment.transcript_file(arguments.transcript)
+    ) as kept:
         for conversation in kept.conversations(arguments.caller, since):
             print(_json(conversation) if arguments.json else _text(conversation))
     return 0

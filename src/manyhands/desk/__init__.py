@@ -1,6 +1,7 @@
-"""The desk: one operator talks with many callers, each on a line of their own.
+"""The desk: one operator talks with many callers, each in a call of its own.
 
-`operation` puts it together. What is said travels through `reception` (a caller's connection), the
-`switchboard` (who is on the line, and who is being answered) and the `transcript` to the operator's
-screen, which is a `terminal` or plain `lines`. `client` is the caller's end.
+`desk` puts it together. What a caller says comes in by `reception` on the call's connection (`call_io`), is
+kept by the `transcript_writer`, and is shown on the operator's screen: a `terminal`, or a `plain_screen` for
+pipes. `operator` carries out what the operator types. The `switchboard` knows the calls. `client` is the
+caller's end; `transcript_reader` reads what was kept.
 """

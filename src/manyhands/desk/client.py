@@ -4,12 +4,18 @@ import socket
 import threading
 import time
 
-from manyhands.desk import surroundings, verbs
-from manyhands.desk.endings import Ending
-from manyhands.desk.line import GOODBYE, Line
-from manyhands.desk.lines import LONGEST_ORDER, Lines
-from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
-from manyhands.desk.shown import Keyboard, Shown
+from manyhands.desk import environment
+from manyhands.desk.call_io import GOODBYE, CallIO, Ending
+from manyhands.desk.messages import (
+    LONGEST_NAME,
+    LineTooLong,
+    Message,
+    MessageDecoder,
+    is_good_name,
+    is_goodbye,
+)
+from manyhands.desk.plain_screen import LONGEST_ORDER, PlainScreen
+from manyhands.desk.screen_model import Keyboard, ScreenLine
 from manyhands.listening.endpoints import socket_path
 from manyhands.model.addresses import Address
 from manyhands.model.escaping import escape
@@ -55,11 +61,11 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
         When a terminal is there, but not the extra that it needs.
     """
     with _keyboard() as keyboard, _connect(address) as connection:
-        line = Line(connection, _OUTBOX)
+        desk = CallIO(connection, _OUTBOX)
         if name is not None:
-            line.say(f"/name {name}")
-        client = Client(line, keyboard, address)
-        with surroundings.stopping_on_signals(client.stop):
+            desk.say(f"/name {name}")
+        client = Client(desk, keyboard, address)
+        with environment.stopping_on_signals(client.stop):
             client.talk(silence)
 
 
@@ -68,7 +74,7 @@ class Client:
 
     Parameters
     ----------
-    line : Line
+    desk : CallIO
         The connection to the desk.
     keyboard : Keyboard
         What the caller types, and where the desk's lines are shown.
@@ -76,8 +82,8 @@ class Client:
         The desk's, for sentences.
     """
 
-    def __init__(self, line: Line, keyboard: Keyboard, address: Address) -> None:
-        self._line = line
+    def __init__(self, desk: CallIO, keyboard: Keyboard, address: Address) -> None:
+        self._desk = desk
         self._keyboard = keyboard
         self._address = address
         self._has_said_goodbye = False
@@ -85,7 +91,7 @@ class Client:
         self._is_stopping = False
         self._heard_at = time.monotonic()
         self._end: str | None = None
-        """How the call ended, as the hearing thread found it; whether that is a failure is for `talk`."""
+        """How the call ended, as the hearing thread found it; `talk` decides whether that is a failure."""
 
         self._hearing = threading.Thread(target=self._hear, daemon=True)
 
@@ -103,9 +109,10 @@ class Client:
                 self._wait_for_silence(silence)
             self._take_leave()
         finally:
-            self._line.hang_up(Ending.HUNG_UP)
+            # The hearing thread and `finish` both receive: one after the other.
+            self._desk.hang_up(Ending.HUNG_UP)
             self._hearing.join()
-            self._line.finish()
+            self._desk.finish()
         # Not before: the desk may answer a goodbye, and hang up, before `_say` has returned.
         if self._end is not None and not self._has_said_goodbye:
             raise CallFailed(f"the desk at {self._address} {self._end}")
@@ -117,20 +124,22 @@ class Client:
 
     def _say(self, text: str) -> bool:
         """Say a line; return whether the conversation goes on."""
-        if not self._line.say(text):
+        if not self._desk.say(text):
             return False
-        if isinstance(self._keyboard, Lines):
+        # A pipe is read no faster than the desk reads. A prompt must not wait.
+        if isinstance(self._keyboard, PlainScreen):
             self._wait_until_sent()
         # What is pasted at a terminal may have several lines.
-        self._has_said_goodbye = any(map(verbs.is_goodbye, text.split("\n")))
+        self._has_said_goodbye = any(map(is_goodbye, text.split("\n")))
         return not self._has_said_goodbye
 
     def _wait_until_sent(self) -> None:
         """Take no more from a pipe than the desk reads."""
-        while not self._is_stopping and not self._line.wait_until_sent(_GLANCE):
+        while not self._is_stopping and not self._desk.wait_until_sent(_GLANCE):
             pass
 
     def _wait_for_silence(self, silence: float) -> None:
+        # In short steps, for a signal handler can set a flag only.
         while self._hearing.is_alive() and not self._is_stopping:
             left = self._heard_at + silence - time.monotonic()
             if left <= 0:
@@ -141,13 +150,13 @@ class Client:
         """Say goodbye, unless that was done: the desk's answer tells that it has heard everything."""
         if not self._has_said_goodbye and self._end is None:
             self._is_leaving = True
-            self._has_said_goodbye = self._line.say("byebye")
+            self._has_said_goodbye = self._desk.say("byebye")
         self._hearing.join(GOODBYE)
 
     def _hear(self) -> None:
         """Show what the desk says until the call ends. Runs in a thread."""
         try:
-            for messages in self._line.hear(MessageDecoder(LONGEST_ORDER)):
+            for messages in self._desk.hear(MessageDecoder(LONGEST_ORDER)):
                 self._heard_at = time.monotonic()
                 self._show(messages)
             self._end = "has ended the call"
@@ -159,18 +168,19 @@ class Client:
 
     def _show(self, messages: list[Message]) -> None:
         shown = [
-            Shown("", escape(message.text), is_said=True)
+            ScreenLine("", escape(message.text), is_said=True)
             for message in messages
-            if not (self._is_leaving and verbs.is_goodbye(message.text))
+            # Its answer to a goodbye that was not typed is not shown either.
+            if not (self._is_leaving and is_goodbye(message.text))
         ]
         self._keyboard.show(shown, source=0)
 
 
 def _keyboard() -> Keyboard:
-    if not surroundings.has_terminal():
-        return surroundings.plain_lines()
+    if not environment.has_terminal():
+        return PlainScreen.on_standard_streams()
     try:
-        from manyhands.desk.client_terminal import ClientTerminal  # noqa: PLC0415 - an extra
+        from manyhands.desk.terminal import ClientTerminal  # noqa: PLC0415 - an extra
     except ImportError:
         raise MissingExtra("the client at a terminal", "prompt_toolkit", "chat") from None
     return ClientTerminal()
@@ -181,7 +191,7 @@ def _connect(address: Address) -> socket.socket:
         connection = _connected(address)
     except OSError as error:
         raise CallFailed(f"cannot call {address}: {_why(error)}") from None
-    # The timeout was for the connecting; from here on nobody waits in a receive or a send.
+    # The timeout was for connecting; from here on no receive and no send waits.
     connection.settimeout(None)
     return connection
 
@@ -221,8 +231,8 @@ def check_name(name: str) -> str:
         When the desk would not take it.
     """
     name = " ".join(name.split())
-    if not verbs.is_good_name(name):
+    if not is_good_name(name):
         raise Mistake(
-            f"--name takes 1 to {verbs.LONGEST_NAME} printable characters that are not a number, not {name!r}"
+            f"--name takes 1 to {LONGEST_NAME} printable characters that are not a number, not {name!r}"
         )
     return name

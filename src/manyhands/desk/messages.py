@@ -1,6 +1,6 @@
 r"""From the bytes of a call to messages: lines of UTF-8, and what stays unfinished for a while.
 
-Pure code: the caller of `MessageDecoder` brings the bytes and the clock.
+It does no I/O: bytes and the time are arguments.
 
 ==================================  =========================================================
 what comes in                       what comes out
@@ -40,7 +40,7 @@ class Message:
 
 
 class LineTooLong(Exception):  # noqa: N818 - what happened, as people say it
-    """A line has more bytes than its limit.
+    """A caller's line has more bytes than its limit.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class LineTooLong(Exception):  # noqa: N818 - what happened, as people say it
 
 
 class MessageDecoder:
-    """Turns the bytes of one call into messages, however they were cut into packets.
+    """Makes messages of the bytes of one call, however these were cut into packets.
 
     Parameters
     ----------
@@ -152,3 +152,25 @@ def _decode(data: bytearray, *, is_final: bool) -> tuple[str, int, bool]:
         return *codecs.utf_8_decode(data, "strict", is_final), False
     except UnicodeDecodeError:
         return *codecs.utf_8_decode(data, "replace", is_final), True
+
+
+# What a caller may say to the desk itself.
+
+LONGEST_NAME = 32
+"""Characters of a caller's name: it stands before each of the caller's lines."""
+
+
+def is_goodbye(text: str) -> bool:
+    """Tell whether a caller's line says goodbye: `byebye`, in any case, spaces around it or none."""
+    return text.strip().casefold() == "byebye"
+
+
+def name_in(text: str) -> str | None:
+    """Return NAME when a caller's line is `/name NAME`, which names the caller; None when it is not."""
+    verb, *name = text.split() or [""]
+    return " ".join(name) if verb == "/name" else None
+
+
+def is_good_name(name: str) -> bool:
+    """Tell whether a caller may have this name: short, printable, and no number, as calls have them."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and not name.isdecimal()

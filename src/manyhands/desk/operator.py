@@ -1,15 +1,124 @@
-"""The operator's side of the desk: carries out what is typed."""
+"""The operator's side of the desk: what a typed line means, and what it does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from manyhands.desk import verbs
-from manyhands.desk.call import Call
-from manyhands.desk.endings import Ending
-from manyhands.desk.keeper import Keeper
-from manyhands.desk.shown import Screen, Shown, notice
-from manyhands.desk.switchboard import NoSuchCaller, Switchboard
+from manyhands.desk.call_io import Ending
+from manyhands.desk.screen_model import Screen, ScreenLine, notice
+from manyhands.desk.switchboard import Call, NoSuchCaller, Switchboard
 from manyhands.desk.transcript import Direction
+from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.model.escaping import encodable, escape
+
+HELP = (
+    "TEXT        answer the current caller",
+    "/to N       make N the current caller; N is a number or a name, here and below",
+    "/all TEXT   say it to everybody on the line",
+    "/list       show who is on the line",
+    "/kick N     end the call of N",
+    "/help       show this",
+    "/quit       close the desk",
+    "//TEXT      answer with a line that begins with a slash",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Say `text` to the current caller."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Make the caller with this number or name the current one."""
+
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Say `text` to all callers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Show the callers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kick:
+    """End the call of the caller with this number or name."""
+
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Show the verbs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Close the desk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An empty line."""
+
+
+Order = Answer | To | All | List | Kick | Help | Quit | Nothing
+
+_WITHOUT_WORDS: Mapping[str, Order] = {"/list": List(), "/help": Help(), "/quit": Quit()}
+_WITH_WORDS: Mapping[str, tuple[Callable[[str], Order], str]] = {
+    "/to": (To, "N"),
+    "/all": (All, "TEXT"),
+    "/kick": (Kick, "N"),
+}
+
+VERBS = tuple(sorted([*_WITHOUT_WORDS, *_WITH_WORDS]))
+"""All verbs, for completion."""
+
+
+class NotUnderstood(ValueError):  # noqa: N818 - what the operator is told
+    """The operator's line is no order; the text says why, in one sentence."""
+
+
+def parse(line: str) -> Order:
+    """Read one line of the operator.
+
+    Raises
+    ------
+    NotUnderstood
+        It begins with a slash and is no verb, or has too many words or too few.
+    """
+    if not line.strip():
+        return Nothing()
+    if line.startswith("//"):
+        return Answer(line[1:])
+    if not line.startswith("/"):
+        return Answer(line)
+    verb, *rest = line.rstrip().split(maxsplit=1)
+    return _order(verb, "".join(rest))
+
+
+def _order(verb: str, rest: str) -> Order:
+    if verb in _WITH_WORDS:
+        order, what = _WITH_WORDS[verb]
+        if not rest:
+            raise NotUnderstood(f"{verb} needs more: {verb} {what}")
+        return order(rest)
+    if verb not in _WITHOUT_WORDS:
+        raise NotUnderstood(
+            f"there is no verb {verb}, only {', '.join(VERBS)}; "
+            f"a line that begins with a slash is typed with two, /{verb}"
+        )
+    if rest:
+        raise NotUnderstood(f"{verb} stands alone")
+    return _WITHOUT_WORDS[verb]
 
 
 class Operator:
@@ -18,57 +127,59 @@ class Operator:
     Parameters
     ----------
     switchboard : Switchboard
-        Who is on the line.
-    keeper : Keeper
+        The calls.
+    writer : TranscriptWriter
         Keeps what is said before it is said.
     screen : Screen
-        Where the operator is told what came of it.
+        The operator's.
 
     Notes
     -----
     For one thread, the operator's.
     """
 
-    def __init__(self, switchboard: Switchboard, keeper: Keeper, screen: Screen) -> None:
+    def __init__(self, switchboard: Switchboard, writer: TranscriptWriter, screen: Screen) -> None:
         self._switchboard = switchboard
-        self._keeper = keeper
+        self._writer = writer
         self._screen = screen
 
     def carry_out(self, line: str) -> bool:
         """Carry out one line; return False when the operator wants to close the desk."""
         try:
-            order = verbs.parse(encodable(line))
-            if isinstance(order, verbs.Quit):
+            # Bytes that are no UTF-8 come as surrogates, which neither SQLite nor a socket takes.
+            order = parse(encodable(line))
+            if isinstance(order, Quit):
                 return False
             self._carry_out(order)
-        except (verbs.NotUnderstood, NoSuchCaller) as why:
+        except (NotUnderstood, NoSuchCaller) as why:
             self._tell(str(why))
         self._screen.refresh()
         return True
 
-    def _carry_out(self, order: verbs.Order) -> None:
+    def _carry_out(self, order: Order) -> None:
         match order:
-            case verbs.Answer(text):
+            case Answer(text):
                 self._answer(text)
-            case verbs.All(text):
+            case All(text):
                 self._say_to_all(text)
-            case verbs.To(whom):
-                self._turn_to(self._switchboard.find(whom))
-            case verbs.Kick(whom):
-                self._kick(self._switchboard.find(whom))
-            case verbs.List():
+            case To(caller):
+                self._turn_to(self._switchboard.find(caller))
+            case Kick(caller):
+                self._kick(self._switchboard.find(caller))
+            case List():
                 self._list()
-            case verbs.Help():
-                self._tell(*verbs.HELP)
+            case Help():
+                self._tell(*HELP)
 
     def _answer(self, text: str) -> None:
         call = self._switchboard.current
         if call is None:
-            raise NoSuchCaller(self._nobody_to_answer())
+            raise NoSuchCaller(self._sentence_without_a_current_caller())
         self._say([call], text, f"you to {call.label}", call.number)
+        # Its unread lines are read now. (Or the caller has gone meanwhile, which is said so.)
         self._switchboard.choose(call)
 
-    def _nobody_to_answer(self) -> str:
+    def _sentence_without_a_current_caller(self) -> str:
         if not self._switchboard.calls:
             return "that was said to nobody: nobody is on the line"
         there = self._switchboard.who_is_there()
@@ -82,12 +193,13 @@ class Operator:
 
     def _say(self, calls: Sequence[Call], text: str, label: str, number: int | None = None) -> None:
         lines = text.split("\n")
-        self._keeper.said(Direction.OUT, [(call, line) for call in calls for line in lines])
+        # First kept, then shown, then sent: what a caller has read is in the transcript, come what may.
+        self._writer.said(Direction.OUT, [(call, line) for call in calls for line in lines])
         self._screen.show(
-            [Shown(label, escape(line), number, is_said=True, is_own=True) for line in lines]
+            [ScreenLine(label, escape(line), number, is_said=True, is_own=True) for line in lines]
         )
         for call in calls:
-            call.line.say(text)
+            call.connection.say(text)
 
     def _turn_to(self, call: Call) -> None:
         self._switchboard.choose(call)
@@ -104,20 +216,20 @@ class Operator:
         self._tell(*(_described(call, is_current=call is current) for call in calls))
 
     def close(self) -> None:
-        """Say goodbye to everybody, end all calls, and take no more."""
+        """Say goodbye to all callers, end their calls, and take no more."""
         self._end(self._switchboard.close(), "the desk is closing", Ending.DESK_CLOSED)
 
-    def stop_listening(self) -> None:
-        """End the calls of those who have stopped talking, for the operator has stopped answering."""
+    def stop_answering(self) -> None:
+        """End the calls of callers who have stopped talking: they only wait for answers."""
         for call in self._switchboard.calls:
             if call.only_listens:
-                call.line.hang_up(Ending.HUNG_UP)
+                call.connection.hang_up(Ending.HUNG_UP)
 
     def _end(self, calls: Sequence[Call], goodbye: str, ending: Ending) -> None:
-        self._keeper.said(Direction.NOTICE, [(call, goodbye) for call in calls])
+        self._writer.said(Direction.NOTICE, [(call, goodbye) for call in calls])
         for call in calls:
-            call.line.say(from_the_desk(goodbye))
-            call.line.hang_up(ending)
+            call.connection.say(from_the_desk(goodbye))
+            call.connection.hang_up(ending)
 
     def _tell(self, *texts: str, number: int | None = None) -> None:
         self._screen.show([notice(text, number) for text in texts])

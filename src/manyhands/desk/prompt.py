@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
+from typing import Self, cast
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
@@ -25,7 +25,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from manyhands.desk.fair_queue import FairQueue
+from manyhands.desk.screen_model import FairQueue, ScreenLine
 from manyhands.model.escaping import encodable
 from manyhands.runtime.blocking_calls import blocking
 
@@ -37,12 +37,15 @@ PAUSE = 0.05
 
 
 class Prompt:
-    """A prompt that stays, with lines above it.
+    """A prompt that stays, with lines above it: a `Keyboard` on a terminal.
 
     Parameters
     ----------
     message : callable
         Makes the prompt, each time it is drawn.
+    paint : callable
+        Makes the fragments of a line. They are taken as they are: no markup in them is ever interpreted, but
+        control characters must be escaped.
     style : Style
         What the classes in the fragments look like.
     history : History, optional
@@ -52,17 +55,18 @@ class Prompt:
 
     Notes
     -----
-    `show`, `refresh` and `stop` may be called from any thread, `stop` from signal handlers too. Text is
-    taken as it is: no markup in it is ever interpreted, but control characters must be escaped.
+    `show`, `refresh` and `stop` may be called from any thread, `stop` from signal handlers too.
     """
 
     def __init__(
         self,
         message: Callable[[], StyleAndTextTuples],
+        paint: Callable[[ScreenLine], StyleAndTextTuples],
         style: Style,
         history: History | None = None,
         completer: Completer | None = None,
     ) -> None:
+        self._paint = paint
         self._style = style
         self._queue: FairQueue[StyleAndTextTuples] = FairQueue()
         self._output = _terminal()
@@ -82,32 +86,42 @@ class Prompt:
             erase_when_done=True,
         )
 
-    def run(self, carry_out: Callable[[str], bool]) -> None:
-        """Prompt until somebody ends it.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Do nothing: all has been shown when `attend` returns."""
+
+    def attend(self, carry_out: Callable[[str], bool]) -> bool:
+        """Prompt until `carry_out` returns False, the person leaves, or `stop`; return False.
 
         Parameters
         ----------
         carry_out : callable
-            Called with each line that is entered, in the thread of the prompt; False ends the prompt, as do
-            `stop`, Ctrl-D and Ctrl-C on an empty line. (Ctrl-C on another line discards it.)
+            Called with each line that is entered, in the thread of the prompt. A person leaves by Ctrl-D, or
+            Ctrl-C on an empty line. (Ctrl-C on another line discards it.)
         """
-        self._session.default_buffer.accept_handler = partial(self._accept, carry_out)
+        self._session.default_buffer.accept_handler = partial(self._enter, carry_out)
         try:
             with contextlib.suppress(EOFError):
                 self._session.prompt(pre_run=self._begin)
         finally:
+            # In this order: a `show` that finds the end prints by itself, and one that came before it has put
+            # its lines in the queue, from which the rest is printed here.
             self._loop = None
             self._has_ended = True
             self._queue.close()
             self._print_rest()
+        return False
 
-    def show(self, lines: Iterable[StyleAndTextTuples], source: int | None = None) -> None:
+    def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         """Have lines printed above the prompt or, once it has ended, where it was.
 
-        With a `source`, wait while other lines of the same one have not been printed.
+        With a `source`, wait until the lines of the same one before these are printed.
         """
-        self._queue.put(source, lines)
+        self._queue.put(source, [self._paint(line) for line in lines])
         if self._has_ended:
+            # The terminal may be slow, and the caller may be a fiber.
             blocking(self._print_rest)
         self._in_loop(self._has_lines.set)
 
@@ -120,18 +134,20 @@ class Prompt:
         return bool(self._session.default_buffer.text)
 
     def stop(self) -> None:
-        """Make `run` return."""
+        """Make `attend` return."""
         self._is_stopping = True
         self._in_loop(self._leave)
 
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._session.app.create_background_task(self._print_as_lines_come())
+        # Asked for before there was a loop to tell of it.
         if self._is_stopping:
             self._leave()
 
     async def _print_as_lines_come(self) -> None:
         while True:
+            # Before the queue is looked at: lines that come after the last look set it again.
             self._has_lines.clear()
             while lines := self._queue.take(BATCH):
                 self._print_above(lines)
@@ -143,6 +159,7 @@ class Prompt:
         with self._output.in_one_write():
             app.renderer.erase()
             self._print(lines)
+            # The prompt stands in another row now: what the renderer remembers of the screen is wrong.
             app.renderer.reset()
             # Not `invalidate`, which leaves the screen without a prompt until the loop's next turn.
             app.renderer.render(app, app.layout)
@@ -158,7 +175,7 @@ class Prompt:
         print_formatted_text(self._output, fragments, self._style)
         self._output.flush()
 
-    def _accept(self, carry_out: Callable[[str], bool], buffer: Buffer) -> bool:
+    def _enter(self, carry_out: Callable[[str], bool], buffer: Buffer) -> bool:
         if not carry_out(encodable(buffer.text)):
             self._leave()
         return False  # the line is empty again
@@ -171,7 +188,7 @@ class Prompt:
     def _in_loop(self, step: Callable[[], None]) -> None:
         loop = self._loop
         if loop is not None:
-            # The loop may close just now; then nobody needs the step.
+            # The loop may close just now; then the step is not needed any more.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(step)
 
@@ -185,6 +202,7 @@ class Prompt:
             else:
                 self._leave()
 
+        # SIGINT from elsewhere: in raw mode Ctrl-C at the terminal is a key.
         @keys.add("<sigint>")
         def _(event: KeyPressEvent) -> None:  # noqa: ARG001 - a binding's form
             self._leave()
@@ -193,7 +211,7 @@ class Prompt:
 
 
 class _Output(Vt100_Output):
-    """The terminal; what belongs together is written together, so that nobody sees half of it."""
+    """The terminal; what belongs together is written together, so that half of it is never seen."""
 
     _is_held = False
 
@@ -216,6 +234,6 @@ class _Output(Vt100_Output):
 def _terminal() -> _Output:
     output = cast("_Output", _Output.from_pty(sys.stdout))
     # Asking the terminal where the cursor is costs a round trip for each print, and an answer that comes
-    # late is taken for typing by whoever reads the terminal next.
+    # late is taken for typing by the program that reads the terminal next.
     output.enable_cpr = False
     return output

@@ -1,28 +1,87 @@
-"""Who is on the line, whom the operator answers, and who waits to be read: state, and nothing else."""
+"""The calls of a desk: which there are, which one the operator answers, which ones have unread lines."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
+from typing import Protocol
 
-from manyhands.desk.call import Call, Speaker
-from manyhands.desk.shown import listed
+from manyhands.desk.call_io import Ending
 
 NAMED = 50
-"""Unread callers that a status names: more than the widest terminal has room for, and few to write anew at
-each line that ten thousand callers say."""
+"""Unread callers that a status names: more than the widest terminal has room for, and few to write out again
+at each line that ten thousand callers say."""
 
 _LONGEST_NUMBER = 18
-"""Digits: nobody has called so often, and Python refuses to read thousands of them."""
+"""Digits: no desk has had so many calls, and Python refuses to read a number of thousands of digits."""
+
+
+class Speaker(Protocol):
+    """What the desk needs of a call's connection: `call_io.CallIO`, for one. Thread-safe."""
+
+    ending: Ending | None
+
+    def say(self, text: str) -> bool:
+        """Say something without waiting; return False when the call is over."""
+
+    def hang_up(self, ending: Ending) -> None:
+        """End the call from the desk's side."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    number : int
+        Counts the calls of this desk, from 1.
+    peer : str
+        Where the caller calls from, safe to print.
+    connection : Speaker
+        What the desk says goes out on it.
+    name : str or None
+        The name that the caller has given itself.
+    unread : int
+        Lines said since the operator last answered the caller or turned to it.
+    only_listens : bool
+        Whether the caller has stopped talking for good, and still hears (a half-close).
+    was_repaired : bool
+        Whether the caller has been told that it does not send UTF-8.
+    came_too_late : bool
+        Whether the desk had closed by then: the operator says no goodbye to the caller any more.
+    row : int or None
+        Its id in the transcript; None when it could not be written yet.
+    opened_at : datetime
+        When it called in, local time.
+    """
+
+    number: int
+    peer: str
+    connection: Speaker
+    name: str | None = None
+    unread: int = 0
+    only_listens: bool = False
+    was_repaired: bool = False
+    came_too_late: bool = False
+    row: int | None = None
+    opened_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
+
+    @property
+    def label(self) -> str:
+        """The number with the name or, as long as there is none, the address: each line begins with it."""
+        return f"{self.number} {self.name or self.peer}"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of the switchboard, for the prompt.
+    """The state of the switchboard, as the prompt shows it.
 
     Attributes
     ----------
     current : str or None
-        The label of the caller who is being answered.
+        The label of the caller that the operator answers.
     number : int or None
         The number of that caller.
     on_the_line : int
@@ -38,11 +97,11 @@ class Status:
 
 
 class NoSuchCaller(LookupError):  # noqa: N818 - what the operator is told
-    """Nobody, or more than one, is meant; the text says so in one sentence."""
+    """The operator means no caller, or several; the text says so in one sentence."""
 
 
 class Switchboard:
-    """The calls of a desk. Thread-safe."""
+    """The calls of a desk. Thread-safe; its lock is held for moments only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,43 +112,43 @@ class Switchboard:
 
     @property
     def calls(self) -> list[Call]:
-        """Who is on the line, in the order of their numbers."""
+        """The calls under way, in the order of their numbers."""
         with self._lock:
             return list(self._calls.values())
 
     @property
     def current(self) -> Call | None:
-        """The caller who is being answered."""
+        """The call that the operator answers."""
+        # One attribute is read in one step: no lock is needed.
         return self._current
 
-    def connect(self, line: Speaker, peer: str, *, may_be_current: bool = False) -> Call:
-        """Put a caller on the line, be it to hear that the desk has closed.
+    def connect(self, connection: Speaker, peer: str, *, may_be_current: bool = False) -> Call:
+        """Enter a new call, even if the caller is only to hear that the desk has closed.
 
-        With `may_be_current` it becomes the current one, unless there is one: of several who call at once,
+        With `may_be_current` it becomes the current one, unless there is one: of several that come at once,
         the one with the lowest number.
         """
         with self._lock:
+            # Numbers are never given out again: an operator who types one means the call of a moment ago.
             self._count += 1
-            call = Call(self._count, peer, line, came_too_late=self._is_closed)
+            call = Call(self._count, peer, connection, came_too_late=self._is_closed)
             self._calls[call.number] = call
             if may_be_current and self._current is None:
                 self._current = call
             return call
 
     def disconnect(self, call: Call) -> bool:
-        """Take a caller off the line; return whether it was the current one.
-
-        Nobody takes its place: what the operator is typing was meant for the one who has gone.
-        """
+        """Strike a call off; return whether it was the current one. Once more does no harm."""
         with self._lock:
             self._calls.pop(call.number, None)
             was_current = self._current is call
             if was_current:
+                # No other call takes its place: what the operator is typing was meant for this caller.
                 self._current = None
             return was_current
 
     def choose(self, call: Call) -> None:
-        """Make `call` the current one, and what it said read."""
+        """Make `call` the current one, and mark all that was said in it as read."""
         with self._lock:
             if call.number not in self._calls:
                 raise NoSuchCaller(f"{call.label} has gone")
@@ -97,28 +156,28 @@ class Switchboard:
             call.unread = 0
 
     def spoke(self, call: Call, lines: int) -> None:
-        """Note that a caller said so many lines: unread, unless it is the current one."""
+        """Count lines that a caller said as unread, unless the call is the current one."""
         with self._lock:
             if self._current is not call:
                 call.unread += lines
 
-    def find(self, whom: str) -> Call:
-        """Return the caller with this number or name.
+    def find(self, caller: str) -> Call:
+        """Return the call of the caller with this number or name.
 
         Raises
         ------
         NoSuchCaller
             When there is none, or several have the name.
         """
-        found = self._numbered(whom) if whom.isdecimal() else self._called(whom)
+        found = self._numbered(caller) if caller.isdecimal() else self._called(caller)
         if len(found) == 1:
             return found[0]
         if found:
-            numbers = listed(str(call.number) for call in found)
+            numbers = _listed(str(call.number) for call in found)
             raise NoSuchCaller(
-                f"{len(found)} callers are called {whom}: say which by number, {numbers}"
+                f"{len(found)} callers are called {caller}: say which by number, {numbers}"
             )
-        raise NoSuchCaller(f"nobody on the line is {whom}; there {self.who_is_there()}")
+        raise NoSuchCaller(f"nobody on the line is {caller}; there {self.who_is_there()}")
 
     def _numbered(self, number: str) -> list[Call]:
         if len(number) > _LONGEST_NUMBER:
@@ -131,10 +190,10 @@ class Switchboard:
         return [call for call in self.calls if (call.name or call.peer).casefold() == name]
 
     def who_is_there(self, at_most: int = 8) -> str:
-        """Say who is on the line, in the middle of a sentence: ``are 1 Anna, 2 Bob``."""
+        """List the callers, in the middle of a sentence: ``are 1 Anna, 2 Bob``."""
         labels = [call.label for call in self.calls]
         more = [f"{len(labels) - at_most} more"] if len(labels) > at_most else []
-        return f"{'is' if len(labels) < 2 else 'are'} {listed([*labels[:at_most], *more])}"
+        return f"{'is' if len(labels) < 2 else 'are'} {_listed([*labels[:at_most], *more])}"
 
     def status(self) -> Status:
         """Return the state as the prompt shows it."""
@@ -149,7 +208,12 @@ class Switchboard:
             )
 
     def close(self) -> list[Call]:
-        """Take no more calls; return those that are on the line."""
+        """Take no more calls; return those under way."""
         with self._lock:
             self._is_closed = True
             return list(self._calls.values())
+
+
+def _listed(items: Iterable[str]) -> str:
+    """Join words for a sentence: ``1 Anna, 2 Bob``."""
+    return ", ".join(items) or "nobody"

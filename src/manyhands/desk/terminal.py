@@ -1,9 +1,8 @@
-"""The operator's terminal: one prompt that says who is being answered and who waits to be read."""
+"""The terminals of the operator and of the client: what their prompts say, and how lines look above them."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
 
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -13,69 +12,65 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
+from manyhands.desk.operator import VERBS
 from manyhands.desk.prompt import Prompt
-from manyhands.desk.shown import Shown
+from manyhands.desk.screen_model import ScreenLine
 from manyhands.desk.switchboard import Status, Switchboard
-from manyhands.desk.verbs import VERBS
+from manyhands.model.escaping import escape
 
 _COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansimagenta", "ansiblue", "ansired")
 """The colours of callers, in the order of their numbers; the first six differ."""
 
-_STYLE = Style.from_dict(
+_OPERATOR_STYLE = Style.from_dict(
     {f"caller-{n}": colour for n, colour in enumerate(_COLOURS)}
     | {"notice": "ansibrightblack", "you": "bold", "status": "reverse", "unread": "reverse bold"}
 )
 
+_CLIENT_STYLE = Style.from_dict({"desk": "ansicyan", "notice": "ansibrightblack", "you": "bold"})
 
-class Terminal:
-    """A screen on a terminal, with a line editor.
+
+class ClientTerminal(Prompt):
+    """The client's: what is typed stays on the screen, among the desk's lines."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: [("", "> ")], _paint_for_client, _CLIENT_STYLE)
+
+    def attend(self, carry_out: Callable[[str], bool]) -> bool:
+        """Prompt until `carry_out` returns False, the person leaves, or `stop`; return False."""
+
+        def echo_and_carry_out(text: str) -> bool:
+            typed = [f"> {escape(line)}" for line in text.split("\n")]
+            self.show([ScreenLine("", line, is_said=True, is_own=True) for line in typed])
+            return carry_out(text)
+
+        return super().attend(echo_and_carry_out)
+
+
+def _paint_for_client(line: ScreenLine) -> StyleAndTextTuples:
+    if line.is_own:
+        return [("class:you", line.text)]
+    return [("class:notice" if line.text.startswith("desk: ") else "class:desk", str(line))]
+
+
+class OperatorTerminal(Prompt):
+    """The operator's: its prompt says which caller the operator answers, and which ones have unread lines.
 
     Parameters
     ----------
     switchboard : Switchboard
-        Whose state the prompt shows.
+        The calls.
     history : Path or None
         The file of what the operator typed before; None: it is forgotten.
-
-    Notes
-    -----
-    `show`, `refresh` and `stop` may be called from any thread.
     """
 
     def __init__(self, switchboard: Switchboard, history: Path | None) -> None:
-        self._prompt = Prompt(
+        super().__init__(
             lambda: _message(switchboard.status(), get_app().output.get_size().columns),
-            _STYLE,
+            _paint_for_operator,
+            _OPERATOR_STYLE,
             InMemoryHistory() if history is None else _History(str(history)),
             _Completer(switchboard),
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Do nothing: all has been shown when `attend` returns."""
-
-    def show(self, lines: Sequence[Shown], source: int | None = None) -> None:
-        """Print lines above the prompt; `source` waits until its last ones are printed."""
-        self._prompt.show([_painted(line) for line in lines], source)
-
-    def refresh(self) -> None:
-        """Draw the prompt anew."""
-        self._prompt.refresh()
-
-    def is_typing(self) -> bool:
-        """Tell whether the operator has begun a line."""
-        return self._prompt.is_typing()
-
-    def attend(self, carry_out: Callable[[str], bool]) -> bool:
-        """Carry out lines until one says so, the operator leaves, or `stop`; return False."""
-        self._prompt.run(carry_out)
-        return False
-
-    def stop(self) -> None:
-        """Make `attend` return."""
-        self._prompt.stop()
 
 
 class _History(FileHistory):
@@ -118,7 +113,7 @@ def _colour(number: int | None) -> str:
     return "" if number is None else f"class:caller-{(number - 1) % len(_COLOURS)}"
 
 
-def _painted(line: Shown) -> StyleAndTextTuples:
+def _paint_for_operator(line: ScreenLine) -> StyleAndTextTuples:
     if not line.is_said:
         return [(f"class:notice {_colour(line.number)}", str(line))]
     style = "class:you" if line.is_own else ""
@@ -126,7 +121,8 @@ def _painted(line: Shown) -> StyleAndTextTuples:
 
 
 def _message(status: Status, width: int) -> StyleAndTextTuples:
-    return [*_status_line(status, width), ("", "\n"), *_who(status), ("", "> ")]
+    current = [(_colour(status.number), f"{status.current} ")] if status.current else []
+    return [*_status_line(status, width), ("", "\n"), *current, ("", "> ")]
 
 
 def _status_line(status: Status, width: int) -> StyleAndTextTuples:
@@ -134,10 +130,6 @@ def _status_line(status: Status, width: int) -> StyleAndTextTuples:
     line = f" {count} on the line "
     unread = f" unread: {', '.join(status.unread)} " if status.unread else ""
     return [("class:status", line), ("class:unread", _cut(unread, width - get_cwidth(line) - 1))]
-
-
-def _who(status: Status) -> StyleAndTextTuples:
-    return [(_colour(status.number), f"{status.current} ")] if status.current else []
 
 
 def _cut(text: str, width: int) -> str:

@@ -71,7 +71,7 @@ class Direction(StrEnum):
 
 
 class NotKept(Exception):  # noqa: N818 - what happened to what was said
-    """Something could not be written to the transcript; the text says why, as SQLite puts it."""
+    """What was said could not be written to the transcript; the text says why, as SQLite puts it."""
 
 
 class Transcript:
@@ -95,12 +95,13 @@ class Transcript:
     """
 
     def __init__(self, path: str) -> None:
+        # Reentrant: the methods that write are called within `together` too.
         self._lock = threading.RLock()
         self._database = _open(path)
         self._opened_at = _now()
         self._session: int | None = None
         self.addresses: Sequence[str] = ()
-        """Where the desk listens; kept with its first call, so that a desk nobody calls leaves no trace."""
+        """Where the desk listens; kept with its first call, so that a desk without calls leaves no trace."""
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +110,7 @@ class Transcript:
         self.close()
 
     def open_call(self, number: int, peer: str) -> int:
-        """Note that a caller is on the line; return the id of the call in the transcript.
+        """Write that a call has begun; return its id in the transcript.
 
         Raises
         ------
@@ -131,12 +132,12 @@ class Transcript:
             )
 
     def name_call(self, call_id: int, name: str) -> None:
-        """Note how a caller wants to be called."""
+        """Write the name that a caller has given itself."""
         with self._committed() as database:
             database.execute("UPDATE calls SET name = ? WHERE id = ?", (name, call_id))
 
     def keep(self, direction: Direction, said: Iterable[tuple[int, str]]) -> None:
-        """Keep messages, all of them or none.
+        """Write messages, all of them or none.
 
         Parameters
         ----------
@@ -153,14 +154,14 @@ class Transcript:
             )
 
     def end_call(self, call_id: int, ending: str) -> None:
-        """Note that a call is over, and why."""
+        """Write that a call is over, and why."""
         with self._committed() as database:
             database.execute(
                 "UPDATE calls SET ended_at = ?, ending = ? WHERE id = ?", (_now(), ending, call_id)
             )
 
     def close_session(self) -> None:
-        """Note that the desk closes."""
+        """Write that the desk closes."""
         with self._committed() as database:
             database.execute(
                 "UPDATE sessions SET closed_at = ? WHERE id = ?", (_now(), self._session)
@@ -173,7 +174,7 @@ class Transcript:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Commit what the calling thread writes in the context in one go, or nothing of it.
+        """Commit all that the calling thread writes in the context together, or nothing of it.
 
         Raises
         ------
@@ -191,10 +192,13 @@ class Transcript:
                 return
             session = self._session
             try:
+                # Immediately: a transaction that wants to write later than it began may be refused at once,
+                # without the wait for the other desk (https://www.sqlite.org/lang_transaction.html).
                 self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException as error:
+                # A row of the session that was rolled back is written again with the next call.
                 self._session = session
                 self._roll_back()
                 if isinstance(error, sqlite3.Error):
@@ -233,7 +237,7 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _make(file: Path) -> None:
-    """Make the file before SQLite does, which would let everybody read what is said."""
+    """Make the file before SQLite does, which would let every user of the machine read what is said."""
     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
@@ -251,8 +255,8 @@ def connect(path: str) -> sqlite3.Connection:
     database = sqlite3.connect(
         name,
         timeout=PATIENCE,
-        isolation_level=None,
-        check_same_thread=False,
+        isolation_level=None,  # transactions begin where this module says so
+        check_same_thread=False,  # `Transcript` has a lock
         uri=path.startswith("file:"),
     )
     try:
@@ -264,6 +268,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def _check(database: sqlite3.Connection, path: str) -> None:
+    # An empty file has no mark yet: `_prepared` makes a transcript of it.
     kind = _pragma(database, "application_id")
     is_empty = not database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     if kind != APPLICATION_ID and not is_empty:
@@ -279,6 +284,7 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        # Readers go on while a desk writes (https://www.sqlite.org/wal.html).
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_TABLES)

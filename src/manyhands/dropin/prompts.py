@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 from manyhands.connections.conversation import Conversation, current
 from manyhands.listening.bind import describe
+from manyhands.runtime.fork_hooks import renew_in_copies
 
 
 class _Turn:
@@ -29,7 +30,7 @@ class _Turn:
         # it, whatever ends that.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - kept for the life of the process
         self._start_anew()
-        os.register_at_fork(after_in_child=self._start_anew)
+        renew_in_copies(self, _Turn._start_anew)
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()

@@ -1,17 +1,15 @@
 """Between a server that must not wait and somebody who may be slow: a queue with a bound, and a thread."""
 
-import _thread
 import atexit
-import os
-import signal
 import sys
 import weakref
 from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from manyhands.runtime.fork_hooks import parent_server
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.unpatched import brief_lock, start_native_thread
 
 Item = TypeVar("Item")
 
@@ -52,11 +50,12 @@ class BoundedQueue(Generic[Item]):
         self._notice = notice
         self._limit = limit
         self._begin_anew()
+        renew_in_copies(self, BoundedQueue._begin_anew)
         _all.add(self)
 
     def _begin_anew(self) -> None:
         self._lock = brief_lock()
-        self._has_ended = brief_lock()
+        self._has_ended = Latch()
         self._items: SimpleQueue[object] = SimpleQueue()
         self._untold = 0
         self._is_running = False
@@ -78,8 +77,7 @@ class BoundedQueue(Generic[Item]):
 
     def _run_if_needed(self) -> None:
         if not self._is_running:
-            self._has_ended.acquire()
-            original(_thread, "start_new_thread")(self._run, (self._items, self._has_ended))
+            start_native_thread(self._run, self._items, self._has_ended)
             self._is_running = True
 
     def close(self, timeout: float = AT_THE_END) -> bool:
@@ -92,23 +90,20 @@ class BoundedQueue(Generic[Item]):
                 return True
             self._is_running = False
             self._items.put(_END)
-            has_ended, self._has_ended = self._has_ended, brief_lock()
+            has_ended, self._has_ended = self._has_ended, Latch()
             self._items = SimpleQueue()
-        is_done: bool = has_ended.acquire(timeout=timeout)
+        is_done = has_ended.wait(timeout)
         if is_done:
             self._tell_of_dropped()
         return is_done
 
-    def _run(self, items: "SimpleQueue[Item]", has_ended: "_thread.LockType") -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    def _run(self, items: "SimpleQueue[Item]", has_ended: Latch) -> None:
         try:
             while (item := items.get()) is not _END:
                 self._hand_over(item)
                 self._tell_of_dropped()
         finally:
-            has_ended.release()
+            has_ended.set()
 
     def _tell_of_dropped(self) -> None:
         with self._lock:
@@ -126,15 +121,9 @@ class BoundedQueue(Generic[Item]):
 _all: "weakref.WeakSet[BoundedQueue[Any]]" = weakref.WeakSet()
 
 
-def _forget_the_original() -> None:
-    for queue in list(_all):
-        queue._begin_anew()
-
-
 def _close_all() -> None:
     for queue in list(_all):
         queue.close()
 
 
-os.register_at_fork(after_in_child=_forget_the_original)
 atexit.register(_close_all)

@@ -5,15 +5,12 @@ the fibers is blocked, while all workers are busy and while the server drains. I
 handler could need.
 """
 
-import _thread
 import contextlib
 import os
 import select
-import signal
 import socket
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -21,8 +18,10 @@ from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.metrics.request import END, LONGEST, Request, parse
 from manyhands.model.addresses import Address
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
-from manyhands.runtime.unpatched import brief_lock, original
+from manyhands.runtime.unpatched import original, start_native_thread
 
 PATIENCE = 2.0
 """Seconds for a client to send its request, and as many to take the answer; others wait meanwhile."""
@@ -72,10 +71,9 @@ class Exporter:
         """Where it listens, with the ports that it got."""
 
         self._told, self._teller = os.pipe()
-        self._has_ended = brief_lock()
-        self._has_ended.acquire()
-        original(_thread, "start_new_thread")(self._run, ())
-        _all.add(self)
+        self._has_ended = Latch()
+        start_native_thread(self._run)
+        renew_in_copies(self, Exporter.forget)
 
     def close(self) -> None:
         """Answer no more. Once more does no harm."""
@@ -83,7 +81,7 @@ class Exporter:
             return
         self._is_open = False
         os.write(self._teller, b"!")
-        if self._has_ended.acquire(timeout=AT_THE_END):
+        if self._has_ended.wait(AT_THE_END):
             self._close_everything()
         self._on_close()
 
@@ -94,9 +92,6 @@ class Exporter:
         self.close()
 
     def _run(self) -> None:
-        # The system gives a signal to any thread that lets it; Python's handlers run in the main one alone,
-        # which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         poll = original(select, "poll")()
         poll.register(self._told, select.POLLIN)
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
@@ -108,7 +103,7 @@ class Exporter:
                     if descriptor in by_descriptor and self._is_open:
                         self._serve_next(by_descriptor[descriptor])
         finally:
-            self._has_ended.release()
+            self._has_ended.set()
 
     def _serve_next(self, listener: Any) -> None:
         try:
@@ -140,7 +135,8 @@ class Exporter:
         """Close a forked copy's own copies: while one is open the port answers, though nobody accepts."""
         if self._is_open:
             self._is_open = False
-            self._close_everything()
+            with contextlib.suppress(OSError):
+                self._close_everything()
 
 
 def _listening(endpoint: Endpoint) -> Any:
@@ -174,15 +170,3 @@ def _request(client: Any) -> Request | None:
         head += received
     before, end, _ = head.partition(END)
     return parse(before) if end else None
-
-
-_all: "weakref.WeakSet[Exporter]" = weakref.WeakSet()
-
-
-def _forget_the_original() -> None:
-    for exporter in list(_all):
-        with contextlib.suppress(OSError):
-            exporter.forget()
-
-
-os.register_at_fork(after_in_child=_forget_the_original)

@@ -11,7 +11,6 @@ text is a sentence for a person. The set is closed: a subscriber that handles th
 (`kinds`) has handled everything. No event carries what a client sent.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import ClassVar, Literal
 
 from manyhands.model.addresses import describe
 from manyhands.model.refusals import RefusalSummary
+from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
 Level = Literal["info", "warning", "error"]
@@ -395,4 +395,4 @@ class Hub:
 hub = Hub()
 """The hub of this process: every server emits here."""
 
-os.register_at_fork(after_in_child=hub.renew_lock)
+renew_in_copies(hub, Hub.renew_lock)

@@ -3,10 +3,14 @@
 gevent is looked for among the modules that are loaded, and never imported: most programs do without.
 """
 
+import contextlib
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
+
+from manyhands.runtime.unpatched import native_thread_id
 
 task_of_context: "ContextVar[Any]" = ContextVar("task", default=None)
 """The task served in this context. Fibers carry theirs themselves: a context for each would be felt."""
@@ -27,10 +31,24 @@ def is_in_the_hub() -> bool:
     return hub is not None and _current_fiber() is hub
 
 
+def call_in_hub(hub: Any, function: Callable[[], object]) -> None:
+    """Have a hub call `function` soon, which must not wait there; do nothing when the hub has gone.
+
+    Thread-safe; signal handlers may call it.
+    """
+    loop = hub.loop
+    if loop is None:
+        return
+    is_here = hub.thread_ident == native_thread_id()
+    with contextlib.suppress(ValueError):  # the hub's own thread destroys the loop just now
+        # From another thread the loop has to be woken too, which costs a system call.
+        (loop.run_callback if is_here else loop.run_callback_threadsafe)(function)
+
+
 def current_thread_or_fiber() -> object:
     """Return the fiber that calls; in a program without fibers, the thread."""
     # Every thread of a program with greenlets is in one, be it the one that stands for the thread itself.
-    return _current_fiber() if "greenlet" in sys.modules else threading.current_thread()
+    return threading.current_thread() if sys.modules.get("greenlet") is None else _current_fiber()
 
 
 def task_of_fiber() -> Any:

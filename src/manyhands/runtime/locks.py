@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from manyhands.runtime.caller import current_thread_or_fiber, hub_of_fiber
-from manyhands.runtime.unpatched import brief_lock, native_thread_id
+from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
+from manyhands.runtime.unpatched import brief_lock
 
 FIRST_PAUSE = 0.001
 """Seconds until a fiber tries again to take a lock that is held; then twice as long each time."""
@@ -61,14 +61,16 @@ class Latch:
         if self._is_set:
             return True
         waiter = _new_waiter()
-        self._waiters.append(waiter)
         try:
+            self._waiters.append(waiter)
             # Looked at after the entry in the list: a `set` that came before the entry has woken no waiter,
             # and one that comes after it finds this one. So no lock is needed.
             if not self._is_set:
                 waiter.sleep(timeout)
         finally:
-            self._waiters.remove(waiter)
+            # The exception of a signal handler may have come before the entry.
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
         return self._is_set
 
 
@@ -157,12 +159,13 @@ class _FiberWaiter:
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub
-        self._fiber: Any = current_thread_or_fiber()
+        self._fiber: Any = None
 
     def sleep(self, timeout: float | None) -> None:
         # A timer in any case: gevent takes a loop in which nothing is active for a deadlock (`LoopExit`), but
         # another thread may yet wake this fiber.
         timer = self._hub.loop.timer(_NEVER if timeout is None else min(max(timeout, 0), _NEVER))
+        self._fiber = current_thread_or_fiber()
         try:
             timer.start(self._resume)
             self._hub.switch()
@@ -173,11 +176,7 @@ class _FiberWaiter:
 
     def wake(self) -> None:
         # By way of the hub: it runs only when the fiber waits, so that no wake-up comes too early.
-        if self._fiber is not None:
-            loop = self._hub.loop
-            is_here = self._hub.thread_ident == native_thread_id()
-            # From another thread the loop has to be woken too, which costs a system call.
-            (loop.run_callback if is_here else loop.run_callback_threadsafe)(self._resume)
+        call_in_hub(self._hub, self._resume)
 
     def _resume(self) -> None:
         fiber, self._fiber = self._fiber, None

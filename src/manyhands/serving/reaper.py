@@ -6,10 +6,8 @@ with the very client whose time is over. The thread lives while a connection has
 """
 
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -18,6 +16,7 @@ from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Books
 from manyhands.connections.timeouts import OwnDeadlines, private_store, shared_store
 from manyhands.model.timeouts import NAMES, NONE, Deadlines, interval
+from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.expiry import Sweep
 
@@ -43,7 +42,7 @@ class Sweeper:
         """Wakes the accept loop, from a forked handler too."""
 
         self.begin_anew()
-        _sweepers.add(self)
+        renew_in_copies(self, Sweeper.begin_anew)
 
     def begin_anew(self) -> None:
         """Forget the thread: in a forked copy, which has not got it."""
@@ -227,14 +226,3 @@ def own_deadlines(server: Any, engine: str) -> OwnDeadlines:
 def _has_own(connection: Connection) -> bool:
     own: OwnDeadlines | None = connection.own_deadlines
     return own is not None and own.are_any
-
-
-_sweepers: "weakref.WeakSet[Sweeper]" = weakref.WeakSet()
-
-
-def _begin_all_anew() -> None:
-    for sweeper in list(_sweepers):
-        sweeper.begin_anew()
-
-
-os.register_at_fork(after_in_child=_begin_all_anew)

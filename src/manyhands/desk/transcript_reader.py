@@ -52,7 +52,7 @@ class Conversation:
     messages: list[Spoken] = field(default_factory=list)
 
 
-class Archive:
+class TranscriptReader:
     """The reading end of a transcript.
 
     Parameters
@@ -74,6 +74,7 @@ class Archive:
         if file.stat().st_size == 0:
             raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
         self._database = _open(path)
+        # SQLite's own comparisons know the case of ASCII letters only.
         self._database.create_function("casefold", 1, _casefold, deterministic=True)
 
     def conversations(
@@ -111,8 +112,8 @@ class Archive:
 def _open(path: str) -> sqlite3.Connection:
     location = quote(str(Path(path).expanduser().absolute()))
     try:
-        # What a killed desk left in the write-ahead log can only be recovered by somebody who may
-        # write (SQLITE_READONLY_RECOVERY); mode=rw falls back to reading by itself.
+        # What a killed desk left in the write-ahead log can be recovered only by a process that may write
+        # (SQLITE_READONLY_RECOVERY). For a file that may only be read, mode=rw falls back to reading.
         return _checked(f"file:{location}?mode=rw", path)
     except sqlite3.Error as error:
         raise Mistake(f"cannot read the transcript {path}: {error}") from None

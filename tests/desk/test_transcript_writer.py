@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from manyhands.desk.archive import Archive
-from manyhands.desk.call import Call
-from manyhands.desk.keeper import Keeper
+from manyhands.desk.switchboard import Call
 from manyhands.desk.transcript import Direction, Transcript
+from manyhands.desk.transcript_reader import TranscriptReader
+from manyhands.desk.transcript_writer import TranscriptWriter
 from tests.desk.test_operator import Ear, Page
 from tests.desk.workers import WORKERS, Worker
 
@@ -27,16 +27,16 @@ def test_a_call_whose_beginning_was_not_kept_is_kept_with_its_next_line(
     path = tmp_path / "transcript.sqlite"
     page = Page()
     call = Call(1, "somewhere", Ear())
-    with Transcript(str(path)) as transcript, Keeper(transcript, page) as keeper:
+    with Transcript(str(path)) as transcript, TranscriptWriter(transcript, page) as writer:
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")
-            worker.do(keeper.call_opened, call)
-            worker.do(keeper.said, Direction.IN, [(call, "not kept")])
+            worker.do(writer.call_opened, call)
+            worker.do(writer.said, Direction.IN, [(call, "not kept")])
             other.execute("ROLLBACK")
         assert call.row is None
-        worker.do(keeper.said, Direction.IN, [(call, "kept")])
+        worker.do(writer.said, Direction.IN, [(call, "kept")])
     assert page.lines[-1] == "-- the transcript is written again; lines that were not kept: 1"
-    with Archive(str(path)) as archive:
+    with TranscriptReader(str(path)) as archive:
         (conversation,) = archive.conversations()
     assert [m.text for m in conversation.messages] == ["kept"]
 
@@ -44,10 +44,10 @@ def test_a_call_whose_beginning_was_not_kept_is_kept_with_its_next_line(
 def test_a_call_that_was_opened_in_a_failed_commit_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "transcript.sqlite"
     call = Call(1, "somewhere", Ear())
-    with Transcript(str(path)) as transcript, Keeper(transcript, Page()) as keeper:
-        keeper.said("nobody", [(call, "hello")])  # type: ignore[arg-type]  # opens the call, and fails
+    with Transcript(str(path)) as transcript, TranscriptWriter(transcript, Page()) as writer:
+        writer.said("nobody", [(call, "hello")])  # type: ignore[arg-type]  # opens the call, and fails
         assert call.row is None
-        keeper.said(Direction.IN, [(call, "hello again")])
-    with Archive(str(path)) as archive:
+        writer.said(Direction.IN, [(call, "hello again")])
+    with TranscriptReader(str(path)) as archive:
         (conversation,) = archive.conversations()
     assert [m.text for m in conversation.messages] == ["hello again"]

@@ -1,4 +1,4 @@
-"""Who keeps what many say: in order, and together what comes at the same time."""
+"""Commits of what many bring: in order, and together what comes at the same time."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from manyhands.desk.clerk import Clerk
+from manyhands.desk.transcript_writer import CommitQueue
 from tests.desk.workers import WORKERS, Worker
 from tests.support import wait_until
 
@@ -50,17 +50,17 @@ def book() -> Book:
 
 
 @pytest.fixture
-def clerk(book: Book) -> Iterator[Clerk]:
-    clerk = Clerk(book.page)
-    yield clerk
-    clerk.close()
+def queue(book: Book) -> Iterator[CommitQueue]:
+    queue = CommitQueue(book.page)
+    yield queue
+    queue.close()
 
 
 def test_work_is_done_when_it_is_committed_and_not_before(
-    book: Book, clerk: Clerk, worker: Worker
+    book: Book, queue: CommitQueue, worker: Worker
 ) -> None:
     book.may_commit.clear()
-    working = worker.spawn(clerk.do, book.line(1))
+    working = worker.spawn(queue.do, book.line(1))
     wait_until(lambda: book.pages == [[1]])
     assert not working.done()
     book.may_commit.set()
@@ -69,24 +69,26 @@ def test_work_is_done_when_it_is_committed_and_not_before(
 
 
 def test_what_comes_in_meanwhile_is_committed_together_and_in_order(
-    book: Book, clerk: Clerk, worker: Worker
+    book: Book, queue: CommitQueue, worker: Worker
 ) -> None:
     book.may_commit.clear()
-    working = [worker.spawn(clerk.do, book.line(0))]
+    working = [worker.spawn(queue.do, book.line(0))]
     wait_until(lambda: book.pages == [[0]])
     for number in range(1, 20):
-        working.append(worker.spawn(clerk.do, book.line(number)))
-        wait_until(lambda number=number: len(clerk._waiting) == number)
+        working.append(worker.spawn(queue.do, book.line(number)))
+        wait_until(lambda number=number: len(queue._waiting) == number)
     book.may_commit.set()
     for work in working:
         work.result(20)
     assert book.pages == [[0], list(range(1, 20))]
 
 
-def test_a_fiber_that_waits_for_the_disk_holds_up_no_other_fiber(book: Book, clerk: Clerk) -> None:
+def test_a_fiber_that_waits_for_the_disk_holds_up_no_other_fiber(
+    book: Book, queue: CommitQueue
+) -> None:
     with WORKERS["fibers"]() as worker:
         book.may_commit.clear()
-        working = worker.spawn(clerk.do, book.line(1))
+        working = worker.spawn(queue.do, book.line(1))
         assert worker.do(lambda: "still here") == "still here"
         assert not working.done()
         book.may_commit.set()
@@ -94,39 +96,41 @@ def test_a_fiber_that_waits_for_the_disk_holds_up_no_other_fiber(book: Book, cle
 
 
 def test_a_failure_is_everybodys_who_was_in_it_and_the_next_goes_well(
-    book: Book, clerk: Clerk, worker: Worker
+    book: Book, queue: CommitQueue, worker: Worker
 ) -> None:
     book.may_commit.clear()
-    first = worker.spawn(clerk.do, book.line(0))
+    first = worker.spawn(queue.do, book.line(0))
     wait_until(lambda: book.pages == [[0]])
-    second = worker.spawn(clerk.do, book.line(1))
-    wait_until(lambda: len(clerk._waiting) == 1)
-    failing = worker.spawn(clerk.do, lambda: {}[1])
-    wait_until(lambda: len(clerk._waiting) == 2)
+    second = worker.spawn(queue.do, book.line(1))
+    wait_until(lambda: len(queue._waiting) == 1)
+    failing = worker.spawn(queue.do, lambda: {}[1])
+    wait_until(lambda: len(queue._waiting) == 2)
     book.may_commit.set()
     first.result(20)
     for one in (second, failing):
         with pytest.raises(KeyError):
             one.result(20)
-    worker.do(clerk.do, book.line(2))
+    worker.do(queue.do, book.line(2))
     assert book.pages == [[0], [2]]
 
 
-def test_who_comes_when_the_clerk_has_gone_writes_for_himself(book: Book, clerk: Clerk) -> None:
-    clerk.do(book.line(1))
-    clerk.close()
-    clerk.do(book.line(2))
+def test_what_comes_after_the_end_is_committed_by_its_caller(
+    book: Book, queue: CommitQueue
+) -> None:
+    queue.do(book.line(1))
+    queue.close()
+    queue.do(book.line(2))
     assert book.pages == [[1], [2]]
 
 
-def test_without_a_thread_for_the_clerk_work_is_done_all_the_same(
-    book: Book, clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+def test_without_a_thread_for_the_queue_work_is_done_all_the_same(
+    book: Book, queue: CommitQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as shortage:
         shortage.setattr(threading.Thread, "start", refuse)
-        clerk.do(book.line(1))
-    clerk.do(book.line(2))
+        queue.do(book.line(1))
+    queue.do(book.line(2))
     assert book.pages == [[1], [2]]

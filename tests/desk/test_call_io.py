@@ -1,20 +1,19 @@
 """One end of a call's connection, with real sockets, served in a thread and in a fiber."""
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from manyhands.desk import on_threads
-from manyhands.desk.endings import Ending
-from manyhands.desk.line import Line
+from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.messages import LineTooLong, MessageDecoder
-from manyhands.desk.waiting import watching
+from manyhands.desk.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
 from tests.desk.workers import WORKERS, Threads, Worker
 from tests.support import open_descriptors, wait_until
 
-Ends = tuple[Line, socket.socket]
+Ends = tuple[CallIO, socket.socket]
 
 
 @pytest.fixture(params=list(WORKERS))
@@ -30,7 +29,7 @@ def ends(request: pytest.FixtureRequest, worker: Worker) -> Iterator[Ends]:
     ours, peer = connected(request.param)
     peer.settimeout(20)
     ours = worker.adopt(ours)
-    line = worker.do(Line, ours, 100_000)
+    line = worker.do(CallIO, ours, 100_000)
     with peer:
         yield line, peer
         worker.do(line.finish, 0)
@@ -50,17 +49,17 @@ def read_all(peer: socket.socket) -> bytes:
     return b"".join(iter(lambda: peer.recv(65536), b""))
 
 
-def heard(line: Line, limit: int = 8192) -> list[str]:
+def heard(line: CallIO, limit: int = 8192) -> list[str]:
     return [m.text for messages in line.hear(MessageDecoder(limit)) for m in messages]
 
 
-def finish_and_close(line: Line) -> None:
+def finish_and_close(line: CallIO) -> None:
     """End a call as a server does."""
     line.finish()
     line._connection.close()
 
 
-def fill(line: Line) -> int:
+def fill(line: CallIO) -> int:
     """Say lines until some have to wait; return how many were said."""
     count = 0
     while line.wait_until_sent(0):
@@ -181,7 +180,7 @@ def test_what_was_said_last_arrives_although_the_peer_goes_on_talking(
     finishing.result(20)
 
 
-class Chatterbox(on_threads.Watch):
+class Chatterbox(ThreadPeerWait):
     """A watch over a peer that always has said more by the time one looks: a real one draws breath."""
 
     def receive(self, size: int, seconds: float | None = None) -> bytes:
@@ -191,18 +190,18 @@ class Chatterbox(on_threads.Watch):
 def test_a_peer_that_never_stops_talking_does_not_hold_the_end_for_ever() -> None:
     ours, peer = socket.socketpair()
     with ours, peer:
-        line = Line(ours)
-        line._watch.mute()
-        line._watch = Chatterbox(ours)
-        line.finish(seconds=0.05)
+        line = CallIO(ours)
+        line._wait.ignore_interrupts()
+        line._wait = Chatterbox(ours)
+        line.finish(timeout=0.05)
 
 
 def test_hundreds_of_lines_give_all_their_descriptors_back(worker: Worker) -> None:
     def hang_up(connection: socket.socket) -> None:
-        line = Line(connection)
+        line = CallIO(connection)
         line.hang_up(Ending.KICKED)
-        line.finish(seconds=0)
-        line.finish(seconds=0)
+        line.finish(timeout=0)
+        line.finish(timeout=0)
         connection.close()
 
     before = open_descriptors()
@@ -217,7 +216,7 @@ def test_a_fiber_needs_no_descriptor_beside_that_of_its_connection() -> None:
     with WORKERS["fibers"]() as worker:
         pairs = [socket.socketpair() for _ in range(50)]
         before = open_descriptors()
-        lines = [worker.do(Line, worker.adopt(ours)) for ours, _ in pairs]
+        lines = [worker.do(CallIO, worker.adopt(ours)) for ours, _ in pairs]
         hearing = [worker.spawn(heard, line) for line in lines]
         assert open_descriptors() == before
         for line in lines:
@@ -225,7 +224,7 @@ def test_a_fiber_needs_no_descriptor_beside_that_of_its_connection() -> None:
         assert [one.result(20) for one in hearing] == [[]] * 50
         waiting = []
         for line in lines:
-            line._watch = worker.do(watching, line._connection)  # one that nobody has nudged
+            line._wait = worker.do(peer_wait, line._connection)  # one that was not interrupted
             waiting.append(worker.spawn(line.wait_for_hang_up))
         assert len(open_descriptors() - before) <= 1  # for all of them
         for _, peer in pairs:
@@ -275,7 +274,7 @@ def test_an_unfinished_message_is_heard_after_a_while_and_at_the_end(
 def test_what_was_said_before_the_connection_was_lost_is_heard(worker: Worker) -> None:
     ours, peer = connected(socket.AF_INET)
     ours = worker.adopt(ours)
-    line = worker.do(Line, ours)
+    line = worker.do(CallIO, ours)
     line.say("something unread makes the close a reset")
     peer.sendall(b"one\nunfinished")
     hearing = line.hear(MessageDecoder())
@@ -331,3 +330,20 @@ def test_hanging_up_ends_the_wait_for_a_peer_that_has_stopped_talking(
     waiting = worker.spawn(line.wait_for_hang_up)
     line.hang_up(Ending.KICKED)
     assert waiting.result(20)
+
+
+class GivenUp:
+    """A connection that the kernel has given up, when keep-alive got no answer: nothing does that at once."""
+
+    def settimeout(self, seconds: float | None) -> None:
+        pass
+
+    def recv(self, size: int) -> bytes:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+
+def test_a_connection_that_the_kernel_gave_up_is_lost_and_not_silent() -> None:
+    pytest.importorskip("greenlet")
+    wait = FiberPeerWait(GivenUp(), hub=None)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        wait.receive(100)

@@ -7,10 +7,11 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 
-from manyhands.desk.endings import Ending
 from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
-from manyhands.desk.waiting import Condition, watching
+from manyhands.desk.peer_wait import peer_wait
+from manyhands.runtime.locks import Condition
 
 RECEIVE = 16 * 1024
 """Bytes of one receive: the most that one caller can have waiting for the operator's screen."""
@@ -29,27 +30,38 @@ _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """Seconds, seconds and a count (tcp(7)): a machine that vanished without a word is noticed in two minutes."""
 
 
-class Line:
+class Ending(StrEnum):
+    """Why a call ended; the value is how the operator and the transcript read it."""
+
+    BYEBYE = "said byebye"
+    HUNG_UP = "hung up"
+    LOST = "the connection was lost"
+    LINE_TOO_LONG = "sent a line that is too long"
+    DID_NOT_READ = "did not read what was said to it"
+    KICKED = "kicked"
+    DESK_CLOSED = "the desk closed"
+
+
+class CallIO:
     """Says lines on a connection, and hears them.
 
     Parameters
     ----------
     connection : socket.socket
-        A connected, blocking stream socket; in a fiber, one of fibers. Whoever made it closes it, after
-        `finish`.
+        A connected, blocking stream socket; in a fiber, one of fibers. Its owner closes it, after `finish`.
     bound : int
         Bytes that may wait here, beside the kernel's own buffer, for a peer that does not read.
 
     Raises
     ------
     OSError
-        When there is no descriptor left for what wakes the thread that hears.
+        When no descriptor is left for what interrupts the thread that hears.
 
     Notes
     -----
     `say`, `hang_up`, `wait_until_sent` and the attributes may be used from any thread; `hear`,
-    `wait_for_hang_up` and `finish` belong to the one thread that serves the connection or, of a line that
-    was made in a fiber, to that fiber. A second one exists only while something waits to be sent.
+    `wait_for_hang_up` and `finish` belong to the thread, or the fiber, that made the object. Another one
+    runs beside it only while something waits to be sent.
     """
 
     def __init__(self, connection: socket.socket, bound: int = OUTBOX) -> None:
@@ -59,7 +71,7 @@ class Line:
         self._changed = Condition()
         self._is_writing = False
         self._is_over = False
-        self._watch = watching(connection)
+        self._wait = peer_wait(connection)
         self.ending: Ending | None = None
         """Why this side ended the call, once it has."""
 
@@ -80,18 +92,20 @@ class Line:
         with self._changed:
             if self._is_over or self.ending is not None:
                 return False
+            # Straight out, unless older lines wait: the order is kept, and most lines need no writer.
             if not self._outbox:
-                data = data[self._send(data) :]
+                data = data[self._send_at_once(data) :]
             if data and not self._is_over:
                 self._put_out(data)
             return not self._is_over
 
     def hang_up(self, ending: Ending) -> None:
-        """End the call from this side: what has been said still goes out, what is heard no longer counts."""
+        """End the call from this side: what was said still goes out, what comes in no longer counts."""
         with self._changed:
+            # The first reason counts.
             if self.ending is None:
                 self.ending = ending
-                self._watch.nudge()
+                self._wait.interrupt()
 
     def hear(
         self, decoder: MessageDecoder, clock: Callable[[], float] = time.monotonic
@@ -123,39 +137,41 @@ class Line:
     def _receive(self, deadline: float | None, clock: Callable[[], float]) -> bytes | None:
         """Receive; None when the deadline or this side's hanging up came first."""
         timeout = None if deadline is None else max(0.0, deadline - clock())
-        data = self._watch.receive(RECEIVE, timeout)
+        data = self._wait.receive(RECEIVE, timeout)
+        # What came in after this side has hung up was said to a desk that does not listen any more.
         return data if self.ending is None else None
 
-    def wait_for_hang_up(self, seconds: float | None = None) -> bool:
+    def wait_for_hang_up(self, timeout: float | None = None) -> bool:
         """Wait, after the peer has stopped talking, until it has gone, or this side hangs up.
 
         A peer that has only stopped talking (a half-close: `shutdown(SHUT_WR)`, `nc -N`) still hears. One
-        that has gone cannot be told from it until something is said: then its system answers that
-        nobody is there (RST, RFC 9293 section 3.5.2).
+        that has gone cannot be told from it until something is said: then its system answers with a
+        reset (RST, RFC 9293 section 3.5.2).
 
         Returns
         -------
         bool
-            Whether that came within `seconds`.
+            Whether that came within `timeout` seconds.
         """
-        return self._is_over or self._watch.wait_for_hang_up(seconds)
+        return self._is_over or self._wait.wait_for_hang_up(timeout)
 
-    def finish(self, seconds: float = GOODBYE) -> None:
-        """End the call politely: let what was said go out and be read, for so long; then be over.
-
-        Closing a connection on which something came in unread would take back what the peer has not
-        read yet (RFC 1122 section 4.2.2.13: RST). So hear the peer out, as far as the time goes.
-        """
-        deadline = time.monotonic() + seconds
+    def finish(self, timeout: float = GOODBYE) -> None:
+        """End the call politely: give what was said `timeout` seconds to go out and be read."""
+        deadline = time.monotonic() + timeout
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over or not self._outbox, seconds)
+            self._changed.wait_for(lambda: self._is_over or not self._outbox, timeout)
             was_over, self._is_over = self._is_over, True
-            self._watch.mute()
+            # What follows waits for the peer, and the hang-up that got us here must not cut that short.
+            self._wait.ignore_interrupts()
             self._shut(socket.SHUT_WR)
             self._changed.notify_all()
         if not was_over:
+            # A close while something that came in is unread is a reset, which takes back what the peer has
+            # not read yet (RFC 1122 section 4.2.2.13). So the peer is heard out first.
             self._hear_out(deadline)
         self._shut(socket.SHUT_RDWR)
+        # The owner closes the connection next, and its number may be another file's then. So the writer,
+        # which the shutdown wakes, has to be out of its poll.
         with self._changed:
             self._changed.wait_for(lambda: not self._is_writing)
 
@@ -163,13 +179,13 @@ class Line:
         with contextlib.suppress(OSError):
             # A peer that goes on talking must not hold the end for longer.
             while (left := deadline - time.monotonic()) > 0:
-                if self._watch.receive(RECEIVE, left) == b"":
+                if self._wait.receive(RECEIVE, left) == b"":
                     return
 
-    def wait_until_sent(self, seconds: float | None = None) -> bool:
-        """Wait until nothing waits to be sent, or the call is over; tell whether that came in time."""
+    def wait_until_sent(self, timeout: float | None = None) -> bool:
+        """Wait until nothing waits to be sent, or the call is over; return whether that came in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._is_over or not self._outbox, seconds)
+            return self._changed.wait_for(lambda: self._is_over or not self._outbox, timeout)
 
     def _put_out(self, data: bytes) -> None:
         if len(self._outbox) + len(data) > self._bound:
@@ -182,32 +198,33 @@ class Line:
     def _start_writer(self) -> None:
         self._is_writing = True
         try:
-            self._watch.beside(self._write)
+            self._wait.start_beside(self._write)
         except RuntimeError:
-            # No thread can be had. The speaker must not wait, so the peer, who did not read, cannot stay.
+            # The system has no thread left. `say` must not wait, so a peer that does not read cannot stay.
             self._is_writing = False
             self._cut_off()
 
     def _write(self) -> None:
-        """Send what waits, as fast as the peer reads; end when nothing waits. Runs beside who hears."""
+        """Send what waits, as fast as the peer reads; end when nothing waits. Runs beside `hear`."""
         while True:
-            self._watch.wait_to_write()
+            # Without the lock: a peer may not read for hours, and `say` must not wait for it.
+            self._wait.wait_to_write()
             with self._changed:
                 if not self._is_over:
-                    del self._outbox[: self._send(self._outbox)]
+                    del self._outbox[: self._send_at_once(self._outbox)]
                 if self._is_over or not self._outbox:
                     self._is_writing = False
                     self._changed.notify_all()
                     return
 
-    def _send(self, data: bytes | bytearray) -> int:
+    def _send_at_once(self, data: bytes | bytearray) -> int:
         """Send what the kernel takes at once; return how many bytes that was."""
         try:
             return self._connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
         except OSError:
-            # The thread that hears finds out why; what it still can hear is not to be lost.
+            # `hear` finds out why; what it still can receive is not to be lost.
             self._is_over = True
             self._changed.notify_all()
             return 0
@@ -216,6 +233,7 @@ class Line:
         self.ending = Ending.DID_NOT_READ
         self._is_over = True
         self._outbox.clear()
+        # Ends the wait of `hear`, and that of the writer.
         self._shut(socket.SHUT_RDWR)
         self._changed.notify_all()
 

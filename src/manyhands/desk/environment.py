@@ -1,6 +1,5 @@
 """What the desk and its client find around them: a terminal, signals, limits, the user's data folder."""
 
-import io
 import os
 import resource
 import signal
@@ -9,32 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manyhands.desk.lines import Lines
 from manyhands.desk.transcript import IN_MEMORY
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _MOST_DESCRIPTORS = 65_536
-"""As many callers as one desk can have: some systems' hard limit is a thousand times more, and costs."""
+"""As many callers as one desk can have. Some hard limits are a thousand times as much, and cost memory."""
 
 
 def has_terminal() -> bool:
-    """Tell whether a person types and reads at a terminal that can do more than print lines."""
+    """Tell whether standard input and output are a terminal that can do more than print lines."""
     is_dumb = os.environ.get("TERM", "dumb") == "dumb"
     return not is_dumb and all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def plain_lines() -> Lines:
-    """Return standard input and output as a screen of plain lines."""
-    # A program that is started with them closed has None there.
-    keyboard = sys.stdin.fileno() if sys.stdin else os.open(os.devnull, os.O_RDONLY)
-    return Lines(keyboard, sys.stdout or io.StringIO())
-
-
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP call `stop`, and so bring everything to its proper end."""
+    """Have SIGINT, SIGTERM and SIGHUP call `stop`, so that everything comes to its proper end."""
+    # SIGHUP comes when the terminal window is closed.
     before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
     try:
         yield
@@ -80,19 +72,22 @@ def transcript_file(given: str | None) -> str:
 
 
 def history_file(transcript: str) -> Path | None:
-    """Return the file of what the operator typed, in the data folder; None when nothing is to be kept."""
+    """Return the file of what the operator typed, in the data folder; None when there is none.
+
+    A desk that keeps no transcript keeps no history either, and one without a data folder runs all the same.
+    """
     if transcript == IN_MEMORY:
         return None
     try:
         file = data_folder() / "history"
-        file.touch(mode=0o600)
+        file.touch(mode=0o600)  # before the editor makes it: others must not read what is said
     except (Mistake, OSError):
         return None
     return file
 
 
 def allow_many_descriptors() -> None:
-    """Raise the soft limit of descriptors, each caller being one; the usual 1,024 are soon used up."""
+    """Raise the soft limit of descriptors: each caller takes one, and the usual 1,024 are soon used up."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,0 +1,230 @@
+"""A desk from opening to closing: the server, the transcript and the operator's screen put together."""
+
+import errno
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manyhands.desk import environment
+from manyhands.desk.call_io import GOODBYE, OUTBOX
+from manyhands.desk.messages import LINE_LIMIT
+from manyhands.desk.operator import Operator, from_the_desk
+from manyhands.desk.plain_screen import PlainScreen
+from manyhands.desk.reception import Reception
+from manyhands.desk.screen_model import Keyboard, notice
+from manyhands.desk.switchboard import Switchboard
+from manyhands.desk.transcript import IN_MEMORY, Transcript
+from manyhands.desk.transcript_writer import TranscriptWriter
+from manyhands.engines import ENGINES
+from manyhands.model import events
+from manyhands.model.addresses import Address
+from manyhands.model.usage_errors import MissingExtra, Mistake
+from manyhands.server import Server
+
+Beside = Callable[[Server], AbstractContextManager[object]]
+"""Makes the context of what goes on beside the desk, from its server: metrics, for one."""
+
+_EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - recognised, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a desk is set up.
+
+    Attributes
+    ----------
+    addresses : sequence of str
+        Where it listens.
+    transcript : str or None
+        The transcript's file; None: the one in the user's data folder.
+    max_line : int
+        Bytes of the longest line that a caller may say.
+    outbox : int
+        Bytes that may wait for a caller who does not read.
+    greeting : str or None
+        Said to each caller first.
+    engine : str or None
+        What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
+    limits : mapping
+        Which callers are taken: options of `manyhands.Server` that limit connections, by their names.
+    """
+
+    addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
+    transcript: str | None = None
+    max_line: int = LINE_LIMIT
+    outbox: int = OUTBOX
+    greeting: str | None = None
+    engine: str | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(settings: Settings, beside: Beside = nullcontext) -> None:
+    """Open a desk on standard input and output, and run it until the operator closes it.
+
+    With a terminal, this is a prompt; else lines are read and written. At the end of such input the desk
+    stays open as long as there are calls. SIGINT, SIGTERM and SIGHUP close it, politely.
+
+    Raises
+    ------
+    Mistake
+        When an address or the transcript cannot be had, or an extra is missing.
+    BrokenPipeError
+        When the reader of the output has gone.
+    """
+    switchboard = Switchboard()
+    environment.allow_many_descriptors()
+    file = environment.transcript_file(settings.transcript)
+    # The screen first: it is closed last, and shows what goes wrong with the others until then.
+    with (
+        _screen(switchboard, file) as screen,
+        Transcript(file) as transcript,
+        TranscriptWriter(transcript, screen) as writer,
+    ):
+        reception = Reception(
+            switchboard,
+            writer,
+            screen,
+            max_line=settings.max_line,
+            outbox=settings.outbox,
+            greeting=settings.greeting,
+        )
+        server = _listening(reception, settings)
+        transcript.addresses = [str(address) for address in server.addresses]
+        operator = Operator(switchboard, writer, screen)
+        with (
+            environment.stopping_on_signals(screen.stop),
+            _telling_of_events(screen),
+            beside(server),
+            server,
+        ):
+            try:
+                _invite(server, file)
+                if screen.attend(operator.carry_out):
+                    _serve_remaining_calls(reception, operator, switchboard, screen)
+            finally:
+                # First the goodbyes, then the server: it waits for the calls to end.
+                operator.close()
+                server.stop()
+        writer.desk_closed()
+    print("the desk is closed")  # noqa: T201 - the last line of a command's output
+
+
+def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
+    if not environment.has_terminal():
+        return PlainScreen.on_standard_streams()
+    try:
+        from manyhands.desk.terminal import OperatorTerminal  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MissingExtra("the desk at a terminal", "prompt_toolkit", "chat") from None
+    return OperatorTerminal(switchboard, environment.history_file(transcript))
+
+
+def _listening(reception: Reception, settings: Settings) -> Server:
+    server = Server(
+        reception.serve,
+        *settings.addresses,
+        engine=settings.engine or _best_engine(),
+        # A caller may well have nothing to say for hours.
+        idle_timeout=None,
+        # All callers were said goodbye to before the server waits for the calls to end.
+        drain_timeout=GOODBYE + 3.0,
+        # A person who waits in silence thinks that there is no desk.
+        when_full="refuse",
+        refusal=from_the_desk("no more calls are taken just now; please call again later") + "\n",
+        **settings.limits,
+    )
+    try:
+        server.listen()
+    except OSError as error:
+        another = "; --bind says another address" if error.errno == errno.EADDRINUSE else ""
+        raise Mistake(f"{error.strerror or error}{another}") from None
+    return server
+
+
+def _best_engine() -> str:
+    """Return the engine that holds most callers, of those that can be had."""
+    try:
+        # Importing gevent is the only sure way to know that it can be imported.
+        ENGINES["fibers"]()
+    except MissingExtra:
+        return "threads"
+    return "fibers"
+
+
+def _invite(server: Server, transcript: str) -> None:
+    where = "nowhere" if transcript == IN_MEMORY else f"in {transcript}"
+    lines = [*invitation(server.addresses), f"what is said is kept {where}"]
+    print("\n".join([*lines, "/help says what you can do"]), flush=True)  # noqa: T201 - a command's first lines
+
+
+def _serve_remaining_calls(
+    reception: Reception, operator: Operator, switchboard: Switchboard, screen: Keyboard
+) -> None:
+    reception.is_unattended = True
+    operator.stop_answering()
+    if isinstance(screen, PlainScreen):
+        screen.wait_until(lambda: not switchboard.calls)
+
+
+@contextmanager
+def _telling_of_events(screen: Keyboard) -> Iterator[None]:
+    """Show the operator what the server reports, such as that it runs out of descriptors."""
+
+    def tell(event: events.Event) -> None:
+        sentence, _, _ = str(event).partition("\n")  # a stack is nothing for the operator
+        screen.show([notice(sentence.rstrip(":"))])
+
+    unsubscribe = events.hub.subscribe(tell)
+    try:
+        yield
+    finally:
+        unsubscribe()
+
+
+# How to call in: commands that work as they stand in another terminal.
+
+
+def invitation(addresses: Iterable[Address]) -> Iterator[str]:
+    """Say how to call in on each address, with our client and with netcat."""
+    for address in addresses:
+        yield f"the desk is open on {address}; to call in, type in another terminal"
+        yield f"    {_command()} connect {_target(address)}"
+        yield f"or  {_netcat(address)}"
+
+
+def _command() -> str:
+    """Return the words that start this program from the current folder."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py" or not script.is_file():
+        return f"{_shortest(Path(sys.executable))} -m manyhands"
+    return _shortest(script)
+
+
+def _shortest(program: Path) -> str:
+    """Return the name of a program if the shell finds it by that, else its path, relative if it is below."""
+    path = os.path.abspath(program)  # noqa: PTH100 - a link must stay one: it is what makes an environment's python
+    if shutil.which(program.name) == path:
+        return shlex.quote(program.name)
+    relative = os.path.relpath(path)
+    if relative.startswith(os.pardir):
+        return shlex.quote(path)
+    return shlex.quote(relative if os.sep in relative else os.path.join(os.curdir, relative))  # noqa: PTH118 - a Path drops the dot
+
+
+def _target(address: Address) -> str:
+    if address.path:
+        return shlex.quote(str(address))
+    host = _EVERY_INTERFACE.get(address.host, address.host)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def _netcat(address: Address) -> str:
+    if address.path:
+        return f"nc -U {shlex.quote(address.path)}"
+    return f"nc {_EVERY_INTERFACE.get(address.host, address.host)} {address.port}"
