@@ -71,7 +71,8 @@ class Conversation(Opening):
             if isinstance(self._request, Unopened):
                 may_begin = self._is_opened_or_closed()
             else:
-                self._request = self._engine.adopt(self._request)
+                if self._engine.wraps_sockets:
+                    self._request = self._engine.adopt(self._request)
                 may_begin = True
             if not may_begin or not self.take(Step.HANDLER_BEGINS):
                 self.server.shutdown_request(self._request)

@@ -110,7 +110,9 @@ class TCPServer(BaseServer):
             return self._accept_before_handshake()
         engine = self._engine_room.latest
         accepted: tuple[Any, Any] = (
-            self.socket.accept() if engine is None else engine.accept(self.socket)
+            self.socket.accept()
+            if engine is None or not engine.wraps_sockets
+            else engine.accept(self.socket)
         )
         if self.proxy_protocol is True:
             socket_classes.mark(accepted[0], None)
