@@ -58,7 +58,7 @@ class _Beginning(Latch):
     does not wait; what needs a thread that has begun calls `wait_until_set`.
     """
 
-    # Has no value until the thread is certain to begin: a constructor would cost each connection one call more.
+    # Has no value until the thread is certain to begin: no constructor, for each connection would pay for it.
     __slots__ = ("_is_certain",)
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
