@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -341,13 +340,17 @@ class FibersEngine(Engine):
     def end(self, task: Task) -> None:
         """End a task: its connection at once and, where that does not end it, what it waits for."""
         super().end(task)
-        self._throw_soon(self._fibers_of(task))
+        self._throw_into(self._fibers_of(task))
 
     def cut_off(self) -> None:
         """End every task, as `end` does."""
         for task in self.tasks:
             super().end(task)
-        self._throw_soon(self._fibers.copy())
+        self._throw_into(self._fibers.copy())
+
+    def _throw_into(self, fibers: set[Fiber]) -> None:
+        if self._hub_thread is not None:
+            self._hub_thread.throw_later(GreenletExit, fibers, UNWIND_TIME)
 
     def abandon(self, task: Task) -> None:
         """Count a task no longer; its fiber ends when it will, even if that holds up the hub now."""
@@ -355,25 +358,6 @@ class FibersEngine(Engine):
         self._fibers.difference_update(self._fibers_of(task))
         if self._hub_thread is not None:
             self._hub_thread.call(self._note_room, was_full)
-
-    def _throw_soon(self, fibers: set[Fiber]) -> None:
-        hub_thread = self._hub_thread
-        if hub_thread is not None:
-            hub_thread.call(_throw_later, hub_thread.hub, weakref.WeakSet(fibers))
-
-
-def _throw_later(hub: Any, fibers: "weakref.WeakSet[Any]") -> None:
-    """End the waits of fibers that have not ended after `UNWIND_TIME`. Runs in the hub."""
-    timer = hub.loop.timer(UNWIND_TIME)
-
-    def throw() -> None:
-        timer.close()
-        for fiber in list(fibers):
-            # Be it one that has been given up on meanwhile.
-            if not fiber.dead:
-                fiber.throw(GreenletExit)
-
-    timer.start(throw)
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:

@@ -3,7 +3,8 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -159,6 +160,26 @@ class HubThread:
                 self.release()
 
         self.call(lambda: greenlet(main, self.hub).switch())
+
+    def throw_later(
+        self, exception: type[BaseException], fibers: Iterable[greenlet], seconds: float
+    ) -> None:
+        """Have an exception raised in fibers, whatever they wait for, unless they have ended by then."""
+        # Weakly, lest a fiber that ends at once be kept until then, with all that its frames have.
+        self.call(self._start_throwing, exception, weakref.WeakSet(fibers), seconds)
+
+    def _start_throwing(
+        self, exception: type[BaseException], fibers: "weakref.WeakSet[greenlet]", seconds: float
+    ) -> None:
+        timer = self.hub.loop.timer(seconds)
+
+        def throw() -> None:
+            timer.close()
+            for fiber in list(fibers):
+                if not fiber.dead:
+                    fiber.throw(exception)
+
+        timer.start(throw)
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop here to its end, and `release` the thread: the caller holds it for that.
