@@ -4,10 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from manyhands.runtime.caller import call_in_hub
 from manyhands.runtime.locks import Condition, Latch
 from manyhands.runtime.unpatched import brief_lock
 from tests.desk.workers import WORKERS, Worker
@@ -124,13 +127,32 @@ def test_no_set_of_a_latch_is_missed(worker: Worker) -> None:
         assert waiting.result(20)
 
 
+def test_a_call_in_a_hub_that_has_gone_does_nothing() -> None:
+    gevent = pytest.importorskip("gevent")
+    called = Latch()
+
+    def begin_and_end() -> None:
+        gevent.sleep(0)
+        assert not called.wait(0.01)
+        hub = gevent.get_hub()
+        hub.destroy(destroy_loop=True)
+        call_in_hub(hub, called.set)
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(begin_and_end).result(20)
+    assert not called.is_set()
+
+
 def test_a_signal_handler_sets_the_latch_that_its_own_thread_waits_for() -> None:
     latch = Latch()
     before = signal.signal(signal.SIGUSR1, lambda *_: latch.set())
-    timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGUSR1))
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGUSR1))
     timer.start()
+    began = time.monotonic()
     try:
         assert latch.wait(20)
+        assert time.monotonic() - began < 15
     finally:
         signal.signal(signal.SIGUSR1, before)
 

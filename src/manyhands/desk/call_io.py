@@ -92,6 +92,7 @@ class CallIO:
         with self._changed:
             if self._is_over or self.ending is not None:
                 return False
+            # Straight out, unless older lines wait: the order is kept, and most lines need no writer.
             if not self._outbox:
                 data = data[self._send_at_once(data) :]
             if data and not self._is_over:
@@ -101,6 +102,7 @@ class CallIO:
     def hang_up(self, ending: Ending) -> None:
         """End the call from this side: what was said still goes out, what comes in no longer counts."""
         with self._changed:
+            # The first reason counts.
             if self.ending is None:
                 self.ending = ending
                 self._wait.interrupt()
@@ -136,6 +138,7 @@ class CallIO:
         """Receive; None when the deadline or this side's hanging up came first."""
         timeout = None if deadline is None else max(0.0, deadline - clock())
         data = self._wait.receive(RECEIVE, timeout)
+        # What came in after this side has hung up was said to a desk that does not listen any more.
         return data if self.ending is None else None
 
     def wait_for_hang_up(self, timeout: float | None = None) -> bool:
@@ -158,6 +161,7 @@ class CallIO:
         with self._changed:
             self._changed.wait_for(lambda: self._is_over or not self._outbox, timeout)
             was_over, self._is_over = self._is_over, True
+            # What follows waits for the peer, and the hang-up that got us here must not cut that short.
             self._wait.ignore_interrupts()
             self._shut(socket.SHUT_WR)
             self._changed.notify_all()
@@ -166,6 +170,8 @@ class CallIO:
             # not read yet (RFC 1122 section 4.2.2.13). So the peer is heard out first.
             self._hear_out(deadline)
         self._shut(socket.SHUT_RDWR)
+        # The owner closes the connection next, and its number may be another file's then. So the writer,
+        # which the shutdown wakes, has to be out of its poll.
         with self._changed:
             self._changed.wait_for(lambda: not self._is_writing)
 
@@ -201,6 +207,7 @@ class CallIO:
     def _write(self) -> None:
         """Send what waits, as fast as the peer reads; end when nothing waits. Runs beside `hear`."""
         while True:
+            # Without the lock: a peer may not read for hours, and `say` must not wait for it.
             self._wait.wait_to_write()
             with self._changed:
                 if not self._is_over:
@@ -226,6 +233,7 @@ class CallIO:
         self.ending = Ending.DID_NOT_READ
         self._is_over = True
         self._outbox.clear()
+        # Ends the wait of `hear`, and that of the writer.
         self._shut(socket.SHUT_RDWR)
         self._changed.notify_all()
 

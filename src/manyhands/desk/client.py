@@ -109,6 +109,7 @@ class Client:
                 self._wait_for_silence(silence)
             self._take_leave()
         finally:
+            # The hearing thread and `finish` both receive: one after the other.
             self._desk.hang_up(Ending.HUNG_UP)
             self._hearing.join()
             self._desk.finish()
@@ -125,6 +126,7 @@ class Client:
         """Say a line; return whether the conversation goes on."""
         if not self._desk.say(text):
             return False
+        # A pipe is read no faster than the desk reads. A prompt must not wait.
         if isinstance(self._keyboard, PlainScreen):
             self._wait_until_sent()
         # What is pasted at a terminal may have several lines.
@@ -137,6 +139,7 @@ class Client:
             pass
 
     def _wait_for_silence(self, silence: float) -> None:
+        # In short steps, for a signal handler can set a flag only.
         while self._hearing.is_alive() and not self._is_stopping:
             left = self._heard_at + silence - time.monotonic()
             if left <= 0:
@@ -167,6 +170,7 @@ class Client:
         shown = [
             ScreenLine("", escape(message.text), is_said=True)
             for message in messages
+            # Its answer to a goodbye that was not typed is not shown either.
             if not (self._is_leaving and is_goodbye(message.text))
         ]
         self._keyboard.show(shown, source=0)

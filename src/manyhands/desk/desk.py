@@ -80,6 +80,7 @@ def run(settings: Settings, beside: Beside = nullcontext) -> None:
     switchboard = Switchboard()
     environment.allow_many_descriptors()
     file = environment.transcript_file(settings.transcript)
+    # The screen first: it is closed last, and shows what goes wrong with the others until then.
     with (
         _screen(switchboard, file) as screen,
         Transcript(file) as transcript,
@@ -149,6 +150,7 @@ def _listening(reception: Reception, settings: Settings) -> Server:
 def _best_engine() -> Literal["threads", "fibers"]:
     """Return the engine that holds most callers, of those that can be had."""
     try:
+        # Importing gevent is the only sure way to know that it can be imported.
         ENGINES["fibers"]()
     except MissingExtra:
         return "threads"

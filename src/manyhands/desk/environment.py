@@ -26,6 +26,7 @@ def has_terminal() -> bool:
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Have SIGINT, SIGTERM and SIGHUP call `stop`, so that everything comes to its proper end."""
+    # SIGHUP comes when the terminal window is closed.
     before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
     try:
         yield
@@ -79,7 +80,7 @@ def history_file(transcript: str) -> Path | None:
         return None
     try:
         file = data_folder() / "history"
-        file.touch(mode=0o600)
+        file.touch(mode=0o600)  # before the editor makes it: others must not read what is said
     except (Mistake, OSError):
         return None
     return file

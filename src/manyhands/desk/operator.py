@@ -146,6 +146,7 @@ class Operator:
     def carry_out(self, line: str) -> bool:
         """Carry out one line; return False when the operator wants to close the desk."""
         try:
+            # Bytes that are no UTF-8 come as surrogates, which neither SQLite nor a socket takes.
             order = parse(encodable(line))
             if isinstance(order, Quit):
                 return False
@@ -175,6 +176,7 @@ class Operator:
         if call is None:
             raise NoSuchCaller(self._sentence_without_a_current_caller())
         self._say([call], text, f"you to {call.label}", call.number)
+        # Its unread lines are read now. (Or the caller has gone meanwhile, which is said so.)
         self._switchboard.choose(call)
 
     def _sentence_without_a_current_caller(self) -> str:
@@ -191,6 +193,7 @@ class Operator:
 
     def _say(self, calls: Sequence[Call], text: str, label: str, number: int | None = None) -> None:
         lines = text.split("\n")
+        # First kept, then shown, then sent: what a caller has read is in the transcript, come what may.
         self._writer.said(Direction.OUT, [(call, line) for call in calls for line in lines])
         self._screen.show(
             [ScreenLine(label, escape(line), number, is_said=True, is_own=True) for line in lines]

@@ -77,6 +77,8 @@ class ThreadPeerWait:
     def receive(self, size: int, timeout: float | None = None) -> bytes | None:
         """Receive; None when `timeout` seconds were over first, or after `interrupt`."""
         self._poll(select.POLLIN, timeout)
+        # Asked without a look at what poll reported: after a timeout or an interrupt there is nothing, and a
+        # connection that was lost raises here.
         with contextlib.suppress(BlockingIOError):
             return self._connection.recv(size, socket.MSG_DONTWAIT)
         return None
@@ -140,6 +142,7 @@ class FiberPeerWait:
 
     def receive(self, size: int, timeout: float | None = None) -> bytes | None:
         """Receive; None when `timeout` seconds were over first, or after `interrupt`."""
+        # A fiber's socket has to be asked with its own timeout: it waits in its hub's poller.
         self._connection.settimeout(None if timeout is None else max(0.0, timeout))
         try:
             return self._interruptibly(lambda: self._connection.recv(size))
@@ -208,6 +211,7 @@ class _HangUps:
     def __init__(self, hub: Any) -> None:
         self._latches: dict[int, Latch] = {}
         self._epoll = select.epoll()
+        # An epoll descriptor can be read when it has events: 1 is libev's EV_READ.
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self._tell)
 
@@ -232,6 +236,7 @@ class _HangUps:
     def _leave(self, hub: Any, descriptor: int) -> None:
         with contextlib.suppress(OSError):
             self._epoll.unregister(descriptor)
+        # The descriptor and the watcher are given back with the last wait: a desk that is quiet holds none.
         if not self._latches:
             del self._of[hub]
             self._watcher.close()

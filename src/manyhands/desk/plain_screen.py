@@ -67,6 +67,7 @@ class PlainScreen:
 
     def __exit__(self, *exception: object) -> None:
         signal.set_wakeup_fd(self._woken_before)
+        # The writer ends when it has written what waits.
         self._queue.close()
         self._writer.join()
 
@@ -129,6 +130,7 @@ class PlainScreen:
         decoder = MessageDecoder(LONGEST_ORDER)
         for data in self._packets():
             try:
+                # The clock stands still: however slowly a pipe writes, a line is what has an end.
                 messages = decoder.feed(data, now=0.0)
             except LineTooLong as too_long:
                 yield from (message.text for message in too_long.messages)
@@ -139,6 +141,7 @@ class PlainScreen:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds, which is called after each `refresh`, or `stop`."""
+        # Only from now on does `refresh` wake this thread: it is called for each line that a caller says.
         self._is_looked_at = True
         while not condition() and not self._is_over():
             self._wake_up.wait()
@@ -150,6 +153,7 @@ class PlainScreen:
         poll.register(self._wake_up, select.POLLIN)
         while not self._is_over():
             ready = [descriptor for descriptor, _ in poll.poll()]
+            # First the wake-ups, then the flag: one that comes in between wakes the next poll.
             self._wake_up.drain()
             if self._keyboard in ready and not self._is_over():
                 data = os.read(self._keyboard, select.PIPE_BUF)

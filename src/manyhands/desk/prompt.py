@@ -106,6 +106,8 @@ class Prompt:
             with contextlib.suppress(EOFError):
                 self._session.prompt(pre_run=self._begin)
         finally:
+            # In this order: a `show` that finds the end prints by itself, and one that came before it has put
+            # its lines in the queue, from which the rest is printed here.
             self._loop = None
             self._has_ended = True
             self._queue.close()
@@ -132,18 +134,20 @@ class Prompt:
         return bool(self._session.default_buffer.text)
 
     def stop(self) -> None:
-        """Make `run` return."""
+        """Make `attend` return."""
         self._is_stopping = True
         self._in_loop(self._leave)
 
     def _begin(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._session.app.create_background_task(self._print_as_lines_come())
+        # Asked for before there was a loop to tell of it.
         if self._is_stopping:
             self._leave()
 
     async def _print_as_lines_come(self) -> None:
         while True:
+            # Before the queue is looked at: lines that come after the last look set it again.
             self._has_lines.clear()
             while lines := self._queue.take(BATCH):
                 self._print_above(lines)
@@ -155,6 +159,7 @@ class Prompt:
         with self._output.in_one_write():
             app.renderer.erase()
             self._print(lines)
+            # The prompt stands in another row now: what the renderer remembers of the screen is wrong.
             app.renderer.reset()
             # Not `invalidate`, which leaves the screen without a prompt until the loop's next turn.
             app.renderer.render(app, app.layout)
@@ -197,6 +202,7 @@ class Prompt:
             else:
                 self._leave()
 
+        # SIGINT from elsewhere: in raw mode Ctrl-C at the terminal is a key.
         @keys.add("<sigint>")
         def _(event: KeyPressEvent) -> None:  # noqa: ARG001 - a binding's form
             self._leave()

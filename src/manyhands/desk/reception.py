@@ -82,6 +82,8 @@ class Reception:
             self._welcome(call)
             self._leave(call, self._converse(call, connection))
         finally:
+            # Once more, for a call that an exception has ended: `finish` may take seconds, and the operator
+            # is not to find the caller meanwhile.
             self._switchboard.disconnect(call)
             connection.finish()
 
@@ -115,6 +117,7 @@ class Reception:
         if goodbye is not None:
             messages = messages[: goodbye + 1]
         said = [(call, m.text) for m in messages if name_in(m.text) is None]
+        # First kept, then shown: what the operator has seen is in the transcript.
         self._writer.said(Direction.IN, said)
         self._switchboard.spoke(call, len(said))
         self._show(call, *chain.from_iterable(self._understood(call, m) for m in messages))
@@ -163,6 +166,7 @@ class Reception:
     def _leave(self, call: Call, ending: Ending) -> None:
         self._writer.call_ended(call, ending)
         was_current = self._switchboard.disconnect(call)
+        # The operator knows; a thousand lines of farewell would bury what was said last.
         if ending is Ending.DESK_CLOSED:
             return
         self._show(call, notice(f"{call.label} has left: {ending}", call.number))

@@ -139,6 +139,7 @@ class FairQueue(Generic[Item]):
             self._filled.notify_all()
 
     def _wait_for_turn(self, source: int) -> None:
+        # A loop: another thread of the same source may have been quicker when this one wakes.
         while (waiting := self._waiting.get(source)) is not None and not self._is_closed:
             waiting.is_taken.wait_for(partial(self._is_through_with, waiting))
 
@@ -150,6 +151,7 @@ class FairQueue(Generic[Item]):
         taken: list[Item] = []
         with self._lock:
             while self._waiting and len(taken) < at_most:
+                # The source that has waited longest; with what is left of its batch it goes to the end.
                 source, batch = self._waiting.popitem(last=False)
                 turn = min(TURN, len(batch.items), at_most - len(taken))
                 taken += [batch.items.popleft() for _ in range(turn)]

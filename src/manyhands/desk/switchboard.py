@@ -119,6 +119,7 @@ class Switchboard:
     @property
     def current(self) -> Call | None:
         """The call that the operator answers."""
+        # One attribute is read in one step: no lock is needed.
         return self._current
 
     def connect(self, connection: Speaker, peer: str, *, may_be_current: bool = False) -> Call:
@@ -128,6 +129,7 @@ class Switchboard:
         the one with the lowest number.
         """
         with self._lock:
+            # Numbers are never given out again: an operator who types one means the call of a moment ago.
             self._count += 1
             call = Call(self._count, peer, connection, came_too_late=self._is_closed)
             self._calls[call.number] = call

@@ -95,6 +95,7 @@ class Transcript:
     """
 
     def __init__(self, path: str) -> None:
+        # Reentrant: the methods that write are called within `together` too.
         self._lock = threading.RLock()
         self._database = _open(path)
         self._opened_at = _now()
@@ -191,10 +192,13 @@ class Transcript:
                 return
             session = self._session
             try:
+                # Immediately: a transaction that wants to write later than it began may be refused at once,
+                # without the wait for the other desk (https://www.sqlite.org/lang_transaction.html).
                 self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException as error:
+                # A row of the session that was rolled back is written again with the next call.
                 self._session = session
                 self._roll_back()
                 if isinstance(error, sqlite3.Error):
@@ -251,8 +255,8 @@ def connect(path: str) -> sqlite3.Connection:
     database = sqlite3.connect(
         name,
         timeout=PATIENCE,
-        isolation_level=None,
-        check_same_thread=False,
+        isolation_level=None,  # transactions begin where this module says so
+        check_same_thread=False,  # `Transcript` has a lock
         uri=path.startswith("file:"),
     )
     try:
@@ -264,6 +268,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def _check(database: sqlite3.Connection, path: str) -> None:
+    # An empty file has no mark yet: `_prepared` makes a transcript of it.
     kind = _pragma(database, "application_id")
     is_empty = not database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     if kind != APPLICATION_ID and not is_empty:
@@ -279,6 +284,7 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
     try:
+        # Readers go on while a desk writes (https://www.sqlite.org/wal.html).
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_TABLES)

@@ -74,6 +74,7 @@ class TranscriptReader:
         if file.stat().st_size == 0:
             raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
         self._database = _open(path)
+        # SQLite's own comparisons know the case of ASCII letters only.
         self._database.create_function("casefold", 1, _casefold, deterministic=True)
 
     def conversations(

@@ -61,6 +61,7 @@ class CommitQueue:
         """
         work = _Work(carry_out, self._lock)
         with self._lock:
+            # Under the lock until the work is in the queue: `close` cannot end the thread in between.
             has_thread = self._has_thread()
             if has_thread:
                 self._waiting.append(work)
@@ -87,6 +88,7 @@ class CommitQueue:
         with self._lock:
             self._is_closed = True
             self._has_work.notify_all()
+        # Without the lock, which the thread needs for what is left.
         if self._thread is not None:
             self._thread.join()
 
@@ -185,6 +187,7 @@ class TranscriptWriter:
                 with self._transcript.together():
                     yield
             except BaseException:
+                # Their rows were rolled back: each call is opened again with what is kept of it next.
                 for call in self._opened:
                     call.row = None
                 raise
@@ -202,6 +205,7 @@ class TranscriptWriter:
         except NotKept as why:
             self._count_as_lost(lines, why)
         else:
+            # A look without the lock: most of the time nothing was lost.
             if self._lost:
                 self._tell_of_lost()
 

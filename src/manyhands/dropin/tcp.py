@@ -116,7 +116,9 @@ class TCPServer(BaseServer, TCPServerOptions):
             return self._accept_before_handshake()
         engine = self._server_core.latest
         accepted: tuple[Any, Any] = (
-            self.socket.accept() if engine is None else engine.accept(self.socket)
+            self.socket.accept()
+            if engine is None or not engine.wraps_sockets
+            else engine.accept(self.socket)
         )
         if self.proxy_protocol is True:
             await_header(accepted[0], None)

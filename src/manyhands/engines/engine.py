@@ -71,6 +71,9 @@ class Engine(abc.ABC):
     at_once: ClassVar[int] = 1
     """How many connections to hand over before anything else is done: more, where each costs little."""
 
+    wraps_sockets: ClassVar[bool] = False
+    """Whether `accept` and `adopt` make sockets of the engine's own; else nothing is lost without them."""
+
     limit: int | None
     """How many tasks may run at once; None: no bound. May be changed at any time."""
 

@@ -125,6 +125,7 @@ class ProcessesEngine(Engine):
         self._carried: Task | None = None
         """In a handler's process, what it serves."""
 
+        # In place: the drop-in's `active_children` is this very set.
         self.pids.clear()
         self._tasks.clear()
         self._close_watcher()

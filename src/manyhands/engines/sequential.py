@@ -19,6 +19,7 @@ class SequentialEngine(Engine):
 
     def forget(self) -> None:
         """Begin anew."""
+        # Several threads may serve at once: a program may call `handle_request` in each.
         self._threads: dict[Task, int] = {}
         self._changed = threading.Condition(brief_rlock())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.engines.engine import Engine, Task
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import is_threading_patched
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_rlock
 
 _ARE_FIBERS = is_threading_patched()
@@ -50,47 +51,27 @@ else:
                     threading._shutdown_locks.discard(lock)
 
 
-class _Beginning:
+class _Beginning(Latch):
     """Whether a thread has begun, in the place of the `Event` that `threading` keeps for it.
 
     `Thread.start` waits for that event, which costs two switches of threads for each connection. Here `wait`
-    does not wait; what needs a thread that has begun calls `wait_until_set`. It is no `Latch` because
-    `threading` calls it by an event's names.
+    does not wait; what needs a thread that has begun calls `wait_until_set`.
     """
 
-    __slots__ = ("_is_certain", "_is_set", "_lock")
-
-    def __init__(self) -> None:
-        self._is_certain = False
-        self._is_set = False
-        # Held until the thread has begun: waiting for that is to take it.
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def _at_fork_reinit(self) -> None:
-        # The thread that forked has begun, in the copy too. A waiting thread may have held the lock.
-        self._lock = threading.Lock()
-        if not self._is_set:
-            self._lock.acquire()
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        self._lock.release()
+    # Has no value until the thread is certain to begin: no constructor, for each connection would pay for it.
+    __slots__ = ("_is_certain",)
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
-        """Do not wait. `Thread.start` calls this once the system has made the thread, which will begin."""
+        """Do not wait. `Thread.start` calls this once the system has made the thread."""
         self._is_certain = True
         return self._is_set
 
     def wait_until_set(self) -> bool:
         """Wait until the thread has begun; return False when it was not started, or could not be."""
-        if self._is_certain:
-            with self._lock:
-                pass
-        return self._is_set
+        return hasattr(self, "_is_certain") and super().wait()
+
+    def _at_fork_reinit(self) -> None:
+        """Do nothing in a copy of the process: the thread that forked has begun there too."""
 
 
 class ConnectionThread(_Thread):

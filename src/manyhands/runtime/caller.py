@@ -3,6 +3,7 @@
 gevent is looked for among the modules that are loaded, and never imported: most programs do without.
 """
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -31,11 +32,17 @@ def is_in_the_hub() -> bool:
 
 
 def call_in_hub(hub: Any, function: Callable[[], object]) -> None:
-    """Have a hub call `function` soon, which must not wait there. Thread-safe, from signal handlers too."""
+    """Have a hub call `function` soon, which must not wait there; do nothing when the hub has gone.
+
+    Thread-safe; signal handlers may call it.
+    """
     loop = hub.loop
+    if loop is None:
+        return
     is_here = hub.thread_ident == native_thread_id()
-    # From another thread the loop has to be woken too, which costs a system call.
-    (loop.run_callback if is_here else loop.run_callback_threadsafe)(function)
+    with contextlib.suppress(ValueError):  # the hub's own thread destroys the loop just now
+        # From another thread the loop has to be woken too, which costs a system call.
+        (loop.run_callback if is_here else loop.run_callback_threadsafe)(function)
 
 
 def current_thread_or_fiber() -> object:

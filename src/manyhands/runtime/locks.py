@@ -61,14 +61,16 @@ class Latch:
         if self._is_set:
             return True
         waiter = _new_waiter()
-        self._waiters.append(waiter)
         try:
+            self._waiters.append(waiter)
             # Looked at after the entry in the list: a `set` that came before the entry has woken no waiter,
             # and one that comes after it finds this one. So no lock is needed.
             if not self._is_set:
                 waiter.sleep(timeout)
         finally:
-            self._waiters.remove(waiter)
+            # The exception of a signal handler may have come before the entry.
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
         return self._is_set
 
 
@@ -157,12 +159,13 @@ class _FiberWaiter:
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub
-        self._fiber: Any = current_thread_or_fiber()
+        self._fiber: Any = None
 
     def sleep(self, timeout: float | None) -> None:
         # A timer in any case: gevent takes a loop in which nothing is active for a deadlock (`LoopExit`), but
         # another thread may yet wake this fiber.
         timer = self._hub.loop.timer(_NEVER if timeout is None else min(max(timeout, 0), _NEVER))
+        self._fiber = current_thread_or_fiber()
         try:
             timer.start(self._resume)
             self._hub.switch()
@@ -173,8 +176,7 @@ class _FiberWaiter:
 
     def wake(self) -> None:
         # By way of the hub: it runs only when the fiber waits, so that no wake-up comes too early.
-        if self._fiber is not None:
-            call_in_hub(self._hub, self._resume)
+        call_in_hub(self._hub, self._resume)
 
     def _resume(self) -> None:
         fiber, self._fiber = self._fiber, None

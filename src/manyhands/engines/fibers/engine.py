@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +28,6 @@ from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
-from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once, identity
 
 UNWIND_TIME = 0.5
@@ -60,6 +58,7 @@ class FibersEngine(Engine):
 
     name = "fibers"
     knows_its_callers = True
+    wraps_sockets = True
     at_once = 64
 
     _hub_thread: HubThread | None = None
@@ -135,13 +134,7 @@ class FibersEngine(Engine):
 
     def hub_delay(self, at_most: float) -> float | None:
         """Measure how long the hub takes until it does what another thread asks of it."""
-        hub_thread = self._hub_thread
-        if hub_thread is None or hub_thread.is_ending or hub_thread.is_current():
-            return None
-        latch, asked = Latch(), time.monotonic()
-        hub_thread.call(latch.set)
-        latch.wait(at_most)
-        return min(time.monotonic() - asked, at_most)
+        return None if self._hub_thread is None else self._hub_thread.delay(at_most)
 
     # Tasks: from `start`, through the hub, to their ends.
 
@@ -158,7 +151,11 @@ class FibersEngine(Engine):
             self._arriving.append(task)
             return
         self._coming.add(task)
-        hub_thread = self._hold_hub_thread()
+        try:
+            hub_thread = self._hold_hub_thread()
+        except BaseException:
+            self._coming.discard(task)  # the system has no thread left
+            raise
         hub_thread.call(self._arrive, hub_thread, task)
 
     def _arrive(self, hub_thread: HubThread, task: Task) -> None:
@@ -196,7 +193,8 @@ class FibersEngine(Engine):
                 report_failure()
         finally:
             if not hub_thread.poller.is_open:
-                # The handler has forked, and this is the copy: like a thread's, it ends with the handler.
+                # The handler has forked, and this is the copy, which has no loop to go on with: like a
+                # thread's, it ends with the handler.
                 os._exit(0)
             fiber: Any = getcurrent()
             if fiber in self._fibers:  # else it was abandoned
@@ -251,12 +249,18 @@ class FibersEngine(Engine):
         begun = (fiber.task for fiber in self._fibers.copy())
         return [*begun, *self._arriving.copy(), *self._coming.copy()]
 
+    def _fibers_of(self, task: Task) -> set[Fiber]:
+        """Return the fiber of a task, if it has begun and has not ended."""
+        # A copy, made in one step: fibers come and go in their thread, and the caller may be in another.
+        return {fiber for fiber in self._fibers.copy() if fiber.task is task}
+
     def frames(self) -> dict[Task, FrameType]:
         """Return the frame on top of each fiber."""
         hub_thread = self._hub_thread
         running = (
             None if hub_thread is None else sys._current_frames().get(hub_thread.poller.thread)
         )
+        # The one that runs has no `gr_frame`: its frame is the one on top of the thread.
         frames = ((fiber.task, fiber.gr_frame or running) for fiber in self._fibers.copy())
         return {task: frame for task, frame in frames if frame is not None}
 
@@ -289,8 +293,7 @@ class FibersEngine(Engine):
     ) -> bool:
         """Wait until `count` counts only callers of this, which would wait for each other."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        task = current_task()
-        own = {fiber for fiber in self._fibers.copy() if fiber.task is task}
+        own = self._fibers_of(current_task())
 
         def is_over() -> bool:
             # A caller outside of the fibers waits for those that wait here too.
@@ -337,39 +340,24 @@ class FibersEngine(Engine):
     def end(self, task: Task) -> None:
         """End a task: its connection at once and, where that does not end it, what it waits for."""
         super().end(task)
-        self._throw_soon({fiber for fiber in self._fibers.copy() if fiber.task is task})
+        self._throw_into(self._fibers_of(task))
 
     def cut_off(self) -> None:
         """End every task, as `end` does."""
         for task in self.tasks:
             super().end(task)
-        self._throw_soon(self._fibers.copy())
+        self._throw_into(self._fibers.copy())
+
+    def _throw_into(self, fibers: set[Fiber]) -> None:
+        if self._hub_thread is not None:
+            self._hub_thread.throw_later(GreenletExit, fibers, UNWIND_TIME)
 
     def abandon(self, task: Task) -> None:
         """Count a task no longer; its fiber ends when it will, even if that holds up the hub now."""
         was_full = self.limit is not None and not self.has_room()
-        self._fibers.difference_update([f for f in self._fibers.copy() if f.task is task])
+        self._fibers.difference_update(self._fibers_of(task))
         if self._hub_thread is not None:
             self._hub_thread.call(self._note_room, was_full)
-
-    def _throw_soon(self, fibers: set[Fiber]) -> None:
-        hub_thread = self._hub_thread
-        if hub_thread is not None:
-            hub_thread.call(_throw_later, hub_thread.hub, weakref.WeakSet(fibers))
-
-
-def _throw_later(hub: Any, fibers: "weakref.WeakSet[Any]") -> None:
-    """End the waits of fibers that have not ended after `UNWIND_TIME`. Runs in the hub."""
-    timer = hub.loop.timer(UNWIND_TIME)
-
-    def throw() -> None:
-        timer.close()
-        for fiber in list(fibers):
-            # Be it one that has been given up on meanwhile.
-            if not fiber.dead:
-                fiber.throw(GreenletExit)
-
-    timer.start(throw)
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:

@@ -48,6 +48,7 @@ def wait_in_foreign_thread(descriptor: int, event: int, timeout: float | None) -
     """
     hub = get_hub_if_exists()
     if hub is not None:
+        # Of the caller's own hub: the loop and the epoll of the other thread are for that thread alone.
         DescriptorWait(hub, descriptor, event).wait(timeout)
         return
     poll = new_poll()
@@ -73,6 +74,7 @@ class DescriptorWait:
             After `timeout` seconds.
         """
         try:
+            # The argument is what `get` returns.
             self._watcher.start(self._waiter.switch, None)
             with Timeout.start_new(timeout, TimeoutError("timed out")):
                 self._waiter.get()
@@ -81,5 +83,6 @@ class DescriptorWait:
 
     def end(self) -> None:
         """Have the fiber go on, since the descriptor is about to be closed. For the hub's own thread."""
+        # Soon, not now: the caller has to close the descriptor first.
         self._watcher.stop()
         self._hub.loop.run_callback(self._waiter.switch, None)

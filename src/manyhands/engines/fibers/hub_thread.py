@@ -2,7 +2,9 @@
 
 import itertools
 import threading
-from collections.abc import Callable
+import time
+import weakref
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +17,7 @@ from manyhands.engines.fibers.foreign_threads import native_thread_id
 from manyhands.engines.fibers.interrupts import raise_in_main_code
 from manyhands.engines.fibers.poller import Poller
 from manyhands.engines.fibers.watchdog import Watchdog
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock
 
 _numbers = itertools.count(1)
@@ -138,6 +141,15 @@ class HubThread:
             if not self._has_hub_gone:
                 loop.run_callback_threadsafe(function, *arguments)
 
+    def delay(self, at_most: float) -> float | None:
+        """Measure how late the hub calls what another thread asks for: as `Engine.hub_delay`."""
+        if self.is_ending or self.is_current():
+            return None
+        latch, asked = Latch(), time.monotonic()
+        self.call(latch.set)
+        latch.wait(at_most)
+        return min(time.monotonic() - asked, at_most)
+
     def spawn(self, function: Callable[[], object]) -> None:
         """Run `function` in a fiber, soon, and `release` the thread then: the caller holds it for that."""
 
@@ -148,6 +160,26 @@ class HubThread:
                 self.release()
 
         self.call(lambda: greenlet(main, self.hub).switch())
+
+    def throw_later(
+        self, exception: type[BaseException], fibers: Iterable[greenlet], seconds: float
+    ) -> None:
+        """Have an exception raised in fibers, whatever they wait for, unless they have ended by then."""
+        # Weakly, lest a fiber that ends at once be kept until then, with all that its frames have.
+        self.call(self._start_throwing, exception, weakref.WeakSet(fibers), seconds)
+
+    def _start_throwing(
+        self, exception: type[BaseException], fibers: "weakref.WeakSet[greenlet]", seconds: float
+    ) -> None:
+        timer = self.hub.loop.timer(seconds)
+
+        def throw() -> None:
+            timer.close()
+            for fiber in list(fibers):
+                if not fiber.dead:
+                    fiber.throw(exception)
+
+        timer.start(throw)
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop here to its end, and `release` the thread: the caller holds it for that.
@@ -218,17 +250,20 @@ class HubThread:
                 if not raise_in_main_code(failure, self.hub):
                     raise
         if not self._is_shared:
+            # gevent keeps a hub's loop, with its descriptors, until it is told to destroy it.
             self.hub.destroy(destroy_loop=True)
 
     def _wait_until_unused(self) -> None:
         while not self.is_ending:
             self._may_be_unused.wait()
+            # Before the look, lest a notice that comes in between be lost.
             self._may_be_unused.clear()
             with self._lock:
                 self.is_ending = self.is_ending or self._is_unused()
 
     def _clear_away(self) -> None:
         """Give back what the thread had. Once more does no harm."""
+        # The watchdog first: it reads the loop's counter, which must not be gone by then.
         if self._watchdog is not None:
             self._watchdog.close()
         with self._lock:

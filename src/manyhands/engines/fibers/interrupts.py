@@ -23,6 +23,7 @@ def raise_in_main_code(failure: BaseException, hub: Any) -> bool:
     bool
         Whether a signal has. What a handler raises by itself is its own, be it `SystemExit`, as in a thread.
     """
+    # Only the main thread runs signal handlers. Its main code has no parent, and gets the exception anyway.
     is_in_reach = hub.main_hub and isinstance(getcurrent().parent, type(hub))
     if not is_in_reach or not _is_of_a_signal(failure):
         return False

@@ -108,7 +108,7 @@ class Poller:
 
     def _forget_descriptor(self, descriptor: int) -> None:
         if self._epoll is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # EBADF: it has been closed meanwhile
                 self._epoll.unregister(descriptor)
 
     def _give_way(self) -> Any:
@@ -144,6 +144,7 @@ class Poller:
         if self._epoll is None or events == before:
             return
         try:
+            # Most connections stay registered from their first wait to their end: no call at all above.
             if not before:
                 self._register(self._epoll, channel.fd, events)
             elif events:
@@ -225,6 +226,7 @@ class Channel:
 
     def shutdown(self, how: int) -> None:
         """Shut the connection down (shutdown(2))."""
+        # For one call, so that the connection need not get a socket object for its life.
         borrowed = _socket.socket(fileno=self.fd)
         try:
             borrowed.shutdown(how)

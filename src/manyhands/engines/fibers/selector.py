@@ -39,7 +39,7 @@ class FiberSelector(selectors.BaseSelector):
         self._before[descriptor] = os.get_blocking(descriptor), _identity(descriptor)
         os.set_blocking(descriptor, False)
         channel = self._channels[descriptor] = Channel(self._poller, descriptor)
-        channel.give_up()
+        channel.give_up()  # the listener closes it
         key = self._keys[descriptor] = selectors.SelectorKey(fileobj, descriptor, events, data)
         return key
 
@@ -61,6 +61,7 @@ class FiberSelector(selectors.BaseSelector):
         try:
             ready = self._wait(timeout)
         except OSError as error:
+            # The system watches no more descriptors for this user (epoll_ctl(2)): that passes.
             if error.errno != errno.ENOSPC:
                 raise
             ready = self._look(timeout)
@@ -76,6 +77,7 @@ class FiberSelector(selectors.BaseSelector):
         for descriptor in self._channels:
             poll.register(descriptor, READ)
         while True:
+            # A pause even when a listener is ready: else fibers would get no turn as long as clients come.
             ready = [descriptor for descriptor, _ in poll.poll(0)]
             left = LISTENER_POLL_INTERVAL if deadline is None else deadline - time.monotonic()
             pause_here(min(LISTENER_POLL_INTERVAL, max(0.0, left)))

@@ -70,6 +70,7 @@ class FiberSocket(gevent.socket.socket):
         """The descriptor, and the fibers that wait for it. For this room: the poller and TLS."""
 
         self.timeout = None  # type: ignore[misc]  # a slot of gevent's
+        # As `socket.socket` has it.
         usual = socket.getdefaulttimeout()
         if usual is not None:
             self.settimeout(usual)
@@ -201,6 +202,7 @@ class FiberSocket(gevent.socket.socket):
     def detach(self) -> int:
         """Give the descriptor up, and return it; a fiber that waits for it gets an error."""
         self._closed = True
+        # The channel does not close it: `plain` has taken it over.
         descriptor = self.plain.detach()
         call_in_hub_thread(self.channel.poller, self.channel.close)
         return descriptor

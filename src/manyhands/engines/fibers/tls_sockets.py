@@ -45,6 +45,7 @@ class FiberTLS:
 
     def settimeout(self, value: float | None) -> None:
         """Set the seconds that one call may take: None for ever, 0 not to wait at all."""
+        # The descriptor never blocks. The methods below wait in its stead, for `_seconds`.
         with contextlib.suppress(OSError):
             _timeout_check.settimeout(value)
         super().settimeout(0.0)  # type: ignore[misc]  # the class that this is mixed into
@@ -117,6 +118,7 @@ class FiberTLS:
                     raise
                 event = _WANTED.get(type(wanted), plainly)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            # `shutdown` of `SSLSocket` takes the TLS object away, and the next attempt would speak in clear.
             is_secret = self._sslobj is not None
             self._channel.wait(event, left)
             if is_secret and self._sslobj is None:
@@ -126,6 +128,7 @@ class FiberTLS:
         if self._channel is None:
             super()._real_close()  # type: ignore[misc]
             return
+        # For the calling thread it is closed from now on, whenever the hub thread comes to it.
         self._channel.is_closed = True
         call_in_hub_thread(self._channel.poller, self._close_in_hub_thread)
 
@@ -155,13 +158,15 @@ def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -
     OSError
         What the handshake raises, if it is to be done now.
     """
+    # A program's own class stays the base, so that `isinstance` holds.
     own = context.sslsocket_class
     handshakes_now = keywords.pop("do_handshake_on_connect", True)
+    # No handshake in there: it would have no channel to wait with.
     connection = _for_fibers(ssl.SSLSocket if own is _FiberOrPlain else own)._create(
         plain, context=context, do_handshake_on_connect=False, **keywords
     )
     connection._channel = Channel(poller, connection.fileno())
-    connection._channel.give_up()
+    connection._channel.give_up()  # the `SSLSocket` closes it
     connection.do_handshake_on_connect = handshakes_now
     if handshakes_now:
         try:
@@ -186,5 +191,6 @@ class _FiberOrPlain(ssl.SSLSocket):
 
 def let_contexts_make_them() -> None:
     """Have TLS contexts make connections for fibers of fibers' sockets."""
+    # A class that the program has set stays: what it does with a fiber's socket is its own.
     if ssl.SSLContext.sslsocket_class is ssl.SSLSocket:
         ssl.SSLContext.sslsocket_class = _FiberOrPlain

@@ -58,13 +58,13 @@ class Watchdog:
         self._since = time.monotonic()
         self._blocking: tuple[str, object] | None = None
         self._is_closed = False
-        start_native_thread(self._watch)
+        start_native_thread(self._run)
 
     def close(self) -> None:
         """Stop. Before the hub goes."""
         self._is_closed = True
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while not self._is_closed:
             allowed = self._allowed()
             _sleep((0.1 if allowed is None else allowed) / LOOKS)
@@ -73,6 +73,7 @@ class Watchdog:
                 self._look(time.monotonic(), allowed)
 
     def _look(self, now: float, allowed: float | None) -> None:
+        # libev counts the turns of its loop anyway (`ev_iteration`), so the hub has no work with this.
         turn = self._hub.loop.iteration
         frame = None if turn != self._turn else sys._current_frames().get(self._thread)
         if frame is None or frame.f_code is _ASLEEP:
