@@ -10,8 +10,8 @@ import pytest
 from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.desk.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
-from tests.desk.workers import WORKERS, Threads, Worker
 from tests.support import open_descriptors, wait_until
+from tests.support.workers import WORKERS, Threads, Worker
 
 Ends = tuple[CallIO, socket.socket]
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from manyhands.desk.transcript_writer import CommitQueue
-from tests.desk.workers import WORKERS, Worker
 from tests.support import wait_until
+from tests.support.workers import WORKERS, Worker
 
 
 class Book:

@@ -3,8 +3,8 @@
 import threading
 
 from manyhands.desk.screen_model import TURN, FairQueue
-from tests.desk.workers import WORKERS
 from tests.support import wait_until
+from tests.support.workers import WORKERS
 
 
 def test_what_one_source_brings_stays_in_order() -> None:

@@ -11,7 +11,7 @@ from manyhands.desk.transcript import Direction, Transcript
 from manyhands.desk.transcript_reader import TranscriptReader
 from manyhands.desk.transcript_writer import TranscriptWriter
 from tests.desk.test_operator import Ear, Page
-from tests.desk.workers import WORKERS, Worker
+from tests.support.workers import WORKERS, Worker
 
 
 @pytest.fixture(params=list(WORKERS))

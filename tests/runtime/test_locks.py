@@ -13,8 +13,8 @@ import pytest
 from manyhands.runtime.caller import call_in_hub
 from manyhands.runtime.locks import Condition, Latch
 from manyhands.runtime.unpatched import brief_lock
-from tests.desk.workers import WORKERS, Worker
 from tests.support import wait_until
+from tests.support.workers import WORKERS, Worker
 
 
 @pytest.fixture(params=list(WORKERS))

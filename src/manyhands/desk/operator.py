@@ -1,7 +1,7 @@
 """The operator's side of the desk: what a typed line means, and what it does."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from manyhands.desk.call_io import Ending
 from manyhands.desk.screen_model import Screen, ScreenLine, notice
@@ -22,73 +22,34 @@ HELP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Say `text` to the current caller."""
+_VERBS = {"/to": "N", "/all": "TEXT", "/list": "", "/kick": "N", "/help": "", "/quit": ""}
+"""What each verb needs after it."""
 
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class To:
-    """Make the caller with this number or name the current one."""
-
-    caller: str
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Say `text` to all callers."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """Show the callers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kick:
-    """End the call of the caller with this number or name."""
-
-    caller: str
-
-
-@dataclass(frozen=True, slots=True)
-class Help:
-    """Show the verbs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quit:
-    """Close the desk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """An empty line."""
-
-
-Order = Answer | To | All | List | Kick | Help | Quit | Nothing
-
-_WITHOUT_WORDS: Mapping[str, Order] = {"/list": List(), "/help": Help(), "/quit": Quit()}
-_WITH_WORDS: Mapping[str, tuple[Callable[[str], Order], str]] = {
-    "/to": (To, "N"),
-    "/all": (All, "TEXT"),
-    "/kick": (Kick, "N"),
-}
-
-VERBS = tuple(sorted([*_WITHOUT_WORDS, *_WITH_WORDS]))
+VERBS = tuple(sorted(_VERBS))
 """All verbs, for completion."""
+
+
+class Order(NamedTuple):
+    """What the operator wants.
+
+    Attributes
+    ----------
+    verb : str or None
+        One of `VERBS`; None: answer the current caller.
+    words : str
+        What is to be said, or the number or name of a caller.
+    """
+
+    verb: str | None
+    words: str = ""
 
 
 class NotUnderstood(ValueError):  # noqa: N818 - what the operator is told
     """The operator's line is no order; the text says why, in one sentence."""
 
 
-def parse(line: str) -> Order:
-    """Read one line of the operator.
+def parse(line: str) -> Order | None:
+    """Read one line of the operator; None when it is empty.
 
     Raises
     ------
@@ -96,29 +57,24 @@ def parse(line: str) -> Order:
         It begins with a slash and is no verb, or has too many words or too few.
     """
     if not line.strip():
-        return Nothing()
+        return None
     if line.startswith("//"):
-        return Answer(line[1:])
+        return Order(None, line[1:])
     if not line.startswith("/"):
-        return Answer(line)
+        return Order(None, line)
     verb, *rest = line.rstrip().split(maxsplit=1)
-    return _order(verb, "".join(rest))
-
-
-def _order(verb: str, rest: str) -> Order:
-    if verb in _WITH_WORDS:
-        order, what = _WITH_WORDS[verb]
-        if not rest:
-            raise NotUnderstood(f"{verb} needs more: {verb} {what}")
-        return order(rest)
-    if verb not in _WITHOUT_WORDS:
+    words = "".join(rest)
+    if verb not in _VERBS:
         raise NotUnderstood(
             f"there is no verb {verb}, only {', '.join(VERBS)}; "
             f"a line that begins with a slash is typed with two, /{verb}"
         )
-    if rest:
+    needed = _VERBS[verb]
+    if needed and not words:
+        raise NotUnderstood(f"{verb} needs more: {verb} {needed}")
+    if words and not needed:
         raise NotUnderstood(f"{verb} stands alone")
-    return _WITHOUT_WORDS[verb]
+    return Order(verb, words)
 
 
 class Operator:
@@ -148,9 +104,10 @@ class Operator:
         try:
             # Bytes that are no UTF-8 come as surrogates, which neither SQLite nor a socket takes.
             order = parse(encodable(line))
-            if isinstance(order, Quit):
+            if order == Order("/quit"):
                 return False
-            self._carry_out(order)
+            if order is not None:
+                self._carry_out(order)
         except (NotUnderstood, NoSuchCaller) as why:
             self._tell(str(why))
         self._screen.refresh()
@@ -158,17 +115,17 @@ class Operator:
 
     def _carry_out(self, order: Order) -> None:
         match order:
-            case Answer(text):
+            case None, text:
                 self._answer(text)
-            case All(text):
+            case "/all", text:
                 self._say_to_all(text)
-            case To(caller):
+            case "/to", caller:
                 self._turn_to(self._switchboard.find(caller))
-            case Kick(caller):
+            case "/kick", caller:
                 self._kick(self._switchboard.find(caller))
-            case List():
+            case "/list", _:
                 self._list()
-            case Help():
+            case "/help", _:
                 self._tell(*HELP)
 
     def _answer(self, text: str) -> None:

@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
 from manyhands.runtime.locks import Latch
@@ -15,47 +15,7 @@ from manyhands.runtime.wakeup import PollableLatch
 Result = TypeVar("Result")
 
 
-class PeerWait(Protocol):
-    """Waits for one connection.
-
-    For the thread or fiber that made it, but for the methods that say otherwise.
-    """
-
-    def receive(self, size: int, timeout: float | None = None) -> bytes | None:
-        """Receive up to `size` bytes; None when `timeout` seconds were over first, or after `interrupt`.
-
-        Raises
-        ------
-        OSError
-            The connection is lost.
-        """
-
-    def wait_to_write(self) -> None:
-        """Wait until the peer reads, or is gone. In the function that `start_beside` started."""
-
-    def wait_for_hang_up(self, timeout: float | None = None) -> bool:
-        """Wait until the connection is over in both directions, or `interrupt`.
-
-        Return False when `timeout` seconds were over first.
-        """
-
-    def interrupt(self) -> None:
-        """End the wait under way, and all that follow. From any thread, under the owner's lock."""
-
-    def ignore_interrupts(self) -> None:
-        """Wait in peace from now on, after interrupts too. Under the owner's lock; once more does no harm."""
-
-    def start_beside(self, function: Callable[[], object]) -> None:
-        """Run `function` beside the waits, where it may wait itself. From any thread.
-
-        Raises
-        ------
-        RuntimeError
-            The system has no thread left.
-        """
-
-
-def peer_wait(connection: socket.socket) -> PeerWait:
+def peer_wait(connection: socket.socket) -> "ThreadPeerWait | FiberPeerWait":
     """Return what the calling thread or fiber waits with for its connection.
 
     Raises
@@ -68,14 +28,23 @@ def peer_wait(connection: socket.socket) -> PeerWait:
 
 
 class ThreadPeerWait:
-    """Waits in poll(2), for the connection and for a descriptor that interrupts."""
+    """Waits in poll(2), for the connection and for a descriptor that interrupts.
+
+    For the thread that made it, but for the methods that say otherwise.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._interrupt: PollableLatch | None = PollableLatch()
 
     def receive(self, size: int, timeout: float | None = None) -> bytes | None:
-        """Receive; None when `timeout` seconds were over first, or after `interrupt`."""
+        """Receive up to `size` bytes; None when `timeout` seconds were over first, or after `interrupt`.
+
+        Raises
+        ------
+        OSError
+            The connection is lost.
+        """
         self._poll(select.POLLIN, timeout)
         # Asked without a look at what poll reported: after a timeout or an interrupt there is nothing, and a
         # connection that was lost raises here.
@@ -84,13 +53,16 @@ class ThreadPeerWait:
         return None
 
     def wait_to_write(self) -> None:
-        """Wait until the peer reads, or is gone."""
+        """Wait until the peer reads, or is gone. For the function that `start_beside` started."""
         poll = select.poll()
         poll.register(self._connection, select.POLLOUT)
         poll.poll()
 
     def wait_for_hang_up(self, timeout: float | None = None) -> bool:
-        """Wait until the connection is over in both directions, or `interrupt`."""
+        """Wait until the connection is over in both directions, or `interrupt`.
+
+        Return False when `timeout` seconds were over first.
+        """
         return self._poll(0, timeout)  # a hang-up and an error are always reported (poll(2))
 
     def _poll(self, events: int, timeout: float | None) -> bool:
@@ -101,18 +73,24 @@ class ThreadPeerWait:
         return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
     def interrupt(self) -> None:
-        """End the wait under way, and all that follow."""
+        """End the wait under way, and all that follow. From any thread, under the owner's lock."""
         if self._interrupt is not None:
             self._interrupt.set()
 
     def ignore_interrupts(self) -> None:
-        """Wait in peace from now on."""
+        """Wait in peace from now on, after interrupts too. Under the owner's lock; once more does no harm."""
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
             interrupt.close()
 
     def start_beside(self, function: Callable[[], object]) -> None:
-        """Run `function` in a thread of its own."""
+        """Run `function` beside the waits, where it may wait itself. From any thread.
+
+        Raises
+        ------
+        RuntimeError
+            The system has no thread left.
+        """
         threading.Thread(target=function, name="manyhands-writer", daemon=True).start()
 
 
@@ -121,7 +99,7 @@ class _Interrupted(BaseException):
 
 
 class FiberPeerWait:
-    """Waits with a fiber's socket, and is interrupted by way of the hub: it needs no descriptor of its own.
+    """The same for a fiber: waits with its socket, and is interrupted by way of the hub.
 
     Parameters
     ----------

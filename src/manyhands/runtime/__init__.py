@@ -1,1 +1,1 @@
-"""What Python and the system are asked for, so that it works among threads, fibers and forks alike."""
+"""Locks, wake-ups, sockets and forks that work alike for threads, fibers and forked processes."""
