@@ -29,55 +29,33 @@ HUB_PATIENCE = 1.0
 
 
 class EngineFigures(NamedTuple):
-    """The load of one engine.
-
-    Attributes
-    ----------
-    name : str
-        The engine's name.
-    running : int
-        Tasks under way, datagrams too.
-    limit : int or None
-        Tasks that may be under way; None where there is no bound.
-    hub_delay : float or None
-        Seconds that a fiber which could go on waits for its turn; None where there is no hub.
-    """
+    """The load of one engine."""
 
     name: str
     running: int
+    """Tasks under way, datagrams too."""
+
     limit: int | None
+    """Tasks that may be under way; None where there is no bound."""
+
     hub_delay: float | None
+    """Seconds that a fiber which could go on waits for its turn; None where there is no hub."""
 
 
 class Figures(NamedTuple):
-    """What a scrape reads of a server.
-
-    Attributes
-    ----------
-    accepted : int
-        Connections that were accepted.
-    states : mapping of State to int
-        Connections that are open now.
-    ended : mapping of Reason to int
-        Connections that have ended, or were refused.
-    ends : Sums
-        How long those took, and the bytes that went over them.
-    bytes_in, bytes_out : int
-        Bytes over TCP of all connections, those that are open included.
-    engines : list of EngineFigures
-        Those that were needed so far.
-    backlogs : list of (str, Backlog)
-        The listeners of TCP by their names, as they are described to people.
-    """
+    """What a scrape reads of a server: counts of connections, and bytes over TCP of all that there were."""
 
     accepted: int
     states: Mapping[State, int]
     ended: Mapping[Reason, int]
+    """By the reason, refusals too."""
+
     ends: Sums
     bytes_in: int
     bytes_out: int
     engines: list[EngineFigures]
     backlogs: list[tuple[str, Backlog]]
+    """Of the listeners of TCP, by their addresses as people write them."""
 
 
 def figures_of(server: Any) -> Figures:
