@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _SIGNALLED + signal.SIGINT
     except BrokenPipeError:
+        # Its reader has ended, as in `manyhands transcript | head`; other tools end by SIGPIPE then.
         _forget_output()
         return _SIGNALLED + signal.SIGPIPE
     except OSError as error:

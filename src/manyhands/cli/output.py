@@ -98,15 +98,16 @@ def _all_else_logged() -> Iterator[None]:
 
     from manyhands import logs
 
-    end, stderr = logs.take_over(), sys.stderr
+    logger, stderr = logging.getLogger("manyhands"), sys.stderr
+    end = logs.take_over()
     sys.stderr = logs.LoggedStream(stderr)
     try:
         yield
     except Mistake as mistake:
-        logging.getLogger("manyhands").log(logging.ERROR, "%s", mistake)
+        logger.log(logging.ERROR, "%s", mistake)
         raise SystemExit(MISTAKE) from None
     except Exception as error:
-        logging.getLogger("manyhands").exception("%s ended the server", type(error).__name__)
+        logger.exception("%s ended the server", type(error).__name__)
         raise SystemExit(1) from None
     finally:
         sys.stderr = stderr
@@ -144,6 +145,7 @@ def serving_metrics(arguments: argparse.Namespace, server: "Server") -> "Iterato
     if arguments.metrics is None:
         yield None
         return
+    # Not at the top: it needs prometheus-client, an extra.
     from manyhands import metrics
 
     try:

@@ -23,6 +23,7 @@ def take_over() -> None:
     Mistake
         The environment holds a value that does not fit, which `manyhands run` never puts there.
     """
+    # First, so that what follows finds ours, if it imports `socketserver`.
     install()
     take_over_input()
     given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))

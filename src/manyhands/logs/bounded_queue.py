@@ -3,6 +3,8 @@
 import atexit
 import sys
 import weakref
+
+# Not of `queue`, where gevent puts one for fibers. This one's `put` is a single step in C.
 from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -68,6 +70,7 @@ class BoundedQueue(Generic[Item]):
         if parent_server() is not None:
             self._hand_over(item)
             return
+        # The bound is looked at and kept in one step; the thread takes items without the lock.
         with self._lock:
             if self._items.qsize() >= self._limit:
                 self.dropped += 1
@@ -105,6 +108,7 @@ class BoundedQueue(Generic[Item]):
             has_ended.set()
 
     def _tell_of_dropped(self) -> None:
+        # Consumed here and now: put behind the others it might be dropped itself.
         with self._lock:
             count, self._untold = self._untold, 0
         if count:

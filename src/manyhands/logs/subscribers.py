@@ -52,7 +52,7 @@ def to_logging(
     queued : bool
         Whether the handlers run in a thread of their own, so that the server does not wait for them;
         else in the thread in which the event happened. A process that forks for its connections (the engine
-        ``processes``) had better have no second thread.
+        ``processes``) should have no second thread.
     limit : int
         How many records may wait for the handlers; what comes then is dropped, and counted in one record.
 
@@ -66,6 +66,7 @@ def to_logging(
 
     def subscriber(event: Event) -> None:
         kind = f"{name}.access" if isinstance(event, ConnectionClosed) else name
+        # Asked first: a sentence is made for no log that does not want it.
         if logging.getLogger(kind).isEnabledFor(_LEVELS[event.level]):
             consume(record_of(kind, event))
 
@@ -159,8 +160,11 @@ def to_stderr(
     logger = logging.getLogger(NAME)
     before = logger.level, logger.propagate
     logger.addHandler(handler)
+    # The root's level is `warning` unless the program sets another.
     logger.setLevel(logging.INFO)
+    # The program's own handlers may write to standard error too, and each event would be there twice.
     logger.propagate = False
+    # The handler has a queue of its own.
     end = to_logging(access=access, queued=False)
 
     def end_all() -> None:

@@ -37,6 +37,7 @@ class LoggedStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Log the lines that `text` completes, and keep the rest."""
+        # `print` writes a line and its end apart.
         thread = threading.get_ident()
         *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
         if rest:

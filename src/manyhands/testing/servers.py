@@ -191,6 +191,7 @@ def serving(
     unsubscribe = events.hub.subscribe(under_test.events.append)
     try:
         server.listen()
+        # Before the first accept, and after the addresses are bound.
         _make_flaky(server, list(accept_errors))
         server.start()
         try:
