@@ -1,7 +1,7 @@
 """The hub of the events: hands each one to the subscribers that want it.
 
-It does not load the classes of the events. They cost a fifth of what the drop-in's import may take, and a
-program without a subscriber never makes an event.
+It does not load the classes of the events: dataclasses take milliseconds to make, and a program without a
+subscriber never makes an event.
 """
 
 import os

@@ -26,16 +26,6 @@ from manyhands.protocol.proxy_addresses import Family, SocketAddress, read_block
 from manyhands.protocol.proxy_errors import BadProxyHeader, sniffed
 from manyhands.protocol.proxy_tlvs import ClientTls, Tlv, TlvType, first, read_client_tls, read_tlvs
 
-__all__ = [
-    "BadProxyHeader",
-    "Command",
-    "Family",
-    "ProxyHeader",
-    "ProxyHeaderParser",
-    "SocketAddress",
-    "Transport",
-]
-
 LONGEST_V1 = 107
 """Bytes of a header of version 1 with its CR LF: that of the longest one that can be (section 2.1)."""
 
