@@ -145,6 +145,7 @@ class RefusalLogs:
 
     def tell_what_is_due(self) -> bool:
         """Tell what it is time for; return whether anything is left."""
+        # A copy: another accept loop may note a refusal meanwhile.
         for server in list(self._untold.values()):
             tally = _log_of(server).due()
             if tally is not None:

@@ -167,6 +167,7 @@ class ProxyHeaderParser:
         # The CR may have come before.
         end = self._kept.find(b"\r\n", max(before - 1, 0)) + 2
         is_whole = end >= 2
+        # What follows the line is the client's, and stays in the socket.
         if is_whole:
             del self._kept[end:]
         line = bytes(self._kept)
@@ -249,6 +250,7 @@ def _read_v1(line: bytes) -> ProxyHeader:
 
 def _check_prefix(start: bytes) -> None:
     """Refuse what no header of version 2 begins with, as soon as it is there."""
+    # Byte by byte: a client of another protocol may wait for an answer after fewer bytes than a header has.
     if not SIGNATURE.startswith(start[: len(SIGNATURE)]):
         raise _no_signature(start)
     if len(start) > 12:
