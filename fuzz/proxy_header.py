@@ -14,13 +14,8 @@ import atheris
 
 with atheris.instrument_imports(include=["manyhands"]):
     from manyhands.protocol.proxy_encoder import encode_v1, encode_v2
-    from manyhands.protocol.proxy_header import (
-        LONGEST_V1,
-        BadProxyHeader,
-        Command,
-        ProxyHeader,
-        ProxyHeaderParser,
-    )
+    from manyhands.protocol.proxy_errors import BadProxyHeader
+    from manyhands.protocol.proxy_header import LONGEST_V1, Command, ProxyHeader, ProxyHeaderParser
     from manyhands.protocol.proxy_tlvs import TlvType, crc32c
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TypeGuard
 
-from manyhands import socketserver
+import manyhands.socketserver as ours
 
 _NAME = "socketserver"
 
@@ -35,14 +35,15 @@ def install() -> ModuleType:
     Not meant for two threads at once.
     """
     standard = sys.modules.get(_NAME)
-    if standard is socketserver:
-        return socketserver
-    for name in socketserver.__all__:
-        getattr(socketserver, name).__module__ = _NAME
-    sys.modules[_NAME] = socketserver
+    if standard is ours:
+        return ours
+    # Pickles, logs and `repr` name a class by its module, and are to read as before.
+    for name in ours.__all__:
+        getattr(ours, name).__module__ = _NAME
+    sys.modules[_NAME] = ours
     if standard is not None:
         _warn_of(sorted(_users_of(standard)))
-    return socketserver
+    return ours
 
 
 def _warn_of(users: list[str]) -> None:
@@ -62,6 +63,7 @@ def _users_of(standard: ModuleType) -> Iterator[str]:
         for value in _contents(standard)
         if _is_class(value) and value.__module__ == standard.__name__
     }
+    # A copy: another thread may import something meanwhile.
     for name, module in list(sys.modules.items()):
         if module is not standard and any(
             value is standard or (_is_class(value) and not own.isdisjoint(value.__mro__))

@@ -5,15 +5,10 @@ What is announced of a connection is `proxy_header` of its handler and of its en
 """
 
 from manyhands.connections.socket_classes import header_of
+from manyhands.protocol.proxy_addresses import Family
 from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
 from manyhands.protocol.proxy_errors import BadProxyHeader
-from manyhands.protocol.proxy_header import (
-    Command,
-    Family,
-    ProxyHeader,
-    ProxyHeaderParser,
-    Transport,
-)
+from manyhands.protocol.proxy_header import Command, ProxyHeader, ProxyHeaderParser, Transport
 from manyhands.protocol.proxy_tlvs import ClientFlag, ClientTls, SslTlvType, Tlv, TlvType
 
 __all__ = [

@@ -64,6 +64,8 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
     """Serves each TCP connection in a thread of its own."""
 
 
+# As in the standard library: where the system lacks `fork` or Unix sockets, the classes are not there, and
+# programs find that out by `hasattr`.
 if hasattr(os, "fork"):
     from manyhands.dropin import ForkingMixIn
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from manyhands.admission.admission import Admission, OpenCounts, Place
+from manyhands.admission.admission import Admission, Place
 from manyhands.admission.limits import Limits
 from manyhands.model.connection_states import Reason
 from manyhands.model.networks import Networks
@@ -394,15 +394,3 @@ def test_in_a_storm_limits_may_change_and_the_counts_stay_right(often_switching:
     assert open_in(storm.admission) == 0
     assert let_in(storm.admission, 5) == 3
     assert len(storm.admission._counts) == 1
-
-
-def test_a_key_is_counted_while_it_has_a_connection_and_forgotten_after_the_last() -> None:
-    counts = OpenCounts()
-    counts.enter(1)
-    counts.enter(1)
-    counts.enter(2)
-    assert (counts.of(1), counts.of(2), counts.of(3), len(counts)) == (2, 1, 0, 2)
-    counts.leave(1)
-    assert (counts.of(1), len(counts)) == (1, 2)
-    counts.leave(1)
-    assert (counts.of(1), len(counts)) == (0, 1)

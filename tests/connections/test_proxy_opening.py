@@ -10,7 +10,7 @@ import pytest
 
 from manyhands.connections.proxy_reader import read_proxy_header
 from manyhands.protocol.proxy_encoder import encode_v1, encode_v2
-from manyhands.protocol.proxy_header import BadProxyHeader
+from manyhands.protocol.proxy_errors import BadProxyHeader
 from manyhands.protocol.proxy_tlvs import Tlv, TlvType
 from tests.support import Authority, wait_until
 from tests.support.waiting import PATIENCE

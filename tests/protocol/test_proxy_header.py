@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from manyhands.protocol.proxy_addresses import Family
 from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
+from manyhands.protocol.proxy_errors import BadProxyHeader
 from manyhands.protocol.proxy_header import (
     LONGEST_HEADER,
-    BadProxyHeader,
     Command,
-    Family,
     ProxyHeader,
     ProxyHeaderParser,
     Transport,

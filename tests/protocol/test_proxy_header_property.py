@@ -7,15 +7,10 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from manyhands.protocol.proxy_addresses import SocketAddress
 from manyhands.protocol.proxy_encoder import encode_local, encode_v1, encode_v2
-from manyhands.protocol.proxy_header import (
-    BadProxyHeader,
-    Command,
-    ProxyHeader,
-    ProxyHeaderParser,
-    SocketAddress,
-    Transport,
-)
+from manyhands.protocol.proxy_errors import BadProxyHeader
+from manyhands.protocol.proxy_header import Command, ProxyHeader, ProxyHeaderParser, Transport
 from manyhands.protocol.proxy_tlvs import ClientFlag, ClientTls, Tlv, TlvType
 
 Ends = tuple[SocketAddress, SocketAddress]

@@ -15,7 +15,7 @@ rate for the others, and one that keeps trying gets in as often as the rate says
 `max_connections` is not here: the registry counts what is open, and the accept loop asks it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -25,35 +25,6 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.socket_addresses import address_key, client_ip
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
-
-
-class OpenCounts:
-    """Counts by key; a key is there only while it has a connection, so there are never more than connections.
-
-    Not thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._by_key: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def of(self, key: int) -> int:
-        """Return how many connections a key has."""
-        return self._by_key.get(key, 0)
-
-    def enter(self, key: int) -> None:
-        """Count a connection."""
-        self._by_key[key] = self._by_key.get(key, 0) + 1
-
-    def leave(self, key: int) -> None:
-        """Count a connection that was entered no longer."""
-        left = self._by_key[key] - 1
-        if left:
-            self._by_key[key] = left
-        else:
-            del self._by_key[key]
 
 
 class HeldPlace(Protocol):
@@ -77,7 +48,7 @@ class Place:
     def __init__(self, admission: "Admission", client_address: object) -> None:
         self._admission = admission
         self.client_address = client_address
-        self._counts: OpenCounts | None = None
+        self._counts: Counter[int] | None = None
         self._key = 0
 
     def leave(self) -> None:
@@ -94,17 +65,19 @@ class Place:
         """
         return self._admission.identify(self, client_address, now)
 
-    def enter(self, counts: OpenCounts, key: int) -> None:
+    def enter(self, counts: Counter[int], key: int) -> None:
         """Be counted under a key. Only while the lock of the admission is held, as `uncount`."""
         self._counts, self._key = counts, key
-        counts.enter(key)
+        counts[key] += 1
 
     def uncount(self) -> None:
         """Be counted no longer."""
         # Where it was counted last: these need not be the counts of now, see `Admission._count_again`.
-        if self._counts is not None:
-            self._counts.leave(self._key)
-            self._counts = None
+        counts, self._counts = self._counts, None
+        if counts is not None:
+            counts[self._key] -= 1
+            if not counts[self._key]:
+                del counts[self._key]
 
 
 class Admission:
@@ -137,7 +110,8 @@ class Admission:
         # Places that were left and are still counted for their address. Leaving needs no lock this way: a
         # finalizer or a signal handler may run in the middle of `admit`, in its own thread.
         self._left: deque[Place] = deque()
-        self._counts = OpenCounts()
+        # By key. One is there only while it has a connection, so there are never more than connections.
+        self._counts: Counter[int] = Counter()
         self._applied = Limits()
         self._bucket: TokenBucket | None = None
         self._rates: AddressRates | None = None
@@ -248,7 +222,7 @@ class Admission:
         if key is None:
             return None
         most = self._applied.max_connections_per_ip
-        if most is not None and self._counts.of(key) >= most:
+        if most is not None and self._counts[key] >= most:
             return Reason.REFUSED_FULL_FOR_ADDRESS
         if self._rates is not None and not self._rates.has_token(key, now):
             return Reason.REFUSED_TOO_FAST
@@ -290,7 +264,7 @@ class Admission:
 
     def _count_again(self, ipv6_prefix: int) -> None:
         # A place that is left meanwhile is uncounted where it was counted last, be it in the old counts.
-        self._counts = OpenCounts()
+        self._counts = Counter()
         for place in self._places.copy():
             key = address_key(client_ip(place.client_address), ipv6_prefix)
             if key is not None:

@@ -192,6 +192,7 @@ class AddressRates:
 
     def _first_slot(self) -> float:
         """Return the number of the first slot that has an address; infinity when none has."""
+        # Empty slots are dropped here, at the front: a heap cannot drop one from its middle.
         while self._slots_in_order and not self._slots[self._slots_in_order[0]]:
             del self._slots[heapq.heappop(self._slots_in_order)]
         return self._slots_in_order[0] if self._slots_in_order else math.inf

@@ -11,12 +11,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from manyhands.protocol.proxy_header import (
-    LONGEST_HEADER,
-    BadProxyHeader,
-    ProxyHeader,
-    ProxyHeaderParser,
-)
+from manyhands.protocol.proxy_errors import BadProxyHeader
+from manyhands.protocol.proxy_header import LONGEST_HEADER, ProxyHeader, ProxyHeaderParser
 
 
 class SilentPeer(BadProxyHeader):

@@ -3,7 +3,6 @@
 ``accepted = open + closed``, always, and each connection that is closed has one reason.
 """
 
-import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
@@ -13,6 +12,7 @@ from manyhands.connections.connection import Connection
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.event_hub import hub
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock
 
 DURATION_BOUNDS = (
@@ -86,23 +86,12 @@ class _Wait:
     def __init__(self, at_least: int | None, at_most: int | None) -> None:
         self._at_least = 0 if at_least is None else at_least
         self._at_most = at_most
-        # The system's, in programs too whose locks gevent has made those of fibers: any thread may wait.
-        self._lock = brief_lock()
-        self._lock.acquire()
-        self._is_over = False
+        self.came_about = Latch()
 
     def look(self, count: int) -> None:
         """Let the thread go on if it has waited for this. One caller at a time."""
-        is_enough = count >= self._at_least and (self._at_most is None or count <= self._at_most)
-        if is_enough and not self._is_over:
-            self._is_over = True
-            self._lock.release()
-
-    def sleep(self, timeout: float | None) -> bool:
-        """Wait in the calling thread; return whether it came about in `timeout` seconds."""
-        seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-        came_about: bool = self._lock.acquire(timeout=seconds)
-        return came_about
+        if count >= self._at_least and (self._at_most is None or count <= self._at_most):
+            self.came_about.set()
 
 
 class Registry(Mapping[int, Connection]):
@@ -174,7 +163,7 @@ class Registry(Mapping[int, Connection]):
             wait.look(len(self._open))
             self._waits.append(wait)
         try:
-            return wait.sleep(timeout)
+            return wait.came_about.wait(timeout)
         finally:
             with self._lock:
                 self._waits.remove(wait)

@@ -146,6 +146,7 @@ def _of_tuple(given: object) -> Address:
             zone = f"%{scope}"
         case _:
             raise _NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
+    # True is an int too, and no port.
     if isinstance(port, bool) or not 0 <= port <= HIGHEST_PORT:
         raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
     host = host.removeprefix("[").removesuffix("]")
@@ -255,6 +256,7 @@ def _ipv4(text: str) -> str:
 
 
 def _name(text: str) -> str:
+    # Names of hosts have no underscore (RFC 952), but names of containers do, and resolvers take it.
     plain = text.replace(".", "").replace("-", "").replace("_", "")
     try:
         # getaddrinfo encodes names the same way; an empty or overlong label fails here, not there.

@@ -59,6 +59,7 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
         Step.END_IS_DECIDED: State.CLOSING,
         Step.WORKER_ENDED: State.CLOSED,
     },
+    # The header comes first, in clear text: it is the proxy's, and the handshake is the client's.
     State.READING_PROXY_HEADER: {
         Step.HANDSHAKE_IS_DUE: State.HANDSHAKING,
         Step.HANDLER_BEGINS: State.OPEN,
@@ -74,6 +75,7 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
         Step.END_IS_DECIDED: State.CLOSING,
         Step.WORKER_ENDED: State.CLOSED,
     },
+    # No second decision: the reason is that of the first.
     State.CLOSING: {Step.WORKER_ENDED: State.CLOSED},
     State.CLOSED: {},
 }

@@ -1,14 +1,14 @@
 """The hub of the events: hands each one to the subscribers that want it.
 
-It does not load the classes of the events. They cost a fifth of what the drop-in's import may take, and a
-program without a subscriber never makes an event.
+It does not load the classes of the events: dataclasses take milliseconds to make, and a program without a
+subscriber never makes an event.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
+from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
 Level = Literal["info", "warning", "error"]
@@ -110,4 +110,4 @@ class Hub:
 hub = Hub()
 """The hub of this process: every server emits here."""
 
-os.register_at_fork(after_in_child=hub.renew_lock)
+renew_in_copies(hub, Hub.renew_lock)

@@ -364,5 +364,6 @@ class ConnectionClosed(Event):
 
 def kinds() -> tuple[type[Event], ...]:
     """Return the class of every event, in the order of this module."""
+    # A module keeps the order of its definitions.
     classes = [value for value in globals().values() if isinstance(value, type)]
     return tuple(kind for kind in classes if issubclass(kind, Event) and kind is not Event)

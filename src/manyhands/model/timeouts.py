@@ -119,6 +119,7 @@ def stall_of(before: Stall | None, flow: Flow, now: float) -> Stall | None:
 
 def longest_age(max_age: float, number: int) -> float:
     """Return how old a connection may become, by its number: `max_age`, give or take a tenth."""
+    # By the number, and not at random: each look must come to the same age.
     return max_age * (1 - JITTER + 2 * JITTER * (number * _GOLDEN % 1.0))
 
 

@@ -117,6 +117,7 @@ class VarintPrefix:
 
 
 def _bounded(length: int) -> int:
+    # Ten groups of 7 bits could hold 70.
     if length > _LONGEST_VARINT:
         raise BadLengthPrefix("a varint has more than 64 bits")
     return length

@@ -107,6 +107,7 @@ def read_block(family: Family, header: bytes, start: int) -> Ends:
 
 def _internet(address: IPv4Address | IPv6Address, port: int) -> SocketAddress:
     host = _host(address)
+    # Flow and scope are 0: a header has neither, and a scope of the proxy's would mean nothing here.
     return (host, port) if isinstance(address, IPv4Address) else (host, port, 0, 0)
 
 

@@ -74,6 +74,7 @@ def encode_v2(
     else:
         block = write_block(family, source, destination)
     block += b"".join(map(Tlv.encode, tlvs))
+    # Last, so that its place in the whole header is known.
     if has_checksum:
         block += Tlv(TlvType.CRC32C, bytes(CHECKSUM_SIZE)).encode()
     if len(block) > 0xFFFF:
@@ -101,6 +102,7 @@ def _common_family(source: SocketAddress | None, destination: SocketAddress | No
         Family.UNSPEC if address is None else family_of(address)
         for address in (source, destination)
     }
+    # One address alone counts as two families: its own and none.
     if len(families) > 1:
         raise ValueError(f"{source!r} and {destination!r} are not of one family")
     return families.pop()

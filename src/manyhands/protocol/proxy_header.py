@@ -26,16 +26,6 @@ from manyhands.protocol.proxy_addresses import Family, SocketAddress, read_block
 from manyhands.protocol.proxy_errors import BadProxyHeader, sniffed
 from manyhands.protocol.proxy_tlvs import ClientTls, Tlv, TlvType, first, read_client_tls, read_tlvs
 
-__all__ = [
-    "BadProxyHeader",
-    "Command",
-    "Family",
-    "ProxyHeader",
-    "ProxyHeaderParser",
-    "SocketAddress",
-    "Transport",
-]
-
 LONGEST_V1 = 107
 """Bytes of a header of version 1 with its CR LF: that of the longest one that can be (section 2.1)."""
 
@@ -177,6 +167,7 @@ class ProxyHeaderParser:
         # The CR may have come before.
         end = self._kept.find(b"\r\n", max(before - 1, 0)) + 2
         is_whole = end >= 2
+        # What follows the line is the client's, and stays in the socket.
         if is_whole:
             del self._kept[end:]
         line = bytes(self._kept)
@@ -259,6 +250,7 @@ def _read_v1(line: bytes) -> ProxyHeader:
 
 def _check_prefix(start: bytes) -> None:
     """Refuse what no header of version 2 begins with, as soon as it is there."""
+    # Byte by byte: a client of another protocol may wait for an answer after fewer bytes than a header has.
     if not SIGNATURE.startswith(start[: len(SIGNATURE)]):
         raise _no_signature(start)
     if len(start) > 12:

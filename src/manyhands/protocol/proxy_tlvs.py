@@ -133,6 +133,7 @@ class ClientTls:
 
     def _text(self, kind: int) -> str | None:
         value = first(self.tlvs, kind)
+        # UTF-8 by the specification. What is not is shown as it came: refusing it would cut the client off.
         return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
@@ -187,6 +188,7 @@ def read_client_tls(value: bytes) -> ClientTls:
 
 def checksum_of(header: bytes, value_at: int) -> bytes:
     """Return the checksum that belongs at `value_at` in a whole header (section 2.2.3)."""
+    # Of the header with zeros in the place of the checksum itself.
     zeroed = header[:value_at] + bytes(CHECKSUM_SIZE) + header[value_at + CHECKSUM_SIZE :]
     return crc32c(zeroed).to_bytes(CHECKSUM_SIZE, "big")
 
@@ -257,4 +259,5 @@ def _divided(byte: int) -> int:
     return byte
 
 
+# One byte at a time: a header is short, and most have no checksum.
 _TABLE = tuple(map(_divided, range(256)))

@@ -61,6 +61,7 @@ def read(variables: Mapping[str, str], pid: int) -> tuple[GivenDescriptor, ...]:
 
 
 def _check_pid(text: str, pid: int) -> None:
+    # Children inherit the variables, so they say which process is meant (sd_listen_fds(3)).
     meant = _number("LISTEN_PID", text)
     if meant != pid:
         raise Mistake(

@@ -64,5 +64,6 @@ class TextDecoder:
         try:
             return self._decoder.decode(data, is_final)
         except UnicodeDecodeError as error:
+            # An error consumes nothing, as those of frames.
             self._decoder.setstate(before)
             raise UndecodableText(self.encoding, error.object, error.start) from error

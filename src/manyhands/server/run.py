@@ -13,6 +13,7 @@ from typing import Protocol
 
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.listener import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
@@ -91,7 +92,7 @@ class Run:
         """The connections that were cut off, at the end."""
 
         self._wakers: set[WakeUp] = set()
-        self._has_ended = threading.Event()
+        self._has_ended = Latch()
 
     @property
     def is_under_way(self) -> bool:
