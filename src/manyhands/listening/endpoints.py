@@ -3,8 +3,7 @@
 import errno
 import os
 import socket
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from manyhands.listening.inherited_sockets import GivenSocket, given_sockets
 from manyhands.model.addresses import Address
@@ -19,8 +18,7 @@ NOT_HERE = frozenset(
 """Errors of `socket` and `bind` that mean: this machine does not have that address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """What one listening socket is made of.
 
     Attributes
@@ -67,7 +65,7 @@ def endpoints(address: Address) -> list[Endpoint]:
         return [Endpoint(socket.AF_UNIX, kind, socket_path(address))]
     is_for_all = address.host in {"", "::"}
     found = [_every_interface(kind, address)] if is_for_all else _resolved(kind, address)
-    return [replace(endpoint, is_tls=address.is_tls) for endpoint in found]
+    return [endpoint._replace(is_tls=address.is_tls) for endpoint in found]
 
 
 def _given(given: GivenSocket, address: Address) -> Endpoint:

@@ -9,8 +9,7 @@ itself, and so the other processes that have it, is left alone: its options, its
 import fcntl
 import os
 import socket
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
@@ -22,8 +21,7 @@ FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6, socket.AF_UNIX})
 """The address families that can be served; there are also VSOCK, netlink and others."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenSocket:
+class GivenSocket(NamedTuple):
     """A socket that was given.
 
     Attributes

@@ -1,7 +1,7 @@
 """The variables of systemd: which descriptors it gave to a process, and how often it wants a word of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from manyhands.model.usage_errors import Mistake
 
@@ -19,8 +19,7 @@ UNNAMED = "unknown"
 """The name of a socket that came without one, as sd_listen_fds_with_names(3) has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenDescriptor:
+class GivenDescriptor(NamedTuple):
     """A descriptor that was given, and its name."""
 
     number: int
