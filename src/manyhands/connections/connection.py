@@ -181,11 +181,10 @@ class Connection:
         before = None if self.engine.knows_its_callers else task_of_context.set(self)
         is_served = False
         try:
-            if isinstance(self.request, Unopened):
-                may_begin = self._is_opened_or_closed()
-            else:
+            is_unopened = isinstance(self.request, Unopened)
+            if self.engine.wraps_sockets and not is_unopened:
                 self.request = self.engine.adopt(self.request)
-                may_begin = True
+            may_begin = not is_unopened or self._is_opened_or_closed()
             if not may_begin or not self.take(Step.HANDLER_BEGINS):
                 self.server.shutdown_request(self.request)
                 return False
@@ -233,11 +232,6 @@ class Connection:
             self.failed_for = Reason.PEER_RESET
 
     # What a server tells it
-
-    def enter_registry(self) -> None:
-        """Have the registry count it, from now to its end."""
-        self.is_registered = True
-        self.core.registry.open(self)
 
     def take_place(self, place: "HeldPlace") -> None:
         """Give it a place, though it is under way, unless it has one."""

@@ -92,11 +92,11 @@ class BaseServer(BaseServerOptions):
     # dictionary: so it is kept there, under its own name.
     @property
     def __shutdown_request(self) -> bool:
-        return bool(vars(self).get("_BaseServer__shutdown_request", False))
+        return bool(vars(self).get(_STOP_FLAG, False))
 
     @__shutdown_request.setter
     def __shutdown_request(self, stop: bool) -> None:
-        vars(self)["_BaseServer__shutdown_request"] = stop
+        vars(self)[_STOP_FLAG] = stop
         if stop:
             self.__ask_loop_to_stop()
 
@@ -135,7 +135,7 @@ class BaseServer(BaseServerOptions):
                 self.__is_shut_down.clear()
                 loops.add(waker)
             try:
-                loop = accept_loop.AcceptLoop([self], lambda: self.__shutdown_request)
+                loop = accept_loop.AcceptLoop([self], self.__stop_flag())
                 engine = core.engine_of(self)
                 engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
             finally:
@@ -143,6 +143,13 @@ class BaseServer(BaseServerOptions):
                 # the last step of.
                 waker.close()
                 self.__note_end(waker)
+
+    def __stop_flag(self) -> Callable[[], object]:
+        """Return what reads the flag, as cheaply as can be: the loop asks several times a turn."""
+        if getattr(type(self), _STOP_FLAG, None) is vars(BaseServer)[_STOP_FLAG]:
+            return partial(vars(self).get, _STOP_FLAG)
+        # A class has put something of its own in its place.
+        return partial(getattr, self, _STOP_FLAG, False)
 
     def __serve(
         self, loop: accept_loop.AcceptLoop, waker: WakeUp, poll_interval: float | None
@@ -343,5 +350,8 @@ class BaseServer(BaseServerOptions):
     ) -> None:
         self.server_close()
 
+
+_STOP_FLAG = "_BaseServer__shutdown_request"
+"""The standard library's own name, which programs write."""
 
 _PLAIN_NEW: Any = object.__new__

@@ -136,7 +136,7 @@ class FiberMixIn(FiberMixInOptions):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         # To say what is missing before an address is bound.
-        self._server_core.engine(self, "fibers")
+        self._server_core.engine_of(self, "fibers")
         super().__init__(*arguments, **keywords)
 
     # Named as with threads. The function itself, for each frame less is memory less for each fiber.
@@ -150,4 +150,4 @@ class FiberMixIn(FiberMixInOptions):
         """Close the server, then wait for its fibers."""
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         if self.block_on_close:
-            self._server_core.engine(self, "fibers").join_workers()
+            self._server_core.engine_of(self, "fibers").join_workers()

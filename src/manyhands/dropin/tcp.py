@@ -112,7 +112,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         whatever asks the connection sooner for what only the handshake tells. Where `proxy_protocol` is on,
         the connection is a plain one, its header still to be read, and the address is the balancer's.
         """
-        if tls_handshake.is_tls(self.socket):
+        if type(self.socket) is not socket.socket and tls_handshake.is_tls(self.socket):
             return self._accept_before_handshake()
         engine = self._server_core.latest
         accepted: tuple[Any, Any] = (
@@ -148,7 +148,8 @@ class TCPServer(BaseServer, TCPServerOptions):
             connection = current_connection()
             if connection is not None:
                 connection.note_last_traffic()
-        send_close_notify(request)
+        if type(request) is not socket.socket:
+            send_close_notify(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105

@@ -283,6 +283,10 @@ class ThreadsEngine(Engine):
         """Return how many connections are being served."""
         return len(self._tasks)
 
+    def has_room(self) -> bool:
+        """Tell whether `start` would begin at once."""
+        return self.limit is None or len(self._tasks) < self.limit
+
     def reap(self) -> None:
         """Forget threads that have ended.
 

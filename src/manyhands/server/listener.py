@@ -44,9 +44,6 @@ class Owner(Protocol):
     def tls_context(self) -> "ssl.SSLContext | None":
         """What TLS connections are made with now."""
 
-    def turn(self) -> None:
-        """Do the server's own work, at each turn of the accept loop."""
-
     def drain(self, timeout: float | None = None) -> "list[CutOff]":
         """Stop, and wait for the connections."""
 
@@ -91,11 +88,6 @@ class _OnEndpoint:
     def tls_context(self) -> "ssl.SSLContext | None":
         """What TLS connections are made with now; None of a server without certificates. Thread-safe."""
         return self.owner.tls_context
-
-    def service_actions(self) -> None:
-        """Do the work of the whole server as well: certificates, systemd and SIGHUP. A hook."""
-        super().service_actions()  # type: ignore[misc]  # the server class that this stands before
-        self.owner.turn()
 
     def shutdown(self) -> None:
         """Stop the whole server, and return at once: its end waits for the handler that calls this."""
@@ -194,9 +186,10 @@ def listen(
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
-    own |= options.of_listener()
+    own |= options.of_listener_class()
     kind: Any = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
+    vars(listener).update(options.of_listener())
     share_core(listener, core)
     try:
         listener.server_bind()

@@ -52,13 +52,17 @@ class OptionValues(dict[str, Any]):
         self[name] = value
         self._note_change()
 
-    def of_listener(self) -> dict[str, object]:
+    def of_listener_class(self) -> dict[str, object]:
         """Return what makes the options attributes of a listener's class."""
         return {
-            name: _OfOwner(name) if _is_adjustable(name) else _Settled(name, value)
-            for name, value in self.items()
+            name: _OfOwner(name) if _is_adjustable(name) else _Settled(name)
+            for name in self
             if name != "engine"
         }
+
+    def of_listener(self) -> dict[str, object]:
+        """Return what is settled, for the attributes of a listener itself."""
+        return {name: value for name, value in self.items() if not _is_adjustable(name)}
 
 
 class _OptionAttribute:
@@ -99,14 +103,13 @@ class _OfOwner:
 
 
 class _Settled:
-    """An attribute of a listener that is settled; each connection reads some, so the value is here."""
+    """An attribute of a listener that is settled: its value is among the listener's own attributes.
 
-    def __init__(self, name: str, value: object) -> None:
+    Each connection reads some. Without a `__get__` Python finds the value there by itself.
+    """
+
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._value = value
-
-    def __get__(self, listener: Any, kind: type) -> Any:
-        return self._value
 
     def __set__(self, listener: Any, value: object) -> Never:
         raise settled(self._name, value)

@@ -33,6 +33,10 @@ class ServerOfProcess(systemd.Serving, Protocol):
     def tls(self) -> ServerTLS | None:
         """What its TLS connections are made with."""
 
+    @property
+    def chores(self) -> list[Callable[[], object]]:
+        """What the accept loop does after each of its turns."""
+
     def stop(self) -> None:
         """Ask the server to stop."""
 
@@ -49,13 +53,24 @@ class ServerOfProcess(systemd.Serving, Protocol):
 class ServerProcess:
     """A server as the purpose of its process, while `Server.run` is under way.
 
-    `turn` is for the accept loop, the others are for the thread that runs the server.
+    For the thread that runs the server; what the accept loop does for it is among the server's chores.
     """
 
     def __init__(self, server: ServerOfProcess) -> None:
         self._server = server
         self._service = systemd.of_environment(server)
-        self._hang_up: HangUp | None = None
+        self._chores: list[Callable[[], object]] = []
+        if self._service is not None:
+            self._have_done(self._service.look)
+
+    def _have_done(self, chore: Callable[[], object]) -> None:
+        self._chores.append(chore)
+        self._server.chores.append(chore)
+
+    def leave(self) -> None:
+        """Have the accept loop do nothing more for the process."""
+        for chore in self._chores:
+            self._server.chores.remove(chore)
 
     def handling_signals(self, waker: WakeUp) -> AbstractContextManager[object]:
         """Handle signals for the time of the context; outside of the main thread Python does not let us."""
@@ -66,9 +81,10 @@ class ServerProcess:
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        self._hang_up = HangUp(server.stop, server.notice, self._reloadable())
-        if self._hang_up.is_wanted:
-            acts[signal.SIGHUP] = self._hang_up
+        hang_up = HangUp(server.stop, server.notice, self._reloadable())
+        if hang_up.is_wanted:
+            acts[signal.SIGHUP] = hang_up
+            self._have_done(hang_up.look)
         signals = HandledSignals(acts, waker.signal_fileno())
         server.engine.on_child = partial(self._become_a_child, signals)
         return signals
@@ -100,13 +116,6 @@ class ServerProcess:
             yield
         finally:
             self._service.stopping()
-
-    def turn(self) -> None:
-        """Do what is due at a turn of the accept loop."""
-        if self._service is not None:
-            self._service.look()
-        if self._hang_up is not None:
-            self._hang_up.look()
 
     def note_draining(self) -> None:
         """Tell the manager, if there is one, that the drain goes on."""

@@ -51,6 +51,10 @@ class ServerOfRuns(Protocol):
     def poll_interval(self) -> float:
         """Seconds between two turns of the accept loop when nothing happens."""
 
+    @property
+    def chores(self) -> list[Callable[[], object]]:
+        """What the accept loop does after each of its turns."""
+
     def note_draining(self) -> None:
         """Tell that the drain goes on: called at each of its turns."""
 
@@ -140,7 +144,8 @@ class Run:
         server = self._server
         try:
             with self.waker() as waker:
-                loop = AcceptLoop(server.group.listeners, lambda: self.is_stopping)
+                is_stopping = partial(getattr, self, "is_stopping")
+                loop = AcceptLoop(server.group.listeners, is_stopping, server.chores)
                 server.engine.run(partial(loop.run, waker, server.poll_interval), loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `outcome` raises it for the caller of `run`
             self.failure = failure

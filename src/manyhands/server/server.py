@@ -1,7 +1,7 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from types import SimpleNamespace
@@ -96,6 +96,7 @@ class Server(ServerAttributes):
         self._group = ListenerGroup()
         self._group.core.take_options_from(self)
         self._process: ServerProcess | None = None
+        self._chores: list[Callable[[], object]] = [] if self._tls is None else [self._tls.look]
         self._run = Run(self)
 
     # What it is made of
@@ -109,7 +110,7 @@ class Server(ServerAttributes):
     def engine(self) -> Engine:
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self._options, daemon_threads=True)
-        return self._group.core.engine(settings, self._options["engine"])
+        return self._group.core.engine_of(settings, self._options["engine"])
 
     @engine.setter
     def engine(self, engine: Never) -> Never:
@@ -300,13 +301,10 @@ class Server(ServerAttributes):
         """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
         self._run.wake()
 
-    def turn(self) -> None:
-        """Look after certificates, systemd and SIGHUP, at each turn of the accept loop."""
-        if self._tls is not None:
-            self._tls.look()
-        process = self._process
-        if process is not None:
-            process.turn()
+    @property
+    def chores(self) -> list[Callable[[], object]]:
+        """What the accept loop does after each of its turns. For the server's own run and process."""
+        return self._chores
 
     def let_go(self) -> None:
         """Close a child's copies of the listeners."""
@@ -383,6 +381,7 @@ class Server(ServerAttributes):
             # Perhaps it has failed before it served.
             run.finish()
             run.runner = None
+            process.leave()
             if self._process is process:
                 self._process = None
 

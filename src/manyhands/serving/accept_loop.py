@@ -3,7 +3,7 @@
 Small enough to be read in one sitting, since everything goes through it.
 
 Stopping
-    The loop looks at `stopping()` whenever it wakes, and a `WakeUp` wakes it: no poll interval is waited for.
+    The loop asks `is_stopping` whenever it wakes, and a `WakeUp` wakes it: no poll interval is waited for.
 
 A full engine
     While an engine has no room its listeners are not polled: the kernel's backlog holds new clients. The
@@ -52,13 +52,21 @@ class AcceptLoop:
     ----------
     listeners
         The servers whose listening sockets to wait on; they share their engines.
-    stopping
-        Looked at on every turn: True ends the loop.
+    is_stopping
+        Asked on every turn: what is true ends the loop.
+    chores
+        Called after every turn; may be added to, and taken from, at any time.
     """
 
-    def __init__(self, listeners: Sequence[Listener], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        is_stopping: Callable[[], object],
+        chores: Sequence[Callable[[], object]] = (),
+    ) -> None:
         self._listeners = listeners
-        self._stopping = stopping
+        self._is_stopping = is_stopping
+        self._chores = chores
         self.child_asked_to_stop = False
         """Whether a forked child asked for the end of the loop."""
 
@@ -74,12 +82,12 @@ class AcceptLoop:
             waker.wake()
 
     def run(self, waker: WakeUp, poll_interval: float | None) -> None:
-        """Serve until `stopping()`, or until every listener has been closed.
+        """Serve until it is to stop, or until every listener has been closed.
 
         Parameters
         ----------
         waker
-            Whatever changes the answer of `stopping` wakes this.
+            Whatever changes the answer of `is_stopping` wakes this.
         poll_interval
             Seconds between two calls of `service_actions` when nothing happens; None: as long as it takes.
 
@@ -102,12 +110,15 @@ class AcceptLoop:
             selector.register(waker, selectors.EVENT_READ, waker)
             watches = self._watches(selector, waker)
             while watches and not self._is_over():
-                timeout = self._prepare(watches, poll_interval, reaper_turns)
+                timeout = self._prepare(watches, poll_interval, selector, reaper_turns)
                 if [watch for watch in watches if watch.is_closed]:
                     watches = [watch for watch in watches if not watch.is_closed]
                     continue
-                self._follow_engines(watches, selector)
-                called = _wait(selector, watches, timeout)
+                if [watch for watch in watches if watch.is_crowded] and _is_crowd_left(
+                    selector, watches
+                ):
+                    timeout = 0
+                called = {key.data for key, _ in selector.select(timeout)}
                 if waker in called:
                     self.child_asked_to_stop = waker.drain()
                     reaper_turns.was_woken = True
@@ -123,7 +134,7 @@ class AcceptLoop:
             raise
 
     def _is_over(self) -> bool:
-        return self._has_been_stopped or self.child_asked_to_stop or self._stopping()
+        return bool(self._has_been_stopped or self.child_asked_to_stop or self._is_stopping())
 
     def _selector(self) -> selectors.BaseSelector:
         first = self._listeners[0] if self._listeners else None
@@ -146,6 +157,7 @@ class AcceptLoop:
         self,
         watches: Sequence[ListenerWatch],
         poll_interval: float | None,
+        selector: selectors.BaseSelector,
         reaper_turns: ReaperTurns,
     ) -> float | None:
         """Poll those listeners that there is room for; return how long to sleep at most."""
@@ -156,14 +168,15 @@ class AcceptLoop:
                 soonest = timeout
         first = watches[0]
         first.core.follow_options(first.listener, now)
-        if first.engine.name == "processes":
-            return reaper_turns.turn(soonest, OPTIONS_INTERVAL)
-        return soonest
+        has_processes = first.engine.name == "processes"
+        if has_processes or self._engine_descriptors:
+            self._follow_engines(watches, selector)
+        return reaper_turns.turn(soonest, OPTIONS_INTERVAL) if has_processes else soonest
 
     def _follow_engines(
         self, watches: Iterable[ListenerWatch], selector: selectors.BaseSelector
     ) -> None:
-        """Have the loop wake up when a worker of an engine ends."""
+        """Have the loop wake up when a worker process ends."""
         descriptors = {watch.engine.fileno() for watch in watches} - {-1}
         if descriptors != self._engine_descriptors:
             for gone in self._engine_descriptors - descriptors:
@@ -181,19 +194,30 @@ class AcceptLoop:
                 return
             if watch in called:
                 self._take_from(watch, spare)
-            _service(watch)
+            listener, core = watch.listener, watch.core
+            watch.engine.reap()
+            if core.admission.has_chores or core.refusals.are_due:
+                core.do_chores(listener)
+            try:
+                listener.service_actions()
+            except Exception:  # noqa: BLE001 - a hook's failure must not end the service
+                listener.handle_error(None, None)
+        for chore in tuple(self._chores):
+            try:
+                chore()
+            except Exception:  # noqa: BLE001 - as little must one of these
+                self._listeners[0].handle_error(None, None)
 
     def _take_from(self, watch: ListenerWatch, spare: SpareDescriptor) -> None:
         """Hand over the clients that wait on a listener: one, or as many as its engine takes at once."""
-        # The place that was free before the poll may be gone: listeners can share an engine.
-        if not watch.may_accept():
-            return
-        listener = watch.listener
-        handle_request_noblock(listener)
-        for _ in range(watch.engine.at_once - 1):
-            if self._is_over() or not watch.has_another():
+        for number in range(watch.engine.at_once):
+            if number and self._is_over():
                 break
-            handle_request_noblock(listener)
+            # The poll told of the first client. The place that was free then may be gone: listeners can
+            # share an engine.
+            if not watch.may_accept(is_first=not number):
+                break
+            handle_request_noblock(watch.listener)
         if watch.core.accept_backoff.since is not None:
             _lose_patience(watch, spare)
 
@@ -222,19 +246,14 @@ def _ask_for_signals(waker: WakeUp) -> bool:
     return before == -1
 
 
-def _wait(
-    selector: selectors.BaseSelector, watches: Iterable[ListenerWatch], timeout: float | None
-) -> AbstractSet[object]:
-    """Sleep until something is ready; return what."""
-    if [watch for watch in watches if watch.is_crowded]:
-        # Only a look without waiting tells that the backlog is empty.
-        called = {key.data for key, _ in selector.select(0)}
-        for watch in watches:
-            if watch not in called:
-                watch.note_empty_backlog()
-        if called:
-            return called
-    return {key.data for key, _ in selector.select(timeout)}
+def _is_crowd_left(selector: selectors.BaseSelector, watches: Iterable[ListenerWatch]) -> bool:
+    """Note which backlogs are empty; return whether anything is ready."""
+    # Only a look without waiting tells that a backlog is empty.
+    called = {key.data for key, _ in selector.select(0)}
+    for watch in watches:
+        if watch not in called:
+            watch.note_empty_backlog()
+    return bool(called)
 
 
 def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
@@ -250,18 +269,6 @@ def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
             described = format_address(watch.listener.server_address)
             if hub.has_subscribers:
                 hub.emit(events.BacklogRefused(described, count, backoff.reason))
-
-
-def _service(watch: ListenerWatch) -> None:
-    """Do a server's regular work; what it raises is reported and survived."""
-    core = watch.core
-    watch.engine.reap()
-    if core.admission.has_chores or core.refusals.are_due:
-        core.do_chores(watch.listener)
-    try:
-        watch.listener.service_actions()
-    except Exception:  # noqa: BLE001 - a hook's failure must not end the service
-        watch.listener.handle_error(None, None)
 
 
 class LetGo(socket.socket):

@@ -141,8 +141,8 @@ class AdmissionControl:
         if terms.most is None:
             return True
         is_open = len(self._registry) + len(self.arriving) - len(self._overflow)
-        if self._handed_off:
-            is_open += len(self._handed_off)
+        if self._handed_off.known:
+            is_open += len(self._handed_off.known)
         return is_open - entered < terms.most
 
     def _tell_of_room(self) -> None:
@@ -251,10 +251,10 @@ class AdmissionControl:
     def count_gone(self) -> None:
         """Count those that were taken elsewhere and have ended there."""
         self.has_chores = False
-        if self._handed_off:
+        if self._handed_off.known:
             for place in self._handed_off.take_gone():
                 self._give_up(place, Reason.HANDED_OFF)
-            if self._handed_off:
+            if self._handed_off.known:
                 self.has_chores = True
 
     def _give_up(self, place: "HeldPlace | None", reason: Reason) -> None:

@@ -48,6 +48,7 @@ from manyhands.serving.request_hooks import (
 from manyhands.serving.serve_loops import ServeLoops
 
 if TYPE_CHECKING:
+    from manyhands.admission.admission import HeldPlace
     from manyhands.runtime.wakeup import PollableLatch
 
 OPTIONS_INTERVAL = 0.5
@@ -166,9 +167,9 @@ class ServerCore:
         # A program's attributes tell nothing of their changes.
         shared.look_at = now + OPTIONS_INTERVAL if shared.options_of is None else math.inf
         self.admission.follow(server if shared.options_of is None else shared.options_of)
-        is_on = self.timeouts(server) is not NONE
-        if is_on or self.reaper.is_on:
-            self.reaper.switch(is_on=is_on, engine=self.engine_of(server).name)
+        timeouts = self.timeouts(server)
+        if timeouts is not NONE or self.reaper.is_on:
+            self.reaper.switch(timeouts, self.engine_of(server).name)
 
     def timeouts(self, server: Any) -> Deadlines:
         """Return the timeouts that the server's options say now; the same object while nothing changes.
@@ -198,18 +199,18 @@ class ServerCore:
         """The engines that were needed so far."""
         return tuple(self._shared.engines.copy().values())
 
-    def engine_of(self, server: Any) -> Engine:
-        """Return the engine that the next connection goes to, set up as the server's attributes say now."""
-        return self.engine(server, self._chosen)
+    def engine_of(self, server: Any, chosen: str | None = None) -> Engine:
+        """Return the engine that the next connection goes to, set up as the server's attributes say now.
 
-    def engine(self, server: Any, chosen: str) -> Engine:
-        """Return the engine `chosen` by a class, or the one that overrides it, set up for `server`."""
+        `chosen` is what a mix-in chooses, in place of the server's class; its attribute `engine` overrides
+        both.
+        """
         name = getattr(type(server), "engine", None)
         if name is None:
-            name = chosen
+            name = chosen or self._chosen
         elif not (isinstance(name, str) and name in ENGINES):
             _warn_about(type(server), name)
-            name = chosen
+            name = chosen or self._chosen
         engines = self._shared.engines
         engine = engines.get(name) or engines.setdefault(name, ENGINES[name]())
         # Each connection asks, and a program may change its bounds at any time: so this must be cheap.
@@ -244,16 +245,19 @@ class ServerCore:
             When another loop has taken the client of which this one was told too, or its place. `get_request`
             would wait for the next client, and the loop could not be stopped meanwhile.
         """
+        loops, admission = self.loops, self.admission
+        # The one loop of ours has looked for room just now.
+        is_sure_of_room = bool(self.reaper.loops) and not loops.were_several
         if not self.reaper.loops:
             self.attend(server)
         elif not self._shared.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
             self.follow_options(server, time.monotonic())
-        loops, admission = self.loops, self.admission
+            is_sure_of_room = False
         with loops.accepting:
             # The other loop may have ended since it took the client.
             has_gone = loops.were_several and not has_client_waiting(server)
-            if has_gone or not admission.has_room():
+            if has_gone or not (is_sure_of_room or admission.has_room()):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()
             if loops.were_several:
@@ -291,7 +295,7 @@ class ServerCore:
         Exception
             Whatever the handler raised, when the engine is sequential.
         """
-        engine = self.engine(server, chosen)
+        engine = self.engine_of(server, chosen)
         is_sequential = engine.name == "sequential"
         if serve is None:
             serve = (
@@ -303,8 +307,15 @@ class ServerCore:
             )
         connection = Connection(server, request, client_address, serve, engine, self)
         # A datagram is no connection.
-        if type(request) is not tuple and not self._is_entered(connection):
-            return
+        if type(request) is not tuple:
+            # The registry comes first, so that the connection is counted at every moment.
+            connection.is_registered = True
+            self.registry.open(connection)
+            arrival = self.admission.take(request)
+            # Where nothing limits connections, and nothing looks at them, there is nothing more to do.
+            is_plain = arrival is not None and arrival[1] is None and not self.registry.are_detailed
+            if not is_plain and not self._is_admitted(connection, arrival):
+                return
         if is_sequential:
             engine.start(connection)
             return
@@ -319,11 +330,10 @@ class ServerCore:
         if self.worker_backoff.since is not None:
             self.worker_backoff.succeed(time.monotonic())
 
-    def _is_entered(self, connection: Connection) -> bool:
-        """Enter a connection into the registry; return False when it was refused."""
-        # The registry comes first, so that the connection is counted at every moment.
-        connection.enter_registry()
-        arrival = self.admission.take(connection.request)
+    def _is_admitted(
+        self, connection: Connection, arrival: "tuple[Any, HeldPlace | None] | None"
+    ) -> bool:
+        """Give a connection that the registry has its place; return False when it was refused."""
         place = self._place_of_its_own(connection) if arrival is None else arrival[1]
         if isinstance(place, Reason):
             server, request = connection.server, connection.request
@@ -337,7 +347,7 @@ class ServerCore:
         if self.reaper.is_on:
             connection.count_traffic()
             self.reaper.call(connection.engine.name)
-        elif self.registry.are_detailed and connection.engine.name == "processes":
+        elif connection.engine.name == "processes":
             connection.count_traffic()
         return True
 

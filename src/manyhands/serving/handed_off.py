@@ -30,12 +30,11 @@ class HandedOff:
 
     def __init__(self, on_gone: Callable[[], None]) -> None:
         self._on_gone = on_gone
-        self._known: dict[int, tuple[Callable[[], Any], HeldPlace | None]] = {}
+        self.known: dict[int, tuple[Callable[[], Any], HeldPlace | None]] = {}
+        """What tells whether each is still there, and its place, by `id`. To be looked at."""
+
         self._gone: deque[tuple[int, object]] = deque()
         self._look_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     def add(self, request: Any, place: "HeldPlace | None") -> bool:
         """Watch a connection; return False when that cannot be done: it is no socket of any kind."""
@@ -44,12 +43,12 @@ class HandedOff:
             watched = weakref.ref(request, lambda watched: self._note_gone(key, watched))
         except TypeError:
             return False
-        self._known[key] = watched, place
+        self.known[key] = watched, place
         return True
 
     def pop(self, request: Any) -> "tuple[Callable[[], Any], HeldPlace | None] | None":
         """Take a connection out that has come back."""
-        return self._known.pop(id(request), None)
+        return self.known.pop(id(request), None)
 
     def _note_gone(self, key: int, watched: object) -> None:
         self._gone.append((key, watched))
@@ -66,11 +65,11 @@ class HandedOff:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_INTERVAL
-            known = list(self._known.items())
+            known = list(self.known.items())
             ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
         # The `id` of one that is forgotten may be that of another one by now.
         return [
-            self._known.pop(key)[1]
+            self.known.pop(key)[1]
             for key, watched in ended
-            if key in self._known and self._known[key][0] is watched
+            if key in self.known and self.known[key][0] is watched
         ]

@@ -9,12 +9,15 @@ from typing import Any, Protocol
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.sockets import descriptor_of, poll_to_read
+from manyhands.runtime.sockets import poll_to_read
 from manyhands.serving.core import core_of
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks for room where nothing wakes the loop: a program may close what it has taken
 over."""
+
+_NO_SOCKET = (AttributeError, OSError, ValueError)
+"""What `fileno` raises of a listener whose socket the program has taken away."""
 
 
 class Listener(Protocol):
@@ -88,7 +91,10 @@ class ListenerWatch:
         float or None
             The seconds after which to look again; None where something wakes the loop.
         """
-        descriptor = descriptor_of(self.listener)
+        try:
+            descriptor = self.listener.fileno()
+        except _NO_SOCKET:
+            descriptor = -1
         if descriptor < 0:
             # poll(2) would report a closed descriptor for ever.
             self.leave_alone()
@@ -99,26 +105,39 @@ class ListenerWatch:
             self.leave_alone()
             return None  # `resume` wakes the loop
         rest = core.seconds_to_rest(now)
-        if rest or not self._may_be_polled():
+        # `has_room` is asked again before each accept, and costs more.
+        may_be_polled = not rest and (
+            (self._polled is not None and self.engine.has_room() and core.admission.has_room())
+            or self.has_room()
+        )
+        if not may_be_polled:
             self.leave_alone()
             return rest or (None if core.admission.has_room() else LOOK_INTERVAL)
         if descriptor != self._polled:
             self._poll(descriptor)
         return None
 
-    def _may_be_polled(self) -> bool:
-        # `has_room` is asked again before each accept, and costs more.
-        return (
-            self._polled is not None and self.engine.has_room() and self.core.admission.has_room()
-        ) or self.has_room()
+    def may_accept(self, *, is_first: bool) -> bool:
+        """Tell whether a connection may be accepted now: what came before it may have changed anything.
 
-    def may_accept(self) -> bool:
-        """Tell whether a connection may be accepted now: the turn before it may have changed anything."""
-        return (
-            not self.core.is_suspended
-            and descriptor_of(self.listener) == self._polled
-            and self.has_room()
+        Of the first one in a turn the poll has told; for the others a look tells whether there is one.
+        """
+        core = self.core
+        has_client = (
+            self.has_room()
+            if is_first
+            else self.engine.has_room()
+            and core.admission.has_room()
+            and not core.seconds_to_rest(time.monotonic())
+            and self._look.poll(0)
         )
+        try:
+            # Last: a client that called after the listener was suspended is seen only by a look later still.
+            return bool(
+                has_client and not core.is_suspended and self.listener.fileno() == self._polled
+            )
+        except _NO_SOCKET:
+            return False
 
     def has_room(self) -> bool:
         """Tell whether the next connection would be served at once; if not, room wakes the loop."""
@@ -134,19 +153,6 @@ class ListenerWatch:
             self.is_crowded = True
             self._tell_of_crowd(is_engine_full=not has_worker)
         return False
-
-    def has_another(self) -> bool:
-        """Tell whether another client waits, and could be served now."""
-        core = self.core
-        return bool(
-            self.engine.has_room()
-            and core.admission.has_room()
-            and not core.seconds_to_rest(time.monotonic())
-            and self._look.poll(0)
-            # Last: a client that called after the listener was suspended is seen only by a look later still.
-            and not core.is_suspended
-            and descriptor_of(self.listener) == self._polled
-        )
 
     def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
         described, engine = format_address(self.listener.server_address), self.engine

@@ -58,10 +58,14 @@ class Reaper:
         self.calls = 0
         """Changes with each call."""
 
-    def switch(self, *, is_on: bool, engine: str) -> None:
-        """Note whether the server has timeouts, as its options say now."""
-        self.is_on = is_on
-        if is_on:
+        self._first_wait = 0.0
+
+    def switch(self, timeouts: Deadlines, engine: str) -> None:
+        """Go by the timeouts that the server's options say now."""
+        shortest = timeouts.shortest
+        self.is_on = shortest is not None
+        if shortest is not None:
+            self._first_wait = interval(shortest)
             # On processes this process keeps nothing of a connection that it has handed over, unless asked.
             self._registry.are_detailed = True
             if engine != "processes":
@@ -107,6 +111,8 @@ class Reaper:
             self._looking.release()
 
     def _run(self) -> None:
+        # A connection that has just come is not overdue, and most are gone before a first look.
+        self._wake.wait(self._first_wait)
         try:
             while self._goes_on():
                 pass
