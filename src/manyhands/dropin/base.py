@@ -1,4 +1,4 @@
-"""`BaseServer`: the connection loop and the hook chain, for any kind of listener."""
+"""`BaseServer`: the accept loop and the chain of hooks, for any kind of listener."""
 
 import threading
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class _FromCore:
 
 @has_options
 class BaseServer(BaseServerOptions):
-    """The base class of all servers: owns the connection loop; handler classes own the conversation.
+    """The base class of all servers: owns the accept loop; handler classes own what is said on a connection.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class BaseServer(BaseServerOptions):
     socket: "Socket"
 
     connections = _FromCore(ServerCore.detailed_registry)
-    """The open connections by their numbers, a live view, and how many ended, by the reason: `Books`."""
+    """The open connections by their numbers, a live view, and how many ended, by the reason: `Registry`."""
 
     draining = _FromCore(attrgetter("is_draining"))
     """Whether the server drains: a handler then had better come to an end. Handlers' processes see it too."""
@@ -98,10 +98,7 @@ class BaseServer(BaseServerOptions):
     def __shutdown_request(self, stop: bool) -> None:
         vars(self)[_STOP_FLAG] = stop
         if stop:
-            self.__ask_loop_to_stop()
-
-    def __ask_loop_to_stop(self) -> None:
-        core_of(self).loops.stop()
+            core_of(self).loops.stop()
 
     def server_activate(self) -> None:
         """Make the bound socket a listening one. A hook."""
@@ -139,8 +136,8 @@ class BaseServer(BaseServerOptions):
                 engine = core.engine_of(self)
                 engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
             finally:
-                # Before the end is told: who waits for that may start a thread object anew whose run this is
-                # the last step of.
+                # Before the end is told: a program that waits for it may start anew the thread object whose
+                # last step this is.
                 waker.close()
                 self.__note_end(waker)
 
@@ -176,24 +173,19 @@ class BaseServer(BaseServerOptions):
         that copy of the server alone.
         """
         self.__ask_to_stop()
-        if self.__has_somebody_to_wait_for():
+        loops = self._server_core.loops
+        # Before `serve_forever` there is nothing to wait for. A loop of the program's own clears the event.
+        has_begun = loops.count() or getattr(self.__is_shut_down, "was_cleared", True)
+        if has_begun and loops.may_be_waited_for() and not is_in_the_hub():
             self.__is_shut_down.wait()
 
     def __ask_to_stop(self) -> None:
         self.__shutdown_request = True
         # Again, for classes that put a plain attribute of their own in the flag's place.
-        self.__ask_loop_to_stop()
-
-    def __has_somebody_to_wait_for(self) -> bool:
-        loops = self._server_core.loops
-        if not loops.count():
-            # A loop of the program's own clears the event when it begins.
-            was_cleared = getattr(self.__is_shut_down, "was_cleared", True)
-            return was_cleared and not loops.are_of_the_original
-        return not loops.is_one_here() and not is_in_the_hub()
+        core_of(self).loops.stop()
 
     def suspend(self) -> None:
-        """Accept nobody until `resume`: the kernel's backlog holds who calls, and who is connected goes on.
+        """Accept no connection until `resume`: new clients wait in the kernel's backlog, the others go on.
 
         Thread-safe, from handlers too, but for forked ones (`RuntimeError`). `handle_request` takes no
         notice of it.
@@ -209,14 +201,14 @@ class BaseServer(BaseServerOptions):
         self._wake_loops()
 
     def drain(self, timeout: float = 30.0) -> "list[CutOff]":
-        """Stop serving; let the conversations end, and cut off those that go on after `timeout` seconds.
+        """Stop serving; let the connections end, and cut off those that go on after `timeout` seconds.
 
         Then nothing is left to do but `server_close`. See ``docs/server.md`` for what handlers are told.
 
         Returns
         -------
         list of CutOff
-            Who was cut off, and what they were doing.
+            The connections that were cut off, and what their handlers were doing.
 
         Raises
         ------
@@ -242,7 +234,7 @@ class BaseServer(BaseServerOptions):
         Returns
         -------
         object
-            What `handle_timeout` returned, when nobody called in time.
+            What `handle_timeout` returned, when no client called in time.
         """
         return handle_request(self)
 

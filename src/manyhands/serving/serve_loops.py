@@ -50,11 +50,6 @@ class ServeLoops:
         return len(self._threads)
 
     @property
-    def are_of_the_original(self) -> bool:
-        """Whether this is a copy of a process in which the server was served."""
-        return bool(self._of_the_original)
-
-    @property
     def _wakers(self) -> list[WakeUp]:
         return [*self._threads, *self._of_the_original]
 
@@ -68,10 +63,13 @@ class ServeLoops:
         for waker in self._wakers:
             waker.wake()
 
-    def is_one_here(self) -> bool:
-        """Tell whether a loop runs in the calling thread, or is waited for there."""
-        caller = threading.get_ident()
-        return any(caller in threads for threads in list(self._threads.values()))
+    def may_be_waited_for(self) -> bool:
+        """Tell whether the caller may wait for the end: not where it would wait for itself, or for ever."""
+        if not self._threads:
+            # In a copy of a process in which the server was served, nothing tells of the end.
+            return not self._of_the_original
+        # The threads in which the loops run, or are waited for.
+        return threading.get_ident() not in set().union(*self._threads.copy().values())
 
 
 class ShutDown(threading.Event):

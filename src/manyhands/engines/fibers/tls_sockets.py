@@ -10,7 +10,6 @@ looks at the socket first. What contexts make of all other sockets stays what it
 
 import contextlib
 import errno
-import functools
 import socket
 import ssl
 import time
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 from manyhands.engines.fibers.foreign_threads import READ, WRITE
 from manyhands.engines.fibers.poller import Channel, Poller
 from manyhands.engines.fibers.sockets import FiberSocket, call_in_hub_thread
+from manyhands.runtime.socket_classes import class_with
 
 Result = TypeVar("Result")
 
@@ -144,12 +144,6 @@ class FiberTLS:
         return descriptor
 
 
-@functools.cache
-def _for_fibers(base: Any) -> Any:
-    """Make the subclass for fibers of a class of TLS sockets, under the name of that class."""
-    return type(base.__name__, (FiberTLS, base), {"__module__": base.__module__})
-
-
 def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -> ssl.SSLSocket:
     """Make a TLS connection for fibers of a socket, as `context.wrap_socket` makes others.
 
@@ -162,7 +156,8 @@ def wrap(context: ssl.SSLContext, plain: Any, poller: Poller, **keywords: Any) -
     own = context.sslsocket_class
     handshakes_now = keywords.pop("do_handshake_on_connect", True)
     # No handshake in there: it would have no channel to wait with.
-    connection = _for_fibers(ssl.SSLSocket if own is _FiberOrPlain else own)._create(
+    base = ssl.SSLSocket if own is _FiberOrPlain else own
+    connection = class_with(FiberTLS, base)._create(
         plain, context=context, do_handshake_on_connect=False, **keywords
     )
     connection._channel = Channel(poller, connection.fileno())
