@@ -233,6 +233,15 @@ def test_an_interrupt_in_the_drain_cuts_off_whoever_is_left(engine: str) -> None
             server.close()
         assert everything(peer) == b""
         interrupting.join(20)
+    wait_until(lambda: server.engine.reap() or not has_children())
+
+
+def has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def interrupt_the_drain(port: int) -> None:

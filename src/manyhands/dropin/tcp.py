@@ -83,7 +83,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         self.server_address = self.socket.getsockname()
 
     def _wants_its_address_back(self) -> bool:
-        """Tell whether to set SO_REUSEADDR; our default is for streams, where it takes no port from others."""
+        """Tell whether to set SO_REUSEADDR; by default only for streams, where that takes no port away."""
         if self.socket_type == socket.SOCK_STREAM:
             return self.allow_reuse_address
         said_by = next(o for o in (self, *type(self).__mro__) if "allow_reuse_address" in vars(o))
