@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from manyhands.model.usage_errors import Mistake
     from manyhands.runtime.blocking_calls import blocking
     from manyhands.server import Server
+    from manyhands.serving.info import ServerInfo
     from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
 
 __all__ = [  # noqa: F405 - of the drop-in
@@ -46,6 +47,7 @@ __all__ = [  # noqa: F405 - of the drop-in
     "Mistake",
     "Reason",
     "Server",
+    "ServerInfo",
     "StreamRequestHandler",
     "TCPServer",
     "ThreadingMixIn",
@@ -79,6 +81,7 @@ _HOMES = {
     "Mistake": ".model.usage_errors",
     "Reason": ".model.connection_states",
     "Server": ".server",
+    "ServerInfo": ".serving.info",
     "ask": ".dropin.prompts",
     "blocking": ".runtime.blocking_calls",
     "install": ".installation",

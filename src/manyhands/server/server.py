@@ -175,7 +175,14 @@ class Server(ServerAttributes):
         -------
         ServerInfo
             A dataclass of numbers and texts; `dataclasses.asdict` makes JSON of it. Nothing of it is live.
+
+        Raises
+        ------
+        Mistake
+            When `first` or `after` is no number of connections.
         """
+        _check("first", first, _COUNT)
+        _check("after", after, _COUNT)
         # Few programs ask, and the others do not pay for the import.
         from manyhands.serving.info import info_of  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ Nothing in it is live, and nothing in it leads back into the server: numbers, te
 system does not tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -127,7 +128,8 @@ class ServerInfo:
     engines : tuple of EngineInfo
         Those that were needed so far.
     options : mapping of str to object
-        The options of a `manyhands.Server` by their names, as they are now; of drop-in classes empty.
+        The options of a `manyhands.Server` by their names, as they are now; of drop-in classes empty. In
+        place of what is no plain data stands its name: a handler's, or ``"SSLContext"``.
     accepted : int
         Connections accepted so far; always the sum of those that are open and those that are closed.
     open, closed : mapping of str to int
@@ -173,13 +175,28 @@ def info_of(
     return ServerInfo(
         tuple(map(_listener, listeners)),
         tuple(EngineInfo(each.name, each.running(), each.limit) for each in core.engines),
-        dict(options or {}),
+        {name: _plain(value) for name, value in (options or {}).items()},
         accepted,
         {state.value: states[state] for state in State if state is not State.CLOSED},
         {reason.value: count for reason, count in closed.items()},
         core.is_draining,
         _page(core, first, after),
     )
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has for the value of an option."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(each) for each in value]
+    return getattr(value, "__qualname__", type(value).__name__)
 
 
 def _listener(listener: Any) -> ListenerInfo:
