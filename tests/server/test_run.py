@@ -277,7 +277,7 @@ def test_start_beside_a_run_that_was_stopped_is_refused_and_the_run_ends(engine:
             refusals.append(str(error))
 
     starting = threading.Thread(target=start)
-    run = server._run
+    run = server._sockets.current_run
     real = run.finish
     # The run has been stopped, and has not begun to end.
     run.finish = lambda: (starting.join(20), real())[1]  # type: ignore[method-assign]
@@ -309,9 +309,9 @@ def test_an_interrupt_while_the_listeners_close_leaves_a_server_that_can_be_star
 
     server = Server(Echo, ANY_PORT)
     server.start()
-    close = server.group.close
+    close = server._sockets.group.close
     with monkeypatch.context() as patch:
-        patch.setattr(server.group, "close", interrupted)
+        patch.setattr(server._sockets.group, "close", interrupted)
         with pytest.raises(KeyboardInterrupt):
             server.close()
     assert not server.connections.is_draining
@@ -348,11 +348,11 @@ def test_what_ended_the_accept_loop_is_told_to_everybody_who_ends_the_server() -
             told.append(str(failure))
 
     with greeted(server):
-        server.current_run.failure = ZeroDivisionError("by the loop")
+        server._sockets.current_run.failure = ZeroDivisionError("by the loop")
         threads = [threading.Thread(target=end) for _ in range(2)]
         for thread in threads:
             thread.start()
-        wait_until(server.current_run.is_being_ended)
+        wait_until(server._sockets.current_run.is_being_ended)
         server.hurry()
         for thread in threads:
             thread.join(20)

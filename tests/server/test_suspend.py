@@ -135,7 +135,7 @@ def set_a_limit(listener: Any) -> None:
 
 
 def set_a_limit_of_the_whole(listener: Any) -> None:
-    listener.owner.deny = "192.0.2.1"
+    listener.owner.options.change("deny", "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_server_can_begin_suspended(engine: str) -> None:
     server.suspend()
     with server, call(bound(server)) as peer:
         peer.sendall(b"hello\n")
-        wait_until(lambda: server.current_run.thread is not None)
+        wait_until(lambda: server._sockets.current_run.thread is not None)
         assert server.connections.accepted == 0
         server.resume()
         assert read_line(peer) == b"hello\n"

@@ -317,10 +317,10 @@ def test_certificates_are_read_between_the_two_words_of_a_reload(
         manager.hear_until("READY")
         assert ask_secretly(bound(server), authority) == b"hello\n"
         assert server.tls is not None
-        contexts.append(server.tls.context)
+        contexts.append(server.tls_context)
         os.kill(os.getpid(), signal.SIGHUP)
         assert manager.hear_until("READY")[-1]["STATUS"] == "reloaded"
-        contexts.append(server.tls.context)
+        contexts.append(server.tls_context)
         Path(certfile).write_text("no certificate")
         os.kill(os.getpid(), signal.SIGHUP)
         assert manager.hear_until("READY")[-1]["STATUS"].startswith("not reloaded: ")

@@ -354,7 +354,7 @@ def test_nobody_sweeps_without_deadlines(engine: str) -> None:
     ):
         say(peer)
         assert not sweeps()
-        assert not server.server.group.core.reaper.is_on
+        assert not server.server._sockets.group.core.reaper.is_on
 
 
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "processes"])

@@ -13,20 +13,25 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from manyhands.connections.registry import DURATION_BOUNDS, Sums
+from manyhands.connections.registry import DURATION_BOUNDS, Registry, Sums
+from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
 from manyhands.model.events import ConnectionClosed, Event, hub, kinds
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.server import Server
-from manyhands.serving.core import ServerCore, core_of
+from manyhands.serving.core import core_of
 from manyhands.serving.info import ServerInfo, bytes_of_open, info_of, totals_of
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
 
 
-def _core_of(server: Any) -> ServerCore:
-    return server.group.core if isinstance(server, Server) else core_of(server)
+def _registry_of(server: Any) -> Registry:
+    return server.connections if isinstance(server, Server) else core_of(server).registry
+
+
+def _engines_of(server: Any) -> tuple[Engine, ...]:
+    return (server.engine,) if isinstance(server, Server) else core_of(server).engines
 
 
 def _info_of(server: Any) -> ServerInfo:
@@ -49,9 +54,9 @@ class ServerCollector(Collector):
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._core = _core_of(server)
+        self._registry = _registry_of(server)
         # From now on, also for connections that end before the first scrape.
-        totals_of(self._core)
+        totals_of(self._registry)
         # Connections that end have figures of their own, by reason.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
         self._lock = brief_lock()
@@ -73,7 +78,7 @@ class ServerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Read the figures."""
         info = _info_of(self._server)
-        ended = totals_of(self._core).sums()
+        ended = totals_of(self._registry).sums()
         yield from _connections(info)
         yield from self._bytes(ended)
         yield _handler_seconds(ended)
@@ -82,11 +87,11 @@ class ServerCollector(Collector):
         yield self._event_counts()
 
     def _hub_delay(self) -> float | None:
-        delays = (engine.hub_delay(HUB_PATIENCE) for engine in self._core.engines)
+        delays = (engine.hub_delay(HUB_PATIENCE) for engine in _engines_of(self._server))
         return next((delay for delay in delays if delay is not None), None)
 
     def _bytes(self, ended: Sums) -> Iterator[Metric]:
-        received, sent = bytes_of_open(self._core)
+        received, sent = bytes_of_open(self._registry)
         # A connection that ends between the two readings is in neither, and a counter never goes back.
         self._received = max(self._received, ended.bytes_in + received)
         self._sent = max(self._sent, ended.bytes_out + sent)

@@ -34,7 +34,10 @@ class CurrentRun(Protocol):
 
 
 class Owner(Protocol):
-    """What a listener needs of the server that runs it with others."""
+    """What a listener needs of what serves it together with others."""
+
+    options: OptionValues
+    """The server's options."""
 
     @property
     def current_run(self) -> CurrentRun:

@@ -37,6 +37,13 @@ class OptionValues(dict[str, Any]):
         self._permit = permit
         self._note_change = note_change
 
+    def __getattr__(self, name: str) -> Any:
+        # A core reads the options of a drop-in class, which are attributes, in the same way.
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
     def change(self, name: str, value: object) -> None:
         """Change an option.
 
@@ -93,13 +100,13 @@ class _OfOwner:
         self._name = name
 
     def __get__(self, listener: Any, kind: type) -> Any:
-        return self if listener is None else getattr(listener.owner, self._name)
+        return self if listener is None else listener.owner.options[self._name]
 
     def __set__(self, listener: Any, value: object) -> None:
         owner = listener.owner
         if listener.run is not owner.current_run:
             raise RuntimeError(f"{self._name} cannot be set: that run of the server has ended")
-        setattr(owner, self._name, value)
+        owner.options.change(self._name, value)
 
 
 class _Settled:

@@ -32,8 +32,8 @@ LAST_TURN = 0.5
 hook holds it up."""
 
 
-class ServerOfRuns(Protocol):
-    """What a run needs of its server."""
+class Sockets(Protocol):
+    """What a run serves."""
 
     @property
     def engine(self) -> Engine:
@@ -55,8 +55,9 @@ class ServerOfRuns(Protocol):
     def chores(self) -> list[Callable[[], object]]:
         """What the accept loop does after each of its turns."""
 
-    def note_draining(self) -> None:
-        """Tell that the drain goes on: called at each of its turns."""
+    @property
+    def on_drain_turn(self) -> Callable[[], object]:
+        """What is called at each turn of a drain."""
 
     def begin_next_run(self) -> None:
         """Have the next run in the place of this one, which has ended."""
@@ -69,8 +70,8 @@ class Run:
     not wait for a lock that the interrupted code may hold.
     """
 
-    def __init__(self, server: ServerOfRuns) -> None:
-        self._server = server
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
         self.is_stopping = False
         """Whether the server has been asked to stop."""
 
@@ -141,12 +142,12 @@ class Run:
 
     def serve(self) -> None:
         """Run the accept loop to its end, which is that of the run; what ended it is kept."""
-        server = self._server
+        sockets = self._sockets
         try:
             with self.waker() as waker:
                 is_stopping = partial(getattr, self, "is_stopping")
-                loop = AcceptLoop(server.group.listeners, is_stopping, server.chores)
-                server.engine.run(partial(loop.run, waker, server.poll_interval), loop.stop)
+                loop = AcceptLoop(sockets.group.listeners, is_stopping, sockets.chores)
+                sockets.engine.run(partial(loop.run, waker, sockets.poll_interval), loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `outcome` raises it for the caller of `run`
             self.failure = failure
         finally:
@@ -193,14 +194,14 @@ class Run:
             if self._finisher()[1] is claim:
                 self.stop()
                 self.is_draining = True
-                give_notice(self._server.group.core)
+                give_notice(self._sockets.group.core)
                 self._drain()
         except BaseException:
             # A second Ctrl-C where no handler of ours is installed, for one: nothing is waited for any
             # longer.
             if self._finisher()[1] is claim:
-                self.cut_off = cut_off(self._server.group.core)
-                leave_behind(self._server.group.core)
+                self.cut_off = cut_off(self._sockets.group.core)
+                leave_behind(self._sockets.group.core)
             raise
         finally:
             if self._finisher()[1] is claim:
@@ -208,26 +209,26 @@ class Run:
         return self.outcome()
 
     def _leave_all_as_new(self) -> None:
-        group = self._server.group
+        group = self._sockets.group
         try:
             group.close()
         finally:
             group.core.registry.is_draining = False
-            self._server.begin_next_run()
+            self._sockets.begin_next_run()
             self._has_ended.set()
 
     def _drain(self) -> None:
         """Stop listening, so that no client calls in vain; then wait for the connections."""
-        server, began, timeout = self._server, time.monotonic(), self.seconds_to_drain
+        sockets, began, timeout = self._sockets, time.monotonic(), self.seconds_to_drain
         if timeout is None:
-            timeout = server.drain_timeout
-        if server.engine.name != "sequential":  # which serves in the loop, and ends with it
+            timeout = sockets.drain_timeout
+        if sockets.engine.name != "sequential":  # which serves in the loop, and ends with it
             self._leave_the_loop(began + LAST_TURN, began + timeout)
-        server.group.close(socket.SOCK_STREAM)
-        self.cut_off = drain(server.group.core, timeout, self._hurries, self._join, began)
+        sockets.group.close(socket.SOCK_STREAM)
+        self.cut_off = drain(sockets.group.core, timeout, self._hurries, self._join, began)
         if self.thread is not None and self.thread.is_alive():
             # End what the accept loop has in hand, which a hook holds up: its handler will not begin.
-            for connection in server.group.core.registry.snapshot():
+            for connection in sockets.group.core.registry.snapshot():
                 connection.close(Reason.CUT_OFF)
 
     def _leave_the_loop(self, earliest: float, deadline: float) -> None:
@@ -243,20 +244,20 @@ class Run:
             thread.join(LOOK_INTERVAL)
         try:
             if self.failure is None:
-                for listener in self._server.group.listeners:
-                    serve_backlog(listener, self._server.engine, lambda: self.is_in_a_hurry)
+                for listener in self._sockets.group.listeners:
+                    serve_backlog(listener, self._sockets.engine, lambda: self.is_in_a_hurry)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service
             self.failure = failure
 
     def _join(self, timeout: float) -> bool:
-        engine = self._server.engine
+        engine = self._sockets.engine
         if self.thread is None or engine.name != "sequential":
             return engine.join(timeout)
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
     def _hurries(self) -> bool:
-        self._server.note_draining()
+        self._sockets.on_drain_turn()
         return self.is_in_a_hurry
 
 

@@ -1,15 +1,13 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Never, Self, Unpack
 
 from manyhands.config.option_types import Seconds, Whole
 from manyhands.config.options import SERVER_OPTIONS, checked
-from manyhands.connections.connection import current_connection
 from manyhands.connections.registry import Registry
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
@@ -17,13 +15,13 @@ from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.blocking_calls import blocking
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.handler_check import check_handler, described
-from manyhands.server.listener import Handler, Listener, ListenerGroup
+from manyhands.server.listener import Handler, Listener
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
 from manyhands.server.process import ServerProcess
 from manyhands.server.run import Announce, Run
-from manyhands.server.systemd import poll_interval
-from manyhands.server.tls import ServerTLS, server_tls
-from manyhands.serving.core import refuse_a_copy, refuse_a_handler
+from manyhands.server.served_sockets import ServedSockets
+from manyhands.server.tls import server_tls
+from manyhands.serving.core import refuse_a_copy
 from manyhands.serving.drain import CutOff
 
 if TYPE_CHECKING:
@@ -92,25 +90,25 @@ class Server(ServerAttributes):
             self._note_change,
         )
         check_handler(handler, self._addresses)
-        self._tls = server_tls(self._addresses, options, ssl_context)
-        self._group = ListenerGroup()
-        self._group.core.take_options_from(self)
-        self._process: ServerProcess | None = None
-        self._chores: list[Callable[[], object]] = [] if self._tls is None else [self._tls.look]
-        self._run = Run(self)
+        tls = server_tls(self._addresses, options, ssl_context)
+        self._sockets = ServedSockets(handler, self._addresses, self._options, tls)
 
     # What it is made of
 
     @property
     def addresses(self) -> list[Address]:
         """Where the server listens, with the ports that it got; empty when it does not listen."""
-        return self._group.addresses
+        return self._sockets.addresses
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The drop-in servers that it consists of, one for each endpoint; empty when it does not listen."""
+        return tuple(self._sockets.group.listeners)
 
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
-        settings = SimpleNamespace(**self._options, daemon_threads=True)
-        return self._group.core.engine_of(settings, self._options["engine"])
+        return self._sockets.engine
 
     @engine.setter
     def engine(self, engine: Never) -> Never:
@@ -119,46 +117,21 @@ class Server(ServerAttributes):
     @property
     def connections(self) -> Registry:
         """The open connections of all listeners, a live view, and why the others ended. Thread-safe."""
-        return self._group.core.registry
-
-    @property
-    def group(self) -> ListenerGroup:
-        """The listeners and what they share. For the server's own run."""
-        return self._group
-
-    @property
-    def listeners(self) -> tuple[Listener, ...]:
-        """The drop-in servers that it consists of, one for each endpoint; empty when it does not listen."""
-        return tuple(self._group.listeners)
-
-    @property
-    def tls(self) -> ServerTLS | None:
-        """What its TLS connections are made with; None of a server without certificates."""
-        return self._tls
+        return self._sockets.group.core.registry
 
     @property
     def tls_context(self) -> "ssl.SSLContext | None":
         """What TLS connections are made with now; None of a server without certificates. Thread-safe."""
-        return None if self._tls is None else self._tls.context
-
-    @property
-    def current_run(self) -> Run:
-        """The run that is under way, or the next one. For the server's own listeners."""
-        return self._run
+        return self._sockets.tls_context
 
     @property
     def is_stopping(self) -> bool:
         """Whether the server has been asked to stop, and has not come to its end yet."""
-        return self._run.is_stopping
-
-    @property
-    def poll_interval(self) -> float:
-        """Seconds between two turns of the accept loop when nothing happens."""
-        return poll_interval(POLL_INTERVAL)
+        return self._sockets.is_stopping
 
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.addresses)) or "no address yet"
-        run = self._run
+        run = self._sockets.current_run
         serving = "serving" if run.is_under_way else "not serving"
         state = "stopping" if run.is_under_way and run.is_stopping else serving
         return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
@@ -186,8 +159,8 @@ class Server(ServerAttributes):
         # Few programs ask, and the others do not pay for the import.
         from manyhands.serving.info import info_of  # noqa: PLC0415
 
-        core, listeners = self._group.core, self.listeners
-        return info_of(core, listeners, self._options, first=first, after=after)
+        core = self._sockets.group.core
+        return info_of(core, self.listeners, self._options, first=first, after=after)
 
     # Serving these sockets
 
@@ -201,7 +174,7 @@ class Server(ServerAttributes):
         OSError
             When an address cannot be had; the text says what holds it. Then none is held.
         """
-        self._group.listen(self._addresses, self._handler, self._options, self, self.engine)
+        self._sockets.listen()
 
     def start(self) -> None:
         """Serve in a thread of the server's own, until `stop`. For embedding.
@@ -216,20 +189,7 @@ class Server(ServerAttributes):
         RuntimeError
             When the server is serving already, when a handler of it calls this, or when no thread can be had.
         """
-        self._refuse_a_handler()
-        run = self._run
-        if run.thread is not None and run.is_stopping and run.runner is None:
-            run.finish()
-            run = self._run
-        if run.is_under_way:
-            raise RuntimeError("the server is serving already: stop it before it is started again")
-        self.listen()
-        self.engine.on_child = self.let_go
-        try:
-            run.start_thread()
-        except BaseException:
-            self._group.close()
-            raise
+        self._sockets.start()
 
     def __enter__(self) -> Self:
         self.start()
@@ -246,7 +206,7 @@ class Server(ServerAttributes):
         bool
             False when they cannot be used: an event says why, and the old ones are kept.
         """
-        return self._tls is None or self._tls.reload()
+        return self._sockets.reload()
 
     def suspend(self) -> None:
         """Accept no client until `resume`: the kernel's backlog holds new ones, and open connections go on.
@@ -254,13 +214,11 @@ class Server(ServerAttributes):
         Thread-safe, from handlers too, but for forked ones (`RuntimeError`). Before the server listens, it
         has it begin that way. A handler's `self.server.suspend()` concerns the one address that was called.
         """
-        self._group.suspend(is_to=True)
-        self.notice()
+        self._sockets.suspend(is_to=True)
 
     def resume(self) -> None:
         """Accept connections again, on all addresses, after `suspend`. Thread-safe."""
-        self._group.suspend(is_to=False)
-        self.notice()
+        self._sockets.suspend(is_to=False)
 
     def wait_for_connections(
         self,
@@ -304,28 +262,9 @@ class Server(ServerAttributes):
             raise Mistake(f"at_least {least} is more than at_most {most}: that never comes about")
         return blocking(self.connections.wait_for, least, most, timeout)
 
-    def notice(self) -> None:
-        """Have the accept loop look at its listeners again. A listener calls it when it has been closed."""
-        self._run.wake()
-
-    @property
-    def chores(self) -> list[Callable[[], object]]:
-        """What the accept loop does after each of its turns. For the server's own run and process."""
-        return self._chores
-
-    def let_go(self) -> None:
-        """Close a child's copies of the listeners."""
-        self._group.let_go()
-
     def _note_change(self) -> None:
-        self._group.core.options_changed()
-        self.notice()
-
-    def _refuse_a_handler(self) -> None:
-        # Be it one that an earlier run has left behind.
-        served = current_connection()
-        if served is not None and getattr(served.server, "owner", None) is self:
-            refuse_a_handler(served.server)
+        self._sockets.group.core.options_changed()
+        self._sockets.notice()
 
     # Being the process
 
@@ -356,15 +295,16 @@ class Server(ServerAttributes):
         Exception
             Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
-        self._refuse_a_handler()
-        run = self._run
+        sockets = self._sockets
+        sockets.refuse_a_handler()
+        run = sockets.current_run
         if run.runner is not None:
             raise RuntimeError(
                 "the server is running already: `run` can be called again when it has returned"
             )
         if run.is_being_ended():
             return run.outcome()
-        self.listen()
+        sockets.listen()
         with (
             self._as_process(run) as process,
             run.waker() as waker,
@@ -381,7 +321,7 @@ class Server(ServerAttributes):
     @contextmanager
     def _as_process(self, run: Run) -> Iterator[ServerProcess]:
         run.runner = threading.get_ident()
-        process = self._process = ServerProcess(self)
+        process = ServerProcess(self._sockets)
         try:
             yield process
         finally:
@@ -389,8 +329,6 @@ class Server(ServerAttributes):
             run.finish()
             run.runner = None
             process.leave()
-            if self._process is process:
-                self._process = None
 
     def _serve_until_stopped(self, run: Run, waker: WakeUp) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
@@ -411,11 +349,11 @@ class Server(ServerAttributes):
         Clients that have connected by then are still served. Called before the server serves, it has the next
         `run` or `start` stop at once, so that no signal that comes early is lost.
         """
-        self._run.stop()
+        self._sockets.stop()
 
     def hurry(self) -> None:
         """Cut short the drain that is, or will be, under way."""
-        self._run.is_in_a_hurry = True
+        self._sockets.hurry()
 
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Stop and drain in `timeout` seconds, as `close` does; while `run` is under way, have it do so.
@@ -441,14 +379,7 @@ class Server(ServerAttributes):
         """
         if timeout is not None:
             SERVER_OPTIONS["drain_timeout"].check(timeout)
-        self._refuse_a_handler()
-        run = self._run
-        if run.runner == threading.get_ident():
-            raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
-        if timeout is not None:
-            run.seconds_to_drain = timeout
-        run.stop()
-        return run.finish() if run.runner is None else run.outcome()
+        return self._sockets.drain(timeout)
 
     def close(self) -> list[CutOff]:
         """Stop, drain, and give everything back, as leaving the context does. Once more does no harm.
@@ -470,24 +401,7 @@ class Server(ServerAttributes):
         Exception
             Whatever ended the accept loop.
         """
-        self._refuse_a_handler()
-        run = self._run
-        if run.runner is not None:
-            raise RuntimeError(
-                "the server is being served: call stop(), and it closes when it has drained"
-            )
-        return run.finish()
-
-    def note_draining(self) -> None:
-        """Tell systemd, if it wants to hear, that the drain goes on. The run calls it."""
-        process = self._process
-        if process is not None:
-            process.note_draining()
-
-    def begin_next_run(self) -> None:
-        """Be as new: a run has ended. The run calls it."""
-        self._group.is_suspended = False
-        self._run = Run(self)
+        return self._sockets.close()
 
 
 def _check(name: str, value: object, kind: Whole | Seconds) -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.registry import Totals
+from manyhands.connections.registry import Registry, Totals
 from manyhands.connections.tcp_info import backlog_of
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
@@ -235,17 +235,17 @@ def _connection(connection: Connection) -> ConnectionInfo:
     )
 
 
-def totals_of(core: ServerCore) -> Totals:
+def totals_of(registry: Registry) -> Totals:
     """Return what adds up ended connections, from the first time on that this is asked."""
-    registry = core.detailed_registry()
+    registry.are_detailed = True
     totals = registry.totals = registry.totals or Totals()
     return totals
 
 
-def bytes_of_open(core: ServerCore) -> tuple[int, int]:
+def bytes_of_open(registry: Registry) -> tuple[int, int]:
     """Return the bytes received and sent on the connections that are open now."""
     received = sent = 0
-    for connection in core.registry.snapshot():
+    for connection in registry.snapshot():
         traffic = connection.traffic
         # Of a connection that was reset it is not known whether the peer's FIN was counted; its end will
         # tell.

@@ -1,0 +1,178 @@
+"""The half of a `manyhands.Server` that serves its sockets, from `listen` to the end of a drain.
+
+It knows nothing of signals, SIGHUP and systemd: see `process` for that half.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from manyhands.connections.connection import current_connection
+from manyhands.engines import Engine
+from manyhands.model.addresses import Address
+from manyhands.server.listener import Handler, ListenerGroup
+from manyhands.server.option_attributes import OptionValues
+from manyhands.server.run import Run
+from manyhands.server.systemd import poll_interval
+from manyhands.server.tls import ServerTLS
+from manyhands.serving.core import refuse_a_handler
+from manyhands.serving.drain import CutOff
+
+if TYPE_CHECKING:
+    import ssl
+
+POLL_INTERVAL = 0.5
+"""Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
+
+
+class ServedSockets:
+    """Serves a handler on listeners of its own, one run after the other.
+
+    Thread-safety is that of `manyhands.Server`, which it is the greater part of.
+
+    Parameters
+    ----------
+    handler
+        What serves each connection.
+    addresses
+        Where to listen.
+    options
+        The server's options.
+    tls
+        What TLS connections are made with, if there are any.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        addresses: Sequence[Address],
+        options: OptionValues,
+        tls: ServerTLS | None,
+    ) -> None:
+        self._handler = handler
+        self._addresses = addresses
+        self.options = options
+        self.tls = tls
+        self.group = ListenerGroup()
+        """The listeners, and what they share."""
+
+        self.group.core.take_options_from(options)
+        self.chores: list[Callable[[], object]] = [] if tls is None else [tls.look]
+        """What the accept loop does after each of its turns."""
+
+        self.on_drain_turn: Callable[[], object] = bool
+        """Called again and again during a drain; does nothing unless a process has set it."""
+
+        self.current_run = Run(self)
+        """The run that is under way, or the next one."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that all listeners share."""
+        settings = SimpleNamespace(**self.options, daemon_threads=True)
+        return self.group.core.engine_of(settings, self.options["engine"])
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where they listen, with the ports that they got; empty when they do not listen."""
+        return self.group.addresses
+
+    @property
+    def tls_context(self) -> "ssl.SSLContext | None":
+        """What TLS connections are made with now; None without certificates."""
+        return None if self.tls is None else self.tls.context
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that connections get to come to their end."""
+        seconds: float = self.options["drain_timeout"]
+        return seconds
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two turns of the accept loop when nothing happens."""
+        return poll_interval(POLL_INTERVAL)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run has been asked to stop."""
+        return self.current_run.is_stopping
+
+    def listen(self) -> None:
+        """Bind every address, unless that was done before. For what it raises, see `Server.listen`."""
+        self.group.listen(self._addresses, self._handler, self.options, self, self.engine)
+
+    def start(self) -> None:
+        """Serve in a thread of their own. For what it raises, see `Server.start`."""
+        self.refuse_a_handler()
+        run = self.current_run
+        if run.thread is not None and run.is_stopping and run.runner is None:
+            run.finish()
+            run = self.current_run
+        if run.is_under_way:
+            raise RuntimeError("the server is serving already: stop it before it is started again")
+        self.listen()
+        self.engine.on_child = self.let_go
+        try:
+            run.start_thread()
+        except BaseException:
+            self.group.close()
+            raise
+
+    def stop(self) -> None:
+        """Ask for the end of the run; return at once."""
+        self.current_run.stop()
+
+    def hurry(self) -> None:
+        """Cut short the drain that is, or will be, under way."""
+        self.current_run.is_in_a_hurry = True
+
+    def drain(self, timeout: float | None = None) -> list[CutOff]:
+        """Stop and drain. For what it raises, see `Server.drain`."""
+        self.refuse_a_handler()
+        run = self.current_run
+        if run.runner == threading.get_ident():
+            raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
+        if timeout is not None:
+            run.seconds_to_drain = timeout
+        run.stop()
+        return run.finish() if run.runner is None else run.outcome()
+
+    def close(self) -> list[CutOff]:
+        """Stop, drain, and give everything back. For what it raises, see `Server.close`."""
+        self.refuse_a_handler()
+        run = self.current_run
+        if run.runner is not None:
+            raise RuntimeError(
+                "the server is being served: call stop(), and it closes when it has drained"
+            )
+        return run.finish()
+
+    def begin_next_run(self) -> None:
+        """Be as new: a run has ended."""
+        self.group.is_suspended = False
+        self.current_run = Run(self)
+
+    def suspend(self, *, is_to: bool) -> None:
+        """Accept no client, or accept clients again."""
+        self.group.suspend(is_to=is_to)
+        self.notice()
+
+    def reload(self) -> bool:
+        """Read the certificates again; return False when they cannot be used."""
+        return self.tls is None or self.tls.reload()
+
+    def notice(self) -> None:
+        """Have the accept loop look at its listeners again."""
+        self.current_run.wake()
+
+    def let_go(self) -> None:
+        """Close a child's copies of the listeners."""
+        self.group.let_go()
+
+    def refuse_a_handler(self) -> None:
+        """Raise `RuntimeError` when a handler calls, be it one that an earlier run has left behind."""
+        served = current_connection()
+        if served is not None and getattr(served.server, "owner", None) is self:
+            refuse_a_handler(served.server)
