@@ -43,9 +43,28 @@ def test_the_help_tells_every_option_with_its_type_unit_and_default() -> None:
         assert words.count(option.help) >= (1 if option.name == "engine" else 2)
 
 
+PUBLIC = {
+    *(
+        "addresses",
+        "close",
+        "connections",
+        "drain",
+        "engine",
+        "hurry",
+        "info",
+        "is_stopping",
+        "listen",
+    ),
+    *("listeners", "reload", "resume", "run", "start", "stop", "suspend", "tls_context"),
+    "wait_for_connections",
+}
+
+
 def test_the_help_shows_no_internals() -> None:
     text = pydoc.plain(pydoc.render_doc(Server))
     assert not re.findall(r"\b_[A-Za-z]\w*", text)
+    public = {name for name in dir(Server) if not name.startswith("_")}
+    assert public == PUBLIC | {"ssl_context", *SERVER_OPTIONS}
 
 
 SETTLED = ("engine", "max_threads", "certfile", "ssl_context", "proxy_protocol", "max_packet_size")
