@@ -148,7 +148,7 @@ class TCPServer(BaseServer, TCPServerOptions):
             connection = current_connection()
             if connection is not None:
                 connection.note_last_traffic()
-        if type(request) is not socket.socket:
+        if type(request) is not socket.socket and tls_handshake.is_tls(request):
             send_close_notify(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
