@@ -15,7 +15,7 @@ import pytest
 
 import manyhands
 from manyhands import cli, socketserver
-from manyhands.cli import flags
+from manyhands.cli.flags import given_options
 from manyhands.cli.run import split
 from manyhands.config.options import DROP_IN_OPTIONS, SERVER_OPTIONS
 from manyhands.model.addresses import parse
@@ -118,7 +118,7 @@ def test_a_command_of_the_documentation_is_one_that_is_taken(line: str) -> None:
         words, program = split(words)
         assert program
     arguments = parser.parse_args(words, argparse.Namespace())
-    flags.given(arguments, DROP_IN_OPTIONS if name == "run" else SERVER_OPTIONS)
+    given_options(arguments, DROP_IN_OPTIONS if name == "run" else SERVER_OPTIONS)
     for address in getattr(arguments, "bind", None) or ():
         parse(address)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands import socketserver
-from manyhands.cli import flags
+from manyhands.cli.flags import add_flags, given_options
 from manyhands.config.option import Option
 from manyhands.config.options import DROP_IN_OPTIONS, OPTIONS, SERVER_OPTIONS, by_engine, by_group
 from manyhands.engines import ENGINES
@@ -20,8 +20,8 @@ UP_TO = "above 0 and up to 2147483"
 
 def parsed(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    flags.add_to(parser, OPTIONS.values())
-    return flags.given(parser.parse_args(words), OPTIONS)
+    add_flags(parser, OPTIONS.values())
+    return given_options(parser.parse_args(words), OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() 
 def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:
     for options, figure in ((OPTIONS, "8192 bytes"), (SERVER_OPTIONS, "65535 bytes")):
         parser = argparse.ArgumentParser()
-        flags.add_to(parser, [options["max_packet_size"]])
+        add_flags(parser, [options["max_packet_size"]])
         assert figure in parser.format_help()
 
 

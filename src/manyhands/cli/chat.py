@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from manyhands.cli import flags
+from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     add_log_arguments,
     add_metrics_argument,
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: fibers where gevent is installed)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
-    flags.add_to(parser, _LIMITS.values())
+    add_flags(parser, _LIMITS.values())
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
     add_metrics_argument(parser)
 
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     from manyhands.desk import desk
 
-    limits = flags.given(arguments, _LIMITS)
+    limits = given_options(arguments, _LIMITS)
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.bind:

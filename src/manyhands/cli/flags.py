@@ -7,7 +7,7 @@ from manyhands.config.option import Option, refuse_useless
 from manyhands.config.option_types import OptionValue
 
 
-def add_to(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+def add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
     """Give a parser the flags of options; one that is not given leaves no trace in the namespace.
 
     Parameters
@@ -39,13 +39,15 @@ def add_to(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
             )
 
 
-def given(arguments: argparse.Namespace, options: Mapping[str, Option]) -> dict[str, OptionValue]:
+def given_options(
+    arguments: argparse.Namespace, options: Mapping[str, Option]
+) -> dict[str, OptionValue]:
     """Pick the options that were given on the command line.
 
     Parameters
     ----------
     arguments : argparse.Namespace
-        What a parser that `add_to` extended returned.
+        What a parser that `add_flags` extended returned.
     options : mapping of str to Option
         Those that it was extended with.
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from manyhands.cli import flags
+from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import add_log_arguments
 from manyhands.config.options import DROP_IN_OPTIONS
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [options] PROGRAM [args]\n       %(prog)s [options] -m MODULE [args]"
     parser.description = _DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    flags.add_to(parser, DROP_IN_OPTIONS.values())
+    add_flags(parser, DROP_IN_OPTIONS.values())
     add_log_arguments(parser)
     parser.set_defaults(program=[])
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from manyhands.launcher import environment, program
 
     command = program.command(arguments.program)
-    given = flags.given(arguments, DROP_IN_OPTIONS)
+    given = given_options(arguments, DROP_IN_OPTIONS)
     if given.get("engine") == "fibers":
         environment.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli import flags
+from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     Report,
     add_log_arguments,
@@ -40,14 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of them, with tls+ before it for TLS; "
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
-    flags.add_to(parser, SERVER_OPTIONS.values())
+    add_flags(parser, SERVER_OPTIONS.values())
     add_log_arguments(parser)
     add_metrics_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
-    given: dict[str, Any] = flags.given(arguments, SERVER_OPTIONS)
+    given: dict[str, Any] = given_options(arguments, SERVER_OPTIONS)
     engine = str(given.get("engine", SERVER_OPTIONS["engine"].default))
     if engine == "fibers":
         # Before the handler is loaded: its module imports what has to be patched.
