@@ -12,13 +12,6 @@ from typing import TYPE_CHECKING
 from manyhands._version import __version__
 
 if TYPE_CHECKING:
-    from manyhands.dropin.fiber_servers import (
-        FiberMixIn,
-        FiberTCPServer,
-        FiberUDPServer,
-        FiberUnixDatagramServer,
-        FiberUnixStreamServer,
-    )
     from manyhands.dropin.framed_handler import FramedRequestHandler
     from manyhands.dropin.prompts import ask
     from manyhands.dropin.starttls import upgrade_to_tls
@@ -30,6 +23,13 @@ if TYPE_CHECKING:
     from manyhands.server import Server
     from manyhands.serving.info import ServerInfo
     from manyhands.socketserver import *  # noqa: F403 - the drop-in's public names are ours
+    from manyhands.socketserver import (
+        FiberMixIn,
+        FiberTCPServer,
+        FiberUDPServer,
+        FiberUnixDatagramServer,
+        FiberUnixStreamServer,
+    )
 
 __all__ = [  # noqa: F405 - of the drop-in
     "BaseRequestHandler",
@@ -72,11 +72,6 @@ if sys.version_info >= (3, 12):  # as in the drop-in, and in the standard librar
 _MODULES = {"events": ".model.events", "socketserver": ".socketserver"}
 
 _HOMES = {
-    "FiberMixIn": ".dropin.fiber_servers",
-    "FiberTCPServer": ".dropin.fiber_servers",
-    "FiberUDPServer": ".dropin.fiber_servers",
-    "FiberUnixDatagramServer": ".dropin.fiber_servers",
-    "FiberUnixStreamServer": ".dropin.fiber_servers",
     "FramedRequestHandler": ".dropin.framed_handler",
     "Mistake": ".model.usage_errors",
     "Reason": ".model.connection_states",

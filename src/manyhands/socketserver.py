@@ -32,6 +32,7 @@ from manyhands.dropin.handlers import (
     DatagramRequestHandler,
     StreamRequestHandler,
 )
+from manyhands.dropin.mixins import FiberMixIn as FiberMixIn  # noqa: PLC0414 - so it is exported
 from manyhands.dropin.mixins import NoThreads as _NoThreads
 from manyhands.dropin.stream_files import SocketWriter as _SocketWriter
 from manyhands.engines.threads import Threads as _Threads
@@ -131,11 +132,21 @@ if hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and sys.version_info >= (3
 
     __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
 
+# Of ours. `__all__` leaves them out: it has what the standard library has, and programs import its star.
 
-def __getattr__(name: str) -> object:
-    """Find the classes on fibers, which are not among the standard library's names."""
-    if name.startswith("Fiber"):
-        from manyhands.dropin import fiber_servers  # noqa: PLC0415 - it stands on this module
 
-        return getattr(fiber_servers, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class FiberTCPServer(FiberMixIn, TCPServer):
+    """Serves each TCP connection in a fiber of its own."""
+
+
+class FiberUDPServer(FiberMixIn, UDPServer):
+    """Serves each datagram in a fiber of its own."""
+
+
+if hasattr(socket, "AF_UNIX"):
+
+    class FiberUnixStreamServer(FiberMixIn, UnixStreamServer):
+        """Serves each stream connection on a path in a fiber of its own."""
+
+    class FiberUnixDatagramServer(FiberMixIn, UnixDatagramServer):
+        """Serves each datagram on a path in a fiber of its own."""
