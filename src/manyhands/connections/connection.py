@@ -226,6 +226,10 @@ class Connection:
         self.state = following
         return True
 
+    def identify(self) -> Reason | None:
+        """Apply the limits for addresses, now that a PROXY header has told the client's."""
+        return self.core.identify(self)
+
     def note_failure(self, error: Exception) -> None:
         """Note what the handler, or a hook, raised."""
         if not opening.note_failed_handshake(self, error) and isinstance(error, ConnectionError):

@@ -5,31 +5,49 @@ there was one, `verify_request`; then the TLS handshake. Header and handshake sh
 """
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands.config.class_attributes import setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.socket_classes import (
     AwaitingHeader,
+    TLSTerms,
     keep_header,
     pass_header_on,
     stop_awaiting,
     upgrade,
 )
-from manyhands.connections.tls_handshake import AwaitingHandshake, TLSTerms
+from manyhands.connections.tls_handshake import AwaitingHandshake
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, Step
 from manyhands.model.event_hub import hub
 
 if TYPE_CHECKING:
-    from manyhands.connections.connection import Connection
+    from manyhands.engines.engine import Engine
     from manyhands.protocol.proxy_header import ProxyHeader
 
 SHORTEST_HANDSHAKE = 0.001
 """Seconds that a handshake gets at least after a header: 0 would mean not to wait, which is another error."""
 
 
-def is_opened(connection: "Connection") -> bool:
+class ConnectionToOpen(Protocol):
+    """What the opening needs of a connection."""
+
+    server: Any
+    request: Any
+    client_address: Any
+    engine: "Engine"
+    reason: Reason | None
+    failed_for: Reason
+
+    def take(self, step: Step) -> bool:
+        """Go on to the next state."""
+
+    def identify(self) -> Reason | None:
+        """Apply the limits for addresses, now that a PROXY header has told the client's."""
+
+
+def is_opened(connection: ConnectionToOpen) -> bool:
     """Open a connection, in its worker; return False when no handler may have it, and `failed_for` says why.
 
     Raises
@@ -42,7 +60,7 @@ def is_opened(connection: "Connection") -> bool:
     return not isinstance(connection.request, AwaitingHandshake) or _is_secured(connection)
 
 
-def _is_announced(connection: "Connection") -> bool:
+def _is_announced(connection: ConnectionToOpen) -> bool:
     connection.take(Step.PROXY_HEADER_IS_DUE)
     terms = stop_awaiting(connection.request)
     connection.request = connection.engine.adopt(connection.request)
@@ -54,7 +72,7 @@ def _is_announced(connection: "Connection") -> bool:
     keep_header(connection.request, header)
     if header.source is not None:
         connection.client_address = header.source
-    refusal = connection.core.identify(connection)
+    refusal = connection.identify()
     if refusal is not None:
         connection.failed_for = refusal
         return False
@@ -65,7 +83,7 @@ def _is_announced(connection: "Connection") -> bool:
     return _is_verified(connection)
 
 
-def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeader | None":
+def _read_header(connection: ConnectionToOpen, seconds: float | None) -> "ProxyHeader | None":
     # Imported when the first connection was marked.
     from manyhands.connections import proxy_reader  # noqa: PLC0415
     from manyhands.protocol.proxy_errors import BadProxyHeader  # noqa: PLC0415
@@ -85,7 +103,7 @@ def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeade
     return None
 
 
-def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None) -> bool:
+def _is_wrapped(connection: ConnectionToOpen, terms: TLSTerms, seconds: float | None) -> bool:
     plain = connection.request
     try:
         secret = tls_handshake.wrap(plain, terms, connection.engine.tls_wrapper())
@@ -104,7 +122,7 @@ def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None
     return True
 
 
-def _is_verified(connection: "Connection") -> bool:
+def _is_verified(connection: ConnectionToOpen) -> bool:
     """Ask the hook that decides; where no header is due it has been asked before the worker."""
     connection.failed_for = Reason.REFUSED_BY_HOOK
     request, client_address = connection.request, connection.client_address
@@ -119,7 +137,7 @@ def _is_verified(connection: "Connection") -> bool:
     return bool(is_welcome)
 
 
-def _is_secured(connection: "Connection") -> bool:
+def _is_secured(connection: ConnectionToOpen) -> bool:
     connection.take(Step.HANDSHAKE_IS_DUE)
     request = tls_handshake.for_worker(connection.request, connection.engine.tls_wrapper())
     connection.request = connection.engine.adopt(request)
@@ -129,7 +147,7 @@ def _is_secured(connection: "Connection") -> bool:
     return is_done
 
 
-def note_failed_handshake(connection: "Connection", error: BaseException) -> bool:
+def note_failed_handshake(connection: ConnectionToOpen, error: BaseException) -> bool:
     """Note that a handshake failed with just this error, of which an event has told, if one did."""
     failed = tls_handshake.failed_connection(error)
     if failed is not None:
@@ -137,6 +155,6 @@ def note_failed_handshake(connection: "Connection", error: BaseException) -> boo
     return failed is not None
 
 
-def _note_handshake(connection: "Connection", failed: object) -> None:
+def _note_handshake(connection: ConnectionToOpen, failed: object) -> None:
     is_slow = tls_handshake.was_too_slow(failed)
     connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED

@@ -5,12 +5,13 @@ for them: nothing is looked up, and no class is changed.
 """
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from manyhands.runtime.socket_classes import mix_into
 
 if TYPE_CHECKING:
-    from manyhands.connections.tls_handshake import TLSTerms
+    import ssl
+
     from manyhands.protocol.proxy_header import ProxyHeader
 
 
@@ -26,6 +27,15 @@ class AwaitingHeader(Unopened):
     __slots__ = ()
 
 
+class TLSTerms(NamedTuple):
+    """How a listener has its connections speak TLS."""
+
+    context: "ssl.SSLContext"
+    suppress_ragged_eofs: bool = True
+    do_handshake_on_connect: bool = True
+    """Whether to do the handshake; else the program does it."""
+
+
 _awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"
 _awaiting = weakref.WeakKeyDictionary()
 """Of each connection whose header was not read yet: its plain class, and how it is to speak TLS later."""
@@ -34,7 +44,7 @@ _headers: "weakref.WeakKeyDictionary[Any, ProxyHeader]" = weakref.WeakKeyDiction
 """What was announced of each connection that began with a header."""
 
 
-def await_header(connection: Any, tls: "TLSTerms | None") -> None:
+def await_header(connection: Any, tls: TLSTerms | None) -> None:
     """Mark a plain connection, just accepted, as one that begins with a PROXY header.
 
     `tls` says how it is to speak TLS afterwards; None: not at all.
@@ -46,12 +56,12 @@ def await_header(connection: Any, tls: "TLSTerms | None") -> None:
     mix_into(connection, AwaitingHeader)
 
 
-def tls_due(request: Any) -> "TLSTerms | None":
+def tls_due(request: Any) -> TLSTerms | None:
     """Return how a marked connection is to speak TLS once its header was read; None of any other request."""
     return _awaiting[request][1] if isinstance(request, AwaitingHeader) else None
 
 
-def stop_awaiting(connection: Any) -> "TLSTerms | None":
+def stop_awaiting(connection: Any) -> TLSTerms | None:
     """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
     connection.__class__, tls = _awaiting.pop(connection)
     return tls

@@ -14,9 +14,9 @@ import functools
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from manyhands.connections.socket_classes import Unopened
+from manyhands.connections.socket_classes import TLSTerms, Unopened
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.runtime.locks import ReentrantLock
@@ -161,15 +161,6 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     """Tell whether `candidate` is a TLS socket, without importing `ssl` for a program that does not."""
     ssl_module = sys.modules.get("ssl")
     return ssl_module is not None and isinstance(candidate, ssl_module.SSLSocket)
-
-
-class TLSTerms(NamedTuple):
-    """How a listener has its connections speak TLS."""
-
-    context: "ssl.SSLContext"
-    suppress_ragged_eofs: bool = True
-    do_handshake_on_connect: bool = True
-    """Whether to do the handshake; else the program does it."""
 
 
 def terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
