@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.server import systemd
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.signals import HandledSignals, HangUp, Reloadable
+from manyhands.server.systemd import service_of_environment
 
 
 class ServerProcess:
@@ -24,7 +24,7 @@ class ServerProcess:
 
     def __init__(self, sockets: ServedSockets) -> None:
         self._sockets = sockets
-        self._service = systemd.of_environment(sockets)
+        self._service = service_of_environment(sockets)
         self._chores: list[Callable[[], object]] = []
         sockets.on_drain_turn = self._note_draining
         if self._service is not None:

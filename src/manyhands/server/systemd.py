@@ -5,8 +5,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self
 
 from manyhands.engines import Engine
@@ -67,8 +66,7 @@ class ServiceManager:
 #
 # Only `Server.run` does so, for only there the server is what the process is for. The word that it is alive
 # comes from the accept loop's own turn, and during the drain from the drain's, so that neither can hang and
-# be
-# taken for alive.
+# be taken for alive.
 
 PATIENCE = 5.0
 """Seconds to wait where the manager's socket is full, for words that it waits for itself."""
@@ -181,7 +179,7 @@ class Service:
             self._tell("WATCHDOG=1")
 
     def _tell(self, *assignments: str, patience: float = 0) -> None:
-        # Nobody is served any worse for a manager that does not listen.
+        # No client is served any worse for a manager that does not listen.
         with contextlib.suppress(OSError):
             self._manager.tell(*assignments, patience=patience)
 
@@ -190,25 +188,12 @@ def _extension() -> str:
     return f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}"
 
 
-def of_environment(server: Serving) -> Service | None:
+def service_of_environment(server: Serving) -> Service | None:
     """Return the service that a server is, when a service manager started this process and wants to hear."""
     manager = ServiceManager.of_environment()
     if manager is None:
         return None
     return Service(manager, server, systemd.watchdog_timeout(os.environ, os.getpid()))
-
-
-@contextmanager
-def told(service: Service | None) -> Iterator[None]:
-    """Tell the manager, if there is one, that the server is ready, and afterwards that it stops."""
-    if service is None:
-        yield
-        return
-    service.ready()
-    try:
-        yield
-    finally:
-        service.stopping()
 
 
 def poll_interval(usual: float) -> float:
