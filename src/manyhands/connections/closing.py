@@ -8,6 +8,7 @@ from typing import Any
 
 from manyhands.connections.socket_classes import connection_behind, tls_due
 from manyhands.connections.tls_handshake import AwaitingHandshake, is_tls
+from manyhands.runtime.sockets import system_socket
 
 LONGEST_QUESTION = 65_536
 """Bytes of what the client has said already that are read, and thrown away, before a refusal's close."""
@@ -22,12 +23,8 @@ def half_close(request: Any) -> None:
     # The kernel alone is told. The methods of TLS sockets do more: `SSLSocket.shutdown` takes TLS away, and
     # the handler's answer would go out in clear. A TLS read sees its peer end without close_notify, and
     # reads an end of file; with `ssl.OP_IGNORE_UNEXPECTED_EOF` TLS can still be written afterwards, and
-    # ended in good order.
-    connection = connection_behind(request)
-    if type(connection).__module__.startswith("gevent."):
-        connection = (
-            connection._sock
-        )  # gevent's own method fails waits, which are to see an end of file
+    # ended in good order. gevent's own method fails waits, which are to see an end of file.
+    connection = system_socket(connection_behind(request))
     shutdown = (
         _socket.socket.shutdown
         if isinstance(connection, _socket.socket)

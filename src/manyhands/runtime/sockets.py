@@ -25,7 +25,7 @@ def is_closed(request: Any) -> bool:
 
 def identity(listener: Any) -> tuple[int, int, int]:
     """Return the family, the type and the protocol of a listening socket."""
-    inner = _inner(listener)
+    inner = system_socket(listener)
     # Not the properties of `socket.socket`: these make members of enumerations, for each connection.
     return _family.__get__(inner), _type.__get__(inner) & ~SOCK_NONBLOCK, _proto.__get__(inner)
 
@@ -44,7 +44,7 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
     OSError
         See accept(2).
     """
-    inner = _inner(listener)
+    inner = system_socket(listener)
     if not _socket.socket.gettimeout(inner):
         accepted: tuple[int, Any] = inner._accept()
         return accepted
@@ -58,9 +58,10 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
     return accepted
 
 
-def _inner(listener: Any) -> Any:
-    # A socket of gevent's is no subclass of the standard library's, and keeps one inside.
-    return listener if isinstance(listener, _socket.socket) else listener._sock
+def system_socket(request: Any) -> Any:
+    """Return the system's socket of one that is gevent's; any other object as it is."""
+    # gevent's is no subclass of the standard library's, and keeps one inside.
+    return request if isinstance(request, _socket.socket) else getattr(request, "_sock", request)
 
 
 def has_client_waiting(listener: Any) -> bool:
