@@ -22,6 +22,7 @@ from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
 from manyhands.serving.accept_loop import LetGo, has_let_go
 from manyhands.serving.core import ServerCore, core_of
+from manyhands.serving.request_hooks import handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
 
 LOOK_INTERVAL = 0.05
@@ -209,7 +210,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
             or not has_client_waiting(server)
         ):
             break
-        server._handle_request_noblock()
+        handle_request_noblock(server)
         if core.seconds_to_rest(time.monotonic()):
             break  # out of descriptors, or of workers
 
