@@ -4,12 +4,13 @@ import json
 import os
 import sys
 
-from manyhands import events, socketserver
+from manyhands import socketserver
 from manyhands.config.option_types import OptionValue
 from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
 from manyhands.installation import install
 from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, has_gevent, log_of
+from manyhands.model import events
 
 
 def take_over() -> None:
