@@ -1,11 +1,14 @@
 """The documentation says what is so."""
 
+import ast
 import importlib.util
 import re
 import signal
 import socket
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from manyhands.model.connection_states import picture
 from manyhands.testing import half_close, serving
 from tests.support import Program, ask, call, is_listening, wait_until
 from tests.support.waiting import PATIENCE
+from tests.test_architecture import FLOOR_OF
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,6 +41,78 @@ def test_the_page_of_connections_has_the_table_s_picture_and_every_reason():
         r"^\| `(\w+)` \| (.+) \|$", page.partition("## The reasons")[2], flags=re.MULTILINE
     )
     assert listed == [(reason.value, reason.sentence) for reason in Reason]
+
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+def pictures(page: str) -> list[str]:
+    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [block for language, block in blocks if not language]
+
+
+def test_the_picture_of_the_floors_is_that_of_the_test_which_holds_the_rooms_to_them():
+    [picture, *_] = pictures("docs/architecture.md")
+    shown = re.findall(r"^ *(\d+)  (\w+) ", picture, flags=re.MULTILINE)
+    assert [(int(floor), room) for floor, room in shown] == sorted(
+        ((floor, room) for room, floor in FLOOR_OF.items()), key=lambda each: (-each[0], each[1])
+    )
+
+
+def test_the_readme_s_picture_of_the_house_has_every_room_above_those_that_it_knows():
+    shown = re.findall(r"(\w+)(?:/|\.py)", pictures("README.md")[-1])
+    assert sorted(shown) == sorted(room for room in FLOOR_OF if not room.startswith("_"))
+    assert shown == sorted(shown, key=FLOOR_OF.__getitem__, reverse=True)
+
+
+def names_in(body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
+    """Yield what a module or a class defines, in each branch too, with the definitions."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        yield from ((target.id, node) for target in targets if isinstance(target, ast.Name))
+        for branch in ("body", "orelse") if isinstance(node, ast.If | ast.Try) else ():
+            yield from names_in(getattr(node, branch))
+
+
+def names_of_the_tree() -> set[str]:
+    """Return `room.module.Class.member`, and whatever that may be shortened to."""
+    source = ROOT / "src" / "manyhands"
+    names, members, bases = set(FLOOR_OF), {}, {}
+    for file in source.rglob("*.py"):
+        module = ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+        names.add(module)
+        for name, node in names_in(ast.parse(file.read_bytes()).body):
+            names |= {name, f"{module}.{name}"}
+            if isinstance(node, ast.ClassDef):
+                own = {member for member, _ in names_in(node.body)}
+                own |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+                members.setdefault(name, set()).update(own)
+                bases[name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                names |= {f"{module}.{name}.{member}" for member in own}
+    for kind in members:
+        for base in (kind, *bases[kind]):
+            names |= {f"{kind}.{member}" for member in members.get(base, ())}
+    return names
+
+
+def test_the_page_of_the_architecture_names_what_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names, sources = names_of_the_tree(), [ROOT, ROOT / "src" / "manyhands"]
+    words = set(chain.from_iterable(name.split(".") for name in names)) | sys.stdlib_module_names
+    unknown = []
+    for said in re.findall(r"`([\w./]+)(?:\(\))?`", BLOCK.sub("", text)):
+        first, dot, rest = said.partition(".")
+        if "/" in said or rest == "py":
+            is_there = any((source / said).exists() for source in sources)
+        elif dot and first in words:
+            is_there = said in names
+        else:
+            is_there = said.rpartition(".")[2] in words
+        if not is_there:
+            unknown.append(said)
+    assert unknown == []
 
 
 def test_every_link_between_the_pages_leads_somewhere():
