@@ -118,8 +118,7 @@ class Registry(Mapping[int, Connection]):
         """Adds up what has ended, once the metrics ask for it."""
 
         self.are_detailed = hub.hears_of_ends
-        """Whether the kernel is asked at a connection's end what had gone over it, and which side ended it.
-        Whether the kernel is asked at a connection's end what had gone over it, and which side ended it."""
+        """Whether the kernel is asked at a connection's end what went over it, and which side ended it."""
 
         self.begin_anew()
         renew_in_copies(self, Registry.begin_anew)
