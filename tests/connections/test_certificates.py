@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from manyhands import events
-from manyhands.connections.certificates import LOOK_EVERY, Certificates, Pair, Settings
+from manyhands.connections.certificates import FILES_INTERVAL, Certificates, Pair, Settings
 from tests.support import Authority, forked, host_names_shown, replace, shake_hands, shown
 
 
@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
     def tick(self) -> None:
-        self.now += LOOK_EVERY
+        self.now += FILES_INTERVAL
 
 
 def looked(certificates: Certificates, clock: Clock, times: int = 2) -> None:
@@ -178,7 +178,7 @@ def test_files_are_looked_at_once_a_second(
     certificates = Certificates(one, clock)
     authority.write(tmp_path, "new.example")
     for _ in range(9):
-        clock.now += LOOK_EVERY / 5
+        clock.now += FILES_INTERVAL / 5
         certificates.look()
     assert seen == []
 

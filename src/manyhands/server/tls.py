@@ -76,13 +76,13 @@ def server_tls(
 def _ready(context: "ssl.SSLContext", values: Mapping[str, Any]) -> ServerTLS:
     import ssl  # noqa: PLC0415 - see above
 
-    from manyhands.connections.certificates import Ready  # noqa: PLC0415
+    from manyhands.connections.certificates import GivenContext  # noqa: PLC0415
 
     if not isinstance(context, ssl.SSLContext):
         raise Mistake(f"ssl_context must be an ssl.SSLContext, not {context!r}")
     for name in values:
         raise Mistake(f"give ssl_context or {name}, not both: the context says it all")
-    return Ready(context)
+    return GivenContext(context)
 
 
 def _of_files(values: Mapping[str, Any]) -> ServerTLS:
