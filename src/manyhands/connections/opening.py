@@ -1,7 +1,8 @@
-"""A connection until its handler begins: what its worker has to do first, as far as it is due.
+"""Opening a connection in its worker, before its handler: PROXY header, `verify_request`, TLS handshake.
 
-The PROXY header comes first, since all that follows goes by the address that it announces; then, only where
-there was one, `verify_request`; then the TLS handshake. Header and handshake share `handshake_timeout`.
+The header comes first, since limits, hooks and events go by the address that it announces. `verify_request`
+is asked here only after a header; without one the accept loop has asked it. Header and handshake share
+`handshake_timeout`.
 """
 
 import time
@@ -26,16 +27,19 @@ if TYPE_CHECKING:
     from manyhands.protocol.proxy_header import ProxyHeader
 
 SHORTEST_HANDSHAKE = 0.001
-"""Seconds that a handshake gets at least after a header: 0 would mean not to wait, which is another error."""
+"""Seconds that a handshake gets at least after a header: a timeout of 0 would make the socket non-blocking,
+and its failure another one than `TimeoutError`."""
 
 
 def is_opened(connection: "Connection") -> bool:
-    """Open a connection, in its worker; return False when no handler may have it, and `failed_for` says why.
+    """Open a connection; return False when no handler may have it: then `failed_for` says why.
+
+    For the connection's worker, which may wait here for the client.
 
     Raises
     ------
     Exception
-        What `handle_error` raises.
+        Whatever `handle_error` of the server raises.
     """
     if isinstance(connection.request, AwaitingHeader) and not _is_announced(connection):
         return False
@@ -45,6 +49,7 @@ def is_opened(connection: "Connection") -> bool:
 def _is_announced(connection: "Connection") -> bool:
     connection.take(Step.PROXY_HEADER_IS_DUE)
     terms = stop_awaiting(connection.request)
+    # Before the first wait: only a socket of the engine's own class lets other fibers run meanwhile.
     connection.request = connection.engine.adopt(connection.request)
     seconds: float | None = setting("handshake_timeout", connection.server)
     began = time.monotonic()
@@ -66,7 +71,7 @@ def _is_announced(connection: "Connection") -> bool:
 
 
 def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeader | None":
-    # Imported when the first connection was marked.
+    # Loaded by `await_header` in the accept loop; servers without PROXY headers never need it.
     from manyhands.connections import proxy_reader  # noqa: PLC0415
     from manyhands.protocol.proxy_errors import BadProxyHeader  # noqa: PLC0415
 
@@ -78,8 +83,7 @@ def _read_header(connection: "Connection", seconds: float | None) -> "ProxyHeade
     except (BadProxyHeader, OSError) as error:
         is_slow = isinstance(error, TimeoutError)
         connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
-        # An end that was decided elsewhere, by a kick or a drain, cuts a header off too, and is no bad
-        # header.
+        # A kick or a drain that ends the connection cuts its header off too: that is no bad header.
         if connection.reason is None and hub.has_subscribers:
             hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
     return None
@@ -94,7 +98,7 @@ def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None
         if hub.has_subscribers:
             hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
         return False
-    # The hooks were given the plain one.
+    # The hooks were given the plain socket, which has lost its descriptor to the TLS one just now.
     upgrade(plain, secret)
     pass_header_on(plain, secret)
     if terms.do_handshake_on_connect:
@@ -105,7 +109,7 @@ def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None
 
 
 def _is_verified(connection: "Connection") -> bool:
-    """Ask the hook that decides; where no header is due it has been asked before the worker."""
+    """Ask `verify_request`, which gets the address that the header announced."""
     connection.failed_for = Reason.REFUSED_BY_HOOK
     request, client_address = connection.request, connection.client_address
     try:
@@ -130,7 +134,7 @@ def _is_secured(connection: "Connection") -> bool:
 
 
 def note_failed_handshake(connection: "Connection", error: BaseException) -> bool:
-    """Note that a handshake failed with just this error, of which an event has told, if one did."""
+    """Note that `error` is a failed handshake, if it is one; an event has reported it by then."""
     failed = tls_handshake.failed_connection(error)
     if failed is not None:
         _note_handshake(connection, failed)
