@@ -1,7 +1,8 @@
-"""Being the process: what `Server.run` does besides serving.
+"""A server as the purpose of its process: what `Server.run` does besides serving.
 
-Signals end the server, SIGHUP has it read its files again, and systemd is told how it fares. A server that is
-started by `start`, or run in another thread than the main one, does nothing of this but tell systemd.
+SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates, and systemd gets its reports. A server
+that is run in another thread than the main one only reports to systemd; one that is started by `start` does
+neither.
 """
 
 import signal
@@ -14,11 +15,11 @@ from typing import Protocol
 from manyhands.engines import Engine
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server import systemd
-from manyhands.server.signals import HandledSignals, HangUp, Reloadable
+from manyhands.server.signals import HandledSignals, Reloadable, SighupHandler
 from manyhands.server.tls import ServerTLS
 
 
-class ServerOfProcess(systemd.Serving, Protocol):
+class ServerOfProcess(systemd.ServerOfService, Protocol):
     """What a process needs of the server that it is for."""
 
     @property
@@ -31,7 +32,7 @@ class ServerOfProcess(systemd.Serving, Protocol):
 
     @property
     def tls(self) -> ServerTLS | None:
-        """What its TLS connections are made with."""
+        """The TLS of its connections; None without certificates."""
 
     def stop(self) -> None:
         """Ask the server to stop."""
@@ -40,14 +41,14 @@ class ServerOfProcess(systemd.Serving, Protocol):
         """Cut short the drain."""
 
     def notice(self) -> None:
-        """Have the accept loop turn."""
+        """Wake the accept loop."""
 
     def let_go(self) -> None:
-        """Close a child's copies of the listeners."""
+        """Close a forked child's copies of the listeners."""
 
 
 class ServerProcess:
-    """A server as the purpose of its process, while `Server.run` is under way.
+    """The signals and the reports of a server while `Server.run` is under way.
 
     `turn` is for the accept loop, the others are for the thread that runs the server.
     """
@@ -55,10 +56,10 @@ class ServerProcess:
     def __init__(self, server: ServerOfProcess) -> None:
         self._server = server
         self._service = systemd.of_environment(server)
-        self._hang_up: HangUp | None = None
+        self._sighup: SighupHandler | None = None
 
-    def handling_signals(self, waker: WakeUp) -> AbstractContextManager[object]:
-        """Handle signals for the time of the context; outside of the main thread Python does not let us."""
+    def handling_signals(self, wakeup: WakeUp) -> AbstractContextManager[object]:
+        """Handle signals for the time of the context; Python allows that in the main thread alone."""
         server = self._server
         server.engine.on_child = server.let_go
         if threading.current_thread() is not threading.main_thread():
@@ -66,32 +67,34 @@ class ServerProcess:
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        self._hang_up = HangUp(server.stop, server.notice, self._reloadable())
-        if self._hang_up.is_wanted:
-            acts[signal.SIGHUP] = self._hang_up
-        signals = HandledSignals(acts, waker.signal_fileno())
+        self._sighup = SighupHandler(server.stop, server.notice, self._reloadable())
+        if self._sighup.is_needed:
+            acts[signal.SIGHUP] = self._sighup
+        signals = HandledSignals(acts, wakeup.signal_fileno())
         server.engine.on_child = partial(self._become_a_child, signals)
         return signals
 
     def _on_stop_signal(self) -> None:
+        # The second one is from an operator who does not want to wait for the drain.
         if self._server.is_stopping:
             self._server.hurry()
         self._server.stop()
 
     def _reloadable(self) -> Reloadable | None:
-        # A manager may ask for a reload where there is nothing to read, and waits for the answer.
+        # With Type=notify-reload systemd waits for our READY=1, even where there is nothing to read.
         if self._service is not None:
             return self._service
         tls = self._server.tls
         return tls if tls is not None and tls.can_reload else None
 
     def _become_a_child(self, signals: HandledSignals) -> None:
+        # The signals first: one that comes in between would stop the child's copy of the server.
         signals.leave_to_the_parent()
         self._server.let_go()
 
     @contextmanager
     def told_to_systemd(self) -> Iterator[None]:
-        """Tell the manager, if there is one, that the server is ready, and afterwards that it stops."""
+        """Report to systemd, if it listens, that the server is ready, and afterwards that it stops."""
         if self._service is None:
             yield
             return
@@ -102,13 +105,13 @@ class ServerProcess:
             self._service.stopping()
 
     def turn(self) -> None:
-        """Do what is due at a turn of the accept loop."""
+        """Do the work of one turn of the accept loop: reload, report, emit."""
         if self._service is not None:
             self._service.look()
-        if self._hang_up is not None:
-            self._hang_up.look()
+        if self._sighup is not None:
+            self._sighup.look()
 
     def note_draining(self) -> None:
-        """Tell the manager, if there is one, that the drain goes on."""
+        """Report to systemd, if it listens, that the drain goes on."""
         if self._service is not None:
             self._service.draining()
