@@ -66,13 +66,13 @@ def test_an_idle_peer_is_closed(
 
 @pytest.fixture
 def _gentle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "GENTLE", 20.0)
+    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 20.0)
     monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 
 @pytest.fixture
 def _gentle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "GENTLE", 0.05)
+    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 0.05)
     monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 

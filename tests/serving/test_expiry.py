@@ -14,7 +14,7 @@ from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.expiry import GENTLE, GRACE, SLICE, Expiry
+from manyhands.serving.expiry import CLOSE_NOTIFY_GRACE, GRACE, SLICE, Expiry
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
@@ -140,16 +140,16 @@ def test_a_worker_that_does_not_end_is_abandoned_after_its_grace() -> None:
     swept = Swept(Deadlines(max_age=10))
     connection = swept.connection(is_willing=False)
     swept.clock.advance(12)
-    assert swept.look() == pytest.approx(GENTLE)
+    assert swept.look() == pytest.approx(CLOSE_NOTIFY_GRACE)
     assert (connection.state, connection.reason) == (State.CLOSING, Reason.TOO_OLD)
     assert not connection.insisted
-    swept.clock.advance(GENTLE)
-    assert swept.look() == pytest.approx(GRACE - GENTLE)
-    swept.clock.advance((GRACE - GENTLE) / 2)
+    swept.clock.advance(CLOSE_NOTIFY_GRACE)
+    assert swept.look() == pytest.approx(GRACE - CLOSE_NOTIFY_GRACE)
+    swept.clock.advance((GRACE - CLOSE_NOTIFY_GRACE) / 2)
     swept.look()
     assert connection.insisted == 1
     assert not connection.was_abandoned
-    swept.clock.advance((GRACE - GENTLE) / 2)
+    swept.clock.advance((GRACE - CLOSE_NOTIFY_GRACE) / 2)
     assert swept.look() is None
     assert connection.was_abandoned
     assert swept.books.balance == (1, 0, 1)
