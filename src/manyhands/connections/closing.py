@@ -19,7 +19,7 @@ def half_close(request: Any) -> None:
     Sending goes on, and on Linux bytes that have arrived before can still be read (SHUT_RD in shutdown(2)).
     On a request that is no connection, or closed, nothing happens.
     """
-    # The kernel alone is told, for the methods of TLS sockets do more: `SSLSocket.shutdown` takes TLS away,
+    # By the kernel's call alone, for the methods of TLS sockets do more: `SSLSocket.shutdown` takes TLS away,
     # and the handler's answer would go out in clear. To TLS the peer has ended without close_notify, which
     # `ssl` reads as an end of file; with `ssl.OP_IGNORE_UNEXPECTED_EOF` it can still write afterwards, and
     # end in good order.

@@ -235,8 +235,8 @@ class ConnectionReader(io.BufferedIOBase):
         try:
             data: bytes = self._connection.recv(size)
         except TimeoutError as error:
-            # Which one has passed is told by what was set, not by the clock: an event loop's timer may fire a
-            # little early, and the clock would then say that neither has.
+            # Which timeout has passed follows from the one that was set, not from the clock: an event loop's
+            # timer may fire a little early, and by the clock neither would have passed.
             raise error if is_own_shorter else _DeadlinePassed from None
         finally:
             self._connection.settimeout(own)

@@ -1,1 +1,1 @@
-"""The fiber engine: thousands of conversations in one thread, on gevent's hub."""
+"""The fiber engine: thousands of connections in one thread, on gevent's hub."""
