@@ -67,7 +67,9 @@ def test_the_certificate_of_the_name_called_is_shown(
     assert host_names_shown(client)[0] == owner
 
 
-def test_a_name_that_nobody_has_is_shown_the_first(several: Settings, authority: Authority) -> None:
+def test_a_name_that_no_certificate_has_is_shown_the_first(
+    several: Settings, authority: Authority
+) -> None:
     context = authority.client_context()
     context.check_hostname = False
     for name in ("example.net", "a.b.wild.example", "wild.example"):
@@ -183,7 +185,7 @@ def test_files_are_looked_at_once_a_second(
     assert seen == []
 
 
-def test_whoever_replaces_the_key_after_the_certificate_gets_no_false_alarm(
+def test_a_key_that_is_replaced_after_the_certificate_gives_no_false_alarm(
     one: Settings, authority: Authority, tmp_path: Path, clock: Clock, seen: list[events.Event]
 ) -> None:
     certificates = Certificates(one, clock)

@@ -94,7 +94,7 @@ class Flood(socketserver.StreamRequestHandler):
 
 
 @pytest.mark.parametrize("handler", [Flood, Short])
-def test_a_client_that_reads_nothing_holds_nobody_up(
+def test_a_client_that_reads_nothing_holds_no_other_up(
     engine: str, handler: Any, authority: Authority
 ) -> None:
     taken: list[float] = []
