@@ -7,7 +7,7 @@ out before the connection closes.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from manyhands.runtime.locks import acquire
@@ -69,23 +69,17 @@ def said_on_notice(goodbye: GoodbyeHook, notice: PollableLatch | None) -> Iterat
         yield
         return
     thread = threading.Thread(target=_call_on_notice, args=(goodbye, notice), daemon=True)
-    has_started = _has_started(thread)
+    # Without a thread it is not called: see above.
+    with suppress(RuntimeError):
+        thread.start()
     try:
         yield
     finally:
         # The drain also ends what the connection receives, so `handle` may return before the thread has
         # woken: the join lets `goodbye` have its turn. Without a notice the thread, a daemon, dies with the
         # process.
-        if has_started and notice.is_set():
+        if thread.ident is not None and notice.is_set():
             thread.join()
-
-
-def _has_started(thread: threading.Thread) -> bool:
-    try:
-        thread.start()
-    except RuntimeError:
-        return False  # the system has no thread for it
-    return True
 
 
 def _call_on_notice(goodbye: GoodbyeHook, notice: PollableLatch) -> None:

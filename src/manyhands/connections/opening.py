@@ -52,6 +52,7 @@ def _is_announced(connection: "Connection") -> bool:
     # Before the first wait: only a socket of the engine's own class lets other fibers run meanwhile.
     connection.request = connection.engine.adopt(connection.request)
     seconds: float | None = setting("handshake_timeout", connection.server)
+    # Header and handshake share one time, so a client cannot spend all of it twice.
     began = time.monotonic()
     header = _read_header(connection, seconds)
     if header is None:
@@ -59,6 +60,7 @@ def _is_announced(connection: "Connection") -> bool:
     keep_header(connection.request, header)
     if header.source is not None:
         connection.client_address = header.source
+    # Before TLS: a client that is to be refused must not cost a handshake.
     refusal = connection.core.identify(connection)
     if refusal is not None:
         connection.failed_for = refusal
@@ -110,6 +112,7 @@ def _is_wrapped(connection: "Connection", terms: TLSTerms, seconds: float | None
 
 def _is_verified(connection: "Connection") -> bool:
     """Ask `verify_request`, which gets the address that the header announced."""
+    # Set beforehand, so that it holds for a hook that raises as well.
     connection.failed_for = Reason.REFUSED_BY_HOOK
     request, client_address = connection.request, connection.client_address
     try:

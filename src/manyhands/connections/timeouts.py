@@ -1,12 +1,11 @@
 """The timeouts of one connection: its handler's own where it has set some, else its server's."""
 
 import math
-import mmap
 from collections.abc import Callable, MutableSequence
-from typing import Any
 
 from manyhands.config.options import OPTIONS
 from manyhands.model.timeouts import NAMES, NONE, Deadlines
+from manyhands.runtime.fork_hooks import shared_with_copies
 
 _USUAL = -1.0
 """In a store: the deadline is the server's. Infinity there: the connection has no such deadline."""
@@ -19,11 +18,7 @@ def private_store() -> MutableSequence[float]:
 
 def shared_store() -> MutableSequence[float]:
     """Return a store for those of a connection that a forked process serves: this one's reaper reads them."""
-    store: Any = memoryview(mmap.mmap(-1, 8 * len(NAMES))).cast("d")
-    for position in range(len(NAMES)):
-        store[position] = _USUAL
-    shared: MutableSequence[float] = store
-    return shared
+    return shared_with_copies(private_store())
 
 
 class ConnectionTimeouts:
@@ -98,6 +93,7 @@ class ConnectionTimeouts:
         if latest is not None and latest[0] == own and latest[1] is usual:
             return latest[2]
         merged = _merged(own, usual)
+        # One tuple, assigned in one step: another thread sees all three of one time.
         self._latest = own, usual, merged
         return merged
 

@@ -6,7 +6,6 @@ way are not seen: `os.read` on the descriptor, a duplicate of it, a TLS connecti
 
 import fcntl
 import math
-import mmap
 import socket
 import termios
 import time
@@ -15,6 +14,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 from manyhands.connections.tcp_info import TCP_ESTABLISHED, Traffic
+from manyhands.runtime.fork_hooks import shared_with_copies
 from manyhands.runtime.socket_classes import mix_into
 
 Record = MutableSequence[float]
@@ -24,19 +24,14 @@ the bytes received, the bytes sent, and when bytes were sent last."""
 _CHUNK = 65536
 """Bytes that `sendall` sends between two notes: else a large one to a slow peer would look stalled."""
 
+# Beside the connections, since a socket takes no attributes.
 _records: "weakref.WeakKeyDictionary[Any, Record]" = weakref.WeakKeyDictionary()
 
 
 def new_record(*, is_shared: bool) -> Record:
     """Return a record that begins now; a shared one may be kept by a forked process, and read by this one."""
-    start = (time.monotonic(), 0.0, 0.0, time.monotonic())
-    if not is_shared:
-        return list(start)
-    shared: Any = memoryview(mmap.mmap(-1, 8 * len(start))).cast("d")
-    for position, value in enumerate(start):
-        shared[position] = value
-    record: Record = shared
-    return record
+    start = [time.monotonic(), 0.0, 0.0, time.monotonic()]
+    return shared_with_copies(start) if is_shared else start
 
 
 def begin(connection: Any, record: Record) -> None:

@@ -189,4 +189,5 @@ class FramedRequestHandler(StreamRequestHandler):
 
 
 def _or(given: int | None, usual: int) -> int:
+    # Not `given or usual`: 0 is a limit, too.
     return usual if given is None else given

@@ -102,6 +102,7 @@ class BaseRequestHandler:
         self.request = request
         self.client_address = client_address
         self.server = server
+        # Before `setup`, which may use it.
         vars(self).update(state)
         self.setup()
         try:

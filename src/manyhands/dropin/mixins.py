@@ -60,6 +60,7 @@ class ThreadingMixIn(ThreadingMixInOptions):
 
     def server_close(self) -> None:
         """Close the server, then wait for its threads."""
+        # In this order: no new thread begins while the others are waited for.
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         self._threads.join()
 

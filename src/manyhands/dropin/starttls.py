@@ -106,6 +106,7 @@ def _secured(
     plain: Any, connection: "ssl.SSLSocket", server: Any, peer: object, refusal: str | None = None
 ) -> "ssl.SSLSocket":
     """Do the handshake, with the timeout and events of any other; `refusal` says why there must be none."""
+    # Before the handshake: even if that fails, the hooks must close the connection through the plain socket.
     upgrade(plain, connection)
     pass_header_on(plain, connection)
     tls_handshake.defer(connection, peer, setting("handshake_timeout", server), refusal=refusal)

@@ -61,6 +61,7 @@ class ServerProcess:
     def handling_signals(self, wakeup: WakeUp) -> AbstractContextManager[object]:
         """Handle signals for the time of the context; Python allows that in the main thread alone."""
         server = self._server
+        # In any thread: a forked child that kept the listeners open would keep their port.
         server.engine.on_child = server.let_go
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()

@@ -138,6 +138,7 @@ def _cut_off(engine: Engine) -> list[CutOff]:
     for connection in _connections_in(engine):
         # An earlier drain may have left one behind that its engine still carries: that was reported then.
         if connection.state is not State.CLOSED:
+            # The reason before the cut below: a worker that ends at once would note one of its own.
             connection.decide_end(Reason.CUT_OFF)
             age = time.monotonic() - connection.opened_at
             peer = format_address(connection.client_address)

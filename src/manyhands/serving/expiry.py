@@ -108,6 +108,7 @@ class Expiry:
                 continue
             # Most connections share one object, so few intervals have to be computed below.
             kinds[id(deadlines)] = deadlines
+            # Only now: a connection that is still opening needs no look, but its deadline needs the next one.
             if state not in _TIMED:
                 continue
             before = self._looks.get(connection.number)
@@ -116,6 +117,7 @@ class Expiry:
             if count == SLICE:
                 count = 0
                 pause()
+        # Replaced as a whole, so that closed connections are forgotten.
         self._looks = looks
         shortest = [deadlines.shortest for deadlines in kinds.values()]
         waits = [interval(seconds) for seconds in shortest if seconds is not None]

@@ -203,6 +203,7 @@ def _page(core: ServerCore, first: int, after: int) -> ConnectionPage:
 
 
 def _connection(connection: Connection) -> ConnectionInfo:
+    # Once: each look at `traffic` asks the kernel, and figures of two looks would not fit together.
     traffic, reason = connection.traffic, connection.reason
     return ConnectionInfo(
         connection.number,

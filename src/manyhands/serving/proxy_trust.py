@@ -51,6 +51,7 @@ def _trusted(server: Any) -> Networks:
     return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
 
 
+# Each connection asks, and to parse the networks would be most of the cost of accepting it.
 @functools.lru_cache(maxsize=64)
 def _networks(entries: tuple[str, ...]) -> Networks:
     try:

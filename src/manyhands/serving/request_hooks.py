@@ -37,11 +37,13 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
     else:
         return True
     finally:
+        # Here and not in the engine: programs override the hook, and expect it in the worker.
         self.shutdown_request(request)
 
 
 def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
     """Serve a request in the calling thread; what the handler raises is raised."""
+    # Not in a `finally`: when the handler raises, `_handle_request_noblock` reports it and then closes.
     server.finish_request(request, client_address)
     server.shutdown_request(request)
 

@@ -72,6 +72,7 @@ class ServeLoops:
     def is_one_here(self) -> bool:
         """Return whether a loop runs in the calling thread, or whether that waits in `serve_forever`."""
         caller = threading.get_ident()
+        # A copy: another thread may add or remove a loop meanwhile.
         return any(caller in threads for threads in list(self._threads.values()))
 
 

@@ -34,6 +34,7 @@ class SpareDescriptor:
 
     def _take(self) -> None:
         if self._descriptor < 0:
+            # Where not even this one is left, clients simply stay in the backlog.
             with contextlib.suppress(OSError):
                 self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -47,6 +48,7 @@ class SpareDescriptor:
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
+            # Asked first, for `accept` could block: a listener of the program's may.
             while count < MOST_REFUSED and has_client_waiting(listener):
                 descriptor, _ = accept_at_once(listener)
                 _close(descriptor)
