@@ -296,7 +296,7 @@ OVER = Traffic(7, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no registry
-def test_a_look_after_the_goodbye_changes_no_reason(engine: str) -> None:
+def test_a_look_after_close_notify_changes_no_reason(engine: str) -> None:
     kind = type("Server", (Inquisitive, server_class(engine)), {})
     with serving(kind(HERE, Obedient), 0.02) as server:
         registry = server.connections

@@ -100,7 +100,7 @@ def test_an_idle_keep_alive_client_ends_the_drain_at_once(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_an_idle_tls_client_is_said_goodbye_to_in_tls(
+def test_an_idle_tls_client_gets_close_notify(
     engine: str, version: ssl.TLSVersion, authority: Authority, tmp_path: Path
 ) -> None:
     certfile, keyfile = authority.write(tmp_path, "localhost")

@@ -1,4 +1,4 @@
-"""Deadlines of TLS connections: the bytes are those of the ciphertext, and no goodbye is waited for."""
+"""Deadlines of TLS connections: the bytes are those of the ciphertext, and no close_notify is waited for."""
 
 import contextlib
 import ssl
@@ -102,7 +102,7 @@ class Talkative(socketserver.StreamRequestHandler):
 def strict(
     server: Any, authority: Authority, first: bytes = b"", said: bytes = b"hello\n"
 ) -> Iterator[ssl.SSLSocket]:
-    """Talk as a client that takes an end without a goodbye for a cut; `first` is said before TLS."""
+    """Talk as a client that takes an end without close_notify for a cut; `first` is said before TLS."""
     context = authority.client_context()
     with call(server.address) as plain:
         plain.sendall(first)
@@ -127,7 +127,7 @@ ENDS = pytest.mark.parametrize(
 
 @pytest.mark.usefixtures("_gentle_for_long")
 @ENDS
-def test_a_handler_that_waits_for_its_client_still_says_goodbye_in_tls(
+def test_a_handler_that_waits_for_its_client_still_sends_close_notify(
     engine: str,
     deadline: str,
     reason: Reason,
@@ -207,7 +207,7 @@ class Sender(socketserver.StreamRequestHandler):
 
 
 @pytest.mark.usefixtures("_gentle_for_long")
-def test_a_peer_that_never_reads_is_reset_and_no_goodbye_is_waited_for(
+def test_a_peer_that_never_reads_is_reset_and_no_close_notify_is_waited_for(
     engine: str,
     authority: Authority,
     certificate: dict[str, str],
