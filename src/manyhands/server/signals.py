@@ -99,8 +99,9 @@ _blocked = threading.local()
 def _block() -> None:
     """Block the handled signals around a fork.
 
-    A forked child drops the signals that have come to Python and not yet to their handlers
-    (`PyOS_AfterFork_Child`); blocked, one of them stays pending until the child has the handlers from before.
+    A new child forgets signals that have come to Python and not yet to their handlers
+    (`PyOS_AfterFork_Child`). Blocked, one that is sent to it so early stays pending until the child has the
+    handlers from before.
     """
     if _in_force:
         handled = set().union(*(signals.numbers for signals in _in_force))
