@@ -15,7 +15,7 @@ from tests.support import (
     ask,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     is_listening,
     reset,
     wait_until,
@@ -257,7 +257,7 @@ def test_whoever_outlasts_the_drain_is_cut_off_and_reported(
         serving.program.send(signal.SIGTERM)
         status, errors = ended(serving)
         port = peer.getsockname()[1]
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
     assert status == 1
     # Before it may stand what the handler raised when its connection was cut.
     report = errors.splitlines()[-1]
@@ -279,7 +279,7 @@ def test_a_client_that_is_idle_does_not_hold_up_the_end(serve: Any, engine: str)
         peer.sendall(b"hello\n")
         assert peer.recv(10) == b"hello\n"
         serving.program.send(signal.SIGTERM)
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
         assert ended(serving) == (0, "")
 
 
@@ -328,7 +328,7 @@ def test_a_loop_that_fails_is_no_silent_end(serve: Any, folder: Path) -> None:
         )
     serving = serve("handlers:fatal", "--bind", "tcp://127.0.0.1:0")
     with call(serving.address()) as peer:
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
         status, errors = ended(serving)
     assert status == 1
     assert "ZeroDivisionError" in errors
@@ -352,7 +352,7 @@ def test_on_fibers_a_handler_that_computes_is_named(serve: Any, folder: Path) ->
         )
     serving = serve("handlers:Computes", "--bind", "tcp://127.0.0.1:0", "--engine", "fibers")
     with call(serving.address()) as peer:
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
     assert serving.program.error_line().startswith("manyhands: Computes for 127.0.0.1:")
 
 

@@ -88,7 +88,7 @@ def _tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def unread(connection: Any) -> int:
-    """Return how many bytes lie in the kernel that nobody has taken (FIONREAD, tty_ioctl(4))."""
+    """Return how many bytes lie in the kernel that the server has not received (FIONREAD, tty_ioctl(4))."""
     count = array.array("i", [0])
     fcntl.ioctl(connection.fileno(), termios.FIONREAD, count)
     return count[0]

@@ -46,7 +46,7 @@ def behind_a_balancer(engine: str, handler: Any = Tell, **attributes: Any) -> An
 
 @contextlib.contextmanager
 def balanced(engine: str, handler: Any = Tell, **attributes: Any) -> Iterator[Any]:
-    """Run a drop-in server that requires headers, its books in detail."""
+    """Run a drop-in server that requires headers, with a detailed registry."""
     with serving(behind_a_balancer(engine, handler, **attributes), 0.02) as server:
         assert len(server.connections) == 0
         yield server
@@ -57,7 +57,7 @@ def say(address: Any, *pieces: bytes) -> bytes:
     with call(address) as peer:
         if peer.family != socket.AF_UNIX:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The server may have hung up before.
+        # The server may have closed the connection before.
         with contextlib.suppress(OSError):
             for piece in pieces:
                 peer.sendall(piece)
@@ -66,7 +66,7 @@ def say(address: Any, *pieces: bytes) -> bytes:
 
 
 def wait_for(server: Any, reason: Reason, count: int = 1) -> None:
-    """Wait until the books have just so many connections, all of them closed for one reason."""
+    """Wait until the registry has counted so many connections, all of them closed for one reason."""
     wait_until(lambda: server.connections.closed == {reason: count})
     assert server.connections.balance == (count, 0, count)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from manyhands import events
-from manyhands.connections.certificates import LOOK_EVERY, Certificates, Pair, Settings
+from manyhands.connections.certificates import FILES_INTERVAL, Certificates, Pair, Settings
 from tests.support import Authority, forked, host_names_shown, replace, shake_hands, shown
 
 
@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
     def tick(self) -> None:
-        self.now += LOOK_EVERY
+        self.now += FILES_INTERVAL
 
 
 def looked(certificates: Certificates, clock: Clock, times: int = 2) -> None:
@@ -67,7 +67,9 @@ def test_the_certificate_of_the_name_called_is_shown(
     assert host_names_shown(client)[0] == owner
 
 
-def test_a_name_that_nobody_has_is_shown_the_first(several: Settings, authority: Authority) -> None:
+def test_a_name_that_no_certificate_has_is_shown_the_first(
+    several: Settings, authority: Authority
+) -> None:
     context = authority.client_context()
     context.check_hostname = False
     for name in ("example.net", "a.b.wild.example", "wild.example"):
@@ -178,12 +180,12 @@ def test_files_are_looked_at_once_a_second(
     certificates = Certificates(one, clock)
     authority.write(tmp_path, "new.example")
     for _ in range(9):
-        clock.now += LOOK_EVERY / 5
+        clock.now += FILES_INTERVAL / 5
         certificates.look()
     assert seen == []
 
 
-def test_whoever_replaces_the_key_after_the_certificate_gets_no_false_alarm(
+def test_a_key_that_is_replaced_after_the_certificate_gives_no_false_alarm(
     one: Settings, authority: Authority, tmp_path: Path, clock: Clock, seen: list[events.Event]
 ) -> None:
     certificates = Certificates(one, clock)

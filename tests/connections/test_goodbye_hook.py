@@ -1,4 +1,4 @@
-"""A goodbye for which no thread can be had is not said; the conversation goes on, and comes to its end."""
+"""A goodbye for which no thread can be had is not said; the connection goes on, and comes to its end."""
 
 import threading
 from typing import Any

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """What each look of a sweep has returned."""
+    """What each look of the reaper has returned."""
     returned: list[float | None] = []
     look = Expiry.look
 
@@ -64,7 +64,7 @@ def drop_in(engine: str, **attributes: Any) -> Any:
 
 
 def wait_for_two_looks(looks: list[float | None]) -> None:
-    """Wait until the sweep has looked at a connection that is not open, and come back once more."""
+    """Wait until the reaper has looked at a connection that is not open, and come back once more."""
     wait_until(lambda: len(looks) >= 2)
     assert None not in looks
 
@@ -75,13 +75,13 @@ def test_a_client_is_idle_after_a_slow_handshake(
     engine: str, serve: Callable[..., Any], looks: list[float | None], authority: Authority
 ) -> None:
     with serve(secured(drop_in(engine), authority)) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as plain:
             wait_for_two_looks(looks)
             context = authority.client_context()
             with context.wrap_socket(plain, server_hostname="localhost") as peer:
                 assert everything(peer) == b""
-        wait_until(lambda: books.closed == {Reason.IDLE: 1})
+        wait_until(lambda: registry.closed == {Reason.IDLE: 1})
 
 
 @WAYS
@@ -90,9 +90,9 @@ def test_a_client_is_idle_after_a_slow_proxy_header(
     engine: str, serve: Callable[..., Any], looks: list[float | None]
 ) -> None:
     with serve(drop_in(engine, proxy_protocol=True)) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             wait_for_two_looks(looks)
             peer.sendall(V1)
             assert everything(peer) == b""
-        wait_until(lambda: books.closed == {Reason.IDLE: 1})
+        wait_until(lambda: registry.closed == {Reason.IDLE: 1})

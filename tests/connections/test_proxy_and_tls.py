@@ -14,7 +14,7 @@ from tests.support import (
     bound,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     secured,
     serving,
@@ -93,7 +93,7 @@ def test_header_and_handshake_have_one_time_for_both(
     with serving(server, 0.02):
         with call(server.server_address) as silent:
             silent.sendall(V1)
-            assert is_hung_up(silent)
+            assert is_closed_by_server(silent)
         wait_for(server, Reason.HANDSHAKE_TOO_SLOW)
 
 
@@ -145,7 +145,7 @@ class GoesOver(StreamRequestHandler):
         self.wfile.write(self.proxy_header.tlv(TlvType.AUTHORITY))
 
 
-def test_a_conversation_may_go_over_to_tls_later(
+def test_a_connection_may_go_over_to_tls_later(
     engine: str, authority: Authority, tmp_path: Any
 ) -> None:
     certfile, keyfile = authority.write(tmp_path, "localhost")

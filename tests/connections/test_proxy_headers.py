@@ -10,7 +10,15 @@ from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, even
 from manyhands.model.connection_states import Reason, State
 from manyhands.testing import dripping, half_close
 from manyhands.testing import serving as serving_many
-from tests.support import bound, call, everything, is_hung_up, open_descriptors, reset, wait_until
+from tests.support import (
+    bound,
+    call,
+    everything,
+    is_closed_by_server,
+    open_descriptors,
+    reset,
+    wait_until,
+)
 
 from .proxy_kit import (
     CLIENT,
@@ -72,7 +80,7 @@ def test_where_no_client_is_announced_it_is_the_socket_s_own_peer(
         assert everything(peer) == repr(peer.getsockname()).encode()
 
 
-def test_the_books_have_the_client_that_is_announced() -> None:
+def test_the_registry_has_the_client_that_is_announced() -> None:
     with balanced("threads") as server, call(server.server_address) as peer:
         wait_until(lambda: len(server.connections) == 1)
         [connection] = server.connections.values()
@@ -126,7 +134,7 @@ def test_a_program_s_own_attribute_of_a_handler_counts() -> None:
         assert say(server.server_address, V1) == b"mine"
 
 
-def test_who_is_not_trusted_is_refused_before_it_gets_a_worker(
+def test_a_peer_that_is_not_trusted_is_refused_before_it_gets_a_worker(
     engine: str, seen: list[events.Event], capfd: pytest.CaptureFixture[str]
 ) -> None:
     trusted = "192.0.2.0/24, 2001:db8::/32"
@@ -142,7 +150,7 @@ def test_who_is_not_trusted_is_refused_before_it_gets_a_worker(
 
 
 @pytest.mark.parametrize("trusted", [[], None, "localhost", 5, ["127.0.0.1", 5], "127.0.0.1, ?"])
-def test_what_is_no_list_of_networks_trusts_nobody(trusted: Any) -> None:
+def test_what_is_no_list_of_networks_trusts_no_peer(trusted: Any) -> None:
     with balanced("threads", Never, proxy_trusted=trusted) as server:
         assert say(server.server_address, V1) == b""
         wait_for(server, Reason.REFUSED_DENIED)
@@ -155,7 +163,7 @@ def test_what_is_no_header_is_an_event_and_no_traceback(
     with balanced(engine, Never) as server:
         with call(server.server_address) as peer:
             peer.sendall(sent)
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
             address = peer.getsockname()
         wait_for(server, Reason.BAD_PROXY_HEADER)
     # Of a child's, only its own subscribers are told.
@@ -194,7 +202,7 @@ def test_a_peer_that_drips_is_ended_when_its_time_is_over(
 ) -> None:
     with balanced(engine, Never, handshake_timeout=0.2) as server:
         with call(server.server_address) as peer, dripping(peer, V1 * 20, every=0.05):
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
         wait_for(server, Reason.HANDSHAKE_TOO_SLOW)
     if engine != "processes":
         [event] = bad_headers(seen)
@@ -202,7 +210,7 @@ def test_a_peer_that_drips_is_ended_when_its_time_is_over(
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
-def test_a_silent_peer_holds_nobody_up(engine: str) -> None:
+def test_a_silent_peer_holds_no_client_up(engine: str) -> None:
     with balanced(engine) as server, call(server.server_address) as silent:
         wait_until(lambda: len(server.connections) == 1)
         assert say(server.server_address, V1 + b"hello\n") == repr(CLIENT).encode()
@@ -220,12 +228,12 @@ def test_a_connection_can_be_closed_while_its_header_is_awaited(
         [connection] = server.connections.values()
         wait_until(lambda: connection.state is State.READING_PROXY_HEADER or engine == "processes")
         connection.close()
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
         wait_for(server, Reason.KICKED)
     assert bad_headers(seen) == []
 
 
-def test_who_may_connect_to_a_unix_socket_is_trusted(engine: str, tmp_path: Path) -> None:
+def test_a_peer_that_may_connect_to_a_unix_socket_is_trusted(engine: str, tmp_path: Path) -> None:
     path = f"unix://{tmp_path / 'service.sock'}"
     with Server(Tell, path, engine=engine, proxy_protocol=True) as server:
         assert say(bound(server), V2 + b"hello\n") == repr(CLIENT).encode()

@@ -14,7 +14,7 @@ from tests.support import (
     Authority,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     secured,
     server_class,
@@ -205,6 +205,6 @@ def test_a_connection_that_the_program_has_accepted_itself_is_refused(
 
     with balanced("threads", Never, get_request=accept) as server:
         with call(server.server_address) as peer:
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
         assert Reason.HANDLER_FAILED not in server.connections.closed
     assert "nobody would read its PROXY header" in capfd.readouterr().err

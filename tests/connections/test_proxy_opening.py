@@ -29,7 +29,7 @@ headers = pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
 
 
 class Watched:
-    """A connection that counts how often somebody receives from it, and what was taken."""
+    """A connection that counts how often the server receives from it, and how much."""
 
     def __init__(self, connection: Any, largest: int = 100_000) -> None:
         self._connection = connection

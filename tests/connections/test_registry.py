@@ -1,4 +1,4 @@
-"""The books of a server: every connection is in them once, with one reason, on every engine."""
+"""The registry of a server: it counts each connection once, with one reason, on every engine."""
 
 import os
 import socket
@@ -39,7 +39,7 @@ class Obedient(socketserver.StreamRequestHandler):
 
 
 class Quiet:
-    """Tells nobody of a handler's failure."""
+    """Keeps silent about a handler's failure."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
@@ -55,15 +55,15 @@ def say(peer: socket.socket, word: str) -> bytes:
     return peer.makefile("rb").readline()
 
 
-def hang_up(peer: socket.socket) -> None:
+def close_peer(peer: socket.socket) -> None:
     """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
     peer.shutdown(socket.SHUT_WR)
     everything(peer)
 
 
-def wait_for(books: Any, reason: Reason, count: int = 1) -> None:
-    wait_until(lambda: books.closed == {reason: count})
-    accepted, still_open, closed = books.balance
+def wait_for(registry: Any, reason: Reason, count: int = 1) -> None:
+    wait_until(lambda: registry.closed == {reason: count})
+    accepted, still_open, closed = registry.balance
     assert (accepted, still_open, closed) == (count, 0, count)
 
 
@@ -73,48 +73,48 @@ def wait_for(books: Any, reason: Reason, count: int = 1) -> None:
 )
 def test_the_end_of_the_handler_is_the_reason(engine: str, word: str, reason: Reason) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, word)
             assert everything(peer) == b""
-        wait_for(books, reason)
+        wait_for(registry, reason)
 
 
 def test_a_peer_that_closes_is_the_reason(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, "hello")
-            hang_up(peer)
-        wait_for(books, Reason.PEER_CLOSED)
+            close_peer(peer)
+        wait_for(registry, Reason.PEER_CLOSED)
 
 
-@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `hang_up`
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `close_peer`
 def test_a_peer_that_resets_is_the_reason(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         peer = call(server.server_address)
         say(peer, "hello")
         reset(peer)
-        wait_for(books, Reason.PEER_RESET)
+        wait_for(registry, Reason.PEER_RESET)
 
 
 def test_what_a_handler_keeps_is_handed_off(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, "keep")
-            wait_for(books, Reason.HANDED_OFF)
+            wait_for(registry, Reason.HANDED_OFF)
 
 
 def test_an_open_connection_tells_of_itself(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             assert say(peer, "hello") == b"hello\n"
-            wait_until(lambda: len(books) == 1)
-            [number] = books
-            connection = books[number]
+            wait_until(lambda: len(registry) == 1)
+            [number] = registry
+            connection = registry[number]
             assert connection.number == number
             assert connection.client_address == peer.getsockname()
             assert connection.local_address == server.server_address
@@ -124,45 +124,45 @@ def test_an_open_connection_tells_of_itself(engine: str) -> None:
             assert 0 <= connection.age < PATIENCE
             assert connection.tls_version is connection.tls_cipher is None
             assert connection.client_certificate_subject is None
-            hang_up(peer)
-        wait_until(lambda: not books)
-        assert number not in books
+            close_peer(peer)
+        wait_until(lambda: not registry)
+        assert number not in registry
         # What was last known stays.
         assert (connection.state, connection.bytes_in) == (State.CLOSED, 6)
 
 
 def test_a_connection_can_be_closed_by_its_number(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, "hello")
-            wait_until(lambda: len(books) == 1)
-            [connection] = books.values()
+            wait_until(lambda: len(registry) == 1)
+            [connection] = registry.values()
             assert connection.close()
             assert not connection.close(Reason.IDLE)
             assert everything(peer) == b""
-        wait_for(books, Reason.KICKED)
+        wait_for(registry, Reason.KICKED)
 
 
-def test_the_books_balance_in_a_crowd(engine: str) -> None:
+def test_the_registry_balances_in_a_crowd(engine: str) -> None:
     with serving(server_of(engine), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         unbalanced = []
         is_over = threading.Event()
 
         def look() -> None:
             while not is_over.is_set():
-                accepted, still_open, closed = books.balance
+                accepted, still_open, closed = registry.balance
                 if accepted != still_open + closed:
-                    unbalanced.append(books.balance)
+                    unbalanced.append(registry.balance)
 
         def call_again_and_again() -> None:
             for number in range(25):
                 with call(server.server_address) as peer:
                     word = ("return", "fail", "hello")[number % 3]
                     say(peer, word)
-                    # Whoever closes first is the reason.
-                    (hang_up if word == "hello" else everything)(peer)
+                    # The side that closes first is the reason.
+                    (close_peer if word == "hello" else everything)(peer)
 
         looking = threading.Thread(target=look)
         callers = [threading.Thread(target=call_again_and_again) for _ in range(4)]
@@ -170,12 +170,12 @@ def test_the_books_balance_in_a_crowd(engine: str) -> None:
             thread.start()
         for caller in callers:
             caller.join()
-        wait_until(lambda: not books)
+        wait_until(lambda: not registry)
         is_over.set()
         looking.join()
         assert not unbalanced
-        assert books.accepted == 100
-        assert books.closed == {
+        assert registry.accepted == 100
+        assert registry.closed == {
             Reason.HANDLER_RETURNED: 36,
             Reason.HANDLER_FAILED: 32,
             Reason.PEER_CLOSED: 32,
@@ -201,10 +201,10 @@ def test_a_worker_that_cannot_be_had_is_a_reason(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("manyhands.engines.threads.ConnectionThread.start", refuse)
     with serving(server_of("threads")) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             everything(peer)
-        wait_until(lambda: books.closed.get(Reason.NO_WORKER))
+        wait_until(lambda: registry.closed.get(Reason.NO_WORKER))
 
 
 def test_an_attribute_of_the_program_s_own_counts() -> None:
@@ -218,26 +218,26 @@ def test_an_attribute_of_the_program_s_own_counts() -> None:
         assert server.connections == []
 
 
-def test_a_forked_copy_begins_with_empty_books() -> None:
+def test_a_forked_copy_begins_with_an_empty_registry() -> None:
     with serving(server_of("threads")) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, "hello")
-            wait_until(lambda: len(books) == 1)
-            with forked(lambda: os._exit(len(books) + books.accepted)) as wait:
+            wait_until(lambda: len(registry) == 1)
+            with forked(lambda: os._exit(len(registry) + registry.accepted)) as wait:
                 assert wait() == 0
 
 
-def test_all_listeners_of_a_server_share_their_books(engine: str) -> None:
+def test_all_listeners_of_a_server_share_a_registry(engine: str) -> None:
     with testing.serving(
         Obedient, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0", engine=engine
     ) as server:
-        books = server.server.connections
+        registry = server.server.connections
         for address in server.server.addresses:
             with call((address.host, address.port)) as peer:
                 say(peer, "return")
                 assert everything(peer) == b""
-        wait_for(books, Reason.HANDLER_RETURNED, 2)
+        wait_for(registry, Reason.HANDLER_RETURNED, 2)
 
 
 def unserved() -> Connection:
@@ -245,45 +245,45 @@ def unserved() -> Connection:
     return Connection(None, None, None, lambda *_: True, ENGINES["sequential"](), Mock())
 
 
-def test_who_goes_while_the_books_are_read_is_no_error() -> None:
-    books = Registry()
+def test_a_connection_that_ends_while_the_registry_is_read_is_no_error() -> None:
+    registry = Registry()
     first, second = (unserved() for _ in range(2))
-    books.open(first)
-    books.open(second)
-    values, items = iter(books.values()), iter(books.items())
+    registry.open(first)
+    registry.open(second)
+    values, items = iter(registry.values()), iter(registry.items())
     assert next(values) is first
     assert next(items) == (first.number, first)
-    books.close(second)
+    registry.close(second)
     assert list(values) == [second]
     assert list(items) == [(second.number, second)]
 
 
 def test_the_census_adds_up_in_the_middle_of_an_end() -> None:
-    books = Registry()
+    registry = Registry()
     connection = unserved()
-    books.open(connection)
-    books.refuse(Reason.REFUSED_FULL)
-    assert books.census() == (2, Counter({State.ACCEPTED: 1}), Counter({Reason.REFUSED_FULL: 1}))
+    registry.open(connection)
+    registry.refuse(Reason.REFUSED_FULL)
+    assert registry.census() == (2, Counter({State.ACCEPTED: 1}), Counter({Reason.REFUSED_FULL: 1}))
     connection.take(Step.WORKER_ENDED)
-    assert +books.census()[1] == Counter({State.CLOSING: 1})
+    assert +registry.census()[1] == Counter({State.CLOSING: 1})
 
 
 def test_ends_are_added_up_once_that_is_asked_for_and_anew_in_a_copy() -> None:
-    books = Registry()
-    books.totals = Totals()
+    registry = Registry()
+    registry.totals = Totals()
     for reason in (Reason.PEER_CLOSED, Reason.HANDSHAKE_FAILED):
         connection = unserved()
         connection.reason = reason
-        books.open(connection)
-        assert books.close(connection)
-        assert not books.close(connection)
-    assert sum(books.totals.sums().by_duration) == 1  # the other one had no handler
-    with forked(lambda: sum(books.totals.sums().by_duration) == 0) as wait:
+        registry.open(connection)
+        assert registry.close(connection)
+        assert not registry.close(connection)
+    assert sum(registry.totals.sums().by_duration) == 1  # the other one had no handler
+    with forked(lambda: sum(registry.totals.sums().by_duration) == 0) as wait:
         assert wait() == 0
 
 
 class Inquisitive:
-    """Looks at its connections after the goodbye, as whoever reads the books at that moment does."""
+    """Looks at its connections after the close_notify, as a program that reads the registry then does."""
 
     def close_request(self, request: Any) -> None:
         wait_until(lambda: (traffic_of(request) or OVER).was_reset)
@@ -295,12 +295,12 @@ class Inquisitive:
 OVER = Traffic(7, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
 
 
-@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no books
-def test_a_look_after_the_goodbye_changes_no_reason(engine: str) -> None:
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no registry
+def test_a_look_after_close_notify_changes_no_reason(engine: str) -> None:
     kind = type("Server", (Inquisitive, server_class(engine)), {})
     with serving(kind(HERE, Obedient), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer, "hello")
-            hang_up(peer)
-        wait_for(books, Reason.PEER_CLOSED)
+            close_peer(peer)
+        wait_for(registry, Reason.PEER_CLOSED)

@@ -17,7 +17,7 @@ from tests.support import (
     ask_secretly,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     reset,
     secured,
@@ -81,7 +81,7 @@ def test_a_stalled_handshake_frees_its_slot(authority: Authority, seen: list[eve
 
     with serving(secured(Server(HERE, Answer), authority)) as server:
         with call(server.server_address) as silent:
-            assert is_hung_up(silent)
+            assert is_closed_by_server(silent)
             name = silent.getsockname()
         assert ask_secretly(server.server_address, authority) == b"hello\n"
     (failure,) = failures(seen)
@@ -139,7 +139,7 @@ def test_a_client_that_resets_before_the_handshake_does_no_harm(authority: Autho
     assert open_descriptors() <= before
 
 
-def test_the_server_hangs_up_through_its_hook(authority: Authority) -> None:
+def test_the_server_closes_the_connection_through_its_hook(authority: Authority) -> None:
     shut: list[Any] = []
 
     class Server(socketserver.ThreadingTCPServer):
@@ -154,7 +154,9 @@ def test_the_server_hangs_up_through_its_hook(authority: Authority) -> None:
         wait_until(lambda: len(shut) == 1)
 
 
-def test_whoever_said_no_does_the_handshake_alone(engine: str, authority: Authority) -> None:
+def test_a_program_that_said_no_does_the_handshake_itself(
+    engine: str, authority: Authority
+) -> None:
     class Own(socketserver.StreamRequestHandler):
         def setup(self) -> None:
             assert self.request.version() is None

@@ -37,7 +37,7 @@ class Short(socketserver.StreamRequestHandler):
 
 
 def strict(authority: Authority, plain: socket.socket, **versions: Any) -> ssl.SSLSocket:
-    """Shake hands as a client that takes an end without a goodbye for a cut."""
+    """Shake hands as a client that takes an end without close_notify for a cut."""
     context = authority.client_context()
     for name, version in versions.items():
         setattr(context, name, version)
@@ -67,7 +67,7 @@ def test_the_standard_library_s_end_is_a_cut(module: ModuleType, authority: Auth
         assert everything(peer) == b"word"
 
 
-def test_a_client_that_has_said_goodbye_itself_gets_its_answer(
+def test_a_client_that_has_sent_close_notify_itself_gets_its_answer(
     engine: str, authority: Authority
 ) -> None:
     class Last(socketserver.StreamRequestHandler):
@@ -94,7 +94,7 @@ class Flood(socketserver.StreamRequestHandler):
 
 
 @pytest.mark.parametrize("handler", [Flood, Short])
-def test_a_client_that_reads_nothing_holds_nobody_up(
+def test_a_client_that_reads_nothing_holds_no_other_up(
     engine: str, handler: Any, authority: Authority
 ) -> None:
     taken: list[float] = []
@@ -135,7 +135,7 @@ def pair(authority: Authority) -> Any:
         yield server, client
 
 
-def test_a_goodbye_leaves_the_timeout_as_it_was(pair: Any) -> None:
+def test_close_notify_leaves_the_timeout_as_it_was(pair: Any) -> None:
     server, client = pair
     server.settimeout(7)
     send_close_notify(server)
@@ -143,7 +143,7 @@ def test_a_goodbye_leaves_the_timeout_as_it_was(pair: Any) -> None:
     assert client.recv(10) == b""
 
 
-def test_unread_data_do_not_keep_back_the_goodbye(pair: Any) -> None:
+def test_unread_data_do_not_keep_back_close_notify(pair: Any) -> None:
     server, client = pair
     client.sendall(b"unread" * 1000)
     send_close_notify(server)
@@ -151,7 +151,9 @@ def test_unread_data_do_not_keep_back_the_goodbye(pair: Any) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 20])
-def test_a_thread_that_reads_does_not_hold_up_the_goodbye(pair: Any, timeout: float | None) -> None:
+def test_a_thread_that_reads_does_not_hold_up_close_notify(
+    pair: Any, timeout: float | None
+) -> None:
     server, client = pair
     server.settimeout(timeout)
     received: list[bytes] = []

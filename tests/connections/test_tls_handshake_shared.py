@@ -23,7 +23,7 @@ def in_a_thread(work: Callable[[], object]) -> None:
 
 
 class Shared(FiberTCPServer):
-    """Has somebody else look at the first connection, while its own fiber does so too."""
+    """Has a second fiber look at the first connection, while its own fiber does so too."""
 
     def __init__(self, elsewhere: Callable[[Callable[[], object]], None]) -> None:
         super().__init__(HERE, self.serve)
@@ -47,7 +47,7 @@ class Shared(FiberTCPServer):
 
 
 @pytest.mark.parametrize("elsewhere", [in_a_fiber, in_a_thread])
-def test_both_wait_for_the_one_handshake_and_hold_up_nobody(
+def test_both_wait_for_the_one_handshake_and_hold_up_no_other(
     authority: Authority, elsewhere: Callable[[Callable[[], object]], None]
 ) -> None:
     server: Any = secured(Shared(elsewhere), authority)

@@ -13,7 +13,7 @@ from tests.support import (
     Authority,
     ask_secretly,
     call,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     secured,
     server_class,
@@ -127,7 +127,7 @@ def test_a_silent_client_holds_verify_request_up_no_longer_than_a_handshake_may_
 
     with serving(secured(Server(HERE, Answer), authority)) as server:
         with call(server.server_address) as silent:
-            assert is_hung_up(silent)
+            assert is_closed_by_server(silent)
             peer = silent.getsockname()
         assert ask_secretly(server.server_address, authority) == b"hello\n"
     (failure,) = failures(seen)
@@ -158,7 +158,7 @@ def test_an_error_of_the_program_s_own_is_still_handle_error_s(
 
 
 @pytest.mark.parametrize("name", ["sequential", "threads", "processes"])
-def test_whoever_passes_over_a_failed_handshake_gets_no_handler(
+def test_a_hook_that_ignores_a_failed_handshake_gets_no_handler(
     name: str,
     authority: Authority,
     seen: list[events.Event],

@@ -15,7 +15,7 @@ from tests.support import (
     ask_secretly,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     secured,
     serving,
@@ -97,7 +97,7 @@ def test_workers_of_the_program_s_own_run_no_handler_without_a_handshake(
     before = open_descriptors()
     with serving(secured(kind(HERE, Never), authority)) as server:
         with call(server.server_address) as silent:
-            assert is_hung_up(silent)
+            assert is_closed_by_server(silent)
         speak_no_tls(server.server_address)
         wait_until(lambda: len(failures(seen)) == 2)
     assert open_descriptors() <= before

@@ -1,4 +1,4 @@
-"""What the tests of TLS connections that somebody looks at early share."""
+"""What the tests of TLS connections share that a hook uses before their handshake."""
 
 import ssl
 from typing import Any

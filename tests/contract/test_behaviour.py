@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork", "ignore:forking a serve
 
 
 def answering(answer: bytes) -> Any:
-    """Return a handler that answers and hangs up."""
+    """Return a handler that answers and returns."""
 
     def handler(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(answer)

@@ -13,7 +13,7 @@ import pytest
 from tests.support import (
     call,
     hear,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     run_python,
     server_class,
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork", "ignore:forking a serve
 
 
 def answering(answer: bytes) -> Any:
-    """Return a handler that answers and hangs up."""
+    """Return a handler that answers and returns."""
 
     def handler(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(answer)
@@ -82,7 +82,7 @@ def test_system_exit_of_a_sequential_handler_reaches_the_caller(module: ModuleTy
     with module.TCPServer(HERE, handler) as server, call(server.server_address) as peer:
         with pytest.raises(SystemExit):
             server.serve_forever()
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
 
 
 def test_system_exit_of_a_threaded_handler_reaches_the_excepthook(
@@ -165,7 +165,7 @@ def test_threads_end_before_server_close_returns(module: ModuleType) -> None:
         assert ended.is_set()
 
 
-def test_the_books_of_threads_stay_small(module: ModuleType) -> None:
+def test_the_set_of_threads_stays_small(module: ModuleType) -> None:
     with serving(module.ThreadingTCPServer(HERE, answering(b"served"))) as server:
         for _ in range(1000):
             assert hear(server.server_address) == b"served"

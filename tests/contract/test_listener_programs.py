@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import call, hear, is_hung_up, serving
+from tests.support import call, hear, is_closed_by_server, serving
 
 HERE = ("127.0.0.1", 0)
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
 def answering(answer: bytes) -> Any:
-    """Return a handler that answers and hangs up."""
+    """Return a handler that answers and returns."""
 
     def handler(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(answer)
@@ -178,7 +178,7 @@ def test_a_program_unsets_the_socket_when_it_stops(module: ModuleType) -> None:
     server = module.TCPServer(HERE, handler)
     with call(server.server_address) as peer:
         server.serve_forever(0.02)
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
 
 
 def test_an_attribute_called_engine_is_the_program_s_own(

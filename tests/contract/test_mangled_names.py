@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import call, hear, is_hung_up, server_class, serving, wait_until
+from tests.support import call, hear, is_closed_by_server, server_class, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
 
@@ -108,7 +108,7 @@ def test_a_program_may_clear_the_event_and_serve_one_request(module: ModuleType)
     with module.TCPServer(HERE, nothing) as server, call(server.server_address) as peer:
         server._BaseServer__is_shut_down.clear()
         server._handle_request_noblock()
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
 
 
 def test_class_attributes_stand_in_for_an_init_that_never_ran(module: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""The drain of a drop-in server lets go of its listening socket, and of nobody else's."""
+"""The drain of a drop-in server lets go of its listening socket, and of no other."""
 
 import os
 import socket
@@ -76,10 +76,10 @@ def test_a_given_socket_goes_on_with_its_giver() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_nobody_gets_through_any_more_and_nothing_is_left(engine: str) -> None:
+def test_no_client_gets_through_any_more_and_nothing_is_left(engine: str) -> None:
     before = open_descriptors()
     server = server_class(engine)(HERE, Echo)
-    listening = server.socket  # which nobody but the drain may close
+    listening = server.socket  # which only the drain may close
     drain(server)
     with pytest.raises(ConnectionRefusedError):
         call(server.server_address)

@@ -29,7 +29,7 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 callers = [socket.create_connection(server.server_address) for _ in range(int(sys.argv[3]))]
 for number, caller in enumerate(callers):
     caller.sendall(b"question %d" % number)
-# Which of the callers are asked about first is nobody's choice.
+# The order in which the callers are asked about is not defined.
 answers = []
 while len(answers) < 2:
     for caller in select.select(callers, [], [])[0]:

@@ -1,4 +1,4 @@
-"""`upgrade_to_tls`: over to TLS in the middle of a conversation, on every engine, and what is refused."""
+"""`upgrade_to_tls`: over to TLS on an open connection, on every engine, and what is refused."""
 
 import contextlib
 import gc
@@ -24,7 +24,7 @@ from tests.support import (
     bound,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     server_class,
     serving,
@@ -76,7 +76,7 @@ class Unbuffered(Once):
 
 
 class OfTheStandardLibrary(standard.StreamRequestHandler):
-    """The same, of somebody who has not changed the import."""
+    """The same in a program that has not changed its import."""
 
     def handle(self) -> None:
         self.rfile.readline()
@@ -131,7 +131,7 @@ def asked(plain: socket.socket, words: bytes = b"STARTTLS\n") -> bytes:
     "handler", [Once, Buffered, Unbuffered, OfTheStandardLibrary, Bare, function]
 )
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_conversation_goes_over_to_tls(
+def test_a_connection_goes_over_to_tls(
     engine: str, handler: Any, authority: Authority, files: dict[str, Any]
 ) -> None:
     before = open_descriptors()
@@ -209,7 +209,7 @@ def test_a_client_that_asks_and_says_nothing_has_a_deadline(
     with Server(Shout, ANY_PORT, engine=engine, **options) as server:
         with call(bound(server)) as plain:
             assert asked(plain) == b"go\n"
-            assert is_hung_up(plain)
+            assert is_closed_by_server(plain)
         wait_until(lambda: server.connections.closed == {Reason.HANDSHAKE_TOO_SLOW: 1})
     assert has_failed(seen, engine, "timed out")
 
@@ -248,7 +248,7 @@ def test_a_drain_does_not_wait_for_who_has_asked_and_says_nothing(
     with call(bound(server)) as plain:
         assert asked(plain) == b"go\n"
         assert server.close() == []
-        assert is_hung_up(plain)
+        assert is_closed_by_server(plain)
 
 
 def test_a_reloaded_certificate_is_for_who_goes_over_from_then_on(
@@ -340,7 +340,7 @@ def test_the_plain_connection_stands_for_the_other(
     assert told == [True] * 4
 
 
-def test_nothing_is_kept_of_conversations_that_have_ended(
+def test_nothing_is_kept_of_connections_that_have_ended(
     engine: str, authority: Authority, files: dict[str, Any]
 ) -> None:
     with Server(Once, ANY_PORT, engine=engine, **files) as server:

@@ -174,7 +174,7 @@ def test_a_task_that_joins_its_engine_waits_for_the_others() -> None:
     assert ended == [True]
 
 
-def test_another_thread_may_take_a_thread_that_ended_out_of_the_books_first() -> None:
+def test_another_thread_may_take_a_thread_that_ended_out_of_the_set_first() -> None:
     class Raced(deque[Any]):
         """Empty by the time that one of those that it had is wanted."""
 
@@ -267,7 +267,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_copy_of_the_process(
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_a_copy_of_the_process_has_books_of_its_own(made: Engine) -> None:
+def test_a_copy_of_the_process_has_threads_of_its_own(made: Engine) -> None:
     made.limit = 2
     first, second = Work(), Work()
     made.start(first)
@@ -315,7 +315,7 @@ def test_the_last_of_two_that_wait_for_children_hears_of_their_end() -> None:
     assert made.fileno() == -1
 
 
-def test_a_thread_that_waits_for_the_books_of_threads_is_not_waited_for() -> None:
+def test_a_thread_that_waits_for_the_set_of_threads_is_not_waited_for() -> None:
     made, joined = ThreadsEngine(), threading.Event()
 
     class Closing(Work):

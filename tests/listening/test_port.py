@@ -30,44 +30,47 @@ def linger_in_time_wait(server: Any) -> Any:
     return server.server_address
 
 
-def hang_up(*_: object) -> None:
+def serve_nothing(*_: object) -> None:
     """Say nothing."""
 
 
 def test_a_restarted_server_gets_its_port_back() -> None:
-    address = linger_in_time_wait(socketserver.TCPServer(HERE, hang_up))
-    with serving(socketserver.TCPServer(address, hang_up)):
+    address = linger_in_time_wait(socketserver.TCPServer(HERE, serve_nothing))
+    with serving(socketserver.TCPServer(address, serve_nothing)):
         assert hear(address) == b""
 
 
 def test_a_restarted_server_of_the_standard_library_is_refused_its_port() -> None:
-    address = linger_in_time_wait(standard.TCPServer(HERE, hang_up))  # type: ignore[arg-type]  # serves
+    address = linger_in_time_wait(standard.TCPServer(HERE, serve_nothing))  # type: ignore[arg-type]  # serves
     with pytest.raises(OSError, match="in use"):
-        standard.TCPServer(address, hang_up)  # type: ignore[arg-type]  # see above
+        standard.TCPServer(address, serve_nothing)  # type: ignore[arg-type]  # see above
 
 
 def test_a_class_that_says_no_is_honoured_and_told_why(module: ModuleType) -> None:
     class Careful(module.TCPServer):  # type: ignore[name-defined,misc]  # a class of either module
         allow_reuse_address = False
 
-    address = linger_in_time_wait(Careful(HERE, hang_up))
+    address = linger_in_time_wait(Careful(HERE, serve_nothing))
     with pytest.raises(OSError, match="in use") as caught:
-        Careful(address, hang_up)
+        Careful(address, serve_nothing)
     if module is socketserver:
         assert "a server that has ended; allow_reuse_address takes it back" in str(caught.value)
 
 
 def test_two_servers_cannot_share_a_port_by_default() -> None:
-    with socketserver.TCPServer(HERE, hang_up) as first, pytest.raises(OSError, match="in use"):
-        socketserver.TCPServer(first.server_address, hang_up)
+    with (
+        socketserver.TCPServer(HERE, serve_nothing) as first,
+        pytest.raises(OSError, match="in use"),
+    ):
+        socketserver.TCPServer(first.server_address, serve_nothing)
 
 
 def test_the_error_names_the_address_and_this_process() -> None:
     with (
-        socketserver.TCPServer(HERE, hang_up) as first,
+        socketserver.TCPServer(HERE, serve_nothing) as first,
         pytest.raises(OSError, match="in use") as caught,
     ):
-        socketserver.TCPServer(first.server_address, hang_up)
+        socketserver.TCPServer(first.server_address, serve_nothing)
     assert caught.value.errno == errno.EADDRINUSE
     port = first.server_address[1]
     assert f"cannot listen on 127.0.0.1:{port} (held by process {os.getpid()}, this one" in str(
@@ -91,7 +94,7 @@ def test_the_error_names_another_process_and_its_command() -> None:
         assert holder.stdout is not None
         port = int(holder.stdout.readline())
         with pytest.raises(OSError, match=rf"held by process {holder.pid} \(.*python"):
-            socketserver.TCPServer(("127.0.0.1", port), hang_up)
+            socketserver.TCPServer(("127.0.0.1", port), serve_nothing)
         holder.communicate("")
 
 
@@ -102,7 +105,7 @@ def test_a_held_udp_port_is_never_blamed_on_a_server_that_has_ended(is_connected
         if is_connected:
             holder.connect(("127.0.0.1", 9))
         with pytest.raises(OSError, match="in use") as caught:
-            socketserver.UDPServer(holder.getsockname(), hang_up)
+            socketserver.UDPServer(holder.getsockname(), serve_nothing)
     assert "held by" in str(caught.value)
 
 
@@ -110,15 +113,15 @@ def test_a_port_that_is_bound_but_not_listened_on_is_held() -> None:
     with socket.socket() as holder:
         holder.bind(HERE)
         with pytest.raises(OSError, match="in use") as caught:
-            socketserver.TCPServer(holder.getsockname(), hang_up)
+            socketserver.TCPServer(holder.getsockname(), serve_nothing)
     assert "has ended" not in str(caught.value)
 
 
 def test_the_error_of_listening_names_the_address_and_the_holder() -> None:
     # Both let the port be reused, so both can be bound to it.
     with (
-        socketserver.TCPServer(HERE, hang_up, bind_and_activate=False) as first,
-        socketserver.TCPServer(HERE, hang_up, bind_and_activate=False) as second,
+        socketserver.TCPServer(HERE, serve_nothing, bind_and_activate=False) as first,
+        socketserver.TCPServer(HERE, serve_nothing, bind_and_activate=False) as second,
     ):
         first.server_bind()
         second.server_address = first.server_address
@@ -138,13 +141,13 @@ def test_a_socket_that_cannot_listen_is_named() -> None:
         socket_type = socket.SOCK_DGRAM
 
     with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1:\d+$") as caught:
-        Datagrams(HERE, hang_up)
+        Datagrams(HERE, serve_nothing)
     assert caught.value.errno == errno.EOPNOTSUPP
 
 
 def test_an_address_of_no_interface_is_named() -> None:
     with pytest.raises(OSError, match=r"203\.0\.113\.1:0 \(no interface of this machine") as caught:
-        socketserver.TCPServer(("203.0.113.1", 0), hang_up)
+        socketserver.TCPServer(("203.0.113.1", 0), serve_nothing)
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
@@ -169,13 +172,13 @@ def test_a_privileged_port_is_named() -> None:
 
 def test_a_host_that_does_not_exist_is_the_resolver_s_error(module: ModuleType) -> None:
     with pytest.raises(socket.gaierror):
-        module.TCPServer(("no-such-host.invalid", 0), hang_up)
+        module.TCPServer(("no-such-host.invalid", 0), serve_nothing)
 
 
 @pytest.mark.parametrize("port", [65_536, "http"])
 def test_a_port_that_is_none_is_the_same_error_as_ever(module: ModuleType, port: Any) -> None:
     with pytest.raises((OverflowError, TypeError)):
-        module.TCPServer(("127.0.0.1", port), hang_up)
+        module.TCPServer(("127.0.0.1", port), serve_nothing)
 
 
 def option(server: Any, name: int) -> int:
@@ -184,10 +187,10 @@ def option(server: Any, name: int) -> int:
 
 
 def test_udp_does_not_reuse_addresses_by_default(module: ModuleType) -> None:
-    with module.UDPServer(HERE, hang_up) as server:
+    with module.UDPServer(HERE, serve_nothing) as server:
         assert not option(server, socket.SO_REUSEADDR)
         with pytest.raises(OSError, match="in use"):
-            module.UDPServer(server.server_address, hang_up)
+            module.UDPServer(server.server_address, serve_nothing)
 
 
 def test_datagrams_on_a_tcp_server_class_do_not_reuse_addresses_by_default(
@@ -199,7 +202,7 @@ def test_datagrams_on_a_tcp_server_class_do_not_reuse_addresses_by_default(
         def server_activate(self) -> None:
             """Have nothing to do."""
 
-    with Datagrams(HERE, hang_up) as server:
+    with Datagrams(HERE, serve_nothing) as server:
         assert not option(server, socket.SO_REUSEADDR)
 
 
@@ -216,7 +219,7 @@ def test_datagrams_reuse_addresses_when_the_program_says_so(
 
     if where == "class":
         Datagrams.allow_reuse_address = True
-    with Datagrams(HERE, hang_up, bind_and_activate=False) as server:
+    with Datagrams(HERE, serve_nothing, bind_and_activate=False) as server:
         if where == "instance":
             server.allow_reuse_address = True
         server.server_bind()
@@ -227,7 +230,7 @@ def test_ports_are_shared_when_the_program_says_so(module: ModuleType) -> None:
     class Shared(module.TCPServer):  # type: ignore[name-defined,misc]  # see above
         allow_reuse_port = True
 
-    with Shared(HERE, hang_up) as first, Shared(first.server_address, hang_up):
+    with Shared(HERE, serve_nothing) as first, Shared(first.server_address, serve_nothing):
         assert option(first, socket.SO_REUSEPORT)
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: figures that add up with the books, on every engine."""
+"""What Prometheus reads: figures that add up with the registry, on every engine."""
 
 import socket
 import threading
@@ -50,7 +50,9 @@ def by_reason(figures: dict[str, float], reason: str, family: str = "closed") ->
     return figures[f'manyhands_connections_{family}_total{{reason="{reason}"}}']
 
 
-def test_the_figures_add_up_with_the_books(engine: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_figures_add_up_with_the_registry(
+    engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with Server(Obedient, ANY_PORT, engine=engine) as server, metrics.serve(server, HERE) as at:
         address = socket_address(server.addresses[0])
         for word in (b"hello\n", b"hello\n", b"fail\n"):
@@ -71,7 +73,7 @@ def test_the_figures_add_up_with_the_books(engine: str, capfd: pytest.CaptureFix
     assert "ValueError" in capfd.readouterr().err
 
 
-def test_who_is_connected_shows_while_the_conversation_goes_on(engine: str) -> None:
+def test_an_open_connection_shows_in_the_figures(engine: str) -> None:
     with (
         Server(Obedient, ANY_PORT, engine=engine, drain_timeout=PATIENCE) as server,
         metrics.serve(server, HERE) as at,

@@ -80,9 +80,7 @@ def test_a_datagram_that_came_before_the_stop_is_still_answered(
     assert not leaving.is_alive()
 
 
-def test_who_sends_to_a_unix_path_during_the_drain_is_told_that_nobody_reads(
-    gate: Gate, tmp_path: Path
-) -> None:
+def test_a_sender_to_a_unix_path_gets_an_error_during_the_drain(gate: Gate, tmp_path: Path) -> None:
     path = str(tmp_path / "server.sock")
     server = Server(gate.handler, f"unix-datagram://{path}", drain_timeout=20)
     server.start()
@@ -108,7 +106,7 @@ def is_refused(peer: socket.socket, path: str) -> bool:
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_who_had_connected_before_the_stop_is_served(engine: str) -> None:
+def test_a_client_that_had_connected_before_the_stop_is_served(engine: str) -> None:
     server = Server(Echo, ANY_PORT, engine=engine)
     server.listen()
     waiting = [call(bound(server)) for _ in range(5)]
@@ -122,7 +120,7 @@ def test_who_had_connected_before_the_stop_is_served(engine: str) -> None:
         peer.close()
 
 
-def test_nobody_more_than_the_engine_has_room_for_is_taken_out_of_the_backlog() -> None:
+def test_no_more_clients_than_the_engine_has_room_for_leave_the_backlog() -> None:
     def stuck(request: socket.socket, client_address: Any, server: Any) -> None:
         request.recv(1)
 

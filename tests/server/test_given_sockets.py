@@ -79,7 +79,7 @@ def test_a_listening_socket_is_served_and_stays_its_giver_s(
 
 
 def ask_directly(listening: socket.socket) -> bytes:
-    """Serve one client without any server, as whoever gave the socket may do next."""
+    """Serve one client without any server, as the process that gave the socket may do next."""
     with call(listening.getsockname()) as peer:
         listening.setblocking(True)
         connection, _ = listening.accept()
@@ -153,7 +153,7 @@ def test_the_giver_s_backlog_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "sequential"])
-def test_who_calls_during_the_drain_waits_for_the_next_server(
+def test_a_client_during_the_drain_waits_for_the_next_server(
     listening: socket.socket, engine: str
 ) -> None:
     server = Server(Busy, fd(listening), engine=engine)

@@ -22,7 +22,7 @@ from tests.support import (
     bound,
     call,
     everything,
-    is_hung_up,
+    is_closed_by_server,
     is_listening,
     open_descriptors,
     read_line,
@@ -52,7 +52,7 @@ class Gate:
         self._outside.sendall(b"!")
 
     def close(self) -> None:
-        self._outside.close()  # whoever still waits reads the end
+        self._outside.close()  # a handler that still waits reads the end
         self._inside.close()
 
 
@@ -79,7 +79,7 @@ def talking(server: Server, line: bytes = b"hello\n") -> socket.socket:
 
 
 def draining(server: Server, elsewhere: ThreadPoolExecutor) -> Any:
-    """Begin to drain; return the future of who was cut off, once nobody can call any more."""
+    """Begin to drain; return the future of what was cut off, once the listeners are closed."""
     port = bound(server)[1]
     future = elsewhere.submit(server.drain, LONG)
     wait_until(lambda: not is_listening(port))
@@ -94,13 +94,13 @@ def test_an_idle_keep_alive_client_ends_the_drain_at_once(engine: str) -> None:
     server.start()
     with talking(server) as peer:
         assert server.close() == []
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
     assert server.connections.closed == {Reason.DRAINED: 1}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_an_idle_tls_client_is_said_goodbye_to_in_tls(
+def test_an_idle_tls_client_gets_close_notify(
     engine: str, version: ssl.TLSVersion, authority: Authority, tmp_path: Path
 ) -> None:
     certfile, keyfile = authority.write(tmp_path, "localhost")
@@ -158,13 +158,13 @@ def test_a_client_that_becomes_idle_during_the_drain_is_not_waited_for(
 def test_a_unix_client_that_is_idle_gets_five_seconds(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The kernel keeps no books of these, so nobody can tell that they are idle.
+    # The kernel counts nothing for these, so the drain cannot see that they are idle.
     monkeypatch.setattr("manyhands.serving.drain.SILENT_FOR", 0.0)
     server = Server(Echo, f"unix://{tmp_path}/echo.sock", engine=engine, drain_timeout=LONG)
     server.start()
     with talking(server) as peer:
         assert server.close() == []
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
 
 
 # Busy ones
@@ -282,7 +282,7 @@ def test_a_handler_that_looks_sees_that_its_server_drains(
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_a_goodbye_that_waits_for_its_client_holds_up_nobody_else(
+def test_a_goodbye_that_waits_for_its_client_holds_up_no_other(
     engine: str, elsewhere: ThreadPoolExecutor
 ) -> None:
     class Verbose(StreamRequestHandler):
@@ -296,7 +296,7 @@ def test_a_goodbye_that_waits_for_its_client_holds_up_nobody_else(
 
     server = Server(Verbose, ANY_PORT, engine=engine)
     server.start()
-    # More than the kernel holds for somebody who does not read.
+    # More than the kernel holds for a peer that does not read.
     with (
         talking(server, b"30000000\n"),
         talking(server, b"30000000\n"),
@@ -320,7 +320,7 @@ def test_what_a_goodbye_raises_is_reported_and_the_drain_goes_on(
     server.start()
     with talking(server) as peer:
         assert server.close() == []
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
@@ -422,5 +422,5 @@ def test_a_signal_drains(number: signal.Signals, engine: str, seen: list[events.
     assert server.run(client.start) == []
     client.join(20)
     with peers[0]:
-        assert is_hung_up(peers[0])
+        assert is_closed_by_server(peers[0])
     assert not any(isinstance(event, events.Draining) for event in seen)

@@ -221,7 +221,7 @@ def test_an_exception_in_the_body_leaves_nothing_open_and_comes_out() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_interrupt_in_the_drain_cuts_off_whoever_is_left(engine: str) -> None:
+def test_an_interrupt_in_the_drain_cuts_off_what_is_left(engine: str) -> None:
     # Of a program that does not `run`, and so handles no signals: the second Ctrl-C.
     server = Server(until_told, ANY_PORT, engine=engine, drain_timeout=3600)
     server.start()

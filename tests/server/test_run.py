@@ -99,7 +99,7 @@ def close_in_a_thread(server: Server, closed: list[Any]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
-def test_who_was_left_behind_is_neither_waited_for_nor_cut_off_again(
+def test_a_handler_left_behind_is_neither_waited_for_nor_cut_off_again(
     engine: str, stubborn: Stubborn
 ) -> None:
     bounds = {"threads": "max_threads", "fibers": "max_fibers"}
@@ -117,7 +117,7 @@ def test_who_was_left_behind_is_neither_waited_for_nor_cut_off_again(
 
 
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
-def test_who_was_left_behind_does_not_stop_the_next_run_and_still_sees_its_own_drain(
+def test_a_handler_left_behind_does_not_stop_the_next_run_and_still_sees_its_own_drain(
     engine: str, stubborn: Stubborn
 ) -> None:
     found: list[object] = []
@@ -159,7 +159,7 @@ def test_fibers_that_were_left_behind_in_a_hurry_are_ended_all_the_same() -> Non
     wait_until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_who_closes_beside_another_waits_for_it_and_is_told_the_same(engine: str) -> None:
+def test_a_second_close_waits_for_the_first_and_returns_the_same(engine: str) -> None:
     server = Server(Greeting, ANY_PORT, engine=engine, drain_timeout=3600)
     server.start()
     first: list[Any] = []
@@ -226,7 +226,7 @@ def test_what_holds_up_the_accept_loop_does_not_hold_up_the_end() -> None:
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_nobody_is_served_by_a_loop_that_was_held_up_until_after_the_end(engine: str) -> None:
+def test_no_client_is_served_by_a_loop_that_was_held_up_until_after_the_end(engine: str) -> None:
     is_held_up, may_go = threading.Event(), threading.Event()
 
     server = Server(Greeting, ANY_PORT, engine=engine)
@@ -234,7 +234,7 @@ def test_nobody_is_served_by_a_loop_that_was_held_up_until_after_the_end(engine:
     start = server.engine.start
 
     def held_up(task: Any) -> None:
-        """Have the loop sleep with a client in hand, between the books and the worker."""
+        """Have the loop sleep with a connection that is in the registry and has no worker yet."""
         is_held_up.set()
         may_go.wait(20)
         start(task)
@@ -370,7 +370,7 @@ def test_a_server_that_was_suspended_is_not_when_it_is_started_anew(engine: str)
 
 
 @pytest.mark.parametrize("engine", ["threads"])
-def test_who_was_left_behind_cannot_change_the_next_run(engine: str, stubborn: Stubborn) -> None:
+def test_a_handler_left_behind_cannot_change_the_next_run(engine: str, stubborn: Stubborn) -> None:
     refusals: list[str] = []
 
     def last_words(listener: Any) -> None:
@@ -404,7 +404,7 @@ def test_a_fiber_that_computes_is_left_behind_at_once() -> None:
         server.hurry()
         assert len(server.close()) == 1
         assert server.engine.running() == 0
-        # The next run cannot begin yet, but it can end, and cuts nobody off again.
+        # The next run cannot begin yet, but it can end, and cuts no connection off again.
         server.start()
         assert server.drain(0) == []
         may_go.set()

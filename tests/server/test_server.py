@@ -157,7 +157,7 @@ def test_leaving_waits_for_a_busy_handler(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_nobody_can_call_while_it_drains(engine: str) -> None:
+def test_no_client_can_connect_while_it_drains(engine: str) -> None:
     server = Server(until_told, ANY_PORT, engine=engine, drain_timeout=20)
     server.start()
     address = bound(server)
@@ -175,7 +175,7 @@ def test_nobody_can_call_while_it_drains(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_whoever_goes_on_after_the_deadline_is_cut_off(engine: str) -> None:
+def test_a_handler_that_goes_on_after_the_deadline_is_cut_off(engine: str) -> None:
     with Server(until_told, ANY_PORT, engine=engine, drain_timeout=0.1) as server:
         peer = call(bound(server))
         assert peer.recv(10)
@@ -318,7 +318,7 @@ def test_a_base_handler_serves_both_kinds() -> None:
         assert ask(bound(server), b"hello") == b"HELLO"
 
 
-def test_a_sequential_conversation_that_does_not_end_does_not_keep_the_server() -> None:
+def test_a_sequential_handler_that_does_not_end_does_not_keep_the_server() -> None:
     class Stuck(StreamRequestHandler):
         def handle(self) -> None:
             self.wfile.write(b"stuck")

@@ -1,4 +1,4 @@
-"""Standing still: nobody new is accepted, who is connected goes on; and waiting for so many connections."""
+"""Suspended servers accept no client, and serve those they have; and waiting for a number of connections."""
 
 import re
 import socket
@@ -42,7 +42,7 @@ def say(peer: socket.socket, line: bytes = b"hello\n") -> bytes:
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_a_suspended_server_keeps_who_is_connected_and_accepts_nobody(engine: str) -> None:
+def test_a_suspended_server_keeps_its_connections_and_accepts_no_client(engine: str) -> None:
     with Server(Echo, ANY_PORT, engine=engine) as server, call(bound(server)) as early:
         assert say(early) == b"hello\n"
         server.suspend()
@@ -172,7 +172,7 @@ def test_a_server_can_begin_suspended(engine: str) -> None:
         assert read_line(peer) == b"hello\n"
 
 
-def test_a_suspended_server_stops_at_once_and_serves_nobody_more(engine: str) -> None:
+def test_a_suspended_server_stops_at_once_and_serves_no_client_more(engine: str) -> None:
     server = Server(Echo, ANY_PORT, engine=engine)
     server.start()
     server.suspend()
@@ -284,7 +284,7 @@ def test_a_handler_waits_for_connections_while_others_go_on(engine: str) -> None
 def test_a_drop_in_server_drains(engine: str, elsewhere: ThreadPoolExecutor) -> None:
     server = server_class(engine)(("127.0.0.1", 0), Polite)
     assert server.draining is False
-    books = server.connections
+    registry = server.connections
     serving_it = elsewhere.submit(server.serve_forever)
     with call(server.server_address) as peer:
         assert say(peer) == b"hello\n"
@@ -295,7 +295,7 @@ def test_a_drop_in_server_drains(engine: str, elsewhere: ThreadPoolExecutor) -> 
             call(server.server_address)
     serving_it.result(20)
     assert server.draining is True
-    assert {reason.value: count for reason, count in books.closed.items()} == {"drained": 1}
+    assert {reason.value: count for reason, count in registry.closed.items()} == {"drained": 1}
     server.server_close()
 
 

@@ -115,7 +115,7 @@ def test_a_word_that_it_is_alive_goes_out_at_half_of_the_time(manager: ServiceMa
     assert manager.has_heard_all()
 
 
-def test_nobody_who_has_not_asked_is_told_that_it_is_alive(manager: ServiceManager) -> None:
+def test_a_manager_that_has_not_asked_is_not_told_that_it_is_alive(manager: ServiceManager) -> None:
     told, clock = service(manager)
     clock.advance(3600)
     told.look()
@@ -276,7 +276,7 @@ def test_a_loop_that_hangs_is_not_said_to_be_alive(
 
     def look_on() -> None:
         manager.hear_until("WATCHDOG")
-        with call(bound(server)) as peer:  # whom the loop serves itself
+        with call(bound(server)) as peer:  # which the loop serves itself
             assert peer.recv(5) == b"begun"
             assert manager.falls_silent_for(0.3)
             peer.sendall(b"!")

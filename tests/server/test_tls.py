@@ -25,7 +25,7 @@ from tests.support import (
     bound,
     call,
     host_names_shown,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     wait_until,
     write_handlers,
@@ -67,7 +67,7 @@ def line(
     """Call a server and shake hands."""
     with call(bound(server)) as plain, context.wrap_socket(plain, server_hostname=name) as peer:
         yield peer
-        # A forked handler has a copy of this end too: closing ours would not end the conversation.
+        # A forked handler has a copy of this end too: closing ours would not end the connection.
         with contextlib.suppress(OSError):
             peer.shutdown(socket.SHUT_RDWR)
 
@@ -171,13 +171,13 @@ def test_a_context_of_the_program_s_own_is_used(authority: Authority) -> None:
         assert server.reload()
 
 
-def test_a_silent_client_stops_nobody_and_has_a_deadline(
+def test_a_silent_client_stops_no_other_and_has_a_deadline(
     authority: Authority, files: dict[str, Any], seen: list[events.Event]
 ) -> None:
     with Server(Echo, ANY_PORT, handshake_timeout=0.5, **files) as server:
         with call(bound(server)) as silent:
             assert ask_secretly(bound(server), authority) == b"hello\n"
-            assert is_hung_up(silent)
+            assert is_closed_by_server(silent)
         wait_until(lambda: any(isinstance(event, events.HandshakeFailed) for event in seen))
 
 
@@ -185,7 +185,7 @@ def test_a_silent_client_stops_nobody_and_has_a_deadline(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_reload_on_call_is_for_new_connections_and_drops_nobody(
+def test_a_reload_on_call_is_for_new_connections_and_ends_no_connection(
     engine: str, tmp_path: Path, authority: Authority, files: dict[str, Any]
 ) -> None:
     with Server(Echo, ANY_PORT, engine=engine, **files) as server:
@@ -258,7 +258,7 @@ def test_reloads_under_load_cost_no_client(
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
-def test_a_hangup_reloads(engine: str, tmp_path: Path, authority: Authority) -> None:
+def test_sighup_reloads(engine: str, tmp_path: Path, authority: Authority) -> None:
     write_handlers(tmp_path)
     certfile, keyfile = authority.write(tmp_path, "localhost", "old.example")
     words = ["--bind", ANY_PORT, "--certfile", certfile, "--keyfile", keyfile, "--engine", engine]

@@ -15,7 +15,7 @@ from tests.support import (
     Echo,
     ask,
     call,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     reset,
     server_class,
@@ -40,7 +40,7 @@ def cpu_of_a_second() -> float:
 
 
 def reset_in_the_backlog(address: Any) -> None:
-    """Connect, and reset the connection before anybody can accept it."""
+    """Connect, and reset the connection before the server can accept it."""
     reset(call(address))
 
 
@@ -89,7 +89,7 @@ def test_a_broken_listener_that_listens_again_serves_again(seen: list[events.Eve
 def test_a_listener_that_stays_broken_is_tried_again_without_harm(
     monkeypatch: pytest.MonkeyPatch, seen: list[events.Event]
 ) -> None:
-    # Beyond its patience the loop turns away who waits; here there is nobody, and no listener.
+    # Beyond its patience the loop refuses waiting clients; here there are none, and no listener.
     monkeypatch.setattr("manyhands.model.accept_errors.REFUSE_AFTER", 0.05)
     with serving(socketserver.TCPServer(HERE, Echo)) as server:
         server.socket.shutdown(socket.SHUT_RDWR)
@@ -187,6 +187,6 @@ def test_an_error_of_one_client_costs_the_others_no_rest(seen: list[events.Event
     with serving(Unlucky(HERE, Echo)) as server:
         for _ in range(3):
             with call(server.server_address) as peer:
-                assert is_hung_up(peer)
+                assert is_closed_by_server(peer)
         assert ask(server.server_address) == b"hello\n"
     assert seen == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from tests.support import ENGINES, call, hear, is_hung_up, server_class, serving
+from tests.support import ENGINES, call, hear, is_closed_by_server, server_class, serving
 
 HERE = ("127.0.0.1", 0)
 
@@ -67,7 +67,7 @@ def test_an_engine_of_no_such_name_is_warned_about_and_ignored() -> None:
     with Server(HERE, where_am_i) as server, call(server.server_address) as peer:
         with pytest.warns(RuntimeWarning, match="'steam', which is none of sequential, threads"):
             server.handle_request()
-        assert not is_hung_up(peer)
+        assert not is_closed_by_server(peer)
 
 
 def test_a_server_on_the_sequential_engine_can_be_closed_by_its_handler() -> None:
@@ -152,7 +152,7 @@ def test_closing_does_not_wait_when_it_is_not_to_block(engine: str, chosen: str)
     peer.sendall(b"!")
     peer.close()
     if chosen == "processes":
-        os.waitpid(-1, 0)  # nobody else will
+        os.waitpid(-1, 0)  # nothing else will
 
 
 def test_closing_does_not_wait_for_daemon_threads_whatever_the_mix_in(engine: str) -> None:

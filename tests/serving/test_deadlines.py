@@ -29,7 +29,7 @@ def after_a_word(engine: str) -> float:
 
 HERE = ("127.0.0.1", 0)
 
-SWEEP = "manyhands-deadlines"
+REAPER = "manyhands-deadlines"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
@@ -37,7 +37,7 @@ WORKERS = [engine for engine in ENGINES if engine != "sequential"]
 
 
 class Quiet:
-    """Tells nobody of a handler's failure."""
+    """Keeps silent about a handler's failure."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
@@ -48,10 +48,10 @@ def drop_in(engine: str, handler: Any, **attributes: Any) -> Any:
     return type(kind.__name__, (Quiet, kind), attributes)(HERE, handler)
 
 
-def wait_for(books: Any, reason: Reason, count: int = 1) -> None:
-    wait_until(lambda: not books)
-    assert books.closed == {reason: count}
-    assert books.balance == (count, 0, count)
+def wait_for(registry: Any, reason: Reason, count: int = 1) -> None:
+    wait_until(lambda: not registry)
+    assert registry.closed == {reason: count}
+    assert registry.balance == (count, 0, count)
 
 
 def say(peer: Any, line: bytes = b"hello\n") -> bytes:
@@ -59,7 +59,7 @@ def say(peer: Any, line: bytes = b"hello\n") -> bytes:
     return peer.makefile("rb").readline()
 
 
-def hang_up(peer: socket.socket) -> None:
+def close_peer(peer: socket.socket) -> None:
     """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
     testing.half_close(peer)
     everything(peer)
@@ -109,18 +109,18 @@ def test_a_peer_that_only_receives_is_idle(engine: str) -> None:
 def test_a_dripping_peer_is_not_idle(engine: str) -> None:
     idle_timeout = 0.4
     with testing.serving(Echo, engine=engine, idle_timeout=idle_timeout) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as peer:
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             for _ in drip(peer, b"x" * 10_000):
                 if connection.age > 2 * idle_timeout:
                     break
                 threading.Event().wait(0.01)
             assert connection.reason is None
             assert say(peer, b"\n").startswith(b"xx")
-            hang_up(peer)
-        wait_for(books, Reason.PEER_CLOSED)
+            close_peer(peer)
+        wait_for(registry, Reason.PEER_CLOSED)
 
 
 class Stuck(socketserver.StreamRequestHandler):
@@ -164,10 +164,10 @@ def test_a_peer_that_never_reads_is_reset_and_its_sender_gets_an_error(engine: s
 def test_a_peer_that_reads_slowly_is_not_stalled(engine: str) -> None:
     write_timeout = 0.4
     with testing.serving(Sender, engine=engine, write_timeout=write_timeout) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with deaf(server.address) as peer:
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             while connection.age < 2 * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
@@ -176,10 +176,10 @@ def test_a_peer_that_reads_slowly_is_not_stalled(engine: str) -> None:
 
 def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engine: str) -> None:
     with testing.serving(Talkative, engine=engine, write_timeout=SHORT) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as peer:
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             while connection.age < 3 * SHORT:
                 assert peer.recv(100)
             assert connection.reason is None
@@ -217,11 +217,11 @@ def test_a_handler_may_let_its_own_client_be_silent(engine: str, word: bytes) ->
         server.connect() as patient,
         server.connect() as usual,
     ):
-        books = server.server.connections
+        registry = server.server.connections
         assert say(patient, word) == word
         assert everything(usual) == b""
-        wait_until(lambda: len(books) == 1)
-        [left] = books.snapshot()
+        wait_until(lambda: len(registry) == 1)
+        [left] = registry.snapshot()
         wait_until(lambda: left.silent_for > 3 * SHORT)
         assert say(patient) == b"hello\n"
 
@@ -233,17 +233,17 @@ def test_a_handler_may_have_deadlines_where_the_server_has_none(
     engine: str, word: bytes, reason: Reason
 ) -> None:
     with running(drop_in(engine, Patient)) as server:
-        books = core_of(server).registry  # `connections` would have the server keep more of them
+        registry = core_of(server).registry  # `connections` would have the server keep more of them
         with call(server.server_address) as peer:
             assert say(peer, word) == word
             assert everything(peer) == b""
-        wait_for(books, reason)
+        wait_for(registry, reason)
 
 
 def test_a_handler_s_shorter_deadline_holds_at_once(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody would look again within the test, if nobody told that there is a reason to.
+    # The reaper would not look again within the test if nothing woke it.
     monkeypatch.setattr("manyhands.model.timeouts.LONGEST_INTERVAL", 60.0)
     with testing.serving(Patient, engine=engine, idle_timeout=LONG) as server:
         with server.connect() as peer:
@@ -254,25 +254,25 @@ def test_a_handler_s_shorter_deadline_holds_at_once(
 
 def test_an_operator_may_change_the_deadlines_of_a_connection(engine: str) -> None:
     with testing.serving(Echo, engine=engine, idle_timeout=None, write_timeout=None) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as peer:
             say(peer)
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             connection.deadlines.idle_timeout = SHORT
             assert everything(peer) == b""
-        wait_for(books, Reason.IDLE)
+        wait_for(registry, Reason.IDLE)
 
 
 @pytest.mark.parametrize("engine", WORKERS)  # a sequential server's loop is busy with its client
 def test_deadlines_of_a_drop_in_server_can_be_changed_while_it_runs(engine: str) -> None:
     with running(drop_in(engine, Echo), 0.02) as server:
-        books = server.connections
+        registry = server.connections
         with call(server.server_address) as peer:
             say(peer)
             server.idle_timeout = SHORT
             assert everything(peer) == b""
-        wait_until(lambda: Reason.IDLE in books.closed)
+        wait_until(lambda: Reason.IDLE in registry.closed)
 
 
 class Stubborn(socketserver.StreamRequestHandler):
@@ -309,22 +309,22 @@ LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_
 def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any) -> None:
     options = {"engine": engine, "idle_timeout": SHORT, LIMITS[engine]: 1}
     with testing.serving(stubborn, **options) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as first, server.connect() as second:
             assert testing.read_line(first) == b"here\n"
-            [connection] = books.snapshot()
+            [connection] = registry.snapshot()
             # The second is served while the first one's handler still runs, since there is one slot.
             assert testing.read_line(second) == b"here\n"
             assert connection.reason is Reason.IDLE
             assert connection.age < SHORT + 2.0
             assert server.server.engine.running() <= 1
-        wait_until(lambda: books.closed == {Reason.IDLE: 2})
+        wait_until(lambda: registry.closed == {Reason.IDLE: 2})
         stubborn.is_over.set()
         wait_until(lambda: server.server.engine.running() == 0)
-        assert books.balance == (2, 0, 2)
+        assert registry.balance == (2, 0, 2)
 
 
-def test_the_books_are_closed_though_a_sequential_handler_goes_on(stubborn: Any) -> None:
+def test_the_connection_counts_as_closed_though_a_sequential_handler_goes_on(stubborn: Any) -> None:
     with testing.serving(stubborn, engine="sequential", idle_timeout=SHORT) as server:
         with server.connect() as peer:
             assert testing.read_line(peer) == b"here\n"
@@ -332,7 +332,7 @@ def test_the_books_are_closed_though_a_sequential_handler_goes_on(stubborn: Any)
         stubborn.is_over.set()
 
 
-def test_a_forked_handler_that_goes_on_ends_itself_where_nobody_else_can(stubborn: Any) -> None:
+def test_a_forked_handler_that_goes_on_ends_itself_where_no_other_can(stubborn: Any) -> None:
     class Own(stubborn):
         def setup(self) -> None:
             super().setup()
@@ -343,37 +343,37 @@ def test_a_forked_handler_that_goes_on_ends_itself_where_nobody_else_can(stubbor
         wait_for(core_of(server).registry, Reason.IDLE)
 
 
-def sweeps() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == SWEEP]
+def reapers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == REAPER]
 
 
-def test_nobody_sweeps_without_deadlines(engine: str) -> None:
+def test_no_reaper_runs_without_deadlines(engine: str) -> None:
     with (
         testing.serving(Echo, engine=engine, idle_timeout=None, write_timeout=None) as server,
         server.connect() as peer,
     ):
         say(peer)
-        assert not sweeps()
+        assert not reapers()
         assert not server.server._sockets.group.core.reaper.is_on
 
 
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "processes"])
-def test_the_sweep_ends_with_the_last_connection(engine: str) -> None:
+def test_the_reaper_ends_with_the_last_connection(engine: str) -> None:
     with running(drop_in(engine, Echo, idle_timeout=1.0)) as server:
         for _ in range(2):
             with call(server.server_address) as peer:
                 say(peer)
-                assert sweeps() == [SWEEP]
-            wait_until(lambda: not sweeps())
+                assert reapers() == [REAPER]
+            wait_until(lambda: not reapers())
 
 
-def test_no_sweep_is_left_when_a_server_is_closed(engine: str) -> None:
+def test_no_reaper_is_left_when_a_server_is_closed(engine: str) -> None:
     with running(drop_in(engine, Echo, idle_timeout=LONG)) as server:
         with call(server.server_address) as peer:
             say(peer)
-            hang_up(peer)
+            close_peer(peer)
         wait_until(lambda: not server.connections)
-    assert not sweeps()
+    assert not reapers()
 
 
 def test_a_server_that_forks_has_no_thread_for_its_deadlines() -> None:
@@ -382,8 +382,8 @@ def test_a_server_that_forks_has_no_thread_for_its_deadlines() -> None:
         call(server.server_address) as peer,
     ):
         say(peer)
-        assert not sweeps()
-        hang_up(peer)
+        assert not reapers()
+        close_peer(peer)
 
 
 def test_a_datagram_s_handler_has_no_deadlines() -> None:
@@ -452,10 +452,10 @@ def test_a_peer_on_a_unix_socket_that_speaks_now_and_then_is_not_idle(
 ) -> None:
     idle_timeout = 0.4
     with testing.serving(Echo, unix, engine=engine, idle_timeout=idle_timeout) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as peer:
             assert say(peer) == b"hello\n"
-            [connection] = books.snapshot()
+            [connection] = registry.snapshot()
             while connection.age < 2 * idle_timeout:
                 assert say(peer) == b"hello\n"
                 threading.Event().wait(0.01)
@@ -475,10 +475,10 @@ def test_a_peer_on_a_unix_socket_that_never_reads_is_stalled(engine: str, unix: 
 def test_a_peer_on_a_unix_socket_that_reads_slowly_is_not_stalled(engine: str, unix: str) -> None:
     write_timeout = 0.4
     with testing.serving(Sender, unix, engine=engine, write_timeout=write_timeout) as server:
-        books = server.server.connections
+        registry = server.server.connections
         with server.connect() as peer:
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             while connection.age < 2 * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
@@ -517,7 +517,7 @@ def test_a_program_that_handles_one_request_has_its_deadlines_too(engine: str) -
         wait_for(server.connections, Reason.IDLE)
 
 
-def test_a_sweep_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reaper_that_failed_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[Any] = []
     looks = Expiry.look
 

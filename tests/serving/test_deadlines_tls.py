@@ -1,4 +1,4 @@
-"""Deadlines of TLS connections: the bytes are those of the ciphertext, and no goodbye is waited for."""
+"""Deadlines of TLS connections: the bytes are those of the ciphertext, and no close_notify is waited for."""
 
 import contextlib
 import ssl
@@ -43,9 +43,9 @@ def secret(server: Any, authority: Authority, **how: Any) -> Iterator[ssl.SSLSoc
         yield peer
 
 
-def wait_for(books: Any, reason: Reason) -> None:
-    wait_until(lambda: not books)
-    assert books.closed == {reason: 1}
+def wait_for(registry: Any, reason: Reason) -> None:
+    wait_until(lambda: not registry)
+    assert registry.closed == {reason: 1}
 
 
 def test_an_idle_peer_is_closed(
@@ -66,13 +66,13 @@ def test_an_idle_peer_is_closed(
 
 @pytest.fixture
 def _gentle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "GENTLE", 20.0)
+    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 20.0)
     monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 
 @pytest.fixture
 def _gentle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "GENTLE", 0.05)
+    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 0.05)
     monkeypatch.setattr(expiry, "GRACE", 20.0)
 
 
@@ -102,7 +102,7 @@ class Talkative(socketserver.StreamRequestHandler):
 def strict(
     server: Any, authority: Authority, first: bytes = b"", said: bytes = b"hello\n"
 ) -> Iterator[ssl.SSLSocket]:
-    """Talk as a client that takes an end without a goodbye for a cut; `first` is said before TLS."""
+    """Talk as a client that takes an end without close_notify for a cut; `first` is said before TLS."""
     context = authority.client_context()
     with call(server.address) as plain:
         plain.sendall(first)
@@ -127,7 +127,7 @@ ENDS = pytest.mark.parametrize(
 
 @pytest.mark.usefixtures("_gentle_for_long")
 @ENDS
-def test_a_handler_that_waits_for_its_client_still_says_goodbye_in_tls(
+def test_a_handler_that_waits_for_its_client_still_sends_close_notify(
     engine: str,
     deadline: str,
     reason: Reason,
@@ -167,21 +167,21 @@ def test_where_the_context_would_make_an_error_of_it_the_end_is_a_plain_one(
 ) -> None:
     kind = server_class(engine)
     server = secured(kind(("127.0.0.1", 0), Echo), authority)
-    books = server.connections
+    registry = server.connections
     with running(server), call(server.server_address) as plain:
         context = authority.client_context()
         with context.wrap_socket(plain, server_hostname="localhost") as peer:
             peer.sendall(b"hello\n")
             assert read_line(peer) == b"hello\n"
-            [connection] = books.snapshot()
+            [connection] = registry.snapshot()
             connection.deadlines.idle_timeout = 0.01
             assert everything(peer) == b""
-        wait_for(books, Reason.IDLE)
+        wait_for(registry, Reason.IDLE)
 
 
 @pytest.mark.usefixtures("_gentle_for_a_moment")
 @ENDS
-def test_who_only_sends_is_cut_off_a_moment_later(
+def test_a_handler_that_only_sends_is_cut_off_a_moment_later(
     engine: str,
     deadline: str,
     reason: Reason,
@@ -207,7 +207,7 @@ class Sender(socketserver.StreamRequestHandler):
 
 
 @pytest.mark.usefixtures("_gentle_for_long")
-def test_a_peer_that_never_reads_is_reset_and_no_goodbye_is_waited_for(
+def test_a_peer_that_never_reads_is_reset_and_no_close_notify_is_waited_for(
     engine: str,
     authority: Authority,
     certificate: dict[str, str],
@@ -218,10 +218,10 @@ def test_a_peer_that_never_reads_is_reset_and_no_goodbye_is_waited_for(
         ) as server,
         secret(server, authority, receive_buffer=4096),
     ):
-        books = server.server.connections
-        wait_until(lambda: books)
-        [connection] = books.snapshot()
-        wait_for(books, Reason.WRITE_STALLED)
+        registry = server.server.connections
+        wait_until(lambda: registry)
+        [connection] = registry.snapshot()
+        wait_for(registry, Reason.WRITE_STALLED)
         assert connection.bytes_out > 1000
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from manyhands import events, socketserver
 from manyhands.model import accept_errors
-from tests.support import Echo, call, is_hung_up, run_python, serving, wait_until
+from tests.support import Echo, call, is_closed_by_server, run_python, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
 
@@ -88,11 +88,11 @@ def test_the_standard_library_s_loop_spins() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
-def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
+def test_waiting_clients_are_refused_when_patience_is_over(kind: str) -> None:
     during = (
         "hung_up = []\n    for one in late:\n"
         "        one.settimeout(20)\n        hung_up.append(one.recv(10) == b'')\n"
-        # Until then it refuses whoever calls.
+        # Until then it refuses each client.
         "    wait_until(lambda: 'BacklogRefused' in seen)"
     )
     after = (
@@ -112,7 +112,7 @@ def test_who_waits_is_refused_when_patience_is_over(kind: str) -> None:
 
 
 class OutOfDescriptors(socketserver.TCPServer):
-    """Accepts nobody."""
+    """Accepts no client."""
 
     def get_request(self) -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -141,7 +141,7 @@ def test_handle_request_rests_when_it_has_no_timeout(monkeypatch: pytest.MonkeyP
     assert 0.2 < max(rests) <= 0.32
 
 
-def test_who_was_refused_is_told_with_the_real_reason(
+def test_refused_clients_are_counted_for_the_real_reason(
     monkeypatch: pytest.MonkeyPatch, seen: list[events.Event]
 ) -> None:
     class Server(socketserver.TCPServer):
@@ -150,7 +150,7 @@ def test_who_was_refused_is_told_with_the_real_reason(
 
     monkeypatch.setattr(accept_errors, "REFUSE_AFTER", 0.0)
     with serving(Server(HERE, Echo)) as server, call(server.server_address) as peer:
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
         wait_until(lambda: any(isinstance(event, events.BacklogRefused) for event in seen))
     (refused,) = [event for event in seen if isinstance(event, events.BacklogRefused)]
     assert str(refused).endswith("closed 1 waiting clients unserved: no memory today")

@@ -1,4 +1,4 @@
-"""What never reaches an engine, or reaches it by a way of the program's own, is in the books all the same."""
+"""A connection that reaches no engine, or by a hook of the program's own, is counted all the same."""
 
 import gc
 import threading
@@ -10,13 +10,13 @@ import pytest
 from manyhands.model.connection_states import Reason
 from tests.support import Echo, call, everything, hear, read_line, serving, wait_until
 
-from .door_kit import Hold, calling, enter, is_refused, leave, server_of, wait_for_balance
+from .admission_kit import Hold, calling, enter, is_refused, leave, server_of, wait_for_balance
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
 class Quiet:
-    """Tells nobody of failures."""
+    """Keeps silent about failures."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass
@@ -81,7 +81,7 @@ def test_what_a_program_took_counts_until_it_is_gone(engine: str, closes: bool) 
         assert server.connections.closed == {Reason.HANDED_OFF: 1, Reason.REFUSED_FULL: 1}
 
 
-def test_who_waits_comes_in_when_what_a_program_took_is_gone() -> None:
+def test_a_waiting_client_comes_in_when_what_a_program_took_is_gone() -> None:
     kept: list[Any] = []
     with (
         serving(server_of("threads", Echo, Keeping, kept=kept, max_connections=1)) as server,
@@ -137,7 +137,7 @@ def test_what_a_hook_wraps_is_one_connection(authority: Any) -> None:
         wait_for_balance(server.connections, handler_returned=2)
 
 
-def test_a_loop_of_the_programs_own_passes_the_door_as_well() -> None:
+def test_a_loop_of_the_programs_own_is_subject_to_admission_too() -> None:
     with (
         server_of("threads", Hold, max_connections=1, when_full="refuse") as server,
         calling(server.server_address) as first,

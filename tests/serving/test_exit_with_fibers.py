@@ -59,7 +59,7 @@ def started(
 
 
 @KINDS
-def test_it_waits_for_conversations_and_not_for_a_daemon_s_accept_loop(
+def test_it_waits_for_connections_and_not_for_a_daemon_s_accept_loop(
     tmp_path: Path, kind: str, patch: str
 ) -> None:
     program, address = started(tmp_path, kind, patch, daemon_threads=False)
@@ -75,7 +75,7 @@ def test_it_waits_for_conversations_and_not_for_a_daemon_s_accept_loop(
 
 
 @KINDS
-def test_it_waits_for_nobody_whom_the_server_says_not_to_wait_for(
+def test_it_waits_for_no_worker_that_the_server_says_not_to_wait_for(
     tmp_path: Path, kind: str, patch: str
 ) -> None:
     program, address = started(tmp_path, kind, patch, daemon_threads=True)
@@ -208,7 +208,7 @@ def test_a_loop_that_would_begin_at_exit_has_ended(when: str, patch: str) -> Non
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "ended\n", "")
 
 
-def test_who_holds_up_all_fibers_holds_up_the_exit_for_a_second_at_most() -> None:
+def test_a_fiber_that_blocks_the_others_holds_up_the_exit_for_a_second_at_most() -> None:
     program = """
         import socket, threading, time
         from manyhands import FiberTCPServer

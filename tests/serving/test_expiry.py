@@ -1,4 +1,4 @@
-"""The sweep over the books: by a clock that obeys, and connections that say what they are told to."""
+"""The expiry of connections, by a clock that the test moves, with traffic that the test sets."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.expiry import GENTLE, GRACE, SLICE, Expiry
+from manyhands.serving.expiry import CLOSE_NOTIFY_GRACE, GRACE, SLICE, Expiry
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
@@ -28,17 +28,17 @@ def said(request: Any, client_address: Any) -> bool:
 class Told(Connection):
     """A connection whose traffic is what the test says, and whose worker ends if it is willing."""
 
-    __slots__ = ("books", "insisted", "is_willing", "looks", "said", "was_abandoned")
+    __slots__ = ("insisted", "is_willing", "looks", "registry", "said", "was_abandoned")
 
-    def __init__(self, clock: FakeClock, books: Registry, *, is_willing: bool = True) -> None:
-        super().__init__(None, None, None, said, ENGINES["threads"](), Mock(registry=books))
+    def __init__(self, clock: FakeClock, registry: Registry, *, is_willing: bool = True) -> None:
+        super().__init__(None, None, None, said, ENGINES["threads"](), Mock(registry=registry))
         self.opened_at = clock()
         self.said: Traffic | None = QUIET
         self.is_willing = is_willing
         self.was_abandoned = False
         self.looks = self.insisted = 0
-        self.books = books
-        books.open(self)
+        self.registry = registry
+        registry.open(self)
         self.take(Step.HANDLER_BEGINS)
 
     def traffic_now(self) -> Traffic | None:
@@ -49,163 +49,163 @@ class Told(Connection):
 
     def _ask_worker_to_end(self) -> None:
         if self.is_willing:
-            self.books.close(self)
+            self.registry.close(self)
 
     def insist(self) -> None:
         self.insisted += 1
 
     def abandon(self) -> None:
         self.was_abandoned = True
-        self.books.close(self)
+        self.registry.close(self)
 
 
-class Swept:
+class Expiring:
     def __init__(self, deadlines: Deadlines) -> None:
         self.clock = FakeClock(1000.0)
-        self.books = Registry()
+        self.registry = Registry()
         self.deadlines = deadlines
-        self._sweep = Expiry(self.books, self.clock)
+        self._expiry = Expiry(self.registry, self.clock)
         self.pauses = 0
 
     def connection(self, **how: Any) -> Told:
-        return Told(self.clock, self.books, **how)
+        return Told(self.clock, self.registry, **how)
 
     def look(self) -> float | None:
-        return self._sweep.look(lambda _: self.deadlines, self._pause)
+        return self._expiry.look(lambda _: self.deadlines, self._pause)
 
     def _pause(self) -> None:
         self.pauses += 1
 
 
-def test_without_deadlines_nobody_is_looked_at_and_there_is_no_next_time() -> None:
-    swept = Swept(NONE)
-    connection = swept.connection()
-    assert swept.look() is None
+def test_without_deadlines_no_connection_is_looked_at_and_there_is_no_next_time() -> None:
+    expiring = Expiring(NONE)
+    connection = expiring.connection()
+    assert expiring.look() is None
     assert connection.looks == 0
 
 
 def test_without_connections_there_is_no_next_time() -> None:
-    assert Swept(Deadlines(idle_timeout=1)).look() is None
+    assert Expiring(Deadlines(idle_timeout=1)).look() is None
 
 
-def test_who_is_idle_is_ended_for_that_reason() -> None:
-    swept = Swept(Deadlines(idle_timeout=30))
-    connection = swept.connection()
-    assert swept.look() == 1.0
-    swept.clock.advance(31)
+def test_an_idle_connection_is_ended_for_that_reason() -> None:
+    expiring = Expiring(Deadlines(idle_timeout=30))
+    connection = expiring.connection()
+    assert expiring.look() == 1.0
+    expiring.clock.advance(31)
     connection.said = QUIET._replace(silent=31.0)
-    swept.look()
-    assert swept.books.closed == {Reason.IDLE: 1}
+    expiring.look()
+    assert expiring.registry.closed == {Reason.IDLE: 1}
 
 
-def test_nobody_is_looked_at_before_the_deadline_can_have_passed() -> None:
-    swept = Swept(Deadlines(idle_timeout=10))
-    connection = swept.connection()
+def test_no_connection_is_looked_at_before_the_deadline_can_have_passed() -> None:
+    expiring = Expiring(Deadlines(idle_timeout=10))
+    connection = expiring.connection()
     for _ in range(10):
-        swept.look()
-        swept.clock.advance(1)
+        expiring.look()
+        expiring.clock.advance(1)
     assert connection.looks == 1
-    swept.look()
+    expiring.look()
     assert connection.looks == 2
 
 
 def test_other_deadlines_have_a_connection_looked_at_at_once() -> None:
-    swept = Swept(Deadlines(idle_timeout=10))
-    connection = swept.connection()
-    swept.look()
-    swept.clock.advance(2)
+    expiring = Expiring(Deadlines(idle_timeout=10))
+    connection = expiring.connection()
+    expiring.look()
+    expiring.clock.advance(2)
     connection.said = QUIET._replace(silent=2.0)
-    swept.deadlines = Deadlines(idle_timeout=1)
-    swept.look()
+    expiring.deadlines = Deadlines(idle_timeout=1)
+    expiring.look()
     assert connection.reason is Reason.IDLE
 
 
 def test_a_stall_is_measured_from_look_to_look() -> None:
-    swept = Swept(Deadlines(write_timeout=4))
-    connection = swept.connection()
+    expiring = Expiring(Deadlines(write_timeout=4))
+    connection = expiring.connection()
     connection.said = QUIET._replace(waits_for_peer=True, acknowledged=5)
     for _ in range(4):
-        swept.look()
-        swept.clock.advance(1)
+        expiring.look()
+        expiring.clock.advance(1)
     connection.said = connection.said._replace(acknowledged=6)
     for _ in range(5):
-        swept.look()
+        expiring.look()
         assert connection.reason is None
-        swept.clock.advance(1)
-    swept.look()
+        expiring.clock.advance(1)
+    expiring.look()
     assert connection.reason is Reason.WRITE_STALLED
 
 
 def test_a_worker_that_does_not_end_is_abandoned_after_its_grace() -> None:
-    swept = Swept(Deadlines(max_age=10))
-    connection = swept.connection(is_willing=False)
-    swept.clock.advance(12)
-    assert swept.look() == pytest.approx(GENTLE)
+    expiring = Expiring(Deadlines(max_age=10))
+    connection = expiring.connection(is_willing=False)
+    expiring.clock.advance(12)
+    assert expiring.look() == pytest.approx(CLOSE_NOTIFY_GRACE)
     assert (connection.state, connection.reason) == (State.CLOSING, Reason.TOO_OLD)
     assert not connection.insisted
-    swept.clock.advance(GENTLE)
-    assert swept.look() == pytest.approx(GRACE - GENTLE)
-    swept.clock.advance((GRACE - GENTLE) / 2)
-    swept.look()
+    expiring.clock.advance(CLOSE_NOTIFY_GRACE)
+    assert expiring.look() == pytest.approx(GRACE - CLOSE_NOTIFY_GRACE)
+    expiring.clock.advance((GRACE - CLOSE_NOTIFY_GRACE) / 2)
+    expiring.look()
     assert connection.insisted == 1
     assert not connection.was_abandoned
-    swept.clock.advance((GRACE - GENTLE) / 2)
-    assert swept.look() is None
+    expiring.clock.advance((GRACE - CLOSE_NOTIFY_GRACE) / 2)
+    assert expiring.look() is None
     assert connection.was_abandoned
-    assert swept.books.balance == (1, 0, 1)
+    assert expiring.registry.balance == (1, 0, 1)
 
 
 def test_a_worker_that_ends_in_time_is_not_abandoned() -> None:
-    swept = Swept(Deadlines(max_age=10))
-    connection = swept.connection()
-    swept.clock.advance(12)
-    swept.look()
-    swept.clock.advance(GRACE)
-    swept.look()
+    expiring = Expiring(Deadlines(max_age=10))
+    connection = expiring.connection()
+    expiring.clock.advance(12)
+    expiring.look()
+    expiring.clock.advance(GRACE)
+    expiring.look()
     assert not connection.was_abandoned
 
 
 @pytest.mark.parametrize("step", [Step.PROXY_HEADER_IS_DUE, Step.HANDSHAKE_IS_DUE])
 def test_an_opening_has_a_deadline_of_its_own(step: Step) -> None:
-    swept = Swept(Deadlines(idle_timeout=1, max_age=1))
-    connection = swept.connection()
+    expiring = Expiring(Deadlines(idle_timeout=1, max_age=1))
+    connection = expiring.connection()
     connection.state = State.ACCEPTED
     connection.take(step)
     connection.said = QUIET._replace(silent=5.0)
-    swept.clock.advance(5)
-    # Looked at again all the same, for nobody tells when it is open.
-    assert swept.look() == 0.25
+    expiring.clock.advance(5)
+    # Looked at again all the same, for no event says when it is open.
+    assert expiring.look() == 0.25
     assert connection.reason is None
     connection.take(Step.HANDLER_BEGINS)
-    swept.look()
+    expiring.look()
     assert connection.reason is Reason.IDLE
 
 
 def test_whose_end_was_decided_before_keeps_that_reason() -> None:
-    swept = Swept(Deadlines(idle_timeout=1))
-    connection = swept.connection(is_willing=False)
+    expiring = Expiring(Deadlines(idle_timeout=1))
+    connection = expiring.connection(is_willing=False)
     connection.close(Reason.KICKED)
     connection.said = QUIET._replace(silent=5.0)
-    swept.look()
+    expiring.look()
     assert connection.reason is Reason.KICKED
 
 
 def test_a_long_look_lets_others_have_their_turn() -> None:
-    swept = Swept(Deadlines(idle_timeout=1))
+    expiring = Expiring(Deadlines(idle_timeout=1))
     for _ in range(3 * SLICE):
-        swept.connection()
-    swept.look()
-    assert swept.pauses == 3
+        expiring.connection()
+    expiring.look()
+    assert expiring.pauses == 3
 
 
 def test_what_has_ended_is_forgotten() -> None:
-    swept = Swept(Deadlines(idle_timeout=10))
-    connection = swept.connection()
-    swept.look()
-    assert swept._sweep._looks
-    swept.books.close(connection)
-    swept.look()
-    assert not swept._sweep._looks
+    expiring = Expiring(Deadlines(idle_timeout=10))
+    connection = expiring.connection()
+    expiring.look()
+    assert expiring._expiry._looks
+    expiring.registry.close(connection)
+    expiring.look()
+    assert not expiring._expiry._looks
 
 
 @pytest.mark.parametrize("store", [private_store, shared_store])

@@ -79,7 +79,7 @@ def test_a_crowd_of_idle_clients_costs_no_threads() -> None:
             peer.close()
 
 
-def test_conversations_go_on_when_the_thread_that_served_has_gone() -> None:
+def test_connections_go_on_when_the_thread_that_served_has_gone() -> None:
     server = FiberTCPServer(HERE, Echo)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -175,7 +175,7 @@ def test_the_block_of_a_handler_is_found_and_named(seen: list[events.Event]) -> 
     assert "in handle" in blocked.stack
 
 
-def test_who_waits_blocks_nobody_and_is_not_told_of(seen: list[events.Event]) -> None:
+def test_a_fiber_that_waits_blocks_no_other_and_is_no_event(seen: list[events.Event]) -> None:
     class Server(FiberTCPServer):
         hub_block_time = 0.02
 
@@ -251,7 +251,7 @@ def test_several_fiber_servers_live_beside_asyncio_and_threads() -> None:
         assert threading.Event is not gevent.event.Event
 
 
-def test_tls_begins_in_the_middle_of_a_conversation(authority: Authority) -> None:
+def test_tls_begins_on_an_open_connection(authority: Authority) -> None:
     context = authority.server_context()
 
     class StartTLS(BaseRequestHandler):
@@ -267,7 +267,7 @@ def test_tls_begins_in_the_middle_of_a_conversation(authority: Authority) -> Non
         call(server.server_address) as silent,
         call(server.server_address) as plain,
     ):
-        # Somebody else's handshake, which never comes, holds up nobody.
+        # Another client's handshake, which never comes, holds up no fiber.
         silent.sendall(b"STARTTLS\n")
         assert silent.recv(100) == b"go ahead\n"
         plain.sendall(b"STARTTLS\n")
@@ -358,7 +358,7 @@ def test_two_handlers_may_close_the_server_at_the_same_time() -> None:
 
 @pytest.mark.parametrize("is_patched", [False, True])
 def test_a_handler_may_close_the_server_in_a_blocking_call(is_patched: bool) -> None:
-    # Which waits for all conversations but the one that waits for it.
+    # Which waits for all connections but the one that waits for it.
     program = """
         if PATCHED:
             from gevent import monkey
@@ -384,7 +384,7 @@ def test_a_handler_may_close_the_server_in_a_blocking_call(is_patched: bool) -> 
     assert run_python(program.replace("PATCHED", str(is_patched))) == "closed \n"
 
 
-def test_tls_ends_in_the_middle_of_a_conversation(authority: Authority) -> None:
+def test_tls_ends_on_an_open_connection(authority: Authority) -> None:
     context = authority.server_context()
 
     class Unwrapping(BaseRequestHandler):

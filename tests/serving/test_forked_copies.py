@@ -1,4 +1,4 @@
-"""Copies of the process that the program forks itself: a server there has books of its own."""
+"""Copies of the process that the program forks itself: a server there has a registry of its own."""
 
 import contextlib
 import os

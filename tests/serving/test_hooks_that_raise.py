@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from tests.support import ask, call, is_hung_up, open_descriptors, server_class, serving, wait_until
+from tests.support import (
+    ask,
+    call,
+    is_closed_by_server,
+    open_descriptors,
+    server_class,
+    serving,
+    wait_until,
+)
 
 HERE = ("127.0.0.1", 0)
 
@@ -138,7 +146,7 @@ def test_the_standard_library_s_loop_dies_of_a_hook(hook: str) -> None:
 
 
 @pytest.mark.parametrize("hook", HANDLER_HOOKS)
-def test_the_service_survives_a_handler_and_hangs_up(
+def test_the_service_survives_a_handler_and_closes_its_connection(
     engine: str, hook: str, module: ModuleType
 ) -> None:
     kind = fragile(engine, hook, HookError, server_class(engine, module))
@@ -147,7 +155,7 @@ def test_the_service_survives_a_handler_and_hangs_up(
         server.fail = hook
         with call(server.server_address) as peer:
             peer.shutdown(1)
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
         server.fail = ""
         assert ask(server.server_address) == b"hello\n"
         if engine != "processes":
@@ -168,7 +176,7 @@ def test_what_handle_error_raises_in_the_loop_ends_it(module: ModuleType) -> Non
         with pytest.raises(HookError):
             server.serve_forever(0.01)
         if module is socketserver:
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
 
 
 def test_what_handle_error_raises_in_a_worker_does_not_end_the_loop(
@@ -186,7 +194,7 @@ def test_what_handle_error_raises_in_a_worker_does_not_end_the_loop(
         with serving(Strict(HERE, handler)) as server:
             for _ in range(2):
                 with call(server.server_address) as peer:
-                    assert is_hung_up(peer)
+                    assert is_closed_by_server(peer)
     capfd.readouterr()
 
 
@@ -215,7 +223,7 @@ def test_what_handle_timeout_raises_is_the_caller_s(engine: str, module: ModuleT
         with call(server.server_address) as peer:
             peer.shutdown(1)
             server.handle_request()
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
 
 
 def test_an_accept_that_always_raises_does_not_eat_a_processor() -> None:

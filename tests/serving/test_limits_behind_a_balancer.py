@@ -8,14 +8,14 @@ from manyhands.proxy import encode_v2
 from tests.connections.proxy_kit import CLIENT, SERVICE, V2, balanced, say
 from tests.support import call, everything, read_line
 
-from .door_kit import Hold, leave, wait_for_balance
+from .admission_kit import Hold, leave, wait_for_balance
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 OTHER = encode_v2(("192.0.2.7", 4711), SERVICE)
 
 
-def test_who_is_announced_is_denied_and_the_balancer_is_not(engine: str) -> None:
+def test_the_announced_client_is_denied_and_the_balancer_is_not(engine: str) -> None:
     with balanced(engine, Hold, deny=CLIENT[0]) as server:
         assert say(server.server_address, V2) == b""
         assert say(server.server_address, OTHER) == b"in\n"
@@ -41,7 +41,7 @@ def test_each_announced_address_has_connections_of_its_own(engine: str) -> None:
         wait_for_balance(server.connections, refused_full_for_address=1, handler_returned=2)
 
 
-def test_nobody_gets_past_the_rules_by_the_handler_for_the_overflow(engine: str) -> None:
+def test_no_client_gets_past_the_rules_by_the_handler_for_the_overflow(engine: str) -> None:
     def overflow(request: Any, client_address: Any, server: Any) -> None:
         request.sendall(b"served")
 
@@ -52,7 +52,7 @@ def test_nobody_gets_past_the_rules_by_the_handler_for_the_overflow(engine: str)
     ):
         first.sendall(OTHER)
         assert read_line(first) == b"in\n"
-        if engine != "sequential":  # which accepts nobody meanwhile
+        if engine != "sequential":  # which accepts no client meanwhile
             assert say(server.server_address, V2) == b""
         leave(first)
         refused = {} if engine == "sequential" else {"refused_full": 1}

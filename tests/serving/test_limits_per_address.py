@@ -1,4 +1,4 @@
-"""Limits of one address, rates, and where clients may come from: on every engine, told, in the books."""
+"""Limits of one address, rates, and where clients may come from: on every engine, with events and counts."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
 from tests.support import bound, everything, read_line, serving, wait_until
 
-from .door_kit import (
+from .admission_kit import (
     AT_ONCE,
     REFUSAL,
     Hold,
@@ -44,10 +44,10 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(engine: str)
     with serving(
         server_of(engine, Hold, max_connections_per_ip=1, refusal=REFUSAL), 0.02
     ) as server:
-        books = server.connections
+        registry = server.connections
         with inside(server.server_address, 1) as peers:
             if engine == "sequential":
-                # One at a time as it is; nobody is refused.
+                # One at a time as it is; no client is refused.
                 leave(peers[0])
             else:
                 assert is_refused(server.server_address, REFUSAL)
@@ -57,10 +57,10 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(engine: str)
                 assert read_line(other) == b"in\n"
                 leave(other)
                 leave(peers[0])
-        wait_until(lambda: not books)
+        wait_until(lambda: not registry)
         leave(enter(server.server_address))
         refused = {} if engine == "sequential" else {"refused_full_for_address": 1}
-        wait_for_balance(books, handler_returned=2 if engine == "sequential" else 3, **refused)
+        wait_for_balance(registry, handler_returned=2 if engine == "sequential" else 3, **refused)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_one_address_that_comes_too_fast_takes_nothing_from_others() -> None:
     "lists",
     [{"deny": "127.0.0.0/8"}, {"allow": ["10.0.0.0/8", "::1"]}, {"deny": ["::1", "127.0.0.1"]}],
 )
-def test_who_comes_from_elsewhere_is_refused(
+def test_a_client_from_elsewhere_is_refused(
     engine: str, lists: dict[str, Any], seen: list[events.Event]
 ) -> None:
     with serving(server_of(engine, Hold, refusal="über\n", **lists), 0.02) as server:
@@ -221,7 +221,7 @@ def test_datagrams_are_dropped_by_the_same_rules(
             assert peer.recv(10) == b"here"
         peer.sendto(b"?", bound(server))
         wait_until(lambda: of_kind(seen, events.ConnectionsRefused))
-        # Datagrams are in no books.
+        # Datagrams are in no registry, which has connections alone.
         assert server.connections.balance == (0, 0, 0)
     [told] = of_kind(seen, events.ConnectionsRefused)
     assert re.search(

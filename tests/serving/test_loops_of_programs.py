@@ -20,7 +20,17 @@ from manyhands.serving.core import core_of
 from manyhands.serving.reaper import ReaperTurns
 from tests.support import Echo, everything, read_line, serving, wait_until
 
-from .door_kit import AT_ONCE, Hold, calling, enter, inside, is_refused, leave, of_kind, server_of
+from .admission_kit import (
+    AT_ONCE,
+    Hold,
+    calling,
+    enter,
+    inside,
+    is_refused,
+    leave,
+    of_kind,
+    server_of,
+)
 
 SHORT = 0.1
 """Seconds: a deadline that passes within a test."""
@@ -79,7 +89,7 @@ def test_the_one_place_comes_free_though_its_client_has_vanished() -> None:
         wait_until(lambda: server.connections.closed.get(Reason.IDLE) == 1)
 
 
-def test_who_has_vanished_is_ended_while_nobody_calls() -> None:
+def test_a_peer_that_vanished_is_ended_while_no_client_comes() -> None:
     server = server_of("processes", Echo, idle_timeout=SHORT, timeout=PATIENCE)
     with server, calling(server.server_address) as idle:
         server.handle_request()
@@ -90,7 +100,7 @@ def test_who_has_vanished_is_ended_while_nobody_calls() -> None:
                 pass
 
 
-def test_a_forked_handler_s_own_deadline_holds_while_nobody_calls(
+def test_a_forked_handler_s_own_deadline_holds_while_no_client_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Own(socketserver.StreamRequestHandler):
@@ -103,14 +113,14 @@ def test_a_forked_handler_s_own_deadline_holds_while_nobody_calls(
     turn = ReaperTurns.turn
     monkeypatch.setattr(ReaperTurns, "turn", lambda *its: turns.append(turn(*its)) or turns[-1])
     server = server_of("processes", Own)
-    books = server.connections
+    registry = server.connections
     with server, calling(server.server_address) as idle:
         server.handle_request()
         with in_a_thread(server.handle_request):
             wait_until(lambda: turns)
             idle.sendall(b"from now on\n")
             assert everything(idle) == b""
-            wait_until(lambda: books.closed == {Reason.IDLE: 1})
+            wait_until(lambda: registry.closed == {Reason.IDLE: 1})
             with calling(server.server_address):
                 pass
 
@@ -129,7 +139,7 @@ def test_waiting_in_vain_for_a_place_leaves_nothing_behind() -> None:
         leave(first)
 
 
-def test_a_loop_that_ends_while_somebody_waits_leaves_nothing_behind(
+def test_a_loop_that_ends_while_a_client_waits_leaves_nothing_behind(
     seen: list[events.Event],
 ) -> None:
     server = server_of("threads", max_connections=1)
@@ -167,7 +177,7 @@ class AtLine:
         return self
 
 
-def test_who_waits_for_a_place_may_be_told_at_any_moment_in_its_own_thread() -> None:
+def test_a_wait_for_a_place_may_be_woken_at_any_moment_in_its_own_thread() -> None:
     for number in range(1, 60):
         kept: list[Any] = []
         with (
@@ -201,10 +211,10 @@ def test_deadlines_hold_in_a_loop_of_the_program_s_own(engine: str) -> None:
 
 def test_with_forked_handlers_a_deadline_there_holds_with_the_next_call() -> None:
     with own_loop(server_of("processes", Echo, idle_timeout=SHORT)) as server:
-        books = server.connections
+        registry = server.connections
         with calling(server.server_address) as idle:
-            wait_until(lambda: books)
-            [connection] = books.snapshot()
+            wait_until(lambda: registry)
+            [connection] = registry.snapshot()
             wait_until(lambda: connection.age > 2 * SHORT)
             with calling(server.server_address):
                 assert everything(idle) == b""

@@ -1,4 +1,4 @@
-"""A listener is told of a client, and another process is quicker: nobody may have to wait for the next."""
+"""A listener is readable, and another process takes the client: the loop must not wait for the next one."""
 
 import socket
 from typing import Any
@@ -12,7 +12,7 @@ HERE = ("127.0.0.1", 0)
 
 
 class Beaten(FiberTCPServer):
-    """Loses its second client to somebody quicker."""
+    """Loses its second client to a quicker process."""
 
     def __init__(self) -> None:
         super().__init__(HERE, Echo)
@@ -31,7 +31,7 @@ class Beaten(FiberTCPServer):
             connection.close()
 
 
-def test_a_listener_with_a_timeout_holds_up_no_conversation() -> None:
+def test_a_listener_with_a_timeout_holds_up_no_connection() -> None:
     server = Beaten()
     server.socket.settimeout(3600)
     with serving(server), call(server.server_address) as peer:
@@ -43,7 +43,7 @@ def test_a_listener_with_a_timeout_holds_up_no_conversation() -> None:
             assert ask(server.server_address) == b"hello\n"
 
 
-def test_a_tls_listener_with_a_timeout_holds_up_no_conversation(authority: Authority) -> None:
+def test_a_tls_listener_with_a_timeout_holds_up_no_connection(authority: Authority) -> None:
     server = secured(Beaten(), authority)
     server.socket.settimeout(3600)
     context = authority.client_context()

@@ -17,7 +17,7 @@ from manyhands.serving import accept_loop, admission_control
 from manyhands.serving.core import core_of, share_core
 from tests.support import bound, call, everything, forked, read_line, serving, wait_until
 
-from .door_kit import (
+from .admission_kit import (
     AT_ONCE,
     HERE,
     REFUSAL,
@@ -39,7 +39,7 @@ several_at_once = pytest.mark.parametrize("engine", AT_ONCE)
 
 
 @several_at_once
-def test_who_calls_at_the_cap_waits_and_is_served_later(
+def test_a_client_at_the_cap_waits_and_is_served_later(
     engine: str, seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who leaves must wake the loop; it may not find out by looking from time to time.
@@ -48,18 +48,18 @@ def test_who_calls_at_the_cap_waits_and_is_served_later(
         serving(server_of(engine, max_connections=2)) as server,
         contextlib.ExitStack() as stack,
     ):
-        books = server.connections
+        registry = server.connections
         peers = [enter(server.server_address) for _ in range(2)]
         peers += [stack.enter_context(calling(server.server_address)) for _ in range(3)]
         wait_until(lambda: of_kind(seen, events.ServerFull))
         for number, peer in enumerate(peers):
             if number >= 2:
                 assert read_line(peer) == b"in\n"
-            assert len(books) <= 2
+            assert len(registry) <= 2
             leave(peer)
-        wait_for_balance(books, handler_returned=5)
+        wait_for_balance(registry, handler_returned=5)
     described = f"127.0.0.1:{server.server_address[1]}"
-    # One crowd, one event; nobody was refused.
+    # One crowd, one event; no client was refused.
     assert of_kind(seen, events.ServerFull)[:1] == [events.ServerFull(described, 2)]
     assert not of_kind(seen, events.ConnectionsRefused)
 
@@ -94,16 +94,16 @@ def test_a_sequential_server_is_never_full(seen: list[events.Event]) -> None:
 def test_a_server_that_refuses_says_so_and_closes(engine: str) -> None:
     kind = server_of(engine, max_connections=2, when_full="refuse", refusal=REFUSAL)
     with serving(kind) as server:
-        books = server.connections
+        registry = server.connections
         with inside(server.server_address, 2) as peers:
             assert is_refused(server.server_address, REFUSAL)
-            assert books.closed == {Reason.REFUSED_FULL: 1}
+            assert registry.closed == {Reason.REFUSED_FULL: 1}
             leave(peers.pop())
-            wait_until(lambda: len(books) == 1)
+            wait_until(lambda: len(registry) == 1)
             peers.append(enter(server.server_address))
             for peer in peers:
                 leave(peer)
-        wait_for_balance(books, handler_returned=3, refused_full=1)
+        wait_for_balance(registry, handler_returned=3, refused_full=1)
 
 
 def test_what_a_client_said_already_makes_no_reset_of_a_refusal() -> None:
@@ -184,15 +184,15 @@ def test_a_handler_for_the_overflow_serves_who_is_too_much(engine: str) -> None:
     with serving(
         server_of(engine, max_connections=1, number=7, when_full=staticmethod(regret))
     ) as server:
-        books = server.connections
+        registry = server.connections
         with inside(server.server_address, 1) as peers:
             for _ in range(3):
                 assert is_refused(server.server_address, b"sorry, 7\n")
-            wait_until(lambda: len(books) == 1)
+            wait_until(lambda: len(registry) == 1)
             leave(peers[0])
-            wait_until(lambda: len(books) == 0)
+            wait_until(lambda: len(registry) == 0)
             leave(enter(server.server_address))
-        wait_for_balance(books, handler_returned=2, refused_full=3)
+        wait_for_balance(registry, handler_returned=2, refused_full=3)
 
 
 def test_the_overflow_has_a_bound_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,11 +231,11 @@ def test_an_overflow_handler_that_fails_is_reported_as_any() -> None:
     with serving(
         server_of("threads", Hold, Reporting, max_connections=1, when_full=staticmethod(fail))
     ) as server:
-        books = server.connections
+        registry = server.connections
         with inside(server.server_address, 1):
             assert is_refused(server.server_address)
             wait_until(lambda: len(failures) == 1)
-        wait_for_balance(books, peer_closed=1, refused_full=1)
+        wait_for_balance(registry, peer_closed=1, refused_full=1)
 
 
 def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -> None:
@@ -267,7 +267,7 @@ def test_a_flood_that_has_ended_is_told_of_when_it_is_time(seen: list[events.Eve
             assert is_refused(server.server_address)
         assert len(of_kind(seen, events.ConnectionsRefused)) == 1
         now += 10.0
-        # Nobody calls any more: the loop sees to it by itself.
+        # No client comes any more: the loop sees to it by itself.
         wait_until(lambda: len(of_kind(seen, events.ConnectionsRefused)) == 2)
     assert of_kind(seen, events.ConnectionsRefused)[1].summary.total == 2
 
@@ -291,7 +291,7 @@ def test_a_cap_can_be_set_raised_and_taken_away_while_serving(engine: str) -> No
                 assert read_line(waiting) == b"in\n"
 
 
-def test_who_waits_comes_in_when_the_cap_of_a_drop_in_server_is_raised(
+def test_a_waiting_client_comes_in_when_the_cap_of_a_drop_in_server_is_raised(
     seen: list[events.Event],
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""The bound of threads, and books that nobody has to look through (row 3)."""
+"""The bound of threads, and a set of threads that is not searched at each end (row 3)."""
 
 import contextlib
 import socket
@@ -49,7 +49,7 @@ def test_exactly_the_bound_is_served_at_once_and_the_rest_later(seen: list[event
         for number, peer in enumerate(peers):
             peer.sendall(b"%d\n" % number)
             assert peer.recv(10) == b"%d\n" % number
-            # Whoever waits takes the place at once: the engine is full again, the crowd the same.
+            # A waiting client takes the place at once: the engine is full again, the crowd the same.
             here = min(3, len(peers) - number - 1)
             wait_until(lambda here=here: census.here == here)
     assert (census.most, census.here) == (3, 0)
@@ -141,7 +141,7 @@ def test_a_handler_that_raises_makes_room() -> None:
                 assert peer.recv(1) == b""
 
 
-def test_the_books_forget_a_burst_of_threads() -> None:
+def test_a_burst_of_threads_is_forgotten() -> None:
     # 300 at once, all gone; what follows must not find 300 dead threads kept.
     with serving(socketserver.ThreadingTCPServer(HERE, Echo)) as server:
         with contextlib.ExitStack() as stack:
@@ -156,22 +156,22 @@ def test_the_books_forget_a_burst_of_threads() -> None:
         assert len(server._threads) < 10
 
 
-def test_the_books_work_as_a_list_of_any_threads() -> None:
-    books = socketserver._Threads()
+def test_the_set_of_threads_works_as_a_list_of_any_threads() -> None:
+    threads = socketserver._Threads()
     release = threading.Event()
     kept = [threading.Thread(target=release.wait) for _ in range(3)]
     daemon = threading.Thread(target=release.wait, daemon=True)
     for thread in [*kept, daemon]:
         thread.start()
-        books.append(thread)
-    assert len(books) == 3
-    assert set(books) == set(kept)
+        threads.append(thread)
+    assert len(threads) == 3
+    assert set(threads) == set(kept)
     release.set()
     for thread in kept:
         thread.join()
-    books.reap()
-    assert (len(books), books.pop_all()) == (0, [])
-    books.join()
+    threads.reap()
+    assert (len(threads), threads.pop_all()) == (0, [])
+    threads.join()
     daemon.join()
 
 

@@ -14,7 +14,7 @@ from tests.support import (
     Echo,
     ask,
     call,
-    is_hung_up,
+    is_closed_by_server,
     open_descriptors,
     run_python,
     serving,
@@ -65,7 +65,7 @@ def test_the_client_is_closed_and_the_next_is_served_when_there_are_workers_agai
     before = open_descriptors()
     with serving(kind(HERE, Echo)) as server:
         with call(server.server_address) as peer:
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
             name = peer.getsockname()
         wait_until(lambda: server.errors == 1)
         failing.undo()
@@ -93,7 +93,7 @@ def test_the_loop_rests_while_there_are_no_workers(kind: Any, failing: pytest.Mo
 @pytest.mark.parametrize("kind", [Threads, Processes])
 def test_the_server_can_be_closed_after_the_failure(kind: Any, failing: pytest.MonkeyPatch) -> None:
     with serving(kind(HERE, Echo)) as server, call(server.server_address) as peer:
-        assert is_hung_up(peer)
+        assert is_closed_by_server(peer)
     assert server.socket.fileno() == -1
 
 
@@ -124,7 +124,7 @@ def test_a_bounded_server_keeps_its_room_after_the_failure(failing: pytest.Monke
 
     with serving(Bounded(HERE, Echo)) as server:
         with call(server.server_address) as peer:
-            assert is_hung_up(peer)
+            assert is_closed_by_server(peer)
         failing.undo()
         assert ask(server.server_address) == b"hello\n"
 
@@ -134,7 +134,7 @@ def test_a_real_shortage_of_threads_is_survived() -> None:
         """
         import resource, socket, threading
         from manyhands import events, socketserver
-        from tests.support import Echo, ask, call, is_hung_up, serving
+        from tests.support import Echo, ask, call, is_closed_by_server, serving
         class Server(socketserver.ThreadingTCPServer):
             def handle_error(self, *_):
                 pass
@@ -147,7 +147,7 @@ def test_a_real_shortage_of_threads_is_survived() -> None:
             pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (pages + (1 << 29), hard))
             with call(server.server_address) as peer:
-                print(is_hung_up(peer))
+                print(is_closed_by_server(peer))
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
             threading.stack_size(usual)
             print(ask(server.server_address), len(failed))

@@ -45,7 +45,7 @@ def started(server: Any, count: int) -> Iterator[list[threading.Thread]]:
     assert not any(thread.is_alive() for thread in threads), "a loop goes on"
 
 
-def test_a_shutdown_ends_them_all_whoever_was_quicker_to_accept(engine: str) -> None:
+def test_a_shutdown_ends_all_loops_whichever_was_quicker_to_accept(engine: str) -> None:
     server = server_class(engine)(HERE, Echo)
     with loops(server) as threads:
         for _ in range(20):
@@ -185,7 +185,7 @@ def test_a_forked_handler_that_has_closed_its_copy_still_stops_them_all() -> Non
     server.server_close()
 
 
-def test_a_copy_that_has_closed_the_server_waits_for_nobody(engine: str) -> None:
+def test_a_copy_that_has_closed_the_server_waits_for_no_loop(engine: str) -> None:
     def close_and_shut_down() -> bool:
         server.server_close()
         server.shutdown()
@@ -223,12 +223,12 @@ def test_what_two_loops_make_anew_at_the_same_time_is_not_mixed_up() -> None:
         last_is_served = threading.Event()
 
     server = Server(HERE, Echo)
-    books = server.connections
+    registry = server.connections
     with loops(server, 2), call(server.server_address) as one, call(server.server_address) as other:
         for peer in (one, other):
             peer.sendall(b"hello\n")
             assert peer.recv(10) == b"hello\n"
             peer.shutdown(socket.SHUT_WR)
-        wait_until(lambda: books.closed == {Reason.PEER_CLOSED: 2})
-        assert books.balance == (2, 0, 2)
+        wait_until(lambda: registry.closed == {Reason.PEER_CLOSED: 2})
+        assert registry.balance == (2, 0, 2)
         assert not core_of(server).admission.arriving

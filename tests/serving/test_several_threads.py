@@ -56,17 +56,17 @@ def test_two_threads_get_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines[0] is engines[1]
 
 
-def test_two_threads_get_one_set_of_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    books: list[Any] = []
+def test_two_first_threads_get_one_set_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[Any] = []
 
     def start(core: Any, server: Any, *_: object) -> None:
-        books.append(server._threads)
+        threads.append(server._threads)
 
     monkeypatch.setattr(mixins, "Threads", slow(mixins.Threads))
     monkeypatch.setattr(ServerCore, "start", start)
     with socketserver.ThreadingTCPServer(HERE, Echo) as server:
         at_the_same_time(lambda: server.process_request(None, None))
-    assert books[0] is books[1]
+    assert threads[0] is threads[1]
 
 
 SUBMITTED = """

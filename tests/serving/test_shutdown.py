@@ -162,7 +162,7 @@ def test_a_server_that_is_stopped_and_closed_while_its_loop_begins_is_no_error()
     server.server_close()
     is_stopping = iter(
         [False, True]
-    )  # first it was not, then somebody stopped it, and closed it too
+    )  # first it was not, then the other thread stopped it, and closed it too
     with WakeUp() as waker:
         AcceptLoop([server], lambda: next(is_stopping)).run(waker, A_DAY)
 

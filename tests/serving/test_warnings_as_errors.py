@@ -38,7 +38,7 @@ except ChildProcessError:
         ),
     ],
 )
-def test_a_warning_that_is_an_error_costs_nobody_anything(
+def test_a_warning_that_is_an_error_costs_no_client_anything(
     kind: str, body: str, raised: list[tuple[str, str]]
 ) -> None:
     finished = python("-W", "error", "-c", PROGRAM.format(kind=kind, body=body or "pass"))

@@ -24,7 +24,7 @@ def test_the_error_says_what_has_run_out() -> None:
 
 
 def test_what_cannot_be_watched_is_an_error_each_time(tmp_path: Path) -> None:
-    # Of a file on a disk epoll says EPERM, whoever asks.
+    # For a file on a disk epoll_ctl(2) fails with EPERM in any process.
     running = Fibers()
     path = tmp_path / "file"
     path.write_bytes(b"data")
@@ -38,7 +38,7 @@ def test_what_cannot_be_watched_is_an_error_each_time(tmp_path: Path) -> None:
     running.end()
 
 
-def test_a_conversation_that_cannot_be_watched_fails_and_the_next_is_served() -> None:
+def test_a_connection_that_cannot_be_watched_fails_and_the_next_is_served() -> None:
     program = """
         import errno, os, select, socket, threading
         os.environ["MANYHANDS_PURE_PYTHON"] = "1"

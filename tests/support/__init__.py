@@ -6,7 +6,7 @@ from manyhands.testing import running as serving
 from .certificates import Authority, replace
 from .copies import forked
 from .handlers import write_handlers
-from .peers import is_hung_up, is_listening
+from .peers import is_closed_by_server, is_listening
 from .programs import Program, python, run_python
 from .running import ENGINES, Echo, bound, open_descriptors, server_class
 from .service_manager import ServiceManager
@@ -26,7 +26,7 @@ __all__ = [
     "forked",
     "hear",
     "host_names_shown",
-    "is_hung_up",
+    "is_closed_by_server",
     "is_listening",
     "open_descriptors",
     "python",

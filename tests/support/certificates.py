@@ -63,7 +63,7 @@ class Authority:
 
 
 def replace(path: Path, contents: bytes) -> None:
-    """Put a file in the place of another at once, as careful programs do: nobody reads half of it."""
+    """Put a file in the place of another at once, as careful programs do: no reader gets half of it."""
     new = path.with_name(path.name + ".new")
     new.write_bytes(contents)
     os.replace(new, path)  # noqa: PTH105 - the system call is the point

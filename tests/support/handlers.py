@@ -36,7 +36,7 @@ HANDLERS = """
 """
 
 PLAIN = HANDLERS.replace("from manyhands import", "from socketserver import")
-"""The same, of somebody who has not changed the import."""
+"""The same in a program that has not changed its import."""
 
 
 def write_handlers(folder: Path) -> None:

@@ -7,12 +7,12 @@ from manyhands.listening.proc_net import LISTENING, sockets_on
 from manyhands.testing import everything
 
 
-def is_hung_up(peer: socket.socket) -> bool:
-    """Tell whether the server has hung up on a peer to which it has said nothing."""
+def is_closed_by_server(peer: socket.socket) -> bool:
+    """Return whether the server closes the connection of a peer without having sent anything."""
     return everything(peer) == b""
 
 
 def is_listening(port: int) -> bool:
-    """Tell, without calling, whether anybody's socket still listens on a TCP port of IPv4."""
+    """Tell, without connecting, whether any socket still listens on a TCP port of IPv4."""
     table = Path("/proc/net/tcp").read_text(encoding="ascii")
     return any(state == LISTENING for state, _ in sockets_on(port, table))

@@ -37,7 +37,7 @@ _LIMITS = {
 _ENGINES = Choice("threads", "fibers")
 
 _DESCRIPTION = """\
-Open a desk. Anybody can call in over TCP: with `manyhands connect`, netcat, telnet, a program. You see
+Open a desk. Callers come in over TCP: with `manyhands connect`, netcat, telnet, a program. You see
 who says what, and answer each of them from one prompt; /help says how. When standard input is no
 terminal, the same lines are read from there; at its end the desk stays open for as long as callers are on
 the line."""

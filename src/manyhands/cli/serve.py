@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; return 0, or 1 when conversations had to be cut off."""
+    """Serve until SIGINT or SIGTERM; return 0, or 1 when connections had to be cut off."""
     given: dict[str, Any] = given_options(arguments, SERVER_OPTIONS)
     engine = str(given.get("engine", SERVER_OPTIONS["engine"].default))
     if engine == "fibers":
@@ -64,8 +64,8 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
     _listen(server)
     with serving_metrics(arguments, server) as exporter:
         cut_off = server.run(lambda: _announce(server, exporter))
-    for conversation in cut_off:
-        report(f"cut off {conversation}")
+    for connection in cut_off:
+        report(f"cut off {connection}")
     return 1 if cut_off else 0
 
 

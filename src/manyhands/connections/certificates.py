@@ -1,4 +1,8 @@
-"""One TLS context for servers, made of files; whatever is wrong with them is a sentence."""
+"""The TLS contexts of a server, made of certificate files and made again when these change.
+
+A connection keeps the context that was current when it was accepted. So a reload ends no connection, and a
+session ticket of an earlier context resumes nothing: an authority that was taken out of `client_ca` is out.
+"""
 
 import re
 import ssl
@@ -17,10 +21,10 @@ from manyhands.runtime.unpatched import brief_lock
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 _PRIVATE_KEY = b"PRIVATE KEY-----"
-"""Ends the first line of a key in each of its PEM forms, encrypted ones too."""
+"""The end of a key's first line in each of its PEM forms, encrypted ones too."""
 
 _NO_PAIR = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""What OpenSSL says of a key that belongs to another certificate; the last where their algorithms differ."""
+"""OpenSSL's reasons for a key of another certificate; it gives the last one where the algorithms differ."""
 
 VERIFY_MODES = {
     "none": ssl.CERT_NONE,
@@ -32,7 +36,7 @@ VERIFY_MODES = {
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A certificate, with the chain that leads to it, and its key; None: in the same file."""
+    """A certificate file, with the chain, and the file of its key; None: the key is in the same file."""
 
     certfile: str
     keyfile: str | None = None
@@ -40,18 +44,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server's TLS is made of.
+    """The files and the protocols of a server's TLS.
 
     Attributes
     ----------
     pairs : tuple of Pair
-        At least one; the first serves whoever calls a name that no other is for.
+        At least one; the first is for clients that ask for a name that no other certificate has.
     client_ca : str or None
-        The file of the authorities that vouch for clients' certificates; None: clients are not asked for any.
+        The file of the authorities that sign clients' certificates; None: clients are not asked for one.
     client_certificates : str
-        ``"required"``, ``"optional"`` or ``"none"``; without `client_ca` it does not count.
+        ``"required"``, ``"optional"`` or ``"none"``; it means nothing without `client_ca`.
     alpn : tuple of str
-        The protocols that the server speaks on top, the one it likes best first (RFC 7301).
+        The application protocols that the server offers, the preferred one first (RFC 7301).
     """
 
     pairs: tuple[Pair, ...]
@@ -61,12 +65,12 @@ class Settings:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Every file that they name."""
+        """The paths of all files, in the order in which they are named."""
         named = [name for pair in self.pairs for name in (pair.certfile, pair.keyfile)]
         return tuple(name for name in (*named, self.client_ca) if name is not None)
 
 
-def names_of(pair: Pair) -> tuple[str, ...]:
+def _names_of(pair: Pair) -> tuple[str, ...]:
     """Return the host names of a certificate.
 
     Raises
@@ -86,7 +90,7 @@ def names_of(pair: Pair) -> tuple[str, ...]:
         raise Mistake(f"certfile {pair.certfile!r} holds a broken certificate: {error}") from None
 
 
-def make(pair: Pair, settings: Settings) -> ssl.SSLContext:
+def _make_context(pair: Pair, settings: Settings) -> ssl.SSLContext:
     """Make the context that shows one certificate. TLS 1.2 is the oldest version (RFC 8996).
 
     Raises
@@ -96,10 +100,11 @@ def make(pair: Pair, settings: Settings) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A handshake that a client begins anew, again and again, costs the server more than the client.
+    # A renegotiation costs the server more than the client that asks for it, again and again (CVE-2011-1473).
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # Else a connection whose input a drain has ended could say nothing more, not even that it ends. Handlers
-    # see no difference: to them an end without a goodbye is an end of file in any case.
+    # A drain ends what a connection receives beneath TLS (`half_close`). Without this option OpenSSL takes
+    # that for a fatal error, and the handler could send neither its last answer nor close_notify. Handlers
+    # see no difference: `ssl` reads an end without close_notify as an end of file in any case.
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     _load_pair(context, pair)
     if settings.client_ca is not None:
@@ -111,11 +116,11 @@ def make(pair: Pair, settings: Settings) -> ssl.SSLContext:
 
 
 class _EncryptedError(Exception):
-    """A key asks for a password."""
+    """The key is encrypted, and OpenSSL asked for its password."""
 
 
 def _refuse_password() -> str:
-    # Without a function here OpenSSL would ask at the terminal.
+    # Without a function of ours OpenSSL would ask at the terminal, and the start would hang there.
     raise _EncryptedError
 
 
@@ -137,7 +142,7 @@ def _load_pair(context: ssl.SSLContext, pair: Pair) -> None:
 
 
 def _why_no_pair(pair: Pair, error: OSError) -> str:
-    """Say why a certificate and a key, both of which are there, cannot be used."""
+    """Return the sentence that says why a certificate and its key cannot be used."""
     if isinstance(error, ssl.SSLError) and error.reason in _NO_PAIR:
         return f"the key in {_described_key(pair)} is not that of certfile {pair.certfile!r}"
     return (
@@ -167,20 +172,15 @@ def _contents(option: str, file: str) -> bytes:
         raise Mistake(f"{option} {file!r} cannot be read: {error.strerror}") from None
 
 
-# The certificates that a server shows, chosen by the name called, and read again when their files change.
-#
-# A connection has the context that was current when it was accepted. So nobody is dropped by a reload, and a
-# session ticket of an earlier context resumes nothing: what has been taken out of `client_ca` is out.
-
-LOOK_EVERY = 1.0
+FILES_INTERVAL = 1.0
 """Seconds between two looks at the files, at least."""
 
 _Signature = tuple[int, int, int] | None
-"""When a file was written, how long it is, and which it is; None of one that cannot be looked at."""
+"""A file's time of change, size and inode; None: the file cannot be looked at."""
 
 
-class Ready:
-    """A context that the program has made: the program keeps it up to date."""
+class GivenContext:
+    """A context that the program has made, and keeps up to date itself: nothing is reloaded here."""
 
     can_reload = False
 
@@ -203,9 +203,9 @@ class Certificates:
     Parameters
     ----------
     settings : Settings
-        The files, and what else there is to say.
+        The files and the protocols.
     clock : callable
-        Tells the time in seconds.
+        The time in seconds; it never goes back.
 
     Raises
     ------
@@ -214,8 +214,8 @@ class Certificates:
 
     Notes
     -----
-    `context` and `reload` may be used in any thread, `reload_soon` in signal handlers too; `look` is for
-    the one thread that accepts.
+    `context` and `reload` may be used in any thread, `reload_soon` in signal handlers too, since it takes no
+    lock; `look` is for the one thread that accepts.
     """
 
     can_reload = True
@@ -224,11 +224,11 @@ class Certificates:
         self._settings = settings
         self._clock = clock
         self.renew_lock()
-        self._is_wanted = False
-        # Before the files are read: what is written meanwhile is then a change.
+        self._is_reload_due = False
+        # Taken before the files are read: a file that is written meanwhile then counts as changed.
         self._seen = self._tried = self._signatures()
-        self._next_look = clock() + LOOK_EVERY
-        self._context = _first_context(settings)
+        self._next_look = clock() + FILES_INTERVAL
+        self._context = _default_context(settings)
         renew_in_copies(self, Certificates.renew_lock)
 
     def renew_lock(self) -> None:
@@ -237,22 +237,22 @@ class Certificates:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """What the next connection is made with."""
+        """The context of the next connection."""
         return self._context
 
     def reload(self) -> bool:
-        """Read the files again; the next connections are made with what is in them.
+        """Read the files again, for the connections that are accepted from now on.
 
         Returns
         -------
         bool
-            False when something is wrong with them: an event says what, and the old ones are kept.
+            False when a file cannot be used: an event says why, and the old context is kept.
         """
         certfile, why_not = self._settings.pairs[0].certfile, ""
         with self._lock:
             self._tried = self._signatures()
             try:
-                self._context = _first_context(self._settings)
+                self._context = _default_context(self._settings)
             except Mistake as mistake:
                 why_not = str(mistake)
         if hub.has_subscribers:
@@ -265,22 +265,23 @@ class Certificates:
 
     def reload_soon(self) -> None:
         """Have the next `look` reload."""
-        self._is_wanted = True
+        self._is_reload_due = True
 
     def look(self) -> None:
-        """Reload when the files have changed, and have stood still since the look before.
+        """Reload when the files have changed, and then not again since the look before.
 
-        A certificate and its key are two files, and whoever replaces them is between the two for a while.
+        A certificate and its key are two files, and for a moment only one of them has been replaced.
         """
-        if self._is_wanted:
-            self._is_wanted = False
+        if self._is_reload_due:
+            self._is_reload_due = False
             self.reload()
             return
         now = self._clock()
         if now < self._next_look:
             return
-        self._next_look = now + LOOK_EVERY
+        self._next_look = now + FILES_INTERVAL
         before, self._seen = self._seen, self._signatures()
+        # `_tried`: files that could not be used are not read again, and reported again, each second.
         if self._seen == before and self._seen != self._tried:
             self.reload()
 
@@ -296,18 +297,19 @@ def _signature(file: str) -> _Signature:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _first_context(settings: Settings) -> ssl.SSLContext:
+def _default_context(settings: Settings) -> ssl.SSLContext:
     """Make a context for each certificate; return the first, which hands over to the others by name."""
-    # The names first: what is no certificate at all is then said to be none.
-    names = [names_of(pair) for pair in settings.pairs]
+    # The names first: a file that is no certificate at all gets an error that says so, and not OpenSSL's.
+    names = [_names_of(pair) for pair in settings.pairs]
     _refuse_nameless(settings.pairs, names)
-    contexts = [make(pair, settings) for pair in settings.pairs]
+    contexts = [_make_context(pair, settings) for pair in settings.pairs]
     by_name: dict[str, ssl.SSLContext] = {}
     for context, its_names in zip(contexts, names, strict=True):
         for name in its_names:
+            # Of two certificates for one name the one that is given first counts.
             by_name.setdefault(name, context)
     if len(contexts) > 1:
-        contexts[0].sni_callback = _choice(by_name)
+        contexts[0].sni_callback = _sni_callback(by_name)
     return contexts[0]
 
 
@@ -315,15 +317,15 @@ def _refuse_nameless(pairs: Sequence[Pair], names: Sequence[tuple[str, ...]]) ->
     for pair, its_names in tuple(zip(pairs, names, strict=True))[1:]:
         if not its_names:
             raise Mistake(
-                f"certfile {pair.certfile!r} names no host (subjectAltName), so nobody would be shown it: "
+                f"certfile {pair.certfile!r} names no host (subjectAltName), so no client would be shown it: "
                 "only the first certificate may be without"
             )
 
 
-def _choice(by_name: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
-    """Make the callback that gives a connection the context of the name called (RFC 6066, section 3).
+def _sni_callback(by_name: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
+    """Make the callback that gives a connection the context of the name asked for (RFC 6066, section 3).
 
-    A name that is not ASCII ends the handshake before it comes here, and `ssl` tells `sys.unraisablehook`.
+    A name that is not ASCII ends the handshake before the callback, and `ssl` calls `sys.unraisablehook`.
     """
 
     def choose(connection: ssl.SSLSocket, server_name: str | None, _: ssl.SSLContext) -> None:

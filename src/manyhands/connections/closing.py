@@ -10,20 +10,20 @@ from manyhands.connections.socket_classes import connection_behind, tls_due
 from manyhands.connections.tls_handshake import AwaitingHandshake, is_tls
 from manyhands.runtime.sockets import system_socket
 
-LONGEST_QUESTION = 65_536
-"""Bytes of what the client has said already that are read, and thrown away, before a refusal's close."""
+MOST_DISCARDED = 65_536
+"""Bytes that the client has sent already and that are thrown away before a refusal's close."""
 
 
 def half_close(request: Any) -> None:
-    """Have `request`, a connection of any class, come to the end of what it receives. Thread-safe.
+    """Half-close a connection of any class: its handler reads an end of file. Thread-safe.
 
-    What is sent on it goes on, and on Linux what has arrived by now can still be read (shutdown(2), SHUT_RD).
-    Of what is no connection, or closed, nothing happens.
+    Sending goes on, and on Linux bytes that have arrived before can still be read (SHUT_RD in shutdown(2)).
+    On a request that is no connection, or closed, nothing happens.
     """
-    # The kernel alone is told. The methods of TLS sockets do more: `SSLSocket.shutdown` takes TLS away, and
-    # the handler's answer would go out in clear. A TLS read sees its peer end without close_notify, and
-    # reads an end of file; with `ssl.OP_IGNORE_UNEXPECTED_EOF` TLS can still be written afterwards, and
-    # ended in good order. gevent's own method fails waits, which are to see an end of file.
+    # By the kernel's call alone, for the methods of TLS sockets do more: `SSLSocket.shutdown` takes TLS away,
+    # and the handler's answer would go out in clear. To TLS the peer has ended without close_notify, which
+    # `ssl` reads as an end of file; with `ssl.OP_IGNORE_UNEXPECTED_EOF` it can still write afterwards, and
+    # end in good order. gevent's own `shutdown` fails the waits of fibers, which are to see an end of file.
     connection = system_socket(connection_behind(request))
     shutdown = (
         _socket.socket.shutdown
@@ -38,11 +38,12 @@ def half_close(request: Any) -> None:
 def send_close_notify(request: Any) -> None:
     """Send close_notify on a TLS connection whose handshake is done, if that can be done at once.
 
-    Of anything else, and of a connection that is closed or broken, nothing is sent, and nothing raised.
+    On any other request, and on a connection that is closed or broken, nothing is sent and nothing raised.
     """
     # Without it a client cannot tell the end of what it was sent from an attacker's cut (RFC 8446, section
-    # 6.1), and strict ones say so: "unexpected EOF while reading". `SSLSocket.shutdown` sends none, and
-    # `SSLSocket.unwrap` waits for the client's own, for ever where that does not come.
+    # 6.1), and strict clients report it: "unexpected EOF while reading". `SSLSocket.shutdown` sends none.
+    # `SSLSocket.unwrap` sends it, and then waits for the client's own, for ever where that does not come:
+    # hence the timeout of 0.
     if not is_tls(request) or isinstance(request, AwaitingHandshake):
         return
     try:
@@ -51,18 +52,18 @@ def send_close_notify(request: Any) -> None:
         try:
             request.unwrap()
         finally:
-            # A program may have a duplicate of the descriptor, which shares whether it blocks.
+            # The program may hold a duplicate of the descriptor (`dup`), which shares O_NONBLOCK.
             request.settimeout(usual_timeout)
     except (OSError, ValueError, AttributeError):
-        # As a rule `SSLWantReadError`: ours is on its way, and the client's would be waited for.
-        # Or another thread has closed the connection or shut it down just now.
+        # As a rule `SSLWantReadError`: ours is sent, and the client's has not come. Or another thread has
+        # just closed the connection, or shut it down.
         return
 
 
 def can_send_close_notify(request: Any) -> bool:
     """Tell whether close_notify can still be sent on a connection that was half-closed beneath TLS.
 
-    OpenSSL takes the client's missing close_notify for an error, and tells the client so in place of ours,
+    To OpenSSL the client has ended without close_notify. It sends an alert for that error in place of ours,
     unless the context has `ssl.OP_IGNORE_UNEXPECTED_EOF`.
     """
     holder = request if is_tls(request) else tls_due(request)
@@ -73,18 +74,19 @@ def can_send_close_notify(request: Any) -> bool:
 def say_refusal(request: Any, text: bytes) -> None:
     """Send `text` on a connection that is about to be closed, if it can be sent at once.
 
-    Nothing is said on a TLS connection, whose handshake would have to come first, nor on what is no socket.
+    Nothing is sent on a TLS connection, whose handshake would have to come first, nor on a datagram's pair.
     """
     if not text or is_tls(request):
         return
     with contextlib.suppress(OSError, AttributeError, ValueError):
-        # Another object for the same descriptor: a fiber's own waits, and lets other fibers run, as it
-        # pleases.
+        # A second object for the same descriptor: a fiber's own socket would wait, and switch to other
+        # fibers, in the middle of the accept loop.
         borrowed = _socket.socket(fileno=request.fileno())
         try:
             borrowed.send(text, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             borrowed.shutdown(socket.SHUT_WR)
-            # What is unread at the close makes a reset of it, which takes the text back (RFC 1122, 4.2.2.13).
-            borrowed.recv(LONGEST_QUESTION, socket.MSG_DONTWAIT)
+            # A close with unread bytes sends a reset (RFC 1122, 4.2.2.13), and a client that gets one throws
+            # away text that it has not read yet.
+            borrowed.recv(MOST_DISCARDED, socket.MSG_DONTWAIT)
         finally:
             borrowed.detach()

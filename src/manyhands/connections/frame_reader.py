@@ -1,8 +1,8 @@
-"""What a handler reads from: a file, frames and text, all of one buffer, with a deadline for each.
+"""The reader of a connection: a file, frames and text from one buffer, each read with a deadline.
 
-The standard library's file of a socket (`socket.SocketIO`) refuses to read after a timeout, and what its
-buffer holds cannot be asked for. So the buffer is ours, and the file is one on it: whatever a timeout, a
-limit or another way of reading leaves there is there for the next.
+The standard library's file of a socket (`socket.SocketIO`) refuses every read after a timeout, and does not
+say what its buffer holds. So the buffer is ours, and the file is a view of it: bytes that a timeout or a
+limit leaves there are there for the next read, of whatever kind.
 """
 
 import io
@@ -15,15 +15,16 @@ from manyhands.protocol.text_decoder import TextDecoder
 
 Frame = TypeVar("Frame", bytes, str)
 
-RECEIVE = 8 * 1024
-"""Bytes of a receive, where no more are known to be missing: what `io` takes for a socket's file."""
+USUAL_RECEIVE = 8 * 1024
+"""Bytes of a receive while no more are known to be missing: what `io` takes for a socket's file."""
 
 LARGEST_RECEIVE = 64 * 1024
-"""Bytes of the largest receive: where more than that is missing it still comes bit by bit, and no peer gets
-memory for what it only announces."""
+"""Bytes of the largest receive. `recv` allocates all of them beforehand, so a peer that only announces a
+large frame gets no more memory than this."""
 
 _SHORTEST = 0.001
-"""Seconds of the shortest wait; 0 would be another mode of the socket, with exceptions of its own."""
+"""Seconds of the shortest wait: a timeout of 0 makes the socket non-blocking, and raises
+`BlockingIOError`."""
 
 
 class _DeadlinePassed(TimeoutError):  # noqa: N818 - what happened
@@ -36,26 +37,26 @@ class ConnectionReader(io.BufferedIOBase):
     Parameters
     ----------
     connection : socket.socket
-        A connected stream socket: a plain one, one of a fiber, or either's TLS socket.
+        A connected stream socket: of a thread or of a fiber, plain or TLS.
     clock : callable
         The time in seconds; it never goes back.
 
     Notes
     -----
-    Every method takes a connection's own timeout (`settimeout`) as that of one receive. A method that has a
-    `timeout` takes it as that of the whole; while it waits, it is the connection's as well, so a thread that
-    sends on the connection meanwhile is bound by it too. Whatever had come when either has passed
-    (`TimeoutError`) stays in the buffer.
+    The connection's own timeout (`settimeout`) bounds each receive. The `timeout` of a method bounds the
+    whole frame; while the method waits it sets the socket's timeout, so a thread that sends on the connection
+    meanwhile is bound by it too. After a `TimeoutError` the bytes that have come stay in the buffer.
 
-    At the end of what the peer has to say, the methods for frames return None; in the middle of a frame they
-    raise `IncompleteFrame`. Not thread-safe.
+    At the peer's end of file the methods for frames return None; in the middle of a frame they raise
+    `IncompleteFrame`. Not thread-safe.
     """
 
     def __init__(self, connection: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection = connection
         self._clock = clock
         self._buffer = FrameBuffer()
-        # It keeps the connection open for as long as it is open itself, as a file of a socket does.
+        # Only so that the socket counts us among its files: `socket.close` then keeps the descriptor until
+        # this file is closed as well, as a program expects of `makefile`. Nothing is read through it.
         self.raw: Any = connection.makefile("rb", 0)
 
     # Frames
@@ -68,7 +69,7 @@ class ConnectionReader(io.BufferedIOBase):
         FrameTooLong
             When `count` is more than `limit`.
         IncompleteFrame
-            When fewer were to come.
+            When the peer ends before the last of them.
         TimeoutError
             When they have not come in `timeout` seconds.
         """
@@ -81,14 +82,14 @@ class ConnectionReader(io.BufferedIOBase):
     def read_until(
         self, delimiter: bytes, limit: int, timeout: float | None = None
     ) -> bytes | None:
-        """Read the bytes before `delimiter`, and consume that with them.
+        """Read the bytes before `delimiter`, and consume the delimiter with them.
 
         Raises
         ------
         FrameTooLong
             When there are more than `limit`.
         IncompleteFrame
-            When the delimiter was not to come.
+            When the peer ends before the delimiter.
         TimeoutError
             When it has not come in `timeout` seconds.
         """
@@ -104,23 +105,23 @@ class ConnectionReader(io.BufferedIOBase):
         FrameTooLong
             When it has more than `limit` bytes.
         IncompleteFrame
-            When its end was not to come.
+            When the peer ends before the end of the line.
         TimeoutError
             When it has not come in `timeout` seconds.
         """
         return self._read(lambda: self._buffer.line(limit), timeout)
 
     def read_frame(self, prefix: Prefix, limit: int, timeout: float | None = None) -> bytes | None:
-        """Read a frame whose length stands before it; return it without that.
+        """Read a frame with its length before it; return it without the length.
 
         Raises
         ------
         FrameTooLong
-            When it is to have more than `limit` bytes.
+            When its length says more than `limit` bytes.
         BadLengthPrefix
             When no frame has such a length.
         IncompleteFrame
-            When not all of it was to come.
+            When the peer ends before the end of the frame.
         TimeoutError
             When it has not come in `timeout` seconds.
         """
@@ -129,20 +130,21 @@ class ConnectionReader(io.BufferedIOBase):
     def read_text(
         self, decoder: TextDecoder, limit: int, timeout: float | None = None
     ) -> str | None:
-        """Read what text there is, a character at least and none cut in two.
+        """Read the text that has come: one character at least, and none cut in two.
 
         Raises
         ------
         UndecodableText
-            When the decoder is strict, and it is none.
+            When the decoder is strict, and the bytes are no text.
         FrameTooLong
             When one character has more than `limit` bytes.
         TimeoutError
-            When there is none in `timeout` seconds.
+            When no character has come in `timeout` seconds.
         """
         try:
             return self._read(lambda: self._buffer.text(decoder, limit), timeout)
         except IncompleteFrame as half:
+            # The peer ends within a character: the decoder says what becomes of the half that came.
             self._buffer.available(len(half.partial))
             return (decoder.feed(half.partial) + decoder.finish()) or None
 
@@ -158,17 +160,17 @@ class ConnectionReader(io.BufferedIOBase):
         return descriptor
 
     def close(self) -> None:
-        """Close the file; the connection stays open, if nobody has closed that."""
+        """Close the file; the connection stays open unless the program has closed it."""
         if not self.closed:
             self.raw.close()
         super().close()
 
     def pending(self) -> int:
-        """Return how many bytes have been received and are still to be read."""
+        """Return how many bytes are in the buffer, still to be read."""
         return len(self._buffer)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read `size` bytes, or fewer when no more are to come; without a size, all that are."""
+        """Read `size` bytes, or fewer at the end of file; without a size, all bytes until then."""
         self._check_open()
         most = None if size is None or size < 0 else size
         while most is None or len(self._buffer) < most:
@@ -178,25 +180,25 @@ class ConnectionReader(io.BufferedIOBase):
         return self._buffer.available(len(self._buffer) if most is None else most)
 
     def read1(self, size: int | None = -1, /) -> bytes:
-        """Read what is there, `size` bytes at most; wait only if nothing is."""
+        """Read what the buffer holds, `size` bytes at most; receive once if it is empty."""
         self._check_open()
         if size != 0 and not self._buffer:
-            self._receive(RECEIVE)
+            self._receive(USUAL_RECEIVE)
         return self._buffer.available(len(self._buffer) if size is None or size < 0 else size)
 
     def peek(self, size: int = 0, /) -> bytes:  # noqa: ARG002 - as `io.BufferedReader` has it
-        """Return what is there, and leave it there; wait only if nothing is. `size` says nothing."""
+        """Return what the buffer holds, without taking it; receive once if it is empty. `size` is ignored."""
         self._check_open()
         if not self._buffer:
-            self._receive(RECEIVE)
+            self._receive(USUAL_RECEIVE)
         return self._buffer.peek()
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """Read a line with its end, or `size` bytes of it, or what there is when no more is to come."""
+        """Read a line with its end, or `size` bytes of it, or what is left at the end of file."""
         self._check_open()
         most = None if size is None or size < 0 else size
         while (line := self._buffer.piece(most)) is None:
-            if not self._receive(RECEIVE):
+            if not self._receive(USUAL_RECEIVE):
                 return self._buffer.available(len(self._buffer))
         return line
 
@@ -217,8 +219,8 @@ class ConnectionReader(io.BufferedIOBase):
         return frame
 
     def _receive(self, missing: int, left: float | None = None) -> bool:
-        """Receive once, within the time that is left; return False when no more is to come."""
-        size = min(max(missing, RECEIVE), LARGEST_RECEIVE)
+        """Receive once, within the seconds that are left; return False at the end of file."""
+        size = min(max(missing, USUAL_RECEIVE), LARGEST_RECEIVE)
         data = self._connection.recv(size) if left is None else self._receive_within(size, left)
         self._buffer.feed(data)
         return bool(data)
@@ -226,13 +228,15 @@ class ConnectionReader(io.BufferedIOBase):
     def _receive_within(self, size: int, left: float) -> bytes:
         if left < 0:
             raise _DeadlinePassed
+        # A connection that does not block (0) waits for the frame all the same: the caller gave a deadline.
         own = self._connection.gettimeout()
         is_own_shorter = bool(own) and own < left
         self._connection.settimeout(own if is_own_shorter else max(left, _SHORTEST))
         try:
             data: bytes = self._connection.recv(size)
         except TimeoutError as error:
-            # Not by the clock: a timer of a loop may be early by a little.
+            # Which timeout has passed follows from the one that was set, not from the clock: an event loop's
+            # timer may fire a little early, and by the clock neither would have passed.
             raise error if is_own_shorter else _DeadlinePassed from None
         finally:
             self._connection.settimeout(own)

@@ -1,13 +1,13 @@
-"""`goodbye`: how a handler is told that its server drains.
+"""The `goodbye` hook of handlers, called once when their server begins to drain.
 
-It runs beside `handle`, which may be anywhere, in a worker of the same kind: a thread; on fibers, a fiber; in
-a forked handler's process, a thread of that process. `finish` waits for its end, so that what it says is said
-before the connection closes.
+It runs while `handle` does, wherever that is, in a second worker: on threads a thread, on fibers a fiber, in
+a forked handler's process a thread of that process. `finish` comes after its return, so what it sends goes
+out before the connection closes.
 """
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from manyhands.runtime.locks import acquire
@@ -20,22 +20,24 @@ class GoodbyeHook:
     Parameters
     ----------
     handler
-        What has the method `goodbye`.
+        An object with the method `goodbye`.
     """
 
     __slots__ = ("_handler", "_lock")
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
-        # Held from when it is due until it has returned, and for good once `handle` has ended.
+        # Held from when the hook falls due until it has returned, and for good once `handle` has ended: a
+        # drain that comes later finds it taken. Released in another thread than the one that took it, so no
+        # RLock.
         self._lock = threading.Lock()
 
     def falls_due(self) -> bool:
-        """Have `end` wait until it was called; return False when it is too late for it."""
+        """Have `end` wait until `call` or `withdraw`; return False when `handle` has ended before."""
         return self._lock.acquire(blocking=False)
 
     def call(self) -> None:
-        """Call `goodbye`. What it raises is the server's `handle_error`'s, unless it is the connection's."""
+        """Call `goodbye`; `handle_error` reports what it raises, unless it is the connection's `OSError`."""
         handler = self._handler
         try:
             handler.goodbye()
@@ -47,39 +49,37 @@ class GoodbyeHook:
             self._lock.release()
 
     def withdraw(self) -> None:
-        """Let `end` wait no longer: there is no worker to call it in."""
+        """Let `end` wait no longer: there was no worker to call the hook in."""
         self._lock.release()
 
     def end(self) -> None:
         """Note that `handle` has ended; wait for a `goodbye` that is due."""
+        # Not `self._lock.acquire()`: on fibers that would block the thread, and with it the hook's own fiber.
         acquire(self._lock)
 
 
 @contextmanager
 def said_on_notice(goodbye: GoodbyeHook, notice: PollableLatch | None) -> Iterator[None]:
-    """Have a thread call `goodbye` when the server gives notice, in a process that the handler has to itself.
+    """In a forked handler's process, have a thread call `goodbye` when the server gives notice of its drain.
 
-    Where no thread can be started it is not called.
+    Where the system has no thread to give, the hook is not called. In every other process nothing happens:
+    there the drain itself calls the hook.
     """
     if notice is None or not notice.is_inherited():
         yield
         return
     thread = threading.Thread(target=_call_on_notice, args=(goodbye, notice), daemon=True)
-    has_started = _has_started(thread)
+    # Without a thread it is not called: see above.
+    with suppress(RuntimeError):
+        thread.start()
     try:
         yield
     finally:
-        # The handler may end on the end of its connection before the thread has woken.
-        if has_started and notice.is_set():
+        # The drain also ends what the connection receives, so `handle` may return before the thread has
+        # woken: the join lets `goodbye` have its turn. Without a notice the thread, a daemon, dies with the
+        # process.
+        if thread.ident is not None and notice.is_set():
             thread.join()
-
-
-def _has_started(thread: threading.Thread) -> bool:
-    try:
-        thread.start()
-    except RuntimeError:
-        return False  # the system has no thread for it
-    return True
 
 
 def _call_on_notice(goodbye: GoodbyeHook, notice: PollableLatch) -> None:

@@ -1,7 +1,8 @@
-"""A connection until its handler begins: what its worker has to do first, as far as it is due.
+"""Opening a connection in its worker, before its handler: PROXY header, `verify_request`, TLS handshake.
 
-The PROXY header comes first, since all that follows goes by the address that it announces; then, only where
-there was one, `verify_request`; then the TLS handshake. Header and handshake share `handshake_timeout`.
+The header comes first, since limits, hooks and events go by the address that it announces. `verify_request`
+is asked here only after a header; without one the accept loop has asked it. Header and handshake share
+`handshake_timeout`.
 """
 
 import time
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from manyhands.protocol.proxy_header import ProxyHeader
 
 SHORTEST_HANDSHAKE = 0.001
-"""Seconds that a handshake gets at least after a header: 0 would mean not to wait, which is another error."""
+"""Seconds that a handshake gets at least after a header: a timeout of 0 would make the socket non-blocking,
+and its failure another one than `TimeoutError`."""
 
 
 class ConnectionToOpen(Protocol):
@@ -48,12 +50,14 @@ class ConnectionToOpen(Protocol):
 
 
 def is_opened(connection: ConnectionToOpen) -> bool:
-    """Open a connection, in its worker; return False when no handler may have it, and `failed_for` says why.
+    """Open a connection; return False when no handler may have it: then `failed_for` says why.
+
+    For the connection's worker, which may wait here for the client.
 
     Raises
     ------
     Exception
-        What `handle_error` raises.
+        Whatever `handle_error` of the server raises.
     """
     if isinstance(connection.request, AwaitingHeader) and not _is_announced(connection):
         return False
@@ -63,8 +67,10 @@ def is_opened(connection: ConnectionToOpen) -> bool:
 def _is_announced(connection: ConnectionToOpen) -> bool:
     connection.take(Step.PROXY_HEADER_IS_DUE)
     terms = stop_awaiting(connection.request)
+    # Before the first wait: only a socket of the engine's own class lets other fibers run meanwhile.
     connection.request = connection.engine.adopt(connection.request)
     seconds: float | None = setting("handshake_timeout", connection.server)
+    # Header and handshake share one time, so a client cannot spend all of it twice.
     began = time.monotonic()
     header = _read_header(connection, seconds)
     if header is None:
@@ -72,6 +78,7 @@ def _is_announced(connection: ConnectionToOpen) -> bool:
     keep_header(connection.request, header)
     if header.source is not None:
         connection.client_address = header.source
+    # Before TLS: a client that is to be refused must not cost a handshake.
     refusal = connection.identify()
     if refusal is not None:
         connection.failed_for = refusal
@@ -84,7 +91,7 @@ def _is_announced(connection: ConnectionToOpen) -> bool:
 
 
 def _read_header(connection: ConnectionToOpen, seconds: float | None) -> "ProxyHeader | None":
-    # Imported when the first connection was marked.
+    # Loaded by `await_header` in the accept loop; servers without PROXY headers never need it.
     from manyhands.connections import proxy_reader  # noqa: PLC0415
     from manyhands.protocol.proxy_errors import BadProxyHeader  # noqa: PLC0415
 
@@ -96,8 +103,7 @@ def _read_header(connection: ConnectionToOpen, seconds: float | None) -> "ProxyH
     except (BadProxyHeader, OSError) as error:
         is_slow = isinstance(error, TimeoutError)
         connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
-        # An end that was decided elsewhere, by a kick or a drain, cuts a header off too, and is no bad
-        # header.
+        # A kick or a drain that ends the connection cuts its header off too: that is no bad header.
         if connection.reason is None and hub.has_subscribers:
             hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
     return None
@@ -112,7 +118,7 @@ def _is_wrapped(connection: ConnectionToOpen, terms: TLSTerms, seconds: float | 
         if hub.has_subscribers:
             hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
         return False
-    # The hooks were given the plain one.
+    # The hooks were given the plain socket, which has lost its descriptor to the TLS one just now.
     upgrade(plain, secret)
     pass_header_on(plain, secret)
     if terms.do_handshake_on_connect:
@@ -123,7 +129,8 @@ def _is_wrapped(connection: ConnectionToOpen, terms: TLSTerms, seconds: float | 
 
 
 def _is_verified(connection: ConnectionToOpen) -> bool:
-    """Ask the hook that decides; where no header is due it has been asked before the worker."""
+    """Ask `verify_request`, which gets the address that the header announced."""
+    # Set beforehand, so that it holds for a hook that raises as well.
     connection.failed_for = Reason.REFUSED_BY_HOOK
     request, client_address = connection.request, connection.client_address
     try:
@@ -148,7 +155,7 @@ def _is_secured(connection: ConnectionToOpen) -> bool:
 
 
 def note_failed_handshake(connection: ConnectionToOpen, error: BaseException) -> bool:
-    """Note that a handshake failed with just this error, of which an event has told, if one did."""
+    """Note that `error` is a failed handshake, if it is one; an event has reported it by then."""
     failed = tls_handshake.failed_connection(error)
     if failed is not None:
         _note_handshake(connection, failed)

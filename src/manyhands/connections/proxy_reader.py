@@ -1,9 +1,9 @@
 """The PROXY header of an accepted connection, read before anything else: before TLS, and not a byte too many.
 
-Nothing tells beforehand where a header of version 1 ends, and what follows it is not ours: the client's
-TLS hello, or the first request. So what has come is looked at first (MSG_PEEK, recv(2)), and then just the
-header's part of it is taken. Short of the header's end that is all of it, so the next look waits in the
-kernel for something new, however small the pieces are.
+Nothing tells beforehand where a header of version 1 ends, and the bytes behind it belong to the handler or to
+TLS: the first request, or the client's hello. So the reader peeks at what has come (MSG_PEEK, recv(2)) and
+then takes the header's part alone. Before the header's end that is everything, so the next peek sleeps in the
+kernel until new bytes come, and does not spin.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from manyhands.protocol.proxy_header import LONGEST_HEADER, ProxyHeader, ProxyHe
 
 
 class SilentPeer(BadProxyHeader):
-    """The peer went before the first byte of a header, as health checks do, and whoever looks around.
+    """The peer left before the first byte of a header, as health checks and port scans do.
 
-    `__cause__` is the reset that it went with, if it did.
+    `__cause__` is the reset that ended the connection, if it was one.
     """
 
 
@@ -34,19 +34,19 @@ def read_proxy_header(
     Parameters
     ----------
     connection : socket.socket
-        A stream socket without TLS, connected; a fiber's too. Its timeout is left as it was.
+        A connected stream socket without TLS, of a thread or a fiber. Its timeout is left as it was.
     seconds : float or None
-        How long all of it may take, however the peer cuts it into pieces; None: without end.
+        How long the whole header may take, in however many pieces it comes; None: without end.
     limit : int
         Bytes that a header of version 2 may have.
     clock : callable
-        The time in seconds, which never goes back.
+        The time in seconds; it never goes back.
 
     Raises
     ------
     BadProxyHeader
-        What comes is no PROXY header, or the peer went before its end: `field` is ``"end"`` then, and it is
-        a `SilentPeer` that has sent nothing at all.
+        What comes is no PROXY header, or the peer left before its end: then `field` is ``"end"``, and the
+        exception is a `SilentPeer` when the peer had sent nothing at all.
     TimeoutError
         The header was not there in time.
     OSError
@@ -54,21 +54,22 @@ def read_proxy_header(
 
     Notes
     -----
-    Nobody else may read from the connection meanwhile. After a failure it should be closed: what was taken
-    of a header is gone.
+    For one thread: no other may read from the connection meanwhile. After a failure the connection should be
+    closed, for the bytes that were taken of a header are gone.
     """
     usual = connection.gettimeout()
     reading = _Reading(connection, ProxyHeaderParser(limit), seconds, clock)
     try:
         return reading.to_the_end()
     finally:
-        # It may have been closed meanwhile, and the failure that told so is the one to be seen.
+        # Another thread may have closed the connection, which raises EBADF here; the error that ended the
+        # reading is the one to report.
         with contextlib.suppress(OSError):
             connection.settimeout(usual)
 
 
 class _Reading:
-    """The reading of one header, and what is left of its time."""
+    """The reading of one header, within its deadline."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class _Reading:
                 return self._parser.header
 
     def _take(self, count: int) -> None:
-        # All of it is there, yet nothing promises that one call gives it all (recv(2)).
+        # The peek has seen all of it, so this never blocks; yet one call may still give less (recv(2)).
         while count:
             count -= len(self._receive(count, socket.MSG_DONTWAIT))
 
@@ -100,7 +101,8 @@ class _Reading:
         try:
             received = self._connection.recv(count, flags)
         except (TimeoutError, ConnectionError) as error:
-            # One with an errno is the kernel's, which has given the peer up (ETIMEDOUT, tcp(7)).
+            # A TimeoutError of Python's socket has no errno. One with an errno is the kernel's, which has
+            # given the peer up (ETIMEDOUT, tcp(7)).
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise self._too_slow() from None
             raise self._gone(f"the peer is gone ({error.strerror or error})") from error

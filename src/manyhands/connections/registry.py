@@ -1,6 +1,6 @@
-"""The registry of a server: which connections are open, and why the others ended.
+"""The registry of a server: its open connections, and how many others ended for which reason.
 
-``accepted = open + closed``, always, and each connection that is closed has one reason.
+``accepted = open + closed``, always, and each closed connection has exactly one reason.
 """
 
 from bisect import bisect_left
@@ -19,7 +19,7 @@ DURATION_BOUNDS = (
     *(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0),
     3600.0,
 )
-"""Seconds: the upper bounds of the classes by duration, from one short answer to a line held for an hour."""
+"""Seconds: the upper bounds of the classes by duration, from one short answer to a connection of an hour."""
 
 UNSERVED = frozenset(
     {
@@ -29,21 +29,21 @@ UNSERVED = frozenset(
         *(reason for reason in Reason if reason.is_refusal),
     }
 )
-"""The reasons of connections whose handler never began."""
+"""The reasons of connections whose handler never began: their durations say nothing of the service."""
 
 
 class Sums(NamedTuple):
-    """What `Totals` has added up.
+    """The sums over the connections that have ended.
 
     Attributes
     ----------
     by_duration : tuple of int
-        How many connections took no longer than each of `DURATION_BOUNDS` and longer than the one before;
-        the last is of those that took longer than all. Only such whose handler began.
+        How many connections lasted as long as each of `DURATION_BOUNDS` or less, and longer than the bound
+        before; the last count is of those that lasted longer than any bound. Only those whose handler began.
     seconds : float
-        What these took, all together, from acceptance to end.
+        The durations of these, added up, each from acceptance to end.
     bytes_in, bytes_out : int
-        Of every connection that has ended.
+        Bytes received and sent on every connection that has ended.
     """
 
     by_duration: tuple[int, ...]
@@ -53,10 +53,11 @@ class Sums(NamedTuple):
 
 
 class Totals:
-    """Adds up what connections were that have ended. Thread-safe, and memory for a few numbers only."""
+    """Adds up durations and bytes of ended connections, in a few numbers. Thread-safe."""
 
     def __init__(self) -> None:
-        # The system's lock: the thread that reads the sums is one that gevent knows nothing of.
+        # The system's lock, which `gevent.monkey` has not replaced: the metrics are read in a thread without
+        # a hub. It is held for a few additions, so no fiber is held up.
         self._lock = brief_lock()
         self._by_duration = [0] * (len(DURATION_BOUNDS) + 1)
         self._seconds = 0.0
@@ -81,23 +82,23 @@ class Totals:
 
 
 class _Wait:
-    """One thread's wait for a count within bounds: told of each change, so that no number is missed."""
+    """One thread's wait for a number of open connections. Each change is tested, so no moment is missed."""
 
     def __init__(self, at_least: int | None, at_most: int | None) -> None:
         self._at_least = 0 if at_least is None else at_least
         self._at_most = at_most
-        self.came_about = Latch()
+        self.has_come_about = Latch()
 
     def look(self, count: int) -> None:
-        """Let the thread go on if it has waited for this. One caller at a time."""
+        """Let the thread go on if `count` is what it waits for. For the holder of the registry's lock."""
         if count >= self._at_least and (self._at_most is None or count <= self._at_most):
-            self.came_about.set()
+            self.has_come_about.set()
 
 
 class Registry(Mapping[int, Connection]):
-    """The open connections of a server by their numbers: a live view, and counts of those that have ended.
+    """The open connections of a server by their numbers: a live view; and counts of those that have ended.
 
-    Thread-safe. Iterating goes over those that were open when it began.
+    Thread-safe. An iteration goes over the connections that were open when it began.
     """
 
     __slots__ = (
@@ -115,22 +116,23 @@ class Registry(Mapping[int, Connection]):
 
     def __init__(self) -> None:
         self.totals: Totals | None = None
-        """Adds up what has ended, once the metrics ask for it."""
+        """Adds up what has ended, from the first time on that the metrics ask for it."""
 
         self.are_detailed = hub.hears_of_ends
-        """Whether the kernel is asked at a connection's end what went over it, and which side ended it."""
+        """Whether the kernel is asked at a connection's end for its bytes, and for which side ended it. Off
+        until the metrics, an event's subscriber or a timeout needs it: it costs a system call for each."""
 
         self.begin_anew()
         renew_in_copies(self, Registry.begin_anew)
 
-    # As of any object: the contents change all the time.
+    # By identity, although a Mapping compares contents: these change all the time.
     __hash__ = object.__hash__
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
     def begin_anew(self) -> None:
-        """Forget everything: in a forked copy, whose connections these are not."""
+        """Forget everything: in a forked copy of the process, which serves none of these connections."""
         self._lock = brief_lock()
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
@@ -138,11 +140,12 @@ class Registry(Mapping[int, Connection]):
         if self.totals is not None:
             self.totals = Totals()
         self.on_room: Callable[[], None] | None = None
-        """Called, from any thread, when a connection has ended, while an accept loop waits for that."""
+        """Called in any thread when a connection has ended; set while an accept loop waits for a free
+        place."""
 
         self._waits: list[_Wait] = []
         self.is_draining = False
-        """Whether the server drains: handlers have been told, or can be, that the end has come."""
+        """Whether the server drains: handlers may ask, and a connection that ends now was drained."""
 
     def wait_for(
         self,
@@ -150,25 +153,26 @@ class Registry(Mapping[int, Connection]):
         at_most: int | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Wait until as many connections are open, however shortly. The calling thread sleeps.
+        """Wait until the number of open connections is within the bounds, be it for a moment.
 
         Returns
         -------
         bool
-            False when that has not come about in `timeout` seconds.
+            False when it has not been so within `timeout` seconds.
         """
         wait = _Wait(at_least, at_most)
+        # The look and the entry under one lock: no change can slip in between.
         with self._lock:
             wait.look(len(self._open))
             self._waits.append(wait)
         try:
-            return wait.came_about.wait(timeout)
+            return wait.has_come_about.wait(timeout)
         finally:
             with self._lock:
                 self._waits.remove(wait)
 
     def open(self, connection: Connection) -> None:
-        """Enter a connection that was accepted."""
+        """Count a connection that was accepted, and have it among the open ones."""
         with self._lock:
             self._accepted += 1
             self._open[connection.number] = connection
@@ -176,7 +180,7 @@ class Registry(Mapping[int, Connection]):
                 wait.look(len(self._open))
 
     def close(self, connection: Connection) -> bool:
-        """Strike a connection off, for the reason that it has; return False when that was done before."""
+        """Count a connection as closed, under its reason; return False when that was done before."""
         with self._lock:
             if self._open.pop(connection.number, None) is None:
                 return False
@@ -184,17 +188,19 @@ class Registry(Mapping[int, Connection]):
             self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
             for wait in self._waits:
                 wait.look(len(self._open))
+        # Outside of the lock: a subscriber may read the registry.
         if self.totals is not None:
             self.totals.add(connection)
         if hub.hears_of_ends:
             hub.emit(connection.end_as_event())
+        # Read once: the accept loop may take it away at any moment.
         on_room = self.on_room
         if on_room is not None:
             on_room()
         return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:
-        """Enter connections that were accepted and closed in one breath."""
+        """Count connections that were accepted, and closed at once without a worker."""
         with self._lock:
             self._accepted += count
             self._closed[reason] += count
@@ -212,22 +218,24 @@ class Registry(Mapping[int, Connection]):
 
     @property
     def balance(self) -> tuple[int, int, int]:
-        """How many were accepted, are open, and are closed, at one moment; the first is the others' sum."""
+        """The numbers accepted, open and closed, of one moment: the first is the sum of the others."""
         with self._lock:
             return self._accepted, len(self._open), self._closed.total()
 
     def snapshot(self) -> list[Connection]:
-        """Return those that are open now."""
-        # One step in C, during which none can come or go.
+        """Return the open connections, in the order of their acceptance."""
+        # Without the lock: `list` is one step in C, in which no other thread can change the dict.
         return list(self._open.values())
 
     def census(self) -> tuple[int, Counter[State], Counter[Reason]]:
-        """Return how many were accepted, are open by the state, and are closed by the reason, at one moment.
+        """Return how many were accepted, are open in each state, are closed for each reason: of one moment.
 
-        One that ends while its state is looked at counts as closing.
+        A connection that ends while its state is read counts as closing.
         """
         with self._lock:
             accepted, still_open, closed = self._accepted, self._open.copy(), self._closed.copy()
+        # Outside of the lock, which each accept and each end takes too: thousands of states take a
+        # millisecond.
         states = Counter(connection.state for connection in still_open.values())
         states[State.CLOSING] += states.pop(State.CLOSED, 0)
         return accepted, states, closed
@@ -238,7 +246,7 @@ class Registry(Mapping[int, Connection]):
     def __iter__(self) -> Iterator[int]:
         return iter(self._open.copy())
 
-    # The mixed-in ones look each number up, and one that has ended meanwhile would be an error.
+    # `Mapping` would look each number up, and raise KeyError for a connection that has ended meanwhile.
     def values(self) -> ValuesView[Connection]:
         """Return the connections that are open now."""
         return self._open.copy().values()

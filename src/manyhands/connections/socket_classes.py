@@ -1,7 +1,7 @@
-"""Classes of a connection's socket: what stands for it before it is open, and after an upgrade to TLS.
+"""Classes that a connection's socket has for a while: before it is open, and after an upgrade to TLS.
 
-A socket has no room for marks, so the class is the mark. A server that asks for no PROXY headers pays nothing
-for them: nothing is looked up, and no class is changed.
+A program's hooks hold the socket object itself, and it takes no attributes, so its class is the mark. A
+server without `proxy_protocol` pays nothing: no class is changed, nothing is looked up.
 """
 
 import weakref
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Unopened:
-    """A connection that its handler may not have yet: mixed into its class until its worker has opened it."""
+    """A connection that must be opened before its handler gets it: mixed into its class until then."""
 
     __slots__ = ()
 
 
 class AwaitingHeader(Unopened):
-    """A connection whose PROXY header was not read yet."""
+    """A connection whose PROXY header has not been read yet."""
 
     __slots__ = ()
 
@@ -38,10 +38,10 @@ class TLSTerms(NamedTuple):
 
 _awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"
 _awaiting = weakref.WeakKeyDictionary()
-"""Of each connection whose header was not read yet: its plain class, and how it is to speak TLS later."""
+"""For each connection whose header has not been read: its plain class, and how it is to speak TLS later."""
 
 _headers: "weakref.WeakKeyDictionary[Any, ProxyHeader]" = weakref.WeakKeyDictionary()
-"""What was announced of each connection that began with a header."""
+"""The header of each connection that began with one."""
 
 
 def await_header(connection: Any, tls: TLSTerms | None) -> None:
@@ -49,7 +49,7 @@ def await_header(connection: Any, tls: TLSTerms | None) -> None:
 
     `tls` says how it is to speak TLS afterwards; None: not at all.
     """
-    # Imported here and not when the worker needs it: a forked worker would do it for itself alone, each time.
+    # Imported here, in the accept loop: a forked worker would import it for itself alone, each time.
     from manyhands.connections import proxy_reader  # noqa: F401, PLC0415
 
     _awaiting[connection] = type(connection), tls
@@ -57,30 +57,30 @@ def await_header(connection: Any, tls: TLSTerms | None) -> None:
 
 
 def tls_due(request: Any) -> TLSTerms | None:
-    """Return how a marked connection is to speak TLS once its header was read; None of any other request."""
+    """Return how a marked connection is to speak TLS once its header is read; None for any other request."""
     return _awaiting[request][1] if isinstance(request, AwaitingHeader) else None
 
 
 def stop_awaiting(connection: Any) -> TLSTerms | None:
-    """Make a marked connection the plain one that it was; return how it is to speak TLS, if it is."""
+    """Give a marked connection its plain class back; return how it is to speak TLS, if it is."""
     connection.__class__, tls = _awaiting.pop(connection)
     return tls
 
 
 def keep_header(connection: Any, header: "ProxyHeader") -> None:
-    """Remember what was announced of a connection, as long as its object lives."""
+    """Remember the header of a connection for as long as the socket object lives."""
     _headers[connection] = header
 
 
 def pass_header_on(plain: Any, connection: Any) -> None:
-    """Have `connection`, which took the descriptor of `plain`, know what was announced of that."""
+    """Give `connection`, which took the descriptor of `plain`, the header of that."""
     header = _headers.get(plain)
     if header is not None:
         _headers[connection] = header
 
 
 def header_of(request: Any) -> "ProxyHeader | None":
-    """Return what was announced of a request; None where no header was read, and of a datagram."""
+    """Return the header of a request; None where none was read, and for a datagram."""
     return _headers.get(request) if _headers and not isinstance(request, tuple) else None
 
 
@@ -91,15 +91,15 @@ _upgraded: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
 class UpgradedSocket:
     """A plain socket whose descriptor a TLS connection has taken: it answers as that connection.
 
-    After STARTTLS, or a PROXY header before TLS, the server's hooks, the drain and the registry still hold
-    the plain socket. They close it, shut it down and ask it for its descriptor; all of that concerns the
-    connection.
+    After STARTTLS, or a PROXY header before TLS, the program's hooks and the drain still hold the plain
+    socket. They close it, shut it down and ask for its descriptor, and mean the connection.
     """
 
     __slots__ = ()
 
     def __getattribute__(self, name: str) -> Any:
-        # Files of the plain socket call this when they are closed; the connection has none of them.
+        # A file of the plain socket (`makefile`) calls this when it is closed. Passed on, it would count down
+        # the files of the TLS socket, and close that too early.
         if name == "_decref_socketios":
             return _do_nothing
         return getattr(_upgraded[self], name)
@@ -110,12 +110,12 @@ def _do_nothing() -> None:
 
 
 def upgrade(plain: Any, connection: Any) -> None:
-    """Have `plain`, which has given its descriptor up, answer as `connection` from now on."""
+    """Have `plain`, whose descriptor `connection` has taken, answer as `connection` from now on."""
     _upgraded[plain] = connection
     mix_into(plain, UpgradedSocket)
 
 
 def connection_behind(request: Any) -> Any:
     """Return the connection that `request` stands for; `request` itself, if it stands for none."""
-    # By its type: `isinstance` would ask the object itself for its class, and the connection would answer.
+    # By `type`: `isinstance` also asks the object for `__class__`, and the connection would answer.
     return _upgraded[request] if issubclass(type(request), UpgradedSocket) else request

@@ -1,8 +1,8 @@
-"""What the kernel knows of a TCP connection: bytes, silence, and what the peer has not acknowledged.
+"""The kernel's record of a TCP connection: bytes, silence, and what the peer has not acknowledged.
 
-One ``getsockopt(TCP_INFO)`` tells, in a microsecond or two, so nothing is counted while requests are served.
-The layout is ``struct tcp_info`` in Linux's ``include/uapi/linux/tcp.h``: fields are only ever added at its
-end, and an older kernel returns fewer bytes. The last ones that are needed here, `tcpi_bytes_sent` and
+One ``getsockopt(TCP_INFO)`` reads it in a microsecond or two, so nothing is counted while requests are
+served. The layout is ``struct tcp_info`` in Linux's ``include/uapi/linux/tcp.h``: fields are only ever added
+at its end, and an older kernel returns fewer bytes. The last ones that are needed here, `tcpi_bytes_sent` and
 `tcpi_bytes_retrans`, came with Linux 4.19.
 """
 
@@ -19,15 +19,18 @@ _LAYOUT = struct.Struct("=B23xI16xI4xI64xQQ8xI52xQQ")
 
 _TCP_INFO: int | None = getattr(_socket, "TCP_INFO", None) if sys.platform == "linux" else None
 
-CLOSED = 7
-"""`TCP_CLOSE` in ``include/net/tcp_states.h``: after a reset."""
+TCP_ESTABLISHED = 1
+"""A connection that is open on both sides, in ``include/net/tcp_states.h`` as the states below."""
+
+TCP_CLOSE = 7
+"""A connection that is none any more: after a reset."""
 
 PEER_HAS_CLOSED = frozenset({8, 9, 11})
-"""`TCP_CLOSE_WAIT`, `TCP_LAST_ACK` and `TCP_CLOSING`: the peer has said its last."""
+"""`TCP_CLOSE_WAIT`, `TCP_LAST_ACK` and `TCP_CLOSING`: the peer's FIN has come."""
 
 
 class Traffic(NamedTuple):
-    """What has gone over a connection, and when last.
+    """How many bytes have gone over a connection, and when the last ones.
 
     Attributes
     ----------
@@ -42,7 +45,7 @@ class Traffic(NamedTuple):
     unanswered : float
         Seconds since the last byte was sent.
     waits_for_peer : bool
-        Whether something is sent or to be sent that the peer has not acknowledged.
+        Whether there are bytes, sent or still to be sent, that the peer has not acknowledged.
     """
 
     state: int
@@ -60,12 +63,12 @@ class Traffic(NamedTuple):
 
     @property
     def was_reset(self) -> bool:
-        """Whether the connection is none any more."""
-        return self.state == CLOSED
+        """Whether a reset has ended the connection."""
+        return self.state == TCP_CLOSE
 
 
-LISTEN = 10
-"""`TCP_LISTEN`: the state of a listening socket."""
+TCP_LISTEN = 10
+"""The state of a listening socket."""
 
 # state, then from byte 24: unacked, sacked.
 _OF_LISTENER = struct.Struct("=B23xII")
@@ -89,7 +92,7 @@ class Backlog(NamedTuple):
 def backlog_of(listener: Any) -> Backlog | None:
     """Ask the kernel about a listening socket. Thread-safe.
 
-    Of such a one Linux tells its queue in the place of what is unacknowledged (``tcp_get_info`` in
+    For a listening socket Linux gives the queue in the fields of unacknowledged segments (``tcp_get_info`` in
     ``net/ipv4/tcp.c``, since Linux 2.6.18).
 
     Returns
@@ -104,11 +107,11 @@ def backlog_of(listener: Any) -> Backlog | None:
         state, waiting, limit = _OF_LISTENER.unpack(told)
     except (OSError, AttributeError, struct.error):
         return None
-    return Backlog(waiting, limit) if state == LISTEN else None
+    return Backlog(waiting, limit) if state == TCP_LISTEN else None
 
 
 def traffic_of(sock: Any) -> Traffic | None:
-    """Ask the kernel about a socket of any class, without touching it. Thread-safe.
+    """Ask the kernel about a socket of any class; nothing is received or sent. Thread-safe.
 
     Returns
     -------
@@ -121,21 +124,24 @@ def traffic_of(sock: Any) -> Traffic | None:
         told = sock.getsockopt(_socket.IPPROTO_TCP, _TCP_INFO, _LAYOUT.size)
         state, unacked, sent, received, acked, bytes_in, unsent, out, again = _LAYOUT.unpack(told)
     except (OSError, AttributeError, struct.error):
-        return None  # no TCP socket, no socket at all, closed, or an old kernel's
+        return None  # no TCP socket, no socket at all, closed, or fewer bytes from an old kernel
     waits_for_peer = bool(unacked or unsent)
     if state in PEER_HAS_CLOSED:
-        bytes_in -= 1  # the kernel counts the peer's FIN as one
+        bytes_in -= (
+            1  # `tcpi_bytes_received` counts the sequence number of the peer's FIN as a byte
+        )
     return Traffic(
         state, bytes_in, out - again, acked, received / 1000, sent / 1000, waits_for_peer
     )
 
 
 def kernel_counts(client_address: Any) -> bool:
-    """Tell whether the kernel counts what goes over connections of such an address: of TCP, on Linux."""
+    """Return whether the kernel counts the traffic of a connection from this address: of TCP, on Linux."""
     return type(client_address) is tuple and _kernel_counts_tcp()
 
 
 @functools.cache
 def _kernel_counts_tcp() -> bool:
+    # Tried, not looked up by version: a sandbox that imitates Linux may return fewer bytes than its version.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return traffic_of(probe) is not None

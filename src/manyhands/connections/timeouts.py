@@ -1,44 +1,39 @@
 """The timeouts of one connection: its handler's own where it has set some, else its server's."""
 
 import math
-import mmap
 from collections.abc import Callable, MutableSequence
-from typing import Any
 
 from manyhands.config.options import OPTIONS
 from manyhands.model.timeouts import NAMES, NONE, Deadlines
+from manyhands.runtime.fork_hooks import shared_with_copies
 
 _USUAL = -1.0
-"""Stands for a deadline that is the server's; infinity stands for none."""
+"""In a store: the deadline is the server's. Infinity there: the connection has no such deadline."""
 
 
 def private_store() -> MutableSequence[float]:
-    """Return room for the own deadlines of a connection that this process serves."""
+    """Return a store for the own deadlines of a connection that this process serves."""
     return [_USUAL] * len(NAMES)
 
 
 def shared_store() -> MutableSequence[float]:
-    """Return room for the own deadlines of a connection that a forked process will serve."""
-    store: Any = memoryview(mmap.mmap(-1, 8 * len(NAMES))).cast("d")
-    for position in range(len(NAMES)):
-        store[position] = _USUAL
-    shared: MutableSequence[float] = store
-    return shared
+    """Return a store for those of a connection that a forked process serves: this one's reaper reads them."""
+    return shared_with_copies(private_store())
 
 
 class ConnectionTimeouts:
-    """What a handler sees as `self.deadlines`: set one, and it holds for this connection at once.
+    """The `deadlines` of a handler: a time that it sets here holds for its connection at once.
 
-    Thread-safe. A time in seconds that does not fit raises `Mistake`.
+    In seconds; None: no deadline. A value that is no time raises `Mistake`. Thread-safe.
 
     Parameters
     ----------
     usual
-        Tells the deadlines of the server.
+        Returns the deadlines of the server.
     changed
-        Called when the handler has set one.
+        Called when the handler has set one: it wakes the reaper.
     store
-        Where its own are kept.
+        The memory of its own deadlines.
     """
 
     __slots__ = ("_changed", "_latest", "_store", "_usual")
@@ -88,15 +83,17 @@ class ConnectionTimeouts:
 
     @property
     def are_any(self) -> bool:
-        """Whether the handler has set any."""
+        """Whether the handler has set any of its own."""
         return any(seconds != _USUAL for seconds in self._store)
 
     def with_usual(self, usual: Deadlines) -> Deadlines:
         """Return all of them, given those of the server; the same object while nothing changes."""
+        # By identity the reaper sees that nothing has changed, and need not ask the kernel again.
         own, latest = tuple(self._store), self._latest
         if latest is not None and latest[0] == own and latest[1] is usual:
             return latest[2]
         merged = _merged(own, usual)
+        # One tuple, assigned in one step: another thread sees all three of one time.
         self._latest = own, usual, merged
         return merged
 

@@ -2,11 +2,12 @@
 
 The usual recipe wraps the *listening* socket (``server.socket = context.wrap_socket(server.socket, ...)``);
 `SSLSocket.accept` then does the handshake inside the accept loop, where one silent client stops the service
-for all. Here accepting and the handshake are two steps, and the connection's own worker does the second.
+for all clients. Here accepting and the handshake are two steps, and the connection's own worker does the
+second.
 
-A program may want it sooner: `verify_request` looks at the client's certificate, or a `process_request` of
-the program's own has a thread of its own read. So until then the connection is of a class whose methods
-finish the handshake first. Afterwards it is a plain `SSLSocket` again, and nothing of this costs or shows.
+A hook of the program may need the handshake earlier: a `verify_request` that reads the client's certificate,
+or a `process_request` that has a thread of its own read. So until the handshake is done the connection has a
+class whose methods finish it first. Afterwards it is a plain `SSLSocket` again, at no cost.
 """
 
 import errno
@@ -48,14 +49,15 @@ _NEEDS_HANDSHAKE = (
     "version",
     "write",
 )
-"""The methods of `SSLSocket` that fail, or tell nothing, before the handshake; not all versions have all."""
+"""The methods of `SSLSocket` that fail or return nothing before the handshake; some are new in Python
+3.13."""
 
-_TELLS_OF_HANDSHAKE = ("session", "session_reused")
+_FILLED_BY_HANDSHAKE = ("session", "session_reused")
 """The attributes of `SSLSocket` that are None before the handshake."""
 
 _HANDSHAKE = "_manyhands_handshake"
-"""Where a connection keeps the handshake that it is due, and an error the connection whose handshake
-failed."""
+"""The attribute in which a connection keeps its handshake while that is due, and in which an error keeps the
+connection whose handshake failed with it."""
 
 
 class AwaitingHandshake(Unopened):
@@ -64,7 +66,7 @@ class AwaitingHandshake(Unopened):
     __slots__ = ()
 
     def shutdown(self, how: int) -> None:
-        """Shut the connection down as ever; it then speaks no TLS, so nothing may be read from it."""
+        """Shut the connection down. It never gets a handshake then, and each read fails."""
         due: _Handshake | None = vars(self).get(_HANDSHAKE)
         if due is not None:
             due.failure = "the connection was shut down before its handshake was done"
@@ -72,20 +74,20 @@ class AwaitingHandshake(Unopened):
 
     @staticmethod
     def methods_for(base: Any) -> dict[str, Any]:
-        """Return those methods of `base` that need the handshake, each finishing it first."""
+        """Return the methods of `base` that need the handshake, each made to finish it first."""
         methods: dict[str, Any] = {
             name: _after_handshake(getattr(base, name))
             for name in _NEEDS_HANDSHAKE
             if hasattr(base, name)
         }
-        for name in _TELLS_OF_HANDSHAKE:
+        for name in _FILLED_BY_HANDSHAKE:
             inherited = getattr(base, name)
             methods[name] = property(_after_handshake(inherited.fget), inherited.fset)
         return methods
 
 
 class _Handshake:
-    """The handshake that a connection is to have: its deadline, and what became of it."""
+    """The handshake that a connection is still to do: its timeout, and its failure."""
 
     __slots__ = (
         "_client_address",
@@ -99,27 +101,27 @@ class _Handshake:
     )
 
     plain_class: "type[ssl.SSLSocket]"
-    """What the connection is when it is open."""
+    """The class that the connection has again once the handshake is done."""
 
     def __init__(self, client_address: object, timeout: float | None) -> None:
         self._client_address = client_address
         self._timeout = timeout
-        # Reentrant: a callback of the context may look at the connection during its handshake. Not a lock of
-        # the thread: all fibers of it could enter, or be held up by one that waits for it.
+        # Reentrant: a callback of the context (SNI) may use the connection during its handshake. By thread or
+        # fiber: all fibers of a thread could enter an RLock at once, and one that waits would stop them all.
         self._lock = ReentrantLock()
         self._was_tried = False
         self.is_for_worker = False
-        """Whether the connection is one that its worker needs already: a hook may have got hold of it."""
+        """Whether the connection was made by the worker's own engine already: see `for_worker`."""
 
         self.failure: str | None = None
-        """Why there can be no handshake any more."""
+        """Why there can be no handshake any more; None while there can."""
 
         self.was_too_slow = False
 
     def finish(self, connection: "ssl.SSLSocket") -> None:
         with self._lock:
             if self._was_tried and self.failure is None:
-                return  # done, by the caller before
+                return  # another thread has done it while this one waited for the lock
             try:
                 self._try(connection)
             except OSError as error:
@@ -133,7 +135,7 @@ class _Handshake:
         except BaseException as error:
             self.failure = self.failure or str(error) or type(error).__name__
             self.was_too_slow = isinstance(error, TimeoutError)
-            # Once for each connection, however often it is tried.
+            # One event for each connection, however many methods of it are called after the failure.
             if isinstance(error, OSError) and not was_tried and hub.has_subscribers:
                 hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
@@ -145,7 +147,7 @@ class _Handshake:
         try:
             self.plain_class.do_handshake(connection)
         except AttributeError:
-            # A shutdown in another thread takes the TLS object away at any moment.
+            # `SSLSocket.shutdown` in another thread sets `_sslobj` to None in the middle of the handshake.
             self._raise_failure()
             raise
         connection.settimeout(usual_timeout)
@@ -164,7 +166,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
 
 
 def terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
-    """Return how connections of a listener speak TLS: with a context, or as a TLS listener says itself."""
+    """Return how a listener's connections speak TLS: with `context`, or as the TLS listener itself says."""
     if context is not None:
         return TLSTerms(context)
     said = vars(listener)
@@ -181,35 +183,36 @@ def accept_plain(listener: socket.socket) -> tuple[socket.socket, object]:
     Raises
     ------
     OSError
-        When there is none, or it is gone again.
+        EAGAIN when no client waits any more, ECONNABORTED when it has gone again (accept(2)).
     """
     descriptor, client_address = accept_at_once(listener)
     plain = socket.socket(*identity(listener), descriptor)
     if listener.gettimeout() and socket.getdefaulttimeout() is None:
-        plain.setblocking(True)  # some systems have it inherit what the timeout did to the listener
+        # A timeout makes the listener non-blocking, and BSD and macOS hand that on to what it accepts.
+        plain.setblocking(True)
     return plain, client_address
 
 
 def accept_before_handshake(
     listener: socket.socket, timeout: float | None, context: "ssl.SSLContext | None" = None
 ) -> tuple["ssl.SSLSocket", object]:
-    """Accept one connection of a TLS listener and wrap it, its handshake still to be done.
+    """Accept one connection of a TLS listener and wrap it; its first use does the handshake.
 
-    A listener with ``do_handshake_on_connect=False`` makes connections whose handshake the program does.
+    Unless the listener has ``do_handshake_on_connect=False``: then the program does it.
 
     Parameters
     ----------
     listener
         A listening socket: a TLS one, unless there is a `context`.
     timeout
-        Seconds that the handshake may take once it is begun; None: without end.
+        Seconds that the handshake may take from its begin; None: without end.
     context
-        What to wrap the connection with; None: with the listener's own.
+        The context of the connection; None: the listener's own.
 
     Raises
     ------
     OSError
-        When there is none, or it is gone again.
+        As of `accept_plain`.
     """
     plain, client_address = accept_plain(listener)
     terms = terms_of(listener, context)
@@ -224,9 +227,9 @@ def accept_before_handshake(
 
 
 def wrap(plain: Any, terms: TLSTerms, wrapper: Callable[..., Any] | None = None) -> "ssl.SSLSocket":
-    """Make a TLS connection of a plain one, whose descriptor it takes; the handshake is still to be done.
+    """Make a TLS connection of a plain one, and take its descriptor; the handshake is not done here.
 
-    `wrapper`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+    `wrapper`, if given, is called in the place of `ssl.SSLContext.wrap_socket`, with the context first.
     """
     make = (
         terms.context.wrap_socket if wrapper is None else functools.partial(wrapper, terms.context)
@@ -249,20 +252,20 @@ def defer(
     refusal: str | None = None,
     is_for_worker: bool = False,
 ) -> None:
-    """Have the first use of `connection`, which was wrapped without its handshake, do it.
+    """Have the first use of `connection`, which was wrapped without its handshake, do the handshake.
 
     Parameters
     ----------
     connection
         The connection.
     client_address
-        Whose it is, for the event that tells of a failure.
+        The client's address, for the event that reports a failure.
     timeout
         Seconds that the handshake may take; None: without end.
     refusal
-        Why it is to fail; None: it is to be done.
+        Why the handshake must fail; None: it is to be done.
     is_for_worker
-        Whether the connection is one that its worker needs already.
+        Whether the worker's engine has made the connection already: see `for_worker`.
     """
     due = _Handshake(client_address, timeout)
     due.failure = refusal
@@ -277,9 +280,10 @@ def _mark(connection: Any, due: _Handshake) -> None:
 
 
 def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
-    """Return a connection whose handshake is still due, made anew by `wrapper`; any other request as it is.
+    """Make a connection whose handshake is still due anew, with the `wrapper` of its engine.
 
-    `wrapper`, if any, is called like `ssl.SSLContext.wrap_socket`, with the context first.
+    Fibers need a TLS socket of their own kind, which `wrapper` makes; it is called like
+    `ssl.SSLContext.wrap_socket`, with the context first. Any other request is returned as it is.
     """
     due: _Handshake | None = (
         vars(request).get(_HANDSHAKE)
@@ -303,12 +307,13 @@ def finish(connection: "ssl.SSLSocket") -> None:
     Raises
     ------
     OSError
-        `ssl.SSLError` when the client does not speak TLS as we do, `TimeoutError` when it took too long
-        (`ssl` measures the whole handshake against the socket's timeout, so a client that drips one byte
-        at a time gains nothing), or the connection's own failure. The first time it is told as an event.
+        `ssl.SSLError` when the client and the server have no TLS in common, `TimeoutError` when the
+        handshake took too long (`ssl` measures the whole of it against the socket's timeout, so a client
+        that drips one byte at a time gains nothing), or the connection's own failure. The first failure of
+        a connection is an event.
     """
     due: _Handshake | None = vars(connection).get(_HANDSHAKE)
-    # Of a closed connection each method says so by itself.
+    # On a closed connection each method raises EBADF by itself.
     if due is not None and connection.fileno() >= 0:
         due.finish(connection)
 
@@ -325,7 +330,7 @@ def is_finished(request: object) -> bool:
 
 
 def was_too_slow(request: object) -> bool:
-    """Tell whether the handshake of `request` failed because its time was over."""
+    """Return whether the handshake of `request` failed by its timeout."""
     due: _Handshake | None = vars(request).get(_HANDSHAKE)
     return due is not None and due.was_too_slow
 

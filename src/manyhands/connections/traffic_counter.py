@@ -1,12 +1,11 @@
-"""A traffic counter of our own for connections that the kernel does not count: Unix sockets, other systems.
+"""A traffic counter for connections that the kernel does not count: Unix sockets, and TCP outside of Linux.
 
-The methods of such a connection note when something was received and how much was sent. What goes another
-way, such as `os.read` on its descriptor, a duplicate of it, or a TLS connection made of it, is not seen.
+The methods of such a connection note when bytes were received, and how many were sent. Bytes that go another
+way are not seen: `os.read` on the descriptor, a duplicate of it, a TLS connection made of it.
 """
 
 import fcntl
 import math
-import mmap
 import socket
 import termios
 import time
@@ -14,52 +13,45 @@ import weakref
 from collections.abc import MutableSequence
 from typing import Any
 
-from manyhands.connections.tcp_info import Traffic
+from manyhands.connections.tcp_info import TCP_ESTABLISHED, Traffic
+from manyhands.runtime.fork_hooks import shared_with_copies
 from manyhands.runtime.socket_classes import mix_into
 
 Record = MutableSequence[float]
-"""When something was received last, by `time.monotonic`, infinity where that is not to be known any more;
-then bytes received, bytes sent, and when something was sent last."""
-
-_ESTABLISHED = 1
-"""`TCP_ESTABLISHED` in ``include/net/tcp_states.h``."""
+"""When bytes were received last, by `time.monotonic`, and infinity once that cannot be known any more; then
+the bytes received, the bytes sent, and when bytes were sent last."""
 
 _CHUNK = 65536
-"""Bytes that `sendall` sends between two notes, so that a slow peer is seen to take something."""
+"""Bytes that `sendall` sends between two notes: else a large one to a slow peer would look stalled."""
 
+# Beside the connections, since a socket takes no attributes.
 _records: "weakref.WeakKeyDictionary[Any, Record]" = weakref.WeakKeyDictionary()
 
 
 def new_record(*, is_shared: bool) -> Record:
-    """Return a record that begins now, to be kept by this process or by a forked one."""
-    start = (time.monotonic(), 0.0, 0.0, time.monotonic())
-    if not is_shared:
-        return list(start)
-    shared: Any = memoryview(mmap.mmap(-1, 8 * len(start))).cast("d")
-    for position, value in enumerate(start):
-        shared[position] = value
-    record: Record = shared
-    return record
+    """Return a record that begins now; a shared one may be kept by a forked process, and read by this one."""
+    start = [time.monotonic(), 0.0, 0.0, time.monotonic()]
+    return shared_with_copies(start) if is_shared else start
 
 
 def begin(connection: Any, record: Record) -> None:
-    """Have a connection keep a record from now on; of what is no socket like ours nothing is to be known."""
+    """Have a connection keep a record from now on; of one that is no socket of Python's nothing is known."""
     try:
         mix_into(connection, Counted)
         _records[connection] = record
-    except TypeError:  # another layout, or none of Python's classes
+    except TypeError:  # see `mix_into`
         record[0] = math.inf
 
 
 def traffic_by(record: Record, connection: Any) -> Traffic | None:
-    """Return what a record says of a connection; None where that is not to be known any more."""
+    """Return what a record says of a connection; None once that cannot be known any more."""
     received_at, bytes_in, bytes_out, sent_at = record
     if received_at == math.inf:
         return None
     now = time.monotonic()
     waiting = _waiting(connection)
     return Traffic(
-        state=_ESTABLISHED,
+        state=TCP_ESTABLISHED,
         bytes_in=int(bytes_in),
         bytes_out=int(bytes_out),
         acknowledged=int(bytes_out) - waiting,
@@ -70,8 +62,9 @@ def traffic_by(record: Record, connection: Any) -> Traffic | None:
 
 
 def _waiting(connection: Any) -> int:
-    """Return how much the peer has not taken yet (SIOCOUTQ, unix(7)), with the kernel's own share of it."""
+    """Return how many bytes the peer has not read yet, the kernel's overhead included (SIOCOUTQ, unix(7))."""
     try:
+        # TIOCOUTQ has the number of SIOCOUTQ (include/uapi/linux/sockios.h), which Python does not name.
         told = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
     except (OSError, ValueError, AttributeError):
         return 0
@@ -120,7 +113,7 @@ class Counted:
         """Send all, noting it piece by piece."""
         with memoryview(data) as view, view.cast("B") as octets:
             if self.gettimeout() is not None:  # type: ignore[attr-defined]
-                # Which is for all of it.
+                # The timeout is for the whole `sendall`, and would begin anew with each piece.
                 super().sendall(octets, *flags)  # type: ignore[misc]
                 _sent(self, len(octets))
                 return
@@ -134,11 +127,12 @@ class Counted:
         raw = getattr(file, "buffer", file)
         raw = getattr(raw, "raw", raw)
         if isinstance(raw, socket.SocketIO):
-            raw.__class__ = socket.SocketIO  # a fiber's goes past the methods above
+            # A fiber's own class of file reads past the methods above; the standard one calls `recv_into`.
+            raw.__class__ = socket.SocketIO
         return file
 
     def detach(self) -> int:
-        """Give the descriptor up: what goes over it from now on is not to be known."""
+        """Give the descriptor up: its traffic cannot be known from now on."""
         record = _records.get(self)
         if record is not None:
             record[0] = math.inf

@@ -21,6 +21,8 @@ HELP = (
     "//TEXT      answer with a line that begins with a slash",
 )
 
+_NO_CALLERS = "nobody is on the line"
+_NOT_SAID = "that was said to nobody"
 
 _VERBS = {"/to": "N", "/all": "TEXT", "/list": "", "/kick": "N", "/help": "", "/quit": ""}
 """What each verb needs after it."""
@@ -138,14 +140,14 @@ class Operator:
 
     def _sentence_without_a_current_caller(self) -> str:
         if not self._switchboard.calls:
-            return "that was said to nobody: nobody is on the line"
+            return f"{_NOT_SAID}: {_NO_CALLERS}"
         there = self._switchboard.who_is_there()
-        return f"that was said to nobody: /to N chooses whom to answer; there {there}"
+        return f"{_NOT_SAID}: /to N chooses whom to answer; there {there}"
 
     def _say_to_all(self, text: str) -> None:
         calls = self._switchboard.calls
         if not calls:
-            raise NoSuchCaller("that was said to nobody: nobody is on the line")
+            raise NoSuchCaller(f"{_NOT_SAID}: {_NO_CALLERS}")
         self._say(calls, text, "you to all")
 
     def _say(self, calls: Sequence[Call], text: str, label: str, number: int | None = None) -> None:
@@ -168,7 +170,7 @@ class Operator:
     def _list(self) -> None:
         calls = self._switchboard.calls
         if not calls:
-            self._tell("nobody is on the line")
+            self._tell(_NO_CALLERS)
         current = self._switchboard.current
         self._tell(*(_described(call, is_current=call is current) for call in calls))
 

@@ -17,7 +17,7 @@ from manyhands.runtime.wakeup import WakeUp
 LONGEST_ORDER = 1024 * 1024
 """Bytes of one line on standard input: the operator is trusted, a runaway file is not."""
 
-BATCH = 500
+MOST_WRITTEN = 500
 """Lines of one write: more at once would be no cheaper."""
 
 _OPERATOR = -1
@@ -78,7 +78,7 @@ class PlainScreen:
     def _write(self) -> None:
         """Write lines as they come. Runs in a thread."""
         while self._queue.wait():
-            text = "".join(self._queue.take(BATCH))
+            text = "".join(self._queue.take(MOST_WRITTEN))
             if self._failure is None:
                 self._try_to_write(text)
 

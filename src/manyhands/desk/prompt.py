@@ -29,10 +29,10 @@ from manyhands.desk.screen_model import FairQueue, ScreenLine
 from manyhands.model.escaping import encodable
 from manyhands.runtime.blocking_calls import blocking
 
-BATCH = 200
+MOST_PRINTED = 200
 """Lines printed in one step: a few milliseconds, in which no key is looked at."""
 
-PAUSE = 0.05
+REDRAW_INTERVAL = 0.05
 """Seconds between two steps: a flood redraws the prompt 20 times a second, however many lines it has."""
 
 
@@ -149,9 +149,9 @@ class Prompt:
         while True:
             # Before the queue is looked at: lines that come after the last look set it again.
             self._has_lines.clear()
-            while lines := self._queue.take(BATCH):
+            while lines := self._queue.take(MOST_PRINTED):
                 self._print_above(lines)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(REDRAW_INTERVAL)
             await self._has_lines.wait()
 
     def _print_above(self, lines: list[StyleAndTextTuples]) -> None:
@@ -167,7 +167,7 @@ class Prompt:
     def _print_rest(self) -> None:
         # A terminal that has gone takes no more; what was said is kept elsewhere.
         with self._printing, contextlib.suppress(OSError):
-            while lines := self._queue.take(BATCH):
+            while lines := self._queue.take(MOST_PRINTED):
                 self._print(lines)
 
     def _print(self, lines: list[StyleAndTextTuples]) -> None:

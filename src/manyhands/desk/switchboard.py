@@ -13,7 +13,7 @@ NAMED = 50
 """Unread callers that a status names: more than the widest terminal has room for, and few to write out again
 at each line that ten thousand callers say."""
 
-_LONGEST_NUMBER = 18
+_LONGEST_CALL_NUMBER = 18
 """Digits: no desk has had so many calls, and Python refuses to read a number of thousands of digits."""
 
 
@@ -180,7 +180,7 @@ class Switchboard:
         raise NoSuchCaller(f"nobody on the line is {caller}; there {self.who_is_there()}")
 
     def _numbered(self, number: str) -> list[Call]:
-        if len(number) > _LONGEST_NUMBER:
+        if len(number) > _LONGEST_CALL_NUMBER:
             return []
         call = self._calls.get(int(number))
         return [] if call is None else [call]

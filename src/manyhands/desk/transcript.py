@@ -21,7 +21,7 @@ APPLICATION_ID = 0x6D68_6E64
 VERSION = 1
 """The version of the tables (`PRAGMA user_version`)."""
 
-PATIENCE = 1.0
+BUSY_TIMEOUT = 1.0
 """Seconds that a write waits for another desk that writes to the same file."""
 
 _TABLES = f"""
@@ -254,7 +254,7 @@ def connect(path: str) -> sqlite3.Connection:
     name = path if path == IN_MEMORY or path.startswith("file:") else Path(path).expanduser()
     database = sqlite3.connect(
         name,
-        timeout=PATIENCE,
+        timeout=BUSY_TIMEOUT,
         isolation_level=None,  # transactions begin where this module says so
         check_same_thread=False,  # `Transcript` has a lock
         uri=path.startswith("file:"),

@@ -15,7 +15,7 @@ from manyhands.model.usage_errors import Mistake
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-_LONGEST_NUMBER = 18
+_LONGEST_INTEGER = 18
 """Digits: an INTEGER of SQLite has 64 bits (https://www.sqlite.org/datatype3.html)."""
 
 _QUERY = """
@@ -143,7 +143,7 @@ def _parameters(caller: str | None, since: datetime | None) -> dict[str, object]
 
 def _number(caller: str | None) -> int | None:
     """Return the number of a call, if it is one that SQLite could hold."""
-    if caller is None or not caller.isdecimal() or len(caller) > _LONGEST_NUMBER:
+    if caller is None or not caller.isdecimal() or len(caller) > _LONGEST_INTEGER:
         return None
     return int(caller)
 

@@ -11,43 +11,43 @@ from manyhands.protocol.text_decoder import TextDecoder
 
 
 class FramedRequestHandler(StreamRequestHandler):
-    r"""Reads whole frames from the client, each with a limit and, if you say so, a deadline.
+    r"""Reads whole frames from the client, each within a limit and, if given, a timeout.
 
     Every method to read takes these keywords:
 
     limit : int
-        Bytes that the frame may have, in the place of `max_line` or `max_frame`. One that is to have more
-        raises `FrameTooLong` before it is waited for, and nothing is consumed.
+        Bytes that the frame may have, in the place of `max_line` or `max_frame`. A longer frame raises
+        `FrameTooLong` as soon as its length is known, and nothing is consumed.
     timeout : float
-        Seconds within which the whole frame has to come, however the client drips it. After them comes
-        `TimeoutError`; what has come is kept, and the next call goes on with it. Without it each receive may
-        take the connection's own timeout, which is the attribute `timeout`.
+        Seconds within which the whole frame has to come, however the client drips it. After them the method
+        raises `TimeoutError`, the bytes that have come stay, and the next call goes on with them. Without
+        it each receive may take the connection's own timeout, which is the attribute `timeout`.
 
     and returns None when the client has ended its side between two frames (an empty frame is ``b""``)::
 
         while (message := self.read_frame(timeout=30)) is not None:
             self.write_frame(answer(message))
 
-    What it says in the middle of a frame is no frame: then they raise `IncompleteFrame`, which has it.
+    When it ends in the middle of a frame they raise `IncompleteFrame`, which holds the bytes that came.
 
     `rfile` is a file on the same buffer: reading from it and reading frames can take turns, and no byte is
-    lost. Not thread-safe: a conversation is read by one thread, or fiber.
+    lost. Not thread-safe: one thread or fiber reads a connection.
     """
 
     max_line: int = 8 * 1024
     """Bytes of a line without its end: more than RFC 9112 (section 3) asks for HTTP's first line."""
 
     max_frame: int = 1024 * 1024
-    """Bytes of any other frame. A thousand clients that each have one in the making take a gigabyte."""
+    """Bytes of any other frame. A thousand clients, each in the middle of such a frame, take a gigabyte."""
 
     frame_prefix: Prefix = LengthPrefix(4)
-    """How a frame's length stands before it: in four bytes, in network order, which do not count."""
+    """The form of a frame's length: four bytes in network order, which are not counted in it."""
 
     encoding: str = "utf-8"
     """The encoding of `read_text_line` and `read_text`."""
 
     encoding_errors: str = "strict"
-    """What becomes of bytes that are no text, as in `bytes.decode`; strict: `UndecodableText`."""
+    """What to do with bytes that are no text, as in `bytes.decode`; ``"strict"`` raises `UndecodableText`."""
 
     rfile: ConnectionReader
 
@@ -57,7 +57,7 @@ class FramedRequestHandler(StreamRequestHandler):
     def read_exactly(
         self, count: int, *, limit: int | None = None, timeout: float | None = None
     ) -> bytes | None:
-        """Read `count` bytes. The limit is `max_frame`, for a count often comes from the client.
+        """Read `count` bytes. They have a limit too, `max_frame`, for the count often comes from the client.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class FramedRequestHandler(StreamRequestHandler):
     def read_until(
         self, delimiter: bytes, *, limit: int | None = None, timeout: float | None = None
     ) -> bytes | None:
-        """Read the bytes before `delimiter`, which is consumed with them. The limit is `max_frame`.
+        """Read the bytes before `delimiter`, and consume the delimiter. The limit is `max_frame`.
 
         Raises
         ------
@@ -97,12 +97,12 @@ class FramedRequestHandler(StreamRequestHandler):
     def read_text_line(
         self, *, limit: int | None = None, timeout: float | None = None
     ) -> str | None:
-        """Read a line, as `read_line` does, of text.
+        """Read a line as `read_line` does, and decode it.
 
         Raises
         ------
         UndecodableText
-            When it is none; the exception has the line, and the next call reads the next one.
+            When the line is no text; the exception has its bytes, and the next call reads the next line.
         FrameTooLong, IncompleteFrame, TimeoutError
             As the class has it.
         OSError
@@ -117,12 +117,12 @@ class FramedRequestHandler(StreamRequestHandler):
             raise UndecodableText(self.encoding, line, error.start) from error
 
     def read_text(self, *, timeout: float | None = None) -> str | None:
-        """Read what text there is: a character at least, and none cut in two, wherever a packet ends.
+        """Read the text that has come: one character at least, and none cut in two, wherever a packet ends.
 
         Raises
         ------
         UndecodableText
-            When it is none.
+            When the bytes are no text.
         FrameTooLong
             When a single character has more than `max_line` bytes, as some encodings allow.
         TimeoutError
@@ -139,17 +139,17 @@ class FramedRequestHandler(StreamRequestHandler):
         limit: int | None = None,
         timeout: float | None = None,
     ) -> bytes | None:
-        """Read a frame with its length before it; return it without that. The limit is `max_frame`.
+        """Read a frame with its length before it; return it without the length. The limit is `max_frame`.
 
         Parameters
         ----------
         prefix : LengthPrefix or VarintPrefix, optional
-            How its length stands there, in the place of `frame_prefix`.
+            The form of its length, in the place of `frame_prefix`.
 
         Raises
         ------
         BadLengthPrefix
-            When no frame has such a length.
+            When the length prefix is broken, or says a length that no frame has.
         FrameTooLong, IncompleteFrame, TimeoutError
             As the class has it.
         OSError
@@ -164,26 +164,30 @@ class FramedRequestHandler(StreamRequestHandler):
         Parameters
         ----------
         data : bytes-like
-            The frame. `max_frame` says what is taken, and not what is given.
+            The frame. `max_frame` bounds what is read, not what is written.
         prefix : LengthPrefix or VarintPrefix, optional
-            How its length stands there, in the place of `frame_prefix`.
+            The form of its length, in the place of `frame_prefix`.
 
         Raises
         ------
         FrameTooLong
-            When its length is more than the prefix can tell; nothing was sent.
+            When its length is more than the prefix can say; nothing was sent.
         OSError
             When the connection is lost, or its timeout has passed.
         """
         chosen = self.frame_prefix if prefix is None else prefix
         with memoryview(data) as view:
-            # In two packets the second could wait for the acknowledgement of the first (RFC 1122, 4.2.3.4).
+            # In one write: of two, Nagle's algorithm could hold the second back until the peer has
+            # acknowledged the first (RFC 1122, 4.2.3.4), which a peer with delayed ACKs does after 40 ms or
+            # more.
             self.wfile.write(b"".join((chosen.pack(view.nbytes), view)))
 
+    # Kept for the whole connection: it remembers the first bytes of a character that a packet cut in two.
     @functools.cached_property
     def _decoder(self) -> TextDecoder:
         return TextDecoder(self.encoding, self.encoding_errors)
 
 
 def _or(given: int | None, usual: int) -> int:
+    # Not `given or usual`: 0 is a limit, too.
     return usual if given is None else given

@@ -1,4 +1,4 @@
-"""The handler classes: one instance for each connection, its conversation in straight lines."""
+"""The handler classes: one instance for each connection, which it serves in straight, blocking code."""
 
 import contextlib
 import io
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from manyhands.dropin.base import BaseServer, Request
     from manyhands.protocol.proxy_header import ProxyHeader
 
-    # A class below has an attribute of the module's name.
+    # `DatagramRequestHandler.socket`, below, hides the module within its class.
     _Socket = socket.socket
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     DatagramRequestHandlerOptions = object
 
 
-class _Announced:
-    """The attribute `proxy_header`; a program may have one of that name itself, which then counts."""
+class _ProxyHeaderAttribute:
+    """The attribute `proxy_header`. No data descriptor, so an attribute of the program's own goes first."""
 
     def __get__(self, handler: Any, kind: type) -> "ProxyHeader | None":
         return None if handler is None else header_of(handler.request)
 
 
-class _Deadlines:
-    """The attribute `deadlines` of a handler. One of the program's own, of that name, counts instead."""
+class _DeadlinesAttribute:
+    """The attribute `deadlines`. No data descriptor, so an attribute of the program's own goes first."""
 
     @overload
     def __get__(self, handler: None, kind: type) -> Self: ...
@@ -53,29 +53,30 @@ class _Deadlines:
 
 
 def _connection_of(handler: Any) -> Connection | None:
-    """Return the connection that a handler serves, whichever thread asks; None where it serves none."""
+    """Return the connection that a handler serves, in any thread; None where it serves none."""
     served = current_connection()
     if served is not None:
         return served if served.is_registered else None
+    # In a thread that the handler has started: only the registry knows the connection there.
     if not hasattr(handler.server, "__dict__"):
-        return None
+        return None  # no server of ours, nor of `socketserver`: it has no core
     others = core_of(handler.server).registry.snapshot()
     return next((each for each in others if each.serves(handler.request)), None)
 
 
 class BaseRequestHandler:
-    """Serves one request, in its constructor: `setup`, `handle`, and, whatever came of that, `finish`.
+    """Serves one request in its constructor: `setup`, `handle`, and `finish` even when `handle` raises.
 
     Parameters
     ----------
     request
-        The connection's socket; of a datagram, the pair of its data and the server's socket.
+        The connection's socket; for a datagram, the pair of its data and the server's socket.
     client_address
         The client's address, as `accept`, `recvfrom` or a PROXY header gave it.
     server
         The server.
     **state
-        Whatever else the program wants the handler to know, as attributes. Give the server
+        More attributes of the handler, by their names. Give the server
         ``functools.partial(Handler, database=...)`` in the place of the class.
 
     Notes
@@ -84,9 +85,10 @@ class BaseRequestHandler:
     drain, beside `handle`, in a thread (on fibers, a fiber) of its own. See ``docs/server.md``.
     """
 
-    proxy_header = _Announced()
-    """What the PROXY header of the connection says: TLVs, for one; None where none was asked for."""
-    deadlines = _Deadlines()
+    proxy_header = _ProxyHeaderAttribute()
+    """The PROXY header of the connection, with its addresses and TLVs; None where none was asked for."""
+
+    deadlines = _DeadlinesAttribute()
     """The deadlines of the connection: `idle_timeout`, `write_timeout` and `max_age`, in seconds, or None.
     They are the server's until the handler sets its own. Thread-safe. A datagram has none: AttributeError."""
 
@@ -100,6 +102,7 @@ class BaseRequestHandler:
         self.request = request
         self.client_address = client_address
         self.server = server
+        # Before `setup`, which may use it.
         vars(self).update(state)
         self.setup()
         try:
@@ -111,26 +114,26 @@ class BaseRequestHandler:
             self.finish()
 
     def setup(self) -> None:
-        """Prepare the conversation. A hook; when it raises, neither `handle` nor `finish` runs."""
+        """Prepare what `handle` needs. A hook; when it raises, neither `handle` nor `finish` runs."""
 
     def handle(self) -> None:
-        """Hold the conversation. A hook."""
+        """Serve the client until the connection may be closed. A hook."""
 
     def finish(self) -> None:
-        """Clean up after the conversation. A hook."""
+        """Clean up after `handle`, whether it returned or raised. A hook."""
 
 
 def _handle_until_goodbye(handler: Any) -> None:
-    """Call `handle` of a handler that wants to be told when its server drains."""
+    """Call `handle` of a handler that has a `goodbye`, which the drain calls meanwhile."""
     connection = current_task()
     if connection is None:
-        handler.handle()  # in no engine of ours
+        handler.handle()  # in no worker of ours, so no drain knows of it
     else:
         connection.handle(handler)
 
 
 class StreamRequestHandler(BaseRequestHandler):
-    """Gives the conversation two files: `rfile` to read from the client, `wfile` to write to it."""
+    """Serves a connection by two files: `rfile` to read from the client, `wfile` to write to it."""
 
     rbufsize: int = -1
     """Bytes that `rfile` buffers; negative: the default of `io`."""
@@ -158,14 +161,15 @@ class StreamRequestHandler(BaseRequestHandler):
         open_files(self)
 
     def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:
-        """Go over to TLS, after the client has asked for it and has been told to go ahead (STARTTLS).
+        """Go over to TLS, after the client has asked for it and has got the go-ahead (STARTTLS, RFC 3207).
 
-        `request`, `connection`, `rfile` and `wfile` speak TLS afterwards. See `manyhands.upgrade_to_tls`.
+        `request`, `connection`, `rfile` and `wfile` speak TLS afterwards. For the thread or fiber that runs
+        `handle`. See `manyhands.upgrade_to_tls`.
 
         Parameters
         ----------
         context
-            What to do it with; None: with the certificates of the `manyhands.Server` that serves it.
+            The TLS context; None: the current one of the `manyhands.Server` that serves the connection.
 
         Raises
         ------
@@ -173,6 +177,8 @@ class StreamRequestHandler(BaseRequestHandler):
             When the handshake fails or takes too long, or the client has sent more in clear.
         Mistake
             When there is no certificate.
+        RuntimeError
+            When the connection speaks TLS already.
         """
         from manyhands.dropin.starttls import upgrade_to_tls  # noqa: PLC0415 - few handlers do
 
@@ -185,7 +191,7 @@ class StreamRequestHandler(BaseRequestHandler):
     def finish(self) -> None:
         """Send what `wfile` still buffers, and close both files."""
         if not self.wfile.closed:
-            # The client may be gone, and with it the reader of what is left.
+            # The client may be gone; as in `socketserver`, that is no failure of the handler.
             with contextlib.suppress(OSError):
                 self.wfile.flush()
         self.wfile.close()

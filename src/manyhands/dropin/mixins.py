@@ -1,4 +1,4 @@
-"""The mix-ins: each does nothing but choose an engine, and hold its settings."""
+"""The mix-ins: each chooses an engine and holds its settings, and does nothing else."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ else:
 
 
 class NoThreads:
-    """Stands for the set of threads where `server_close` does not wait for them."""
+    """Stands in for `Threads` where `server_close` does not wait for threads (`block_on_close = False`)."""
 
     def append(self, thread: Any) -> None:
         """Keep nothing."""
@@ -51,15 +51,16 @@ class ThreadingMixIn(ThreadingMixInOptions):
         Raises
         ------
         RuntimeError
-            When no thread can be had.
+            When the system has no thread to give.
         """
         if self.block_on_close and "_threads" not in vars(self):
-            # One step: of two threads that come first, both get the same books.
+            # `setdefault` is one step: two threads that come first get the same `Threads`.
             vars(self).setdefault("_threads", Threads())
         self._server_core.start(self, "threads", request, client_address)
 
     def server_close(self) -> None:
         """Close the server, then wait for its threads."""
+        # In this order: no new thread begins while the others are waited for.
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         self._threads.join()
 
@@ -73,7 +74,7 @@ class ForkingMixIn(ForkingMixInOptions):
 
     timeout: float | None = 300
     active_children: set[int] | None = None
-    """The process ids of the children under way; None before the first."""
+    """The process ids of the children that serve now; None before the first."""
 
     _engine_choice = "processes"
     _server_core = OwnCore()
@@ -84,13 +85,13 @@ class ForkingMixIn(ForkingMixInOptions):
         Raises
         ------
         OSError
-            When no process can be had.
+            When the system has no process to give (EAGAIN, ENOMEM in fork(2)).
         """
         self.active_children = self._server_core.processes.pids
         self._server_core.start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
-        """Take the exit status of our own children that have ended; when `blocking`, of all of them."""
+        """Take the exit status of our own children that have ended; when `blocking`, wait for all of them."""
         if self.active_children is None:
             return
         if blocking:
@@ -99,7 +100,7 @@ class ForkingMixIn(ForkingMixInOptions):
             self._server_core.processes.reap()
 
     def handle_timeout(self) -> None:
-        """Collect children when `handle_request` waited in vain."""
+        """Collect children when no client came within the timeout of `handle_request`."""
         self.collect_children()
 
     def service_actions(self) -> None:
@@ -125,21 +126,22 @@ class FiberMixIn(FiberMixInOptions):
 
     Notes
     -----
-    The hooks run in the thread of the fibers, which the engine makes. What waits in a handler lets other
-    fibers run: the connection does, and in a program under `gevent.monkey` all else. For what does not,
-    there is `manyhands.blocking`. A lock of `threading` that a handler holds while it waits stops all fibers,
-    for good, as soon as another one wants it: `gevent.lock.RLock` does not.
+    The hooks run in the thread of the fibers, which the engine makes. A handler that waits on its connection
+    lets other fibers run, and under `gevent.monkey` so does one that waits elsewhere; `manyhands.blocking` is
+    for calls that do not. A handler that waits while it holds a lock of `threading` stops all fibers for good
+    as soon as a second one wants that lock: `gevent.lock.RLock` does not.
     """
 
     _engine_choice = "fibers"
     _server_core = OwnCore()
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        # To say what is missing before an address is bound.
+        # Made here so that a missing gevent is an error before an address is bound.
         self._server_core.engine_of(self, "fibers")
         super().__init__(*arguments, **keywords)
 
-    # Named as with threads. The function itself, for each frame less is memory less for each fiber.
+    # The hook has the name that it has with threads. It is the function itself and no method that calls it:
+    # one frame less is less memory for each fiber.
     process_request_thread = serve_in_worker
 
     def process_request(self, request: "Request", client_address: Any) -> None:

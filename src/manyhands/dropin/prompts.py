@@ -1,9 +1,9 @@
-"""`ask`: `input()` for handlers, where several may want the operator's answer at the same time.
+"""`ask`: `input()` for handlers, several of which may want the operator's answer at the same time.
 
-`input()` in several threads has the second prompt wait, unseen, for the first; the screen does not tell whose
-question it shows; and a thread that still waits in it when the interpreter exits kills it ("Fatal
-Python error: could not acquire lock for stdin"). `ask` shows one question at a time, each labelled with the
-client that it is about, across threads and forked processes; and it holds no lock that the exit needs.
+With `input()` in several threads the second prompt waits, unseen, for the first; the screen does not say
+which client a question is about; and a thread that still waits in it when the interpreter exits crashes that
+("Fatal Python error: could not acquire lock for stdin"). `ask` shows one question at a time, across threads
+and forked processes, labelled with its client; and it holds no lock that the exit needs.
 
 For one operator who talks with many clients at length there is the desk: ``manyhands chat``.
 """
@@ -23,11 +23,11 @@ from manyhands.runtime.fork_hooks import renew_in_copies
 
 
 class _Turn:
-    """Whose turn it is at the terminal: one thread of one process at a time."""
+    """The turn at the terminal: one thread of one process has it at a time."""
 
     def __init__(self) -> None:
-        # Made before any fork, so that children share it. A record lock ends with the process that holds
-        # it, whatever ends that.
+        # Made before any fork, so that children share it. The kernel drops a record lock (fcntl(2)) with the
+        # process that holds it, even when that is killed.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - kept for the life of the process
         self._start_anew()
         renew_in_copies(self, _Turn._start_anew)
@@ -35,11 +35,12 @@ class _Turn:
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
         self.waiting = 0
-        """How many threads of this process wait for their turn."""
+        """How many threads of this process wait for the turn."""
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Wait for the turn, and have it for the time of the context."""
+        """Wait for the turn, and keep it for the time of the context."""
+        # Both: a record lock belongs to a process, and keeps none of its threads out.
         self.waiting += 1
         with self._lock:
             self.waiting -= 1
@@ -57,13 +58,13 @@ _input = builtins.input
 def ask(prompt: object = "") -> str:
     """Ask the operator at the terminal, and return the line typed, without its newline.
 
-    In a handler the prompt is preceded by the conversation's number and the client's address. Questions
-    that come meanwhile wait for their turn; how many do is part of the label.
+    In a handler the prompt is preceded by the connection's number, the client's address, and the number of
+    questions that wait meanwhile.
 
     Parameters
     ----------
     prompt
-        What to ask.
+        The question.
 
     Raises
     ------
@@ -72,8 +73,8 @@ def ask(prompt: object = "") -> str:
 
     Notes
     -----
-    Thread-safe, and safe in forked handlers. Reads byte by byte, so that nothing of the next answer is
-    lost in a buffer.
+    Thread-safe, and safe in forked handlers. It reads byte by byte, so that no buffer takes a part of the
+    next answer.
     """
     with _turn.take():
         question = f"{_label(current_connection())}{prompt}"
@@ -85,7 +86,7 @@ def ask(prompt: object = "") -> str:
 
 
 def take_over_input() -> None:
-    """Make `input()` in handlers the same as `ask`; everywhere else it stays as it is."""
+    """Have `input()` do in handlers what `ask` does; everywhere else it stays as it is."""
 
     def input_or_ask(prompt: object = "", /) -> str:
         return _input(prompt) if current_connection() is None else ask(prompt)

@@ -1,4 +1,4 @@
-"""`upgrade_to_tls`: going over to TLS in the middle of a conversation (STARTTLS)."""
+"""`upgrade_to_tls`: a plain connection goes over to TLS under its handler (STARTTLS, RFC 3207)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def upgrade_to_tls(
     handler_or_request: Any, context: "ssl.SSLContext | None" = None
 ) -> "ssl.SSLSocket":
-    """Go over to TLS, after the client has asked for it and has been told to go ahead (STARTTLS).
+    """Go over to TLS, after the client has asked for it and has got the go-ahead (STARTTLS).
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def upgrade_to_tls(
         The handler of a stream, whose `request`, `connection`, `rfile` and `wfile` speak TLS afterwards; or a
         connection, of a handler that is a function.
     context
-        What to do it with; None: with the certificates of the `manyhands.Server` that serves it.
+        The TLS context; None: the current one of the `manyhands.Server` that serves the connection.
 
     Returns
     -------
@@ -35,9 +35,9 @@ def upgrade_to_tls(
     ------
     OSError
         When the handshake fails, or takes longer than the server's `handshake_timeout`; or
-        `ConnectionAbortedError` when `rfile` holds more than was read of it. What a client sends in clear
-        behind its request for TLS may be somebody else's, who has slipped it in to have it taken for secret
-        (CVE-2011-0411). The connection is of no use then, and an event tells.
+        `ConnectionAbortedError` when `rfile` holds bytes that the handler has not read. Bytes that come in
+        clear behind the request for TLS may be an attacker's, who wants them taken for the client's secret
+        ones (CVE-2011-0411). The connection is of no use then, and an event reports it.
     Mistake
         When there is no certificate.
     RuntimeError
@@ -45,8 +45,8 @@ def upgrade_to_tls(
 
     Notes
     -----
-    For the thread, or fiber, that holds the conversation. What a program has read from the connection
-    without `rfile`, and not looked at, it must refuse itself.
+    For the thread or fiber that runs the handler. Bytes that the program has received without `rfile`, and
+    not used, it must refuse itself.
     """
     if hasattr(handler_or_request, "client_address"):
         return _upgrade_handler(handler_or_request, context)
@@ -61,11 +61,11 @@ def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSL
     plain, server, peer = handler.request, handler.server, handler.client_address
     if not hasattr(handler, "rfile"):
         handler.request = _secured(plain, _wrapped(plain, server, context), server, peer)
-        return handler.request  # type: ignore[no-any-return]  # handlers may be anybody's
-    # The word to go ahead may still be in there.
+        return handler.request  # type: ignore[no-any-return]  # a handler of any class
+    # The go-ahead may still be in its buffer, and must go out in clear.
     handler.wfile.flush()
     connection = _wrapped(plain, server, context)
-    # Not before the plain socket is without a descriptor: what is there to be peeked at is the buffer's.
+    # After the plain socket has lost its descriptor: a peek then sees the buffer alone, and receives nothing.
     unread = _buffered(handler.rfile)
     for file in (handler.rfile, handler.wfile):
         file.close()
@@ -78,7 +78,7 @@ def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSL
 
 
 def _wrapped(plain: Any, server: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":
-    """Make the TLS connection, which takes the descriptor; the handshake is still to be done."""
+    """Make the TLS connection, which takes the descriptor; the handshake is not done here."""
     if tls_handshake.is_tls(plain):
         raise RuntimeError("the connection speaks TLS already")
     context = context or getattr(server, "tls_context", None)
@@ -90,7 +90,7 @@ def _wrapped(plain: Any, server: Any, context: "ssl.SSLContext | None") -> "ssl.
 
 
 def _buffered(rfile: Any) -> int:
-    """Return how many bytes a file has read from its socket, which has no descriptor, and nobody from it."""
+    """Return how many bytes a file has received that the handler has not read."""
     if hasattr(rfile, "pending"):
         pending: int = rfile.pending()
         return pending
@@ -105,7 +105,8 @@ def _buffered(rfile: Any) -> int:
 def _secured(
     plain: Any, connection: "ssl.SSLSocket", server: Any, peer: object, refusal: str | None = None
 ) -> "ssl.SSLSocket":
-    """Do the handshake, as of a connection that begins with it; `refusal` says why there is to be none."""
+    """Do the handshake, with the timeout and events of any other; `refusal` says why there must be none."""
+    # Before the handshake: even if that fails, the hooks must close the connection through the plain socket.
     upgrade(plain, connection)
     pass_header_on(plain, connection)
     tls_handshake.defer(connection, peer, setting("handshake_timeout", server), refusal=refusal)

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def open_files(handler: Any) -> None:
-    """Open `rfile` and `wfile` of a stream's handler on its connection, buffered as the handler says."""
+    """Open `rfile` and `wfile` of a stream's handler on its connection, with the handler's buffer sizes."""
     connection = handler.connection
     own = getattr(handler, "_open_rfile", None)  # the standard library's handlers have none
     handler.rfile = own() if own is not None else connection.makefile("rb", handler.rbufsize)
@@ -17,10 +17,11 @@ def open_files(handler: Any) -> None:
 
 
 class SocketWriter(io.BufferedIOBase):
-    """A `wfile` without a buffer: what is written is sent, all of it, before `write` returns."""
+    """A `wfile` without a buffer: `write` returns once the kernel has taken all of the data."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        # Bound once, as most handlers write more than once. Upgrades to TLS make a new file.
         self._sendall = sock.sendall
 
     def writable(self) -> bool:
@@ -28,7 +29,7 @@ class SocketWriter(io.BufferedIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        """Send `data`, a bytes-like object; return how many bytes it had.
+        """Send `data`, a bytes-like object; return its length in bytes.
 
         Raises
         ------
@@ -36,6 +37,7 @@ class SocketWriter(io.BufferedIOBase):
             When the client is gone, or the connection's timeout has passed.
         """
         self._sendall(data)
+        # `len` of another buffer counts items, which may be longer than a byte.
         if type(data) is bytes:
             return len(data)
         with memoryview(data) as view:

@@ -276,8 +276,8 @@ class ThreadsEngine(Engine):
         now, tasks = sys._current_frames(), set(self.tasks)
         threads = (each for each in threading.enumerate() if isinstance(each, ConnectionThread))
         # `task` is gone from a thread that is about to end.
-        standing = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)
-        return {task: frame for task, frame in standing if frame is not None and task in tasks}
+        locations = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)
+        return {task: frame for task, frame in locations if frame is not None and task in tasks}
 
     def running(self) -> int:
         """Return how many connections are being served."""

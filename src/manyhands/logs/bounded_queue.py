@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 LIMIT = 1000
 """Items that wait at most: seconds of a busy log, and some hundred kilobytes."""
 
-CLOSE_TIMEOUT = 1.0
+FLUSH_TIMEOUT = 1.0
 """Seconds that a slow consumer gets at the end for what waits; a program does not hang for a log."""
 
 _END = object()
@@ -81,7 +81,7 @@ class BoundedQueue(Generic[Item]):
                 start_native_thread(self._run, self._items, self._has_ended)
                 self._is_running = True
 
-    def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
+    def close(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait until everything has been consumed, at most `timeout` seconds; tell whether it has been.
 
         The queue may be used again afterwards.

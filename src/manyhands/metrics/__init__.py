@@ -7,7 +7,7 @@
     with metrics.serve(server, "127.0.0.1:9108"):
         server.run()
 
-The figures are read from the server's books and from the kernel when they are scraped. All that is done
+The figures are read from the server's registry and from the kernel when they are scraped. All that is done
 meanwhile is to count each connection that ends.
 
 Raises

@@ -23,7 +23,7 @@ HIGHEST_ZONE = 2**32 - 1
 HIGHEST_DESCRIPTOR = 2**31 - 1
 """A descriptor is a C int."""
 
-LONGEST_NAME = 255
+LONGEST_SOCKET_NAME = 255
 """Characters of a name that systemd gives to a socket (`FileDescriptorName=` in systemd.socket(5))."""
 
 
@@ -307,9 +307,14 @@ def _descriptor(scheme: str, rest: str) -> Address:
 
 
 def _by_name(scheme: str, rest: str) -> Address:
-    if len(rest) > LONGEST_NAME or not rest.isascii() or not rest.isprintable() or ":" in rest:
+    if (
+        len(rest) > LONGEST_SOCKET_NAME
+        or not rest.isascii()
+        or not rest.isprintable()
+        or ":" in rest
+    ):
         raise _NotSo(
-            f"the name of a socket has at most {LONGEST_NAME} ASCII characters, and no ':' or control "
+            f"the name of a socket has at most {LONGEST_SOCKET_NAME} ASCII characters, and no ':' or control "
             "character is one of them (FileDescriptorName= in its unit)"
         )
     return Address(scheme, name=rest)

@@ -277,7 +277,7 @@ class WorkerFailed(Event):
 class HubBlocked(Event):
     """A fiber has held up all others for `seconds`, more than `hub_block_time`, and still does.
 
-    `handler` and `peer` are whose conversation it is, and `stack` is where it is, as a traceback has it.
+    `handler` and `peer` are those of its connection, and `stack` is its stack, in the form of a traceback.
     """
 
     handler: str
@@ -310,7 +310,7 @@ class HubUnblocked(Event):
 
 @dataclass(frozen=True, slots=True)
 class Draining(Event):
-    """A server that was told to stop waits for `open` conversations, for `timeout` seconds in all.
+    """A server that was told to stop waits for `open` connections, for `timeout` seconds in all.
 
     Emitted once in each drain, when it has not been over in half a second.
     """
@@ -338,7 +338,7 @@ class EventsDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionClosed(Event):
-    """A connection that the books had as open is closed, after `age` seconds, for `reason`.
+    """A connection that the registry had as open is closed, after `age` seconds, for `reason`.
 
     Emitted for every one of them, so only to subscribers that name it: ``subscribe(tell, ConnectionClosed)``.
     `reason` is the word of `Reason`; `bytes_in` and `bytes_out` are None where nothing counts them.

@@ -35,7 +35,7 @@ LONGEST_INTERVAL = 1.0
 SHORTEST_INTERVAL = 0.01
 """Seconds between two looks at least, however short a deadline is."""
 
-LOOKS = 4
+LOOKS_PER_TIMEOUT = 4
 """Looks within the shortest deadline, which is therefore kept to within a quarter of itself."""
 
 QUIET_LOOKS = 16
@@ -183,7 +183,7 @@ def seconds_of_rest(deadlines: Deadlines, seen: Seen) -> float:
 
 def interval(shortest: float) -> float:
     """Return the seconds between two looks at the connections, of whose deadlines one is the shortest."""
-    return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, shortest / LOOKS))
+    return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, shortest / LOOKS_PER_TIMEOUT))
 
 
 def is_idle(*, received_ago: float, sent_ago: float, has_answered: bool) -> bool:

@@ -267,7 +267,8 @@ class FrameBuffer:
         Parameters
         ----------
         decoder : Decoder
-            The conversation's own; it may have to remember more than the buffer does (a shift, a byte order).
+            The decoder of this connection alone. It may have to remember more than the buffer (a shift, a
+            byte order).
         limit : int
             Bytes that one character may have: some encodings know no end of them.
 

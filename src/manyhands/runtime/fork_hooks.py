@@ -1,13 +1,14 @@
-"""What begins anew in a forked copy of the process.
+"""What begins anew in a forked copy of the process, and what the two share.
 
 A lock that another thread of the original held would be held in the copy for ever. Connections, workers and
 counts are the original's.
 """
 
+import mmap
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any
 
 _renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
@@ -28,6 +29,16 @@ def renew_in_copies(thing: Any, renew: Callable[[Any], object]) -> None:
         `sys.excepthook`.
     """
     _renewals[thing] = renew
+
+
+def shared_with_copies(values: Sequence[float]) -> MutableSequence[float]:
+    """Return the values in memory that forked copies share: each process sees the other's writes."""
+    # Anonymous, and MAP_SHARED by default (mmap(2)). No lock: each value is written in one piece.
+    shared: Any = memoryview(mmap.mmap(-1, 8 * len(values))).cast("d")
+    for position, value in enumerate(values):
+        shared[position] = value
+    memory: MutableSequence[float] = shared
+    return memory
 
 
 def parent_server() -> int | None:

@@ -1,4 +1,4 @@
-"""Whether something can serve as a handler, and on which addresses: asked before anything is bound."""
+"""Checks that an object can serve as a handler, and on which addresses, before anything is bound."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ from typing import Any
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
 
-_WANTED = (
+_EXPECTED = (
     "it must be a class derived from BaseRequestHandler, or callable with "
     "(request, client_address, server)"
 )
@@ -21,21 +21,24 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
     Raises
     ------
     Mistake
-        When it cannot or does not, or when there is no address.
+        When it cannot be called, does not fit an address, or when there is no address.
     """
     if not addresses:
         raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
+    # The order gives the most telling error: no handler at all, a server, one that never runs, the wrong
+    # kind.
     if not callable(handler) or not _takes_a_request(handler):
-        raise Mistake(f"{described(handler)} is no handler: {_WANTED}")
+        raise Mistake(f"{described(handler)} is no handler: {_EXPECTED}")
     _refuse_servers(handler)
     _refuse_what_does_not_block(handler)
     for address in addresses:
+        # Of a socket that systemd gives only the descriptor tells the kind: the listener checks it later.
         if not address.is_given:
             check_kind(handler, address, is_stream=address.is_stream)
 
 
 def described(handler: object) -> str:
-    """Name a handler as its author would."""
+    """Return the name by which a handler's author knows it, for error texts."""
     if isinstance(handler, functools.partial):
         return f"functools.partial of {described(handler.func)}"
     if isinstance(handler, ModuleType):
@@ -59,8 +62,8 @@ def _takes_a_request(handler: Any) -> bool:
         return False  # a metaclass: it would make a class of the request
     try:
         signature = inspect.signature(handler)
-    except Exception:  # noqa: BLE001 - a callable written in C tells nothing, and a `__signature__` can be anything
-        return True
+    except Exception:  # noqa: BLE001 - a `__signature__` can be anything
+        return True  # as of a callable written in C, which may have no signature
     try:
         signature.bind(None, None, None)
     except TypeError:
@@ -69,7 +72,7 @@ def _takes_a_request(handler: Any) -> bool:
 
 
 def _innermost(handler: Any) -> Any:
-    """Return what does the work: the function or class behind partial objects."""
+    """Return the function or class behind partial objects."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     return handler
@@ -81,15 +84,17 @@ def _bases(handler: object) -> list[type]:
 
 
 def _refuse_servers(handler: object) -> None:
-    """Refuse server classes, some of which could be called with a request, and would make nothing of it."""
+    """Refuse server classes: some could be called with three arguments, and would serve no client."""
     for kind in _bases(handler):
+        # By name: importing the classes here would be a circle, and `BaseServer` may be the standard
+        # library's.
         is_ours = (kind.__module__, kind.__name__) == ("manyhands.server.server", "Server")
         if is_ours or kind.__name__ == "BaseServer":
-            raise Mistake(f"{described(handler)} is a server, not a handler: {_WANTED}")
+            raise Mistake(f"{described(handler)} is a server, not a handler: {_EXPECTED}")
 
 
 def _refuse_what_does_not_block(handler: object) -> None:
-    """Refuse coroutines and generators: calling one does nothing, and no client would ever be served."""
+    """Refuse coroutine functions and generator functions: a call runs nothing of them."""
     work = _innermost(handler)
     if not inspect.isclass(work):
         called = work if inspect.isroutine(work) else type(work).__call__
@@ -107,14 +112,14 @@ def _refuse(called: object, name: str) -> None:
 
 
 def check_kind(handler: object, address: Address, *, is_stream: bool) -> None:
-    """Check that a handler is for what comes to an address: connections, or datagrams.
+    """Check that a handler is for the requests of an address: connections, or datagrams.
 
     Raises
     ------
     Mistake
-        When it is for the other.
+        When it is for the other kind.
     """
-    # By name: the standard library's handler classes serve here as well, and are as particular.
+    # By name: the standard library's handler classes serve here as well, and have the same two kinds.
     kinds = [kind.__name__ for kind in _bases(handler)]
     wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
     if wrong in kinds:

@@ -1,7 +1,8 @@
-"""Being the process: what `Server.run` does besides serving.
+"""A server as the purpose of its process: what `Server.run` does besides serving.
 
-Signals end the server, SIGHUP has it read its files again, and systemd is told how it fares. A server that is
-started by `start`, or run in another thread than the main one, does nothing of this but tell systemd.
+SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates, and systemd gets its reports. A server
+that is run in another thread than the main one only reports to systemd; one that is started by `start` does
+neither.
 """
 
 import signal
@@ -12,12 +13,12 @@ from functools import partial
 
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.served_sockets import ServedSockets
-from manyhands.server.signals import HandledSignals, HangUp, Reloadable
+from manyhands.server.signals import HandledSignals, Reloadable, SighupHandler
 from manyhands.server.systemd import service_of_environment
 
 
 class ServerProcess:
-    """A server as the purpose of its process, while `Server.run` is under way.
+    """The signals and the reports of a server while `Server.run` is under way.
 
     For the thread that runs the server; what the accept loop does for it is among the server's chores.
     """
@@ -40,42 +41,45 @@ class ServerProcess:
             self._sockets.chores.remove(chore)
         self._sockets.on_drain_turn = bool
 
-    def handling_signals(self, waker: WakeUp) -> AbstractContextManager[object]:
-        """Handle signals for the time of the context; outside of the main thread Python does not let us."""
+    def handling_signals(self, wakeup: WakeUp) -> AbstractContextManager[object]:
+        """Handle signals for the time of the context; Python allows that in the main thread alone."""
         sockets = self._sockets
+        # In any thread: a forked child that kept the listeners open would keep their port.
         sockets.engine.on_child = sockets.let_go
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        hang_up = HangUp(sockets.stop, sockets.notice, self._reloadable())
-        if hang_up.is_wanted:
-            acts[signal.SIGHUP] = hang_up
-            self._have_done(hang_up.look)
-        signals = HandledSignals(acts, waker.signal_fileno())
+        sighup = SighupHandler(sockets.stop, sockets.notice, self._reloadable())
+        if sighup.is_needed:
+            acts[signal.SIGHUP] = sighup
+            self._have_done(sighup.look)
+        signals = HandledSignals(acts, wakeup.signal_fileno())
         sockets.engine.on_child = partial(self._become_a_child, signals)
         return signals
 
     def _on_stop_signal(self) -> None:
+        # The second one is from an operator who does not want to wait for the drain.
         if self._sockets.is_stopping:
             self._sockets.hurry()
         self._sockets.stop()
 
     def _reloadable(self) -> Reloadable | None:
-        # A manager may ask for a reload where there is nothing to read, and waits for the answer.
+        # With Type=notify-reload systemd waits for our READY=1, even where there is nothing to read.
         if self._service is not None:
             return self._service
         tls = self._sockets.tls
         return tls if tls is not None and tls.can_reload else None
 
     def _become_a_child(self, signals: HandledSignals) -> None:
+        # The signals first: one that comes in between would stop the child's copy of the server.
         signals.leave_to_the_parent()
         self._sockets.let_go()
 
     @contextmanager
     def told_to_systemd(self) -> Iterator[None]:
-        """Tell the manager, if there is one, that the server is ready, and afterwards that it stops."""
+        """Report to systemd, if it listens, that the server is ready, and afterwards that it stops."""
         if self._service is None:
             yield
             return
@@ -86,6 +90,6 @@ class ServerProcess:
             self._service.stopping()
 
     def _note_draining(self) -> None:
-        """Tell the manager, if there is one, that the drain goes on."""
+        """Report to systemd, if it listens, that the drain goes on."""
         if self._service is not None:
             self._service.draining()

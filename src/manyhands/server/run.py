@@ -17,8 +17,8 @@ from manyhands.runtime.locks import Latch
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.listener import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
+from manyhands.serving.drain import DRAIN_INTERVAL as LOOK_INTERVAL
 from manyhands.serving.drain import (
-    LOOK_INTERVAL,
     CutOff,
     cut_off,
     drain,

@@ -1,8 +1,8 @@
-"""What signals do while a server runs: in its own process, and in the copies that are made of it.
+"""The effect of signals while a server runs: in its own process, and in forked copies of it.
 
-A copy inherits the handlers of signals. In a process that the program forks itself (`os.fork`, a pool of
-`multiprocessing`) ours would make it deaf: `terminate()` would stop nothing, and a `join` would wait for
-ever. So there the signals do again what they did before the server ran.
+A copy inherits the signal handlers. In a process that the program forks itself (`os.fork`, a pool of
+`multiprocessing`) ours would make it deaf: `terminate()` would stop nothing, and `join` would wait for ever.
+So in such a copy the handlers are again those from before the server ran.
 """
 
 import errno
@@ -17,18 +17,18 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 
 _NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
-"""What opening its terminal fails with in a process that has none, or none any more (tty(4))."""
+"""The errnos of opening /dev/tty in a process without a terminal, or whose terminal has gone (tty(4))."""
 
 
 class HandledSignals:
-    """Has signals stop a server, or do what else it does on them. For the main thread.
+    """Signal handlers that are installed for the time of a context. For the main thread.
 
     Parameters
     ----------
     acts
-        What to call for each signal.
+        The function that each signal calls.
     wakeup_fd : int
-        What each signal writes to (`signal.set_wakeup_fd`), whichever thread it reaches.
+        The descriptor to which each signal writes a byte (`signal.set_wakeup_fd`), whichever thread gets it.
     """
 
     def __init__(self, acts: Mapping[signal.Signals, Callable[[], None]], wakeup_fd: int) -> None:
@@ -45,15 +45,18 @@ class HandledSignals:
 
     def __exit__(self, *exception: object) -> None:
         if self not in _in_force:
-            return  # in a copy, where all is as it was before
+            return  # in a forked copy, which has the handlers from before
         signal.set_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
             _put_back(number, handler)
         _in_force.remove(self)
 
     def leave_to_the_parent(self) -> None:
-        """Have a handler's process go on when the whole group is signalled: its parent drains."""
-        # Not SIG_IGN, which would be inherited by programs that the handler starts.
+        """Have a forked handler's process ignore the signals: its parent gets them too, and drains.
+
+        A terminal sends SIGINT and SIGHUP to the whole process group.
+        """
+        # Not SIG_IGN: programs that the handler starts would inherit it through exec (signal(7)).
         self._install(_take_no_notice)
 
     def _install(self, handler: Callable[[int, FrameType | None], None]) -> None:
@@ -61,19 +64,19 @@ class HandledSignals:
         self._before = {number: signal.signal(number, handler) for number in self._acts}
         _in_force.append(self)
 
-    def _act(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the hook's form
+    def _act(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as `signal` calls it
         self._acts[signal.Signals(number)]()
 
     @property
     def numbers(self) -> set[signal.Signals]:
-        """The signals that it handles."""
+        """The signals that have handlers here."""
         return set(self._acts)
 
     def end_in_copy(self) -> None:
-        """Have the signals do again what they did before, in a copy of the process."""
+        """In a forked copy of the process, put back the handlers from before."""
         signal.set_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
-            # What the program has installed meanwhile is its own.
+            # A handler that the program has installed meanwhile stays.
             if signal.getsignal(number) == self._handler:
                 _put_back(number, handler)
 
@@ -86,78 +89,86 @@ def _take_no_notice(number: int, frame: FrameType | None) -> None:
 
 
 def _put_back(number: signal.Signals, handler: Any) -> None:
-    # None: a handler that is not Python's own, and cannot be put back from here.
+    # None: a handler that C code had installed (`signal.getsignal`), which Python cannot put back.
     signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-_held_back = threading.local()
+_blocked = threading.local()
 
 
-def _hold_back() -> None:
-    """Have no signal reach a copy before it is told that it is one: Python forgets those at its start."""
+def _block() -> None:
+    """Block the handled signals around a fork.
+
+    A new child forgets signals that have come to Python and not yet to their handlers
+    (`PyOS_AfterFork_Child`). Blocked, one that is sent to it so early stays pending until the child has the
+    handlers from before.
+    """
     if _in_force:
         handled = set().union(*(signals.numbers for signals in _in_force))
-        _held_back.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        # For each thread: two of them may fork at the same time.
+        _blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
 
 
-def _let_come() -> None:
-    mask = vars(_held_back).pop("mask", None)
+def _unblock() -> None:
+    mask = vars(_blocked).pop("mask", None)
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _do_in_a_copy_what_was_done_before() -> None:
+def _put_back_in_copy() -> None:
     while _in_force:
         _in_force.pop().end_in_copy()
-    _let_come()
+    _unblock()
 
 
-# Not the common fork hook: the signals have to be held back from before the fork. `Server` says afterwards
-# when it was for one of its handlers.
+# Not the common fork hook, which runs after the fork only: the signals must be blocked before. For a forked
+# handler of ours the server installs `leave_to_the_parent` afterwards.
 os.register_at_fork(
-    before=_hold_back,
-    after_in_parent=_let_come,
-    after_in_child=_do_in_a_copy_what_was_done_before,
+    before=_block,
+    after_in_parent=_unblock,
+    after_in_child=_put_back_in_copy,
 )
 
 
 def has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal, as far as can be seen."""
+    """Return whether this process has a controlling terminal; True where that cannot be found out."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError as error:
-        # For want of a descriptor, say, the terminal is not to be taken for gone.
+        # EMFILE, for one, does not say that the terminal has gone: to stop the server for that would be
+        # wrong.
         return error.errno not in _NO_TERMINAL
     return True
 
 
 class Reloadable(Protocol):
-    """What can be told by a signal to read its files again."""
+    """An object that a signal may ask to read its files again."""
 
     def reload_soon(self) -> None:
         """Reload at the next turn of the accept loop."""
 
 
-class HangUp:
-    """Acts on SIGHUP. For the main thread; made when the server begins to run.
+class SighupHandler:
+    """The handler of SIGHUP. For the main thread; made when the server begins to run.
 
-    Daemons read again what they were configured with (nginx, gunicorn), and operators send it to anything; a
-    program at a terminal is to end when that is closed. Both come as the same signal. So it is looked
-    whether the terminal of the start is still there: the kernel takes it from the processes of a session
-    before it signals the hang-up (`__tty_hangup` of Linux), and then no process can open it.
+    The signal has two meanings. To a daemon an operator sends it for a reload, as to nginx or gunicorn. To a
+    program at a terminal the kernel sends it when the terminal is closed, and the program is to end. So the
+    handler looks whether the terminal of the start is still there: the kernel takes it from the processes of
+    the session before it sends the signal (`__tty_hangup` in Linux's ``drivers/tty/tty_io.c``).
 
     Parameters
     ----------
     stop
-        Asks the server for its end. Called more than once: a shell tells its jobs, and then the kernel does.
+        Asks the server to stop. Called more than once: the shell signals its jobs, and then the kernel does.
     notice
-        Has the accept loop turn.
+        Wakes the accept loop.
     reloadable : Reloadable or None
-        What can be reloaded, if anything.
+        The object to reload, if there is one.
 
     Notes
     -----
-    A call takes no lock, as signal handlers must not; `look` says later what there is to say.
+    A call takes no lock and emits no event, for it may interrupt code that holds the lock; `look` emits
+    later.
     """
 
     def __init__(
@@ -170,28 +181,27 @@ class HangUp:
         self._stop = stop
         self._notice = notice
         self._reloadable = reloadable
-        self._ends = before is not signal.SIG_IGN and has_terminal()
-        self.is_wanted = reloadable is not None or before is signal.SIG_DFL
-        """Whether the signal is ours: one that is ignored (`nohup`), or has a handler, is left alone, unless
-        there is something to reload."""
+        self._ends_with_terminal = before is not signal.SIG_IGN and has_terminal()
+        self.is_needed = reloadable is not None or before is signal.SIG_DFL
+        """Whether to install it: a SIGHUP that is ignored (`nohup`), or has a handler of the program's, is
+        left alone unless there is something to reload."""
 
-        self.was_in_vain = False
-        """Whether a reload was asked for, and there is nothing to read."""
+        self._was_in_vain = False  # a reload was asked for, and there is nothing to reload
 
     def __call__(self) -> None:
-        """Do what the signal asks for."""
-        if self._ends and not has_terminal():
+        """Stop the server when its terminal has gone, else reload."""
+        if self._ends_with_terminal and not has_terminal():
             self._stop()
             return
         if self._reloadable is None:
-            self.was_in_vain = True
+            self._was_in_vain = True
         else:
             self._reloadable.reload_soon()
         self._notice()
 
     def look(self) -> None:
-        """Say what could not be said in the signal handler. For the accept loop."""
-        if self.was_in_vain:
-            self.was_in_vain = False
+        """Emit the event that the signal handler could not emit. For the accept loop."""
+        if self._was_in_vain:
+            self._was_in_vain = False
             if hub.has_subscribers:
                 hub.emit(events.NothingToReload(signal.SIGHUP.name))

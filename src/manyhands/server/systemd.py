@@ -1,21 +1,36 @@
-"""Telling systemd how a server fares, in datagrams to its socket: the protocol of sd_notify(3)."""
+"""A server as a service of systemd: it reports its state in datagrams, by the protocol of sd_notify(3).
+
+Only `Server.run` does so, for only there the server is what the process is for. The message that it is alive
+comes from the accept loop's own turn, and during the drain from the drain's, so neither can hang and be taken
+for alive.
+"""
 
 import contextlib
 import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from manyhands.engines import Engine
 from manyhands.model.addresses import Address
 from manyhands.protocol import systemd
 from manyhands.runtime.error_reports import warn
 
+MESSAGE_TIMEOUT = 5.0
+"""Seconds to wait while the manager's socket is full, with messages that the manager itself waits for."""
+
+EXTENSION = 10.0
+"""Seconds that a drain asks for, again and again: longer than any of its turns, and so short that a drain
+that hangs is killed soon after the unit's own TimeoutStopSec= has passed."""
+
+EXTENSION_INTERVAL = 1.0
+"""Seconds between two such requests of one drain."""
+
 
 class ServiceManager:
-    """Whoever started this process and wants to hear of it. Thread-safe.
+    """The service manager that started this process, and its socket for messages. Thread-safe.
 
     Parameters
     ----------
@@ -24,89 +39,67 @@ class ServiceManager:
     """
 
     def __init__(self, where: str) -> None:
-        self.where = where
+        self._where = where
 
-    @classmethod
-    def of_environment(cls, variables: Mapping[str, str] = os.environ) -> Self | None:
-        """Return the one that ``NOTIFY_SOCKET`` names, if any."""
-        where = variables.get("NOTIFY_SOCKET")
-        return cls(where) if where else None
-
-    def tell(self, *assignments: str, patience: float = 0) -> None:
+    def tell(self, *assignments: str, timeout: float = 0) -> None:
         """Send assignments, such as ``READY=1``, in one message.
 
         Parameters
         ----------
         *assignments
             ``NAME=value``; line ends in them become spaces.
-        patience
-            Seconds to wait where messages have piled up in the socket.
+        timeout
+            Seconds to wait while the socket is full of messages.
 
         Raises
         ------
         OSError
-            When it cannot be told.
+            When the message cannot be sent.
         """
+        # A line end in a value would begin another assignment: a path may contain one.
         message = "\n".join(" ".join(assignment.splitlines()) for assignment in assignments)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(patience)
+            sender.settimeout(timeout)
             sender.sendto(message.encode(errors="backslashreplace"), self._address())
 
     def _address(self) -> str:
-        if self.where.startswith("@"):
-            return "\0" + self.where[1:]
-        if self.where.startswith("/"):
-            return self.where
+        if self._where.startswith("@"):
+            return "\0" + self._where[1:]  # the abstract namespace (unix(7))
+        if self._where.startswith("/"):
+            return self._where
         raise OSError(
-            errno.EAFNOSUPPORT, f"NOTIFY_SOCKET is {self.where!r}, neither a path nor an @name"
+            errno.EAFNOSUPPORT, f"NOTIFY_SOCKET is {self._where!r}, neither a path nor an @name"
         )
 
 
-# A server as a service of systemd: what it says of itself between its start and its end.
-#
-# Only `Server.run` does so, for only there the server is what the process is for. The word that it is alive
-# comes from the accept loop's own turn, and during the drain from the drain's, so that neither can hang and
-# be taken for alive.
-
-PATIENCE = 5.0
-"""Seconds to wait where the manager's socket is full, for words that it waits for itself."""
-
-EXTENSION = 10.0
-"""Seconds that a drain asks for, again and again: more than it ever takes from one turn to the next, and so
-little that one that hangs is killed soon, once the unit's own TimeoutStopSec= has passed."""
-
-SAY_AGAIN = 1.0
-"""Seconds between two words of a drain that goes on."""
-
-
-class Serving(Protocol):
+class ServerOfService(Protocol):
     """What a service needs of its server."""
 
     @property
     def addresses(self) -> Sequence[Address]:
-        """Where it listens."""
+        """The addresses of its listeners."""
 
     @property
     def engine(self) -> Engine:
-        """What its conversations run in."""
+        """The engine that runs its handlers."""
 
     def reload(self) -> bool:
-        """Read again what can be read again; tell whether it could be used."""
+        """Read the certificates again; return whether they could be used."""
 
 
 class Service:
-    """A running server, told of to its service manager.
+    """A running server that reports to its service manager.
 
     Parameters
     ----------
     manager : ServiceManager
-        Whom to tell.
-    server : Server
-        Of whom.
+        The manager.
+    server : ServerOfService
+        The server.
     timeout : float or None
-        Seconds without a word after which the manager takes the server for dead; None: never.
+        Seconds of silence after which the manager takes the server for dead (WatchdogSec=); None: never.
     clock : callable
-        Tells the time in seconds.
+        The time in seconds; it never goes back.
 
     Notes
     -----
@@ -117,23 +110,24 @@ class Service:
     def __init__(
         self,
         manager: ServiceManager,
-        server: Serving,
+        server: ServerOfService,
         timeout: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._manager = manager
         self._server = server
         self._clock = clock
+        # Half of the time, as sd_watchdog_enabled(3) recommends.
         self._alive_every = None if timeout is None else timeout / 2
         self._next_alive = clock()
-        self._next_word = clock()
+        self._next_extension = clock()
         self._reload_is_due = False
 
     def ready(self) -> None:
-        """Tell that clients are served from now on; a warning says it when that cannot be told."""
+        """Report that clients are served from now on; warn when the manager cannot be told."""
         where = ", ".join(map(str, self._server.addresses))
         try:
-            self._manager.tell("READY=1", f"STATUS=serving on {where}", patience=PATIENCE)
+            self._manager.tell("READY=1", f"STATUS=serving on {where}", timeout=MESSAGE_TIMEOUT)
         except OSError as error:
             reason = error.strerror or str(error)
             warn(
@@ -142,35 +136,36 @@ class Service:
             )
 
     def stopping(self) -> None:
-        """Tell that the end has begun."""
-        self._next_word = self._clock() + SAY_AGAIN
-        self._tell("STOPPING=1", "STATUS=draining", _extension(), patience=PATIENCE)
+        """Report that the drain begins."""
+        self._next_extension = self._clock() + EXTENSION_INTERVAL
+        self._tell("STOPPING=1", "STATUS=draining", _extension(), timeout=MESSAGE_TIMEOUT)
 
     def reload_soon(self) -> None:
         """Have the next `look` reload."""
         self._reload_is_due = True
 
     def look(self) -> None:
-        """Reload when somebody has asked for it, and tell that the accept loop turns when that is due."""
+        """Reload if that was asked for, and report that the accept loop turns when that is due."""
         if self._reload_is_due:
             self._reload_is_due = False
             self._reload()
         self._tell_that_it_lives()
 
     def draining(self) -> None:
-        """Ask for more time from time to time, as long as the drain turns."""
+        """Ask for more time, now and then, at the turns of the drain."""
         self._tell_that_it_lives()
         now = self._clock()
-        if now >= self._next_word:
-            self._next_word = now + SAY_AGAIN
+        if now >= self._next_extension:
+            self._next_extension = now + EXTENSION_INTERVAL
             self._tell(_extension(), f"STATUS=draining: {self._server.engine.running()} left")
 
     def _reload(self) -> None:
-        # Not earlier: a manager that has asked for it by a signal looks which is the later (`notify-reload`).
+        # Not in the signal handler: with Type=notify-reload systemd wants a MONOTONIC_USEC= that is later
+        # than its own SIGHUP (systemd.service(5)).
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         could_be_used = self._server.reload()
         status = "reloaded" if could_be_used else "not reloaded: the certificates cannot be used"
-        self._tell("READY=1", f"STATUS={status}", patience=PATIENCE)
+        self._tell("READY=1", f"STATUS={status}", timeout=MESSAGE_TIMEOUT)
 
     def _tell_that_it_lives(self) -> None:
         now = self._clock()
@@ -178,25 +173,26 @@ class Service:
             self._next_alive = now + self._alive_every
             self._tell("WATCHDOG=1")
 
-    def _tell(self, *assignments: str, patience: float = 0) -> None:
-        # No client is served any worse for a manager that does not listen.
+    def _tell(self, *assignments: str, timeout: float = 0) -> None:
+        # Clients are served no worse while the manager does not listen.
         with contextlib.suppress(OSError):
-            self._manager.tell(*assignments, patience=patience)
+            self._manager.tell(*assignments, timeout=timeout)
 
 
 def _extension() -> str:
     return f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}"
 
 
-def service_of_environment(server: Serving) -> Service | None:
-    """Return the service that a server is, when a service manager started this process and wants to hear."""
-    manager = ServiceManager.of_environment()
-    if manager is None:
+def service_of_environment(server: ServerOfService) -> Service | None:
+    """Return the service that reports for a server; None when no manager has set ``NOTIFY_SOCKET``."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
         return None
-    return Service(manager, server, systemd.watchdog_timeout(os.environ, os.getpid()))
+    timeout = systemd.watchdog_timeout(os.environ, os.getpid())
+    return Service(ServiceManager(where), server, timeout)
 
 
 def poll_interval(usual: float) -> float:
-    """Return the seconds between two turns of a loop, often enough to tell in time that it is alive."""
+    """Return the seconds between two turns of a loop, short enough to report in time that it is alive."""
     timeout = systemd.watchdog_timeout(os.environ, os.getpid())
     return usual if timeout is None else min(usual, timeout / 4)

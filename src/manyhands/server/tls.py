@@ -1,4 +1,4 @@
-"""What TLS a `manyhands.Server` speaks, from its options."""
+"""The TLS of a `manyhands.Server`, made from its options."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ class ServerTLS(Protocol):
 
     @property
     def can_reload(self) -> bool:
-        """Whether it is made of files."""
+        """Whether it is made of files, which can be read again."""
 
     @property
     def context(self) -> "ssl.SSLContext":
-        """What the next connection is made with."""
+        """The context of the next connection."""
 
     def look(self) -> None:
         """Reload when the files have changed."""
 
     def reload(self) -> bool:
-        """Read the files again; tell whether they can be used."""
+        """Read the files again; return whether they can be used."""
 
     def reload_soon(self) -> None:
         """Have the next `look` reload."""
@@ -37,16 +37,16 @@ class ServerTLS(Protocol):
 def server_tls(
     addresses: Sequence[Address], given: Mapping[str, Any], context: "ssl.SSLContext | None"
 ) -> ServerTLS | None:
-    """Return what TLS a server speaks; None when there is no certificate.
+    """Make the TLS of a server from its options; return None when there is no certificate.
 
     Parameters
     ----------
     addresses : sequence of Address
-        Where it is to listen.
+        The addresses on which the server is to listen.
     given : mapping
-        The options that were given, already checked.
+        The options that were given, each already checked by itself.
     context : ssl.SSLContext or None
-        One that the program has made.
+        A context that the program has made.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def server_tls(
     """
     values = {name: given[name] for name in by_group("tls") if given.get(name) is not None}
     if context is not None:
-        return _ready(context, values)
+        return _given_context(context, values)
     if "certfile" in values:
         return _of_files(values)
     for name, value in values.items():
@@ -70,19 +70,19 @@ def server_tls(
     return None
 
 
-# `ssl` is for those servers only that speak TLS.
+# `ssl` is imported below, in the functions: a server without TLS starts without it.
 
 
-def _ready(context: "ssl.SSLContext", values: Mapping[str, Any]) -> ServerTLS:
+def _given_context(context: "ssl.SSLContext", values: Mapping[str, Any]) -> ServerTLS:
     import ssl  # noqa: PLC0415 - see above
 
-    from manyhands.connections.certificates import Ready  # noqa: PLC0415
+    from manyhands.connections.certificates import GivenContext  # noqa: PLC0415
 
     if not isinstance(context, ssl.SSLContext):
         raise Mistake(f"ssl_context must be an ssl.SSLContext, not {context!r}")
     for name in values:
         raise Mistake(f"give ssl_context or {name}, not both: the context says it all")
-    return Ready(context)
+    return GivenContext(context)
 
 
 def _of_files(values: Mapping[str, Any]) -> ServerTLS:
@@ -92,6 +92,7 @@ def _of_files(values: Mapping[str, Any]) -> ServerTLS:
         Settings,
     )
 
+    # In pairs, by position: the first keyfile is that of the first certfile.
     certfiles = _paths(values["certfile"])
     keyfiles: list[str] | list[None] = _paths(values.get("keyfile"))
     if keyfiles and len(keyfiles) != len(certfiles):
@@ -122,5 +123,5 @@ def _client_certificates(values: Mapping[str, Any]) -> str:
 
 
 def _paths(value: Any) -> list[str]:
-    # Absolute: a server that changes its folder reads the same files again.
+    # Absolute: a program may change its folder before the files are read again.
     return [str(Path(str(one)).absolute()) for one in listed(value)]

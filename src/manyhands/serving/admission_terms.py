@@ -1,4 +1,4 @@
-"""On what terms a server lets connections in, as its options say now."""
+"""The terms of admission: what a server's options say now about the connections that it lets in."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from manyhands.config.options import by_group
 if TYPE_CHECKING:
     from manyhands.admission.limits import Limits
 
-NAMES = by_group("limits")
+_LIMIT_OPTIONS = by_group("limits")
 
 Handler = Callable[[Any, Any, Any], Any]
 
@@ -21,11 +21,11 @@ _FOR_ADDRESSES_AND_RATES = (
     "allow",
     "deny",
 )
-"""The options any of which has the admission rules asked about each connection."""
+"""The options that need the admission rules: one of them is enough to have each connection checked."""
 
 
 class AdmissionTerms:
-    """The terms of a server; the defaults keep no client out.
+    """The terms of a server; the defaults refuse no client.
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class AdmissionTerms:
         The limits for addresses and rates; None where there are none. `most` is not one of them, for the
         registry counts what is open anyway.
     overflow : callable or None
-        The handler of connections that `most` keeps out, if they have one.
+        The handler of connections beyond `most`, if the server has one.
     waits : bool
-        Whether clients that `most` keeps out wait in the backlog.
+        Whether clients beyond `most` wait in the backlog.
     refusal : bytes
-        What a refused client is told.
+        What is sent to a refused client.
     """
 
     __slots__ = ("limits", "most", "overflow", "refusal", "waits")
@@ -59,23 +59,23 @@ class AdmissionTerms:
 
 
 def attributes_of(source: Any) -> list[object]:
-    """Return the attributes that terms are read from: two lists that are equal make the same terms. Cheap."""
-    return [_comparable(getattr(source, name, None)) for name in NAMES]
+    """Return the attributes that terms are made from, to be compared: equal lists make equal terms. Cheap."""
+    return [_comparable(getattr(source, name, None)) for name in _LIMIT_OPTIONS]
 
 
 def _comparable(value: object) -> object:
     if value is None:
         return None
-    # A copy of a list, which may be changed in place. Nothing else: programs have attributes of all sorts by
-    # these names, whose comparison could do anything.
+    # A copy, since the program may change a list in place. Objects of other types are left out: programs have
+    # attributes of all sorts by these names, and their `==` could do anything.
     if isinstance(value, list | tuple):
         return tuple(part if isinstance(part, str) else None for part in value)
     return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
 
 
 def terms_of(source: Any) -> AdmissionTerms:
-    """Return the terms that the attributes of `source` say."""
-    said = {name: setting(name, source) for name in NAMES}
+    """Make the terms of a server from the attributes of `source`."""
+    said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
     refusal = said["refusal"]
     told = b"" if refusal is None else encoded(refusal)
     return AdmissionTerms(said["max_connections"], _limits_of(said), said["when_full"], told)
@@ -102,4 +102,5 @@ def _limits_of(said: dict[str, Any]) -> "Limits | None":
         allow=allow,
         deny=deny,
     )
+    # All values may have been invalid, or lists empty: then there is nothing to check.
     return None if limits == Limits(ipv6_prefix=limits.ipv6_prefix) else limits

@@ -1,8 +1,8 @@
-"""Draining: letting connections come to their own end, for so long and no longer.
+"""Draining: connections come to their own end, and those that take too long are cut off.
 
-One drain serves the drop-in classes and `manyhands.Server`: clients in the backlog are still served, the
-listeners stop, handlers are told, idle connections get an end of file, and what goes on after the time
-given is cut off.
+One drain serves the drop-in classes and `manyhands.Server`. Clients in the backlog are still served, the
+listeners close, handlers get notice, idle connections get an end of file, and after the timeout the
+connections that are left are cut off.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
 
-LOOK_INTERVAL = 0.05
-"""Seconds: how soon a drain notices that it is to hurry, or that a connection has become idle."""
+DRAIN_INTERVAL = 0.05
+"""Seconds between two turns of a drain: so soon it sees a second signal, or a connection that became idle."""
 
-TOLD_AFTER = 0.5
-"""Seconds after which a drain that goes on is told of: an operator at a terminal has begun to wonder."""
+REPORTED_AFTER = 0.5
+"""Seconds after which a drain that goes on is an event: an operator at a terminal has begun to wonder."""
 
 UNWINDING = 1.0
 """Seconds that handlers get to unwind after their connections were cut off."""
 
 UNWINDING_IN_A_HURRY = 0.1
-"""The same when the end was asked for twice: enough for a `finally`, and soon for an operator."""
+"""The same after a second signal: enough for a `finally`, and short for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class CutOff:
     age : float
         Seconds since the connection was accepted.
     doing : str
-        What it was doing: the function and the line of the program at which its handler stood, as
+        The function and the line of the program that its handler was executing, as
         ``Handler.handle, examples/echo.py:12``; in a process of its own, ``Handler, in process 4711``.
     """
 
@@ -72,23 +72,24 @@ def drain(
     join: Callable[[float], bool],
     began: float | None = None,
 ) -> list[CutOff]:
-    """Wait until no connection is under way in the engines of a core; cut off those that go on too long.
+    """Wait until the engines of a core serve no connection; cut off those that go on too long.
 
-    Handlers are told (`goodbye`), and connections that are idle, or become so, are half-closed.
+    Handlers that have a `goodbye` get it called, and connections that are idle, or become so, are
+    half-closed.
 
     Parameters
     ----------
     core
-        Nothing new must come to its engines any more.
+        The core of a server whose listeners are closed: nothing new may come to its engines.
     timeout
         Seconds that the connections get.
     hurry
-        Asked again and again; True ends the waiting.
+        Asked at each turn; True ends the waiting.
     join
-        Waits until no connection is under way and none can begin, at most so many seconds; tells whether
-        that came to be.
+        Waits until no connection is served and none can begin, for so many seconds at most; returns whether
+        that is so.
     began
-        When the time began, by the monotonic clock; None: now.
+        When the seconds began, by `time.monotonic`; None: now.
 
     Returns
     -------
@@ -96,13 +97,13 @@ def drain(
         The connections that were cut off, in the order of their numbers.
     """
     began = time.monotonic() if began is None else began
-    was_told, ending = False, _Ending()
-    ending.look(core, 0.0)
-    while not join(LOOK_INTERVAL):
+    was_reported, notified = False, _Notified()
+    notified.look(core, 0.0)
+    while not join(DRAIN_INTERVAL):
         passed = time.monotonic() - began
         running = sum(engine.running() for engine in core.engines)
-        if not was_told and passed >= TOLD_AFTER and running:
-            was_told = True
+        if not was_reported and passed >= REPORTED_AFTER and running:
+            was_reported = True
             if hub.has_subscribers:
                 hub.emit(events.Draining(running, timeout))
         if hurry() or passed >= timeout:
@@ -110,18 +111,18 @@ def drain(
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
                 leave_behind(core)
             return left
-        ending.look(core, passed)
+        notified.look(core, passed)
     return []
 
 
 def cut_off(core: ServerCore) -> list[CutOff]:
-    """End all connections under way, without waiting for it; return which they were, by their numbers."""
+    """End all connections, without waiting for their workers; return which they were, by their numbers."""
     left = [cut for engine in core.engines for cut in _cut_off(engine)]
     return sorted(left, key=lambda cut: cut.number)
 
 
 def leave_behind(core: ServerCore) -> None:
-    """Count those no longer that have been cut off and go on: nothing is to wait for them again."""
+    """Count connections no longer that were cut off and whose workers go on: nothing waits for them again."""
     for engine in core.engines:
         for connection in _connections_in(engine):
             connection.abandon()
@@ -132,11 +133,13 @@ def _connections_in(engine: Engine) -> list[Connection]:
 
 
 def _cut_off(engine: Engine) -> list[CutOff]:
+    # Before the cut: afterwards each handler stands where its error took it.
     doing = stack_locations(engine)
     left = []
     for connection in _connections_in(engine):
-        # One that was left behind before is no news, where its engine still carries it.
+        # An earlier drain may have left one behind that its engine still carries: that was reported then.
         if connection.state is not State.CLOSED:
+            # The reason before the cut below: a worker that ends at once would note one of its own.
             connection.decide_end(Reason.CUT_OFF)
             age = time.monotonic() - connection.opened_at
             peer = format_address(connection.client_address)
@@ -146,30 +149,30 @@ def _cut_off(engine: Engine) -> list[CutOff]:
     return left
 
 
-class _Ending:
-    """Which connections have been told of the drain, and which had their input ended."""
+class _Notified:
+    """The connections whose handlers have notice of the drain, and those that were half-closed for it."""
 
     def __init__(self) -> None:
-        self._told: set[int] = set()
-        self._ended: set[int] = set()
+        self._said_goodbye: set[int] = set()
+        self._half_closed: set[int] = set()
 
     def look(self, core: ServerCore, passed: float) -> None:
-        """Tell handlers of the drain, and half-close idle connections, `passed` seconds into it."""
+        """Have goodbyes called, and half-close idle connections, `passed` seconds into the drain."""
         for engine in core.engines:
             connections = _connections_in(engine)
-            # First, for a handler that reads an end of file may be gone at once.
+            # The goodbyes first: a handler that reads an end of file may return at once.
             for connection in connections:
-                self._tell(connection, engine)
+                self._say_goodbye(connection, engine)
             for connection in connections:
-                if connection.number not in self._ended and _is_idle(connection, passed):
-                    self._ended.add(connection.number)
+                if connection.number not in self._half_closed and _is_idle(connection, passed):
+                    self._half_closed.add(connection.number)
                     connection.end_input()
 
-    def _tell(self, connection: Connection, engine: Engine) -> None:
+    def _say_goodbye(self, connection: Connection, engine: Engine) -> None:
         goodbye = getattr(connection, "goodbye", None)
-        if goodbye is None or connection.number in self._told:
+        if goodbye is None or connection.number in self._said_goodbye:
             return
-        self._told.add(connection.number)
+        self._said_goodbye.add(connection.number)
         if goodbye.falls_due():
             try:
                 engine.beside(goodbye.call)
@@ -179,12 +182,12 @@ class _Ending:
 
 def _is_idle(connection: Connection, passed: float) -> bool:
     is_idle = connection.is_idle()
-    # Where the kernel counts nothing, no connection is known to have been silent for longer.
+    # Where the traffic is not counted, a connection is taken for idle once the drain has lasted that long.
     return passed >= SILENT_FOR if is_idle is None else is_idle
 
 
 def give_notice(core: ServerCore) -> None:
-    """Have handlers that ask see that their server drains, from now on."""
+    """Have handlers see from now on that their server drains, when they ask or wait for that."""
     core.registry.is_draining = True
     if core.drain_notice is not None:
         with contextlib.suppress(OSError):
@@ -192,16 +195,16 @@ def give_notice(core: ServerCore) -> None:
 
 
 def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]) -> None:
-    """Serve the clients that have connected already: to close the listener would be to hang up on them.
+    """Serve the clients in the backlog: closing the listener would reset their connections.
 
-    Of a server that was suspended none is served.
+    A server that is suspended serves none of them.
     """
     core = core_of(server)
     if getattr(server, "socket_type", None) != socket.SOCK_STREAM or core.is_suspended:
         return
     if has_let_go(server):
         return
-    # No more than the backlog holds: others may be calling all the time.
+    # No more than the backlog holds: new clients may be coming all the time.
     for _ in range(server.request_queue_size):
         if (
             is_in_a_hurry()
@@ -218,7 +221,18 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
 def drain_drop_in(
     server: Any, stop: Callable[[], None], stop_and_wait: Callable[[], None], timeout: float
 ) -> list[CutOff]:
-    """Drain a server of the `socketserver` family; `stop` has its loops end.
+    """Drain a drop-in server: stop its loops, close its listener, wait for its connections.
+
+    Parameters
+    ----------
+    server
+        The server.
+    stop
+        Has its loops end, without waiting for that.
+    stop_and_wait
+        Has its loops end, and waits for their ends.
+    timeout
+        Seconds that the connections get.
 
     Raises
     ------
@@ -227,10 +241,11 @@ def drain_drop_in(
     """
     core = core_of(server)
     engine = core.engine_of(server)
-    if engine.name == "sequential":  # which serves in the loop, and ends with it
+    if engine.name == "sequential":
+        # Its handler runs in the loop itself, so waiting for the loop would be waiting without a timeout.
         stop()
     else:
-        # One step: a stop that comes when they have ended would be kept for the next `serve_forever`.
+        # In one step: a stop that comes after their end would be kept for the next `serve_forever`.
         stop_and_wait()
         serve_backlog(server, engine, lambda: False)
     _let_go(server)
@@ -241,11 +256,12 @@ def drain_drop_in(
 def _let_go(server: Any) -> None:
     """Have the kernel refuse new clients from now on, unless other processes listen on the same socket.
 
-    Nothing is done to the socket itself, which pre-forked servers share, and systemd holds for the next run.
+    The socket is closed and not shut down: pre-forked servers share it, and systemd keeps it for the next
+    run.
     """
     listening: Any = getattr(server, "socket", None)
     if getattr(server, "socket_type", None) == socket.SOCK_STREAM and not is_closed(listening):
-        # Without a descriptor to be had for it, the closed socket stays.
+        # When the system has no descriptor for the new one (EMFILE), the closed socket stays in its place.
         with contextlib.suppress(OSError, AttributeError):
             server.socket = LetGo(listening.family, listening.type)
         listening.close()

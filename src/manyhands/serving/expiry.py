@@ -1,10 +1,10 @@
-"""One look after the other at the open connections, which ends those whose time is over.
+"""The expiry of connections: one look at a time, which ends those whose timeouts have passed.
 
 A look asks the kernel about each connection that may be overdue, so nothing is counted or timed while
-requests are served. A worker is asked to end by way of its connection: whatever waits for that comes to its
-end. On TLS what it receives ends first, and the rest after `GENTLE`: a worker that only waited for its client
-says goodbye meanwhile. One that has not unwound within `GRACE`, since it computes, or takes no notice of
-errors, is counted no longer.
+requests are served. It ends the connection, and with it whatever its worker waits for there. On TLS receiving
+ends first, and sending after `CLOSE_NOTIFY_GRACE`: a worker that only waited for its client sends
+close_notify meanwhile. A worker that has not unwound within `GRACE`, since it computes or ignores errors, is
+abandoned.
 """
 
 import math
@@ -27,48 +27,48 @@ from manyhands.model.timeouts import (
 )
 
 GRACE = 1.0
-"""Seconds that a worker gets to unwind when the time of its connection is over."""
+"""Seconds that a worker gets to unwind once its connection has expired."""
 
-GENTLE = 0.25
-"""Seconds of them for which one may still send, where that is needed for a goodbye."""
+CLOSE_NOTIFY_GRACE = 0.25
+"""The first of these seconds, in which it may still send on TLS, for close_notify."""
 
 SLICE = 100
-"""How many connections are looked at in one go, which takes about half a millisecond."""
+"""How many connections are looked at between two pauses: about half a millisecond of work."""
 
-_WATCHED = frozenset({State.ACCEPTED, State.OPEN})
-"""The states that have these deadlines: PROXY header and handshake have one of their own.
+_TIMED = frozenset({State.ACCEPTED, State.OPEN})
+"""The states in which these deadlines hold: PROXY header and handshake have `handshake_timeout`.
 
-A forked handler's connection is no more than accepted, as far as this process knows."""
+Of a forked handler's connection this process sees no state after the acceptance."""
 
-_TO_BE_WATCHED = _WATCHED | {State.READING_PROXY_HEADER, State.HANDSHAKING}
-"""Those, and the states that lead to them: nothing tells the reaper when a connection is open."""
+_SOON_TIMED = _TIMED | {State.READING_PROXY_HEADER, State.HANDSHAKING}
+"""Those, and the states that lead to them: the reaper must look again, for no event says that it is open."""
 
 
 class _Look(NamedTuple):
-    """What was seen of a connection."""
+    """What one look has seen of a connection."""
 
     deadlines: Deadlines
     stall: Stall | None
     until: float
-    """When it is to be looked at again, unless it has other deadlines then."""
+    """When the next look must ask the kernel again, unless the deadlines have changed by then."""
 
 
 class _Ending(NamedTuple):
-    """When to do more about a worker that has been asked to end."""
+    """When to do more about a worker whose connection has expired."""
 
     insist_at: float
     abandon_at: float
 
 
 class Expiry:
-    """Looks at the connections of one registry. One thread at a time may look.
+    """Ends the connections of one registry whose timeouts have passed. For one thread at a time.
 
     Parameters
     ----------
     registry
         The connections.
     clock
-        The time, in seconds, as `time.monotonic` has it.
+        The time in seconds, as `time.monotonic` has it.
     """
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,33 +82,34 @@ class Expiry:
         deadlines_of: Callable[[Connection], Deadlines],
         pause: Callable[[], object] = lambda: None,
     ) -> float | None:
-        """Look once, and end the connections whose time is over.
+        """Look at all connections once, and end those whose timeouts have passed.
 
         Parameters
         ----------
         deadlines_of
-            Tells a connection's deadlines, as they are now.
+            Returns a connection's deadlines, as they are now.
         pause
-            Called now and then in a long look, to let others have their turn.
+            Called after each `SLICE` connections, so that the threads that serve get the interpreter.
 
         Returns
         -------
         float or None
-            Seconds after which to look again; None while no connection has a deadline, or will have.
+            Seconds until the next look; None while no connection has a deadline, or will have one.
         """
         looks: dict[int, _Look] = {}
         kinds: dict[int, Deadlines] = {}
         count = 0
         for connection in self._registry.snapshot():
             state = connection.state
-            if state not in _TO_BE_WATCHED:
+            if state not in _SOON_TIMED:
                 continue
             deadlines = deadlines_of(connection)
             if deadlines is NONE:
                 continue
-            # Most connections share one object.
+            # Most connections share one object, so few intervals have to be computed below.
             kinds[id(deadlines)] = deadlines
-            if state not in _WATCHED:
+            # Only now: a connection that is still opening needs no look, but its deadline needs the next one.
+            if state not in _TIMED:
                 continue
             before = self._looks.get(connection.number)
             looks[connection.number] = look = self._looked(connection, deadlines, before)
@@ -116,6 +117,7 @@ class Expiry:
             if count == SLICE:
                 count = 0
                 pause()
+        # Replaced as a whole, so that closed connections are forgotten.
         self._looks = looks
         shortest = [deadlines.shortest for deadlines in kinds.values()]
         waits = [interval(seconds) for seconds in shortest if seconds is not None]
@@ -130,13 +132,15 @@ class Expiry:
         if flow is not None:
             stall = stall_of(None if before is None else before.stall, flow, now)
         seen = Seen(flow, stall, now - connection.opened_at, connection.number, now)
+        # Out of reach: it has no descriptor here (closed, handed over, or just being wrapped), so nothing to
+        # end.
         reason = overdue(deadlines, seen)
         if reason is not None and not connection.is_out_of_reach and connection.expire(reason):
-            self._ending[connection] = _Ending(now + GENTLE, now + GRACE)
+            self._ending[connection] = _Ending(now + CLOSE_NOTIFY_GRACE, now + GRACE)
         return _Look(deadlines, stall, now + seconds_of_rest(deadlines, seen))
 
     def _give_up_on_workers(self) -> list[float]:
-        """Give up on workers that have had their time; return the seconds that others have left."""
+        """Insist on the end of workers that go on, then abandon them; return the seconds that are left."""
         now = self._clock()
         for connection, ending in list(self._ending.items()):
             if connection.state is State.CLOSED:

@@ -1,7 +1,6 @@
-"""`handle_request`: waiting for one client, where no accept loop of ours attends to the server.
+"""`handle_request`: waiting for one client, without an accept loop.
 
-What an accept loop does at each turn is done here while it waits: nothing else would have timeouts kept, or
-notice a change of limits.
+While it waits it does what an accept loop does at each turn: reap workers, follow options, keep timeouts.
 """
 
 import contextlib
@@ -16,17 +15,18 @@ from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
 from manyhands.serving.reaper import ReaperTurns
 from manyhands.serving.request_hooks import handle_request_noblock
 
-WORKER_INTERVAL = 0.02
-"""Seconds between two looks at the workers, where only the caller notices their ends."""
+REAP_INTERVAL = 0.02
+"""Seconds between two looks for ended workers while the engine is full: no descriptor wakes the caller
+here."""
 
 
 def handle_request(server: Any) -> Any:
-    """Serve one connection of a server; wait for it no longer than its `timeout` or its socket's timeout.
+    """Serve one request of a server; wait for it until the first of its own and its socket's timeout.
 
     Returns
     -------
     object
-        What `handle_timeout` returned, when no client called in time.
+        The result of `handle_timeout` when no client came in time; else None.
     """
     timeouts = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
     deadline = time.monotonic() + min(timeouts) if timeouts else None
@@ -34,21 +34,22 @@ def handle_request(server: Any) -> Any:
     if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
         return server.handle_timeout()
     handle_request_noblock(server)
-    # A program that serves one request looks next at what came of it, as often as not.
+    # A program that serves one request often looks at its effect next, and a new thread may not have begun
+    # yet.
     engine = core.latest
     if engine is not None:
         engine.let_begin()
-    # A program that calls this in a loop must not spin while accepting is impossible.
+    # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest(time.monotonic())
     time.sleep(_seconds_left(deadline, rest) or 0.0)
     return None
 
 
 def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool:
-    """Wait until a connection may come in; return False when the deadline came first."""
+    """Wait until the limits let a connection in; return False when the deadline came first."""
     reaper_turns = ReaperTurns(core.reaper)
-    # The wake may come from a signal handler or a finalizer, in the very thread that waits: only this queue's
-    # `put` may be called there, for it takes no lock twice.
+    # `wake` may be called by a signal handler or a finalizer in this very thread, in the middle of a wait. An
+    # event's lock could be held then; `SimpleQueue.put` is reentrant.
     wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
     wake = partial(wakes.put, None)
     try:
@@ -56,10 +57,10 @@ def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool
             core.follow_options(server, time.monotonic())
             if core.admission.has_room(wake):
                 return True
-            left = _seconds_left(deadline, WORKER_INTERVAL)
+            left = _seconds_left(deadline, REAP_INTERVAL)
             if not left:
                 return False
-            # The place may be taken by a connection whose time is over.
+            # The place may be held by a worker that has ended, or by a connection that has expired.
             engine = core.engine_of(server)
             engine.reap()
             if engine.name == "processes":
@@ -71,20 +72,23 @@ def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool
 
 
 def _has_got_client(server: Any, core: ServerCore, deadline: float | None) -> bool:
-    """Wait until a client calls; return False when the deadline came first."""
+    """Wait until a client connects; return False when the deadline came first."""
     reaper_turns = ReaperTurns(core.reaper)
     with ServerSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
-        while not selector.select(_nap(server, core, reaper_turns, deadline)):
+        while not selector.select(_seconds_to_sleep(server, core, reaper_turns, deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
     return True
 
 
-def _nap(
+def _seconds_to_sleep(
     server: Any, core: ServerCore, reaper_turns: ReaperTurns, deadline: float | None
 ) -> float | None:
-    """Return how long to wait for a client: where handlers are forked, the caller has timeouts to keep."""
+    """Return how long to wait for a client in one piece; None: without end.
+
+    Where handlers are forked there is no reaper thread: the caller keeps the timeouts of their connections.
+    """
     engine = core.engine_of(server)
     if engine.name != "processes":
         return _seconds_left(deadline)
@@ -96,7 +100,7 @@ def _nap(
 
 
 def _seconds_left(deadline: float | None, most: float | None = None) -> float | None:
-    """Return the seconds until a deadline, `most` at the most; None: without end."""
+    """Return the seconds until a deadline, but `most` at the most; None: without end."""
     if deadline is None:
         return most
     left = max(0.0, deadline - time.monotonic())

@@ -1,7 +1,7 @@
-"""A snapshot of one server as plain data: what metrics, a control socket or a program read of it.
+"""A snapshot of one server as plain data, for metrics, a control socket, or the program itself.
 
-Nothing in it is live, and nothing in it leads back into the server: numbers, texts, and None where the
-system does not tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
+Nothing in it is live or refers to the server: it holds numbers, texts, and None where the system does not
+tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
 import os
@@ -18,7 +18,7 @@ from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of
 
 PAGE = 100
-"""Connections on one page, where it is not said how many: a screen has fewer lines."""
+"""Connections on one page unless the caller says how many: more than a screen has lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class EngineInfo:
     name : str
         ``"threads"`` and so on.
     running : int
-        Tasks under way, datagrams too.
+        Tasks that its workers serve now, datagrams too.
     limit : int or None
-        Tasks that may be under way; None where there is no bound.
+        The most tasks that it serves at once; None where there is no bound.
     """
 
     name: str
@@ -47,11 +47,11 @@ class ListenerInfo:
     Attributes
     ----------
     address : str
-        Where it listens, as ``127.0.0.1:8008``.
+        The address on which it listens, as ``127.0.0.1:8008``.
     is_suspended : bool
         Whether the accept loop leaves it alone.
     waiting, backlog : int or None
-        Connections that wait to be accepted, and how many may; None where the system does not tell.
+        Connections that wait to be accepted, and the most that may; None where the system does not tell.
     """
 
     address: str
@@ -75,7 +75,7 @@ class ConnectionInfo:
     state : str
         Where it is in its life: ``"open"`` and so on.
     handler : str
-        The name of what serves it.
+        The name of its handler class or function.
     age : float
         Seconds since it was accepted.
     silent_for : float or None
@@ -105,9 +105,9 @@ class ConnectionPage:
     Attributes
     ----------
     items : tuple of ConnectionInfo
-        They.
+        The connections of this page.
     next : int or None
-        What to ask the next page with, as `after`; None where this is the last one.
+        The `after` of the next page; None where this is the last one.
     total : int
         How many are open.
     """
@@ -124,16 +124,16 @@ class ServerInfo:
     Attributes
     ----------
     listeners : tuple of ListenerInfo
-        Where it listens; empty when it does not.
+        Its listeners; empty when it does not listen.
     engines : tuple of EngineInfo
-        Those that were needed so far.
+        The engines that were needed so far.
     options : mapping of str to object
         The options of a `manyhands.Server` by their names, as they are now; of drop-in classes empty. In
         place of what is no plain data stands its name: a handler's, or ``"SSLContext"``.
     accepted : int
         Connections accepted so far; always the sum of those that are open and those that are closed.
     open, closed : mapping of str to int
-        How many are open by the state, and are closed by the reason.
+        How many are open in each state, and how many closed for each reason.
     is_draining : bool
         Whether it drains.
     connections : ConnectionPage
@@ -165,7 +165,7 @@ def info_of(
     core
         The server's core.
     listeners
-        Its listeners: of a drop-in class the server itself.
+        Its listeners; for a drop-in class, the server itself.
     options
         Its options.
     first, after
@@ -220,6 +220,7 @@ def _page(core: ServerCore, first: int, after: int) -> ConnectionPage:
 
 
 def _connection(connection: Connection) -> ConnectionInfo:
+    # Once: each look at `traffic` asks the kernel, and figures of two looks would not fit together.
     traffic, reason = connection.traffic, connection.reason
     return ConnectionInfo(
         connection.number,
@@ -236,7 +237,7 @@ def _connection(connection: Connection) -> ConnectionInfo:
 
 
 def totals_of(registry: Registry) -> Totals:
-    """Return what adds up ended connections, from the first time on that this is asked."""
+    """Return the sums over ended connections; they are counted from the first call on."""
     registry.are_detailed = True
     totals = registry.totals = registry.totals or Totals()
     return totals
@@ -247,8 +248,8 @@ def bytes_of_open(registry: Registry) -> tuple[int, int]:
     received = sent = 0
     for connection in registry.snapshot():
         traffic = connection.traffic
-        # Of a connection that was reset it is not known whether the peer's FIN was counted; its end will
-        # tell.
+        # After a reset the state no longer says whether the kernel has counted the peer's FIN as a byte, so
+        # the connection counts once it has ended.
         if traffic is not None and not traffic.was_reset:
             received += traffic.bytes_in
             sent += traffic.bytes_out

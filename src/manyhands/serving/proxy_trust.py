@@ -1,4 +1,4 @@
-"""Whose PROXY headers count: asked by the accept loop, before the connection gets a worker."""
+"""The peers whose PROXY headers are believed. The accept loop asks, before a connection gets a worker."""
 
 import functools
 import socket
@@ -15,14 +15,14 @@ from manyhands.serving.core import core_of
 
 
 def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
-    """Tell whether to read the PROXY header of a connection; if not, the registry has it as denied.
+    """Return whether to read the PROXY header of a connection; if not, it is counted as denied.
 
-    Of a datagram, which has none, `verify_request` is asked at once.
+    A datagram has no header: for it the answer is that of `verify_request`.
 
     Raises
     ------
     TypeError
-        When `get_request` is the program's own, and has accepted without ours.
+        When the program has overridden `get_request` and does not call ours.
     """
     if isinstance(request, tuple):
         return bool(server.verify_request(request, client_address))
@@ -46,10 +46,12 @@ def is_welcome(server: Any, request: Any, client_address: Any) -> bool:
 
 def _trusted(server: Any) -> Networks:
     entries = listed(server.proxy_trusted)
-    # What is no list of networks trusts no address: to fall back on the default would be to guess.
+    # A value that is no list of networks trusts no peer: falling back on the default would let peers forge
+    # addresses.
     return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
 
 
+# Each connection asks, and to parse the networks would be most of the cost of accepting it.
 @functools.lru_cache(maxsize=64)
 def _networks(entries: tuple[str, ...]) -> Networks:
     try:

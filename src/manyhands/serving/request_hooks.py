@@ -1,4 +1,4 @@
-"""The end of the hook chain that is the same on every server: how a worker serves one request."""
+"""The end of the hook chain, the same on every server: a worker serves one request."""
 
 from collections.abc import Callable
 from operator import methodcaller
@@ -15,9 +15,9 @@ time.
 
 
 def process_request_thread(self: Any, request: Any, client_address: Any) -> bool:
-    """Serve one request in a worker of its own: what its handler raises is `handle_error`'s. A hook.
+    """Serve one request in a worker of its own; `handle_error` reports what its handler raises. A hook.
 
-    `SystemExit` and its like are not the handler's failure, and are raised.
+    `SystemExit` and other exceptions that are no `Exception` are raised.
 
     Returns
     -------
@@ -30,24 +30,26 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
         connection = current_connection()
         if connection is not None:
             connection.note_failure(error)
-        # Of a failed handshake (STARTTLS) an event has told.
+        # A failed handshake (STARTTLS) has been an event already, and is no failure of the program.
         if not is_handshake_failure(error):
             self.handle_error(request, client_address)
         return False
     else:
         return True
     finally:
+        # Here and not in the engine: programs override the hook, and expect it in the worker.
         self.shutdown_request(request)
 
 
 def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
-    """Serve a request in the caller; what the handler raises is raised."""
+    """Serve a request in the calling thread; what the handler raises is raised."""
+    # Not in a `finally`: when the handler raises, `_handle_request_noblock` reports it and then closes.
     server.finish_request(request, client_address)
     server.shutdown_request(request)
 
 
 def shut_down(server: Any, request: Any, client_address: Any) -> None:
-    """Close a request that no handler serves; report what the hook raises, for the service goes on."""
+    """Close a request that no handler serves; `handle_error` reports what the hook raises."""
     try:
         server.shutdown_request(request)
     except Exception:  # noqa: BLE001 - a hook's failure must not end the service

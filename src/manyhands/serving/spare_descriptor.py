@@ -1,7 +1,7 @@
-"""A descriptor kept for the day when there are none: with it, waiting clients can be turned away.
+"""A spare descriptor, to refuse clients with when there is no other one (EMFILE, ENFILE in accept(2)).
 
-Without a free descriptor not even a refusal is possible, for to close a connection one must accept it
-first. Giving up the spare one makes room; accepting and closing, one by one, empties the backlog.
+Without a free descriptor a client cannot even be refused, since only an accepted connection can be closed.
+Closing the spare one frees a descriptor; accepting and closing clients one by one then empties the backlog.
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from manyhands.runtime.unpatched import original
 if TYPE_CHECKING:
     import socket
 
-MOST_AT_ONCE = 256
-"""Clients refused in one go: the rest wait for the next, so that the loop stays responsive."""
+MOST_REFUSED = 256
+"""Clients that one call refuses: the rest wait for the next turn, so that the accept loop can still be
+stopped."""
 
 
 class SpareDescriptor:
@@ -33,6 +34,7 @@ class SpareDescriptor:
 
     def _take(self) -> None:
         if self._descriptor < 0:
+            # Where not even this one is left, clients simply stay in the backlog.
             with contextlib.suppress(OSError):
                 self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -42,11 +44,12 @@ class SpareDescriptor:
             self._descriptor = -1
 
     def refuse_backlog(self, listener: "socket.socket") -> int:
-        """Accept and close the clients that wait on `listener`, a bound stream socket; count them."""
+        """Accept and close the clients that wait on `listener`, a bound stream socket; return how many."""
         self._give_up()
         count = 0
         with contextlib.suppress(OSError):
-            while count < MOST_AT_ONCE and has_client_waiting(listener):
+            # Asked first, for `accept` could block: a listener of the program's may.
+            while count < MOST_REFUSED and has_client_waiting(listener):
                 descriptor, _ = accept_at_once(listener)
                 _close(descriptor)
                 count += 1
@@ -55,5 +58,6 @@ class SpareDescriptor:
 
 
 def _close(descriptor: int) -> None:
-    # gevent's `os.close` closes at the next turn of its loop; the next accept needs the room now.
+    # `gevent.monkey` replaces `os.close` by one that closes at the next turn of its loop: too late for the
+    # next accept, which needs the descriptor now.
     original(os, "close")(descriptor)

@@ -1,6 +1,6 @@
-"""Where a handler stands: the line of the program's own code, told from its stack.
+"""The line of the program that a handler is executing, read from its stack.
 
-Asked when a drain cuts a handler off, and not before: it costs the connections nothing.
+Read only when a drain cuts a handler off, so it costs the connections nothing.
 """
 
 import os
@@ -37,7 +37,7 @@ class CodeLocation(NamedTuple):
     line: int
 
     def shown(self, folder: str) -> str:
-        """Return it for people: ``Handler.handle, examples/echo.py:12``, with the path from `folder` on."""
+        """Return it as text: ``Handler.handle, examples/echo.py:12``, with the path from `folder` on."""
         prefix = os.path.join(folder, "")  # noqa: PTH118 - no file is touched
         return f"{self.function}, {self.file.removeprefix(prefix)}:{self.line}"
 
@@ -47,22 +47,22 @@ def chosen(
     is_library: Callable[[str], bool],
     is_ours: Callable[[str], bool],
 ) -> CodeLocation | None:
-    """Choose the location that tells most.
+    """Choose the call of a stack that says most about what the program does.
 
     Parameters
     ----------
     stack
         The calls, from the outermost to the innermost.
     is_library
-        Tells whether a file is none of the program's own.
+        Returns whether a file belongs to an installed library.
     is_ours
-        Tells whether a file is of the server's.
+        Returns whether a file belongs to this package.
 
     Returns
     -------
     CodeLocation or None
-        The innermost in the program; where nothing of that is on the stack, the outermost that is not the
-        server's: a handler of a library. None where there is none.
+        The innermost call of the program; where there is none, the outermost that is not this package's: the
+        handler comes from a library then. None where there is neither.
     """
     own = [place for place in stack if not is_library(place.file) and not is_ours(place.file)]
     if own:
@@ -71,9 +71,9 @@ def chosen(
 
 
 def stack_locations(engine: Engine) -> dict[Task, str]:
-    """Tell what each task of an engine is doing, as ``Handler.handle, examples/echo.py:12``.
+    """Return the location of each task of an engine, as ``Handler.handle, examples/echo.py:12``.
 
-    Of one that another process carries it is ``Handler, in process 4711``; of one that has not begun, the
+    For a task in another process it is ``Handler, in process 4711``; for one that has not begun, the
     handler's name.
     """
     frames, processes = engine.frames(), engine.processes()
@@ -92,6 +92,8 @@ def _location(task: Task, frame: FrameType | None) -> str:
 
 def _stack(frame: FrameType | None) -> list[CodeLocation]:
     """Return the calls within the connection's task, the outermost first."""
+    # A sequential server runs it in the program's own thread, so the stack goes on below: stop at its first
+    # frame.
     calls = []
     while frame is not None and frame.f_code is not Connection.process_request_thread.__code__:
         code = frame.f_code

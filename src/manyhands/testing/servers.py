@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FREE_PORT = "tcp://127.0.0.1:0"
 
 DRAIN = 1.0
-"""Seconds that conversations get at a test's end; its peers have hung up by then."""
+"""Seconds that connections get at a test's end; its peers have closed their ends by then."""
 
 
 @contextmanager
@@ -110,7 +110,7 @@ class ServerUnderTest:
     events : list of manyhands.events.Event
         What has been emitted since it was made, by any server in this process.
     cut_off : list
-        The conversations that were cut off at the end; empty before it.
+        The connections that were cut off at the end; empty before it.
     """
 
     def __init__(self, server: Server) -> None:

@@ -361,13 +361,13 @@ class FibersEngine(Engine):
 
 
 def _served_by(frame: FrameType | None) -> tuple[str, object]:
-    """Return which connection a frame of a fiber serves: the handler's name, and the client's address."""
+    """Return the handler's name and the client's address of the connection that a fiber's frame serves."""
     while frame is not None:
         if frame.f_code is FibersEngine._carry.__code__:
             task: Task = frame.f_locals["task"]
             return task.handler, task.client_address
         frame = frame.f_back
-    return "the accept loop", "nobody in particular"
+    return "the accept loop", "no client"
 
 
 if not monkey.is_module_patched("ssl"):

@@ -26,10 +26,10 @@ from manyhands.engines.fibers.poller import (
 
 Result = TypeVar("Result")
 
-FIRST_PAUSE = 0.001
+FIRST_RESEND_PAUSE = 0.001
 """Seconds until a datagram is offered again to a Unix socket whose queue is full; then twice as long."""
 
-LONGEST_PAUSE = 0.05
+LONGEST_RESEND_PAUSE = 0.05
 
 
 class _FiberIO(socket.SocketIO):
@@ -160,7 +160,7 @@ class FiberSocket(gevent.socket.socket):
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send a datagram, once it can be sent."""
-        pause = FIRST_PAUSE
+        pause = FIRST_RESEND_PAUSE
         while True:
             try:
                 return self.plain.sendto(data, *flags_and_address)
@@ -172,7 +172,7 @@ class FiberSocket(gevent.socket.socket):
             if self.family == socket.AF_UNIX:
                 # It can be written to, and yet the receiver's queue is full (EAGAIN): poll does not tell.
                 pause_here(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_RESEND_PAUSE)
 
     def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
         """Wait, for those of gevent's methods that have no faster way here."""

@@ -21,7 +21,7 @@ from manyhands.runtime.unpatched import start_native_thread
 
 _sleep = monkey.get_original("time", "sleep")
 
-LOOKS = 4
+LOOKS_PER_LIMIT = 4
 """Looks within the time that is allowed: so much finer is the time that is told."""
 
 _ASLEEP: CodeType = Hub.run.__code__
@@ -67,7 +67,7 @@ class Watchdog:
     def _run(self) -> None:
         while not self._is_closed:
             allowed = self._allowed()
-            _sleep((0.1 if allowed is None else allowed) / LOOKS)
+            _sleep((0.1 if allowed is None else allowed) / LOOKS_PER_LIMIT)
             # Between these two lines the interpreter lock is held, so the hub is there or it is closed.
             if not self._is_closed:
                 self._look(time.monotonic(), allowed)

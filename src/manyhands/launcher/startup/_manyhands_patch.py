@@ -26,7 +26,7 @@ from greenlet import getcurrent
 PIPE_BUFFER = 4096
 """Bytes that a pipe which can be written to takes without blocking (PIPE_BUF of Linux, pipe(7))."""
 
-LONGEST_PAUSE = 0.02
+LONGEST_LOCK_PAUSE = 0.02
 """Seconds between two tries to get a lock of another process: a semaphore wakes no fiber."""
 
 
@@ -126,5 +126,5 @@ def _acquire(lock: Any, block: bool = True, timeout: float | None = None) -> boo
         if not block or (deadline is not None and time.monotonic() >= deadline):
             return False
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, LONGEST_LOCK_PAUSE)
     return True

@@ -33,7 +33,7 @@ def server_of(engine: str, handler: Any = Hold, *bases: type, **attributes: Any)
     return type(kind.__name__, (*bases, kind), attributes)(HERE, handler)
 
 
-def hang_up(peer: socket.socket) -> None:
+def close_peer(peer: socket.socket) -> None:
     """End a connection. A forked handler has a copy of the peer, so to close it would not do."""
     with contextlib.suppress(OSError):
         peer.shutdown(socket.SHUT_WR)
@@ -47,7 +47,7 @@ def calling(address: Any) -> Iterator[socket.socket]:
     try:
         yield peer
     finally:
-        hang_up(peer)
+        close_peer(peer)
 
 
 def enter(address: Any) -> socket.socket:
@@ -78,26 +78,26 @@ def inside(address: Any, count: int) -> Iterator[list[socket.socket]]:
         yield peers
     finally:
         for peer in peers:
-            hang_up(peer)
+            close_peer(peer)
 
 
 def of_kind(seen: list[events.Event], kind: type) -> list[Any]:
     return [event for event in seen if isinstance(event, kind)]
 
 
-def balanced(books: Any, **closed: int) -> bool:
+def balanced(registry: Any, **closed: int) -> bool:
     """Tell whether nothing is open, and so many ended for each reason."""
-    accepted, still_open, all_closed = books.balance
+    accepted, still_open, all_closed = registry.balance
     assert accepted == still_open + all_closed
     expected = {Reason(reason): count for reason, count in closed.items()}
-    return not still_open and books.closed == expected
+    return not still_open and registry.closed == expected
 
 
-def wait_for_balance(books: Any, **closed: int) -> None:
+def wait_for_balance(registry: Any, **closed: int) -> None:
     try:
-        wait_until(lambda: balanced(books, **closed))
+        wait_until(lambda: balanced(registry, **closed))
     except AssertionError:
-        raise AssertionError(f"{books.closed} is not {closed}") from None
+        raise AssertionError(f"{registry.closed} is not {closed}") from None
 
 
 class Storm:

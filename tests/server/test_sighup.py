@@ -118,7 +118,7 @@ def test_a_terminal_that_is_closed_with_the_output_on_it_is_no_traceback(tmp_pat
     assert process.returncode == 128 + signal.SIGHUP
 
 
-def test_an_operator_s_hangup_stops_nothing_while_the_terminal_is_there(served: Any) -> None:
+def test_an_operator_s_sighup_stops_nothing_while_the_terminal_is_there(served: Any) -> None:
     here = served()
     here.program.send(signal.SIGHUP)
     assert here.program.error_line() == NOTHING
@@ -149,7 +149,7 @@ def test_under_nohup_certificates_are_reloaded_all_the_same(
     assert "the certificates were reloaded" in here.program.error_line()
 
 
-def test_a_second_hangup_of_a_terminal_that_has_gone_is_no_hurry(
+def test_a_second_sighup_of_a_terminal_that_has_gone_is_no_hurry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A shell tells its jobs, and the kernel tells them once more when the shell has ended.
@@ -179,7 +179,7 @@ def test_a_second_hangup_of_a_terminal_that_has_gone_is_no_hurry(
         peers[0].close()
 
 
-def test_without_a_terminal_a_hangup_is_answered_in_a_line(tmp_path: Path, engine: str) -> None:
+def test_without_a_terminal_a_sighup_is_answered_in_a_line(tmp_path: Path, engine: str) -> None:
     write_handlers(tmp_path)
     serve = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0"]
     with Program([*serve, "--engine", engine], tmp_path) as program:
@@ -193,7 +193,7 @@ def test_without_a_terminal_a_hangup_is_answered_in_a_line(tmp_path: Path, engin
 
 
 @pytest.mark.parametrize("before", [signal.SIG_IGN, lambda *_: None])
-def test_what_a_program_has_a_hangup_do_is_left_alone(before: Any) -> None:
+def test_a_program_s_own_handler_of_sighup_is_left_alone(before: Any) -> None:
     had = signal.signal(signal.SIGHUP, before)
     try:
         meanwhile: list[Any] = []
