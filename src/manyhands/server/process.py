@@ -14,12 +14,12 @@ from typing import Protocol
 
 from manyhands.engines import Engine
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.server import systemd
 from manyhands.server.signals import HandledSignals, Reloadable, SighupHandler
+from manyhands.server.systemd import ServerOfService, service_from_environment
 from manyhands.server.tls import ServerTLS
 
 
-class ServerOfProcess(systemd.ServerOfService, Protocol):
+class ServerOfProcess(ServerOfService, Protocol):
     """What a process needs of the server that it is for."""
 
     @property
@@ -55,7 +55,7 @@ class ServerProcess:
 
     def __init__(self, server: ServerOfProcess) -> None:
         self._server = server
-        self._service = systemd.of_environment(server)
+        self._service = service_from_environment(server)
         self._sighup: SighupHandler | None = None
 
     def handling_signals(self, wakeup: WakeUp) -> AbstractContextManager[object]:

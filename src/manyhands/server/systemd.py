@@ -183,7 +183,7 @@ def _extension() -> str:
     return f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}"
 
 
-def of_environment(server: ServerOfService) -> Service | None:
+def service_from_environment(server: ServerOfService) -> Service | None:
     """Return the service that reports for a server; None when no manager has set ``NOTIFY_SOCKET``."""
     where = os.environ.get("NOTIFY_SOCKET")
     if not where:
