@@ -1,6 +1,7 @@
 """The half of a `manyhands.Server` that serves its sockets, from `listen` to the end of a drain.
 
-It knows nothing of signals, SIGHUP and systemd: see `process` for that half.
+It knows nothing of signals and SIGHUP, and of systemd only how often its watchdog wants the loop to turn: the
+other half is `process`.
 """
 
 import threading
