@@ -14,6 +14,7 @@ from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving import accept_loop
+from manyhands.serving.admission_terms import load_modules
 from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import shut_down
@@ -82,6 +83,7 @@ class BaseServer(BaseServerOptions):
     def __init__(
         self, server_address: "_Address", RequestHandlerClass: Callable[[Any, Any, Self], Any]
     ) -> None:
+        load_modules()
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
         self.__is_shut_down = ShutDown()
@@ -127,19 +129,19 @@ class BaseServer(BaseServerOptions):
         """
         core = self._server_core
         loops = core.loops
-        with WakeUp() as waker:
+        with WakeUp() as wakeup:
             with loops.lock:
                 self.__is_shut_down.clear()
-                loops.add(waker)
+                loops.add(wakeup)
             try:
                 loop = accept_loop.AcceptLoop([self], self.__stop_flag())
                 engine = core.engine_of(self)
-                engine.run(partial(self.__serve, loop, waker, poll_interval), loop.stop)
+                engine.run(partial(self.__serve, loop, wakeup, poll_interval), loop.stop)
             finally:
                 # Before the end is told: a program that waits for it may start anew the thread object whose
                 # last step this is.
-                waker.close()
-                self.__note_end(waker)
+                wakeup.close()
+                self.__note_end(wakeup)
 
     def __stop_flag(self) -> Callable[[], object]:
         """Return what reads the flag, as cheaply as can be: the loop asks several times a turn."""
@@ -149,20 +151,20 @@ class BaseServer(BaseServerOptions):
         return partial(getattr, self, _STOP_FLAG, False)
 
     def __serve(
-        self, loop: accept_loop.AcceptLoop, waker: WakeUp, poll_interval: float | None
+        self, loop: accept_loop.AcceptLoop, wakeup: WakeUp, poll_interval: float | None
     ) -> None:
         # The engine may have the loop run in another thread than the one that waits for it.
-        self._server_core.loops.runs_here(waker)
-        loop.run(waker, poll_interval)
+        self._server_core.loops.runs_here(wakeup)
+        loop.run(wakeup, poll_interval)
 
-    def __note_end(self, waker: WakeUp) -> None:
+    def __note_end(self, wakeup: WakeUp) -> None:
         loops = self._server_core.loops
         with loops.lock:
             # First the event: a signal handler that calls `shutdown` just here would wait for it.
             if loops.count() <= 1:
                 self.__shutdown_request = False
                 self.__is_shut_down.set()
-            loops.remove(waker)
+            loops.remove(wakeup)
 
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.

@@ -10,7 +10,7 @@ from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
 from manyhands.dropin.stream_files import open_files
 from manyhands.runtime.caller import current_task
-from manyhands.serving.core import core_of
+from manyhands.serving.core import core_if_made
 
 if TYPE_CHECKING:
     import ssl
@@ -58,9 +58,8 @@ def _connection_of(handler: Any) -> Connection | None:
     if served is not None:
         return served if served.is_registered else None
     # In a thread that the handler has started: only the registry knows the connection there.
-    if not hasattr(handler.server, "__dict__"):
-        return None  # no server of ours, nor of `socketserver`: it has no core
-    others = core_of(handler.server).registry.snapshot()
+    core = core_if_made(handler.server)
+    others = [] if core is None else core.registry.snapshot()
     return next((each for each in others if each.serves(handler.request)), None)
 
 

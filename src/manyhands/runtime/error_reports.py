@@ -27,8 +27,9 @@ def _print_exception() -> None:
         import traceback  # noqa: PLC0415 - takes 3 ms, which a server without errors is spared
 
         traceback.print_exception(error)
-    except OSError:
-        # No descriptor is left to load the module (EMFILE); the interpreter itself needs none.
+    except (ImportError, OSError):
+        # The module cannot be loaded: no descriptor is left (EMFILE), or the program has another root by now
+        # (chroot(2)). The interpreter itself needs none.
         if error is not None:
             sys.__excepthook__(type(error), error, error.__traceback__)
 

@@ -17,8 +17,8 @@ from manyhands.runtime.locks import Latch
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.listener import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
-from manyhands.serving.drain import DRAIN_INTERVAL as LOOK_INTERVAL
 from manyhands.serving.drain import (
+    DRAIN_INTERVAL,
     CutOff,
     cut_off,
     drain,
@@ -96,7 +96,7 @@ class Run:
         self.cut_off: list[CutOff] = []
         """The connections that were cut off, at the end."""
 
-        self._wakers: set[WakeUp] = set()
+        self._wakeups: set[WakeUp] = set()
         self._has_ended = Latch()
 
     @property
@@ -107,23 +107,23 @@ class Run:
     def stop(self) -> None:
         """Ask for the end; return at once."""
         self.is_stopping = True
-        for waker in self._wakers.copy():
-            waker.ask_to_stop()
+        for wakeup in self._wakeups.copy():
+            wakeup.ask_to_stop()
 
     def wake(self) -> None:
         """Have the threads of the run look around."""
-        for waker in self._wakers.copy():
-            waker.wake()
+        for wakeup in self._wakeups.copy():
+            wakeup.wake()
 
     @contextmanager
-    def waker(self) -> Iterator[WakeUp]:
+    def wakeup(self) -> Iterator[WakeUp]:
         """Return what wakes the caller when the run is to stop, and when there is something to look at."""
-        with WakeUp() as waker:
-            self._wakers.add(waker)
+        with WakeUp() as wakeup:
+            self._wakeups.add(wakeup)
             try:
-                yield waker
+                yield wakeup
             finally:
-                self._wakers.discard(waker)
+                self._wakeups.discard(wakeup)
 
     # The accept loop
 
@@ -144,10 +144,10 @@ class Run:
         """Run the accept loop to its end, which is that of the run; what ended it is kept."""
         sockets = self._sockets
         try:
-            with self.waker() as waker:
+            with self.wakeup() as wakeup:
                 is_stopping = partial(getattr, self, "is_stopping")
                 loop = AcceptLoop(sockets.group.listeners, is_stopping, sockets.chores)
-                sockets.engine.run(partial(loop.run, waker, sockets.poll_interval), loop.stop)
+                sockets.engine.run(partial(loop.run, wakeup, sockets.poll_interval), loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `outcome` raises it for the caller of `run`
             self.failure = failure
         finally:
@@ -241,7 +241,7 @@ class Run:
             now = time.monotonic()
             if now >= earliest and (self.is_in_a_hurry or now >= deadline):
                 return
-            thread.join(LOOK_INTERVAL)
+            thread.join(DRAIN_INTERVAL)
         try:
             if self.failure is None:
                 for listener in self._sockets.group.listeners:

@@ -23,12 +23,12 @@ from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
 from manyhands.serving.core import refuse_a_copy
 from manyhands.serving.drain import CutOff
+from manyhands.serving.info import ServerInfo, info_of
 
 if TYPE_CHECKING:
     import ssl
 
     from manyhands.config.keywords import ServerAttributes, ServerOptions
-    from manyhands.serving.info import ServerInfo
 else:
     # What editors and type checkers know of the attributes, which the decorator makes.
     ServerAttributes = object
@@ -136,7 +136,7 @@ class Server(ServerAttributes):
         state = "stopping" if run.is_under_way and run.is_stopping else serving
         return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
 
-    def info(self, *, first: int = 100, after: int = 0) -> "ServerInfo":
+    def info(self, *, first: int = 100, after: int = 0) -> ServerInfo:
         """Return a snapshot of the server as plain data. Thread-safe.
 
         Parameters
@@ -156,9 +156,6 @@ class Server(ServerAttributes):
         """
         _check("first", first, _COUNT)
         _check("after", after, _COUNT)
-        # Few programs ask, and the others do not pay for the import.
-        from manyhands.serving.info import info_of  # noqa: PLC0415
-
         core = self._sockets.group.core
         return info_of(core, self.listeners, self._options, first=first, after=after)
 
@@ -307,13 +304,13 @@ class Server(ServerAttributes):
         sockets.listen()
         with (
             self._as_process(run) as process,
-            run.waker() as waker,
-            process.handling_signals(waker),
+            run.wakeup() as wakeup,
+            process.handling_signals(wakeup),
         ):
             try:
                 announce()
                 with process.told_to_systemd():
-                    self._serve_until_stopped(run, waker)
+                    self._serve_until_stopped(run, wakeup)
             finally:
                 cut_off = run.finish()
         return cut_off
@@ -330,7 +327,7 @@ class Server(ServerAttributes):
             run.runner = None
             process.leave()
 
-    def _serve_until_stopped(self, run: Run, waker: WakeUp) -> None:
+    def _serve_until_stopped(self, run: Run, wakeup: WakeUp) -> None:
         if run.thread is None and isinstance(self.engine, ProcessesEngine):
             # A process that forks had better have no second thread.
             run.serve()
@@ -338,8 +335,8 @@ class Server(ServerAttributes):
         if run.thread is None:
             run.start_thread()
         while not run.is_stopping:
-            waker.wait()
-            waker.drain()
+            wakeup.wait()
+            wakeup.drain()
 
     # The end
 

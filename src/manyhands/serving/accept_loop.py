@@ -71,22 +71,22 @@ class AcceptLoop:
         """Whether a forked child asked for the end of the loop."""
 
         self._engine_descriptors: set[int] = set()
-        self._waker: WakeUp | None = None
+        self._wakeup: WakeUp | None = None
         self._has_been_stopped = False
 
     def stop(self) -> None:
         """End the loop. Thread-safe."""
         self._has_been_stopped = True
-        waker = self._waker
-        if waker is not None:
-            waker.wake()
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.wake()
 
-    def run(self, waker: WakeUp, poll_interval: float | None) -> None:
+    def run(self, wakeup: WakeUp, poll_interval: float | None) -> None:
         """Serve until it is to stop, or until every listener has been closed.
 
         Parameters
         ----------
-        waker
+        wakeup
             Whatever changes the answer of `is_stopping` wakes this.
         poll_interval
             Seconds between two calls of `service_actions` when nothing happens; None: as long as it takes.
@@ -98,17 +98,17 @@ class AcceptLoop:
         Exception
             Whatever `handle_error` of a server raises.
         """
-        self._waker = waker
+        self._wakeup = wakeup
         if self._is_over():
             return
         with (
             self._selector() as selector,
             SpareDescriptor() as spare,
-            _woken_by_signals(waker),
-            self._attending(waker) as reaper_turns,
+            _woken_by_signals(wakeup),
+            self._attending(wakeup) as reaper_turns,
         ):
-            selector.register(waker, selectors.EVENT_READ, waker)
-            watches = self._watches(selector, waker)
+            selector.register(wakeup, selectors.EVENT_READ, wakeup)
+            watches = self._watches(selector, wakeup)
             while watches and not self._is_over():
                 timeout = self._prepare(watches, poll_interval, selector, reaper_turns)
                 if [watch for watch in watches if watch.is_closed]:
@@ -119,15 +119,15 @@ class AcceptLoop:
                 ):
                     timeout = 0
                 called = {key.data for key, _ in selector.select(timeout)}
-                if waker in called:
-                    self.child_asked_to_stop = waker.drain()
+                if wakeup in called:
+                    self.child_asked_to_stop = wakeup.drain()
                     reaper_turns.was_woken = True
                 self._turn(watches, called, spare)
 
-    def _watches(self, selector: selectors.BaseSelector, waker: WakeUp) -> list[ListenerWatch]:
+    def _watches(self, selector: selectors.BaseSelector, wakeup: WakeUp) -> list[ListenerWatch]:
         try:
             refuse_the_drained(self._listeners)
-            return [ListenerWatch(listener, selector, waker.wake) for listener in self._listeners]
+            return [ListenerWatch(listener, selector, wakeup.wake) for listener in self._listeners]
         except ValueError:
             if self._is_over():
                 return []  # the stop has closed the listeners as well, just now
@@ -142,16 +142,18 @@ class AcceptLoop:
         return ServerSelector() if own is None else own
 
     @contextlib.contextmanager
-    def _attending(self, waker: WakeUp) -> Iterator[ReaperTurns]:
+    def _attending(self, wakeup: WakeUp) -> Iterator[ReaperTurns]:
         """Have the reaper and admission control know of the loop while it runs."""
         core = core_of(self._listeners[0])
-        core.reaper.wake_loop = waker.wake_from_handler
+        core.reaper.wake_loop = wakeup.wake_from_handler
         core.reaper.loops.add(self)
+        # What the program has set since the last loop holds from the first client on.
+        core.options_changed()
         try:
             yield ReaperTurns(core.reaper)
         finally:
             core.reaper.loops.discard(self)
-            core.admission.forget(waker.wake)
+            core.admission.forget(wakeup.wake)
 
     def _prepare(
         self,
@@ -223,12 +225,12 @@ class AcceptLoop:
 
 
 @contextlib.contextmanager
-def _woken_by_signals(waker: WakeUp) -> Iterator[None]:
+def _woken_by_signals(wakeup: WakeUp) -> Iterator[None]:
     """Have signals wake the loop, in the main thread, unless the program has asked for that itself.
 
     A hub that is about to sleep would not notice one until something else wakes it.
     """
-    is_asked_for = _ask_for_signals(waker)
+    is_asked_for = _ask_for_signals(wakeup)
     try:
         yield
     finally:
@@ -236,9 +238,9 @@ def _woken_by_signals(waker: WakeUp) -> Iterator[None]:
             signal.set_wakeup_fd(-1)
 
 
-def _ask_for_signals(waker: WakeUp) -> bool:
+def _ask_for_signals(wakeup: WakeUp) -> bool:
     try:
-        before = signal.set_wakeup_fd(waker.signal_fileno(), warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(wakeup.signal_fileno(), warn_on_full_buffer=False)
     except ValueError:
         return False  # not the main thread, and only there are signals handled
     if before != -1:

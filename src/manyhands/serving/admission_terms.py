@@ -1,6 +1,7 @@
 """The terms of admission: what a server's options say now about the connections that it lets in."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.class_attributes import setting
@@ -71,6 +72,25 @@ def _comparable(value: object) -> object:
     if isinstance(value, list | tuple):
         return tuple(part if isinstance(part, str) else None for part in value)
     return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
+
+
+_MODULES = (
+    "ipaddress",
+    "manyhands.admission.admission",
+    "manyhands.admission.limits",
+    "manyhands.model.networks",
+    "manyhands.serving.proxy_trust",
+)
+
+
+def load_modules() -> None:
+    """Load what limits need, while the program can.
+
+    Later it may have no descriptor left (EMFILE), or another root (chroot(2)); and then most of all limits
+    must hold that are set.
+    """
+    for name in _MODULES:
+        import_module(name)
 
 
 def terms_of(source: Any) -> AdmissionTerms:

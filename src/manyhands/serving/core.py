@@ -9,7 +9,6 @@ its loops, whether it is suspended, how `accept` fares there, and what is told o
 """
 
 import errno
-import math
 import os
 import time
 import weakref
@@ -164,12 +163,20 @@ class ServerCore:
         shared = self._shared
         if now < shared.look_at:
             return
-        # A program's attributes tell nothing of their changes.
-        shared.look_at = now + OPTIONS_INTERVAL if shared.options_of is None else math.inf
-        self.admission.follow(server if shared.options_of is None else shared.options_of)
+        # Again and again: a program's attributes tell nothing of their changes, and neither does a list.
+        shared.look_at = now + OPTIONS_INTERVAL
+        self._follow_limits(server)
         timeouts = self.timeouts(server)
         if timeouts is not NONE or self.reaper.is_on:
             self.reaper.switch(timeouts, self.engine_of(server).name)
+
+    def _follow_limits(self, server: Any) -> None:
+        options_of = self._shared.options_of
+        try:
+            self.admission.follow(server if options_of is None else options_of)
+        except (ImportError, OSError):
+            # What the new limits need could not be loaded, for one. The old ones hold until the next look.
+            server.handle_error(None, None)
 
     def timeouts(self, server: Any) -> Deadlines:
         """Return the timeouts that the server's options say now; the same object while nothing changes.
@@ -246,18 +253,15 @@ class ServerCore:
             would wait for the next client, and the loop could not be stopped meanwhile.
         """
         loops, admission = self.loops, self.admission
-        # The one loop of ours has looked for room just now.
-        is_sure_of_room = bool(self.reaper.loops) and not loops.were_several
         if not self.reaper.loops:
             self.attend(server)
         elif not self._shared.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
             self.follow_options(server, time.monotonic())
-            is_sure_of_room = False
         with loops.accepting:
             # The other loop may have ended since it took the client.
             has_gone = loops.were_several and not has_client_waiting(server)
-            if has_gone or not (is_sure_of_room or admission.has_room()):
+            if has_gone or (admission.is_guarded and not admission.has_room()):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             request, client_address = server.get_request()
             if loops.were_several:
@@ -271,6 +275,7 @@ class ServerCore:
         """Do once for a server what an accept loop of ours would do at each turn."""
         engine = self.engine_of(server)
         engine.reap()
+        self.options_changed()
         self.follow_options(server, time.monotonic())
         self.do_chores(server)
         if engine.name == "processes":
@@ -347,14 +352,16 @@ class ServerCore:
         if self.reaper.is_on:
             connection.count_traffic()
             self.reaper.call(connection.engine.name)
-        elif connection.engine.name == "processes":
+        elif self.registry.are_detailed and connection.engine.name == "processes":
             connection.count_traffic()
         return True
 
     def _place_of_its_own(self, connection: Connection) -> Any:
         """Admit a connection that a program's own loop has accepted."""
         server = connection.server
-        self.follow_options(server, time.monotonic())
+        # The limits alone: a loop of the program's own, on a class of the standard library's, keeps its own
+        # timeouts, by whatever names.
+        self._follow_limits(server)
         return self.admission.admit_entered(server, connection.client_address)
 
     def identify(self, connection: Connection) -> Reason | None:
@@ -498,6 +505,12 @@ def core_of(server: Any) -> ServerCore:
         chosen = getattr(server, _CHOICE, "sequential")
         # `setdefault` is one step: of two threads that come first, both get the same core.
         core = attributes.setdefault(_ATTRIBUTE, ServerCore(chosen))
+    return core
+
+
+def core_if_made(server: Any) -> ServerCore | None:
+    """Return the core of what may be a server, if it has one by now."""
+    core: ServerCore | None = getattr(server, "__dict__", {}).get(_ATTRIBUTE)
     return core
 
 

@@ -15,7 +15,7 @@ from manyhands.runtime.sockets import is_closed
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
 
-LOOK_INTERVAL = 0.5
+CLOSED_INTERVAL = 0.5
 """Seconds between two looks for those that were closed, while the program still has the object."""
 
 
@@ -64,7 +64,7 @@ class HandedOff:
                 break  # another thread has taken the rest
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + LOOK_INTERVAL
+            self._look_at = now + CLOSED_INTERVAL
             known = list(self.known.items())
             ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
         # The `id` of one that is forgotten may be that of another one by now.

@@ -31,6 +31,7 @@ def handle_request(server: Any) -> Any:
     timeouts = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
     deadline = time.monotonic() + min(timeouts) if timeouts else None
     core = core_of(server)
+    core.options_changed()
     if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
         return server.handle_timeout()
     handle_request_noblock(server)

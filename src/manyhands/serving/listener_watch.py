@@ -12,7 +12,7 @@ from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import poll_to_read
 from manyhands.serving.core import core_of
 
-LOOK_INTERVAL = 0.5
+ROOM_INTERVAL = 0.5
 """Seconds between two looks for room where nothing wakes the loop: a program may close what it has taken
 over."""
 
@@ -112,7 +112,7 @@ class ListenerWatch:
         )
         if not may_be_polled:
             self.leave_alone()
-            return rest or (None if core.admission.has_room() else LOOK_INTERVAL)
+            return rest or (None if core.admission.has_room() else ROOM_INTERVAL)
         if descriptor != self._polled:
             self._poll(descriptor)
         return None

@@ -20,7 +20,7 @@ from manyhands.serving.expiry import Expiry
 if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
 
-PAUSE = 0.001
+LOOK_PAUSE = 0.001
 """Seconds for which a long look lets others have their turn."""
 
 LAST_LOOK = 1.0
@@ -126,7 +126,7 @@ class Reaper:
         """Look once and wait for the next time, if there is to be one."""
         calls = self.calls
         self._wake.clear()
-        wait = self.look(lambda: time.sleep(PAUSE))
+        wait = self.look(lambda: time.sleep(LOOK_PAUSE))
         with self._lock:
             if wait is None and calls == self.calls:
                 self._thread = None
