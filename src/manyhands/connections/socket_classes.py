@@ -28,12 +28,12 @@ class AwaitingHeader(Unopened):
 
 
 class TLSTerms(NamedTuple):
-    """How a listener has its connections speak TLS."""
+    """How the connections of a listener speak TLS."""
 
     context: "ssl.SSLContext"
     suppress_ragged_eofs: bool = True
     do_handshake_on_connect: bool = True
-    """Whether to do the handshake; else the program does it."""
+    """Whether the server does the handshake; else the program does."""
 
 
 _awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"

@@ -128,8 +128,8 @@ class ServerInfo:
     engines : tuple of EngineInfo
         The engines that were needed so far.
     options : mapping of str to object
-        The options of a `manyhands.Server` by their names, as they are now; of drop-in classes empty. In
-        place of what is no plain data stands its name: a handler's, or ``"SSLContext"``.
+        The options of a `manyhands.Server` by their names, as they are now; empty for drop-in classes. A
+        value that is no plain data is represented by its name: a handler's, or ``"SSLContext"``.
     accepted : int
         Connections accepted so far; always the sum of those that are open and those that are closed.
     open, closed : mapping of str to int

@@ -65,9 +65,9 @@ class ServeLoops:
             wakeup.wake()
 
     def may_be_waited_for(self) -> bool:
-        """Tell whether the caller may wait for the end: not where it would wait for itself, or for ever."""
+        """Return whether the caller may wait for the end of the loops, and not for itself or for ever."""
         if not self._threads:
-            # In a copy of a process in which the server was served, nothing tells of the end.
+            # In a forked copy of a process in which the loops ran, nothing tells of their end.
             return not self._of_original
         # The threads in which the loops run, or are waited for. A copy: another thread may add a loop.
         return threading.get_ident() not in set().union(*self._threads.copy().values())
