@@ -305,6 +305,7 @@ def stubborn() -> Iterator[Any]:
 LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", WORKERS)
 def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any) -> None:
     options = {"engine": engine, "idle_timeout": SHORT, LIMITS[engine]: 1}
@@ -324,6 +325,7 @@ def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any
         assert books.balance == (2, 0, 2)
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 def test_the_books_are_closed_though_a_sequential_handler_goes_on(stubborn: Any) -> None:
     with testing.serving(stubborn, engine="sequential", idle_timeout=SHORT) as server:
         with server.connect() as peer:
@@ -332,6 +334,7 @@ def test_the_books_are_closed_though_a_sequential_handler_goes_on(stubborn: Any)
         stubborn.is_over.set()
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 def test_a_forked_handler_that_goes_on_ends_itself_where_nobody_else_can(stubborn: Any) -> None:
     class Own(stubborn):
         def setup(self) -> None:
@@ -504,8 +507,9 @@ def test_what_a_handler_detaches_on_a_unix_socket_is_not_taken_for_idle(
     ):
         assert say(peer) == b"hello\n"
         [connection] = server.server.connections.snapshot()
-        wait_until(lambda: connection.age > 2 * after_a_word(engine))
+        wait_until(lambda: connection.age > 1.5 * after_a_word(engine))
         assert say(peer) == b"hello\n"
+        hang_up(peer)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
