@@ -139,8 +139,13 @@ def test_nobody_more_than_the_engine_has_room_for_is_taken_out_of_the_backlog() 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_drain_that_takes_its_time_is_told_of_once(
-    engine: str, gate: Gate, datagrams: tuple[str, Any], seen: list[events.Event]
+    engine: str,
+    gate: Gate,
+    datagrams: tuple[str, Any],
+    seen: list[events.Event],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("manyhands.serving.drain.TOLD_AFTER", 0.1)
     address, peer = datagrams
     server = Server(gate.handler, address, engine=engine, drain_timeout=20)
     server.start()

@@ -59,10 +59,20 @@ def say(peer: Any, line: bytes = b"hello\n") -> bytes:
     return peer.makefile("rb").readline()
 
 
+STRETCH = 1.5
+"""How much longer than a deadline a connection is watched that must outlive it. A look at it is due when the
+deadline passes, and the next a quarter of the deadline later."""
+
+
 def hang_up(peer: socket.socket) -> None:
     """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
     testing.half_close(peer)
     everything(peer)
+
+
+def leave(peer: socket.socket) -> None:
+    """End a connection on which the handler still sends, though a forked one has a copy of the peer."""
+    peer.shutdown(socket.SHUT_RDWR)
 
 
 class Talkative(socketserver.StreamRequestHandler):
@@ -114,7 +124,7 @@ def test_a_dripping_peer_is_not_idle(engine: str) -> None:
             wait_until(lambda: books)
             [connection] = books.snapshot()
             for _ in drip(peer, b"x" * 10_000):
-                if connection.age > 2 * idle_timeout:
+                if connection.age > STRETCH * idle_timeout:
                     break
                 threading.Event().wait(0.01)
             assert connection.reason is None
@@ -168,10 +178,11 @@ def test_a_peer_that_reads_slowly_is_not_stalled(engine: str) -> None:
         with deaf(server.address) as peer:
             wait_until(lambda: books)
             [connection] = books.snapshot()
-            while connection.age < 2 * write_timeout:
+            while connection.age < STRETCH * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
             assert connection.reason is None
+            leave(peer)
 
 
 def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engine: str) -> None:
@@ -180,9 +191,10 @@ def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engin
         with server.connect() as peer:
             wait_until(lambda: books)
             [connection] = books.snapshot()
-            while connection.age < 3 * SHORT:
+            while connection.age < 2 * SHORT:
                 assert peer.recv(100)
             assert connection.reason is None
+            leave(peer)
 
 
 def test_an_old_connection_is_closed_however_busy(engine: str) -> None:
@@ -459,7 +471,7 @@ def test_a_peer_on_a_unix_socket_that_speaks_now_and_then_is_not_idle(
         with server.connect() as peer:
             assert say(peer) == b"hello\n"
             [connection] = books.snapshot()
-            while connection.age < 2 * idle_timeout:
+            while connection.age < STRETCH * idle_timeout:
                 assert say(peer) == b"hello\n"
                 threading.Event().wait(0.01)
             assert connection.reason is None
@@ -482,10 +494,11 @@ def test_a_peer_on_a_unix_socket_that_reads_slowly_is_not_stalled(engine: str, u
         with server.connect() as peer:
             wait_until(lambda: books)
             [connection] = books.snapshot()
-            while connection.age < 2 * write_timeout:
+            while connection.age < STRETCH * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
             assert connection.reason is None
+            leave(peer)
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])  # a plain socket would hold up fibers
@@ -507,7 +520,7 @@ def test_what_a_handler_detaches_on_a_unix_socket_is_not_taken_for_idle(
     ):
         assert say(peer) == b"hello\n"
         [connection] = server.server.connections.snapshot()
-        wait_until(lambda: connection.age > 1.5 * after_a_word(engine))
+        wait_until(lambda: connection.age > STRETCH * after_a_word(engine))
         assert say(peer) == b"hello\n"
         hang_up(peer)
 
