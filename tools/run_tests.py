@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 RECORDS = Path(".cache/records")
@@ -29,11 +30,22 @@ CONTRACT = (
     "tests/serving",
 )
 
+#: Of those, what goes by the kernel's word alone: whether an address is taken, for how long a peer is silent.
+#: The oldest and the newest version tell of those between.
+BY_THE_KERNEL = (
+    "tests/listening",
+    "tests/serving/test_deadlines.py",
+    "tests/serving/test_expiry.py",
+)
+
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
 
-#: Programs, most of them started for each test anew: half of the time that our own tests take.
-PROGRAMS = ("tests/bench", "tests/cli", "tests/desk", "tests/examples", "tests/soak")
+#: Programs, most of them started for each test anew: half of the time that our own tests take on one version.
+PROGRAMS = (
+    ("tests/desk", "tests/soak"),
+    ("tests/bench", "tests/cli", "tests/examples"),
+)
 
 #: After this many seconds a step hangs: the longest takes about six minutes on two slow cores.
 PATIENCE = 15 * 60
@@ -165,19 +177,36 @@ def in_plain_python(python: Path) -> Step:
     return step
 
 
-def main_suite(python: Path) -> list[Step]:
-    """Make the steps for all tests but those that run on every version: the library, and the programs."""
-    ignored = [f"--ignore={folder}" for folder in (*OF_OTHERS, *PROGRAMS)]
-    return [pytest(python, "tests", "tests", *ignored), pytest(python, "programs", *PROGRAMS)]
-
-
-def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
-    """Make the steps for the versions that the main suite does not run on."""
+def contract(pythons: Sequence[Path], main: Path) -> list[Step]:
+    """Make the steps for what runs on every version, that of the main suite among them."""
+    others = [python for python in pythons if version_of(python) != version_of(main)]
+    whole = [main, *ends(pythons)]
+    # A folder that is named is not ignored.
+    less = [folder for folder in CONTRACT if folder not in BY_THE_KERNEL]
+    less += [f"--ignore={path}" for path in BY_THE_KERNEL]
     return [
-        pytest(python, "contract", *CONTRACT)
-        for python in pythons
-        if version_of(python) != version_of(main)
+        pytest(python, "contract", *(CONTRACT if python in whole else less))
+        for python in (main, *others)
     ]
+
+
+def ends(pythons: Sequence[Path]) -> list[Path]:
+    """Return the interpreters of the oldest and the newest version, which may be the same."""
+    return list(dict.fromkeys([*pythons[:1], *pythons[-1:]]))
+
+
+def programs(python: Path) -> list[Step]:
+    """Make the steps for the programs."""
+    return [
+        pytest(python, " ".join(Path(folder).name for folder in folders), *folders)
+        for folders in PROGRAMS
+    ]
+
+
+def the_rest(python: Path) -> Step:
+    """Make the step for all tests that are in no other."""
+    elsewhere = (*CONTRACT, *OF_OTHERS, *chain(*PROGRAMS))
+    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in elsewhere))
 
 
 def of_others(folder: str, pythons: Iterable[Path]) -> list[Step]:
@@ -253,30 +282,28 @@ def main(versions: Sequence[str]) -> int:
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
     first = checks(python.parent)
-    library, programs = main_suite(python)
-    # What a library does with our servers differs from one version to the next by what went out of Python or
-    # came into it since, so the oldest and the newest tell of the versions between.
-    ends = list(dict.fromkeys([*list(pythons.values())[:1], *list(pythons.values())[-1:]]))
-    libraries = of_others("tests/libraries", ends)
+    in_order = list(pythons.values())
     # The longest first, so that no lane has one left when the others are done.
-    others = [
-        library,
-        programs,
-        *contract(pythons.values(), python),
-        *of_others("tests/cpython", tested),
+    ours = [
+        *contract(in_order, python),
+        *programs(python),
+        the_rest(python),
         in_plain_python(python),
     ]
+    # What a library does with our servers differs from one version to the next by what went out of Python or
+    # came into it since, so the oldest and the newest tell of the versions between.
+    others = [*of_others("tests/libraries", ends(in_order)), *of_others("tests/cpython", tested)]
     run_in_turn(deque(first))
-    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
-    # of their own choice, so one lane runs them all, one after the other, and then helps with the rest.
-    queue = deque(others)
+    # Three lanes for two processors, since every suite also waits. Those of others do little else, and some
+    # listen on ports of their own choice: one lane runs them in turn, and then helps with ours.
+    queue = deque(ours)
     with ThreadPoolExecutor(LANES) as beside_each_other:
-        lanes = [beside_each_other.submit(run_in_turn, deque(libraries))]
+        lanes = [beside_each_other.submit(run_in_turn, deque(others))]
         lanes += [beside_each_other.submit(run_in_turn, queue) for _ in range(LANES)]
         for lane in lanes:
             lane.result()
     plain = uncompiled(pythons)
-    status = summary([*first, *others, *libraries], [*left_out(versions, pythons), *plain])
+    status = summary([*first, *ours, *others], [*left_out(versions, pythons), *plain])
     return int(bool(status or (IS_CI and plain)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server
-from tests.support import ENGINES, ask, bound, call, hear, wait_until
+from tests.support import ENGINES, ask, bound, call, hear, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
 
@@ -99,6 +99,8 @@ def test_a_handler_closes_one_address_and_the_others_go_on_at_rest() -> None:
         first, second = server.addresses
         assert ask(bound(server), b"close") == b"CLOSE"
         wait_until(lambda: server.addresses == [second])
+        # An accept that is under way at the close holds the socket until it returns.
+        wait_until(lambda: not is_listening(first.port))
         with pytest.raises(ConnectionRefusedError):
             call((first.host, first.port))
         with call((second.host, second.port)) as silent:
