@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, blocking, events
+from manyhands.serving.drain import LOOK_INTERVAL
 from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -153,6 +154,7 @@ def test_a_drain_that_takes_its_time_is_told_of_once(
     assert peer.recv(10) == b"begun"
     leaving = closing(server)
     wait_until(lambda: events.Draining(1, 20) in seen)
+    threading.Event().wait(3 * LOOK_INTERVAL)
     gate.open()
     assert peer.recv(10) == b"done"
     leaving.join(20)
