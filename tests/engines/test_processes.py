@@ -57,7 +57,7 @@ def test_a_child_is_reaped_when_it_ends_and_not_at_the_next_connection() -> None
 
 def test_zombies_of_the_standard_library_wait_for_its_poll_interval() -> None:
     server = standard.ForkingTCPServer(HERE, hold_until_told)  # type: ignore[arg-type]  # a function serves
-    with serving(server, poll_interval=0.8), call(server.server_address) as peer:
+    with serving(server, poll_interval=1.5), call(server.server_address) as peer:
         pid = int(peer.recv(100))
         peer.sendall(b"!")
         wait_until(lambda: is_zombie(pid))
