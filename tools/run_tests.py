@@ -26,12 +26,11 @@ CONTRACT = (
     "tests/connections",
     "tests/engines",
     "tests/launcher",
-    "tests/listening",
     "tests/serving",
 )
 
-#: Of those, what goes by the kernel's word alone: whether an address is taken, for how long a peer is silent.
-#: The oldest and the newest version tell of those between.
+#: What goes by the kernel's word alone, on every version: whether an address is taken, for how long a peer is
+#: silent. The oldest and the newest version tell of those between.
 BY_THE_KERNEL = (
     "tests/listening",
     "tests/serving/test_deadlines.py",
@@ -50,7 +49,7 @@ PROGRAMS = (
 #: After this many seconds a step hangs: the longest takes about six minutes on two slow cores.
 PATIENCE = 15 * 60
 
-#: Steps that run at the same time.
+#: Steps that run at the same time, beside those that only wait.
 LANES = 3
 
 IS_CI = os.environ.get("CI") == "true"
@@ -178,16 +177,21 @@ def in_plain_python(python: Path) -> Step:
 
 
 def contract(pythons: Sequence[Path], main: Path) -> list[Step]:
-    """Make the steps for what runs on every version, that of the main suite among them."""
-    others = [python for python in pythons if version_of(python) != version_of(main)]
-    whole = [main, *ends(pythons)]
-    # A folder that is named is not ignored.
-    less = [folder for folder in CONTRACT if folder not in BY_THE_KERNEL]
-    less += [f"--ignore={path}" for path in BY_THE_KERNEL]
+    """Make the steps for what runs on every version."""
+    ignored = [f"--ignore={path}" for path in BY_THE_KERNEL]
+    return [pytest(each, "contract", *CONTRACT, *ignored) for each in with_main(pythons, main)]
+
+
+def by_the_kernel(pythons: Sequence[Path], main: Path) -> list[Step]:
+    """Make the steps for what the kernel decides."""
     return [
-        pytest(python, "contract", *(CONTRACT if python in whole else less))
-        for python in (main, *others)
+        pytest(each, "by the kernel", *BY_THE_KERNEL) for each in with_main(ends(pythons), main)
     ]
+
+
+def with_main(pythons: Iterable[Path], main: Path) -> list[Path]:
+    """Return the interpreter of the main suite, and those of other versions."""
+    return [main, *(python for python in pythons if version_of(python) != version_of(main))]
 
 
 def ends(pythons: Sequence[Path]) -> list[Path]:
@@ -205,7 +209,7 @@ def programs(python: Path) -> list[Step]:
 
 def the_rest(python: Path) -> Step:
     """Make the step for all tests that are in no other."""
-    elsewhere = (*CONTRACT, *OF_OTHERS, *chain(*PROGRAMS))
+    elsewhere = (*CONTRACT, *BY_THE_KERNEL, *OF_OTHERS, *chain(*PROGRAMS))
     return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in elsewhere))
 
 
@@ -292,18 +296,22 @@ def main(versions: Sequence[str]) -> int:
     ]
     # What a library does with our servers differs from one version to the next by what went out of Python or
     # came into it since, so the oldest and the newest tell of the versions between.
-    others = [*of_others("tests/libraries", ends(in_order)), *of_others("tests/cpython", tested)]
+    libraries = of_others("tests/libraries", ends(in_order))
+    # These do little else than wait, so they have a lane to themselves.
+    waiting = [*by_the_kernel(in_order, python), *of_others("tests/cpython", tested)]
     run_in_turn(deque(first))
-    # Three lanes for two processors, since every suite also waits. Those of others do little else, and some
-    # listen on ports of their own choice: one lane runs them in turn, and then helps with ours.
+    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
+    # of their own choice: one lane runs them in turn, and then helps with ours.
     queue = deque(ours)
-    with ThreadPoolExecutor(LANES) as beside_each_other:
-        lanes = [beside_each_other.submit(run_in_turn, deque(others))]
-        lanes += [beside_each_other.submit(run_in_turn, queue) for _ in range(LANES)]
+    alone = [deque(waiting), deque(libraries)]
+    with ThreadPoolExecutor(1 + LANES) as beside_each_other:
+        lanes = [
+            beside_each_other.submit(run_in_turn, steps) for steps in [*alone, *[queue] * LANES]
+        ]
         for lane in lanes:
             lane.result()
     plain = uncompiled(pythons)
-    status = summary([*first, *ours, *others], [*left_out(versions, pythons), *plain])
+    status = summary([*first, *ours, *waiting, *libraries], [*left_out(versions, pythons), *plain])
     return int(bool(status or (IS_CI and plain)))
 
 
