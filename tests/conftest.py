@@ -44,6 +44,16 @@ def seen() -> Iterator[list[events.Event]]:
     unsubscribe()
 
 
+@pytest.fixture
+def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give handlers that take no notice of their end less time to unwind, which is waited for in vain."""
+    monkeypatch.setattr("manyhands.serving.drain.UNWINDING", 0.1)
+    monkeypatch.setattr("manyhands.engines.fibers.engine.UNWIND_TIME", 0.05)
+    monkeypatch.setattr("manyhands.engines.fibers.engine.HUB_END_TIME", 0.1)
+    monkeypatch.setattr("manyhands.serving.expiry.GRACE", 0.1)
+    monkeypatch.setattr("manyhands.serving.expiry.CLOSE_NOTIFY_GRACE", 0.05)
+
+
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """A certificate authority for this run."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,18 +26,31 @@ CONTRACT = (
     "tests/connections",
     "tests/engines",
     "tests/launcher",
-    "tests/listening",
     "tests/serving",
+)
+
+#: What goes by the kernel's word alone, on every version: whether an address is taken, for how long a peer is
+#: silent. The oldest and the newest version tell of those between.
+BY_THE_KERNEL = (
+    "tests/listening",
+    "tests/serving/test_deadlines.py",
+    "tests/serving/test_expiry.py",
 )
 
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
 
-#: Programs, most of them started for each test anew: half of the time that our own tests take.
-PROGRAMS = ("tests/bench", "tests/cli", "tests/desk", "tests/examples", "tests/soak")
+#: Programs, most of them started for each test anew: half of the time that our own tests take on one version.
+PROGRAMS = (
+    ("tests/desk", "tests/soak"),
+    ("tests/bench", "tests/cli", "tests/examples"),
+)
 
-#: After this many seconds a step hangs: the longest takes about nine minutes on two slow cores.
+#: After this many seconds a step hangs: the longest takes about six minutes on two slow cores.
 PATIENCE = 15 * 60
+
+#: Steps that run at the same time, beside those that only wait.
+LANES = 3
 
 IS_CI = os.environ.get("CI") == "true"
 
@@ -163,19 +176,41 @@ def in_plain_python(python: Path) -> Step:
     return step
 
 
-def main_suite(python: Path) -> list[Step]:
-    """Make the steps for all tests but those that run on every version: the library, and the programs."""
-    ignored = [f"--ignore={folder}" for folder in (*OF_OTHERS, *PROGRAMS)]
-    return [pytest(python, "tests", "tests", *ignored), pytest(python, "programs", *PROGRAMS)]
+def contract(pythons: Sequence[Path], main: Path) -> list[Step]:
+    """Make the steps for what runs on every version."""
+    ignored = [f"--ignore={path}" for path in BY_THE_KERNEL]
+    return [pytest(each, "contract", *CONTRACT, *ignored) for each in with_main(pythons, main)]
 
 
-def contract(pythons: Iterable[Path], main: Path) -> list[Step]:
-    """Make the steps for the versions that the main suite does not run on."""
+def by_the_kernel(pythons: Sequence[Path], main: Path) -> list[Step]:
+    """Make the steps for what the kernel decides."""
     return [
-        pytest(python, "contract", *CONTRACT)
-        for python in pythons
-        if version_of(python) != version_of(main)
+        pytest(each, "by the kernel", *BY_THE_KERNEL) for each in with_main(ends(pythons), main)
     ]
+
+
+def with_main(pythons: Iterable[Path], main: Path) -> list[Path]:
+    """Return the interpreter of the main suite, and those of other versions."""
+    return [main, *(python for python in pythons if version_of(python) != version_of(main))]
+
+
+def ends(pythons: Sequence[Path]) -> list[Path]:
+    """Return the interpreters of the oldest and the newest version, which may be the same."""
+    return list(dict.fromkeys([*pythons[:1], *pythons[-1:]]))
+
+
+def programs(python: Path) -> list[Step]:
+    """Make the steps for the programs."""
+    return [
+        pytest(python, " ".join(Path(folder).name for folder in folders), *folders)
+        for folders in PROGRAMS
+    ]
+
+
+def the_rest(python: Path) -> Step:
+    """Make the step for all tests that are in no other."""
+    elsewhere = (*CONTRACT, *BY_THE_KERNEL, *OF_OTHERS, *chain(*PROGRAMS))
+    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in elsewhere))
 
 
 def of_others(folder: str, pythons: Iterable[Path]) -> list[Step]:
@@ -183,9 +218,13 @@ def of_others(folder: str, pythons: Iterable[Path]) -> list[Step]:
     return [pytest(python, folder, folder) for python in pythons]
 
 
-def run_in_turn(steps: Iterable[Step]) -> None:
-    """Run one step after the other, whatever becomes of them."""
-    for step in steps:
+def run_in_turn(steps: deque[Step]) -> None:
+    """Run one step after the other, whatever becomes of them; threads may share the steps."""
+    while steps:
+        try:
+            step = steps.popleft()
+        except IndexError:  # another thread has taken the last one
+            return
         say(f"running {step.name}")
         step.run()
 
@@ -247,20 +286,32 @@ def main(versions: Sequence[str]) -> int:
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
     first = checks(python.parent)
-    library, programs = main_suite(python)
-    contracts = contract(pythons.values(), python)
-    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
-    # of their own choice, so those are all in one lane.
-    lanes = [
-        [library, in_plain_python(python), *contracts[::2]],
-        [*contracts[1::2], *of_others("tests/cpython", tested)],
-        [*of_others("tests/libraries", pythons.values()), programs],
+    in_order = list(pythons.values())
+    # The longest first, so that no lane has one left when the others are done.
+    ours = [
+        *contract(in_order, python),
+        *programs(python),
+        the_rest(python),
+        in_plain_python(python),
     ]
-    run_in_turn(first)
-    with ThreadPoolExecutor(len(lanes)) as beside_each_other:
-        list(beside_each_other.map(run_in_turn, lanes))
+    # What a library does with our servers differs from one version to the next by what went out of Python or
+    # came into it since, so the oldest and the newest tell of the versions between.
+    libraries = of_others("tests/libraries", ends(in_order))
+    # These do little else than wait, so they have a lane to themselves.
+    waiting = [*by_the_kernel(in_order, python), *of_others("tests/cpython", tested)]
+    run_in_turn(deque(first))
+    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
+    # of their own choice: one lane runs them in turn, and then helps with ours.
+    queue = deque(ours)
+    alone = [deque(waiting), deque(libraries)]
+    with ThreadPoolExecutor(1 + LANES) as beside_each_other:
+        lanes = [
+            beside_each_other.submit(run_in_turn, steps) for steps in [*alone, *[queue] * LANES]
+        ]
+        for lane in lanes:
+            lane.result()
     plain = uncompiled(pythons)
-    status = summary([*first, *chain(*lanes)], [*left_out(versions, pythons), *plain])
+    status = summary([*first, *ours, *waiting, *libraries], [*left_out(versions, pythons), *plain])
     return int(bool(status or (IS_CI and plain)))
 
 

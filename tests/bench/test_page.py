@@ -37,7 +37,7 @@ def a_run(records, missing=None):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quiet():
     return [record("epoll", cpu_us=6.0), record("uvloop-protocol", cpu_us=9.0)]
 
@@ -148,25 +148,32 @@ def test_a_run_can_be_kept_and_read_again(quiet, tmp_path):
     assert json.loads(kept.read_text())["machine"] == {"processor": "Z80"}
 
 
-def test_the_figures_of_the_documentation_are_replaced_and_its_text_stays(quiet, tmp_path):
-    at = tmp_path / "benchmarks.md"
-    at.write_text(f"# Title\n\n{report.BEGIN}old figures\n{report.END}\n## After\n")
+@pytest.fixture(scope="module")
+def written_twice(quiet, tmp_path_factory):
+    """A folder of documentation that was written twice, and the picture of each time."""
+    docs = tmp_path_factory.mktemp("docs")
+    (docs / "benchmarks.md").write_text(
+        f"# Title\n\n{report.BEGIN}old figures\n{report.END}\n## After\n"
+    )
+    pictures = []
     for _ in range(2):
-        write(a_run(quiet), tmp_path)
-    text = at.read_text()
+        write(a_run(quiet), docs)
+        pictures.append((docs / "benchmarks" / "echo-64-100.svg").read_bytes())
+    return docs, pictures
+
+
+def test_the_figures_of_the_documentation_are_replaced_and_its_text_stays(written_twice):
+    docs, _ = written_twice
+    text = (docs / "benchmarks.md").read_text()
     assert text.startswith(f"# Title\n\n{report.BEGIN}")
     assert text.endswith(f"{report.END}\n## After\n")
     assert "old figures" not in text
     assert text.count("| uvloop Protocol") == 1
-    assert [picture.name for picture in (tmp_path / "benchmarks").iterdir()] == ["echo-64-100.svg"]
+    assert [picture.name for picture in (docs / "benchmarks").iterdir()] == ["echo-64-100.svg"]
 
 
-def test_the_same_figures_make_the_same_picture(quiet, tmp_path):
-    (tmp_path / "benchmarks.md").write_text("")
-    pictures = []
-    for _ in range(2):
-        write(a_run(quiet), tmp_path)
-        pictures.append((tmp_path / "benchmarks" / "echo-64-100.svg").read_bytes())
+def test_the_same_figures_make_the_same_picture(written_twice):
+    _, pictures = written_twice
     assert pictures[0] == pictures[1]
 
 

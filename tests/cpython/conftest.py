@@ -1,4 +1,4 @@
-"""CPython's own suites, started ahead and two at a time: most of their time they wait."""
+"""CPython's own suites, started ahead and all at once: they wait for nearly all of their time."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +12,9 @@ from tests import in_place
 from .engines import IMPOSSIBLE
 
 Suites = dict[tuple[str, str], Future[in_place.Finished]]
+
+AT_ONCE = 8
+"""Suites that run at the same time: as many as take long, and the short ones after another."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,9 +54,11 @@ def suites(
 ) -> Iterator[Suites]:
     """Every suite on every engine that it can run on, with ours in place."""
     tmp_path_factory.getbasetemp()  # made here, because two threads at once would both make it
-    with ThreadPoolExecutor(2) as two_at_a_time:
+    # The two longest take 25 s each, of which they compute for less than one, and all listen on ports that
+    # the kernel chooses.
+    with ThreadPoolExecutor(AT_ONCE) as at_once:
         yield {
-            (engine, module): two_at_a_time.submit(
+            (engine, module): at_once.submit(
                 run_suite,
                 in_place.ours_with("--engine", engine) if engine else in_place.OURS,
                 module,

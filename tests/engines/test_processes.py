@@ -127,8 +127,8 @@ def test_at_max_children_accepting_stops_without_a_busy_loop(seen: list[events.E
             assert peer.recv(100)
         wait_until(lambda: seen and isinstance(seen[-1], events.EngineFull))
         started = cpu_seconds()
-        time.sleep(1)
-        assert cpu_seconds() - started < 0.05
+        time.sleep(0.5)
+        assert cpu_seconds() - started < 0.025
         assert len(server.active_children) == 2
         for peer in peers:
             peer.sendall(b"!")
@@ -151,10 +151,10 @@ def test_a_copy_of_a_child_s_descriptor_elsewhere_is_no_busy_loop() -> None:
             peer.sendall(b"!")
             wait_until(lambda: not first.active_children)
             started = cpu_seconds()
-            time.sleep(0.5)
+            time.sleep(0.3)
             spent = cpu_seconds() - started
             other.sendall(b"!")
-        assert spent < 0.1
+        assert spent < 0.06
 
 
 def test_a_fork_with_threads_alive_is_warned_about_once(seen: list[events.Event]) -> None:
@@ -260,14 +260,14 @@ def test_the_loop_sleeps_while_children_serve_and_after_they_ended() -> None:
             for peer in peers:
                 peer.recv(100)
             started = cpu_seconds()
-            time.sleep(0.5)
-            assert cpu_seconds() - started < 0.1
+            time.sleep(0.3)
+            assert cpu_seconds() - started < 0.06
             for peer in peers:
                 peer.sendall(b"!")
         wait_until(lambda: not server.active_children)
         started = cpu_seconds()
-        time.sleep(0.5)
-        assert cpu_seconds() - started < 0.1
+        time.sleep(0.3)
+        assert cpu_seconds() - started < 0.06
 
 
 def test_collect_children_can_be_called_at_any_time(module: ModuleType) -> None:

@@ -1,7 +1,8 @@
-"""Servers of real libraries, with ours in place and as they are."""
+"""Real libraries' servers, and their own suites, with ours in place and as they are."""
 
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -9,9 +10,32 @@ import pytest
 
 from tests import in_place
 
+from . import suites
+
+Outcomes = tuple[suites.Outcome, suites.Outcome]
+
 _PROGRAMS = Path(__file__).parent / "programs"
 
 Serving = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcomes]]]:
+    """Each library's own suite on both, two suites at a time, beside all other tests.
+
+    They are started before the first test and asked for in the last file: the longest takes 40 s, and
+    most of the time it waits.
+    """
+
+    def run_on_both(suite: suites.Suite) -> Outcomes:
+        with suites.alone(suite):
+            plain = suites.run(suite, in_place.PLAIN, tmp_path_factory.mktemp(suite.library))
+            ours = suites.run(suite, in_place.OURS, tmp_path_factory.mktemp(suite.library))
+        return plain, ours
+
+    tmp_path_factory.getbasetemp()  # made here, because two threads at once would both make it
+    with ThreadPoolExecutor(2) as two_at_a_time:
+        yield {suite.library: two_at_a_time.submit(run_on_both, suite) for suite in suites.SUITES}
 
 
 @pytest.fixture(

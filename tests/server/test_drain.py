@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, blocking, events
+from manyhands.serving.drain import DRAIN_INTERVAL
 from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -137,8 +138,13 @@ def test_no_more_clients_than_the_engine_has_room_for_leave_the_backlog() -> Non
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_drain_that_takes_its_time_is_told_of_once(
-    engine: str, gate: Gate, datagrams: tuple[str, Any], seen: list[events.Event]
+    engine: str,
+    gate: Gate,
+    datagrams: tuple[str, Any],
+    seen: list[events.Event],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("manyhands.serving.drain.REPORTED_AFTER", 0.1)
     address, peer = datagrams
     server = Server(gate.handler, address, engine=engine, drain_timeout=20)
     server.start()
@@ -146,6 +152,7 @@ def test_a_drain_that_takes_its_time_is_told_of_once(
     assert peer.recv(10) == b"begun"
     leaving = closing(server)
     wait_until(lambda: events.Draining(1, 20) in seen)
+    threading.Event().wait(3 * DRAIN_INTERVAL)
     gate.open()
     assert peer.recv(10) == b"done"
     leaving.join(20)

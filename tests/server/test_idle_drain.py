@@ -346,6 +346,7 @@ class Stuck(StreamRequestHandler):
         self.gate.wait()
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
 def test_the_report_names_who_was_left_and_the_line_at_which_it_stood(
     engine: str, gate: Gate
@@ -378,6 +379,7 @@ def test_of_a_handler_in_another_process_the_report_names_the_process(gate: Gate
 # Who may drain, and when
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 def test_drain_ends_a_run_in_another_thread(
     engine: str, gate: Gate, elsewhere: ThreadPoolExecutor
 ) -> None:

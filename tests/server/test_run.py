@@ -98,6 +98,7 @@ def close_in_a_thread(server: Server, closed: list[Any]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
 def test_a_handler_left_behind_is_neither_waited_for_nor_cut_off_again(
     engine: str, stubborn: Stubborn
@@ -116,6 +117,7 @@ def test_a_handler_left_behind_is_neither_waited_for_nor_cut_off_again(
     assert stubborn.has_gone.wait(20)
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
 def test_a_handler_left_behind_does_not_stop_the_next_run_and_still_sees_its_own_drain(
     engine: str, stubborn: Stubborn
@@ -369,6 +371,7 @@ def test_a_server_that_was_suspended_is_not_when_it_is_started_anew(engine: str)
         say(server, b"hello\n").close()
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", ["threads"])
 def test_a_handler_left_behind_cannot_change_the_next_run(engine: str, stubborn: Stubborn) -> None:
     refusals: list[str] = []

@@ -207,6 +207,14 @@ def reload_and_look(server: Server, tmp_path: Path, authority: Authority) -> Non
     assert shown(server, authority, "new.example") == ["localhost", "new.example"]
 
 
+@pytest.fixture
+def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the files looked at as often as the accept loop turns, and that in quick succession."""
+    monkeypatch.setattr("manyhands.connections.certificates.FILES_INTERVAL", 0.02)
+    monkeypatch.setattr("manyhands.server.server.POLL_INTERVAL", 0.02)
+
+
+@pytest.mark.usefixtures("_looked_at_often")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_changed_files_are_read_again_by_themselves(
     engine: str,
@@ -221,6 +229,7 @@ def test_changed_files_are_read_again_by_themselves(
         assert shown(server, authority, "new.example") == ["localhost", "new.example"]
 
 
+@pytest.mark.usefixtures("_looked_at_often")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_broken_file_keeps_the_old_certificate_and_says_so(
     engine: str,

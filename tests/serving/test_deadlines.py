@@ -59,10 +59,20 @@ def say(peer: Any, line: bytes = b"hello\n") -> bytes:
     return peer.makefile("rb").readline()
 
 
+STRETCH = 1.5
+"""How much longer than a deadline a connection is watched that must outlive it. A look at it is due when the
+deadline passes, and the next a quarter of the deadline later."""
+
+
 def close_peer(peer: socket.socket) -> None:
     """Say the last word, and wait for the server's. (A forked handler has a copy: to close would not do.)"""
     testing.half_close(peer)
     everything(peer)
+
+
+def leave(peer: socket.socket) -> None:
+    """End a connection on which the handler still sends, though a forked one has a copy of the peer."""
+    peer.shutdown(socket.SHUT_RDWR)
 
 
 class Talkative(socketserver.StreamRequestHandler):
@@ -114,7 +124,7 @@ def test_a_dripping_peer_is_not_idle(engine: str) -> None:
             wait_until(lambda: registry)
             [connection] = registry.snapshot()
             for _ in drip(peer, b"x" * 10_000):
-                if connection.age > 2 * idle_timeout:
+                if connection.age > STRETCH * idle_timeout:
                     break
                 threading.Event().wait(0.01)
             assert connection.reason is None
@@ -168,10 +178,11 @@ def test_a_peer_that_reads_slowly_is_not_stalled(engine: str) -> None:
         with deaf(server.address) as peer:
             wait_until(lambda: registry)
             [connection] = registry.snapshot()
-            while connection.age < 2 * write_timeout:
+            while connection.age < STRETCH * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
             assert connection.reason is None
+            leave(peer)
 
 
 def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engine: str) -> None:
@@ -180,9 +191,10 @@ def test_a_peer_that_takes_what_it_is_sent_and_says_nothing_is_not_stalled(engin
         with server.connect() as peer:
             wait_until(lambda: registry)
             [connection] = registry.snapshot()
-            while connection.age < 3 * SHORT:
+            while connection.age < 2 * SHORT:
                 assert peer.recv(100)
             assert connection.reason is None
+            leave(peer)
 
 
 def test_an_old_connection_is_closed_however_busy(engine: str) -> None:
@@ -305,6 +317,7 @@ def stubborn() -> Iterator[Any]:
 LIMITS = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", WORKERS)
 def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any) -> None:
     options = {"engine": engine, "idle_timeout": SHORT, LIMITS[engine]: 1}
@@ -324,6 +337,7 @@ def test_the_slot_is_freed_though_the_handler_goes_on(engine: str, stubborn: Any
         assert registry.balance == (2, 0, 2)
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 def test_the_connection_counts_as_closed_though_a_sequential_handler_goes_on(stubborn: Any) -> None:
     with testing.serving(stubborn, engine="sequential", idle_timeout=SHORT) as server:
         with server.connect() as peer:
@@ -332,6 +346,7 @@ def test_the_connection_counts_as_closed_though_a_sequential_handler_goes_on(stu
         stubborn.is_over.set()
 
 
+@pytest.mark.usefixtures("_given_up_soon")
 def test_a_forked_handler_that_goes_on_ends_itself_where_no_other_can(stubborn: Any) -> None:
     class Own(stubborn):
         def setup(self) -> None:
@@ -456,7 +471,7 @@ def test_a_peer_on_a_unix_socket_that_speaks_now_and_then_is_not_idle(
         with server.connect() as peer:
             assert say(peer) == b"hello\n"
             [connection] = registry.snapshot()
-            while connection.age < 2 * idle_timeout:
+            while connection.age < STRETCH * idle_timeout:
                 assert say(peer) == b"hello\n"
                 threading.Event().wait(0.01)
             assert connection.reason is None
@@ -479,10 +494,11 @@ def test_a_peer_on_a_unix_socket_that_reads_slowly_is_not_stalled(engine: str, u
         with server.connect() as peer:
             wait_until(lambda: registry)
             [connection] = registry.snapshot()
-            while connection.age < 2 * write_timeout:
+            while connection.age < STRETCH * write_timeout:
                 assert peer.recv(4096)
                 threading.Event().wait(0.005)
             assert connection.reason is None
+            leave(peer)
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])  # a plain socket would hold up fibers
@@ -504,8 +520,9 @@ def test_what_a_handler_detaches_on_a_unix_socket_is_not_taken_for_idle(
     ):
         assert say(peer) == b"hello\n"
         [connection] = server.server.connections.snapshot()
-        wait_until(lambda: connection.age > 2 * after_a_word(engine))
+        wait_until(lambda: connection.age > STRETCH * after_a_word(engine))
         assert say(peer) == b"hello\n"
+        close_peer(peer)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])

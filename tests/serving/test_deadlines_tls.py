@@ -244,8 +244,8 @@ def test_a_stalled_handshake_has_its_own_deadline(engine: str, certificate: dict
         Echo,
         ANY_PORT,
         engine=engine,
-        idle_timeout=SHORT / 3,
-        handshake_timeout=3 * SHORT,
+        idle_timeout=SHORT / 6,
+        handshake_timeout=SHORT,
         **certificate,
     ) as server:
         with testing.stalled(server.address, b"\x16\x03\x01") as peer:

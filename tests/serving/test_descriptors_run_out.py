@@ -58,7 +58,7 @@ PROGRAM = """
     os._exit(0)
 """
 
-FOR_A_SECOND = "time.sleep(0.3); started = cpu(); time.sleep(1); spent = cpu() - started"
+FOR_A_WHILE = "time.sleep(0.3); started = cpu(); time.sleep(0.5); spent = cpu() - started"
 
 UNTIL_IT_IS_MUCH = "wait_until(lambda: cpu() > 0.2); spent = cpu()"
 
@@ -75,8 +75,8 @@ def measured(module: str, kind: str, measure: str) -> Any:
 
 
 def test_the_loop_rests_and_recovers_by_itself() -> None:
-    spent, answer, seen = measured("manyhands.socketserver", "ThreadingTCPServer", FOR_A_SECOND)
-    assert spent < 0.05  # of one processor, for a second
+    spent, answer, seen = measured("manyhands.socketserver", "ThreadingTCPServer", FOR_A_WHILE)
+    assert spent < 0.025  # of one processor, for half a second
     assert answer == "late\n"
     assert seen == ["AcceptPaused", "AcceptResumed"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from manyhands.admission.refusal_log import RefusalLog
+from manyhands.admission.refusal_log import RefusalLog, RefusalNotices
 from manyhands.model.connection_states import Reason
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
@@ -261,7 +261,7 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
 def test_a_flood_that_has_ended_is_told_of_when_it_is_time(seen: list[events.Event]) -> None:
     now = 100.0
     server = server_of("threads", deny="127.0.0.1")
-    vars(server)["_refusal_log"] = RefusalLog(lambda: now)
+    core_of(server).refusals = RefusalNotices(RefusalLog(lambda: now))
     with serving(server, 0.02):
         for _ in range(3):
             assert is_refused(server.server_address)

@@ -4,13 +4,15 @@ import os
 import ssl
 from pathlib import Path
 
-import trustme
-
 
 class Authority:
     """A certificate authority that vouches for localhost."""
 
     def __init__(self) -> None:
+        # Here, since it takes a third of the start of a program that imports these helpers for another one.
+        import trustme  # noqa: PLC0415
+
+        self._kinds_of_keys = trustme.KeyType
         self._authority = trustme.CA()
         self._certificate = self._authority.issue_cert("localhost", "127.0.0.1")
 
@@ -47,7 +49,7 @@ class Authority:
     ) -> tuple[str, str]:
         """Issue a certificate, write it and its key into a folder, and return the paths of the two files."""
         issued = self._authority.issue_cert(
-            *names, key_type=trustme.KeyType.RSA if is_rsa else trustme.KeyType.ECDSA
+            *names, key_type=self._kinds_of_keys.RSA if is_rsa else self._kinds_of_keys.ECDSA
         )
         chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
         certfile, keyfile = folder / f"{stem}.pem", folder / f"{stem}.key"
