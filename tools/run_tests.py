@@ -277,6 +277,8 @@ def main(versions: Sequence[str]) -> int:
     """Run all steps; return the exit status."""
     # A shell starts background jobs with SIGINT ignored, and so would be every program under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Hundreds of tests start an interpreter, and each would compile the library anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     RECORDS.mkdir(parents=True, exist_ok=True)
     for old in RECORDS.iterdir():
         old.unlink()

@@ -24,7 +24,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
 def test_a_call_whose_beginning_was_not_kept_is_kept_with_its_next_line(
     tmp_path: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.desk.transcript.PATIENCE", 0.1)
+    monkeypatch.setattr("manyhands.desk.transcript.BUSY_TIMEOUT", 0.1)
     path = tmp_path / "transcript.sqlite"
     page = Page()
     call = Call(1, "somewhere", Ear())
