@@ -174,7 +174,7 @@ def test_a_program_without_a_subscriber_never_loads_the_events() -> None:
         "-c",
         "import sys\n"
         "from manyhands import socketserver\n"
-        "print({'manyhands.model.events', 'ipaddress', 'pathlib'} & set(sys.modules))\n",
+        "print({'manyhands.model.events', 'dataclasses', 'pathlib'} & set(sys.modules))\n",
     )
     assert finished.stdout == "set()\n", finished.stderr
 

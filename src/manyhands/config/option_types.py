@@ -1,12 +1,10 @@
-"""The types of values that options take: how a word of the command line is read, and what fits.
-
-Imported with the drop-in: nothing here imports `ipaddress`, which only lists of networks need.
-"""
+"""The types of values that options take: how a word of the command line is read, and what fits."""
 
 import math
 import os
 from collections.abc import Sequence
 
+from manyhands.model.networks import EXAMPLES, Networks
 from manyhands.model.usage_errors import Mistake
 
 OptionValue = bool | int | float | str | Sequence[str] | None
@@ -203,20 +201,14 @@ class NetworkList(OptionType):
     @property
     def expected(self) -> str:
         """How networks are written."""
-        from manyhands.model.networks import EXAMPLES  # noqa: PLC0415 - see above
-
         return f"a list of networks, as {EXAMPLES}"
 
     def read(self, text: str) -> str:
         """Turn a word into a list; a `Mistake` says which entry is no network, and why."""
-        from manyhands.model.networks import Networks  # noqa: PLC0415 - see above
-
         return str(Networks.parse(text))
 
     def fits(self, value: object) -> bool:
         """Tell whether a value is a list of networks."""
-        from manyhands.model.networks import Networks  # noqa: PLC0415 - see above
-
         if not isinstance(value, str | list | tuple):
             return False
         try:

@@ -13,8 +13,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.serving import accept_loop
-from manyhands.serving.admission_terms import load_modules
+from manyhands.serving import accept_loop, proxy_trust
 from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import shut_down
@@ -83,7 +82,6 @@ class BaseServer(BaseServerOptions):
     def __init__(
         self, server_address: "_Address", RequestHandlerClass: Callable[[Any, Any, Self], Any]
     ) -> None:
-        load_modules()
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
         self.__is_shut_down = ShutDown()
@@ -270,8 +268,6 @@ class BaseServer(BaseServerOptions):
             shut_down(self, request, client_address)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
-        from manyhands.serving import proxy_trust  # noqa: PLC0415 - for servers behind a balancer
-
         return proxy_trust.is_welcome(self, request, client_address)
 
     def fileno(self) -> int:

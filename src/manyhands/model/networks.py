@@ -2,18 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from ipaddress import IPv4Network, IPv6Network, NetmaskValueError, collapse_addresses
+from typing import Any, TypeAlias
 
 from manyhands.model.escaping import escape
 from manyhands.model.socket_addresses import IP, client_ip
 from manyhands.model.usage_errors import Mistake
 
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
-
-# `ipaddress` is imported only where a network is read: most servers have none, and it takes milliseconds.
-
-Network: TypeAlias = "IPv4Network | IPv6Network"
+Network: TypeAlias = IPv4Network | IPv6Network
 
 EXAMPLES = "10.0.0.0/8, 2001:db8::/32 or 192.0.2.1"
 """How networks and single addresses are written."""
@@ -97,8 +93,6 @@ def _ranges_of(networks: tuple[Network, ...], version: int) -> _Ranges:
     """Return the first and the last addresses of networks, sorted, no two of them overlapping."""
     if not networks:
         return [], []
-    from ipaddress import collapse_addresses  # noqa: PLC0415 - see above
-
     of_version: list[Any] = [network for network in networks if network.version == version]
     apart = list(collapse_addresses(of_version))
     firsts = [int(network.network_address) for network in apart]
@@ -115,12 +109,6 @@ def _split(text: object) -> Iterable[object]:
 
 
 def _parse(entry: object) -> Network:
-    from ipaddress import (  # noqa: PLC0415 - see above
-        IPv4Network,
-        IPv6Network,
-        NetmaskValueError,
-    )
-
     if not isinstance(entry, str):
         raise Mistake(f"{entry!r} is not a network: networks are texts, as {EXAMPLES}")
     text = entry.strip()
@@ -148,8 +136,6 @@ def _parse(entry: object) -> Network:
 
 def _without_mapping(network: Network) -> Network:
     """Return the IPv4 network that an IPv6 one shows (RFC 4291, 2.5.5.2), and any other as it is."""
-    from ipaddress import IPv4Network  # noqa: PLC0415 - see above
-
     # A prefix shorter than that of ::ffff:0:0/96 holds IPv6 addresses as well.
     if isinstance(network, IPv4Network) or network.prefixlen < 96:
         return network

@@ -13,18 +13,19 @@ What it costs
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+# All of it is loaded with the server's class, little as most servers need it: a limit may be set, and must
+# hold, when nothing can be loaded any more, for the descriptors have run out or the program has another root.
+from manyhands.admission.admission import Admission, HeldPlace, Place
+from manyhands.admission.limits import Limits
 from manyhands.connections.registry import Registry
 from manyhands.model.connection_states import Reason
+from manyhands.model.socket_addresses import client_ip
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
 from manyhands.serving.admission_terms import AdmissionTerms, Handler, attributes_of, terms_of
 from manyhands.serving.handed_off import HandedOff
-
-if TYPE_CHECKING:
-    from manyhands.admission.admission import Admission, HeldPlace, Place
-    from manyhands.admission.limits import Limits
 
 MOST_OVERFLOW = 100
 """Connections that an overflow handler serves at once, at the most: it says a word and goes."""
@@ -92,13 +93,8 @@ class AdmissionControl:
         if terms.limits is None:
             return
         if self._admission is None:
-            # Few servers limit addresses and rates; the others do not pay for the import.
-            from manyhands.admission.admission import Admission  # noqa: PLC0415
-
             self._admission = Admission()
         if self._terms.limits is None:
-            from manyhands.admission.limits import Limits  # noqa: PLC0415
-
             self._admission.limits = Limits(ipv6_prefix=terms.limits.ipv6_prefix)
             self._count_the_admitted(self._admission)
         self._admission.limits = terms.limits
@@ -264,8 +260,6 @@ class AdmissionControl:
 
 
 def _are_denied(limits: "Limits", client_address: Any) -> bool:
-    from manyhands.model.socket_addresses import client_ip  # noqa: PLC0415 - where there are limits it is loaded
-
     return limits.denies(client_address, client_ip(client_address))
 
 

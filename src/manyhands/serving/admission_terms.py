@@ -1,15 +1,13 @@
 """The terms of admission: what a server's options say now about the connections that it lets in."""
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from manyhands.admission.limits import Limits
 from manyhands.config.class_attributes import setting
 from manyhands.config.option_types import encoded, listed
 from manyhands.config.options import by_group
-
-if TYPE_CHECKING:
-    from manyhands.admission.limits import Limits
+from manyhands.model.networks import Networks
 
 _LIMIT_OPTIONS = by_group("limits")
 
@@ -74,25 +72,6 @@ def _comparable(value: object) -> object:
     return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
 
 
-_MODULES = (
-    "ipaddress",
-    "manyhands.admission.admission",
-    "manyhands.admission.limits",
-    "manyhands.model.networks",
-    "manyhands.serving.proxy_trust",
-)
-
-
-def load_modules() -> None:
-    """Load what limits need, while the program can.
-
-    Later it may have no descriptor left (EMFILE), or another root (chroot(2)); and then most of all limits
-    must hold that are set.
-    """
-    for name in _MODULES:
-        import_module(name)
-
-
 def terms_of(source: Any) -> AdmissionTerms:
     """Make the terms of a server from the attributes of `source`."""
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
@@ -104,10 +83,6 @@ def terms_of(source: Any) -> AdmissionTerms:
 def _limits_of(said: dict[str, Any]) -> "Limits | None":
     if all(said[name] is None for name in _FOR_ADDRESSES_AND_RATES):
         return None
-    # Most servers limit neither addresses nor rates, and do not pay for the import.
-    from manyhands.admission.limits import Limits  # noqa: PLC0415
-    from manyhands.model.networks import Networks  # noqa: PLC0415
-
     allow, deny = (
         Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
         for name in ("allow", "deny")
