@@ -13,6 +13,7 @@ import os
 import time
 import weakref
 from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from manyhands.admission.refusal_log import RefusalNotices
@@ -61,6 +62,10 @@ _CHOICE = "_engine_choice"
 
 _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
+
+
+class _Never:
+    """Stands for what no attribute is."""
 
 
 class _Shared:
@@ -125,6 +130,7 @@ class ServerCore:
         """Whether the accept loops leave the listener alone."""
 
         self._timeouts = NONE
+        self._timeout_attributes: list[object] = [_Never] * len(TIMEOUTS)
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
@@ -184,9 +190,13 @@ class ServerCore:
         It is `NONE` itself where there are none.
         """
         source = server if self._shared.options_of is None else self._shared.options_of
-        said = Deadlines(*[setting(name, source) for name in TIMEOUTS])
-        if said != self._timeouts:
-            self._timeouts = NONE if said == NONE else said
+        # By identity: to compare a program's own attributes could do anything.
+        attributes = [getattr(source, name, None) for name in TIMEOUTS]
+        if not all(map(is_, attributes, self._timeout_attributes)):
+            said = Deadlines(*[setting(name, source) for name in TIMEOUTS])
+            if said != self._timeouts:
+                self._timeouts = NONE if said == NONE else said
+            self._timeout_attributes = attributes
         return self._timeouts
 
     def timeouts_on(self, server: Any, engine: str) -> ConnectionTimeouts:
