@@ -133,7 +133,9 @@ def test_a_hook_that_takes_several_clients_at_once_takes_none_beyond_the_limit()
             for _ in range(4):
                 super()._handle_request_noblock()
 
-    with serving(Greedy(HERE, Hold)) as server:
+    greedy = Greedy(HERE, Hold)
+    greedy.socket.setblocking(False)  # else it would wait for a client that does not come
+    with serving(greedy) as server:
         first = enter(server.server_address)
         with calling(server.server_address) as second:
             leave(first)
