@@ -11,7 +11,7 @@ from manyhands import Server, socketserver
 from manyhands.model.connection_states import Reason
 from tests.support import Echo, bound, call, everything, python, read_line, serving, wait_until
 
-from .admission_kit import Hold, calling, enter, leave
+from .admission_kit import Hold, calling, leave
 
 HERE = ("127.0.0.1", 0)
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -135,12 +135,12 @@ def test_a_hook_that_takes_several_clients_at_once_takes_none_beyond_the_limit()
 
     greedy = Greedy(HERE, Hold)
     greedy.socket.setblocking(False)  # else it would wait for a client that does not come
-    with serving(greedy) as server:
-        first = enter(server.server_address)
-        with calling(server.server_address) as second:
-            leave(first)
-            assert read_line(second) == b"in\n"
-            leave(second)
+    first = call(greedy.server_address)
+    with calling(greedy.server_address) as second, serving(greedy) as server:
+        assert read_line(first) == b"in\n"
+        leave(first)
+        assert read_line(second) == b"in\n"
+        leave(second)
         assert Reason.REFUSED_FULL not in server.connections.closed
 
 
