@@ -56,6 +56,7 @@ where = (server.addresses[0].host, server.addresses[0].port) if addresses else s
 "x".encode("idna")  # for the clients below
 sys.meta_path[:] = [Nothing()]
 sys.path_importer_cache.clear()
+sys.modules.pop("traceback", None)
 {deed}
 loop = threading.Thread(target=getattr(server, "serve_forever", None) or server.run, daemon=True)
 loop.start()
