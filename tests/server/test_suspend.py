@@ -59,7 +59,7 @@ def test_a_suspended_server_keeps_its_connections_and_accepts_no_client(engine: 
 def test_servers_still_work_after_suspend_and_resume_again_and_again(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.server.server.POLL_INTERVAL", 3600)
+    monkeypatch.setattr("manyhands.server.served_sockets.POLL_INTERVAL", 3600)
     with Server(Echo, ANY_PORT, engine=engine) as server:
         for _ in range(3):
             server.suspend()
@@ -73,7 +73,7 @@ def test_servers_still_work_after_suspend_and_resume_again_and_again(
 def test_the_accept_loop_sleeps_while_clients_wait_for_a_suspended_server(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.server.server.POLL_INTERVAL", 3600)
+    monkeypatch.setattr("manyhands.server.served_sockets.POLL_INTERVAL", 3600)
     with Server(Echo, ANY_PORT, engine=engine) as server, call(bound(server)) as early:
         assert say(early) == b"hello\n"
         [listener] = server.listeners

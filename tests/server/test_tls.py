@@ -211,7 +211,7 @@ def reload_and_look(server: Server, tmp_path: Path, authority: Authority) -> Non
 def _looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the files looked at as often as the accept loop turns, and that in quick succession."""
     monkeypatch.setattr("manyhands.connections.certificates.FILES_INTERVAL", 0.02)
-    monkeypatch.setattr("manyhands.server.server.POLL_INTERVAL", 0.02)
+    monkeypatch.setattr("manyhands.server.served_sockets.POLL_INTERVAL", 0.02)
 
 
 @pytest.mark.usefixtures("_looked_at_often")

@@ -33,9 +33,6 @@ else:
     # What editors and type checkers know of the attributes, which the decorator makes.
     ServerAttributes = object
 
-POLL_INTERVAL = 0.5
-"""Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
-
 _COUNT = Whole(at_least=0)
 _TIME = Seconds(may_be_zero=True)
 
