@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from manyhands import Server
-from tests.support import ENGINES, ask, bound, call, hear, is_listening, wait_until
+from manyhands import Mistake, Server
+from tests.support import ENGINES, Echo, ask, bound, call, hear, is_listening, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
 
@@ -132,3 +132,12 @@ def test_a_forked_handler_closes_nothing_of_its_parent() -> None:
     with Server(close_when_told, ANY_PORT, engine="processes") as server:
         assert ask(bound(server), b"close") == b"CLOSE"
         assert ask(bound(server), b"hello") == b"HELLO"
+
+
+@pytest.mark.parametrize("of_listener", [False, True], ids=["Server", "listener"])
+def test_a_drain_in_no_time_at_all_is_a_mistake(*, of_listener: bool) -> None:
+    with Server(Echo, ANY_PORT) as server:
+        drained: Any = server.listeners[0] if of_listener else server
+        with pytest.raises(Mistake, match="drain_timeout must be a number of seconds"):
+            drained.drain("soon")
+        assert not server.is_stopping

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from manyhands.config.options import SERVER_OPTIONS
 from manyhands.connections.connection import current_connection
 from manyhands.engines import Engine
 from manyhands.model.addresses import Address
@@ -131,6 +132,8 @@ class ServedSockets:
 
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Stop and drain. For what it raises, see `Server.drain`."""
+        if timeout is not None:
+            SERVER_OPTIONS["drain_timeout"].check(timeout)
         self.refuse_a_handler()
         run = self.current_run
         if run.runner == threading.get_ident():

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Never, Self, Unpack
 
 from manyhands.config.option_types import Seconds, Whole
-from manyhands.config.options import SERVER_OPTIONS, checked
+from manyhands.config.options import checked
 from manyhands.connections.registry import Registry
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
@@ -371,8 +371,6 @@ class Server(ServerAttributes):
         Mistake
             When `timeout` is no time.
         """
-        if timeout is not None:
-            SERVER_OPTIONS["drain_timeout"].check(timeout)
         return self._sockets.drain(timeout)
 
     def close(self) -> list[CutOff]:
