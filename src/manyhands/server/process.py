@@ -8,7 +8,7 @@ neither.
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 
 from manyhands.runtime.wakeup import WakeUp
@@ -26,20 +26,18 @@ class ServerProcess:
     def __init__(self, sockets: ServedSockets) -> None:
         self._sockets = sockets
         self._service = service_of_environment(sockets)
-        self._chores: list[Callable[[], object]] = []
-        sockets.on_drain_turn = self._note_draining
+        self._undo = ExitStack()
         if self._service is not None:
-            self._have_done(self._service.look)
+            self._have_done(self._service.look, sockets.chores)
+            self._have_done(self._service.draining, sockets.drain_chores)
 
-    def _have_done(self, chore: Callable[[], object]) -> None:
-        self._chores.append(chore)
-        self._sockets.chores.append(chore)
+    def _have_done(self, chore: Callable[[], object], chores: list[Callable[[], object]]) -> None:
+        chores.append(chore)
+        self._undo.callback(chores.remove, chore)
 
     def leave(self) -> None:
-        """Have the accept loop do nothing more for the process."""
-        for chore in self._chores:
-            self._sockets.chores.remove(chore)
-        self._sockets.on_drain_turn = bool
+        """Have nothing more done for the process: the next run may have its own by now."""
+        self._undo.close()
 
     def handling_signals(self, wakeup: WakeUp) -> AbstractContextManager[object]:
         """Handle signals for the time of the context; Python allows that in the main thread alone."""
@@ -54,7 +52,7 @@ class ServerProcess:
         sighup = SighupHandler(sockets.stop, sockets.notice, self._reloadable())
         if sighup.is_needed:
             acts[signal.SIGHUP] = sighup
-            self._have_done(sighup.look)
+            self._have_done(sighup.look, sockets.chores)
         signals = HandledSignals(acts, wakeup.signal_fileno())
         sockets.engine.on_child = partial(self._become_a_child, signals)
         return signals
@@ -88,8 +86,3 @@ class ServerProcess:
             yield
         finally:
             self._service.stopping()
-
-    def _note_draining(self) -> None:
-        """Report to systemd, if it listens, that the drain goes on."""
-        if self._service is not None:
-            self._service.draining()

@@ -56,8 +56,8 @@ class Sockets(Protocol):
         """What the accept loop does after each of its turns."""
 
     @property
-    def on_drain_turn(self) -> Callable[[], object]:
-        """What is called at each turn of a drain."""
+    def drain_chores(self) -> list[Callable[[], object]]:
+        """What is done after each turn of a drain."""
 
     def begin_next_run(self) -> None:
         """Have the next run in the place of this one, which has ended."""
@@ -257,7 +257,8 @@ class Run:
         return not self.thread.is_alive()
 
     def _hurries(self) -> bool:
-        self._sockets.on_drain_turn()
+        for chore in tuple(self._sockets.drain_chores):
+            chore()
         return self.is_in_a_hurry
 
 

@@ -63,8 +63,8 @@ class ServedSockets:
         self.chores: list[Callable[[], object]] = [] if tls is None else [tls.look]
         """What the accept loop does after each of its turns."""
 
-        self.on_drain_turn: Callable[[], object] = bool
-        """Called again and again during a drain; does nothing unless a process has set it."""
+        self.drain_chores: list[Callable[[], object]] = []
+        """What is done after each turn of a drain."""
 
         self.current_run = Run(self)
         """The run that is under way, or the next one."""

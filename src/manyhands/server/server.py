@@ -23,7 +23,7 @@ from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
 from manyhands.serving.core import refuse_a_copy
 from manyhands.serving.drain import CutOff
-from manyhands.serving.info import ServerInfo, info_of
+from manyhands.serving.info import PAGE, ServerInfo, info_of
 
 if TYPE_CHECKING:
     import ssl
@@ -133,7 +133,7 @@ class Server(ServerAttributes):
         state = "stopping" if run.is_under_way and run.is_stopping else serving
         return f"<Server of {described(self._handler)} on {where}: {state}, {len(self.connections)} open>"
 
-    def info(self, *, first: int = 100, after: int = 0) -> ServerInfo:
+    def info(self, *, first: int = PAGE, after: int = 0) -> ServerInfo:
         """Return a snapshot of the server as plain data. Thread-safe.
 
         Parameters
