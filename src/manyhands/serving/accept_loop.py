@@ -114,11 +114,7 @@ class AcceptLoop:
                 if [watch for watch in watches if watch.is_closed]:
                     watches = [watch for watch in watches if not watch.is_closed]
                     continue
-                if [watch for watch in watches if watch.is_crowded] and _is_crowd_left(
-                    selector, watches
-                ):
-                    timeout = 0
-                called = {key.data for key, _ in selector.select(timeout)}
+                called = _wait(selector, watches, timeout)
                 if wakeup in called:
                     self.child_asked_to_stop = wakeup.drain()
                     reaper_turns.was_woken = True
@@ -248,14 +244,19 @@ def _ask_for_signals(wakeup: WakeUp) -> bool:
     return before == -1
 
 
-def _is_crowd_left(selector: selectors.BaseSelector, watches: Iterable[ListenerWatch]) -> bool:
-    """Note which backlogs are empty; return whether anything is ready."""
-    # Only a look without waiting tells that a backlog is empty.
-    called = {key.data for key, _ in selector.select(0)}
-    for watch in watches:
-        if watch not in called:
-            watch.note_empty_backlog()
-    return bool(called)
+def _wait(
+    selector: selectors.BaseSelector, watches: Iterable[ListenerWatch], timeout: float | None
+) -> AbstractSet[object]:
+    """Sleep until something is ready; return what."""
+    if [watch for watch in watches if watch.is_crowded]:
+        # Only a look without waiting tells that a backlog is empty.
+        called = {key.data for key, _ in selector.select(0)}
+        for watch in watches:
+            if watch not in called:
+                watch.note_empty_backlog()
+        if called:
+            return called
+    return {key.data for key, _ in selector.select(timeout)}
 
 
 def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
