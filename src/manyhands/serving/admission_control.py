@@ -99,7 +99,7 @@ class AdmissionControl:
             self._count_the_admitted(self._admission)
         self._admission.limits = terms.limits
 
-    def _count_the_admitted(self, admission: "Admission") -> None:
+    def _count_the_admitted(self, admission: Admission) -> None:
         """Give a place to each connection that came while there was nothing to count."""
         now = time.monotonic()
         for connection in self._registry.snapshot():
@@ -160,7 +160,7 @@ class AdmissionControl:
         self.arriving[id(request)] = request, place
         return None
 
-    def _admit(self, server: Any, client_address: Any, entered: int = 0) -> "Place | Reason | None":
+    def _admit(self, server: Any, client_address: Any, entered: int = 0) -> Place | Reason | None:
         terms, admission = self._terms, self._admission
         if not self._has_place(terms, entered):
             self.count_gone()
@@ -181,7 +181,7 @@ class AdmissionControl:
             return None
         return self._admission.admit_datagram(client_address, time.monotonic())
 
-    def take(self, request: Any) -> "tuple[Any, HeldPlace | None] | None":
+    def take(self, request: Any) -> tuple[Any, HeldPlace | None] | None:
         """Take out a connection that has reached an engine, with its place; None: it came in another way.
 
         It is in the registry by now.
@@ -189,13 +189,13 @@ class AdmissionControl:
         arrival = self.arriving.pop(id(request), None)
         return arrival or self._handed_off.pop(request) or self._made_anew()
 
-    def admit_entered(self, server: Any, client_address: Any) -> "Place | Reason | None":
+    def admit_entered(self, server: Any, client_address: Any) -> Place | Reason | None:
         """Admit a connection that a program's own loop accepted, and the registry counts already."""
         if not self.is_guarded:
             return None
         return self._admit(server, client_address, entered=1)
 
-    def _made_anew(self) -> "tuple[Any, HeldPlace | None] | None":
+    def _made_anew(self) -> tuple[Any, HeldPlace | None] | None:
         """Take the one that a hook has made another object of, as `SSLContext.wrap_socket` does."""
         own = getattr(self.in_hand, "arrival", None)
         arrivals = self.arriving.copy()
@@ -215,7 +215,7 @@ class AdmissionControl:
         self.arriving[id(request)] = request, OverflowPlace(self._overflow)
         return handler
 
-    def identify(self, place: "HeldPlace | None", client_address: Any) -> Reason | None:
+    def identify(self, place: HeldPlace | None, client_address: Any) -> Reason | None:
         """Apply the rules for addresses to a connection whose client a PROXY header names only now."""
         if place is None or isinstance(place, OverflowPlace):
             return None
@@ -253,13 +253,13 @@ class AdmissionControl:
             if self._handed_off.known:
                 self.has_chores = True
 
-    def _give_up(self, place: "HeldPlace | None", reason: Reason) -> None:
+    def _give_up(self, place: HeldPlace | None, reason: Reason) -> None:
         if place is not None:
             place.leave()
         self._registry.refuse(reason)
 
 
-def _are_denied(limits: "Limits", client_address: Any) -> bool:
+def _are_denied(limits: Limits, client_address: Any) -> bool:
     return limits.denies(client_address, client_ip(client_address))
 
 

@@ -46,7 +46,7 @@ class AdmissionTerms:
     def __init__(
         self,
         most: int | None = None,
-        limits: "Limits | None" = None,
+        limits: Limits | None = None,
         when_full: str | Handler = "wait",
         refusal: bytes = b"",
     ) -> None:
@@ -80,7 +80,7 @@ def terms_of(source: Any) -> AdmissionTerms:
     return AdmissionTerms(said["max_connections"], _limits_of(said), said["when_full"], told)
 
 
-def _limits_of(said: dict[str, Any]) -> "Limits | None":
+def _limits_of(said: dict[str, Any]) -> Limits | None:
     if all(said[name] is None for name in _FOR_ADDRESSES_AND_RATES):
         return None
     allow, deny = (

@@ -64,10 +64,6 @@ _warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
 """Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
 
 
-class _Never:
-    """Stands for what no attribute is."""
-
-
 class _Shared:
     """What the listeners of one server have in common."""
 
@@ -130,7 +126,7 @@ class ServerCore:
         """Whether the accept loops leave the listener alone."""
 
         self._timeouts = NONE
-        self._timeout_attributes: list[object] = [_Never] * len(TIMEOUTS)
+        self._timeout_attributes: list[object] = [object()] * len(TIMEOUTS)  # none of a program's
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
