@@ -175,36 +175,21 @@ def test_the_set_of_threads_works_as_a_list_of_any_threads() -> None:
     daemon.join()
 
 
-def test_daemon_threads_are_not_waited_for() -> None:
+@pytest.mark.parametrize(
+    "attribute", [{"daemon_threads": True}, {"block_on_close": False}], ids=str
+)
+def test_a_close_does_not_wait_for_daemon_threads_nor_where_it_is_not_to_block(
+    attribute: dict[str, bool],
+) -> None:
     release = threading.Event()
     began = threading.Event()
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
 
     def handler(*_: object) -> None:
         began.set()
         release.wait()
 
-    with serving(Server(HERE, handler)) as server:
-        peer = call(server.server_address)
-        assert began.wait(20)
-    release.set()
-    peer.close()
-
-
-def test_a_server_that_does_not_block_on_close_does_not_wait() -> None:
-    release = threading.Event()
-    began = threading.Event()
-
-    class Server(socketserver.ThreadingTCPServer):
-        block_on_close = False
-
-    def handler(*_: object) -> None:
-        began.set()
-        release.wait()
-
-    with serving(Server(HERE, handler)) as server:
+    kind = type("Server", (socketserver.ThreadingTCPServer,), attribute)
+    with serving(kind(HERE, handler)) as server:
         peer = call(server.server_address)
         assert began.wait(20)
     release.set()

@@ -285,6 +285,7 @@ class ThreadsEngine(Engine):
 
     def has_room(self) -> bool:
         """Tell whether `start` would begin at once."""
+        # Asked several times for each connection: as `Engine` has it, but without the call of `running`.
         return self.limit is None or len(self._tasks) < self.limit
 
     def reap(self) -> None:
