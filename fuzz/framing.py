@@ -11,9 +11,14 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports():
-    from manyhands.protocol.framing import FrameBuffer, FramingError, IncompleteFrame
-    from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
-    from manyhands.protocol.text_decoder import TextDecoder
+    from manyhands.protocol.framing import (
+        FrameBuffer,
+        FramingError,
+        IncompleteFrame,
+        LengthPrefix,
+        TextDecoder,
+        VarintPrefix,
+    )
 
 Ask = Callable[[FrameBuffer], bytes | None]
 

@@ -50,8 +50,8 @@ def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manyhands.serving.drain.UNWINDING", 0.1)
     monkeypatch.setattr("manyhands.engines.fibers.engine.UNWIND_TIME", 0.05)
     monkeypatch.setattr("manyhands.engines.fibers.engine.HUB_END_TIME", 0.1)
-    monkeypatch.setattr("manyhands.serving.expiry.GRACE", 0.1)
-    monkeypatch.setattr("manyhands.serving.expiry.CLOSE_NOTIFY_GRACE", 0.05)
+    monkeypatch.setattr("manyhands.serving.reaper.GRACE", 0.1)
+    monkeypatch.setattr("manyhands.serving.reaper.CLOSE_NOTIFY_GRACE", 0.05)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,12 @@ from manyhands.protocol.framing import (
     FrameTooLong,
     FramingError,
     IncompleteFrame,
+    LengthPrefix,
     Prefix,
+    TextDecoder,
     UndecodableText,
+    VarintPrefix,
 )
-from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
-from manyhands.protocol.text_decoder import TextDecoder
 
 __all__ = [
     "BadLengthPrefix",

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from manyhands.admission.admission import Admission, Place
-from manyhands.admission.limits import Limits
+from manyhands.admission.admission import Admission, Limits, Place
 from manyhands.model.connection_states import Reason
 from manyhands.model.networks import Networks
 

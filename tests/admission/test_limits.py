@@ -2,7 +2,7 @@
 
 import pytest
 
-from manyhands.admission.limits import Limits
+from manyhands.admission.admission import Limits
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import client_ip
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyhands.model.connection_states import Reason
-from manyhands.serving.expiry import Expiry
+from manyhands.serving.reaper import Expiry
 from manyhands.testing import call, everything, wait_until
 from tests.support import Authority, Echo, secured, server_class, serving
 

@@ -12,7 +12,7 @@ import pytest
 from manyhands import socketserver, testing
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
-from manyhands.connections.tcp_info import Traffic, traffic_of
+from manyhands.connections.traffic import Traffic, traffic_of
 from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until

@@ -8,7 +8,7 @@ import pytest
 
 from manyhands.desk.call_io import CallIO
 from manyhands.desk.client import CallFailed, Client
-from manyhands.desk.screen_model import ScreenLine
+from manyhands.desk.screens import ScreenLine
 from manyhands.model.addresses import parse
 
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from manyhands.desk.screen_model import TURN, FairQueue
+from manyhands.desk.screens import TURN, FairQueue
 from tests.support import wait_until
 from tests.support.workers import WORKERS
 

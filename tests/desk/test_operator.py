@@ -6,7 +6,7 @@ import pytest
 
 from manyhands.desk.call_io import Ending
 from manyhands.desk.operator import Operator
-from manyhands.desk.screen_model import ScreenLine
+from manyhands.desk.screens import ScreenLine
 from manyhands.desk.switchboard import Call, Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
 from manyhands.desk.transcript_writer import TranscriptWriter

@@ -59,7 +59,7 @@ def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> N
     write(
         tmp_path / "refuse.py",
         "import contextlib, os, resource, socket, time\n"
-        "from manyhands.serving.spare_descriptor import SpareDescriptor\n"
+        "from manyhands.serving.accept_loop import SpareDescriptor\n"
         "time.sleep(0.01)  # there is a loop now\n"
         "with socket.create_server(('127.0.0.1', 0)) as listener, SpareDescriptor() as spare:\n"
         "    with socket.create_connection(listener.getsockname()):\n"

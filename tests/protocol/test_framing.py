@@ -14,10 +14,11 @@ from manyhands.protocol.framing import (
     FrameTooLong,
     FramingError,
     IncompleteFrame,
+    LengthPrefix,
     Prefix,
     UndecodableText,
+    VarintPrefix,
 )
-from manyhands.protocol.length_prefix import LengthPrefix, VarintPrefix
 
 PREFIXES: list[Prefix] = [
     VarintPrefix(),

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.protocol.framing import FrameBuffer, FrameTooLong, UndecodableText
-from manyhands.protocol.text_decoder import TextDecoder
+from manyhands.protocol.framing import FrameBuffer, FrameTooLong, TextDecoder, UndecodableText
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32-le", "gb18030", "utf-7", "utf-8-sig"]
 

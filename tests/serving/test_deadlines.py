@@ -12,7 +12,7 @@ import pytest
 from manyhands import socketserver, testing
 from manyhands.model.connection_states import Reason
 from manyhands.serving.core import core_of
-from manyhands.serving.expiry import Expiry
+from manyhands.serving.reaper import Expiry
 from manyhands.testing import call, deaf, drip, everything, running, wait_until
 from tests.support import ENGINES, Echo, server_class
 

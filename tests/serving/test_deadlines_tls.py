@@ -12,7 +12,7 @@ import pytest
 
 from manyhands import socketserver, testing
 from manyhands.model.connection_states import Reason
-from manyhands.serving import expiry
+from manyhands.serving import reaper
 from manyhands.serving.core import core_of
 from manyhands.testing import call, everything, read_line, running, wait_until
 from tests.connections.proxy_kit import V1
@@ -66,14 +66,14 @@ def test_an_idle_peer_is_closed(
 
 @pytest.fixture
 def _gentle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 20.0)
-    monkeypatch.setattr(expiry, "GRACE", 20.0)
+    monkeypatch.setattr(reaper, "CLOSE_NOTIFY_GRACE", 20.0)
+    monkeypatch.setattr(reaper, "GRACE", 20.0)
 
 
 @pytest.fixture
 def _gentle_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "CLOSE_NOTIFY_GRACE", 0.05)
-    monkeypatch.setattr(expiry, "GRACE", 20.0)
+    monkeypatch.setattr(reaper, "CLOSE_NOTIFY_GRACE", 0.05)
+    monkeypatch.setattr(reaper, "GRACE", 20.0)
 
 
 class LastWords(socketserver.StreamRequestHandler):

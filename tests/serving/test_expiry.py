@@ -8,13 +8,13 @@ import pytest
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
-from manyhands.connections.tcp_info import Traffic
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
+from manyhands.connections.traffic import Traffic
 from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.expiry import CLOSE_NOTIFY_GRACE, GRACE, SLICE, Expiry
+from manyhands.serving.reaper import CLOSE_NOTIFY_GRACE, GRACE, SLICE, Expiry
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)

@@ -16,12 +16,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from manyhands.connections import opening, traffic_counter
-from manyhands.connections.closing import can_send_close_notify, half_close
-from manyhands.connections.goodbye_hook import GoodbyeHook, said_on_notice
+from manyhands.connections import opening
+from manyhands.connections.closing import (
+    GoodbyeHook,
+    can_send_close_notify,
+    half_close,
+    said_on_notice,
+)
 from manyhands.connections.socket_classes import Unopened, header_of
-from manyhands.connections.tcp_info import Traffic, kernel_counts, traffic_of
 from manyhands.connections.tls_handshake import failed_connection
+from manyhands.connections.traffic import (
+    Record,
+    Traffic,
+    begin_counting,
+    kernel_counts,
+    new_record,
+    traffic_by,
+    traffic_of,
+)
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from manyhands.model.socket_addresses import format_address
@@ -166,7 +178,7 @@ class Connection:
 
         self._last_traffic: Traffic | None = None
         # A traffic counter of our own, where the kernel keeps none and a timeout or a snapshot needs it.
-        self._record: traffic_counter.Record | None = None
+        self._record: Record | None = None
         # At the end the kernel goes on to count what only closing sends, which is not to be kept.
         self._traffic_is_final = False
 
@@ -189,7 +201,7 @@ class Connection:
                 self.server.shutdown_request(self.request)
                 return False
             if self._record is not None:
-                traffic_counter.begin(self.request, self._record)
+                begin_counting(self.request, self._record)
             is_served = self._serve(self.request, self.client_address) is not False
         except Exception as error:
             self.note_failure(error)
@@ -252,7 +264,7 @@ class Connection:
             # What its handler sets in the child concerns the reaper here.
             self.own_timeouts = self.core.timeouts_on(self.server, self.engine.name)
         if not kernel_counts(self.client_address):
-            self._record = traffic_counter.new_record(is_shared=is_shared)
+            self._record = new_record(is_shared=is_shared)
 
     def was_not_served(self, reason: Reason) -> None:
         """Note that there was no worker for it, or that it was refused at the last moment."""
@@ -499,7 +511,7 @@ class Connection:
         """Return what the kernel says of it now; None where it says nothing."""
         now = traffic_of(self.request)
         if now is None and self._record is not None:
-            now = traffic_counter.traffic_by(self._record, self.request)
+            now = traffic_by(self._record, self.request)
         if now is not None and not self._traffic_is_final:
             self._last_traffic = now
         return now

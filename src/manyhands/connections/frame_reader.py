@@ -10,8 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from manyhands.protocol.framing import FrameBuffer, FrameTooLong, IncompleteFrame, Prefix
-from manyhands.protocol.text_decoder import TextDecoder
+from manyhands.protocol.framing import (
+    FrameBuffer,
+    FrameTooLong,
+    IncompleteFrame,
+    Prefix,
+    TextDecoder,
+)
 
 Frame = TypeVar("Frame", bytes, str)
 

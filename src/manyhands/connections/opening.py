@@ -8,7 +8,7 @@ is asked here only after a header; without one the accept loop has asked it. Hea
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from manyhands.config.class_attributes import setting
+from manyhands.config.options import setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.socket_classes import (
     AwaitingHeader,

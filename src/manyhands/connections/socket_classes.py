@@ -7,7 +7,7 @@ server without `proxy_protocol` pays nothing: no class is changed, nothing is lo
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from manyhands.runtime.socket_classes import mix_into
+from manyhands.runtime.sockets import mix_into
 
 if TYPE_CHECKING:
     import ssl

@@ -21,8 +21,7 @@ from manyhands.connections.socket_classes import TLSTerms, Unopened
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.runtime.locks import ReentrantLock
-from manyhands.runtime.socket_classes import mix_into
-from manyhands.runtime.sockets import accept_at_once, identity
+from manyhands.runtime.sockets import accept_at_once, identity, mix_into
 
 if TYPE_CHECKING:
     import ssl

@@ -14,8 +14,7 @@ from manyhands.desk.messages import (
     is_good_name,
     is_goodbye,
 )
-from manyhands.desk.plain_screen import LONGEST_ORDER, PlainScreen
-from manyhands.desk.screen_model import Keyboard, ScreenLine
+from manyhands.desk.screens import LONGEST_ORDER, Keyboard, PlainScreen, ScreenLine
 from manyhands.listening.endpoints import socket_path
 from manyhands.model.addresses import Address
 from manyhands.model.escaping import escape

@@ -15,9 +15,8 @@ from manyhands.desk import environment
 from manyhands.desk.call_io import GOODBYE, OUTBOX
 from manyhands.desk.messages import LINE_LIMIT
 from manyhands.desk.operator import Operator, from_the_desk
-from manyhands.desk.plain_screen import PlainScreen
 from manyhands.desk.reception import Reception
-from manyhands.desk.screen_model import Keyboard, notice
+from manyhands.desk.screens import Keyboard, PlainScreen, notice
 from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
 from manyhands.desk.transcript_writer import TranscriptWriter

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from manyhands.desk.call_io import Ending
-from manyhands.desk.screen_model import Screen, ScreenLine, notice
+from manyhands.desk.screens import Screen, ScreenLine, notice
 from manyhands.desk.switchboard import Call, NoSuchCaller, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter

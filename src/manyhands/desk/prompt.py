@@ -25,7 +25,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from manyhands.desk.screen_model import FairQueue, ScreenLine
+from manyhands.desk.screens import FairQueue, ScreenLine
 from manyhands.model.escaping import encodable
 from manyhands.runtime.blocking_calls import blocking
 

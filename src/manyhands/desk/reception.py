@@ -15,7 +15,7 @@ from manyhands.desk.messages import (
     name_in,
 )
 from manyhands.desk.operator import from_the_desk
-from manyhands.desk.screen_model import Screen, ScreenLine, notice
+from manyhands.desk.screens import Screen, ScreenLine, notice
 from manyhands.desk.switchboard import Call, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter

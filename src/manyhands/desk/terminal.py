@@ -14,7 +14,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from manyhands.desk.operator import VERBS
 from manyhands.desk.prompt import Prompt
-from manyhands.desk.screen_model import ScreenLine
+from manyhands.desk.screens import ScreenLine
 from manyhands.desk.switchboard import Status, Switchboard
 from manyhands.model.escaping import escape
 

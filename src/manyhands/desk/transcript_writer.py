@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 from manyhands.desk.call_io import Ending
-from manyhands.desk.screen_model import Screen, notice
+from manyhands.desk.screens import Screen, notice
 from manyhands.desk.switchboard import Call
 from manyhands.desk.transcript import Direction, NotKept, Transcript
 from manyhands.runtime.locks import Condition

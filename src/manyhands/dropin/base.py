@@ -7,13 +7,13 @@ from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from manyhands.config.class_attributes import has_options
+from manyhands.config.options import has_options
 from manyhands.connections.socket_classes import Unopened
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.serving import accept_loop, proxy_trust
+from manyhands.serving import accept_loop
 from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import shut_down
@@ -268,7 +268,8 @@ class BaseServer(BaseServerOptions):
             shut_down(self, request, client_address)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
-        return proxy_trust.is_welcome(self, request, client_address)
+        core: ServerCore = self._server_core
+        return core.admission.trusts(self, request, client_address)
 
     def fileno(self) -> int:
         """Return the listening socket's descriptor."""

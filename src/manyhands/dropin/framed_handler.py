@@ -5,9 +5,7 @@ from typing import Any
 
 from manyhands.connections.frame_reader import ConnectionReader
 from manyhands.dropin.handlers import StreamRequestHandler
-from manyhands.protocol.framing import Prefix, UndecodableText
-from manyhands.protocol.length_prefix import LengthPrefix
-from manyhands.protocol.text_decoder import TextDecoder
+from manyhands.protocol.framing import LengthPrefix, Prefix, TextDecoder, UndecodableText
 
 
 class FramedRequestHandler(StreamRequestHandler):

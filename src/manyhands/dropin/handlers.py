@@ -5,7 +5,7 @@ import io
 import socket
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from manyhands.config.class_attributes import has_options
+from manyhands.config.options import has_options
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
 from manyhands.dropin.stream_files import open_files

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from manyhands.config.class_attributes import has_options
+from manyhands.config.options import has_options
 from manyhands.engines.threads import Threads
 from manyhands.serving.core import OwnCore
 from manyhands.serving.request_hooks import process_request_thread as serve_in_worker

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from manyhands.config.class_attributes import setting
+from manyhands.config.options import setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.connection import current_connection
 from manyhands.connections.socket_classes import pass_header_on, upgrade

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from manyhands.config.class_attributes import has_options, setting
+from manyhands.config.options import has_options, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import send_close_notify
 from manyhands.connections.connection import current_connection

@@ -11,8 +11,14 @@ Nothing that a client sent is in them, and each event is one line whatever a pee
 """
 
 from manyhands.logs.bounded_queue import BoundedQueue
-from manyhands.logs.lines import JSONLines, TextLines
-from manyhands.logs.subscribers import Queued, to_logging, to_stderr, write_line
+from manyhands.logs.subscribers import (
+    JSONLines,
+    Queued,
+    TextLines,
+    to_logging,
+    to_stderr,
+    write_line,
+)
 from manyhands.logs.uncaught import LoggedStream, take_over
 
 __all__ = [

@@ -3,18 +3,217 @@
 SIGINT and SIGTERM stop the server, SIGHUP reloads its certificates, and systemd gets its reports. A server
 that is run in another thread than the main one only reports to systemd; one that is started by `start` does
 neither.
+
+A forked copy of the process inherits the signal handlers. In one that the program forks itself (`os.fork`,
+a pool of `multiprocessing`) ours would make it deaf: `terminate()` would stop nothing, and `join` would wait
+for ever. So in such a copy the handlers are again those from before the server ran.
 """
 
+import errno
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from types import FrameType
+from typing import Any, Protocol, Self
 
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import hub
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.served_sockets import ServedSockets
-from manyhands.server.signals import HandledSignals, Reloadable, SighupHandler
 from manyhands.server.systemd import service_of_environment
+
+_NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
+"""The errnos of opening /dev/tty in a process without a terminal, or whose terminal has gone (tty(4))."""
+
+
+class HandledSignals:
+    """Signal handlers that are installed for the time of a context. For the main thread.
+
+    Parameters
+    ----------
+    acts
+        The function that each signal calls.
+    wakeup_fd : int
+        The descriptor to which each signal writes a byte (`signal.set_wakeup_fd`), whichever thread gets it.
+    """
+
+    def __init__(self, acts: Mapping[signal.Signals, Callable[[], None]], wakeup_fd: int) -> None:
+        self._acts = acts
+        self._wakeup_fd = wakeup_fd
+        self._woken_before = -1
+        self._before: dict[signal.Signals, Any] = {}
+        self._handler: object = None
+
+    def __enter__(self) -> Self:
+        self._install(self._act)
+        self._woken_before = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self not in _in_force:
+            return  # in a forked copy, which has the handlers from before
+        signal.set_wakeup_fd(self._woken_before)
+        for number, handler in self._before.items():
+            _put_back(number, handler)
+        _in_force.remove(self)
+
+    def leave_to_the_parent(self) -> None:
+        """Have a forked handler's process ignore the signals: its parent gets them too, and drains.
+
+        A terminal sends SIGINT and SIGHUP to the whole process group.
+        """
+        # Not SIG_IGN: programs that the handler starts would inherit it through exec (signal(7)).
+        self._install(_take_no_notice)
+
+    def _install(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._handler = handler
+        self._before = {number: signal.signal(number, handler) for number in self._acts}
+        _in_force.append(self)
+
+    def _act(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as `signal` calls it
+        self._acts[signal.Signals(number)]()
+
+    @property
+    def numbers(self) -> set[signal.Signals]:
+        """The signals that have handlers here."""
+        return set(self._acts)
+
+    def end_in_copy(self) -> None:
+        """In a forked copy of the process, put back the handlers from before."""
+        signal.set_wakeup_fd(self._woken_before)
+        for number, handler in self._before.items():
+            # A handler that the program has installed meanwhile stays.
+            if signal.getsignal(number) == self._handler:
+                _put_back(number, handler)
+
+
+_in_force: list[HandledSignals] = []
+
+
+def _take_no_notice(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _put_back(number: signal.Signals, handler: Any) -> None:
+    # None: a handler that C code had installed (`signal.getsignal`), which Python cannot put back.
+    signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+_blocked = threading.local()
+
+
+def _block() -> None:
+    """Block the handled signals around a fork.
+
+    A new child forgets signals that have come to Python and not yet to their handlers
+    (`PyOS_AfterFork_Child`). Blocked, one that is sent to it so early stays pending until the child has the
+    handlers from before.
+    """
+    if _in_force:
+        handled = set().union(*(signals.numbers for signals in _in_force))
+        # For each thread: two of them may fork at the same time.
+        _blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+
+
+def _unblock() -> None:
+    mask = vars(_blocked).pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _put_back_in_copy() -> None:
+    while _in_force:
+        _in_force.pop().end_in_copy()
+    _unblock()
+
+
+# Not the common fork hook, which runs after the fork only: the signals must be blocked before. For a forked
+# handler of ours the server installs `leave_to_the_parent` afterwards.
+os.register_at_fork(
+    before=_block,
+    after_in_parent=_unblock,
+    after_in_child=_put_back_in_copy,
+)
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal; True where that cannot be found out."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError as error:
+        # EMFILE, for one, does not say that the terminal has gone: to stop the server for that would be
+        # wrong.
+        return error.errno not in _NO_TERMINAL
+    return True
+
+
+class Reloadable(Protocol):
+    """An object that a signal may ask to read its files again."""
+
+    def reload_soon(self) -> None:
+        """Reload at the next turn of the accept loop."""
+
+
+class SighupHandler:
+    """The handler of SIGHUP. For the main thread; made when the server begins to run.
+
+    The signal has two meanings. To a daemon an operator sends it for a reload, as to nginx or gunicorn. To a
+    program at a terminal the kernel sends it when the terminal is closed, and the program is to end. So the
+    handler looks whether the terminal of the start is still there: the kernel takes it from the processes of
+    the session before it sends the signal (`__tty_hangup` in Linux's ``drivers/tty/tty_io.c``).
+
+    Parameters
+    ----------
+    stop
+        Asks the server to stop. Called more than once: the shell signals its jobs, and then the kernel does.
+    notice
+        Wakes the accept loop.
+    reloadable : Reloadable or None
+        The object to reload, if there is one.
+
+    Notes
+    -----
+    A call takes no lock and emits no event, for it may interrupt code that holds the lock; `look` emits
+    later.
+    """
+
+    def __init__(
+        self,
+        stop: Callable[[], None],
+        notice: Callable[[], None],
+        reloadable: Reloadable | None,
+    ) -> None:
+        before = signal.getsignal(signal.SIGHUP)
+        self._stop = stop
+        self._notice = notice
+        self._reloadable = reloadable
+        self._ends_with_terminal = before is not signal.SIG_IGN and has_terminal()
+        self.is_needed = reloadable is not None or before is signal.SIG_DFL
+        """Whether to install it: a SIGHUP that is ignored (`nohup`), or has a handler of the program's, is
+        left alone unless there is something to reload."""
+
+        self._was_in_vain = False  # a reload was asked for, and there is nothing to reload
+
+    def __call__(self) -> None:
+        """Stop the server when its terminal has gone, else reload."""
+        if self._ends_with_terminal and not has_terminal():
+            self._stop()
+            return
+        if self._reloadable is None:
+            self._was_in_vain = True
+        else:
+            self._reloadable.reload_soon()
+        self._notice()
+
+    def look(self) -> None:
+        """Emit the event that the signal handler could not emit. For the accept loop."""
+        if self._was_in_vain:
+            self._was_in_vain = False
+            if hub.has_subscribers:
+                hub.emit(events.NothingToReload(signal.SIGHUP.name))
 
 
 class ServerProcess:

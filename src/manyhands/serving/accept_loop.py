@@ -20,29 +20,81 @@ Accept errors
 """
 
 import contextlib
+import os
 import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import hub
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.sockets import accept_at_once, has_client_waiting
+from manyhands.runtime.unpatched import original
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
 from manyhands.serving.listener_watch import Listener, ListenerWatch
 from manyhands.serving.reaper import ReaperTurns
 from manyhands.serving.request_hooks import handle_request_noblock
-from manyhands.serving.spare_descriptor import SpareDescriptor
 
 # poll(2) needs no descriptor of its own and one system call a turn; there are never more than a few.
 ServerSelector: type[selectors.BaseSelector] = getattr(
     selectors, "PollSelector", selectors.SelectSelector
 )
+
+
+MOST_REFUSED = 256
+"""Clients that one call refuses: the rest wait for the next turn, so that the accept loop can still be
+stopped."""
+
+
+class SpareDescriptor:
+    """The spare descriptor of one accept loop, to refuse clients with when there is no other one.
+
+    Without a free descriptor (EMFILE, ENFILE in accept(2)) a client cannot even be refused, since only an
+    accepted connection can be closed. Closing the spare one frees a descriptor; accepting and closing clients
+    one by one then empties the backlog.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        # `gevent.monkey` replaces `os.close` by one that closes at the next turn of its loop: too late for
+        # the next accept, which needs the descriptor now.
+        self._close = original(os, "close")
+
+    def __enter__(self) -> Self:
+        self._take()
+        return self
+
+    def _take(self) -> None:
+        if self._descriptor < 0:
+            # Where not even this one is left, clients simply stay in the backlog.
+            with contextlib.suppress(OSError):
+                self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _give_up(self, *_exception: object) -> None:
+        if self._descriptor >= 0:
+            self._close(self._descriptor)
+            self._descriptor = -1
+
+    __exit__ = _give_up
+
+    def refuse_backlog(self, listener: socket.socket) -> int:
+        """Accept and close the clients that wait on `listener`, a bound stream socket; return how many."""
+        self._give_up()
+        count = 0
+        with contextlib.suppress(OSError):
+            # Asked first, for `accept` could block: a listener of the program's may.
+            while count < MOST_REFUSED and has_client_waiting(listener):
+                descriptor, _ = accept_at_once(listener)
+                self._close(descriptor)
+                count += 1
+        self._take()
+        return count
 
 
 class AcceptLoop:

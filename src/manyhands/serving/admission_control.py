@@ -10,25 +10,30 @@ What it costs
     that a connection then has until its end, come into it where there are such limits.
 """
 
+import functools
+import socket
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 # All of it is loaded with the server's class, little as most servers need it: a limit may be set, and must
 # hold, when nothing can be loaded any more, for the descriptors have run out or the program has another root.
-from manyhands.admission.admission import Admission, HeldPlace, Place
-from manyhands.admission.limits import Limits
-from manyhands.config.class_attributes import setting
+from manyhands.admission.admission import Admission, HeldPlace, Limits, Place
 from manyhands.config.option_types import encoded, listed
-from manyhands.config.options import by_group
+from manyhands.config.options import by_group, setting
 from manyhands.connections.registry import Registry
+from manyhands.connections.socket_classes import AwaitingHeader
+from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import hub
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import client_ip
+from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
-from manyhands.serving.handed_off import HandedOff
 
 _LIMIT_OPTIONS = by_group("limits")
 
@@ -318,6 +323,35 @@ class AdmissionControl:
         refusal: Reason | None = admitted.identify(client_address, time.monotonic())
         return refusal
 
+    def trusts(self, server: Any, request: Any, client_address: Any) -> bool:
+        """Return whether to read the PROXY header of a connection; if not, it is counted as denied.
+
+        A datagram has no header: for it the answer is that of `verify_request`.
+
+        Raises
+        ------
+        TypeError
+            When the program has overridden `get_request` and does not call ours.
+        """
+        if isinstance(request, tuple):
+            return bool(server.verify_request(request, client_address))
+        if not isinstance(request, AwaitingHeader):
+            raise TypeError(
+                "proxy_protocol is on, and get_request returned a connection that it did not get from "
+                "ours: nobody would read its PROXY header"
+            )
+        # The permissions of a Unix socket's file say who may connect.
+        if request.family == socket.AF_UNIX or client_address in _trusted(server):  # type: ignore[attr-defined]  # mixed into sockets
+            return True
+        self.withdraw(request, Reason.REFUSED_DENIED)
+        if hub.has_subscribers:
+            hub.emit(
+                events.BadProxyHeader(
+                    client_address, "proxy_trusted has not the address that it comes from"
+                )
+            )
+        return False
+
     def withdraw(self, request: Any, reason: Reason) -> None:
         """Count a connection that a hook kept from the engine; one that has been there is counted."""
         arrival = self.arriving.pop(id(request), None)
@@ -361,3 +395,82 @@ def _are_denied(limits: Limits, client_address: Any) -> bool:
 def _is_announced_later(server: Any) -> bool:
     """Tell whether a balancer stands in front, whose header has the client's address: see `identify`."""
     return getattr(server, "proxy_protocol", False) is True
+
+
+def _trusted(server: Any) -> Networks:
+    entries = listed(server.proxy_trusted)
+    # A value that is no list of networks trusts no peer: falling back on the default would let peers forge
+    # addresses.
+    return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
+
+
+# Each connection asks, and to parse the networks would be most of the cost of accepting it.
+@functools.lru_cache(maxsize=64)
+def _networks(entries: tuple[str, ...]) -> Networks:
+    try:
+        return Networks.parse(entries)
+    except Mistake:
+        return Networks()
+
+
+CLOSED_INTERVAL = 0.5
+"""Seconds between two looks for those that were closed, while the program still has the object."""
+
+
+class HandedOff:
+    """The connections that a hook of the program's has taken to somewhere else than our engines. Thread-safe.
+
+    A `process_request` of the program's own may serve a connection by itself, or hand it to an executor that
+    brings it back. Nothing says when the first kind ends: it does when its socket is closed, or forgotten.
+
+    Parameters
+    ----------
+    on_gone
+        Called when one of them is forgotten: anywhere, in the middle of anything, so it may take no lock.
+    """
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:
+        self._on_gone = on_gone
+        self.known: dict[int, tuple[Callable[[], Any], HeldPlace | None]] = {}
+        """What tells whether each is still there, and its place, by `id`. To be looked at."""
+
+        self._gone: deque[tuple[int, object]] = deque()
+        self._look_at = 0.0
+
+    def add(self, request: Any, place: "HeldPlace | None") -> bool:
+        """Watch a connection; return False when that cannot be done: it is no socket of any kind."""
+        key = id(request)
+        try:
+            watched = weakref.ref(request, lambda watched: self._note_gone(key, watched))
+        except TypeError:
+            return False
+        self.known[key] = watched, place
+        return True
+
+    def pop(self, request: Any) -> "tuple[Callable[[], Any], HeldPlace | None] | None":
+        """Take a connection out that has come back."""
+        return self.known.pop(id(request), None)
+
+    def _note_gone(self, key: int, watched: object) -> None:
+        self._gone.append((key, watched))
+        self._on_gone()
+
+    def take_gone(self) -> "list[HeldPlace | None]":
+        """Take out those that have ended since the last time; return their places."""
+        ended = []
+        for _ in range(len(self._gone)):
+            try:
+                ended.append(self._gone.popleft())
+            except IndexError:
+                break  # another thread has taken the rest
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + CLOSED_INTERVAL
+            known = list(self.known.items())
+            ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
+        # The `id` of one that is forgotten may be that of another one by now.
+        return [
+            self.known.pop(key)[1]
+            for key, watched in ended
+            if key in self.known and self.known[key][0] is watched
+        ]

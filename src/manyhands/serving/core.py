@@ -17,8 +17,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from manyhands.admission.refusal_log import RefusalNotices
-from manyhands.config.class_attributes import is_on, setting
-from manyhands.config.options import by_engine
+from manyhands.config.options import by_engine, is_on, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import say_refusal
 from manyhands.connections.connection import Connection, Serve, current_connection

@@ -12,7 +12,7 @@ from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
-from manyhands.connections.tcp_info import backlog_of
+from manyhands.connections.traffic import backlog_of
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of

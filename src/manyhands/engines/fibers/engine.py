@@ -14,9 +14,15 @@ from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.engines.fibers.hub_thread import HubThread
-from manyhands.engines.fibers.interrupts import raise_in_main_code, report_failure, reporting
-from manyhands.engines.fibers.joining import EndWaits, end_at_exit, is_exit_without_threads
+from manyhands.engines.fibers.ends import (
+    EndWaits,
+    end_at_exit,
+    is_exit_without_threads,
+    raise_in_main_code,
+    report_failure,
+    reporting,
+)
+from manyhands.engines.fibers.hub_thread import HubThread, Watchdog
 from manyhands.engines.fibers.selector import FiberSelector
 from manyhands.engines.fibers.sockets import (
     PLAIN_ACCEPTS,
@@ -25,7 +31,6 @@ from manyhands.engines.fibers.sockets import (
     let_multiprocessing_send_them,
 )
 from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
-from manyhands.engines.fibers.watchdog import Watchdog
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
 from manyhands.runtime.sockets import accept_at_once, identity

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from manyhands.engines.fibers.foreign_threads import READ, WRITE
 from manyhands.engines.fibers.poller import Channel, Poller
 from manyhands.engines.fibers.sockets import FiberSocket, call_in_hub_thread
-from manyhands.runtime.socket_classes import class_with
+from manyhands.runtime.sockets import class_with
 
 Result = TypeVar("Result")
 

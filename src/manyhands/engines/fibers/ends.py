@@ -1,0 +1,148 @@
+"""The ends of fibers, of their accept loops and of their thread.
+
+What ends a fiber is an exception of its own, reported as a thread's is, or one that a signal raised in it.
+
+Python runs a signal handler wherever the main thread is at that moment. Under `gevent.monkey` that may be any
+fiber, and what the handler raises there (`KeyboardInterrupt`, or `SystemExit` by a ``sys.exit()`` on SIGTERM)
+would end one connection instead of reaching the program's main code.
+
+The exit of Python waits for threads that are no daemons, or does not; but one thread may have fibers of
+either kind. So that thread is a daemon, and what the exit has to wait for is waited for here. Then the thread
+is ended: the interpreter cannot stop it, and would be taken down under fibers that still switch, which
+crashes.
+"""
+
+import atexit
+import contextlib
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, Protocol
+
+from greenlet import getcurrent
+
+from manyhands.runtime.locks import Latch
+
+
+def raise_in_main_code(failure: BaseException, hub: Any) -> bool:
+    """Raise in the program's main code what a signal has raised in the calling fiber.
+
+    Returns
+    -------
+    bool
+        Whether a signal has. What a handler raises by itself is its own, be it `SystemExit`, as in a thread.
+    """
+    # Only the main thread runs signal handlers. Its main code has no parent, and gets the exception anyway.
+    is_in_reach = hub.main_hub and isinstance(getcurrent().parent, type(hub))
+    if not is_in_reach or not _is_of_a_signal(failure):
+        return False
+    hub.loop.run_callback(hub.handle_system_error, type(failure), failure, failure.__traceback__)
+    return True
+
+
+def _is_of_a_signal(failure: BaseException) -> bool:
+    # Python's own handler of SIGINT is no function with a frame.
+    return isinstance(failure, KeyboardInterrupt) or not _signal_handlers().isdisjoint(
+        _codes(failure)
+    )
+
+
+def _signal_handlers() -> set[CodeType | None]:
+    return {
+        getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()
+    } - {None}
+
+
+def _codes(failure: BaseException) -> Iterator[CodeType]:
+    traceback = failure.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame.f_code
+        traceback = traceback.tb_next
+
+
+def report_failure() -> None:
+    """Hand the exception that ended a fiber to `threading.excepthook`, as a thread's."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+
+def reporting(function: Callable[[], object]) -> None:
+    """Call a function; report what it raises, which would end the hub."""
+    try:
+        function()
+    except BaseException:  # noqa: BLE001 - see above
+        report_failure()
+
+
+class EndWaits:
+    """What waits for an end: of a task, or of an accept loop. Thread-safe.
+
+    Without the lock of a `Condition`: a signal handler that closes its server may wait here too, and the
+    thread that it interrupts might hold the lock.
+    """
+
+    def __init__(self) -> None:
+        self.latches: set[Latch] = set()
+        """One for each thread or fiber that waits."""
+
+    def wait(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
+        """Wait until the next `notify`, at most `timeout` seconds, unless the condition is true already."""
+        latch = Latch()
+        # Before the look at the condition, lest its change go unnoticed.
+        self.latches.add(latch)
+        try:
+            if not condition():
+                latch.wait(timeout)
+        finally:
+            self.latches.discard(latch)
+
+    def notify(self) -> None:
+        """Have all that wait look again."""
+        for latch in tuple(self.latches):
+            latch.set()
+
+
+class _Engine(Protocol):
+    def wait_at_exit(self) -> None: ...
+    def end_at_exit(self) -> None: ...
+
+
+_engines: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def end_at_exit(engine: _Engine) -> None:
+    """Have the exit of the interpreter wait for an engine's fibers, and end them."""
+    _engines.add(engine)
+
+
+def is_exit_without_threads(error: RuntimeError) -> bool:
+    """Tell whether it was the exit of the interpreter because of which a thread could not be started.
+
+    So it is on Python 3.12, from the end of the main thread on. The error has no class of its own there.
+    """
+    return str(error).endswith("at interpreter shutdown")
+
+
+def _wait() -> None:
+    for engine in list(_engines):
+        engine.wait_at_exit()
+
+
+def _end() -> None:
+    for engine in list(_engines):
+        engine.end_at_exit()
+
+
+def _call_before_threads_are_waited_for(function: Callable[[], None]) -> None:
+    # What `concurrent.futures` does for its workers. Later, among the functions of `atexit`, those that run
+    # before ours would take away what handlers still need.
+    register = getattr(threading, "_register_atexit", atexit.register)
+    with contextlib.suppress(RuntimeError):  # this is imported at the exit itself
+        register(function)
+
+
+_call_before_threads_are_waited_for(_wait)
+# The functions of the program may still ask a server to stop; those that it registers from now on run before.
+atexit.register(_end)
