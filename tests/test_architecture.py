@@ -45,6 +45,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 CONTRACTS = {
     "_handle_request_noblock": "a hook, which programs override as they do with the standard library's",
+    "_threads": "where the standard library's mix-in has its threads",
     "_sock": "where gevent's sockets have the system's",
 }
 """Private names of ours that are used in other rooms, since others than we have made them what they are."""

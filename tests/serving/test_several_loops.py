@@ -38,7 +38,7 @@ def started(server: Any, count: int) -> Iterator[list[threading.Thread]]:
     for thread in threads:
         thread.start()
     # One that has not begun yet, when the others are stopped, would serve for ever.
-    wait_until(lambda: core_of(server).loops.count() == count)
+    wait_until(lambda: len(core_of(server).loops.threads) == count)
     yield threads
     for thread in threads:
         thread.join(PATIENCE)

@@ -222,8 +222,8 @@ def _refuse_without_others(
     option: Option, values: Mapping[str, object], called: Callable[[str], str]
 ) -> None:
     # `wait` is what happens without any limit.
-    is_met = any(values.get(name) and values[name] != "wait" for name in option.needs)
-    if option.needs and not is_met:
+    met = [name for name in option.needs if values.get(name) and values[name] != "wait"]
+    if option.needs and not met:
         *most, last = map(called, option.needs)
         others = f"{', '.join(most)} or {last}" if most else last
         raise Mistake(f"{called(option.name)} without {others} is of no use")

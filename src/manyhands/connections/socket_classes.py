@@ -5,7 +5,7 @@ server without `proxy_protocol` pays nothing: no class is changed, nothing is lo
 """
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from manyhands.runtime.sockets import mix_into
 
@@ -27,13 +27,31 @@ class AwaitingHeader(Unopened):
     __slots__ = ()
 
 
-class TLSTerms(NamedTuple):
-    """How the connections of a listener speak TLS."""
+class TLSTerms:
+    """How the connections of a listener speak TLS. Immutable.
 
-    context: "ssl.SSLContext"
-    suppress_ragged_eofs: bool = True
-    do_handshake_on_connect: bool = True
-    """Whether the server does the handshake; else the program does."""
+    Attributes
+    ----------
+    context : ssl.SSLContext
+    suppress_ragged_eofs : bool
+        As `ssl.SSLContext.wrap_socket` has it.
+    do_handshake_on_connect : bool
+        Whether the server does the handshake; else the program does.
+    """
+
+    # No named tuple: `typing` would compile the name of the context's type, the first thing in the program
+    # that needs the whole compiler, which takes a millisecond.
+    __slots__ = ("context", "do_handshake_on_connect", "suppress_ragged_eofs")
+
+    def __init__(
+        self,
+        context: "ssl.SSLContext",
+        suppress_ragged_eofs: bool = True,
+        do_handshake_on_connect: bool = True,
+    ) -> None:
+        self.context = context
+        self.suppress_ragged_eofs = suppress_ragged_eofs
+        self.do_handshake_on_connect = do_handshake_on_connect
 
 
 _awaiting: "weakref.WeakKeyDictionary[Any, tuple[type[Any], TLSTerms | None]]"

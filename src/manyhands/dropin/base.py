@@ -139,7 +139,12 @@ class BaseServer(BaseServerOptions):
                 # Before the end is told: a program that waits for it may start anew the thread object whose
                 # last step this is.
                 wakeup.close()
-                self.__note_end(wakeup)
+                with loops.lock:
+                    # First the event: a signal handler that calls `shutdown` just here would wait for it.
+                    if len(loops.threads) <= 1:
+                        self.__shutdown_request = False
+                        self.__is_shut_down.set()
+                    loops.remove(wakeup)
 
     def __stop_flag(self) -> Callable[[], object]:
         """Return what reads the flag, as cheaply as can be: the loop asks several times a turn."""
@@ -155,15 +160,6 @@ class BaseServer(BaseServerOptions):
         self._server_core.loops.runs_here(wakeup)
         loop.run(wakeup, poll_interval)
 
-    def __note_end(self, wakeup: WakeUp) -> None:
-        loops = self._server_core.loops
-        with loops.lock:
-            # First the event: a signal handler that calls `shutdown` just here would wait for it.
-            if loops.count() <= 1:
-                self.__shutdown_request = False
-                self.__is_shut_down.set()
-            loops.remove(wakeup)
-
     def shutdown(self) -> None:
         """Stop `serve_forever`, and wait until it has returned.
 
@@ -175,7 +171,7 @@ class BaseServer(BaseServerOptions):
         self.__ask_to_stop()
         loops = self._server_core.loops
         # Before `serve_forever` there is nothing to wait for. A loop of the program's own clears the event.
-        has_begun = loops.count() or getattr(self.__is_shut_down, "was_cleared", True)
+        has_begun = loops.threads or getattr(self.__is_shut_down, "was_cleared", True)
         if has_begun and loops.may_be_waited_for() and not is_in_the_hub():
             self.__is_shut_down.wait()
 

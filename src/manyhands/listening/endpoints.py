@@ -103,19 +103,16 @@ def _resolved(kind: int, address: Address) -> list[Endpoint]:
             f"cannot listen on {address}: the host {address.host!r} has no address here "
             f"({error.strerror})"
         ) from None
-    ordered = dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found)
+    # In the system's order, each once.
+    ordered = {(family, sockaddr): None for family, _, _, _, sockaddr in found}
     resolved = [Endpoint(family, kind, sockaddr) for family, sockaddr in ordered]
-    if not _is_name(address.host, resolved):
-        return resolved  # if it is not this machine's, `bind` says so
+    if [endpoint.address[0] for endpoint in resolved] == [address.host]:
+        return resolved  # no name; if it is not this machine's, `bind` says so
     usable = [endpoint for endpoint in resolved if is_of_this_machine(endpoint)]
     if not usable:
         raise _none_is_here(address, resolved)
     # With port 0 each endpoint would get a port of its own; one is what was asked for.
     return usable if address.port else usable[:1]
-
-
-def _is_name(host: str, resolved: list[Endpoint]) -> bool:
-    return [endpoint.address[0] for endpoint in resolved] != [host]
 
 
 def is_of_this_machine(endpoint: Endpoint) -> bool:

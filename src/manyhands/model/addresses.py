@@ -113,7 +113,6 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
     """
     try:
         scheme, rest = _split_scheme(text, default_scheme)
-        _refuse_query(rest)
         return SCHEMES[scheme](scheme, rest)
     except _NotSo as reason:
         raise Mistake(f"{text!r} is not an address: {reason}") from None
@@ -175,6 +174,10 @@ def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
     scheme = scheme.lower()
     if scheme not in SCHEMES:
         raise _NotSo(f"the schemes are {', '.join(SCHEMES)}")
+    # Neither means anything here, so it would silently become a part of the host or the path.
+    for mark, name in (("?", "query"), ("#", "fragment")):
+        if mark in rest:
+            raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
     return scheme, rest
 
 
@@ -185,31 +188,19 @@ def _without_scheme(text: str) -> str:
     return text
 
 
-def _refuse_query(rest: str) -> None:
-    # Neither means anything here, so it would silently become a part of the host or the path.
-    for mark, name in (("?", "query"), ("#", "fragment")):
-        if mark in rest:
-            raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
-
-
 def _internet(scheme: str, rest: str) -> Address:
-    if any(character.isspace() for character in rest):
+    if rest != "".join(rest.split()):
         raise _NotSo(f"it cannot have spaces, as in {scheme}://127.0.0.1:8008")
-    _refuse_path(scheme, rest)
     host, port = _split_port(scheme, rest)
     return Address(scheme, _host(host), _port(port))
 
 
-def _refuse_path(scheme: str, rest: str) -> None:
-    before, slash, _ = rest.partition("/")
-    if not slash:
-        return
-    if before.rpartition(":")[2].isdecimal():
-        raise _NotSo(f"nothing can follow the port, as in {scheme}://{before}")
-    raise _NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
-
-
 def _split_port(scheme: str, rest: str) -> tuple[str, str]:
+    before, slash, _ = rest.partition("/")
+    if slash and before.rpartition(":")[2].isdecimal():
+        raise _NotSo(f"nothing can follow the port, as in {scheme}://{before}")
+    if slash:
+        raise _NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
     # The last colon: an IPv6 address has others.
     host, colon, port = rest.rpartition(":")
     if rest.endswith("]") or not colon:

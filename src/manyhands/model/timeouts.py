@@ -82,7 +82,7 @@ class Deadlines(NamedTuple):
     @property
     def shortest(self) -> float | None:
         """The shortest of them; None where there is none."""
-        return min((seconds for seconds in self if seconds is not None), default=None)
+        return min([seconds for seconds in self if seconds is not None], default=None)
 
 
 NONE = Deadlines()

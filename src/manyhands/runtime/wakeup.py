@@ -32,13 +32,12 @@ class WakeUp:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *_exception: object) -> None:
         """Give the descriptors back. From now on `wake` does nothing."""
         self._reader.close()
         self._writer.close()
+
+    __exit__ = close
 
     def fileno(self) -> int:
         """Return the descriptor that is readable after `wake`."""
@@ -67,10 +66,9 @@ class WakeUp:
 
         In any other copy of the loop's process it does nothing: such a copy asks for its own end.
         """
-        if parent_server() == self._process:
-            self._write(STOP)
-        else:
-            self.wake()
+        is_of_handler = parent_server() == self._process
+        if is_of_handler or os.getpid() == self._process:
+            self._write(STOP if is_of_handler else b".")
 
     def _write(self, byte: bytes) -> None:
         try:

@@ -96,19 +96,20 @@ def _refuse_servers(handler: object) -> None:
 def _refuse_what_does_not_block(handler: object) -> None:
     """Refuse coroutine functions and generator functions: a call runs nothing of them."""
     work = _innermost(handler)
-    if not inspect.isclass(work):
-        called = work if inspect.isroutine(work) else type(work).__call__
-        _refuse(called, described(handler))
-        return
-    for hook in ("setup", "handle", "finish"):
-        _refuse(_attribute(work, hook), f"{described(handler)}.{hook}")
-
-
-def _refuse(called: object, name: str) -> None:
-    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
-        raise Mistake(f"{name} is `async`, and would never run: handlers are plain, blocking code")
-    if inspect.isgeneratorfunction(called):
-        raise Mistake(f"{name} is a generator (it has a `yield`), and would never run")
+    if inspect.isclass(work):
+        called = {f".{hook}": _attribute(work, hook) for hook in ("setup", "handle", "finish")}
+    else:
+        called = {"": work if inspect.isroutine(work) else type(work).__call__}
+    for name, function in called.items():
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise Mistake(
+                f"{described(handler)}{name} is `async`, and would never run: handlers are plain, blocking "
+                "code"
+            )
+        if inspect.isgeneratorfunction(function):
+            raise Mistake(
+                f"{described(handler)}{name} is a generator (it has a `yield`), and would never run"
+            )
 
 
 def check_kind(handler: object, address: Address, *, is_stream: bool) -> None:

@@ -12,7 +12,7 @@ from manyhands.listening.inherited_sockets import duplicate
 from manyhands.model.addresses import Address
 from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
-from manyhands.server.option_attributes import OptionValues
+from manyhands.server.option_attributes import OptionValues, has_owners_options
 from manyhands.serving.core import ServerCore, core_of, share_core
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Owner(Protocol):
         """Have the accept loop look at its listeners again."""
 
 
+@has_owners_options
 class _OnEndpoint:
     """Makes a server of its endpoint's family, for both IP versions where the endpoint says so.
 
@@ -189,10 +190,9 @@ def listen(
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
-    own |= options.of_listener_class()
     kind: Any = type(base.__name__, (base,), own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
-    vars(listener).update(options.of_listener())
+    vars(listener).update(options.settled())
     share_core(listener, core)
     try:
         listener.server_bind()

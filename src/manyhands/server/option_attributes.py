@@ -13,6 +13,11 @@ from manyhands.model.usage_errors import Mistake
 
 _Class = TypeVar("_Class", bound=type)
 
+_ADJUSTABLE = frozenset(name for name, option in SERVER_OPTIONS.items() if option.is_adjustable)
+
+# `engine` is not among them: it is the engine itself on a server, and the class's choice on a listener.
+_SETTLED = SERVER_OPTIONS.keys() - _ADJUSTABLE - {"engine"} | {"ssl_context"}
+
 
 class OptionValues(dict[str, Any]):
     """What the options of one server are, by name; `ssl_context` is one of them here. Thread-safe.
@@ -52,24 +57,16 @@ class OptionValues(dict[str, Any]):
         Mistake
             When the value does not fit, or the option is settled when a server is made.
         """
-        if not _is_adjustable(name):
+        if name not in _ADJUSTABLE:
             raise settled(name, value)
         SERVER_OPTIONS[name].check(value)
         self._permit(name)
         self[name] = value
         self._note_change()
 
-    def of_listener_class(self) -> dict[str, object]:
-        """Return what makes the options attributes of a listener's class."""
-        return {
-            name: _OfOwner(name) if _is_adjustable(name) else _Settled(name)
-            for name in self
-            if name != "engine"
-        }
-
-    def of_listener(self) -> dict[str, object]:
-        """Return what is settled, for the attributes of a listener itself."""
-        return {name: value for name, value in self.items() if not _is_adjustable(name)}
+    def settled(self) -> dict[str, object]:
+        """Return what is settled, for a listener's own attributes."""
+        return {name: self[name] for name in _SETTLED}
 
 
 class _OptionAttribute:
@@ -122,6 +119,15 @@ class _Settled:
         raise settled(self._name, value)
 
 
+def has_owners_options(listener: _Class) -> _Class:
+    """Give a listener's class the options of its owner as attributes. A decorator."""
+    for name in _ADJUSTABLE:
+        setattr(listener, name, _OfOwner(name))
+    for name in _SETTLED:
+        setattr(listener, name, _Settled(name))
+    return listener
+
+
 def has_option_attributes(
     values_of: Callable[[Any], OptionValues],
 ) -> Callable[[_Class], _Class]:
@@ -154,10 +160,6 @@ def settled(name: str, value: object) -> Mistake:
     return Mistake(
         f"{name} is settled when a server is made: give it to Server(..., {name}={value!r})"
     )
-
-
-def _is_adjustable(name: str) -> bool:
-    return name in SERVER_OPTIONS and SERVER_OPTIONS[name].is_adjustable
 
 
 def _help(option: Option) -> str:

@@ -12,6 +12,8 @@ from manyhands.model.usage_errors import Mistake
 if TYPE_CHECKING:
     import ssl
 
+_OPTIONS = by_group("tls")
+
 
 class ServerTLS(Protocol):
     """The context that a server's TLS connections are made with, and how it stays up to date."""
@@ -54,7 +56,7 @@ def server_tls(
         When an address needs a certificate and there is none, options do not fit together, or a file cannot
         be used.
     """
-    values = {name: given[name] for name in by_group("tls") if given.get(name) is not None}
+    values = {name: given[name] for name in _OPTIONS if given.get(name) is not None}
     if context is not None:
         return _given_context(context, values)
     if "certfile" in values:

@@ -107,7 +107,7 @@ def terms_of(source: Any) -> AdmissionTerms:
 
 
 def _limits_of(said: dict[str, Any]) -> Limits | None:
-    if all(said[name] is None for name in _FOR_ADDRESSES_AND_RATES):
+    if not [name for name in _FOR_ADDRESSES_AND_RATES if said[name] is not None]:
         return None
     allow, deny = (
         Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])

@@ -12,15 +12,17 @@ class ServeLoops:
 
     def __init__(self) -> None:
         self._of_original: list[WakeUp] = []
-        self._threads: dict[WakeUp, set[int]] = {}
+        self.threads: dict[WakeUp, set[int]] = {}
+        """For each loop the threads in which it runs, or is waited for. To be looked at."""
+
         self._begin_anew()
         renew_in_copies(self, ServeLoops._begin_anew)
 
     def _begin_anew(self) -> None:
         # In a forked copy these are the loops of the original process: a forked handler may ask them to stop,
         # through the inherited pipe, and never waits for them.
-        self._of_original = self._wakeups
-        self._threads = {}
+        self._of_original = [*self.threads, *self._of_original]
+        self.threads = {}
         self.were_several = False
         """Whether there have been several at the same time since there was none."""
 
@@ -33,44 +35,36 @@ class ServeLoops:
 
     def add(self, wakeup: WakeUp) -> None:
         """Note a loop of the calling thread, which `wakeup` wakes."""
-        self._threads[wakeup] = {threading.get_ident()}
-        self.were_several = self.were_several or len(self._threads) > 1
+        self.threads[wakeup] = {threading.get_ident()}
+        self.were_several = self.were_several or len(self.threads) > 1
 
     def runs_here(self, wakeup: WakeUp) -> None:
         """Note that the loop runs in the calling thread, which on fibers is not that of `serve_forever`."""
-        self._threads[wakeup].add(threading.get_ident())
+        self.threads[wakeup].add(threading.get_ident())
 
     def remove(self, wakeup: WakeUp) -> None:
         """Forget a loop that has ended."""
-        self._threads.pop(wakeup, None)
-        if not self._threads:
+        self.threads.pop(wakeup, None)
+        if not self.threads:
             self.were_several = False
-
-    def count(self) -> int:
-        """Return how many there are."""
-        return len(self._threads)
-
-    @property
-    def _wakeups(self) -> list[WakeUp]:
-        return [*self._threads, *self._of_original]
 
     def stop(self) -> None:
         """Have every loop see that it is to stop. For signal handlers and forked handlers too."""
-        for wakeup in self._wakeups:
+        for wakeup in (*self.threads, *self._of_original):
             wakeup.ask_to_stop()
 
     def wake(self) -> None:
         """Have every loop look at its listener again."""
-        for wakeup in self._wakeups:
+        for wakeup in (*self.threads, *self._of_original):
             wakeup.wake()
 
     def may_be_waited_for(self) -> bool:
         """Return whether the caller may wait for the end of the loops, and not for itself or for ever."""
-        if not self._threads:
+        if not self.threads:
             # In a forked copy of a process in which the loops ran, nothing tells of their end.
             return not self._of_original
-        # The threads in which the loops run, or are waited for. A copy: another thread may add a loop.
-        return threading.get_ident() not in set().union(*self._threads.copy().values())
+        # A copy: another thread may add a loop.
+        return threading.get_ident() not in set().union(*self.threads.copy().values())
 
 
 class ShutDown(threading.Event):
