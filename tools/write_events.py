@@ -13,7 +13,7 @@ HEAD = """\
 
 Written by `tools/write_events.py` from `manyhands/model/events.py`.
 
-What happens in the servers of a process is told as events, to whoever subscribes:
+For programs that react to events in their servers; a subscriber gets the events of its process:
 
 ```python
 from manyhands import events
@@ -22,9 +22,9 @@ unsubscribe = events.hub.subscribe(print)
 ```
 
 The set is closed. An event is a frozen dataclass; its text is a sentence. Subscribers are called in the
-thread in which it happened, and what one of them raises goes to `sys.excepthook`: it stops neither the
+thread in which it happens, and an exception from one goes to `sys.excepthook`: it stops neither the
 server nor the others.
-`manyhands.logs` has subscribers for [logs](operations.md), and `Queued` for those that may be slow.
+`manyhands.logs` has subscribers for [logs](operations.md), and `Queued` for slow ones.
 """
 
 
