@@ -1,6 +1,6 @@
 """A client of the desk in plain `socket`: python desk_client.py [HOST [PORT]], with `manyhands chat` running.
 
-What is typed goes to the desk, what the desk says is printed as it comes; `byebye` says goodbye.
+It sends what you type to the desk and prints the desk's lines as they come; `byebye` ends the call.
 """
 
 import socket

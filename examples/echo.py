@@ -7,7 +7,7 @@ from manyhands import StreamRequestHandler, ThreadingTCPServer
 
 
 class Echo(StreamRequestHandler):
-    """Holds one client's conversation; each client has a thread of its own."""
+    """Serves one client; each client has a thread of its own."""
 
     def handle(self) -> None:
         for line in self.rfile:

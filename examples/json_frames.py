@@ -3,9 +3,9 @@
 manyhands serve examples/json_frames.py:Sums --bind tcp://127.0.0.1:8010
 
     {"add": [1, 2, 3]}   {"sum": 6}
-    anything else        {"error": ...}, and the conversation goes on
+    anything else        {"error": ...}, and the connection goes on
 
-A frame over 64 KiB, or one that takes more than a minute, ends the conversation.
+A frame over 64 KiB, or one that takes more than a minute, ends the connection.
 """
 
 import contextlib

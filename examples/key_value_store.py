@@ -8,7 +8,7 @@ manyhands serve examples/key_value_store.py:KeyValue --bind tcp://127.0.0.1:8009
     KEYS                 KEYS 0
     QUIT                 BYE
 
-Whatever does not fit is answered ``ERROR`` and a reason; the conversation goes on.
+Any other line is answered with ``ERROR`` and a reason; the connection goes on.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Store:
         return "OK"
 
     def get(self, key: str) -> str:
-        """Answer what is kept under `key`."""
+        """Answer the value under `key`."""
         with self._lock:
             return f"VALUE {self._values[key]}" if key in self._values else "NONE"
 
@@ -41,13 +41,13 @@ class Store:
             return "NONE" if self._values.pop(key, None) is None else "OK"
 
     def keys(self) -> str:
-        """Answer how many keys there are, and which."""
+        """Answer the number of keys and their names."""
         with self._lock:
             return " ".join(["KEYS", str(len(self._values)), *sorted(self._values)])
 
 
 class Conversation(StreamRequestHandler):
-    """Holds one client's conversation; `store` is given by whoever makes the server."""
+    """Serves one client; the program that makes the server passes `store`."""
 
     store: Store
 
@@ -74,7 +74,7 @@ class Conversation(StreamRequestHandler):
         return "ERROR say SET key value, GET key, DEL key, KEYS or QUIT"
 
 
-# State comes along with the handler: wherever a class works, so does this.
+# The handler carries its state: a partial works wherever a class does.
 KeyValue = functools.partial(Conversation, store=Store())
 
 

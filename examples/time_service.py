@@ -1,9 +1,9 @@
-"""A time service over UDP: any datagram is answered with the time, as RFC 868 has it or as text.
+"""A time service over UDP: it answers each datagram with the time, in RFC 868's form or as text.
 
 manyhands serve examples/time_service.py:Time --bind udp://127.0.0.1:8037
 
 An empty datagram asks for RFC 868's four bytes: the seconds since 1900, big-endian. Any other is a format
-for `strftime`, in UTC, and gets text: ``%H:%M:%S``.
+for `strftime`, in UTC, such as ``%H:%M:%S``, and gets text.
 """
 
 import struct

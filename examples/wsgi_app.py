@@ -12,14 +12,14 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Tell each client who it is and who serves it."""
+    """Tell each client its address and the thread that serves it."""
     client, server = environ["REMOTE_ADDR"], threading.current_thread().name
     start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
     yield f"Hello {client}, you are served by {server}.\n".encode()
 
 
 def main() -> None:
-    """Serve on the port that the command line names, on 8000 when it names none."""
+    """Serve on the port from the command line, by default on 8000."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     with make_server("127.0.0.1", port, application) as server:
         print(f"listening on http://127.0.0.1:{server.server_port}/", flush=True)
