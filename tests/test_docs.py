@@ -195,7 +195,7 @@ def pages_and_sources():
     ]
 
 
-def test_nobody_is_told_to_install_by_a_name_that_is_somebody_else_s_in_the_index():
+def test_no_page_installs_by_a_name_that_is_another_project_s_in_the_index():
     by_name = re.compile(r"pip install (?:-\S+ )*['\"]?manyhands\b|manyhands\[\w+\]")
     told = [
         (file.name, found)

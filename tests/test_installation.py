@@ -74,7 +74,7 @@ def test_modules_that_were_imported_too_early_are_named_in_a_warning_at_the_call
     assert warning in output
 
 
-def test_a_standard_module_that_nobody_uses_is_no_reason_to_warn() -> None:
+def test_a_standard_module_without_a_user_is_no_reason_to_warn() -> None:
     output = python("""
         __import__("socketserver")
         import manyhands

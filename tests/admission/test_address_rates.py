@@ -74,7 +74,7 @@ def test_an_abuser_is_not_forgotten_for_a_scan() -> None:
     assert not rates.has_token(-1, now=0.0)
 
 
-def test_who_is_full_again_is_forgotten_before_who_is_not() -> None:
+def test_an_address_that_is_full_again_is_forgotten_before_one_that_is_not() -> None:
     rates = AddressRates(Pace(1.0, burst=10), most=10)
     taken(rates, -1, 10, now=0.0)
     for key in range(9):
@@ -84,14 +84,14 @@ def test_who_is_full_again_is_forgotten_before_who_is_not() -> None:
     assert taken(rates, -1, 10, now=2.0) == 2
 
 
-def test_a_newcomer_is_remembered_also_among_those_who_lack_more() -> None:
+def test_a_new_address_is_remembered_also_among_those_that_lack_more() -> None:
     rates = AddressRates(Pace(0.001, burst=5), most=10)
     for key in range(10):
         taken(rates, key, 5, now=0.0)
     assert taken(rates, 99, 10, now=0.0) == 5
 
 
-def test_another_pace_leaves_missing_what_was_missing_and_forgets_who_is_full() -> None:
+def test_another_pace_keeps_what_is_missing_and_forgets_full_addresses() -> None:
     rates = AddressRates(Pace(1.0, burst=10))
     taken(rates, 1, 8, now=0.0)
     taken(rates, 2, 1, now=0.0)

@@ -29,7 +29,7 @@ def open_in(admission: Admission) -> int:
     return len(admission._places)
 
 
-def test_without_limits_everybody_is_admitted_and_counted() -> None:
+def test_without_limits_every_connection_is_admitted_and_counted() -> None:
     admission = Admission()
     assert let_in(admission, 1000) == 1000
     assert open_in(admission) == 1000
@@ -58,7 +58,7 @@ def test_datagrams_are_admitted_by_address_and_rate_and_take_no_place() -> None:
     assert open_in(admission) == 1
 
 
-def test_who_leaves_twice_gives_back_one_place() -> None:
+def test_a_place_that_is_left_twice_is_given_back_once() -> None:
     admission = Admission(Limits(max_connections_per_ip=2))
     place = admitted(admission)
     admitted(admission)
@@ -125,7 +125,7 @@ def test_deny_is_looked_at_before_all_else() -> None:
         (Limits(max_rate_per_ip=1.0, rate_burst_per_ip=1), Reason.REFUSED_TOO_FAST),
     ],
 )
-def test_who_is_refused_takes_nothing_of_the_rate_of_the_server(
+def test_a_refused_connection_takes_nothing_of_the_rate_of_the_server(
     limits: Limits, reason: Reason
 ) -> None:
     admission = Admission(limits._replace(max_rate=0.001, rate_burst=10))
@@ -138,7 +138,7 @@ def test_who_is_refused_takes_nothing_of_the_rate_of_the_server(
     assert let_in(admission, 50) == tokens
 
 
-def test_who_is_refused_for_the_rate_of_the_server_takes_nothing_of_his_own() -> None:
+def test_a_refusal_for_the_rate_of_the_server_takes_nothing_of_the_rate_of_the_address() -> None:
     admission = Admission(
         Limits(max_rate=1.0, rate_burst=1, max_rate_per_ip=0.001, rate_burst_per_ip=3)
     )
@@ -147,7 +147,7 @@ def test_who_is_refused_for_the_rate_of_the_server_takes_nothing_of_his_own() ->
 
 
 class TestLimitsThatChange:
-    def test_a_lower_limit_closes_nobody_and_holds_for_the_next(self) -> None:
+    def test_a_lower_limit_closes_no_connection_and_holds_for_the_next(self) -> None:
         admission = Admission(Limits(max_connections_per_ip=5))
         places = [admitted(admission) for _ in range(5)]
         admission.limits = Limits(max_connections_per_ip=2)
@@ -165,7 +165,7 @@ class TestLimitsThatChange:
         admission.limits = Limits(max_connections_per_ip=3)
         assert let_in(admission, 5) == 2
 
-    def test_a_limit_per_address_counts_who_came_before_there_was_one(self) -> None:
+    def test_a_limit_per_address_counts_connections_from_before_it(self) -> None:
         admission = Admission()
         places = [admitted(admission) for _ in range(5)]
         admission.limits = Limits(max_connections_per_ip=3)
@@ -175,7 +175,7 @@ class TestLimitsThatChange:
         assert let_in(admission, 5) == 1
 
     @pytest.mark.parametrize("change", ["before", "after"])
-    def test_another_prefix_counts_everybody_again(self, change: str) -> None:
+    def test_another_prefix_counts_every_connection_again(self, change: str) -> None:
         admission = Admission(Limits(max_connections_per_ip=3))
         network = [(f"2001:db8:0:{number}::1", 1, 0, 0) for number in range(3)]
         places = [admitted(admission, address) for address in network]
@@ -196,7 +196,7 @@ class TestLimitsThatChange:
         admission.limits = limits._replace(ipv6_prefix=48)
         assert let_in(admission, 5) == 3
 
-    def test_who_leaves_while_the_prefix_changes_is_uncounted_once(self) -> None:
+    def test_a_connection_that_leaves_while_the_prefix_changes_is_uncounted_once(self) -> None:
         admission = Admission(Limits(max_connections_per_ip=2))
         first, second = admitted(admission), admitted(admission)
         first.leave()
@@ -271,7 +271,7 @@ class TestAnAddressThatIsAnnouncedLater:
         assert let_in(admission, 5, HERE) == 1
         assert open_in(admission) == 4
 
-    def test_who_has_left_already_is_not_counted(self) -> None:
+    def test_a_connection_that_has_left_already_is_not_counted(self) -> None:
         admission = Admission(self.LIMITS)
         place = admitted(admission, None)
         place.leave()
@@ -288,7 +288,7 @@ class TestAnAddressThatIsAnnouncedLater:
         assert let_in(admission, 5, THERE) == 1
 
 
-def test_the_memory_for_addresses_is_that_of_who_is_in() -> None:
+def test_only_addresses_with_open_connections_take_memory() -> None:
     admission = Admission(Limits(max_connections_per_ip=5))
     for number in range(10_000):
         place = admitted(admission, (f"10.0.{number >> 8}.{number & 255}", 1))

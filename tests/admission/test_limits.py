@@ -14,19 +14,19 @@ def denied(limits: Limits, client_address: object) -> bool:
     return limits.denies(client_address, client_ip(client_address))
 
 
-def test_nothing_is_limited_until_somebody_asks_for_it() -> None:
+def test_nothing_is_limited_by_default() -> None:
     assert Limits() == Limits(allow=Networks(), deny=Networks())
     assert Limits().max_rate is Limits().max_rate_per_ip is Limits().max_connections_per_ip is None
     assert not denied(Limits(), ("192.0.2.1", 1))
 
 
-def test_deny_keeps_out_whom_it_has() -> None:
+def test_deny_keeps_out_the_addresses_that_it_has() -> None:
     assert denied(Limits(deny=SOME), ("10.1.2.3", 1))
     assert denied(Limits(deny=SOME), ("::ffff:10.1.2.3", 1, 0, 0))
     assert not denied(Limits(deny=SOME), ("192.0.2.1", 1))
 
 
-def test_allow_keeps_out_whom_it_has_not() -> None:
+def test_allow_keeps_out_the_addresses_that_it_has_not() -> None:
     assert not denied(Limits(allow=SOME), ("2001:db8::1", 1, 0, 0))
     assert denied(Limits(allow=SOME), ("192.0.2.1", 1))
 
@@ -41,6 +41,6 @@ def test_neither_concerns_a_unix_socket(client_address: object) -> None:
     assert not denied(Limits(allow=SOME, deny=SOME), client_address)
 
 
-def test_who_has_a_host_that_is_no_ip_address_is_not_among_those_that_are_allowed() -> None:
+def test_a_host_that_is_no_ip_address_is_not_allowed() -> None:
     assert denied(Limits(allow=SOME), ("a.host", 1))
     assert not denied(Limits(deny=SOME), ("a.host", 1))

@@ -24,7 +24,7 @@ def test_it_fills_with_time_and_not_above_the_burst() -> None:
     assert taken(bucket, 20, now=1e6) == 5
 
 
-def test_who_comes_at_just_the_rate_is_never_refused() -> None:
+def test_a_client_that_comes_at_just_the_rate_is_never_refused() -> None:
     bucket = TokenBucket(Pace(10.0, burst=1))
     assert all(bucket.take(1e6 + number / 10) for number in range(1000))
 

@@ -124,7 +124,7 @@ def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
         (None, ""),
     ],
 )
-def test_whoever_was_refused_is_shown_safely(
+def test_a_refused_address_is_shown_safely(
     log: RefusalLog, client_address: object, whom: str
 ) -> None:
     assert str(told(log.note(FULL, client_address))) == (
@@ -132,7 +132,7 @@ def test_whoever_was_refused_is_shown_safely(
     )
 
 
-def test_a_forked_copy_has_nothing_to_tell_and_waits_for_nobody(log: RefusalLog) -> None:
+def test_a_forked_copy_has_nothing_to_tell_and_does_not_wait(log: RefusalLog) -> None:
     log.note(FULL, None)
     log.note(FULL, None)
     log._lock.acquire()

@@ -187,7 +187,7 @@ def test_an_answer_that_comes_after_the_window_still_shows_as_latency(load):
     assert report["latency_us"]["max"] > 550_000
 
 
-def test_a_server_that_starves_everybody_is_measured_until_it_answers_again(load):
+def test_a_server_that_starves_every_client_is_measured_until_it_answers_again(load):
     def late(data, count):
         if count == 1:
             time.sleep(0.3)
@@ -200,7 +200,7 @@ def test_a_server_that_starves_everybody_is_measured_until_it_answers_again(load
 
 
 @pytest.mark.parametrize("mode", ["echo", "churn", "crowd"])
-def test_a_port_where_nobody_listens_is_a_fault(load, mode):
+def test_a_port_without_a_listener_is_a_fault(load, mode):
     with answering(lambda self: None, udp=False) as port:
         pass
     if mode == "crowd":

@@ -115,7 +115,7 @@ def test_ratios_stand_before_figures(quiet):
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["1.50", "9.0"]
 
 
-def test_nobody_is_left_out_in_silence(quiet):
+def test_a_missing_contestant_is_named(quiet):
     text = page(a_run(quiet, missing={"node": "this machine has no `node`"}))
     assert "- Node.js net: this machine has no `node`" in text
     assert "- lines-100: no “lines” of their own have uvloop Protocol" in text

@@ -69,7 +69,7 @@ def test_a_handler_has_its_clients_over_tls(
             assert everything(peer) == repr(CLIENT).encode()
 
 
-def test_who_is_not_trusted_is_named(folder: Path) -> None:
+def test_a_peer_that_is_not_trusted_is_named(folder: Path) -> None:
     words = ["-m", "manyhands", "serve", "tell:Tell", "--bind", "tcp://127.0.0.1:0"]
     words += ["--proxy-protocol", "--proxy-trusted", "10.0.0.0/8"]
     with Program(words, folder) as program:

@@ -245,7 +245,7 @@ def test_a_busy_handler_may_finish(serve: Any, engine: str, way: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("handler", ["Busy", "Stubborn"])
-def test_whoever_outlasts_the_drain_is_cut_off_and_reported(
+def test_a_connection_that_outlasts_the_drain_is_cut_off_and_reported(
     serve: Any, engine: str, handler: str
 ) -> None:
     serving = serve(
@@ -334,7 +334,7 @@ def test_a_loop_that_fails_is_no_silent_end(serve: Any, folder: Path) -> None:
     assert "ZeroDivisionError" in errors
 
 
-def test_on_fibers_a_handler_that_sleeps_holds_up_nobody(serve: Any) -> None:
+def test_on_fibers_a_handler_that_sleeps_holds_up_no_other(serve: Any) -> None:
     serving = serve("plain:Stubborn", "--bind", "tcp://127.0.0.1:0", "--engine", "fibers")
     sleeping, _ = busy(serving)
     another, _ = busy(serving)

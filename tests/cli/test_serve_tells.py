@@ -91,7 +91,7 @@ def test_without_the_flags_nothing_is_written(serve: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_who_was_cut_off_is_in_the_log_s_form(folder: Path, form: str) -> None:
+def test_the_report_of_a_connection_cut_off_is_in_the_log_s_form(folder: Path, form: str) -> None:
     words = [*SERVE, "--log", form, "--drain-timeout", "0"]
     words[words.index("handlers:Echo")] = "handlers:Busy"
     with Program(words, folder) as program, call(address(program.line())) as peer:
@@ -115,7 +115,7 @@ def test_who_was_cut_off_is_in_the_log_s_form(folder: Path, form: str) -> None:
         ("fibers", ["--log", "json"]),
     ],
 )
-def test_a_standard_error_that_nobody_reads_holds_up_nobody(
+def test_a_standard_error_without_a_reader_holds_up_no_client(
     folder: Path, chosen: str, words: list[str]
 ) -> None:
     reader, writer = os.pipe()

@@ -66,7 +66,7 @@ def test_a_silent_client_does_not_stop_the_others(engine: str, authority: Author
         everything(silent)
 
 
-def test_a_silent_client_stops_everybody_in_the_standard_library(authority: Authority) -> None:
+def test_a_silent_client_stops_all_others_in_the_standard_library(authority: Authority) -> None:
     server = secured(standard.ThreadingTCPServer(HERE, Answer), authority)  # type: ignore[arg-type]  # ours
     with serving(server), call(server.server_address), call(server.server_address) as plain:
         plain.settimeout(0.5)

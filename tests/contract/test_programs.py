@@ -80,7 +80,7 @@ def test_a_process_request_of_the_program_s_own_serves_in_its_thread(module: Mod
         assert b"process_request_thread" not in hear(server.server_address)
 
 
-def test_a_socket_that_nobody_closes_is_closed_when_it_is_forgotten(module: ModuleType) -> None:
+def test_a_socket_that_is_never_closed_is_closed_when_it_is_forgotten(module: ModuleType) -> None:
     # A weak reference to a connection is all that a server may keep after the handler.
     class Server(module.ThreadingTCPServer):  # type: ignore[name-defined,misc]  # see above
         def shutdown_request(self, request: Any) -> None:

@@ -243,7 +243,7 @@ def test_a_peer_that_never_hangs_up_does_not_hold_the_end_for_ever(
     assert not line.say("hello?")
 
 
-def test_hanging_up_wakes_whoever_hears(ends: Ends, worker: Worker) -> None:
+def test_hanging_up_wakes_the_reader(ends: Ends, worker: Worker) -> None:
     line, _ = ends
     hearing = worker.spawn(heard, line)
     line.hang_up(Ending.KICKED)

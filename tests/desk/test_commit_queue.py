@@ -95,7 +95,7 @@ def test_a_fiber_that_waits_for_the_disk_holds_up_no_other_fiber(
         working.result(20)
 
 
-def test_a_failure_is_everybodys_who_was_in_it_and_the_next_goes_well(
+def test_a_failed_commit_fails_for_all_its_writers_and_the_next_goes_well(
     book: Book, queue: CommitQueue, worker: Worker
 ) -> None:
     book.may_commit.clear()

@@ -29,7 +29,7 @@ class Operator:
         self._last_lines = 0
         self._gone = 0
 
-    def answers_everybody(self) -> None:
+    def answers_all_callers(self) -> None:
         """Answer until all callers have gone."""
         wait_for(
             self._answers,
@@ -109,7 +109,7 @@ def test_a_crowd_talks_at_once_and_nothing_is_lost_or_out_of_order(
     began = time.monotonic()
     with Desk(tmp_path, "--engine", engine) as desk:
         with calling(desk, tmp_path, sizes, lines) as processes:
-            Operator(desk, callers, lines).answers_everybody()
+            Operator(desk, callers, lines).answers_all_callers()
             heard = [process.communicate()[0] for process in processes]
         assert heard == [f"all have called\n{size}\n".encode() for size in sizes]
         assert sum("has called in" in line for line in desk.output) == callers

@@ -166,7 +166,7 @@ def test_a_caller_that_vanishes_in_mid_line_is_heard_to_its_last_byte(operator: 
     assert anna.hears() == "still there?"
 
 
-def test_when_the_current_caller_leaves_what_is_being_typed_goes_to_nobody_else(
+def test_when_the_current_caller_leaves_the_line_being_typed_goes_to_no_other(
     operator: Operator,
 ) -> None:
     anna, bob = operator.call("Anna"), operator.call("Bob")

@@ -19,7 +19,7 @@ def tasks(desk: Desk) -> int:
     ("arguments", "engine"),
     [([], "fibers"), (["--engine", "fibers"], "fibers"), (["--engine", "threads"], "threads")],
 )
-def test_calls_are_served_in_fibers_unless_somebody_says_otherwise(
+def test_calls_are_served_in_fibers_by_default(
     tmp_path: Path, arguments: list[str], engine: str
 ) -> None:
     with Desk(tmp_path, *arguments) as desk:
@@ -31,7 +31,7 @@ def test_calls_are_served_in_fibers_unless_somebody_says_otherwise(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_output_that_nobody_reads_holds_up_no_other_caller(tmp_path: Path, engine: str) -> None:
+def test_an_output_without_a_reader_holds_up_no_other_caller(tmp_path: Path, engine: str) -> None:
     command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
     with running([*command, "--engine", engine, "--greeting", "Welcome"], tmp_path) as process:
         invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))

@@ -23,7 +23,7 @@ def test_a_flood_does_not_delay_a_line_of_another_source() -> None:
     assert "hello" in queue.take(TURN + 1)
 
 
-def test_who_brings_a_second_batch_waits_until_the_first_is_taken() -> None:
+def test_a_source_with_a_second_batch_waits_until_the_first_is_taken() -> None:
     queue: FairQueue[str] = FairQueue()
     queue.put(1, ["one", "two"])
     second = threading.Thread(target=queue.put, args=(1, ["three"]))
@@ -34,7 +34,7 @@ def test_who_brings_a_second_batch_waits_until_the_first_is_taken() -> None:
     assert queue.take(9) == ["three"]
 
 
-def test_nobody_waits_for_the_batch_of_another_source() -> None:
+def test_a_source_does_not_wait_for_the_batch_of_another() -> None:
     queue: FairQueue[str] = FairQueue()
     queue.put(1, ["one"])
     queue.put(2, ["two"])
@@ -48,7 +48,7 @@ def test_the_operators_own_thread_never_waits() -> None:
     assert queue.take(9) == ["one", "two"]
 
 
-def test_closing_frees_who_waits_and_loses_nothing() -> None:
+def test_closing_frees_a_waiting_source_and_loses_nothing() -> None:
     queue: FairQueue[str] = FairQueue()
     queue.put(1, ["one"])
     second = threading.Thread(target=queue.put, args=(1, ["two"]))
@@ -71,7 +71,7 @@ def test_a_fiber_that_waits_for_the_reader_holds_up_no_other_fiber() -> None:
     assert queue.take(9) == ["of another", "two"]
 
 
-def test_who_reads_waits_for_something_to_take_until_the_queue_is_closed() -> None:
+def test_a_reader_waits_for_something_to_take_until_the_queue_is_closed() -> None:
     queue: FairQueue[int] = FairQueue()
     taken: list[int] = []
 

@@ -80,7 +80,7 @@ def test_plain_text_answers_the_first_caller(room: Room) -> None:
 
 
 @pytest.mark.parametrize("whom", ["2", "Bob", "bob", "02"])
-def test_to_chooses_whom_to_answer(room: Room, whom: str) -> None:
+def test_to_chooses_the_caller_to_answer(room: Room, whom: str) -> None:
     room.caller("Anna")
     _, bob = room.caller("Bob")
     assert room.types(f"/to {whom}") == "-- you are answering 2 Bob now"
@@ -88,13 +88,13 @@ def test_to_chooses_whom_to_answer(room: Room, whom: str) -> None:
     assert bob.heard == ["hello"]
 
 
-def test_who_has_no_name_is_found_by_number_and_by_address(room: Room) -> None:
+def test_a_caller_without_a_name_is_found_by_number_and_by_address(room: Room) -> None:
     call, _ = room.caller()
     assert room.switchboard.find("1") is call
     assert room.switchboard.find("127.0.0.1:4000") is call
 
 
-def test_all_says_it_to_everybody(room: Room) -> None:
+def test_all_sends_the_line_to_every_caller(room: Room) -> None:
     ears = [room.caller()[1] for _ in range(3)]
     assert room.types("/all good morning") == "[you to all] good morning"
     assert [ear.heard for ear in ears] == [["good morning"]] * 3
@@ -133,7 +133,7 @@ def test_quit_is_the_only_line_that_closes_the_desk(room: Room) -> None:
     assert not room.operator.carry_out("/quit")
 
 
-def test_closing_says_goodbye_to_everybody(room: Room) -> None:
+def test_closing_says_goodbye_to_every_caller(room: Room) -> None:
     ears = [room.caller()[1] for _ in range(3)]
     room.operator.close()
     late, late_ear = room.caller()
@@ -165,7 +165,7 @@ def test_a_name_that_two_callers_have_needs_a_number(room: Room) -> None:
     assert room.types("/to Anna") == "-- 2 callers are called Anna: say which by number, 1, 2"
 
 
-def test_when_the_current_caller_leaves_nobody_else_gets_the_line_being_typed(room: Room) -> None:
+def test_when_the_current_caller_leaves_no_other_gets_the_line_being_typed(room: Room) -> None:
     anna, _ = room.caller("Anna")
     _, bob = room.caller("Bob")
     assert room.switchboard.disconnect(anna)
@@ -194,7 +194,7 @@ def test_what_is_said_to_all_leaves_the_unread_unread(room: Room) -> None:
     assert room.switchboard.status().unread == ("2 Bob (1)",)
 
 
-def test_the_list_tells_who_is_there_and_who_is_being_answered(room: Room) -> None:
+def test_the_list_shows_the_callers_and_marks_the_current_one(room: Room) -> None:
     room.caller("Anna")
     room.caller()
     room.types("/list")
@@ -210,13 +210,13 @@ def test_a_thousand_callers_are_not_all_named_in_a_sentence(room: Room) -> None:
     assert room.types("/to Bob").endswith("8 Anna, 992 more")
 
 
-def test_bytes_that_are_no_text_reach_nobody_as_such(room: Room) -> None:
+def test_bytes_that_are_no_text_are_replaced_before_they_reach_a_caller(room: Room) -> None:
     _, anna = room.caller("Anna")
     room.types("caf\udce9")
     assert anna.heard == ["caf\ufffd"]
 
 
-def test_a_number_that_nobody_could_have_is_nobody(room: Room) -> None:
+def test_a_number_that_no_caller_can_have_finds_none(room: Room) -> None:
     room.caller("Anna")
     number = "9" * 5000
     assert room.types(f"/to {number}") == f"-- nobody on the line is {number}; there is 1 Anna"
@@ -232,6 +232,6 @@ def test_the_status_names_no_more_unread_callers_than_a_prompt_has_room_for(room
     assert 20 < len(status.unread) <= 100
 
 
-def test_the_first_of_many_who_call_at_once_becomes_the_current_one(room: Room) -> None:
+def test_the_first_of_many_simultaneous_callers_becomes_the_current_one(room: Room) -> None:
     calls = [room.switchboard.connect(Ear(), "somewhere", may_be_current=n > 1) for n in range(5)]
     assert room.switchboard.current is calls[2]

@@ -210,7 +210,7 @@ def test_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_desk_that_nobody_called_leaves_no_trace(path: Path) -> None:
+def test_a_desk_without_a_caller_leaves_no_trace(path: Path) -> None:
     with Transcript(str(path)) as transcript:
         transcript.close_session()
     with sqlite3.connect(path) as database:

@@ -227,7 +227,7 @@ def test_a_handshake_that_fails_is_its_own_reason_and_no_traceback(
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
-def test_a_drain_does_not_wait_for_who_has_gone_over_and_is_idle(
+def test_a_drain_does_not_wait_for_a_client_that_has_gone_over_and_is_idle(
     engine: str, authority: Authority, files: dict[str, Any]
 ) -> None:
     server = Server(Shout, ANY_PORT, engine=engine, drain_timeout=3600, **files)
@@ -240,7 +240,7 @@ def test_a_drain_does_not_wait_for_who_has_gone_over_and_is_idle(
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
-def test_a_drain_does_not_wait_for_who_has_asked_and_says_nothing(
+def test_a_drain_does_not_wait_for_a_client_that_has_asked_and_says_nothing(
     engine: str, files: dict[str, Any]
 ) -> None:
     server = Server(Shout, ANY_PORT, engine=engine, drain_timeout=3600, **files)
@@ -251,7 +251,7 @@ def test_a_drain_does_not_wait_for_who_has_asked_and_says_nothing(
         assert is_closed_by_server(plain)
 
 
-def test_a_reloaded_certificate_is_for_who_goes_over_from_then_on(
+def test_a_reloaded_certificate_is_for_clients_that_go_over_from_then_on(
     tmp_path: Path, authority: Authority, files: dict[str, Any]
 ) -> None:
     with Server(Shout, ANY_PORT, **files) as server, call(bound(server)) as plain:

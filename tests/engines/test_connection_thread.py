@@ -122,7 +122,7 @@ if sys.version_info >= (3, 13):
         yield may_begin.set
         may_begin.set()
 
-    def test_whoever_starts_a_thread_does_not_wait_until_it_begins(
+    def test_starting_a_thread_does_not_wait_until_it_begins(
         work: Work, begin: Callable[[], None]
     ) -> None:
         thread = start(work)
@@ -130,7 +130,7 @@ if sys.version_info >= (3, 13):
         begin()
         assert thread.has_begun()
 
-    def test_whoever_wants_to_see_its_work_waits_until_it_has_begun(
+    def test_let_begin_waits_until_the_thread_has_begun(
         work: Work, begin: Callable[[], None]
     ) -> None:
         engine = ThreadsEngine()

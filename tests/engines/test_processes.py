@@ -105,7 +105,7 @@ def test_our_bookkeeping_never_waits_for_any_child(monkeypatch: pytest.MonkeyPat
     assert all(pid > 0 for pid in waited_for)
 
 
-def test_a_status_that_somebody_else_took_is_not_waited_for() -> None:
+def test_a_status_that_was_reaped_elsewhere_is_not_waited_for() -> None:
     with serving(socketserver.ForkingTCPServer(HERE, hold_until_told)) as server:
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps at once
         try:

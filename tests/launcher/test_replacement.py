@@ -174,7 +174,7 @@ def test_a_sitecustomize_of_the_interpreters_installation_still_runs(
     assert ours.output == f"{own}\n{OURS}"
 
 
-def test_an_interpreter_that_starts_with_socketserver_imported_says_who_has_the_old_one(
+def test_an_interpreter_that_starts_with_socketserver_imported_names_the_module_that_has_the_old_one(
     tmp_path: Path, virtual: Path
 ) -> None:
     early = write(packages_of(virtual) / "early.pth", "import http.server\n")

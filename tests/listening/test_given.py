@@ -161,7 +161,7 @@ def test_a_socket_of_systemd_s_that_cannot_be_served_is_told_by_its_name(
     os.close(number)
 
 
-def test_without_the_variables_it_is_said_who_sets_them(
+def test_without_the_variables_the_error_says_what_sets_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inherited_sockets, "_read", ())

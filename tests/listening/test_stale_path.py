@@ -131,7 +131,7 @@ def unlistening(path: Path) -> Iterator[None]:
         yield
 
 
-def test_whoever_was_quicker_keeps_the_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quicker_server_keeps_the_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_behind(path)
     remove = os.unlink
 
@@ -150,7 +150,7 @@ def test_whoever_was_quicker_keeps_the_path(path: Path, monkeypatch: pytest.Monk
             assert ask(str(path)) == b"hello\n"
 
 
-def test_nobody_takes_a_path_over_between_another_s_look_and_removal(
+def test_no_server_takes_a_path_over_between_another_s_look_and_removal(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unix_paths, "LOCK_TIMEOUT", 0.05)
@@ -184,7 +184,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def test_a_folder_that_somebody_keeps_locked_is_named(
+def test_a_folder_that_another_program_keeps_locked_is_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unix_paths, "LOCK_TIMEOUT", 0.05)
@@ -203,7 +203,7 @@ def test_a_folder_that_somebody_keeps_locked_is_named(
         assert ask(str(path)) == b"hello\n"
 
 
-def test_a_locked_folder_matters_only_to_who_takes_over(path: Path) -> None:
+def test_a_locked_folder_matters_only_to_a_server_that_takes_over(path: Path) -> None:
     with locked(path.parent), serving(socketserver.UnixStreamServer(str(path), Echo)):
         with pytest.raises(OSError, match="a live server answers there"):
             socketserver.UnixStreamServer(str(path), Echo)
@@ -221,7 +221,7 @@ def public() -> Iterator[Path]:
             inner.chmod(0o755)
 
 
-def start_as_nobody(path: Path) -> str:
+def start_without_privileges(path: Path) -> str:
     """Start a server in a child that has no more rights than any user; return its error."""
     program = """
         import os, sys
@@ -254,7 +254,7 @@ def test_a_stale_path_that_may_not_be_taken_over_says_why(
     leave_behind(path)
     path.chmod(0o777)
     folder.chmod(mode)
-    error = start_as_nobody(path)
+    error = start_without_privileges(path)
     assert "a server that is gone left its socket there" in error
     assert why in error
     folder.chmod(0o755)
@@ -265,7 +265,7 @@ def test_a_socket_that_may_not_be_called_is_not_said_to_answer(public: Path) -> 
     path = public / "a.sock"
     with socketserver.UnixStreamServer(str(path), Echo):
         path.chmod(0)
-        error = start_as_nobody(path)
+        error = start_without_privileges(path)
         assert "a socket is there whose server may be alive: Permission denied" in error
 
 

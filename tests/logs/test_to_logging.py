@@ -133,7 +133,7 @@ def test_each_connection_that_ends_is_in_the_access_log(kept: Kept, engine: str)
         assert 0 <= event.age < PATIENCE
 
 
-def test_without_anybody_who_asks_no_end_is_told_of(kept: Kept) -> None:
+def test_without_an_access_log_no_end_is_logged(kept: Kept) -> None:
     end = logs.to_logging()
     with Server(Echo, ANY_PORT) as server:
         assert ask(socket_address(server.addresses[0])) == b"hello\n"

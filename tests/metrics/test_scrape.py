@@ -118,7 +118,7 @@ def test_a_failed_handshake_is_closed_and_no_handler_s_time(
 
 
 @pytest.mark.parametrize("limited", ["threads", "processes", "fibers"])
-def test_the_load_is_told_with_its_bound_and_who_waits_behind_it(limited: str) -> None:
+def test_the_load_is_shown_with_its_bound_and_the_clients_that_wait(limited: str) -> None:
     bound = {"threads": "max_threads", "processes": "max_children", "fibers": "max_fibers"}
     options: dict[str, Any] = {"engine": limited, bound[limited]: 1}
     with Server(Obedient, ANY_PORT, **options) as server, metrics.serve(server, HERE) as at:
@@ -247,7 +247,7 @@ def test_a_client_of_another_path_is_told_where_the_metrics_are() -> None:
         assert answer.endswith(b"\r\n\r\nthe metrics are at /metrics\n")
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
+def test_openmetrics_is_sent_to_a_scraper_that_asks_for_it() -> None:
     with metrics.serve(Server(Echo, ANY_PORT), HERE) as at:
         accept = "Accept: application/openmetrics-text; version=1.0.0"
         answer = request(socket_address(at.addresses[0]), "GET /metrics HTTP/1.1", accept)
@@ -280,7 +280,7 @@ def test_an_address_that_is_none_of_tcp_is_one_sentence() -> None:
         metrics.serve(Server(Echo, ANY_PORT), "unix:///run/x.sock")
 
 
-def test_nothing_is_counted_for_a_server_that_nobody_measures() -> None:
+def test_nothing_is_counted_for_a_server_without_metrics() -> None:
     with Server(Echo, ANY_PORT) as server:
         assert server.connections.totals is None
     with serving(socketserver.TCPServer(("127.0.0.1", 0), Echo)) as plain:

@@ -156,7 +156,7 @@ def test_every_subscriber_gets_every_event_in_order() -> None:
 CLOSED = events.ConnectionClosed(1, "127.0.0.1:8008", ("127.0.0.1", 40000), "idle", 1.0, 0, 0)
 
 
-def test_the_ends_of_connections_are_told_to_those_alone_who_ask_for_them() -> None:
+def test_only_subscribers_that_name_it_get_the_ends_of_connections() -> None:
     hub, usual, asking = Hub(), [], []
     hub.subscribe(usual.append)
     assert not hub.hears_of_ends
@@ -211,7 +211,7 @@ def test_two_subscriptions_of_one_function_end_one_by_one() -> None:
     assert seen == [EVENT]
 
 
-def test_a_subscriber_that_raises_stops_nobody_and_is_reported() -> None:
+def test_a_subscriber_that_raises_stops_no_other_and_is_reported() -> None:
     # In an interpreter of its own: pytest puts other hooks for exceptions in place.
     finished = python(
         "-c",

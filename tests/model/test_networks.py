@@ -52,7 +52,7 @@ def test_a_client_without_an_ip_address_is_in_no_network(client_address: object)
     assert client_address not in Networks.parse(("0.0.0.0/0", "::/0"))
 
 
-def test_no_networks_hold_nobody() -> None:
+def test_no_networks_hold_no_address() -> None:
     assert not Networks()
     assert ("10.1.2.3", 1) not in Networks()
     assert Networks.parse(()) == Networks()

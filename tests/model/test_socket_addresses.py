@@ -52,7 +52,7 @@ def test_other_addresses_with_an_ipv4_address_in_them_are_ipv6(host: str) -> Non
         ["192.0.2.1", 1],
     ],
 )
-def test_whoever_has_no_ip_address_has_none(client_address: object) -> None:
+def test_an_address_that_is_no_ip_address_has_no_ip(client_address: object) -> None:
     assert client_ip(client_address) is None
 
 

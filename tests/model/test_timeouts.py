@@ -39,7 +39,7 @@ def test_without_deadlines_nothing_is_ever_overdue() -> None:
     assert verdict(NONE, flow, Stall(0, -1e9), age=1e9) is None
 
 
-def test_who_was_silent_for_longer_than_idle_timeout_is_idle() -> None:
+def test_a_client_silent_for_longer_than_idle_timeout_is_idle() -> None:
     deadlines = Deadlines(idle_timeout=10)
     assert verdict(deadlines, Flow(silent=10)) is None
     assert verdict(deadlines, Flow(silent=10.1)) is Reason.IDLE
@@ -57,7 +57,7 @@ def test_what_is_sent_to_the_peer_does_not_make_it_less_idle() -> None:
     assert verdict(Deadlines(idle_timeout=10, write_timeout=10), flow) is Reason.IDLE
 
 
-def test_who_acknowledges_nothing_of_what_waits_is_stuck() -> None:
+def test_a_client_that_acknowledges_nothing_of_what_waits_is_stuck() -> None:
     deadlines = Deadlines(write_timeout=5)
     flow = Flow(acknowledged=7, waits_for_peer=True)
     assert verdict(deadlines, flow, Stall(7, since=95.0)) is None
@@ -116,7 +116,7 @@ def test_a_connection_has_the_same_longest_age_whenever_it_is_asked() -> None:
         (Deadlines(idle_timeout=3600), Flow(), None, 16.0),
     ],
 )
-def test_who_cannot_be_overdue_yet_need_not_be_looked_at(
+def test_a_connection_that_cannot_be_overdue_yet_need_not_be_looked_at(
     deadlines: Deadlines, flow: Flow, stall: Stall | None, rest: float
 ) -> None:
     assert seconds_of_rest(deadlines, Seen(flow, stall, 4.0, number=1, now=100.0)) == rest
@@ -158,7 +158,7 @@ def test_the_shortest_deadline_is_told() -> None:
         "silent for long, and not answered",
     ],
 )
-def test_idle_is_who_was_answered_or_is_silent_for_long(
+def test_idle_is_a_client_that_was_answered_or_is_silent_for_long(
     received_ago: float, sent_ago: float, has_answered: bool, expected: bool
 ) -> None:
     assert (

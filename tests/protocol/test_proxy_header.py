@@ -192,7 +192,7 @@ def test_a_refusal_is_a_sentence() -> None:
         (b"\0", "1 byte"),
     ],
 )
-def test_who_speaks_something_else_is_told_of_by_what_it_looks_like(data: bytes, came: str) -> None:
+def test_another_protocol_is_reported_by_what_it_looks_like(data: bytes, came: str) -> None:
     assert str(refused(data)) == (
         f"a PROXY header was expected, of version 1 or 2, and there came {came}"
     )

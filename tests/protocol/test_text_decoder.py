@@ -70,7 +70,7 @@ def test_any_split_gives_the_same_text(encoding: str, text: str, size: int) -> N
     assert got == data.decode(encoding)
 
 
-def test_half_a_character_stays_in_the_buffer_for_whoever_reads_next() -> None:
+def test_half_a_character_stays_in_the_buffer_for_the_next_read() -> None:
     buffer, decoder = FrameBuffer(), TextDecoder()
     buffer.feed(b"a\xe2\x82")
     assert buffer.text(decoder, 10) == "a"

@@ -348,9 +348,7 @@ class Stuck(StreamRequestHandler):
 
 @pytest.mark.usefixtures("_given_up_soon")
 @pytest.mark.parametrize("engine", IN_THIS_PROCESS)
-def test_the_report_names_who_was_left_and_the_line_at_which_it_stood(
-    engine: str, gate: Gate
-) -> None:
+def test_the_report_names_the_handler_that_was_left_and_its_line(engine: str, gate: Gate) -> None:
     server = Server(partial(Stuck, gate=gate), ANY_PORT, engine=engine)
     server.start()
     with call(bound(server)) as peer:

@@ -121,7 +121,7 @@ def test_run_within_a_with_that_was_stopped_already_returns_at_once() -> None:
         assert server.run() == []
 
 
-def test_run_reports_who_was_cut_off_of_a_server_that_was_started() -> None:
+def test_run_reports_the_cut_off_connections_of_a_server_that_was_started() -> None:
     server = Server(until_told, ANY_PORT, drain_timeout=0)
     server.start()
     with call(bound(server)) as peer:

@@ -106,7 +106,7 @@ def test_it_says_so_to_handlers_too(engine: str, name: str) -> None:
         assert told.startswith(f"{name} is settled when a server is made")
 
 
-def test_a_deadline_that_is_set_while_it_runs_holds_for_who_is_connected(
+def test_a_deadline_that_is_set_while_it_runs_holds_for_open_connections(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is seen at the next look, which may be so many seconds away.

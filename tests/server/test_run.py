@@ -338,7 +338,7 @@ def test_a_run_that_fails_before_it_serves_leaves_nothing_listening(
         say(server, b"hello\n").close()
 
 
-def test_what_ended_the_accept_loop_is_told_to_everybody_who_ends_the_server() -> None:
+def test_every_thread_that_ends_the_server_gets_what_ended_the_accept_loop() -> None:
     server = Server(Greeting, ANY_PORT, drain_timeout=3600)
     server.start()
     told: list[str] = []

@@ -311,7 +311,9 @@ class Polite(StreamRequestHandler):
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)
-def test_a_drop_in_server_cuts_off_who_goes_on(engine: str, elsewhere: ThreadPoolExecutor) -> None:
+def test_a_drop_in_server_cuts_off_a_connection_that_goes_on(
+    engine: str, elsewhere: ThreadPoolExecutor
+) -> None:
     class Deaf(StreamRequestHandler):
         def handle(self) -> None:
             self.wfile.write(b"begun\n")

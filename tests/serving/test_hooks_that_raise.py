@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
 @pytest.fixture(autouse=True)
-def nobody_keeps_what_a_thread_s_last_step_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_what_a_thread_s_last_step_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget it: it is threading.excepthook's, as in the standard library, and pytest's keeps it."""
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
 

@@ -167,7 +167,7 @@ def test_lists_and_limits_can_be_changed_while_serving(engine: str) -> None:
 
 
 @several_at_once
-def test_a_limit_per_address_counts_who_was_there_before_it(engine: str) -> None:
+def test_a_limit_per_address_counts_connections_that_were_there_before_it(engine: str) -> None:
     with (
         Server(Hold, "tcp://127.0.0.1:0", engine=engine) as server,
         inside(bound(server), 2) as peers,

@@ -234,7 +234,7 @@ def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("engine", AT_ONCE)
-def test_the_cap_holds_there_and_who_waits_is_served_later(
+def test_the_cap_holds_there_and_a_client_that_waits_is_served_later(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(core, "OPTIONS_INTERVAL", 0.0)

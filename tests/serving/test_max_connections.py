@@ -177,7 +177,7 @@ def test_handle_request_waits_no_longer_than_its_timeout() -> None:
 
 
 @several_at_once
-def test_a_handler_for_the_overflow_serves_who_is_too_much(engine: str) -> None:
+def test_a_handler_for_the_overflow_serves_clients_beyond_the_cap(engine: str) -> None:
     def regret(request: socket.socket, client_address: Any, server: Any) -> None:
         request.sendall(b"sorry, %d\n" % server.number)
 

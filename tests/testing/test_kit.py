@@ -71,7 +71,7 @@ def test_a_datagram_server_is_called_too() -> None:
         assert peer.recv(100) == b"HELLO"
 
 
-def test_who_does_not_come_to_an_end_is_told() -> None:
+def test_a_connection_that_does_not_end_is_reported() -> None:
     class Stubborn(StreamRequestHandler):
         def handle(self) -> None:
             self.wfile.write(b"here\n")
@@ -170,7 +170,7 @@ def test_a_peer_that_stalls_says_its_beginning_and_no_more(engine: str) -> None:
 
 
 @IN_PROCESS
-def test_a_peer_that_never_reads_holds_up_who_sends(engine: str) -> None:
+def test_a_peer_that_never_reads_holds_up_the_sender(engine: str) -> None:
     class Flood(StreamRequestHandler):
         timeout = 0.1
 

@@ -53,9 +53,7 @@ def test_when_the_reader_of_the_output_goes_the_desk_closes_politely(tmp_path: P
         assert process.stderr.read() == b""
 
 
-def test_who_waits_to_be_accepted_when_the_desk_closes_is_told_so(
-    desk: Desk, tmp_path: Path
-) -> None:
+def test_callers_in_the_backlog_are_told_that_the_desk_closes(desk: Desk, tmp_path: Path) -> None:
     # A desk that has no time just now: its callers connect, and wait in the kernel's backlog.
     desk.process.send_signal(signal.SIGSTOP)
     waiting = [desk.call() for _ in range(50)]

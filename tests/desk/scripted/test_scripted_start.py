@@ -25,7 +25,7 @@ def test_more_callers_than_the_soft_limit_of_descriptors_can_call(
             caller.socket.close()
 
 
-def test_who_calls_beyond_the_limit_is_told_so_and_the_operator_too(
+def test_a_caller_beyond_the_limit_is_told_so_and_the_operator_too(
     tmp_path: Path, engine: str
 ) -> None:
     with (

@@ -89,7 +89,7 @@ def test_nothing_that_a_caller_sends_reaches_the_terminal_as_a_command(desk: Des
     assert output.isprintable()
 
 
-def test_a_caller_who_is_kicked_is_told_so(desk: Desk, tmp_path: Path) -> None:
+def test_a_kicked_caller_is_told_so(desk: Desk, tmp_path: Path) -> None:
     with desk.call() as caller:
         caller.says("hello\n")
         desk.shows("hello$")
@@ -99,7 +99,7 @@ def test_a_caller_who_is_kicked_is_told_so(desk: Desk, tmp_path: Path) -> None:
     assert endings(tmp_path) == ["kicked"]
 
 
-def test_a_greeting_is_said_to_everybody_who_calls(tmp_path: Path) -> None:
+def test_every_caller_gets_the_greeting(tmp_path: Path) -> None:
     with Desk(tmp_path, "--greeting", "Welcome 你好") as desk, desk.call() as caller:
         assert caller.hears() == "Welcome 你好"
 
@@ -136,7 +136,7 @@ def test_a_caller_that_has_only_stopped_talking_is_still_answered(desk: Desk) ->
         assert [caller.hears(), caller.hears()] == ["desk: the operator has ended the call", ""]
 
 
-def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(
+def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_no_other(
     tmp_path: Path, engine: str
 ) -> None:
     with (
@@ -154,7 +154,7 @@ def test_a_caller_that_does_not_read_is_cut_off_and_holds_up_nobody(
         assert endings(tmp_path) == ["did not read what was said to it", None]
 
 
-def test_the_operator_is_told_that_there_is_nobody_to_answer_when_the_current_caller_leaves(
+def test_the_operator_is_told_when_the_current_caller_leaves(
     desk: Desk,
 ) -> None:
     with desk.takes_a_call() as anna, desk.takes_a_call() as bob:

@@ -60,7 +60,7 @@ def test_two_fibers_read_the_same_socket_and_each_byte_goes_to_one(
     assert sorted(reader.result(PATIENCE) for reader in readers) == [b"a", b"b"]
 
 
-def test_what_comes_while_nobody_reads_is_there_later_and_costs_nothing(
+def test_data_that_comes_without_a_reader_is_there_later_and_costs_nothing(
     pair: Pair, fibers: Fibers
 ) -> None:
     own, far = pair
@@ -73,7 +73,7 @@ def test_what_comes_while_nobody_reads_is_there_later_and_costs_nothing(
     assert fibers.do(own.recv, 1) == b"2"
 
 
-def test_a_hang_up_while_nobody_reads_costs_nothing(pair: Pair, fibers: Fibers) -> None:
+def test_a_hang_up_without_a_reader_costs_nothing(pair: Pair, fibers: Fibers) -> None:
     own, far = pair
     first = fibers.spawn(own.recv, 1)
     wait_until(lambda: is_waiting(own))

@@ -142,7 +142,7 @@ def test_a_thread_and_a_fiber_that_need_the_inner_socket_at_once_get_the_same(
         sys.setswitchinterval(interval)
 
 
-def test_a_fiber_of_another_making_that_fails_ends_nobody_else(
+def test_a_foreign_fiber_that_fails_ends_no_other(
     pair: Pair, fibers: Fibers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, far = pair
@@ -170,7 +170,7 @@ def test_what_another_thread_has_closed_sends_nothing_any_more(pair: Pair, fiber
     release.set()
 
 
-def test_who_waits_keeps_nobody_else_alive(fibers: Fibers) -> None:
+def test_a_fiber_that_waits_keeps_no_other_alive(fibers: Fibers) -> None:
     ends = [socket.socketpair() for _ in range(20)]
     own = [fibers.adopt(near) for near, _ in ends]
 

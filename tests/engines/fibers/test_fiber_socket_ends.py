@@ -75,7 +75,7 @@ def test_a_timeout_that_is_none_is_refused(pair: Pair, bad: Any) -> None:
 
 @pytest.mark.parametrize("event", [READ, WRITE], ids=["reading", "writing"])
 @pytest.mark.parametrize("by", ["a fiber", "a thread"])
-def test_a_close_wakes_who_waits(pair: Pair, fibers: Fibers, event: int, by: str) -> None:
+def test_a_close_wakes_a_fiber_that_waits(pair: Pair, fibers: Fibers, event: int, by: str) -> None:
     own, _ = pair
     waiting = fibers.spawn(*((own.recv, 1) if event == READ else (own.sendall, LARGE)))
     wait_until(lambda: is_waiting(own, event))
@@ -91,7 +91,7 @@ def test_a_close_wakes_who_waits(pair: Pair, fibers: Fibers, event: int, by: str
 
 @pytest.mark.parametrize("event", [READ, WRITE], ids=["reading", "writing"])
 @pytest.mark.parametrize("by", ["a fiber", "a thread"])
-def test_a_close_wakes_all_who_wait_for_the_same(
+def test_a_close_wakes_all_fibers_that_wait_for_the_same(
     pair: Pair, fibers: Fibers, event: int, by: str
 ) -> None:
     own, _ = pair
@@ -109,7 +109,9 @@ def test_a_close_wakes_all_who_wait_for_the_same(
         assert caught.value.errno == errno.EBADF
 
 
-def test_who_waits_beside_another_has_a_timeout_of_its_own(pair: Pair, fibers: Fibers) -> None:
+def test_a_fiber_that_waits_beside_another_has_a_timeout_of_its_own(
+    pair: Pair, fibers: Fibers
+) -> None:
     own, far = pair
     first = fibers.spawn(own.channel.wait, READ)
     wait_until(lambda: is_waiting(own))
@@ -183,7 +185,7 @@ def test_a_descriptor_that_is_used_again_is_a_new_connection(fibers: Fibers) -> 
         fibers.do(own.close)
 
 
-def test_a_descriptor_closed_under_it_harms_nobody(fibers: Fibers) -> None:
+def test_a_descriptor_closed_under_it_harms_no_other_socket(fibers: Fibers) -> None:
     near, far = socket.socketpair()
     own = fibers.adopt(near)
     receiving = fibers.spawn(own.recv, 1)
