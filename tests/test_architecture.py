@@ -1,7 +1,7 @@
 """The house stands as docs/architecture.md draws it: each floor knows only those below it.
 
 What modules import, and which attributes they use, is read from the source. So an import within a function
-counts, and one that only type checkers see: who reads the file has to know the other one all the same.
+counts, and one that only type checkers see: a reader of the file has to know the other one all the same.
 """
 
 import ast

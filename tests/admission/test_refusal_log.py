@@ -116,7 +116,7 @@ def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("client_address", "whom"),
+    ("client_address", "shown"),
     [
         ("", " from a Unix socket"),
         (b"", " from a Unix socket"),
@@ -125,10 +125,10 @@ def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
     ],
 )
 def test_a_refused_address_is_shown_safely(
-    log: RefusalLog, client_address: object, whom: str
+    log: RefusalLog, client_address: object, shown: str
 ) -> None:
     assert str(told(log.note(FULL, client_address))) == (
-        f"refused 1 connection{whom}: the server had max_connections already"
+        f"refused 1 connection{shown}: the server had max_connections already"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run's page says: verdicts, noise, and who is missing."""
+"""What a run's page says: verdicts, noise, and missing contestants."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Options that would do nothing without others are refused, in the words of those who gave them."""
+"""Options that would do nothing without others are refused, by the names under which they were given."""
 
 from typing import Any
 

@@ -46,7 +46,7 @@ def handling_requests(server: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def serving_without_interval(server: Any) -> Iterator[Any]:
-    """Serve by a loop that wakes for nothing but who calls."""
+    """Serve by a loop that wakes only for clients."""
     with serving(server, None):
         yield server
 

@@ -149,7 +149,7 @@ def test_a_peer_that_resets_before_the_end_sent_no_header(stage: Stage) -> None:
     watched = Watched(near)
     reading = stage.spawn(read_proxy_header, watched, PATIENCE)
     watched.send_taken(far, V1[:20])
-    # Who closes without having read resets, on TCP (RFC 9293, section 3.10.4) as on Unix sockets.
+    # A peer that closes without having read resets, on TCP (RFC 9293, section 3.10.4) as on Unix sockets.
     stage.do(near.sendall, b"unread")
     wait_until(lambda: unread(far) == 6)
     far.close()

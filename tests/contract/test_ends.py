@@ -153,7 +153,7 @@ def test_threads_end_before_server_close_returns(module: ModuleType) -> None:
     def handler(*_: object) -> None:
         began.set()
         release.wait()
-        time.sleep(0.05)  # still at work when somebody waits for it
+        time.sleep(0.05)  # still at work when server_close waits for it
         ended.set()
 
     server = module.ThreadingTCPServer(HERE, handler)

@@ -1,7 +1,7 @@
 """Many callers in one process, each holding a conversation: `python crowd.py PORT CALLERS LINES [FIRST]`.
 
 Each caller says a line, hears the answer to it, and says the next one; all at the same time. With the last
-line it waits for what is said to everybody, and says goodbye when it has heard that. Callers are numbered
+line it waits for the line to all, and says goodbye when it has got that. Callers are numbered
 from FIRST on. Prints a line when all have called, and then how many heard all answers, each in its turn.
 """
 

@@ -67,7 +67,7 @@ class Paper(pyte.Screen):
 
 
 class Person:
-    """Somebody at a terminal that runs a command, and what is on the screen."""
+    """A person at a terminal that runs a command, and the screen."""
 
     def __init__(self, command: list[str], home: Path, columns: int = 100, rows: int = 40) -> None:
         self.screen = Paper(columns, rows)
@@ -183,7 +183,7 @@ class Desk:
         return Caller(("127.0.0.1", self.port))
 
     def takes_a_call(self) -> "Caller":
-        """Call in, and wait until the desk says so: who calls next has the next number."""
+        """Call in, and wait until the desk says so: the next caller has the next number."""
         before = self._calls()
         caller = self.call()
         wait_for(lambda: self._calls() > before, lambda: "the call to be taken")

@@ -39,7 +39,7 @@ class Book:
 
 @pytest.fixture(params=list(WORKERS))
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """Who has something to keep: a thread, or a fiber."""
+    """A writer: a thread, or a fiber."""
     with WORKERS[request.param]() as worker:
         yield worker
 

@@ -17,7 +17,7 @@ OPEN_DESK = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0"]
 
 
 class Operator(Person):
-    """Somebody at a terminal with a desk."""
+    """An operator at a terminal with a desk."""
 
     def __init__(
         self, home: Path, *arguments: str, columns: int = 100, command: Sequence[str] = OPEN_DESK
@@ -30,15 +30,15 @@ class Operator(Person):
         self.callers: list[Caller] = []
 
     def call(self, name: str) -> Caller:
-        """Have somebody call in."""
+        """Have a caller connect."""
         caller = Caller(("127.0.0.1", self.port))
-        self.callers.append(caller)  # a socket that nobody holds would hang up
+        self.callers.append(caller)  # a socket without a reference would hang up
         caller.says(f"/name {name}\n")
         self.sees(f"is called {name}")
         return caller
 
     def prompt(self) -> list[str]:
-        """Return the last two rows: who is on the line, and what is being typed."""
+        """Return the last two rows: the callers on the line, and the line being typed."""
         return self.text().splitlines()[-2:]
 
     def sees_prompt(self, status: str, typed: str) -> None:
@@ -175,7 +175,7 @@ def test_when_the_current_caller_leaves_the_line_being_typed_goes_to_no_other(
     anna.says("byebye\n")
     operator.sees("-- nobody is being answered now; /to N chooses, there is 2 Bob")
     operator.sees_prompt("1 on the line", "> a secret for Anna")
-    operator.call("Carl")  # who comes while a line is being typed does not get it either
+    operator.call("Carl")  # a caller that comes while a line is being typed does not get it either
     operator.sees_prompt("2 on the line", "> a secret for Anna")
     operator.enters("")
     operator.sees(

@@ -1,4 +1,4 @@
-"""What a desk serves its calls in, and that nobody holds up anybody in it."""
+"""The engines of a desk, and that no caller holds up another there."""
 
 import re
 import select

@@ -79,11 +79,11 @@ def test_plain_text_answers_the_first_caller(room: Room) -> None:
     assert (anna.heard, bob.heard) == (["hello"], [])
 
 
-@pytest.mark.parametrize("whom", ["2", "Bob", "bob", "02"])
-def test_to_chooses_the_caller_to_answer(room: Room, whom: str) -> None:
+@pytest.mark.parametrize("caller", ["2", "Bob", "bob", "02"])
+def test_to_chooses_the_caller_to_answer(room: Room, caller: str) -> None:
     room.caller("Anna")
     _, bob = room.caller("Bob")
-    assert room.types(f"/to {whom}") == "-- you are answering 2 Bob now"
+    assert room.types(f"/to {caller}") == "-- you are answering 2 Bob now"
     room.types("hello")
     assert bob.heard == ["hello"]
 
@@ -140,7 +140,7 @@ def test_closing_says_goodbye_to_every_caller(room: Room) -> None:
     assert [ear.heard for ear in ears] == [["desk: the desk is closing"]] * 3
     assert {ear.ending for ear in ears} == {Ending.DESK_CLOSED}
     assert late.came_too_late
-    assert late_ear.heard == []  # whoever serves it says so
+    assert late_ear.heard == []  # the code that serves it says so
 
 
 @pytest.mark.parametrize(

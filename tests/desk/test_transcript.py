@@ -1,4 +1,4 @@
-"""The SQLite file: written by a desk, read by anybody."""
+"""The SQLite file: written by a desk, read by every program."""
 
 import json
 import sqlite3

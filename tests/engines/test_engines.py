@@ -287,7 +287,7 @@ def test_a_copy_of_the_process_has_threads_of_its_own(made: Engine) -> None:
 
 
 def test_a_copy_of_the_process_that_joins_leaves_the_original_s_children_alone() -> None:
-    # What watches the children is shared: who takes something out of it takes it from both.
+    # What watches the children is shared: a watcher that takes something out of it takes it from both.
     made = ProcessesEngine()
     made.start(Work())
     descriptor = made.fileno()

@@ -25,7 +25,7 @@ class Finished:
 
 def environment(*path: str | Path, **extra: str) -> dict[str, str]:
     """Extend the environment, with the package's folder and then others as PYTHONPATH."""
-    # Unbuffered anyway, `-u` could be lost on the way and nobody would see.
+    # Unbuffered anyway, `-u` could be lost on the way and no test would see.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return {**inherited, **extra, "PYTHONPATH": os.pathsep.join(map(str, (HOME, *path)))}
 

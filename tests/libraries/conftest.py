@@ -62,7 +62,7 @@ def serving(place: in_place.Place, tmp_path: Path) -> Serving:
 
 @pytest.fixture
 def free_port() -> Iterator[int]:
-    """A port for programs that must be told one: bound here, so that the kernel gives it to nobody else."""
+    """A port for programs that need one: bound here, so that the kernel gives it to no other program."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))

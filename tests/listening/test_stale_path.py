@@ -41,7 +41,7 @@ STARTER = """
 
     class Name(socketserver.StreamRequestHandler):
         def handle(self):
-            # The others' look at who is there is a connection too, and says nothing.
+            # The other servers probe the path with a connection too, and send nothing.
             if self.rfile.readline():
                 self.wfile.write(sys.argv[2].encode())
 
@@ -212,7 +212,7 @@ def test_a_locked_folder_matters_only_to_a_server_that_takes_over(path: Path) ->
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that anybody can come to; those of pytest are its user's own."""
+    """A folder that every user can enter; those of pytest are its user's own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

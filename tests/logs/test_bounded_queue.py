@@ -1,4 +1,4 @@
-"""The queue between a server and somebody slow: bounded, counted, and never in the way."""
+"""The queue between a server and a slow subscriber: bounded, counted, and never in the way."""
 
 import sys
 import threading

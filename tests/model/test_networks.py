@@ -1,4 +1,4 @@
-"""Lists of networks, and who is in them."""
+"""Lists of networks, and the addresses in them."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -123,7 +123,7 @@ def test_of_an_address_with_a_prefix_it_is_said_what_may_be_meant(
     )
 
 
-# An empty variable in a start script must not let everybody in.
+# An empty variable in a start script must not admit every client.
 @pytest.mark.parametrize("text", ["", " ", "10.0.0.0/8,", ","])
 def test_an_empty_entry_is_a_mistake(text: str) -> None:
     with pytest.raises(Mistake, match="is not a network"):

@@ -1,4 +1,4 @@
-"""What a stopping `manyhands.Server` still does for those who were there before: answers and backlog."""
+"""What a stopping `manyhands.Server` still does for clients that connected before: answers and backlog."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A drain ends idle connections at once, waits for busy ones, tells handlers, and says who was left."""
+"""A drain ends idle connections at once, waits for busy ones, notifies handlers, and reports those left."""
 
 import os
 import re
@@ -333,7 +333,7 @@ def test_a_drain_leaves_nothing_open(engine: str) -> None:
     assert open_descriptors() <= before
 
 
-# Who is left
+# The connections that are left
 
 
 class Stuck(StreamRequestHandler):
@@ -374,7 +374,7 @@ def test_of_a_handler_in_another_process_the_report_names_the_process(gate: Gate
     assert server.connections.closed == {Reason.CUT_OFF: 1}
 
 
-# Who may drain, and when
+# The threads that may drain, and when
 
 
 @pytest.mark.usefixtures("_given_up_soon")

@@ -1,4 +1,4 @@
-"""One run of a `manyhands.Server` after another: who is left behind by one has nothing to say in the next."""
+"""One run of a `manyhands.Server` after another: a handler left behind by one cannot affect the next."""
 
 import errno
 import signal
@@ -71,14 +71,14 @@ def say(server: Server, line: bytes) -> socket.socket:
 
 
 def left_behind(server: Server) -> list[CutOff]:
-    """Start a server of a stubborn handler and drain it; return who was cut off, and stays."""
+    """Start a server of a stubborn handler and drain it; return the cut off connection. Its handler stays."""
     server.start()
     with say(server, b"stay\n"):
         return server.drain(0)
 
 
 class Greeting(Echo):
-    """Speaks first: who has said nothing yet is not idle."""
+    """Speaks first: a client that has sent nothing yet is not idle."""
 
     def setup(self) -> None:
         super().setup()

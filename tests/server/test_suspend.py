@@ -84,7 +84,7 @@ def test_the_accept_loop_sleeps_while_clients_wait_for_a_suspended_server(
             wait_until(lambda: turns)
             for _ in range(100):
                 assert say(early) == b"hello\n"
-            # Each call would make one, if the loop were told of who waits.
+            # Each call would make one, if the loop were told of waiting clients.
             assert len(turns) <= 2
             server.resume()
             assert say(late) == b"hello\n"

@@ -1,4 +1,4 @@
-"""`manyhands.Server` on tls:// addresses: who is shown what, who is let in, and reloads under way."""
+"""`manyhands.Server` on tls:// addresses: certificates by name, client certificates, reloads under way."""
 
 import contextlib
 import os

@@ -72,7 +72,7 @@ def is_refused(address: Any, refusal: bytes = b"") -> bool:
 
 @contextlib.contextmanager
 def inside(address: Any, count: int) -> Iterator[list[socket.socket]]:
-    """Have so many peers be in; who is left at the end leaves."""
+    """Have so many peers be in; those left at the end leave."""
     peers = [enter(address) for _ in range(count)]
     try:
         yield peers

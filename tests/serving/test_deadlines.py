@@ -1,4 +1,4 @@
-"""Deadlines on real connections: who is ended, for which reason, and who is not, on every engine."""
+"""Deadlines on real connections: which are ended, for which reason, and which are not, on every engine."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""`max_connections`: N means N, on every engine; what becomes of who calls at the cap."""
+"""`max_connections`: N means N, on every engine; what becomes of clients at the cap."""
 
 import contextlib
 import socket
@@ -42,7 +42,7 @@ several_at_once = pytest.mark.parametrize("engine", AT_ONCE)
 def test_a_client_at_the_cap_waits_and_is_served_later(
     engine: str, seen: list[events.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Who leaves must wake the loop; it may not find out by looking from time to time.
+    # A client that leaves must wake the loop; it may not find out by looking from time to time.
     monkeypatch.setattr(accept_loop, "OPTIONS_INTERVAL", 60.0)
     with (
         serving(server_of(engine, max_connections=2)) as server,
@@ -208,7 +208,7 @@ def test_the_overflow_has_a_bound_itself(monkeypatch: pytest.MonkeyPatch) -> Non
         with calling(bound(server)) as third, calling(bound(server)) as fourth:
             assert read_line(third) == read_line(fourth) == b"wait\n"
             assert is_refused(bound(server), REFUSAL)
-            # The overflow takes no place of those who may be in.
+            # The overflow takes no place of the clients that may be in.
             leave(peers.pop())
             wait_until(lambda: len(server.connections) == 3)
             peers.append(enter(bound(server)))

@@ -22,7 +22,7 @@ class Bounded(socketserver.ThreadingTCPServer):
 
 
 class Census(socketserver.StreamRequestHandler):
-    """Counts who is in `handle` at the same time."""
+    """Counts the clients in `handle` at the same time."""
 
     lock = threading.Lock()
     here = 0
@@ -67,7 +67,7 @@ def test_a_new_crowd_is_a_new_event(
     monkeypatch.setattr(ListenerWatch, "_poll", _noting(watches, ListenerWatch._poll))
     with serving(Bounded(HERE, Echo)) as server:
         for crowd in (1, 2):
-            # Who comes before the loop has looked around belongs to the crowd before.
+            # A client that comes before the loop has looked around belongs to the crowd before.
             wait_until(lambda: watches and not watches[0].is_crowded)
             with contextlib.ExitStack() as stack:
                 for _ in range(3):

@@ -197,7 +197,7 @@ def test_a_copy_that_has_closed_the_server_waits_for_no_loop(engine: str) -> Non
 
 
 class MakingAnew:
-    """Makes another object of each connection, as TLS does; who comes last is served first."""
+    """Makes another object of each connection, as TLS does; the last to come is served first."""
 
     both_are_made: threading.Barrier
     last_is_served: threading.Event

@@ -13,7 +13,7 @@ def _bear_witness() -> None:
     module = sys.modules.get("socketserver")
     record = os.environ.get("MANYHANDS_WITNESS")
     if module is not None and record is not None:
-        with open(record, "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is not for everybody's start-up
+        with open(record, "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is too slow for every start-up
             file.write(f"{module.BaseServer.serve_forever.__code__.co_filename}\n")
 
 

@@ -18,7 +18,7 @@ def test_the_end_of_the_input_leaves_the_desk_open_for_those_on_the_line(desk: D
         desk.shows("only listens")
         desk.process.stdin.close()
         assert listening.hears().startswith("desk: you have stopped talking")
-        assert listening.hears() == ""  # nobody is there to answer any more
+        assert listening.hears() == ""  # no caller is left to answer
         late.socket.shutdown(socket.SHUT_WR)
         assert late.hears().startswith("desk: you have stopped talking")
         assert late.hears() == ""

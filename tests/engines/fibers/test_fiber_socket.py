@@ -69,7 +69,7 @@ def test_data_that_comes_without_a_reader_is_there_later_and_costs_nothing(
     far.sendall(b"12")
     assert first.result(PATIENCE) == b"1"
     turns = fibers.do(turns_of_the_loop_in, fibers, 0.05)
-    assert turns < 50, "the loop turned and turned for a descriptor that nobody reads"
+    assert turns < 50, "the loop turned and turned for a descriptor without a reader"
     assert fibers.do(own.recv, 1) == b"2"
 
 

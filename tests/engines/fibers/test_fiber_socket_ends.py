@@ -244,7 +244,7 @@ def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(
         own.getsockname()
     del own, reading
     gc.collect()
-    # Only now, so that epoll has not told of it while somebody still knew the socket.
+    # Only now, so that epoll has not reported it while the socket was still known.
     far.sendall(b"y")
     assert fibers.do(turns_of_the_loop_in, fibers, 0.05) < 50
     copy.close()
