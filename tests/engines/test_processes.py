@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from manyhands import events, socketserver
-from tests.support import Echo, ask, call, hear, run_python, serving, wait_until
+from manyhands import Server, events, socketserver
+from tests.support import Echo, ask, bound, call, hear, run_python, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
 
@@ -291,3 +292,41 @@ def test_handle_timeout_collects_children(module: ModuleType) -> None:
         wait_until(lambda: is_zombie(pid) or not Path(f"/proc/{pid}").exists())
         server.handle_request()
         assert not server.active_children
+
+
+def test_a_subscriber_to_ends_may_wait_for_a_thread_that_needs_the_engine() -> None:
+    is_through: list[bool] = []
+
+    def tell(event: events.Event) -> None:
+        other = threading.Thread(target=lambda: server.engine.tasks, daemon=True)
+        other.start()
+        other.join(PATIENCE)
+        is_through.append(not other.is_alive())
+
+    unsubscribe = events.hub.subscribe(tell, events.ConnectionClosed)
+    with Server(Echo, "tcp://127.0.0.1:0", engine="processes") as server:
+        assert ask(bound(server)) == b"hello\n"
+        wait_until(lambda: is_through)
+    unsubscribe()
+    assert is_through == [True]
+
+
+def test_the_engine_is_joined_when_subscribers_have_heard_of_every_end() -> None:
+    is_told, may_go_on = threading.Event(), threading.Event()
+    joined: list[bool] = []
+
+    def tell(event: events.Event) -> None:
+        joined.append(server.engine.join(PATIENCE))  # does not wait for itself
+        is_told.set()
+        may_go_on.wait(PATIENCE)
+
+    unsubscribe = events.hub.subscribe(tell, events.ConnectionClosed)
+    with Server(Echo, "tcp://127.0.0.1:0", engine="processes") as server:
+        assert ask(bound(server)) == b"hello\n"
+        assert is_told.wait(PATIENCE)
+        assert not server.engine.running()
+        assert not server.engine.join(0.05)
+        may_go_on.set()
+        assert server.engine.join(PATIENCE)
+    unsubscribe()
+    assert joined == [True]

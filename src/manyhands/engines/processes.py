@@ -19,7 +19,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.unpatched import brief_rlock, original
+from manyhands.runtime.unpatched import brief_rlock, native_thread_id, original
 
 CHILD_POLL_INTERVAL = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -122,6 +122,9 @@ class ProcessesEngine(Engine):
         # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
         self._lock = brief_rlock()
         self._waiting = 0
+        self._ending: dict[Task, int] = {}
+        """The tasks that are just told of their child's end, and the threads that tell them."""
+
         self._carried: Task | None = None
         """In a handler's process, what it serves."""
 
@@ -216,21 +219,33 @@ class ProcessesEngine(Engine):
             if self._watcher is None:
                 return
             was_full = not self.has_room()
-            for pid in self._watcher.candidates(self.pids):
-                self._reap_child(pid, self._watcher)
-            has_room_again = was_full and self.has_room()
-        if has_room_again:
+            candidates = self._watcher.candidates(self.pids)
+        for pid in candidates:
+            self._reap_child(pid)
+        if was_full and self.has_room():
             self.on_room()
 
-    def _reap_child(self, pid: int, watcher: ChildWatcher) -> None:
-        # A signal handler may have reaped it meanwhile; then another process may have its id already.
-        status = _status(pid) if pid in self.pids else None
-        if status is not None:
-            watcher.discard(pid)
-            self.pids.discard(pid)
+    def _reap_child(self, pid: int) -> None:
+        with self._lock:
+            # Another thread, or a signal handler, may have reaped it meanwhile; then another process may have
+            # its id already.
+            status = _status(pid) if pid in self.pids else None
+            if status is None:
+                return
+            if self._watcher is not None:
+                self._watcher.discard(pid)
             task = self._tasks.pop(pid, None)
             if task is not None:
-                task.worker_ended(status)
+                # First among these, then out of those: `join` looks without the lock, and must not miss it.
+                self._ending[task] = native_thread_id()
+            self.pids.discard(pid)
+        if task is None:
+            return
+        try:
+            # Without the lock: a subscriber is told of it, and may wait for a thread that needs the lock.
+            task.worker_ended(status)
+        finally:
+            self._ending.pop(task, None)  # a copy of the process has forgotten it
 
     def _wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds; then reap."""
@@ -249,16 +264,20 @@ class ProcessesEngine(Engine):
         """Wait until no child is under way."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self.reap()
-        while self.pids:
+        while self.pids or self._is_ending_elsewhere():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
             self._wait(left)
         with self._lock:
             # Other threads that wait with it still need it.
-            if not self.pids and not self._waiting:
+            if not (self.pids or self._waiting or self._ending):
                 self._close_watcher()
         return True
+
+    def _is_ending_elsewhere(self) -> bool:
+        """Tell whether another thread tells a task of its end: a subscriber does not wait for itself."""
+        return bool(set(self._ending.copy().values()) - {native_thread_id()})
 
     def _close_watcher(self) -> None:
         if self._watcher is not None:
