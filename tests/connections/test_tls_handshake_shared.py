@@ -1,5 +1,6 @@
 """A connection whose handshake is due, used by two fibers, or by a fiber and a thread, at the same time."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import gevent
 import pytest
 
-from manyhands import FiberTCPServer
-from tests.support import Authority, ask_secretly, call, secured, serving, wait_until
+from manyhands import FiberTCPServer, ThreadingTCPServer, events
+from tests.support import Authority, Echo, ask_secretly, call, secured, serving, wait_until
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -84,3 +85,36 @@ def test_a_handshake_that_fails_fails_for_both(
             wait_until(lambda: failures)
         assert ask_secretly(server.server_address, authority) == b"hello\n"
     assert server.versions == ["TLSv1.3"]
+
+
+def test_a_subscriber_to_the_failure_may_wait_for_a_thread_that_uses_the_connection(
+    authority: Authority,
+) -> None:
+    requests: list[Any] = []
+    is_through: list[bool] = []
+
+    def look() -> None:
+        with contextlib.suppress(OSError):
+            requests[0].version()
+
+    def tell(event: events.Event) -> None:
+        if isinstance(event, events.HandshakeFailed):
+            other = threading.Thread(target=look, daemon=True)
+            other.start()
+            other.join(PATIENCE)
+            is_through.append(not other.is_alive())
+
+    class Keeping(ThreadingTCPServer):
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            requests.append(request)
+            return True
+
+    unsubscribe = events.hub.subscribe(tell)
+    with (
+        serving(secured(Keeping(HERE, Echo), authority)) as server,
+        call(server.server_address) as peer,
+    ):
+        peer.sendall(b"this is no TLS\r\n\r\n")
+        wait_until(lambda: is_through)
+    unsubscribe()
+    assert is_through == [True]

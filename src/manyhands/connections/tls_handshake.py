@@ -118,25 +118,26 @@ class _Handshake:
         self.was_too_slow = False
 
     def finish(self, connection: "ssl.SSLSocket") -> None:
-        with self._lock:
-            if self._was_tried and self.failure is None:
-                return  # another thread has done it while this one waited for the lock
-            try:
+        try:
+            with self._lock:
+                was_tried, self._was_tried = self._was_tried, True
+                if was_tried and self.failure is None:
+                    return  # another thread has done it while this one waited for the lock
                 self._try(connection)
-            except OSError as error:
-                vars(error)[_HANDSHAKE] = connection
-                raise
+        except OSError as error:
+            vars(error)[_HANDSHAKE] = connection
+            # Without the lock: a subscriber may wait for a thread that uses the connection. One event for
+            # each connection, however many methods of it are called after the failure.
+            if not was_tried and hub.has_subscribers:
+                hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
+            raise
 
     def _try(self, connection: "ssl.SSLSocket") -> None:
-        was_tried, self._was_tried = self._was_tried, True
         try:
             self._do(connection)
         except BaseException as error:
             self.failure = self.failure or str(error) or type(error).__name__
             self.was_too_slow = isinstance(error, TimeoutError)
-            # One event for each connection, however many methods of it are called after the failure.
-            if isinstance(error, OSError) and not was_tried and hub.has_subscribers:
-                hub.emit(events.HandshakeFailed(self._client_address, self.failure))
             raise
 
     def _do(self, connection: "ssl.SSLSocket") -> None:
