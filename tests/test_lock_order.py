@@ -19,6 +19,12 @@ from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
+MADE = re.compile(
+    r"""\s*(?:self\.)?(\w+)(?:: \w+)? = .*"""
+    r"""(?:brief_r?lock\(|\bR?Lock\(|ReentrantLock\(|allocate_lock"\)\(|\bCondition\(\))"""
+)
+"""A line that makes a lock."""
+
 
 class Taken(NamedTuple):
     """A lock that was taken, or the program that was called: `held` is what the thread had, if anything."""
@@ -34,6 +40,19 @@ def order_on_the_page() -> dict[str, int]:
     _, _, rest = page.partition("**The locks are taken in one order**")
     lines = re.findall(r"^(\d+)\. ([^:]+):", rest.partition("\n**")[0], re.MULTILINE)
     return {name.strip("`"): int(n) for n, names in lines for name in re.split(r",\s+", names)}
+
+
+def made_in_the_source() -> Iterator[str]:
+    """Name the locks that the source makes, taken or not, as the page has them."""
+    package = ROOT / "src" / "manyhands"
+    for file in package.rglob("*.py"):
+        if file.stem in {"locks", "unpatched"}:
+            continue  # they make locks for the others
+        module, owner = ".".join(file.relative_to(package).with_suffix("").parts), ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            owner = (re.match(r"class (\w+)", line) or [owner, owner])[1]
+            if made := MADE.match(line):
+                yield f"{owner if line.startswith(' ') else module}.{made[1]}"
 
 
 def against(order: dict[str, int], taken: Sequence[Taken]) -> Iterator[str]:
@@ -81,6 +100,10 @@ def test_the_locks_are_taken_in_the_order_of_the_page(taken: list[Taken]) -> Non
 
 def test_the_page_has_every_lock_and_the_scenarios_take_each(taken: list[Taken]) -> None:
     assert {kind for _, kind, _ in taken} == set(order_on_the_page())
+
+
+def test_the_page_has_every_lock_that_the_source_makes() -> None:
+    assert {*made_in_the_source(), "_ThreadWaiter._lock", PROGRAM} == set(order_on_the_page())
 
 
 def test_the_scenarios_take_locks_while_others_are_held(taken: list[Taken]) -> None:
