@@ -44,8 +44,11 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 CONTRACTS = {
+    "_BaseServer__shutdown_request": "the standard library's own name, which programs write",
+    "_engine_choice": "how a server class chooses its engine: no name that a program may have for itself",
     "_handle_request_noblock": "a hook, which programs override as they do with the standard library's",
     "_threads": "where the standard library's mix-in has its threads",
+    "_server_core": "where a server has its core: among its own attributes, which programs fill as well",
     "_sock": "where gevent's sockets have the system's",
 }
 """Private names of ours that are used in other rooms, since others than we have made them what they are."""
@@ -133,13 +136,21 @@ def _defined(node: ast.AST) -> Iterator[str]:
 
 
 def _used(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Attribute) and not _is_own(node):
+    # Of `self` too: what a class has from a base in another room is that room's.
+    if isinstance(node, ast.Attribute):
         yield node.attr
     elif (
         isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in LOOK_UPS
     ):
-        texts = (each.value for each in node.args if isinstance(each, ast.Constant))
-        yield from (text for text in texts if isinstance(text, str))
+        yield from _texts(node.args)
+    elif isinstance(node, ast.Assign):
+        # A constant by which an attribute is looked up.
+        yield from _texts([node.value])
+
+
+def _texts(nodes: list[ast.expr]) -> Iterator[str]:
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant))
+    yield from (text for text in texts if isinstance(text, str) and text.isidentifier())
 
 
 def _is_own(node: ast.Attribute) -> bool:
@@ -233,7 +244,17 @@ PRIVATE_USES = {
     "model/owner.py": "class Owner:\n    def __init__(self):\n        self._kept = self._own = 1\n",
     "server/user.py": "def f(owner, os):\n    os._exit(owner._kept)\n",
     "server/texts.py": "def f(owner):\n    return getattr(owner, '_own')\n",
+    "server/constant.py": "NAME = '_own'\ndef f(owner):\n    return getattr(owner, NAME)\n",
+    "server/heir.py": "class Heir(Owner):\n    def f(self):\n        return self._kept\n",
     "logs/user.py": "class User:\n    _kept = 2\n    def f(self, user):\n        return user._kept\n",
+}
+
+
+_OF_PRIVATE_USES = {
+    "server/user.py:2",
+    "server/texts.py:2",
+    "server/constant.py:1",
+    "server/heir.py:3",
 }
 
 
@@ -242,7 +263,7 @@ PRIVATE_USES = {
     [
         (circles, A_CIRCLE, {"runtime/one.py:2", "runtime/other.py:3"}),
         (arrows_upward, AN_ARROW_UPWARD, {"runtime/low.py:2"}),
-        (private_uses, PRIVATE_USES, {"server/user.py:2", "server/texts.py:2"}),
+        (private_uses, PRIVATE_USES, _OF_PRIVATE_USES),
     ],
 )
 def test_a_file_that_breaks_a_rule_is_named_with_its_line(

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,7 +15,7 @@ from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
 from manyhands.connections.traffic import Traffic, traffic_of
 from manyhands.engines import ENGINES
-from manyhands.model.connection_states import Reason, State, Step
+from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -180,6 +181,44 @@ def test_the_registry_balances_in_a_crowd(engine: str) -> None:
             Reason.HANDLER_FAILED: 32,
             Reason.PEER_CLOSED: 32,
         }
+
+
+class Meanwhile(dict[Step, State]):
+    """The steps from a state, of which one meets with a decision in another thread."""
+
+    def __init__(self, steps: dict[Step, State], step: Step, decide: Callable[[], object]) -> None:
+        super().__init__(steps)
+        self._step = step
+        self._decide = decide
+
+    def get(self, step: Step, default: Any = None) -> Any:
+        """Return the state that a step leads to, as of just before the decision."""
+        following = super().get(step, default)
+        if step is self._step:
+            decision = threading.Thread(target=self._decide)
+            decision.start()
+            decision.join(PATIENCE)
+        return following
+
+
+def test_a_client_that_is_kicked_as_its_handler_begins_has_no_handler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kicked, handled = [], []
+    with serving(socketserver.ThreadingTCPServer(HERE, lambda *_: handled.append(1))) as server:
+
+        def kick() -> None:
+            for connection in server.connections.values():
+                kicked.append(connection)
+                assert connection.close()
+
+        steps = Meanwhile(TRANSITIONS[State.ACCEPTED], Step.HANDLER_BEGINS, kick)
+        monkeypatch.setitem(TRANSITIONS, State.ACCEPTED, steps)
+        with call(server.server_address) as peer:
+            assert everything(peer) == b""
+            wait_for(server.connections, Reason.KICKED)
+    assert [connection.state for connection in kicked] == [State.CLOSED]
+    assert not handled
 
 
 def test_a_datagram_is_no_connection() -> None:

@@ -52,6 +52,49 @@ def test_handle_request_works_alone(module: ModuleType, engine: str) -> None:
         assert everything(peer) == b"alone"
 
 
+def test_handle_request_returns_what_an_overridden_hook_returns(module: ModuleType) -> None:
+    class Server(module.TCPServer):  # type: ignore[name-defined,misc]  # a class of either module
+        def _handle_request_noblock(self) -> str:
+            super()._handle_request_noblock()
+            return "served"
+
+    with Server(HERE, answering(b"")) as server, call(server.server_address):
+        assert server.handle_request() == "served"
+
+
+def test_a_handler_is_made_as_its_class_makes_it(module: ModuleType) -> None:
+    class Handler(module.BaseRequestHandler):  # type: ignore[name-defined,misc]  # see above
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__init__":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+        def handle(self) -> None:
+            self.request.sendall(b"made")
+
+    with module.TCPServer(HERE, Handler) as server, call(server.server_address) as peer:
+        server.handle_request()
+        assert everything(peer) == b"made"
+
+
+def test_a_handler_whose_constructor_returns_something_is_an_error(module: ModuleType) -> None:
+    errors = []
+
+    class Server(module.TCPServer):  # type: ignore[name-defined,misc]  # see above
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            errors.append(str(sys.exception()))
+
+    class Handler(module.BaseRequestHandler):  # type: ignore[name-defined,misc]  # see above
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            return self  # type: ignore[return-value]  # the mistake  # noqa: PLE0101
+
+    with Server(HERE, Handler) as server, call(server.server_address):
+        server.handle_request()
+    (error,) = errors
+    assert error.startswith("__init__() should return None")
+
+
 @pytest.mark.parametrize("way", ["the server's", "the socket's", "the shorter"])
 def test_handle_request_honours_timeouts(module: ModuleType, way: str) -> None:
     class Impatient(module.TCPServer):  # type: ignore[name-defined,misc]  # a class of either module

@@ -1,6 +1,8 @@
 """Pages by their paths, and a server of them that no client and no page stops."""
 
 import socket
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
 from manyhands.testing import call, socket_address, wait_until
 from tests.support import forked, is_listening
+from tests.support.waiting import PATIENCE
 
 from .asking import request
 
@@ -134,3 +137,23 @@ def test_a_forked_copy_holds_no_port_open() -> None:
         assert not is_listening(port)
         reader.close()
         assert wait() == 0
+
+
+def test_of_several_threads_that_close_a_server_one_does() -> None:
+    """Without a lock two would both tell of the end, and one would write to a descriptor given back."""
+    closed: list[int] = []
+    for number in range(50):
+        tell = partial(closed.append, number)
+        server = PageServer(parse(HERE), answering(PAGES, "the greeting is at /greeting"), tell)
+        together = threading.Barrier(4)
+
+        def close(server: PageServer = server, together: threading.Barrier = together) -> None:
+            together.wait(PATIENCE)
+            server.close()
+
+        threads = [threading.Thread(target=close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert closed == list(range(50))

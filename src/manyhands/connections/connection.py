@@ -61,6 +61,8 @@ _numbers = itertools.count(1)
 
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})
 
+_AT_AN_END = frozenset({State.CLOSING, State.CLOSED})
+
 
 class RegistryOfConnections(Protocol):
     """What a connection tells of itself, and to which registry."""
@@ -236,7 +238,11 @@ class Connection:
         if following is None:
             return False
         self.state = following
-        return True
+        if self.reason is None or following in _AT_AN_END:
+            return True
+        # Between these two steps another thread has decided the end; it notes the reason first.
+        self.state = State.CLOSING
+        return False
 
     def identify(self) -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
@@ -334,9 +340,12 @@ class Connection:
             self._decide_end(reason)
 
     def _decide_end(self, reason: Reason) -> bool:
-        if self.reason is not None or not self.take(Step.END_IS_DECIDED):
+        if self.reason is not None or Step.END_IS_DECIDED not in TRANSITIONS[self.state]:
             return False
+        # No lock: a program may kick clients in a signal handler. The worker, which may be about to call the
+        # handler, looks for a reason once it has taken that step.
         self.reason = reason
+        self.take(Step.END_IS_DECIDED)
         return True
 
     def expire(self, reason: Reason) -> bool:

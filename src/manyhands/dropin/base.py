@@ -230,7 +230,8 @@ class BaseServer(BaseServerOptions):
         Returns
         -------
         object
-            What `handle_timeout` returned, when no client called in time.
+            What `handle_timeout` returned, when no client called in time; else None, unless the program
+            overrides `_handle_request_noblock`: then what that returned.
         """
         return handle_request(self)
 
@@ -308,7 +309,9 @@ class BaseServer(BaseServerOptions):
         if type(kind) is type and new is _PLAIN_NEW:
             # What calling the class does, but without the stack that a call through C takes: with
             # thousands of fibers, each keeps a copy of its own.
-            new(kind).__init__(request, client_address, self)
+            result = kind.__init__(new(kind), request, client_address, self)  # type: ignore[misc]  # a plain class
+            if result is not None:
+                raise TypeError("__init__() should return None")
         else:
             kind(request, client_address, self)
 

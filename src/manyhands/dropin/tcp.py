@@ -14,6 +14,7 @@ from manyhands.listening.bind import bind, listen
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.model.socket_addresses import format_address
+from manyhands.serving.core import core_of
 
 if TYPE_CHECKING:
     from manyhands.config.keywords import TCPServerOptions, UDPServerOptions
@@ -113,7 +114,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         the connection is a plain one, its header still to be read, and the address is the balancer's.
         """
         if type(self.socket) is not socket.socket and tls_handshake.is_tls(self.socket):
-            return self._accept_before_handshake()
+            return accept_before_handshake(self)
         engine = self._server_core.latest
         accepted: tuple[Any, Any] = (
             self.socket.accept()
@@ -123,24 +124,6 @@ class TCPServer(BaseServer, TCPServerOptions):
         if self.proxy_protocol is True:
             await_header(accepted[0], None)
         return accepted
-
-    def _accept_before_handshake(self, context: Any = None) -> tuple[Any, Any]:
-        """Accept one connection for TLS, with a context, or with that of the listening socket."""
-        if self.proxy_protocol is True:
-            plain: Any
-            plain, peer = tls_handshake.accept_plain(self.socket)
-            engine = self._server_core.engine_of(self)
-            if engine.tls_wrapper() is not None:
-                # In the thread of the fibers: what the hooks are given is then what the worker will have.
-                plain = engine.adopt(plain)
-            await_header(plain, tls_handshake.terms_of(self.socket, context))
-            return plain, peer
-        timeout = setting("handshake_timeout", self)
-        unshaken, client_address = tls_handshake.accept_before_handshake(
-            self.socket, timeout, context
-        )
-        wrapper = self._server_core.engine_of(self).tls_wrapper()
-        return tls_handshake.for_worker(unshaken, wrapper), client_address
 
     def shutdown_request(self, request: "Request") -> None:
         """Tell the client that nothing more will come, in TLS as well, then close. A hook."""
@@ -161,6 +144,25 @@ class TCPServer(BaseServer, TCPServerOptions):
     def close_request(self, request: "Request") -> None:
         """Close the connection. A hook."""
         request.close()  # type: ignore[union-attr]  # a socket here
+
+
+def accept_before_handshake(server: TCPServer, context: Any = None) -> tuple[Any, Any]:
+    """Accept one connection for TLS, with a context, or with that of the listening socket."""
+    if server.proxy_protocol is True:
+        plain: Any
+        plain, peer = tls_handshake.accept_plain(server.socket)
+        engine = core_of(server).engine_of(server)
+        if engine.tls_wrapper() is not None:
+            # In the thread of the fibers: what the hooks are given is then what the worker will have.
+            plain = engine.adopt(plain)
+        await_header(plain, tls_handshake.terms_of(server.socket, context))
+        return plain, peer
+    timeout = setting("handshake_timeout", server)
+    unshaken, client_address = tls_handshake.accept_before_handshake(
+        server.socket, timeout, context
+    )
+    wrapper = core_of(server).engine_of(server).tls_wrapper()
+    return tls_handshake.for_worker(unshaken, wrapper), client_address
 
 
 @has_options

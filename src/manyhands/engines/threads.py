@@ -64,7 +64,7 @@ class _Beginning(Latch):
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
         """Do not wait. `Thread.start` calls this once the system has made the thread."""
         self._is_certain = True
-        return self._is_set
+        return self.is_set()
 
     def wait_until_set(self) -> bool:
         """Wait until the thread has begun; return False when it was not started, or could not be."""

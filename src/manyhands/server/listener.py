@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from manyhands.dropin.tcp import TCPServer, UDPServer
+from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
@@ -153,7 +153,7 @@ class TLSListener(StreamListener):
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept one connection; its worker does the handshake. A hook."""
-        return self._accept_before_handshake(self.tls_context)
+        return accept_before_handshake(self, self.tls_context)
 
 
 class DatagramListener(_OnEndpoint, UDPServer):

@@ -26,7 +26,8 @@ def handle_request(server: Any) -> Any:
     Returns
     -------
     object
-        The result of `handle_timeout` when no client came in time; else None.
+        The result of `handle_timeout` when no client came in time; else that of `_handle_request_noblock`, a
+        hook that returns nothing unless the program overrides it.
     """
     timeouts = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
     deadline = time.monotonic() + min(timeouts) if timeouts else None
@@ -34,7 +35,7 @@ def handle_request(server: Any) -> Any:
     core.options_changed()
     if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
         return server.handle_timeout()
-    handle_request_noblock(server)
+    result = handle_request_noblock(server)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
     engine = core.latest
@@ -43,7 +44,7 @@ def handle_request(server: Any) -> Any:
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest(time.monotonic())
     time.sleep(_seconds_left(deadline, rest) or 0.0)
-    return None
+    return result
 
 
 def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool:

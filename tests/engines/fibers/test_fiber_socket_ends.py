@@ -5,12 +5,13 @@ import gc
 import os
 import socket
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from manyhands.engines.fibers.foreign_threads import READ, WRITE
-from manyhands.engines.fibers.sockets import FiberSocket
+from manyhands.engines.fibers.sockets import FiberSocket, call_in_hub_thread
 from tests.support.waiting import PATIENCE, wait_until
 
 from .conftest import Fibers
@@ -249,3 +250,19 @@ def test_a_forgotten_socket_whose_copy_lives_on_costs_nothing(
     assert fibers.do(turns_of_the_loop_in, fibers, 0.05) < 50
     copy.close()
     far.close()
+
+
+class DestroyedLoop:
+    """A loop of gevent's that has been destroyed."""
+
+    def run_callback_threadsafe(self, *_: object) -> None:
+        raise ValueError("operation on destroyed loop")
+
+
+@pytest.mark.parametrize("loop", [None, DestroyedLoop()])
+def test_what_is_closed_while_its_hub_thread_ends_is_closed_at_once(loop: object) -> None:
+    """The poller still looks open to a thread that closes a socket just then."""
+    closed: list[str] = []
+    poller: Any = SimpleNamespace(is_open=True, thread=-1, hub=SimpleNamespace(loop=loop))
+    call_in_hub_thread(poller, closed.append, "the socket")
+    assert closed == ["the socket"]

@@ -157,7 +157,7 @@ class HubThread:
             # A `Thread` takes locks of gevent's, which a signal that comes just then would leave taken.
             return gevent.spawn(self._main)
         name = f"manyhands-fibers-{next(_numbers)}"
-        # A daemon: the interpreter's exit waits for the fibers that count, not for their thread (`joining`).
+        # A daemon: the interpreter's exit waits for the fibers that count, not for their thread (`ends`).
         thread = threading.Thread(target=self._main, name=name, daemon=True)
         thread.start()
         return thread

@@ -3,6 +3,7 @@
 `FiberSocket` is that socket. `SocketWrapper` makes one of a socket that a server accepted otherwise.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -287,9 +288,14 @@ _closed.close()
 def call_in_hub_thread(poller: Poller, function: Callable[..., object], *arguments: object) -> None:
     """Call a function in the poller's thread: now if that is the caller's, else soon."""
     if poller.is_open and poller.thread != native_thread_id():
-        poller.hub.loop.run_callback_threadsafe(function, *arguments)
-    else:
-        function(*arguments)
+        # The other thread may just come to its end: first the hub has no loop any more, or one that is
+        # destroyed.
+        loop = poller.hub.loop
+        with contextlib.suppress(ValueError):
+            if loop is not None:
+                loop.run_callback_threadsafe(function, *arguments)
+                return
+    function(*arguments)
 
 
 def _close(channel: Channel, sock: socket.socket) -> None:
