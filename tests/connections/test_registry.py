@@ -5,6 +5,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -282,6 +283,36 @@ def test_all_listeners_of_a_server_share_a_registry(engine: str) -> None:
 def unserved() -> Connection:
     """Make a connection that has no server."""
     return Connection(None, None, None, lambda *_: True, ENGINES["sequential"](), Mock())
+
+
+class HeldPlace:
+    """A place, and how often it was left."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def leave(self) -> None:
+        """Count."""
+        self.left += 1
+
+
+def test_a_connection_that_has_ended_leaves_the_place_that_it_is_given_too_late() -> None:
+    connection, place = unserved(), HeldPlace()
+    connection.state = State.CLOSED
+    connection.take_place(place)
+    assert place.left == 1
+
+
+def test_a_place_that_is_given_in_the_middle_of_an_end_is_left() -> None:
+    """Limits that are set now count the connections that are under way, in the accept loop's thread."""
+    connection, place = unserved(), HeldPlace()
+    registry: Any = connection.core.registry
+    registry.are_detailed = registry.is_draining = False
+    registry.close.side_effect = lambda connection: connection.take_place(place)
+    connection.is_registered = True
+    connection.server = SimpleNamespace(shutdown_request=lambda _: None)
+    connection.process_request_thread()
+    assert place.left == 1
 
 
 def test_a_connection_that_ends_while_the_registry_is_read_is_no_error() -> None:

@@ -14,6 +14,7 @@ from manyhands import socketserver
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.accept_loop import AcceptLoop
 from tests.support import Echo, ask, call, hear, server_class, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
 A_DAY = 86_400.0
@@ -70,6 +71,33 @@ def test_shutdown_from_a_signal_handler_in_the_serving_thread_returns(engine: st
         finally:
             timer.join()
             signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_that_another_thread_receives_wakes_the_loop(engine: str) -> None:
+    """Python's handlers run in the main thread alone, which the system does not wake then."""
+    with server_class(engine)(HERE, Echo) as server:
+        answered, stopped, late = threading.Event(), threading.Event(), []
+
+        def receive() -> None:
+            assert ask(server.server_address) == b"hello\n"
+            answered.set()
+            time.sleep(0.05)  # the loop is asleep again
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+            if not stopped.wait(PATIENCE):
+                late.append(True)
+                server.shutdown()
+
+        before = signal.signal(signal.SIGUSR1, lambda *_: server.shutdown())
+        receiver = threading.Thread(target=receive)
+        receiver.start()
+        try:
+            server.serve_forever(A_DAY)
+        finally:
+            stopped.set()
+            receiver.join()
+            signal.signal(signal.SIGUSR1, before)
+        assert answered.is_set()
+        assert not late
 
 
 @pytest.mark.parametrize("poll_interval", [A_DAY, None])

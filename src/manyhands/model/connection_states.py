@@ -23,11 +23,15 @@ why a connection which is closed for two reasons at the same time has the one th
 import enum
 
 
-class State(enum.Enum):
-    """Where a connection is in its life. The value is the word for logs, metrics and scripts."""
+class _Word(enum.Enum):
+    """One of several words."""
 
     # That of `Enum` is a function in Python, and each step of a connection would call it several times.
     __hash__ = object.__hash__
+
+
+class State(_Word):
+    """Where a connection is in its life. The value is the word for logs, metrics and scripts."""
 
     ACCEPTED = "accepted"
     READING_PROXY_HEADER = "reading_proxy_header"
@@ -37,11 +41,8 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-class Step(enum.Enum):
+class Step(_Word):
     """What happens to a connection. The value is how the picture names it."""
-
-    # That of `Enum` is a function in Python, and each step of a connection would call it several times.
-    __hash__ = object.__hash__
 
     PROXY_HEADER_IS_DUE = "a PROXY header is due"
     HANDSHAKE_IS_DUE = "a TLS handshake is due"
@@ -92,14 +93,11 @@ def picture() -> str:
     return "\n".join([*lines, f"    {State.CLOSED.value} --> [*]"])
 
 
-class Reason(enum.Enum):
+class Reason(_Word):
     """The one reason for which a connection was closed, or never served.
 
     The value is the word for logs, metrics and scripts; `sentence` is for people.
     """
-
-    # That of `Enum` is a function in Python, and each step of a connection would call it several times.
-    __hash__ = object.__hash__
 
     HANDLER_RETURNED = "handler_returned"
     HANDLER_FAILED = "handler_failed"

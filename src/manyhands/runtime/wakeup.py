@@ -2,8 +2,11 @@
 
 import os
 import select
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from manyhands.runtime.fork_hooks import parent_server
@@ -50,6 +53,28 @@ class WakeUp:
         alone, which would sleep on. (It prefers the main thread, unless the process was stopped just then.)
         """
         return self._writer.fileno()
+
+    @contextmanager
+    def woken_by_signals(self) -> Iterator[None]:
+        """Have signals wake the main thread, if that calls, unless the program has asked for that itself.
+
+        Whichever thread receives them; and a thread that is about to sleep would not notice one otherwise.
+        """
+        is_asked_for = self._ask_for_signals()
+        try:
+            yield
+        finally:
+            if is_asked_for:
+                signal.set_wakeup_fd(-1)
+
+    def _ask_for_signals(self) -> bool:
+        try:
+            before = signal.set_wakeup_fd(self.signal_fileno(), warn_on_full_buffer=False)
+        except ValueError:
+            return False  # not the main thread, and only there are signals handled
+        if before != -1:
+            signal.set_wakeup_fd(before)
+        return before == -1
 
     def wake(self) -> None:
         """Make the loop look around. In a forked copy of its process it does nothing: that has no loop."""

@@ -22,7 +22,6 @@ Accept errors
 import contextlib
 import os
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -156,7 +155,7 @@ class AcceptLoop:
         with (
             self._selector() as selector,
             SpareDescriptor() as spare,
-            _woken_by_signals(wakeup),
+            wakeup.woken_by_signals(),
             self._attending(wakeup) as reaper_turns,
         ):
             selector.register(wakeup, selectors.EVENT_READ, wakeup)
@@ -270,30 +269,6 @@ class AcceptLoop:
             handle_request_noblock(watch.listener)
         if watch.core.accept_backoff.since is not None:
             _lose_patience(watch, spare)
-
-
-@contextlib.contextmanager
-def _woken_by_signals(wakeup: WakeUp) -> Iterator[None]:
-    """Have signals wake the loop, in the main thread, unless the program has asked for that itself.
-
-    A hub that is about to sleep would not notice one until something else wakes it.
-    """
-    is_asked_for = _ask_for_signals(wakeup)
-    try:
-        yield
-    finally:
-        if is_asked_for:
-            signal.set_wakeup_fd(-1)
-
-
-def _ask_for_signals(wakeup: WakeUp) -> bool:
-    try:
-        before = signal.set_wakeup_fd(wakeup.signal_fileno(), warn_on_full_buffer=False)
-    except ValueError:
-        return False  # not the main thread, and only there are signals handled
-    if before != -1:
-        signal.set_wakeup_fd(before)
-    return before == -1
 
 
 def _wait(

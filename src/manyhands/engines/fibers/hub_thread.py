@@ -24,6 +24,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub as event_hub
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock, start_native_thread
+from manyhands.runtime.wakeup import WakeUp
 
 _numbers = itertools.count(1)
 
@@ -292,7 +293,7 @@ class HubThread:
 
         self.spawn(main)
         try:
-            outcome.result()
+            _wait_for(outcome)
         except BaseException:
             # Of the loop; or of the caller, such as KeyboardInterrupt, and then the loop still goes on.
             stop()
@@ -355,3 +356,16 @@ class HubThread:
 
     def _is_unused(self) -> bool:
         return not self._users and not self.fibers
+
+
+def _wait_for(outcome: "Future[None]") -> None:
+    """Wait for the outcome of an accept loop, and raise what it raised."""
+    if threading.current_thread() is threading.main_thread():
+        # The handlers of signals run here alone, and the system does not wake this thread for a signal that
+        # another one receives.
+        with WakeUp() as wakeup, wakeup.woken_by_signals():
+            outcome.add_done_callback(lambda _: wakeup.wake())
+            while not outcome.done():
+                wakeup.wait()
+                wakeup.drain()
+    outcome.result()
