@@ -3,9 +3,8 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from manyhands.config.options import has_options
 from manyhands.connections.socket_classes import Unopened
@@ -32,13 +31,20 @@ else:
     BaseServerOptions = object
 
 
-class _FromCore:
+_Value = TypeVar("_Value")
+
+
+class _FromCore(Generic[_Value]):
     """An attribute that is the core's. Programs may have one of that name themselves, which then counts."""
 
-    def __init__(self, read: Callable[[ServerCore], Any]) -> None:
+    def __init__(self, read: Callable[[ServerCore], _Value]) -> None:
         self._read = read
 
-    def __get__(self, server: Any, kind: type) -> Any:
+    @overload
+    def __get__(self, server: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, server: object, kind: type) -> _Value: ...
+    def __get__(self, server: object, kind: type) -> Self | _Value:
         return self if server is None else self._read(core_of(server))
 
 
@@ -70,7 +76,7 @@ class BaseServer(BaseServerOptions):
     connections = _FromCore(ServerCore.detailed_registry)
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Registry`."""
 
-    draining = _FromCore(attrgetter("is_draining"))
+    draining = _FromCore(lambda core: core.is_draining)
     """Whether the server drains: a handler then had better come to an end. Handlers' processes see it too."""
 
     _engine_choice = "sequential"
@@ -237,7 +243,7 @@ class BaseServer(BaseServerOptions):
 
     def _handle_request_noblock(self) -> None:
         """Serve one connection of a socket that is known to be readable."""
-        core: ServerCore = self._server_core
+        core = self._server_core
         try:
             request, client_address, refusal = core.next_request(self)
         except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
@@ -265,8 +271,7 @@ class BaseServer(BaseServerOptions):
             shut_down(self, request, client_address)
 
     def __trusts(self, request: Any, client_address: Any) -> bool:
-        core: ServerCore = self._server_core
-        return core.admission.trusts(self, request, client_address)
+        return self._server_core.admission.trusts(self, request, client_address)
 
     def fileno(self) -> int:
         """Return the listening socket's descriptor."""

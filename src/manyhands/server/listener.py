@@ -144,7 +144,8 @@ class _OnEndpoint:
         return Address(scheme, path=path.replace("\0", "@", 1))
 
 
-class StreamListener(_OnEndpoint, TCPServer):
+# `draining` is for reading in both: a program may put its own in the place of the drop-in's, but not here.
+class StreamListener(_OnEndpoint, TCPServer):  # type: ignore[override]
     """Serves the stream connections of one endpoint."""
 
 
@@ -156,7 +157,7 @@ class TLSListener(StreamListener):
         return accept_before_handshake(self, self.tls_context)
 
 
-class DatagramListener(_OnEndpoint, UDPServer):
+class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as above
     """Serves the datagrams of one endpoint."""
 
 

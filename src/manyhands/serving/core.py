@@ -14,7 +14,7 @@ import time
 import weakref
 from functools import partial
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from manyhands.admission.refusal_log import RefusalNotices
 from manyhands.config.options import by_engine, is_on, setting
@@ -496,10 +496,13 @@ class OwnCore:
     listener that shares its server's has it there.
     """
 
-    def __get__(self, server: Any, kind: type) -> Any:
-        if server is None:
-            return self  # asked of the class, as `unittest.mock` does of all that there is
-        return core_of(server)
+    @overload
+    def __get__(self, server: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, server: object, kind: type) -> ServerCore: ...
+    def __get__(self, server: object, kind: type) -> Self | ServerCore:
+        # Asked of the class, as `unittest.mock` does of all that there is, it is the attribute itself.
+        return self if server is None else core_of(server)
 
 
 def core_of(server: Any) -> ServerCore:

@@ -12,6 +12,8 @@ from typing import Any, Literal, assert_type
 import manyhands
 from manyhands import Server, socketserver
 from manyhands.config.keywords import ServerOptions
+from manyhands.connections.connection import Connection
+from manyhands.connections.registry import Registry
 
 
 class Echo(manyhands.StreamRequestHandler):
@@ -23,6 +25,7 @@ class Echo(manyhands.StreamRequestHandler):
         self.wfile.flush()
         self.server.idle_timeout = 5
         self.deadlines.max_age = None
+        assert_type(self.server.draining, bool)
         host, port = self.client_address
         self.request.settimeout(1.5)
         self.connection.sendall(f"{host} {port}".encode())
@@ -85,6 +88,7 @@ server.when_full = Echo
 assert_type(server.idle_timeout, float | None)
 assert_type(server.max_threads, int | None)
 assert_type(server.ssl_context, ssl.SSLContext | None)
+assert_type(server.connections, Registry)
 assert_type(server.client_certificates, Literal["none", "optional", "required"])
 
 options: ServerOptions = {"max_connections": 5}
@@ -135,6 +139,9 @@ with Reusing(("127.0.0.1", 0), Echo, bind_and_activate=False) as reusing:
     reusing.max_connections = None
     reusing.serve_forever(poll_interval=0.1)
     assert_type(reusing.fileno(), int)
+    assert_type(reusing.connections, Registry)
+    assert_type(reusing.connections[1], Connection)
+    assert_type(reusing.draining, bool)
 
 socketserver.TCPServer(("::1", 0, 0, 0), partial(Stateful, database={}))
 socketserver.UDPServer(("127.0.0.1", 0), Datagram).handle_request()

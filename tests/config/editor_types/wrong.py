@@ -15,6 +15,7 @@ class Echo(StreamRequestHandler):
         self.rfile.readline().encode()  # wrong
         self.server.idle_timeout = "soon"  # wrong
         self.server.shut_down()  # wrong
+        self.server.draining()  # wrong
         self.deadlines.idle_timeout = "soon"  # wrong
         self.deadlines.idle = 5  # wrong
         self.wfil.write(b"misspelt")  # wrong
@@ -71,4 +72,8 @@ slow.max_connections = "many"  # wrong
 slow.socket.shut_down(socket.SHUT_RD)  # wrong
 slow.serve_forever("now")  # wrong
 slow.close_request("now")  # wrong
+many: str = len(slow.connections)  # wrong
+slow.connections["first"].close()  # wrong
+slow.connections.close_all()  # wrong
+state: str = slow.draining  # wrong
 Echo("now", None, slow)  # wrong
