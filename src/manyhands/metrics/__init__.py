@@ -18,12 +18,13 @@ MissingExtra
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from manyhands.dropin.base import BaseServer
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
 from manyhands.model.usage_errors import MissingExtra, Mistake
+from manyhands.server import Server
 
 try:
     import prometheus_client as _client
@@ -45,7 +46,7 @@ class Exporter(PageServer):
 
 
 def collect(
-    server: Any, registry: "_client.CollectorRegistry" = _client.REGISTRY
+    server: Server | BaseServer, registry: "_client.CollectorRegistry" = _client.REGISTRY
 ) -> Callable[[], None]:
     """Have a registry of a program's own collect a server's figures.
 
@@ -71,7 +72,7 @@ def collect(
     return end
 
 
-def serve(server: Any, address: str | Address) -> Exporter:
+def serve(server: Server | BaseServer, address: str | Address) -> Exporter:
     """Let Prometheus scrape a server's figures, and the process's, over HTTP at ``/metrics``.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -14,6 +13,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from manyhands.connections.registry import DURATION_BOUNDS, Registry, Sums
+from manyhands.dropin.base import BaseServer
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
 from manyhands.model.events import ConnectionClosed, Event, hub, kinds
@@ -26,15 +26,15 @@ HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
 
 
-def _registry_of(server: Any) -> Registry:
+def _registry_of(server: Server | BaseServer) -> Registry:
     return server.connections if isinstance(server, Server) else core_of(server).registry
 
 
-def _engines_of(server: Any) -> tuple[Engine, ...]:
+def _engines_of(server: Server | BaseServer) -> tuple[Engine, ...]:
     return (server.engine,) if isinstance(server, Server) else core_of(server).engines
 
 
-def _info_of(server: Any) -> ServerInfo:
+def _info_of(server: Server | BaseServer) -> ServerInfo:
     """Return the snapshot of a `manyhands.Server` or of a drop-in server, without connections."""
     return (
         server.info(first=0) if isinstance(server, Server) else info_of(core_of(server), [server])
@@ -52,7 +52,7 @@ class ServerCollector(Collector):
         Whose figures.
     """
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Server | BaseServer) -> None:
         self._server = server
         self._registry = _registry_of(server)
         # From now on, also for connections that end before the first scrape.

@@ -36,9 +36,9 @@ from manyhands.runtime.sockets import accept_at_once, has_client_waiting
 from manyhands.runtime.unpatched import original
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
-from manyhands.serving.listener_watch import Listener, ListenerWatch
+from manyhands.serving.listener_watch import ListenerWatch
 from manyhands.serving.reaper import ReaperTurns
-from manyhands.serving.request_hooks import handle_request_noblock
+from manyhands.serving.request_hooks import Listener, handle_request_noblock
 
 # poll(2) needs no descriptor of its own and one system call a turn; there are never more than a few.
 ServerSelector: type[selectors.BaseSelector] = getattr(
@@ -305,7 +305,7 @@ class LetGo(socket.socket):
     """Stands where a listening socket was that a drain has let go of."""
 
 
-def has_let_go(server: Any) -> bool:
+def has_let_go(server: object) -> bool:
     """Tell whether a drain has let go of a server's listening socket."""
     return isinstance(getattr(server, "socket", None), LetGo)
 

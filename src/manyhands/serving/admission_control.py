@@ -34,6 +34,7 @@ from manyhands.model.socket_addresses import client_ip
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
+from manyhands.serving.request_hooks import Listener
 
 _LIMIT_OPTIONS = by_group("limits")
 
@@ -83,7 +84,7 @@ class AdmissionTerms:
         self.refusal = refusal
 
 
-def attributes_of(source: Any) -> list[object]:
+def attributes_of(source: object) -> list[object]:
     """Return the attributes that terms are made from, to be compared: equal lists make equal terms. Cheap."""
     return [_comparable(getattr(source, name, None)) for name in _LIMIT_OPTIONS]
 
@@ -98,7 +99,7 @@ def _comparable(value: object) -> object:
     return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
 
 
-def terms_of(source: Any) -> AdmissionTerms:
+def terms_of(source: object) -> AdmissionTerms:
     """Make the terms of a server from the attributes of `source`."""
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
     refusal = said["refusal"]
@@ -180,7 +181,7 @@ class AdmissionControl:
         self.has_chores = False
         """Whether `count_gone` may have something to do."""
 
-    def follow(self, source: Any) -> None:
+    def follow(self, source: object) -> None:
         """Go by what the attributes of a server say now."""
         attributes = attributes_of(source)
         if attributes != self._attributes:
@@ -203,8 +204,10 @@ class AdmissionControl:
         """Give a place to each connection that came while there was nothing to count."""
         now = time.monotonic()
         for connection in self._registry.snapshot():
-            place: Any = admission.admit(connection.client_address, now)
-            connection.take_place(place)
+            place = admission.admit(connection.client_address, now)
+            # No limit holds yet that could refuse it.
+            if isinstance(place, Place):
+                connection.take_place(place)
 
     @property
     def most(self) -> int:
@@ -250,7 +253,7 @@ class AdmissionControl:
                 return  # another thread has told the last one
             wake()
 
-    def arrive(self, server: Any, request: Any, client_address: Any) -> Reason | None:
+    def arrive(self, server: object, request: Any, client_address: Any) -> Reason | None:
         """Let in a connection that was accepted, or a datagram; or return why it must be refused."""
         if type(request) is tuple:
             return self._screen(client_address) if self.is_guarded else None
@@ -260,7 +263,9 @@ class AdmissionControl:
         self.arriving[id(request)] = request, place
         return None
 
-    def _admit(self, server: Any, client_address: Any, entered: int = 0) -> Place | Reason | None:
+    def _admit(
+        self, server: object, client_address: Any, entered: int = 0
+    ) -> Place | Reason | None:
         terms, admission = self._terms, self._admission
         if not self._has_place(terms, entered):
             self.count_gone()
@@ -289,7 +294,7 @@ class AdmissionControl:
         arrival = self.arriving.pop(id(request), None)
         return arrival or self._handed_off.pop(request) or self._made_anew()
 
-    def admit_entered(self, server: Any, client_address: Any) -> Place | Reason | None:
+    def admit_entered(self, server: object, client_address: Any) -> Place | Reason | None:
         """Admit a connection that a program's own loop accepted, and the registry counts already."""
         if not self.is_guarded:
             return None
@@ -304,7 +309,7 @@ class AdmissionControl:
                 return self.arriving.pop(key, None)
         return None
 
-    def overflow_for(self, server: Any, request: Any, reason: Reason) -> Handler | None:
+    def overflow_for(self, server: object, request: Any, reason: Reason) -> Handler | None:
         """Return what serves a connection that is to be refused, if anything does."""
         handler = self._terms.overflow
         # Where the address is still to come it is not known either whether the header counts.
@@ -317,13 +322,12 @@ class AdmissionControl:
 
     def identify(self, place: HeldPlace | None, client_address: Any) -> Reason | None:
         """Apply the rules for addresses to a connection whose client a PROXY header names only now."""
-        if place is None or isinstance(place, OverflowPlace):
-            return None
-        admitted: Any = place
-        refusal: Reason | None = admitted.identify(client_address, time.monotonic())
-        return refusal
+        # The overflow handler's connections are refused already, and have another place.
+        return (
+            place.identify(client_address, time.monotonic()) if isinstance(place, Place) else None
+        )
 
-    def trusts(self, server: Any, request: Any, client_address: Any) -> bool:
+    def trusts(self, server: Listener, request: Any, client_address: Any) -> bool:
         """Return whether to read the PROXY header of a connection; if not, it is counted as denied.
 
         A datagram has no header: for it the answer is that of `verify_request`.
@@ -392,12 +396,12 @@ def _are_denied(limits: Limits, client_address: Any) -> bool:
     return limits.denies(client_address, client_ip(client_address))
 
 
-def _is_announced_later(server: Any) -> bool:
+def _is_announced_later(server: object) -> bool:
     """Tell whether a balancer stands in front, whose header has the client's address: see `identify`."""
     return getattr(server, "proxy_protocol", False) is True
 
 
-def _trusted(server: Any) -> Networks:
+def _trusted(server: Listener) -> Networks:
     entries = listed(server.proxy_trusted)
     # A value that is no list of networks trusts no peer: falling back on the default would let peers forge
     # addresses.

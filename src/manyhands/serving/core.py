@@ -39,6 +39,7 @@ from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
 from manyhands.serving.reaper import Reaper
 from manyhands.serving.request_hooks import (
+    Listener,
     OverflowServer,
     process_request_thread,
     serve_and_raise,
@@ -47,7 +48,7 @@ from manyhands.serving.request_hooks import (
 from manyhands.serving.serve_loops import ServeLoops
 
 if TYPE_CHECKING:
-    from manyhands.admission.admission import HeldPlace
+    from manyhands.admission.admission import HeldPlace, Place
     from manyhands.runtime.wakeup import PollableLatch
 
 OPTIONS_INTERVAL = 0.5
@@ -84,7 +85,7 @@ class _Shared:
         self.reaper = Reaper(self.registry)
         self.worker_backoff = Backoff()
         self.notice: PollableLatch | None = None
-        self.options_of: Any = None
+        self.options_of: object = None
         self.look_at = 0.0
 
 
@@ -151,7 +152,7 @@ class ServerCore:
 
     # Options
 
-    def take_options_from(self, source: Any) -> None:
+    def take_options_from(self, source: object) -> None:
         """Take the options from an object that tells of their changes, by `options_changed`."""
         self._shared.options_of = source
 
@@ -159,7 +160,7 @@ class ServerCore:
         """Have the next look at the options see a change at once. Thread-safe."""
         self._shared.look_at = 0.0
 
-    def follow_options(self, server: Any, now: float) -> None:
+    def follow_options(self, server: Listener, now: float) -> None:
         """Go by what the server's limits and timeouts say now; looked at every `OPTIONS_INTERVAL` seconds."""
         shared = self._shared
         if now < shared.look_at:
@@ -171,7 +172,7 @@ class ServerCore:
         if timeouts is not NONE or self.reaper.is_on:
             self.reaper.switch(timeouts, self.engine_of(server).name)
 
-    def _follow_limits(self, server: Any) -> None:
+    def _follow_limits(self, server: Listener) -> None:
         options_of = self._shared.options_of
         try:
             self.admission.follow(server if options_of is None else options_of)
@@ -179,7 +180,7 @@ class ServerCore:
             # What the new limits need could not be loaded, for one. The old ones hold until the next look.
             server.handle_error(None, None)
 
-    def timeouts(self, server: Any) -> Deadlines:
+    def timeouts(self, server: object) -> Deadlines:
         """Return the timeouts that the server's options say now; the same object while nothing changes.
 
         It is `NONE` itself where there are none.
@@ -194,7 +195,7 @@ class ServerCore:
             self._timeout_attributes = attributes
         return self._timeouts
 
-    def timeouts_on(self, server: Any, engine: str) -> ConnectionTimeouts:
+    def timeouts_on(self, server: object, engine: str) -> ConnectionTimeouts:
         """Return what a connection's handler may set its own timeouts in."""
         is_shared = engine == "processes"
         reaper = self.reaper
@@ -211,7 +212,7 @@ class ServerCore:
         """The engines that were needed so far."""
         return tuple(self._shared.engines.copy().values())
 
-    def engine_of(self, server: Any, chosen: str | None = None) -> Engine:
+    def engine_of(self, server: object, chosen: str | None = None) -> Engine:
         """Return the engine that the next connection goes to, set up as the server's attributes say now.
 
         `chosen` is what a mix-in chooses, in place of the server's class; its attribute `engine` overrides
@@ -248,7 +249,7 @@ class ServerCore:
             return 0.0
         return self.accept_backoff.resting(now) or self.worker_backoff.resting(now)
 
-    def next_request(self, server: Any) -> tuple[Any, Any, Reason | None]:
+    def next_request(self, server: Listener) -> tuple[Any, Any, Reason | None]:
         """Get the next request, its client's address, and why it must be refused; of several loops, one does.
 
         Raises
@@ -276,7 +277,7 @@ class ServerCore:
             self._note_success(server)
         return request, client_address, refusal
 
-    def attend(self, server: Any) -> None:
+    def attend(self, server: Listener) -> None:
         """Do once for a server what an accept loop of ours would do at each turn."""
         engine = self.engine_of(server)
         engine.reap()
@@ -361,7 +362,7 @@ class ServerCore:
             connection.count_traffic()
         return True
 
-    def _place_of_its_own(self, connection: Connection) -> Any:
+    def _place_of_its_own(self, connection: Connection) -> "Place | Reason | None":
         """Admit a connection that a program's own loop has accepted."""
         server = connection.server
         # The limits alone: a loop of the program's own, on a class of the standard library's, keeps its own
@@ -382,7 +383,7 @@ class ServerCore:
             self.note_refusal(connection.server, None, connection.client_address, refusal)
         return refusal
 
-    def open_late(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
+    def open_late(self, server: Listener, request: Any, client_address: Any) -> tuple[Any, Any]:
         """Open a request that no engine of ours has had; return it and its address, or twice None."""
         engine = ENGINES["sequential"]()
         connection = Connection(
@@ -395,7 +396,7 @@ class ServerCore:
     # What may go wrong with a client before it has a worker. A hook's failure must not end the service: it is
     # reported through `handle_error`, and the next client's turn comes.
 
-    def lose_client(self, server: Any, error: Exception) -> None:
+    def lose_client(self, server: Listener, error: Exception) -> None:
         """Go on after an accept, or a `get_request`, that failed."""
         if not isinstance(error, OSError):
             # The client still waits: the next try may well fail the same way.
@@ -410,7 +411,7 @@ class ServerCore:
         elif classify(error) is not AcceptTrouble.THIS_CLIENT:
             self._rest_after(server, error)
 
-    def refuse(self, server: Any, request: Any, client_address: Any, error: Exception) -> None:
+    def refuse(self, server: Listener, request: Any, client_address: Any, error: Exception) -> None:
         """Report what a hook raised, and close the request that it was about."""
         has_shaken = tls_handshake.failed_connection(error) is None
         reason = Reason.REFUSED_BY_HOOK if has_shaken else Reason.HANDSHAKE_FAILED
@@ -422,7 +423,9 @@ class ServerCore:
         finally:
             shut_down(server, request, client_address)
 
-    def turn_away(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
+    def turn_away(
+        self, server: Listener, request: Any, client_address: Any, reason: Reason
+    ) -> None:
         """Refuse a request that has arrived, or have the overflow handler serve it."""
         handler = self.admission.overflow_for(server, request, reason)
         try:
@@ -436,37 +439,39 @@ class ServerCore:
         except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
             self.refuse(server, request, client_address, error)
 
-    def _send_away(self, server: Any, request: Any, client_address: Any) -> None:
+    def _send_away(self, server: Listener, request: Any, client_address: Any) -> None:
         """Say the refusal on a connection, and close it."""
         say_refusal(request, self.admission.refusal)
         shut_down(server, request, client_address)
 
-    def note_refusal(self, server: Any, request: Any, client_address: Any, reason: Reason) -> None:
+    def note_refusal(
+        self, server: Listener, request: Any, client_address: Any, reason: Reason
+    ) -> None:
         """Tell of a refusal, now or together with others."""
         self.refusals.note(server, request, client_address, reason)
 
-    def _rest_after(self, server: Any, error: Exception) -> None:
+    def _rest_after(self, server: Listener, error: Exception) -> None:
         reason = getattr(error, "strerror", None) or repr(error)
         if self.accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
             if hub.has_subscribers:
                 hub.emit(events.AcceptPaused(format_address(server.server_address), number, reason))
 
-    def _note_success(self, server: Any) -> None:
+    def _note_success(self, server: Listener) -> None:
         paused = self.accept_backoff.succeed(time.monotonic())
         if paused is not None and hub.has_subscribers:
             hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
 
     # Now and then
 
-    def do_chores(self, server: Any) -> None:
+    def do_chores(self, server: Listener) -> None:
         """Do what is due by now, in the accept loop: tell of refusals, count what has ended elsewhere."""
         if self.admission.has_chores:
             self.admission.count_gone()
         if self.refusals.are_due:
             self.refusals.tell_what_is_due(server)
 
-    def suspend(self, server: Any, *, is_to: bool) -> None:
+    def suspend(self, server: object, *, is_to: bool) -> None:
         """Have the accept loops leave a server's listener alone, or look at it again; they are to be woken.
 
         Raises
@@ -477,7 +482,7 @@ class ServerCore:
         refuse_a_copy("suspend the server" if is_to else "resume the server", server)
         self.is_suspended = is_to
 
-    def close(self, server: Any, *, but: str) -> None:
+    def close(self, server: object, *, but: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
         self.refusals.tell_the_rest(server)
         for name, engine in self._shared.engines.copy().items():
@@ -505,7 +510,7 @@ class OwnCore:
         return self if server is None else core_of(server)
 
 
-def core_of(server: Any) -> ServerCore:
+def core_of(server: object) -> ServerCore:
     """Return the core of a server, be it one that is none of ours; it is made when it is first asked for."""
     attributes = vars(server)
     core: ServerCore | None = attributes.get(_ATTRIBUTE)
@@ -516,20 +521,20 @@ def core_of(server: Any) -> ServerCore:
     return core
 
 
-def core_if_made(server: Any) -> ServerCore | None:
+def core_if_made(server: object) -> ServerCore | None:
     """Return the core of what may be a server, if it has one by now."""
     core: ServerCore | None = getattr(server, "__dict__", {}).get(_ATTRIBUTE)
     return core
 
 
-def share_core(listener: Any, owner: ServerCore) -> ServerCore:
+def share_core(listener: object, owner: ServerCore) -> ServerCore:
     """Give a listener its core, which shares with that of the server that it belongs to."""
     chosen = getattr(listener, _CHOICE, "sequential")
     core = vars(listener)[_ATTRIBUTE] = ServerCore(chosen, owner)
     return core
 
 
-def refuse_a_copy(deed: str, *servers: Any) -> None:
+def refuse_a_copy(deed: str, *servers: object) -> None:
     """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
     served = current_connection()
     if parent_server() is not None and served is not None and served.server in servers:
@@ -538,7 +543,7 @@ def refuse_a_copy(deed: str, *servers: Any) -> None:
         )
 
 
-def refuse_a_handler(*servers: Any) -> None:
+def refuse_a_handler(*servers: object) -> None:
     """Raise `RuntimeError` when the caller serves a connection of one of these: it would wait for itself."""
     served = current_connection()
     if served is not None and served.server in servers:
@@ -564,7 +569,7 @@ _ENGINE_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}
 _ENGINE_ATTRIBUTES["threads"] += ("_threads",)
 
 
-def _set_up(engine: Engine, server: Any) -> None:
+def _set_up(engine: Engine, server: object) -> None:
     """Set an engine up as the attributes of its server are now."""
     if engine.name != "sequential":
         engine.limit = setting(_ENGINE_ATTRIBUTES[engine.name][0], server)

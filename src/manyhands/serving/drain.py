@@ -22,7 +22,7 @@ from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
 from manyhands.serving.accept_loop import LetGo, has_let_go
 from manyhands.serving.core import ServerCore, core_of
-from manyhands.serving.request_hooks import handle_request_noblock
+from manyhands.serving.request_hooks import Listener, handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
 
 DRAIN_INTERVAL = 0.05
@@ -219,7 +219,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
 
 
 def drain_drop_in(
-    server: Any, stop: Callable[[], None], stop_and_wait: Callable[[], None], timeout: float
+    server: Listener, stop: Callable[[], None], stop_and_wait: Callable[[], None], timeout: float
 ) -> list[CutOff]:
     """Drain a drop-in server: stop its loops, close its listener, wait for its connections.
 
@@ -253,7 +253,7 @@ def drain_drop_in(
     return drain(core, timeout, lambda: False, lambda most: all(e.join(most) for e in core.engines))
 
 
-def _let_go(server: Any) -> None:
+def _let_go(server: Listener) -> None:
     """Have the kernel refuse new clients from now on, unless other processes listen on the same socket.
 
     The socket is closed and not shut down: pre-forked servers share it, and systemd keeps it for the next

@@ -13,14 +13,14 @@ from typing import Any
 from manyhands.serving.accept_loop import ServerSelector
 from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
 from manyhands.serving.reaper import ReaperTurns
-from manyhands.serving.request_hooks import handle_request_noblock
+from manyhands.serving.request_hooks import Listener, handle_request_noblock
 
 REAP_INTERVAL = 0.02
 """Seconds between two looks for ended workers while the engine is full: no descriptor wakes the caller
 here."""
 
 
-def handle_request(server: Any) -> Any:
+def handle_request(server: Listener) -> Any:
     """Serve one request of a server; wait for it until the first of its own and its socket's timeout.
 
     Returns
@@ -47,7 +47,7 @@ def handle_request(server: Any) -> Any:
     return result
 
 
-def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool:
+def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until the limits let a connection in; return False when the deadline came first."""
     reaper_turns = ReaperTurns(core.reaper)
     # `wake` may be called by a signal handler or a finalizer in this very thread, in the middle of a wait. An
@@ -73,7 +73,7 @@ def _has_got_room(server: Any, core: ServerCore, deadline: float | None) -> bool
         core.admission.forget(wake)
 
 
-def _has_got_client(server: Any, core: ServerCore, deadline: float | None) -> bool:
+def _has_got_client(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until a client connects; return False when the deadline came first."""
     reaper_turns = ReaperTurns(core.reaper)
     with ServerSelector() as selector:
@@ -85,7 +85,7 @@ def _has_got_client(server: Any, core: ServerCore, deadline: float | None) -> bo
 
 
 def _seconds_to_sleep(
-    server: Any, core: ServerCore, reaper_turns: ReaperTurns, deadline: float | None
+    server: Listener, core: ServerCore, reaper_turns: ReaperTurns, deadline: float | None
 ) -> float | None:
     """Return how long to wait for a client in one piece; None: without end.
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
@@ -16,6 +15,7 @@ from manyhands.connections.traffic import backlog_of
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of
+from manyhands.serving.request_hooks import Listener
 
 PAGE = 100
 """Connections on one page unless the caller says how many: more than a screen has lines."""
@@ -152,7 +152,7 @@ class ServerInfo:
 
 def info_of(
     core: ServerCore,
-    listeners: Iterable[Any],
+    listeners: Iterable[Listener],
     options: Mapping[str, object] | None = None,
     *,
     first: int = PAGE,
@@ -199,7 +199,7 @@ def _plain(value: object) -> object:
     return getattr(value, "__qualname__", type(value).__name__)
 
 
-def _listener(listener: Any) -> ListenerInfo:
+def _listener(listener: Listener) -> ListenerInfo:
     backlog = backlog_of(getattr(listener, "socket", None))
     return ListenerInfo(
         format_address(listener.server_address),

@@ -1,16 +1,15 @@
 """One listener in an accept loop: polled while a connection could be served, left alone otherwise."""
 
 import selectors
-import socket
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import poll_to_read
 from manyhands.serving.core import core_of
+from manyhands.serving.request_hooks import Listener
 
 ROOM_INTERVAL = 0.5
 """Seconds between two looks for room where nothing wakes the loop: a program may close what it has taken
@@ -18,22 +17,6 @@ over."""
 
 _NO_SOCKET = (AttributeError, OSError, ValueError)
 """What `fileno` raises of a listener whose socket the program has taken away."""
-
-
-class Listener(Protocol):
-    """What the accept loop needs of a server: its hooks, each looked up when it is called."""
-
-    server_address: Any
-    socket: socket.socket
-
-    def fileno(self) -> int:
-        """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
-
-    def service_actions(self) -> None:
-        """Do the server's regular work."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report the exception that is being handled."""
 
 
 class ListenerWatch:

@@ -1,10 +1,50 @@
-"""The end of the hook chain, the same on every server: a worker serves one request."""
+"""The hooks of a server; and the end of their chain, the same everywhere: a worker serves one request."""
 
+import socket
 from collections.abc import Callable
 from operator import methodcaller
-from typing import Any
+from typing import Any, Protocol
 
 from manyhands.connections.connection import current_connection, is_handshake_failure
+
+
+class Listener(Protocol):
+    """A server as the accept loop and the core use it: its hooks, each looked up when it is called.
+
+    For type checkers alone: nothing is asked at run time, and a program's class may lack what it never needs.
+    A mix-in may stand on a class that is none of ours, so the server that it hands to the core is `Any`. A
+    function that only looks for attributes, which may be missing, takes an `object`.
+    """
+
+    server_address: Any
+    socket: socket.socket
+    timeout: float | None
+    proxy_trusted: Any
+
+    def fileno(self) -> int:
+        """Return the listening socket's descriptor as it is now; it may be replaced at any time."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Return the next request and its client's address."""
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Tell whether to serve a request."""
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a request."""
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a request, and close it."""
+
+    def service_actions(self) -> None:
+        """Do the server's regular work."""
+
+    def handle_timeout(self) -> Any:
+        """Do what is due when no client came in time."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception that is being handled."""
+
 
 handle_request_noblock: Callable[[Any], Any] = methodcaller("_handle_request_noblock")
 """Serves one connection of a server whose socket is known to be readable.
@@ -41,14 +81,14 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
         self.shutdown_request(request)
 
 
-def serve_and_raise(server: Any, request: Any, client_address: Any) -> None:
+def serve_and_raise(server: Listener, request: Any, client_address: Any) -> None:
     """Serve a request in the calling thread; what the handler raises is raised."""
     # Not in a `finally`: when the handler raises, `_handle_request_noblock` reports it and then closes.
     server.finish_request(request, client_address)
     server.shutdown_request(request)
 
 
-def shut_down(server: Any, request: Any, client_address: Any) -> None:
+def shut_down(server: Listener, request: Any, client_address: Any) -> None:
     """Close a request that no handler serves; `handle_error` reports what the hook raises."""
     try:
         server.shutdown_request(request)
@@ -59,7 +99,7 @@ def shut_down(server: Any, request: Any, client_address: Any) -> None:
 class OverflowServer:
     """A server as its overflow handler sees it: the hooks that serve a connection, with another handler."""
 
-    def __init__(self, server: Any, handler: Callable[[Any, Any, Any], Any]) -> None:
+    def __init__(self, server: Listener, handler: Callable[[Any, Any, Any], Any]) -> None:
         self.handle_error = server.handle_error
         self.shutdown_request = server.shutdown_request
         self._server = server
