@@ -2,13 +2,18 @@
 
 import re
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from manyhands import Server, events, socketserver
+from manyhands.config.option_types import NetworkList
+from manyhands.config.options import OPTIONS, by_group
+from manyhands.connections.registry import Registry
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
+from manyhands.serving.admission_control import AdmissionControl
 from tests.support import bound, everything, read_line, serving, wait_until
 
 from .admission_kit import (
@@ -227,3 +232,13 @@ def test_datagrams_are_dropped_by_the_same_rules(
     assert re.search(
         rf"refused 1 datagram from 127.0.0.1:\d+: {re.escape(why.sentence)}", str(told)
     )
+
+
+@pytest.mark.parametrize("name", [name for name in by_group("limits") if not OPTIONS[name].needs])
+def test_each_limit_of_the_table_is_enough_to_have_clients_checked(name: str) -> None:
+    control = AdmissionControl(Registry())
+    control.follow(SimpleNamespace())
+    assert not control.is_guarded
+    value = "192.0.2.1" if isinstance(OPTIONS[name].kind, NetworkList) else 1
+    control.follow(SimpleNamespace(**{name: value}))
+    assert control.is_guarded

@@ -23,7 +23,7 @@ from typing import Any
 # hold, when nothing can be loaded any more, for the descriptors have run out or the program has another root.
 from manyhands.admission.admission import Admission, HeldPlace, Limits, Place
 from manyhands.config.option_types import encoded, listed
-from manyhands.config.options import by_group, setting
+from manyhands.config.options import OPTIONS, by_group, setting
 from manyhands.connections.registry import Registry
 from manyhands.connections.socket_classes import AwaitingHeader
 from manyhands.model import lazy_events as events
@@ -40,14 +40,9 @@ _LIMIT_OPTIONS = by_group("limits")
 
 Handler = Callable[[Any, Any, Any], Any]
 
-_FOR_ADDRESSES_AND_RATES = (
-    "max_connections_per_ip",
-    "max_rate",
-    "max_rate_per_ip",
-    "allow",
-    "deny",
-)
-"""The options that need the admission rules: one of them is enough to have each connection checked."""
+_RULES = tuple(name for name in Limits._fields if not OPTIONS[name].needs)
+"""The options that need the admission rules: one of them is enough to have each connection checked. The other
+limits, such as a burst, do nothing without one of these."""
 
 
 class AdmissionTerms:
@@ -102,30 +97,18 @@ def _comparable(value: object) -> object:
 def terms_of(source: object) -> AdmissionTerms:
     """Make the terms of a server from the attributes of `source`."""
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
-    refusal = said["refusal"]
+    most, when_full, refusal = map(said.pop, ("max_connections", "when_full", "refusal"))
     told = b"" if refusal is None else encoded(refusal)
-    return AdmissionTerms(said["max_connections"], _limits_of(said), said["when_full"], told)
+    return AdmissionTerms(most, _limits_of(said), when_full, told)
 
 
 def _limits_of(said: dict[str, Any]) -> Limits | None:
-    if not [name for name in _FOR_ADDRESSES_AND_RATES if said[name] is not None]:
-        return None
-    allow, deny = (
-        Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
-        for name in ("allow", "deny")
-    )
-    limits = Limits(
-        max_connections_per_ip=said["max_connections_per_ip"],
-        ipv6_prefix=said["ipv6_prefix"],
-        max_rate=said["max_rate"],
-        max_rate_per_ip=said["max_rate_per_ip"],
-        rate_burst=said["rate_burst"],
-        rate_burst_per_ip=said["rate_burst_per_ip"],
-        allow=allow,
-        deny=deny,
-    )
-    # All values may have been invalid, or lists empty: then there is nothing to check.
-    return None if limits == Limits(ipv6_prefix=limits.ipv6_prefix) else limits
+    for name in ("allow", "deny"):
+        said[name] = Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
+    # All of them, so that an option which the rules do not know is an error, and no limit that does not hold.
+    limits = Limits(**said)
+    # Values that do not fit are None by now, and a list may be empty: then there is nothing to check.
+    return limits if any(said[name] for name in _RULES) else None
 
 
 MOST_OVERFLOW = 100
