@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import Mistake, Server, ServerInfo
+from manyhands.serving.info import count_totals
 from tests.support import Authority, bound, call, everything, wait_until
 
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -24,6 +25,11 @@ def until_told(request: socket.socket, client_address: Any, server: Any) -> None
 def as_json(info: ServerInfo) -> dict[str, Any]:
     """Return the snapshot as a program on the other end of a socket reads it."""
     read: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(info)))
+    return read
+
+
+def totals_of(server: Server) -> dict[str, Any]:
+    read: dict[str, Any] = as_json(server.info(totals=True))["totals"]
     return read
 
 
@@ -69,6 +75,24 @@ def test_connections_come_page_by_page_in_the_order_of_their_numbers() -> None:
             seen += [each.number for each in page.items]
             after = page.next
         assert seen == sorted(server.connections)
+
+
+def test_it_has_bytes_and_durations_of_all_connections_where_they_are_counted(engine: str) -> None:
+    server = Server(until_told, ANY_PORT, engine=engine)
+    assert server.info(totals=True).totals is None
+    count_totals(server.connections)
+    assert server.info().totals is None
+    with server, call(bound(server)) as peer:
+        assert peer.recv(10)
+        wait_until(lambda: totals_of(server)["bytes_out"] == 4)
+        assert sum(totals_of(server)["by_duration"]) == 0
+        peer.sendall(b"go\n")
+        everything(peer)
+        wait_until(lambda: sum(totals_of(server)["by_duration"]))
+        totals = totals_of(server)
+        assert (totals["bytes_in"], totals["bytes_out"]) == (3, 4)
+        assert len(totals["by_duration"]) == len(totals["bounds"]) + 1
+        assert totals["seconds"] > 0
 
 
 @pytest.mark.parametrize("page", [{"first": -1}, {"first": "2"}, {"after": 1.5}], ids=str)

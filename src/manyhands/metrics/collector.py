@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from manyhands.connections.registry import DURATION_BOUNDS, Registry, Sums
+from manyhands.connections.registry import Registry
 from manyhands.dropin.base import BaseServer
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
@@ -20,7 +20,7 @@ from manyhands.model.events import ConnectionClosed, Event, hub, kinds
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.server import Server
 from manyhands.serving.core import core_of
-from manyhands.serving.info import ServerInfo, bytes_of_open, info_of, totals_of
+from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals, info_of
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
@@ -36,9 +36,9 @@ def _engines_of(server: Server | BaseServer) -> tuple[Engine, ...]:
 
 def _info_of(server: Server | BaseServer) -> ServerInfo:
     """Return the snapshot of a `manyhands.Server` or of a drop-in server, without connections."""
-    return (
-        server.info(first=0) if isinstance(server, Server) else info_of(core_of(server), [server])
-    )
+    if isinstance(server, Server):
+        return server.info(first=0, totals=True)
+    return info_of(core_of(server), [server], first=0, totals=True)
 
 
 class ServerCollector(Collector):
@@ -54,9 +54,8 @@ class ServerCollector(Collector):
 
     def __init__(self, server: Server | BaseServer) -> None:
         self._server = server
-        self._registry = _registry_of(server)
         # From now on, also for connections that end before the first scrape.
-        totals_of(self._registry)
+        count_totals(_registry_of(server))
         # Connections that end have figures of their own, by reason.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
         self._lock = brief_lock()
@@ -78,23 +77,23 @@ class ServerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Read the figures."""
         info = _info_of(self._server)
-        ended = totals_of(self._registry).sums()
         yield from _connections(info)
-        yield from self._bytes(ended)
-        yield _handler_seconds(ended)
+        if info.totals is not None:  # they are counted: see above
+            yield from self._bytes(info.totals)
+            yield _handler_seconds(info.totals)
         yield from _engines(info, self._hub_delay())
         yield from _backlogs(info)
         yield self._event_counts()
 
     def _hub_delay(self) -> float | None:
+        # Not in the snapshot, which never waits: only the hub itself can tell how late it is, when it turns.
         delays = (engine.hub_delay(HUB_PATIENCE) for engine in _engines_of(self._server))
         return next((delay for delay in delays if delay is not None), None)
 
-    def _bytes(self, ended: Sums) -> Iterator[Metric]:
-        received, sent = bytes_of_open(self._registry)
-        # A connection that ends between the two readings is in neither, and a counter never goes back.
-        self._received = max(self._received, ended.bytes_in + received)
-        self._sent = max(self._sent, ended.bytes_out + sent)
+    def _bytes(self, totals: TotalsInfo) -> Iterator[Metric]:
+        # A connection that ends while the snapshot is taken may be missing, and a counter never goes back.
+        self._received = max(self._received, totals.bytes_in)
+        self._sent = max(self._sent, totals.bytes_out)
         yield CounterMetricFamily(
             "manyhands_received_bytes",
             "Bytes received over TCP, TLS included, as the kernel counts them",
@@ -145,14 +144,14 @@ def _connections(info: ServerInfo) -> Iterator[Metric]:
     yield from (closed, refused)
 
 
-def _handler_seconds(ended: Sums) -> Metric:
-    bounds = [*map(floatToGoString, DURATION_BOUNDS), "+Inf"]
+def _handler_seconds(totals: TotalsInfo) -> Metric:
+    bounds = [*map(floatToGoString, totals.bounds), "+Inf"]
     return HistogramMetricFamily(
         "manyhands_handler_seconds",
         "Seconds from a connection's acceptance to its handler's end",
         # Prometheus wants each bucket to hold those of all smaller bounds too.
-        buckets=list(zip(bounds, accumulate(ended.by_duration), strict=True)),
-        sum_value=ended.seconds,
+        buckets=list(zip(bounds, accumulate(totals.by_duration), strict=True)),
+        sum_value=totals.seconds,
     )
 
 
