@@ -26,7 +26,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Self
+from typing import Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
@@ -173,7 +173,7 @@ class AcceptLoop:
 
     def _watches(self, selector: selectors.BaseSelector, wakeup: WakeUp) -> list[ListenerWatch]:
         try:
-            refuse_the_drained(self._listeners)
+            _refuse_the_drained(self._listeners)
             return [ListenerWatch(listener, selector, wakeup.wake) for listener in self._listeners]
         except ValueError:
             if self._is_over():
@@ -184,8 +184,8 @@ class AcceptLoop:
         return bool(self._has_been_stopped or self.child_asked_to_stop or self._is_stopping())
 
     def _selector(self) -> selectors.BaseSelector:
-        first = self._listeners[0] if self._listeners else None
-        own = None if first is None else core_of(first).engine_of(first).selector()
+        first = self._listeners[0]
+        own = core_of(first).engine_of(first).selector()
         return ServerSelector() if own is None else own
 
     @contextlib.contextmanager
@@ -310,7 +310,7 @@ def has_let_go(server: object) -> bool:
     return isinstance(getattr(server, "socket", None), LetGo)
 
 
-def refuse_the_drained(servers: Iterable[Any]) -> None:
+def _refuse_the_drained(servers: Iterable[object]) -> None:
     """Raise `ValueError`, as for closed listeners, when a drain has let go of one of these."""
     if any(map(has_let_go, servers)):
         raise ValueError("the server has drained, and listens no more: make a new one")

@@ -256,7 +256,7 @@ class AdmissionControl:
                 is_denied = (
                     terms.limits is not None
                     and not _is_announced_later(server)
-                    and _are_denied(terms.limits, client_address)
+                    and terms.limits.denies(client_address, client_ip(client_address))
                 )
                 return Reason.REFUSED_DENIED if is_denied else Reason.REFUSED_FULL
         if admission is None or terms.limits is None:
@@ -373,10 +373,6 @@ class AdmissionControl:
         if place is not None:
             place.leave()
         self._registry.refuse(reason)
-
-
-def _are_denied(limits: Limits, client_address: Any) -> bool:
-    return limits.denies(client_address, client_ip(client_address))
 
 
 def _is_announced_later(server: object) -> bool:
