@@ -154,7 +154,7 @@ def test_a_second_sighup_of_a_terminal_that_has_gone_is_no_hurry(
 ) -> None:
     # A shell tells its jobs, and the kernel tells them once more when the shell has ended.
     is_there = [True]
-    monkeypatch.setattr("manyhands.server.process.has_terminal", lambda: is_there[0])
+    monkeypatch.setattr("manyhands.server.process.has_controlling_terminal", lambda: is_there[0])
     server = Server(Echo, "tcp://127.0.0.1:0")
     peers: list[socket.socket] = []
 

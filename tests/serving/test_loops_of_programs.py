@@ -272,4 +272,4 @@ def test_where_a_loop_of_ours_serves_nothing_more_is_done_for_a_request(
         peer.sendall(b"hello\n")
         assert read_line(peer) == b"hello\n"
     assert attended == []
-    assert not core_of(server).reaper.loops
+    assert not core_of(server).reaper.accept_loops

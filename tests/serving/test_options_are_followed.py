@@ -116,7 +116,7 @@ def test_limits_that_cannot_be_had_leave_those_that_were(monkeypatch: pytest.Mon
         raise OSError(24, "Too many open files")
 
     with serving(Told(HERE, Echo)) as server:
-        monkeypatch.setattr("manyhands.serving.admission_control.terms_of", fail)
+        monkeypatch.setattr("manyhands.serving.admission_control.admission_terms_of", fail)
         server.max_connections = 0
         # Each client has the loop look.
         wait_until(lambda: is_served(server.server_address) and failures)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
-from manyhands.model.event_hub import PEERS_NAMED, hub
+from manyhands.model.event_hub import PEERS_NAMED, event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
@@ -171,5 +171,5 @@ class RefusalNotices:
     def _tell(self, server: Any, tally: Tally) -> None:
         self.are_due = False
         where = format_address(getattr(server, "server_address", ""))
-        if hub.has_subscribers:
-            hub.emit(events.ConnectionsRefused(where, events.RefusalSummary(*tally)))
+        if event_hub.has_subscribers:
+            event_hub.emit(events.ConnectionsRefused(where, events.RefusalSummary(*tally)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HELP = "open a desk: one operator talks with many callers"
 
 #: Bytes. The most is far above any use, and still a size that memory has.
-_COUNT = Whole(at_least=1, at_most=2**30)
+_BYTE_COUNT = Whole(at_least=1, at_most=2**30)
 
 _LIMITS = {
     name: SERVER_OPTIONS[name]
@@ -145,9 +145,9 @@ def _engine(text: str) -> str:
 
 def _bytes(flag: str, text: str) -> int:
     try:
-        value = _COUNT.read(text)
+        value = _BYTE_COUNT.read(text)
     except ValueError:
         value = 0
-    if not _COUNT.fits(value):
-        raise Mistake(f"{flag} must be {_COUNT.expected}, not {text!r}")
+    if not _BYTE_COUNT.fits(value):
+        raise Mistake(f"{flag} must be {_BYTE_COUNT.expected}, not {text!r}")
     return value

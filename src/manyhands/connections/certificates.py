@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.usage_errors import Mistake
 from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
 from manyhands.runtime.fork_hooks import renew_in_copies
@@ -255,8 +255,8 @@ class Certificates:
                 self._context = _default_context(self._settings)
             except Mistake as mistake:
                 why_not = str(mistake)
-        if hub.has_subscribers:
-            hub.emit(
+        if event_hub.has_subscribers:
+            event_hub.emit(
                 events.CertificateNotReloaded(why_not)
                 if why_not
                 else events.CertificateReloaded(certfile)

@@ -435,12 +435,12 @@ class Connection:
             self.reason = next(iter(told), None if status == 0 else Reason.HANDLER_FAILED)
         copy = self.request
         if isinstance(copy, _Copy):
-            self._look_back()
+            self._note_traffic_of_copy()
             copy.close()
         if self.is_registered:
             self._end(is_served=status == 0)
 
-    def _look_back(self) -> None:
+    def _note_traffic_of_copy(self) -> None:
         traffic = self.traffic
         if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
             # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.

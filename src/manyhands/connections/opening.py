@@ -21,7 +21,7 @@ from manyhands.connections.socket_classes import (
 from manyhands.connections.tls_handshake import AwaitingHandshake
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, Step
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 
 if TYPE_CHECKING:
     from manyhands.engines.engine import Engine
@@ -104,8 +104,8 @@ def _read_header(connection: ConnectionToOpen, seconds: float | None) -> "ProxyH
         is_slow = isinstance(error, TimeoutError)
         connection.failed_for = Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.BAD_PROXY_HEADER
         # A kick or a drain that ends the connection cuts its header off too: that is no bad header.
-        if connection.reason is None and hub.has_subscribers:
-            hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
+        if connection.reason is None and event_hub.has_subscribers:
+            event_hub.emit(events.BadProxyHeader(connection.client_address, str(error)))
     return None
 
 
@@ -115,8 +115,8 @@ def _is_wrapped(connection: ConnectionToOpen, terms: TLSTerms, seconds: float | 
         secret = tls_handshake.wrap(plain, terms, connection.engine.tls_wrapper())
     except OSError as error:
         connection.failed_for = Reason.HANDSHAKE_FAILED
-        if hub.has_subscribers:
-            hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
+        if event_hub.has_subscribers:
+            event_hub.emit(events.HandshakeFailed(connection.client_address, str(error)))
         return False
     # The hooks were given the plain socket, which has lost its descriptor to the TLS one just now.
     upgrade(plain, secret)

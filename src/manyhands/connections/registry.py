@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
 from manyhands.model.connection_states import Reason, State, Step
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock
@@ -118,7 +118,7 @@ class Registry(Mapping[int, Connection]):
         self.totals: Totals | None = None
         """Adds up what has ended, from the first time on that the metrics ask for it."""
 
-        self.are_detailed = hub.hears_of_ends
+        self.are_detailed = event_hub.hears_of_ends
         """Whether the kernel is asked at a connection's end for its bytes, and for which side ended it. Off
         until the metrics, an event's subscriber or a timeout needs it: it costs a system call for each."""
 
@@ -191,8 +191,8 @@ class Registry(Mapping[int, Connection]):
         # Outside of the lock: a subscriber may read the registry.
         if self.totals is not None:
             self.totals.add(connection)
-        if hub.hears_of_ends:
-            hub.emit(connection.end_as_event())
+        if event_hub.hears_of_ends:
+            event_hub.emit(connection.end_as_event())
         # Read once: the accept loop may take it away at any moment.
         on_room = self.on_room
         if on_room is not None:

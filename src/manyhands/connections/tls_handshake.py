@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from manyhands.connections.socket_classes import TLSTerms, Unopened
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import ReentrantLock
 from manyhands.runtime.sockets import accept_at_once, identity, mix_into
 
@@ -128,8 +128,8 @@ class _Handshake:
             vars(error)[_HANDSHAKE] = connection
             # Without the lock: a subscriber may wait for a thread that uses the connection. One event for
             # each connection, however many methods of it are called after the failure.
-            if not was_tried and hub.has_subscribers:
-                hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
+            if not was_tried and event_hub.has_subscribers:
+                event_hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
             raise
 
     def _try(self, connection: "ssl.SSLSocket") -> None:
@@ -165,7 +165,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     return ssl_module is not None and isinstance(candidate, ssl_module.SSLSocket)
 
 
-def terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
+def tls_terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
     """Return how a listener's connections speak TLS: with `context`, or as the TLS listener itself says."""
     if context is not None:
         return TLSTerms(context)
@@ -215,7 +215,7 @@ def accept_before_handshake(
         As of `accept_plain`.
     """
     plain, client_address = accept_plain(listener)
-    terms = terms_of(listener, context)
+    terms = tls_terms_of(listener, context)
     try:
         connection = wrap(plain, terms)
     except BaseException:
@@ -292,7 +292,7 @@ def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
     )
     if wrapper is None or due is None or due.is_for_worker or request.fileno() < 0:
         return request
-    timeout, terms = request.gettimeout(), terms_of(request)
+    timeout, terms = request.gettimeout(), tls_terms_of(request)
     plain = socket.socket(request.family, request.type, request.proto, request.detach())
     plain.settimeout(timeout)
     connection = wrap(plain, terms, wrapper)

@@ -13,7 +13,7 @@ from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving import accept_loop
-from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_a_handler
+from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_own_handler
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import shut_down
 from manyhands.serving.serve_loops import ShutDown
@@ -192,14 +192,14 @@ class BaseServer(BaseServerOptions):
         Thread-safe, from handlers too, but for forked ones (`RuntimeError`). `handle_request` takes no
         notice of it.
         """
-        self._suspend(is_to=True)
+        self.__set_suspended(True)
 
     def resume(self) -> None:
         """Accept connections again, at once, after `suspend`. Thread-safe."""
-        self._suspend(is_to=False)
+        self.__set_suspended(False)
 
-    def _suspend(self, *, is_to: bool) -> None:
-        self._server_core.suspend(self, is_to=is_to)
+    def __set_suspended(self, value: bool) -> None:
+        self._server_core.set_suspended(self, value)
         self._wake_loops()
 
     def drain(self, timeout: float = 30.0) -> "list[CutOff]":
@@ -217,7 +217,7 @@ class BaseServer(BaseServerOptions):
         RuntimeError
             When a handler calls it: it would wait for itself.
         """
-        refuse_a_handler(self)
+        refuse_own_handler(self)
         # Few programs call it; the others do not pay for the import.
         from manyhands.serving.drain import drain_drop_in  # noqa: PLC0415
 
@@ -258,7 +258,7 @@ class BaseServer(BaseServerOptions):
             if is_welcome(request, client_address):
                 self.process_request(request, client_address)
                 if id(request) in admission.arriving:
-                    admission.let_go(request)
+                    admission.note_taken_elsewhere(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
             core.refuse(self, request, client_address, error)
@@ -296,7 +296,7 @@ class BaseServer(BaseServerOptions):
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
         self._wake_loops()
-        self._server_core.close(self, but=self._engine_choice)
+        self._server_core.close(self, joined=self._engine_choice)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one request: make the handler, which serves it in its constructor.

@@ -12,7 +12,7 @@ from manyhands.connections.socket_classes import await_header
 from manyhands.dropin.base import BaseServer
 from manyhands.listening.bind import bind, listen
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import core_of
 
@@ -155,7 +155,7 @@ def accept_before_handshake(server: TCPServer, context: Any = None) -> tuple[Any
         if engine.tls_wrapper() is not None:
             # In the thread of the fibers: what the hooks are given is then what the worker will have.
             plain = engine.adopt(plain)
-        await_header(plain, tls_handshake.terms_of(server.socket, context))
+        await_header(plain, tls_handshake.tls_terms_of(server.socket, context))
         return plain, peer
     timeout = setting("handshake_timeout", server)
     unshaken, client_address = tls_handshake.accept_before_handshake(
@@ -184,8 +184,8 @@ class UDPServer(TCPServer, UDPServerOptions):
         if len(data) > self.max_packet_size:
             data = data[: self.max_packet_size]
             self.truncated_datagrams += 1
-            if hub.has_subscribers:
-                hub.emit(
+            if event_hub.has_subscribers:
+                event_hub.emit(
                     events.DatagramTruncated(
                         format_address(self.server_address), client_address, self.max_packet_size
                     )

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from manyhands.engines.engine import Engine, Task
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.unpatched import brief_rlock, native_thread_id, original
@@ -185,8 +185,8 @@ class ProcessesEngine(Engine):
         threads = threading.active_count()
         if threads > 1 and not self._warned:
             self._warned = True
-            if hub.has_subscribers:
-                hub.emit(events.ForkedWithThreads(threads))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.ForkedWithThreads(threads))
             warn(
                 f"forking a server process while {threads} threads are alive: a lock that another thread "
                 "holds now stays locked in the child for ever",

@@ -31,7 +31,7 @@ def bind(listener: socket.socket, address: Any) -> "BoundPath | None":
 
 def _bind_to_path(listener: socket.socket, path: Any) -> "BoundPath | None":
     # Imported here, and before the file is made: a server on TCP never needs it.
-    from manyhands.listening.unix_paths import BoundPath, take_over  # noqa: PLC0415
+    from manyhands.listening.unix_paths import BoundPath, bind_over_stale  # noqa: PLC0415
 
     try:
         listener.bind(path)
@@ -39,7 +39,7 @@ def _bind_to_path(listener: socket.socket, path: Any) -> "BoundPath | None":
         if refusal.errno != errno.EADDRINUSE:
             raise _explained(refusal, _reason(refusal, listener, path), path) from None
         try:
-            in_the_way = take_over(listener, path)
+            in_the_way = bind_over_stale(listener, path)
         except OSError as error:
             raise _explained(error, _reason(error, listener, path), path) from None
         if in_the_way is not None:

@@ -65,7 +65,7 @@ class BoundPath(NamedTuple):
             return  # gone already, or the folder is no longer ours to change
 
 
-def take_over(listener: socket.socket, path: Path) -> str | None:
+def bind_over_stale(listener: socket.socket, path: Path) -> str | None:
     """Bind `listener` to `path`, which was found in use, if the server that made it is gone.
 
     Returns

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
 from manyhands.model.escaping import escape, escape_json
-from manyhands.model.events import ConnectionClosed, Event, EventsDropped, Subscriber, hub
+from manyhands.model.event_hub import event_hub
+from manyhands.model.events import ConnectionClosed, Event, EventsDropped, Subscriber
 from manyhands.model.socket_addresses import format_address
 
 
@@ -40,7 +41,7 @@ def text_line(event: Event, when: float) -> str:
     when : float
         When it happened, in seconds since 1970 (`time.time`).
     """
-    return f"{moment(when)} {event.level} {type(event).__name__}: {escape(str(event))}"
+    return f"{iso_time(when)} {event.level} {type(event).__name__}: {escape(str(event))}"
 
 
 def json_line(event: Event, when: float) -> str:
@@ -49,7 +50,7 @@ def json_line(event: Event, when: float) -> str:
     Parameters are those of `text_line`.
     """
     document = {
-        "time": moment(when),
+        "time": iso_time(when),
         "level": event.level,
         "event": type(event).__name__,
         "message": str(event),
@@ -58,7 +59,7 @@ def json_line(event: Event, when: float) -> str:
     return escape_json(json.dumps(document, ensure_ascii=False))
 
 
-def moment(when: float) -> str:
+def iso_time(when: float) -> str:
     """Write a time in seconds since 1970 as ``2026-03-01T12:00:00.000Z`` (RFC 3339)."""
     return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
@@ -74,7 +75,7 @@ def _peers(value: Any) -> list[str]:
 _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "peer": format_address,
     "peers": _peers,
-    "since": moment,
+    "since": iso_time,
 }
 """How people write the fields of these names; their types, tuples and floats, would not tell."""
 
@@ -116,7 +117,7 @@ class TextLines(logging.Formatter):
         event = getattr(record, "event", None)
         if event is not None:
             return text_line(event, record.created)
-        head = f"{moment(record.created)} {record.levelname.lower()} {record.name}"
+        head = f"{iso_time(record.created)} {record.levelname.lower()} {record.name}"
         return f"{head}: {escape(record.getMessage())}{_traceback(self, record)}"
 
 
@@ -132,7 +133,7 @@ class JSONLines(logging.Formatter):
         if event is not None:
             return json_line(event, record.created)
         document = {
-            "time": moment(record.created),
+            "time": iso_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -207,7 +208,7 @@ def to_logging(
         if logging.getLogger(kind).isEnabledFor(_LEVELS[event.level]):
             consume(record_of(kind, event))
 
-    unsubscribe = hub.subscribe(subscriber, *([Event] if access else []))
+    unsubscribe = event_hub.subscribe(subscriber, *([Event] if access else []))
 
     def end() -> None:
         unsubscribe()

@@ -16,7 +16,8 @@ from manyhands.connections.registry import Registry
 from manyhands.dropin.base import BaseServer
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
-from manyhands.model.events import ConnectionClosed, Event, hub, kinds
+from manyhands.model.event_hub import event_hub
+from manyhands.model.events import ConnectionClosed, Event, kinds
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.server import Server
 from manyhands.serving.core import core_of
@@ -59,7 +60,7 @@ class ServerCollector(Collector):
         # Connections that end have figures of their own, by reason.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
         self._lock = brief_lock()
-        self._unsubscribe = hub.subscribe(self._count)
+        self._unsubscribe = event_hub.subscribe(self._count)
         self._received = self._sent = 0
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ Subscriber = Callable[[Event], object]
 _Subscription = tuple[Subscriber, tuple[type[Event], ...]]
 
 
-class Hub:
+class EventHub:
     """Hands each event to every subscriber, in the thread in which it happened.
 
     Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
@@ -107,7 +107,7 @@ class Hub:
                 sys.excepthook(type(error), error, error.__traceback__)
 
 
-hub = Hub()
+event_hub = EventHub()
 """The hub of this process: every server emits here."""
 
-renew_in_copies(hub, Hub.renew_lock)
+renew_in_copies(event_hub, EventHub.renew_lock)

@@ -17,13 +17,15 @@ from typing import ClassVar
 
 from manyhands.model.connection_states import Reason
 from manyhands.model.escaping import escape
-from manyhands.model.event_hub import PEERS_NAMED
-from manyhands.model.event_hub import Event as Event  # noqa: PLC0414 - programs find these five here
-from manyhands.model.event_hub import Hub as Hub  # noqa: PLC0414
+from manyhands.model.event_hub import PEERS_NAMED, EventHub, event_hub
+from manyhands.model.event_hub import Event as Event  # noqa: PLC0414
 from manyhands.model.event_hub import Level as Level  # noqa: PLC0414
 from manyhands.model.event_hub import Subscriber as Subscriber  # noqa: PLC0414
-from manyhands.model.event_hub import hub as hub  # noqa: PLC0414
 from manyhands.model.socket_addresses import format_address
+
+# As programs find them here, as they do the three above.
+Hub = EventHub
+hub = event_hub
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 ::
 
     from manyhands.model import lazy_events as events
-    from manyhands.model.event_hub import hub
+    from manyhands.model.event_hub import event_hub
 
-    if hub.has_subscribers:
-        hub.emit(events.AcceptResumed(listener, paused))
+    if event_hub.has_subscribers:
+        event_hub.emit(events.AcceptResumed(listener, paused))
 
 Where there is a subscriber, the classes are loaded already: the subscriber came by their module. Without one
 they must not be: the event may be that no descriptor is left to open a module with (EMFILE).

@@ -164,7 +164,7 @@ class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as 
 Listener = StreamListener | DatagramListener
 
 
-def listen(
+def open_listener(
     endpoint: Endpoint, handler: Handler, core: ServerCore, options: OptionValues, owner: Owner
 ) -> Listener:
     """Bind and listen.
@@ -241,7 +241,7 @@ class ListenerGroup:
         Mistake
             When a host has no address, or a given socket is none that can be served, or not by the handler.
         OSError
-            As of `listen`; then none is held.
+            As of `open_listener`; then none is held.
         """
         if self.listeners:
             return
@@ -253,14 +253,16 @@ class ListenerGroup:
                     is_stream = endpoint.kind == socket.SOCK_STREAM
                     check_kind(handler, address, is_stream=is_stream)
                     # As soon as there is one: what fails later has it closed.
-                    self.listeners.append(listen(endpoint, handler, self.core, options, owner))
+                    self.listeners.append(
+                        open_listener(endpoint, handler, self.core, options, owner)
+                    )
             for listener in self.listeners:
                 core_of(listener).is_suspended = self.is_suspended
         except BaseException:
             self.close()
             raise
 
-    def suspend(self, *, is_to: bool) -> None:
+    def set_suspended(self, value: bool) -> None:
         """Have the accept loop leave the listeners alone, or look at them again; it is to be woken.
 
         Raises
@@ -268,11 +270,11 @@ class ListenerGroup:
         RuntimeError
             In the process of a forked handler, which has only a copy of the server.
         """
-        self.is_suspended = is_to
+        self.is_suspended = value
         for listener in self.listeners:
-            core_of(listener).suspend(listener, is_to=is_to)
+            core_of(listener).set_suspended(listener, value)
 
-    def let_go(self) -> None:
+    def close_copies(self) -> None:
         """Close a child's copies: while one is open the port answers, though no process accepts."""
         for listener in self.listeners:
             if listener.is_stream:

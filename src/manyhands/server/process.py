@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Protocol, Self
 
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.systemd import service_of_environment
@@ -139,7 +139,7 @@ os.register_at_fork(
 )
 
 
-def has_terminal() -> bool:
+def has_controlling_terminal() -> bool:
     """Return whether this process has a controlling terminal; True where that cannot be found out."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
@@ -190,7 +190,7 @@ class SighupHandler:
         self._stop = stop
         self._notice = notice
         self._reloadable = reloadable
-        self._ends_with_terminal = before is not signal.SIG_IGN and has_terminal()
+        self._ends_with_terminal = before is not signal.SIG_IGN and has_controlling_terminal()
         self.is_needed = reloadable is not None or before is signal.SIG_DFL
         """Whether to install it: a SIGHUP that is ignored (`nohup`), or has a handler of the program's, is
         left alone unless there is something to reload."""
@@ -199,7 +199,7 @@ class SighupHandler:
 
     def __call__(self) -> None:
         """Stop the server when its terminal has gone, else reload."""
-        if self._ends_with_terminal and not has_terminal():
+        if self._ends_with_terminal and not has_controlling_terminal():
             self._stop()
             return
         if self._reloadable is None:
@@ -212,8 +212,8 @@ class SighupHandler:
         """Emit the event that the signal handler could not emit. For the accept loop."""
         if self._was_in_vain:
             self._was_in_vain = False
-            if hub.has_subscribers:
-                hub.emit(events.NothingToReload(signal.SIGHUP.name))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.NothingToReload(signal.SIGHUP.name))
 
 
 class ServerProcess:
@@ -242,7 +242,7 @@ class ServerProcess:
         """Handle signals for the time of the context; Python allows that in the main thread alone."""
         sockets = self._sockets
         # In any thread: a forked child that kept the listeners open would keep their port.
-        sockets.engine.on_child = sockets.let_go
+        sockets.engine.on_child = sockets.close_copies
         if threading.current_thread() is not threading.main_thread():
             return nullcontext()
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
@@ -272,7 +272,7 @@ class ServerProcess:
     def _become_a_child(self, signals: HandledSignals) -> None:
         # The signals first: one that comes in between would stop the child's copy of the server.
         signals.leave_to_the_parent()
-        self._sockets.let_go()
+        self._sockets.close_copies()
 
     @contextmanager
     def told_to_systemd(self) -> Iterator[None]:

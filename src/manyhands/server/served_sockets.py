@@ -18,7 +18,7 @@ from manyhands.server.option_attributes import OptionValues
 from manyhands.server.run import Run
 from manyhands.server.systemd import poll_interval
 from manyhands.server.tls import ServerTLS
-from manyhands.serving.core import refuse_a_handler
+from manyhands.serving.core import refuse_own_handler
 from manyhands.serving.drain import CutOff
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ServedSockets:
 
     def start(self) -> None:
         """Serve in a thread of their own. For what it raises, see `Server.start`."""
-        self.refuse_a_handler()
+        self.refuse_own_handler()
         run = self.current_run
         if run.thread is not None and run.is_stopping and run.runner is None:
             run.finish()
@@ -115,7 +115,7 @@ class ServedSockets:
         if run.is_under_way:
             raise RuntimeError("the server is serving already: stop it before it is started again")
         self.listen()
-        self.engine.on_child = self.let_go
+        self.engine.on_child = self.close_copies
         try:
             run.start_thread()
         except BaseException:
@@ -134,7 +134,7 @@ class ServedSockets:
         """Stop and drain. For what it raises, see `Server.drain`."""
         if timeout is not None:
             SERVER_OPTIONS["drain_timeout"].check(timeout)
-        self.refuse_a_handler()
+        self.refuse_own_handler()
         run = self.current_run
         if run.runner == threading.get_ident():
             raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
@@ -145,7 +145,7 @@ class ServedSockets:
 
     def close(self) -> list[CutOff]:
         """Stop, drain, and give everything back. For what it raises, see `Server.close`."""
-        self.refuse_a_handler()
+        self.refuse_own_handler()
         run = self.current_run
         if run.runner is not None:
             raise RuntimeError(
@@ -158,9 +158,9 @@ class ServedSockets:
         self.group.is_suspended = False
         self.current_run = Run(self)
 
-    def suspend(self, *, is_to: bool) -> None:
+    def set_suspended(self, value: bool) -> None:
         """Accept no client, or accept clients again."""
-        self.group.suspend(is_to=is_to)
+        self.group.set_suspended(value)
         self.notice()
 
     def reload(self) -> bool:
@@ -171,12 +171,12 @@ class ServedSockets:
         """Have the accept loop look at its listeners again."""
         self.current_run.wake()
 
-    def let_go(self) -> None:
+    def close_copies(self) -> None:
         """Close a child's copies of the listeners."""
-        self.group.let_go()
+        self.group.close_copies()
 
-    def refuse_a_handler(self) -> None:
+    def refuse_own_handler(self) -> None:
         """Raise `RuntimeError` when a handler calls, be it one that an earlier run has left behind."""
         served = current_connection()
         if served is not None and getattr(served.server, "owner", None) is self:
-            refuse_a_handler(served.server)
+            refuse_own_handler(served.server)

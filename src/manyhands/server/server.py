@@ -21,7 +21,7 @@ from manyhands.server.process import ServerProcess
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
-from manyhands.serving.core import refuse_a_copy
+from manyhands.serving.core import refuse_forked_handler
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
 
@@ -83,7 +83,7 @@ class Server(ServerAttributes):
         self._addresses = [address_of(each) for each in addresses]
         self._options = OptionValues(
             {**checked(options), "ssl_context": ssl_context},
-            lambda name: refuse_a_copy(f"set {name} of the server", *self.listeners),
+            lambda name: refuse_forked_handler(f"set {name} of the server", *self.listeners),
             self._note_change,
         )
         check_handler(handler, self._addresses)
@@ -211,11 +211,11 @@ class Server(ServerAttributes):
         Thread-safe, from handlers too, but for forked ones (`RuntimeError`). Before the server listens, it
         has it begin that way. A handler's `self.server.suspend()` concerns the one address that was called.
         """
-        self._sockets.suspend(is_to=True)
+        self._sockets.set_suspended(True)
 
     def resume(self) -> None:
         """Accept connections again, on all addresses, after `suspend`. Thread-safe."""
-        self._sockets.suspend(is_to=False)
+        self._sockets.set_suspended(False)
 
     def wait_for_connections(
         self,
@@ -293,7 +293,7 @@ class Server(ServerAttributes):
             Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
         sockets = self._sockets
-        sockets.refuse_a_handler()
+        sockets.refuse_own_handler()
         run = sockets.current_run
         if run.runner is not None:
             raise RuntimeError(

@@ -30,7 +30,7 @@ from typing import Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import accept_at_once, has_client_waiting
 from manyhands.runtime.unpatched import original
@@ -193,13 +193,13 @@ class AcceptLoop:
         """Have the reaper and admission control know of the loop while it runs."""
         core = core_of(self._listeners[0])
         core.reaper.wake_loop = wakeup.wake_from_handler
-        core.reaper.loops.add(self)
+        core.reaper.accept_loops.add(self)
         # What the program has set since the last loop holds from the first client on.
         core.options_changed()
         try:
             yield ReaperTurns(core.reaper)
         finally:
-            core.reaper.loops.discard(self)
+            core.reaper.accept_loops.discard(self)
             core.admission.forget(wakeup.wake)
 
     def _prepare(
@@ -268,7 +268,7 @@ class AcceptLoop:
                 break
             handle_request_noblock(watch.listener)
         if watch.core.accept_backoff.since is not None:
-            _lose_patience(watch, spare)
+            _refuse_backlog(watch, spare)
 
 
 def _wait(
@@ -286,7 +286,7 @@ def _wait(
     return {key.data for key, _ in selector.select(timeout)}
 
 
-def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
+def _refuse_backlog(watch: ListenerWatch, spare: SpareDescriptor) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
     backoff = watch.core.accept_backoff
     if not backoff.patience_is_over(time.monotonic()):
@@ -297,8 +297,8 @@ def _lose_patience(watch: ListenerWatch, spare: SpareDescriptor) -> None:
         if count:
             watch.core.registry.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
             described = format_address(watch.listener.server_address)
-            if hub.has_subscribers:
-                hub.emit(events.BacklogRefused(described, count, backoff.reason))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.BacklogRefused(described, count, backoff.reason))
 
 
 class LetGo(socket.socket):

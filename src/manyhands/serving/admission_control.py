@@ -28,7 +28,7 @@ from manyhands.connections.registry import Registry
 from manyhands.connections.socket_classes import AwaitingHeader
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import client_ip
 from manyhands.model.usage_errors import Mistake
@@ -94,7 +94,7 @@ def _comparable(value: object) -> object:
     return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
 
 
-def terms_of(source: object) -> AdmissionTerms:
+def admission_terms_of(source: object) -> AdmissionTerms:
     """Make the terms of a server from the attributes of `source`."""
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
     most, when_full, refusal = map(said.pop, ("max_connections", "when_full", "refusal"))
@@ -168,7 +168,7 @@ class AdmissionControl:
         """Go by what the attributes of a server say now."""
         attributes = attributes_of(source)
         if attributes != self._attributes:
-            terms = terms_of(source)
+            terms = admission_terms_of(source)
             self._prepare_admission(terms)
             self._terms, self._attributes = terms, attributes
             self.is_guarded = terms.most is not None or terms.limits is not None
@@ -331,8 +331,8 @@ class AdmissionControl:
         if request.family == socket.AF_UNIX or client_address in _trusted(server):  # type: ignore[attr-defined]  # mixed into sockets
             return True
         self.withdraw(request, Reason.REFUSED_DENIED)
-        if hub.has_subscribers:
-            hub.emit(
+        if event_hub.has_subscribers:
+            event_hub.emit(
                 events.BadProxyHeader(
                     client_address, "proxy_trusted has not the address that it comes from"
                 )
@@ -345,7 +345,7 @@ class AdmissionControl:
         if arrival is not None:
             self._give_up(arrival[1], reason)
 
-    def let_go(self, request: Any) -> None:
+    def note_taken_elsewhere(self, request: Any) -> None:
         """Note that a hook has taken a connection elsewhere. It counts for as long as it is there."""
         self.count_gone()
         arrival = self.arriving.pop(id(request), None)

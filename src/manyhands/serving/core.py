@@ -29,7 +29,7 @@ from manyhands.engines.threads import Threads
 from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
 from manyhands.model.connection_states import Reason
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import NAMES as TIMEOUTS
 from manyhands.model.timeouts import NONE, Deadlines
@@ -259,7 +259,7 @@ class ServerCore:
             would wait for the next client, and the loop could not be stopped meanwhile.
         """
         loops, admission = self.loops, self.admission
-        if not self.reaper.loops:
+        if not self.reaper.accept_loops:
             self.attend(server)
         elif not self._shared.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
@@ -335,8 +335,8 @@ class ServerCore:
         except (OSError, RuntimeError) as error:
             connection.was_not_served(Reason.NO_WORKER)
             self.worker_backoff.fail(time.monotonic())
-            if hub.has_subscribers:
-                hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
             raise
         if self.worker_backoff.since is not None:
             self.worker_backoff.succeed(time.monotonic())
@@ -454,13 +454,15 @@ class ServerCore:
         reason = getattr(error, "strerror", None) or repr(error)
         if self.accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
-            if hub.has_subscribers:
-                hub.emit(events.AcceptPaused(format_address(server.server_address), number, reason))
+            if event_hub.has_subscribers:
+                event_hub.emit(
+                    events.AcceptPaused(format_address(server.server_address), number, reason)
+                )
 
     def _note_success(self, server: Listener) -> None:
         paused = self.accept_backoff.succeed(time.monotonic())
-        if paused is not None and hub.has_subscribers:
-            hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
+        if paused is not None and event_hub.has_subscribers:
+            event_hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
 
     # Now and then
 
@@ -471,7 +473,7 @@ class ServerCore:
         if self.refusals.are_due:
             self.refusals.tell_what_is_due(server)
 
-    def suspend(self, server: object, *, is_to: bool) -> None:
+    def set_suspended(self, server: object, value: bool) -> None:
         """Have the accept loops leave a server's listener alone, or look at it again; they are to be woken.
 
         Raises
@@ -479,16 +481,16 @@ class ServerCore:
         RuntimeError
             In the process of a forked handler, which has only a copy of the server.
         """
-        refuse_a_copy("suspend the server" if is_to else "resume the server", server)
-        self.is_suspended = is_to
+        refuse_forked_handler("suspend the server" if value else "resume the server", server)
+        self.is_suspended = value
 
-    def close(self, server: object, *, but: str) -> None:
-        """Do for all engines what a mix-in does for its own, which is `but`: wait, if closing is to wait."""
+    def close(self, server: object, *, joined: str) -> None:
+        """Do for all engines what a mix-in does for its own, which is `joined`: wait, if the close is to."""
         self.refusals.tell_the_rest(server)
         for name, engine in self._shared.engines.copy().items():
-            if name != but and is_on("block_on_close", server):
+            if name != joined and is_on("block_on_close", server):
                 engine.join_workers()
-            elif name != but:
+            elif name != joined:
                 engine.reap()
             engine.release()
         self.reaper.rest()
@@ -534,16 +536,16 @@ def share_core(listener: object, owner: ServerCore) -> ServerCore:
     return core
 
 
-def refuse_a_copy(deed: str, *servers: object) -> None:
+def refuse_forked_handler(action: str, *servers: object) -> None:
     """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
     served = current_connection()
     if parent_server() is not None and served is not None and served.server in servers:
         raise RuntimeError(
-            f"a handler in a process of its own cannot {deed}, for it has a copy of it"
+            f"a handler in a process of its own cannot {action}, for it has a copy of it"
         )
 
 
-def refuse_a_handler(*servers: object) -> None:
+def refuse_own_handler(*servers: object) -> None:
     """Raise `RuntimeError` when the caller serves a connection of one of these: it would wait for itself."""
     served = current_connection()
     if served is not None and served.server in servers:

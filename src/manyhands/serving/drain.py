@@ -16,7 +16,7 @@ from manyhands.connections.connection import Connection
 from manyhands.engines import Engine
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, State
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
@@ -104,8 +104,8 @@ def drain(
         running = sum(engine.running() for engine in core.engines)
         if not was_reported and passed >= REPORTED_AFTER and running:
             was_reported = True
-            if hub.has_subscribers:
-                hub.emit(events.Draining(running, timeout))
+            if event_hub.has_subscribers:
+                event_hub.emit(events.Draining(running, timeout))
         if hurry() or passed >= timeout:
             left = cut_off(core)
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):

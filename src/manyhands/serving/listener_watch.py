@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub
+from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import poll_to_read
 from manyhands.serving.core import core_of
@@ -139,8 +139,8 @@ class ListenerWatch:
 
     def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
         described, engine = format_address(self.listener.server_address), self.engine
-        if hub.has_subscribers:
-            hub.emit(
+        if event_hub.has_subscribers:
+            event_hub.emit(
                 events.EngineFull(described, engine.name, engine.limit or 0)
                 if is_engine_full
                 else events.ServerFull(described, self.core.admission.most)

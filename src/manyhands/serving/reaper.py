@@ -185,7 +185,7 @@ class Reaper:
         self.wake_loop: Callable[[], object] = lambda: None
         """Wakes the accept loop, from a forked handler too."""
 
-        self.loops: set[object] = set()
+        self.accept_loops: set[object] = set()
         """The accept loops of ours that follow the server's options and timeouts at each turn."""
 
         self._begin_anew()
@@ -193,7 +193,7 @@ class Reaper:
 
     def _begin_anew(self) -> None:
         """Forget the thread and the loops: a forked copy has not got them."""
-        self.loops.clear()
+        self.accept_loops.clear()
         self._expiry = Expiry(self._registry)
         self._lock = threading.Lock()
         self._looking = threading.Lock()

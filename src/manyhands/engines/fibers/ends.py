@@ -68,7 +68,7 @@ def report_failure() -> None:
     threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
-def reporting(function: Callable[[], object]) -> None:
+def reporting_failure(function: Callable[[], object]) -> None:
     """Call a function; report what it raises, which would end the hub."""
     try:
         function()

@@ -20,7 +20,7 @@ from manyhands.engines.fibers.ends import (
     is_exit_without_threads,
     raise_in_main_code,
     report_failure,
-    reporting,
+    reporting_failure,
 )
 from manyhands.engines.fibers.hub_thread import HubThread, Watchdog
 from manyhands.engines.fibers.selector import FiberSelector
@@ -135,7 +135,7 @@ class FibersEngine(Engine):
 
     def beside(self, function: Callable[[], object]) -> None:
         """Call a function in a fiber of its own."""
-        self._hold_hub_thread().spawn(partial(reporting, function))
+        self._hold_hub_thread().spawn(partial(reporting_failure, function))
 
     def hub_delay(self, at_most: float) -> float | None:
         """Measure how long the hub takes until it does what another thread asks of it."""

@@ -21,7 +21,7 @@ from manyhands.engines.fibers.ends import raise_in_main_code
 from manyhands.engines.fibers.foreign_threads import native_thread_id
 from manyhands.engines.fibers.poller import Poller
 from manyhands.model import lazy_events as events
-from manyhands.model.event_hub import hub as event_hub
+from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock, start_native_thread
 from manyhands.runtime.wakeup import WakeUp
