@@ -103,12 +103,14 @@ def admission_terms_of(source: object) -> AdmissionTerms:
 
 
 def _limits_of(said: dict[str, Any]) -> Limits | None:
+    if not [name for name in _RULES if said[name]]:
+        return None  # as of most servers
     for name in ("allow", "deny"):
         said[name] = Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
     # All of them, so that an option which the rules do not know is an error, and no limit that does not hold.
     limits = Limits(**said)
-    # Values that do not fit are None by now, and a list may be empty: then there is nothing to check.
-    return limits if any(said[name] for name in _RULES) else None
+    # A list may hold no text: then there is nothing to check.
+    return limits if [name for name in _RULES if said[name]] else None
 
 
 MOST_OVERFLOW = 100
