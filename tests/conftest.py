@@ -11,6 +11,7 @@ import pytest
 
 from manyhands import events, socketserver
 from tests.support import ENGINES, Authority
+from tests.support.workers import WORKERS, Worker
 
 # A shell has what it runs in the background ignore Ctrl-C, and programs that the tests start would inherit
 # that, though it is Ctrl-C that ends them.
@@ -33,6 +34,13 @@ def engine(request: pytest.FixtureRequest) -> str:
     """The name of each engine."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(params=list(WORKERS))
+def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """What waits or serves: a thread, or a fiber."""
+    with WORKERS[request.param]() as worker:
+        yield worker
 
 
 @pytest.fixture

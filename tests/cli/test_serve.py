@@ -19,17 +19,9 @@ from tests.support import (
     is_listening,
     reset,
     wait_until,
-    write_handlers,
 )
 
 ENGINES = ["threads", "processes", "fibers"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with modules of handlers, in which the command is given."""
-    write_handlers(tmp_path)
-    return tmp_path
 
 
 class Serving:

@@ -20,7 +20,6 @@ from tests.support import (
     ask,
     call,
     everything,
-    write_handlers,
 )
 from tests.support.programs import environment
 
@@ -38,13 +37,6 @@ GIVE = """
 """
 
 BECOME = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with modules of handlers, in which the command is given."""
-    write_handlers(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Program, write_handlers
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with modules of handlers, in which the command is given."""
-    write_handlers(tmp_path)
-    return tmp_path
+from tests.support import Program
 
 
 def refused(folder: Path, *words: str) -> str:

@@ -22,19 +22,11 @@ from tests.support import (
     everything,
     python,
     wait_until,
-    write_handlers,
 )
 from tests.support.programs import environment
 from tests.support.waiting import PATIENCE
 
 SERVE = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with modules of handlers, in which the command is given."""
-    write_handlers(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

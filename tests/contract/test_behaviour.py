@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import (
+    answering,
     call,
     everything,
     hear,
@@ -21,15 +22,6 @@ from tests.support import (
 HERE = ("127.0.0.1", 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork", "ignore:forking a server process")
-
-
-def answering(answer: bytes) -> Any:
-    """Return a handler that answers and returns."""
-
-    def handler(request: socket.socket, client_address: Any, server: Any) -> None:
-        request.sendall(answer)
-
-    return handler
 
 
 def test_a_plain_server_runs_handlers_in_the_calling_thread(module: ModuleType) -> None:

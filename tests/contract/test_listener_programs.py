@@ -10,20 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import call, hear, is_closed_by_server, serving
+from tests.support import answering, call, hear, is_closed_by_server, serving
 
 HERE = ("127.0.0.1", 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
-
-
-def answering(answer: bytes) -> Any:
-    """Return a handler that answers and returns."""
-
-    def handler(request: socket.socket, client_address: Any, server: Any) -> None:
-        request.sendall(answer)
-
-    return handler
 
 
 def test_a_server_that_connects_instead_of_listening(module: ModuleType) -> None:

@@ -13,20 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import ask, call, everything, hear, serving, wait_until
+from tests.support import answering, ask, call, everything, hear, serving, wait_until
 
 HERE = ("127.0.0.1", 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
-
-
-def answering(answer: bytes) -> Any:
-    """Return a handler that answers and returns."""
-
-    def handler(request: socket.socket, client_address: Any, server: Any) -> None:
-        request.sendall(answer)
-
-    return handler
 
 
 def test_a_handler_hands_its_socket_off_and_the_server_does_not_close_it(

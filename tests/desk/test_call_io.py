@@ -16,13 +16,6 @@ from tests.support.workers import WORKERS, Threads, Worker
 Ends = tuple[CallIO, socket.socket]
 
 
-@pytest.fixture(params=list(WORKERS))
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """What serves the line: a thread, or a fiber."""
-    with WORKERS[request.param]() as worker:
-        yield worker
-
-
 @pytest.fixture(params=[socket.AF_INET, socket.AF_UNIX], ids=["tcp", "unix"])
 def ends(request: pytest.FixtureRequest, worker: Worker) -> Iterator[Ends]:
     """A line, and the peer's socket."""

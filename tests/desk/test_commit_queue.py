@@ -37,13 +37,6 @@ class Book:
         return lambda: self.pages[-1].append(number)
 
 
-@pytest.fixture(params=list(WORKERS))
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """A writer: a thread, or a fiber."""
-    with WORKERS[request.param]() as worker:
-        yield worker
-
-
 @pytest.fixture
 def book() -> Book:
     return Book()

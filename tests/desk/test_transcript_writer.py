@@ -1,7 +1,6 @@
 """What becomes of what is said when it cannot be written."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,7 @@ from manyhands.desk.transcript import Direction, Transcript
 from manyhands.desk.transcript_reader import TranscriptReader
 from manyhands.desk.transcript_writer import TranscriptWriter
 from tests.desk.test_operator import Ear, Page
-from tests.support.workers import WORKERS, Worker
-
-
-@pytest.fixture(params=list(WORKERS))
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """A writer: a thread, or a fiber."""
-    with WORKERS[request.param]() as worker:
-        yield worker
+from tests.support.workers import Worker
 
 
 def test_a_call_whose_beginning_was_not_kept_is_kept_with_its_next_line(

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,13 +14,6 @@ from manyhands.runtime.locks import Condition, Latch
 from manyhands.runtime.unpatched import brief_lock
 from tests.support import wait_until
 from tests.support.workers import WORKERS, Worker
-
-
-@pytest.fixture(params=list(WORKERS))
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """What waits: a thread, or a fiber."""
-    with WORKERS[request.param]() as worker:
-        yield worker
 
 
 class Box:

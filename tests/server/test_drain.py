@@ -8,41 +8,27 @@ from typing import Any
 
 import pytest
 
-from manyhands import Server, blocking, events
+from manyhands import Server, events
 from manyhands.serving.drain import DRAIN_INTERVAL
 from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
+
+from .conftest import Gate
 
 ANY_PORT = "tcp://127.0.0.1:0"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
-class Gate:
-    """Holds up handlers, in whatever process, until it is opened."""
+def answering_twice(gate: Gate) -> Any:
+    """Return a handler that answers a datagram twice: at once, and when the gate is opened."""
 
-    def __init__(self) -> None:
-        self._inside, self._outside = socket.socketpair()
-
-    def handler(self, request: Any, client_address: Any, server: Any) -> None:
-        """Answer a datagram twice: at once, and when the gate is opened."""
+    def handler(request: Any, client_address: Any, server: Any) -> None:
         _, listener = request
         listener.sendto(b"begun", client_address)
-        blocking(self._inside.recv, 1)
+        gate.wait()
         listener.sendto(b"done", client_address)
 
-    def open(self) -> None:
-        self._outside.sendall(b"!")
-
-    def close(self) -> None:
-        self._inside.close()
-        self._outside.close()
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.close()
+    return handler
 
 
 @pytest.fixture(params=["udp", "unix-datagram"])
@@ -68,7 +54,7 @@ def test_a_datagram_that_came_before_the_stop_is_still_answered(
     engine: str, gate: Gate, datagrams: tuple[str, Any]
 ) -> None:
     address, peer = datagrams
-    server = Server(gate.handler, address, ANY_PORT, engine=engine, drain_timeout=20)
+    server = Server(answering_twice(gate), address, ANY_PORT, engine=engine, drain_timeout=20)
     server.start()
     port = bound(server, 1)[1]
     peer.sendto(b"hello", bound(server))
@@ -83,7 +69,7 @@ def test_a_datagram_that_came_before_the_stop_is_still_answered(
 
 def test_a_sender_to_a_unix_path_gets_an_error_during_the_drain(gate: Gate, tmp_path: Path) -> None:
     path = str(tmp_path / "server.sock")
-    server = Server(gate.handler, f"unix-datagram://{path}", drain_timeout=20)
+    server = Server(answering_twice(gate), f"unix-datagram://{path}", drain_timeout=20)
     server.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
         peer.settimeout(20)
@@ -146,7 +132,7 @@ def test_a_drain_that_takes_its_time_is_told_of_once(
 ) -> None:
     monkeypatch.setattr("manyhands.serving.drain.REPORTED_AFTER", 0.1)
     address, peer = datagrams
-    server = Server(gate.handler, address, engine=engine, drain_timeout=20)
+    server = Server(answering_twice(gate), address, engine=engine, drain_timeout=20)
     server.start()
     peer.sendto(b"hello", bound(server))
     assert peer.recv(10) == b"begun"

@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from manyhands import BaseRequestHandler, Reason, Server, StreamRequestHandler, blocking, events
+from manyhands import BaseRequestHandler, Reason, Server, StreamRequestHandler, events
 from tests.support import (
     ENGINES,
     Authority,
@@ -29,6 +29,8 @@ from tests.support import (
     wait_until,
 )
 
+from .conftest import Gate
+
 ANY_PORT = "tcp://127.0.0.1:0"
 LONG = 3600.0
 """Seconds of a drain that must be over long before: what waits for its end hangs."""
@@ -37,37 +39,6 @@ CONCURRENT = ["threads", "processes", "fibers"]
 IN_THIS_PROCESS = ["sequential", "threads", "fibers"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
-
-
-class Gate:
-    """Holds up handlers, in whatever process, until it is opened."""
-
-    def __init__(self) -> None:
-        self._inside, self._outside = socket.socketpair()
-
-    def wait(self) -> None:
-        blocking(self._inside.recv, 1)
-
-    def open(self) -> None:
-        self._outside.sendall(b"!")
-
-    def close(self) -> None:
-        self._outside.close()  # a handler that still waits reads the end
-        self._inside.close()
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.close()
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[ThreadPoolExecutor]:
-    """Threads, for what waits."""
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
 
 
 def talking(server: Server, line: bytes = b"hello\n") -> socket.socket:
@@ -356,7 +327,7 @@ def test_the_report_names_the_handler_that_was_left_and_its_line(engine: str, ga
         port = peer.getsockname()[1]
         [left] = server.drain(0)
     line = Gate.wait.__code__.co_firstlineno + 1
-    where = os.path.relpath(__file__)
+    where = os.path.relpath(Gate.wait.__code__.co_filename)
     found = re.fullmatch(r"#\d+ 127\.0\.0\.1:(\d+), \d+\.\d s old: (.+)", str(left))
     assert found
     assert found.groups() == (str(port), f"Gate.wait, {where}:{line}")

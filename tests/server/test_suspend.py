@@ -2,7 +2,6 @@
 
 import re
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,13 +26,6 @@ ANY_PORT = "tcp://127.0.0.1:0"
 CONCURRENT = ["threads", "processes", "fibers"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[ThreadPoolExecutor]:
-    """Threads, for what waits."""
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
 
 
 def say(peer: socket.socket, line: bytes = b"hello\n") -> bytes:

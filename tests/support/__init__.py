@@ -8,7 +8,7 @@ from .copies import forked
 from .handlers import write_handlers
 from .peers import is_closed_by_server, is_listening
 from .programs import Program, python, run_python
-from .running import ENGINES, Echo, bound, open_descriptors, server_class
+from .running import ENGINES, Echo, answering, bound, open_descriptors, server_class
 from .service_manager import ServiceManager
 from .tls import ask_secretly, host_names_shown, secured, shake_hands, shown
 
@@ -18,6 +18,7 @@ __all__ = [
     "Echo",
     "Program",
     "ServiceManager",
+    "answering",
     "ask",
     "ask_secretly",
     "bound",

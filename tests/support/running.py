@@ -18,6 +18,15 @@ class Echo(socketserver.StreamRequestHandler):
             self.wfile.write(line)
 
 
+def answering(answer: bytes) -> Any:
+    """Return a handler that answers and returns."""
+
+    def handler(request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(answer)
+
+    return handler
+
+
 def server_class(engine: str, module: ModuleType = socketserver) -> Any:
     """Return the TCP server class of a module whose mix-in chooses the engine."""
     names = {
