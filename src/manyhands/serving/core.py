@@ -237,7 +237,8 @@ class ServerCore:
     @property
     def processes(self) -> ProcessesEngine:
         """The engine `processes`, whose children are `active_children`, even where another one serves."""
-        engine = self._shared.engines.setdefault("processes", ProcessesEngine())
+        engines = self._shared.engines
+        engine = engines.get("processes") or engines.setdefault("processes", ProcessesEngine())
         assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
         return engine
 
