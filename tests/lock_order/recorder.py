@@ -94,7 +94,7 @@ def record_to(file: str) -> None:
     threading.RLock = _recording(threading.RLock)  # type: ignore[misc]
     _thread.allocate_lock = _recording(_thread.allocate_lock)
     _thread.RLock = _recording(_thread.RLock)  # type: ignore[misc]
-    # The copy has fresh locks in the place of those that the engine `processes` holds while it forks.
+    # The copy has fresh locks in the place of those that are held while the process is forked.
     os.register_at_fork(after_in_child=lambda: held_here().clear())
 
 

@@ -91,26 +91,38 @@ class ForkingMixIn(ForkingMixInOptions):
         self._server_core.start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
-        """Take the exit status of our own children that have ended; when `blocking`, wait for all of them."""
+        """Take the exit status of our own children that have ended; when `blocking`, wait for all of them.
+
+        A handler of SIGCHLD may call it, not `blocking`: when the handler has returned `active_children` is
+        right, and `connections` when the accept loop has made its next turn, for which it is woken.
+        """
         if self.active_children is None:
             return
         if blocking:
             self._server_core.processes.join()
         else:
-            self._server_core.processes.reap()
+            self._server_core.processes.collect()
+
+    def _tell_of_ends(self) -> None:
+        if self.active_children is not None:
+            self._server_core.processes.tell_of_ends()
 
     def handle_timeout(self) -> None:
         """Collect children when no client came within the timeout of `handle_request`."""
         self.collect_children()
+        self._tell_of_ends()
 
     def service_actions(self) -> None:
         """Collect children while serving."""
         self.collect_children()
+        # A loop of the program's own has nothing else that does it.
+        self._tell_of_ends()
 
     def server_close(self) -> None:
         """Close the server, then wait for its children."""
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         self.collect_children(blocking=self.block_on_close)
+        self._tell_of_ends()
 
 
 @has_options

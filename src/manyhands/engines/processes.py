@@ -6,12 +6,16 @@ Linux 5.3), all of them through one epoll descriptor that the accept loop can wa
 when it ends. On other systems the accept loop's regular `reap` finds it.
 """
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from manyhands.engines.engine import Engine, Task
@@ -29,54 +33,102 @@ LONGEST_CHILD_WAIT = 0.5
 and then no descriptor becomes readable."""
 
 
+class Child:
+    """The process that carries one task."""
+
+    __slots__ = ("pid", "pidfd", "status", "task")
+
+    def __init__(self, pid: int, task: Task) -> None:
+        self.pid = pid
+        self.task = task
+        self.pidfd = -1
+        """What refers to the process, whatever its id is used for later; -1 where there is none."""
+
+        self.status: int | None = None
+        """Its exit status, the negative number of a signal; None until that has been taken."""
+
+    def take_status(self) -> bool:
+        """Take its exit status, if it has ended; return whether that is so."""
+        try:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            # The program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2)).
+            self.status = 0
+        else:
+            self.status = os.waitstatus_to_exitcode(status) if ended else None
+        return self.status is not None
+
+    def kill(self) -> None:
+        """Kill it, unless it is known to have ended."""
+        if self.status is not None:
+            return  # another process may have its id by now
+        # The program may have taken its status (ESRCH), or it may have become another user (EPERM).
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            elif not self.take_status():
+                os.kill(self.pid, signal.SIGKILL)
+
+
 class ChildWatcher:
-    """Tells which children have ended: by pidfd where the system has it."""
+    """Tells which children have ended: by pidfd where the system has it.
+
+    One thread at a time may call it, but for `fileno` and `wait`.
+    """
 
     def __init__(self) -> None:
-        self._pidfds: dict[int, int] = {}
+        self._watched: dict[int, Child] = {}
+        self._unwatched: set[Child] = set()
         self._epoll: select.epoll | None = None
         if hasattr(os, "pidfd_open"):
             self._epoll = original(select, "epoll")()
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when a watched child has ended, or -1."""
+        """Return a descriptor that is readable from a watched child's end until its discard, or -1."""
         return -1 if self._epoll is None else self._epoll.fileno()
 
-    def add(self, pid: int) -> None:
-        """Watch the child `pid`; without a free descriptor it is left to the regular looks."""
-        if self._epoll is None:
+    def add(self, child: Child) -> None:
+        """Watch a child; without a free descriptor it is left to the regular looks."""
+        if self._epoll is not None:
+            try:
+                child.pidfd = os.pidfd_open(child.pid)
+            except ProcessLookupError:
+                child.status = 0  # it has ended, and the program has taken its status
+            except OSError:
+                pass
+        if child.pidfd < 0 or self._epoll is None:
+            self._unwatched.add(child)
             return
+        self._watched[child.pidfd] = child
         try:
-            pidfd = os.pidfd_open(pid)
+            self._epoll.register(child.pidfd, select.EPOLLIN)
         except OSError:
-            return
-        try:
-            self._epoll.register(pidfd, select.EPOLLIN)
-        except OSError:
-            original(os, "close")(pidfd)
-        else:
-            self._pidfds[pid] = pidfd
+            del self._watched[child.pidfd]
+            original(os, "close")(child.pidfd)
+            child.pidfd = -1
+            self._unwatched.add(child)
 
-    def discard(self, pid: int) -> None:
-        """Watch `pid` no longer."""
-        pidfd = self._pidfds.pop(pid, None)
-        if pidfd is not None and self._epoll is not None:
+    def discard(self, child: Child) -> None:
+        """Watch a child no longer."""
+        if child.pidfd < 0:
+            self._unwatched.discard(child)
+        elif self._epoll is not None:
             # Closing alone would not do: a process forked meanwhile may hold a copy, and epoll reports a
             # descriptor until its last copy is closed (epoll(7)).
-            self._epoll.unregister(pidfd)
-            original(os, "close")(pidfd)
+            self._epoll.unregister(child.pidfd)
+            del self._watched[child.pidfd]
+            original(os, "close")(child.pidfd)
 
-    def candidates(self, pids: set[int]) -> list[int]:
-        """Return those of `pids` that may have ended: each that a pidfd tells of, or that has none."""
-        unwatched = [pid for pid in pids if pid not in self._pidfds]
-        if self._epoll is None or not self._pidfds:
-            return unwatched
-        ready = {pidfd for pidfd, _ in self._epoll.poll(0)}
-        return unwatched + [pid for pid, pidfd in self._pidfds.items() if pidfd in ready]
+    def candidates(self) -> list[Child]:
+        """Return the children that may have ended: each that a pidfd tells of, or that has none."""
+        found = list(self._unwatched)
+        if self._epoll is not None and self._watched:
+            found += [self._watched[pidfd] for pidfd, _ in self._epoll.poll(0)]
+        return found
 
     def wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds."""
-        if self._epoll is None or not self._pidfds:
+        if self._epoll is None or not self._watched:
             time.sleep(
                 CHILD_POLL_INTERVAL if timeout is None else min(timeout, CHILD_POLL_INTERVAL)
             )
@@ -94,16 +146,20 @@ class ChildWatcher:
 
     def close(self) -> None:
         """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""
-        for pidfd in self._pidfds.values():
+        for pidfd in self._watched:
             original(os, "close")(pidfd)
-        self._pidfds.clear()
+        self._watched.clear()
         if self._epoll is not None:
             self._epoll.close()
             self._epoll = None
 
 
 class ProcessesEngine(Engine):
-    """Gives each connection a process of its own."""
+    """Gives each connection a process of its own.
+
+    A program may have a handler of SIGCHLD, which calls `collect`, in the middle of any line here. So what
+    must not be interrupted by that is an errand (`_do`), and `collect` leaves to `reap` whatever may wait.
+    """
 
     name = "processes"
 
@@ -112,61 +168,107 @@ class ProcessesEngine(Engine):
         self.pids: set[int] = set()
         """The process ids of the children under way."""
 
-        self._tasks: dict[int, Task] = {}
+        self._children: dict[Task, Child] = {}
         self._watcher: ChildWatcher | None = None
         self._warned = False
         self.forget()
 
     def forget(self) -> None:
         """Begin anew: the children are the original's."""
-        # Reentrant, for signal handlers: one of SIGCHLD that collects children is not unusual.
+        # Reentrant: a handler of SIGCHLD runs in a thread that may hold it.
         self._lock = brief_rlock()
-        self._waiting = 0
+        self._errands: deque[Callable[[], None]] = deque()
+        self._is_at_errands = False
+        self._looks = 0
+        """How many times the children have been looked at."""
+
+        self._starting: dict[Task, bool] = {}
+        """The tasks whose child is just being forked, and whether it is to be killed at once."""
+
+        self._ended: deque[Child] = deque()
+        """The children that have ended, and whose tasks have not been told yet."""
+
         self._ending: dict[Task, int] = {}
         """The tasks that are just told of their child's end, and the threads that tell them."""
 
+        self._waiting = 0
         self._carried: Task | None = None
         """In a handler's process, what it serves."""
 
         # In place: the drop-in's `active_children` is this very set.
         self.pids.clear()
-        self._tasks.clear()
+        self._children.clear()
         self._close_watcher()
+
+    def _do(self, errand: Callable[[], None]) -> None:
+        """Do an errand, which is brief, now; in a signal handler that interrupts another one, right after it.
+
+        So none is interrupted by another one, and no handler waits for the code that it interrupts.
+        """
+        with self._lock:
+            self._errands.append(errand)
+            while self._errands and not self._is_at_errands:
+                self._is_at_errands = True
+                try:
+                    # Looked at again: a handler may have come just before the flag was set.
+                    while self._errands:
+                        self._errands.popleft()()
+                finally:
+                    self._is_at_errands = False
 
     def start(self, task: Task) -> None:
         """Serve `task` in a forked child."""
         self.reap()
         self._warn_of_threads()
-        while not self._started(task):
-            self._wait(None)
+        try:
+            while not self._has_got_place(task):
+                self._wait(None)
+            self._fork(task)
+        finally:
+            with self._lock:
+                was_left = self._starting.pop(task, None) is not None
+            if was_left:
+                self.on_room()  # the place of a child that could not be had
         task.hand_over()
 
-    def _started(self, task: Task) -> bool:
-        """Fork a child for `task`, unless the engine is full."""
+    def _has_got_place(self, task: Task) -> bool:
+        """Reserve a place for `task`, unless the engine is full."""
         with self._lock:
             if not self.has_room():
                 return False
             if self._watcher is None:
                 self._watcher = ChildWatcher()
-            # The child would write too what is buffered now.
-            _flush_standard_streams()
-            # The child sets what these signals do to it. And in this process a handler of one may look at the
-            # children, which must be complete then.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-            try:
-                self._fork(task, self._watcher, mask)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._starting[task] = False
             return True
 
-    def _fork(self, task: Task, watcher: ChildWatcher, mask: set[Any]) -> None:
-        here = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._serve_in_child(task, here, mask)
-        self.pids.add(pid)
-        self._tasks[pid] = task
-        watcher.add(pid)
+    def _fork(self, task: Task) -> None:
+        """Fork a child for `task`. Without the lock: a full pipe, or a fork hook of the program, may wait."""
+        # The child would write too what is buffered now.
+        _flush_standard_streams()
+        # The child sets what these signals do to it. And in this process a handler of one may look at the
+        # children, which must be complete then.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            here, looks = os.getpid(), self._looks
+            pid = os.fork()
+            if pid == 0:
+                self._serve_in_child(task, here, mask)
+            self._do(partial(self._enter, Child(pid, task), looks))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _enter(self, child: Child, looks: int) -> None:
+        """Know a child from now on; the children had been looked at `looks` times before its fork."""
+        watcher = self._watcher
+        assert watcher is not None  # noqa: S101 - tells the type checker: not closed while a task starts
+        watcher.add(child)
+        self._children[child.task] = child
+        self.pids.add(child.pid)
+        if self._starting.pop(child.task):
+            child.kill()
+        if self._looks != looks or child.status is not None:
+            # A handler of SIGCHLD has come since the fork: perhaps for this child, of which it did not know.
+            self._take_statuses()
 
     def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
@@ -196,56 +298,77 @@ class ProcessesEngine(Engine):
     @property
     def tasks(self) -> list[Task]:
         """The tasks under way in children."""
-        with self._lock:
-            return list(self._tasks.values())
+        # Without the lock: `list` is one step in C, in which neither a thread nor a handler changes the dict.
+        return list(self._children)
 
     def processes(self) -> dict[Task, int]:
         """Return the process id of each task's child."""
-        with self._lock:
-            return {task: pid for pid, task in self._tasks.items()}
+        return {task: child.pid for task, child in self._children.copy().items()}
 
     def running(self) -> int:
         """Return how many children are under way."""
-        return len(self.pids)
+        with self._lock:
+            return len(self._children) + len(self._starting)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when a child has ended."""
+        """Return the descriptor that is readable when a child has ended, until its task has been told."""
         watcher = self._watcher
         return -1 if watcher is None else watcher.fileno()
 
     def reap(self) -> None:
-        """Take the exit status of our own children that have ended."""
-        with self._lock:
-            if self._watcher is None:
-                return
-            was_full = not self.has_room()
-            candidates = self._watcher.candidates(self.pids)
-        for pid in candidates:
-            self._reap_child(pid)
-        if was_full and self.has_room():
+        """Take the exit status of our own children that have ended, and tell their tasks. Not in handlers."""
+        self.collect()
+        self.tell_of_ends()
+
+    def collect(self) -> None:
+        """Take the exit status of our own children that have ended. For signal handlers too.
+
+        No task is told, since that takes locks, and calls subscribers. The accept loop does that soon: until
+        then the descriptor of `fileno` stays readable.
+        """
+        if self._watcher is not None:
+            self._do(self._take_statuses)
+
+    def _take_statuses(self) -> None:
+        self._looks += 1
+        watcher = self._watcher
+        if watcher is None:
+            return
+        was_full, is_to_wake = not self.has_room(), False
+        for child in watcher.candidates():
+            # The status is there already if a handler raised at this place the last time.
+            if child.task in self._children and (child.status is not None or child.take_status()):
+                # First among these, then out of those: a look without the lock misses none.
+                self._ended.append(child)
+                del self._children[child.task]
+                self.pids.discard(child.pid)
+                # The accept loop has to tell its task, and no pidfd wakes it.
+                is_to_wake = is_to_wake or child.pidfd < 0
+        if is_to_wake or (was_full and self.has_room()):
             self.on_room()
 
-    def _reap_child(self, pid: int) -> None:
+    def tell_of_ends(self) -> None:
+        """Tell the tasks whose children have ended. Not in signal handlers."""
+        while (child := self._next_ended()) is not None:
+            try:
+                # Without the lock: a subscriber is told of it, and may wait for a thread that needs the lock.
+                child.task.worker_ended(child.status or 0)
+            finally:
+                self._ending.pop(child.task, None)  # a copy of the process has forgotten it
+
+    def _next_ended(self) -> Child | None:
+        """Take out a child whose task this thread will tell."""
+        if not self._ended:
+            return None
         with self._lock:
-            # Another thread, or a signal handler, may have reaped it meanwhile; then another process may have
-            # its id already.
-            status = _status(pid) if pid in self.pids else None
-            if status is None:
-                return
+            try:
+                child = self._ended.popleft()
+            except IndexError:
+                return None  # another thread has taken the last one
+            self._ending[child.task] = native_thread_id()
             if self._watcher is not None:
-                self._watcher.discard(pid)
-            task = self._tasks.pop(pid, None)
-            if task is not None:
-                # First among these, then out of those: `join` looks without the lock, and must not miss it.
-                self._ending[task] = native_thread_id()
-            self.pids.discard(pid)
-        if task is None:
-            return
-        try:
-            # Without the lock: a subscriber is told of it, and may wait for a thread that needs the lock.
-            task.worker_ended(status)
-        finally:
-            self._ending.pop(task, None)  # a copy of the process has forgotten it
+                self._do(partial(self._watcher.discard, child))
+            return child
 
     def _wait(self, timeout: float | None) -> None:
         """Sleep until a child may have ended, at most `timeout` seconds; then reap."""
@@ -264,25 +387,27 @@ class ProcessesEngine(Engine):
         """Wait until no child is under way."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self.reap()
-        while self.pids or self._is_ending_elsewhere():
+        while self._is_busy():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
             self._wait(left)
         with self._lock:
             # Other threads that wait with it still need it.
-            if not (self.pids or self._waiting or self._ending):
-                self._close_watcher()
+            if not (self.running() or self._waiting or self._ended or self._ending):
+                self._do(self._close_watcher)
         return True
 
-    def _is_ending_elsewhere(self) -> bool:
-        """Tell whether another thread tells a task of its end: a subscriber does not wait for itself."""
-        return bool(set(self._ending.copy().values()) - {native_thread_id()})
+    def _is_busy(self) -> bool:
+        """Tell whether a child is under way, or its task still to be told, but by a subscriber that asks."""
+        with self._lock:
+            is_ending_elsewhere = set(self._ending.values()) - {native_thread_id()}
+            return bool(self.running() or self._ended or is_ending_elsewhere)
 
     def _close_watcher(self) -> None:
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
 
     def ask_to_end(self, task: Task) -> None:
         """Shut the connection down, which the child has too."""
@@ -296,23 +421,16 @@ class ProcessesEngine(Engine):
 
     def end(self, task: Task) -> None:
         """Kill the child that carries `task`, and shut down what this process still has of its connection."""
-        with self._lock:
-            for pid, carried in self._tasks.items():
-                if carried is task:
-                    # Not reaped yet, so no other process can have its id.
-                    os.kill(pid, signal.SIGKILL)
+        # An errand: between the look at the child and the signal no handler can have its status taken.
+        self._do(partial(self._kill, task))
         task.cut_off()
 
-
-def _status(pid: int) -> int | None:
-    """Return the exit status of a child that has ended, the negative number of a signal; None before."""
-    try:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return (
-            0  # the program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2))
-        )
-    return os.waitstatus_to_exitcode(status) if ended else None
+    def _kill(self, task: Task) -> None:
+        if task in self._starting:
+            self._starting[task] = True
+        child = self._children.get(task)
+        if child is not None:
+            child.kill()
 
 
 def _flush_standard_streams() -> None:
