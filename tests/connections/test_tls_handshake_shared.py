@@ -1,6 +1,7 @@
 """A connection whose handshake is due, used by two fibers, or by a fiber and a thread, at the same time."""
 
 import contextlib
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import gevent
 import pytest
 
 from manyhands import FiberTCPServer, ThreadingTCPServer, events
+from manyhands.connections.tls_handshake import _Handshake, failed_connection
 from tests.support import Authority, Echo, ask_secretly, call, secured, serving, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -118,3 +120,32 @@ def test_a_subscriber_to_the_failure_may_wait_for_a_thread_that_uses_the_connect
         wait_until(lambda: is_through)
     unsubscribe()
     assert is_through == [True]
+
+
+def test_what_a_signal_raises_in_a_thread_that_waits_for_a_handshake_is_no_failed_handshake() -> (
+    None
+):
+    handshake, is_held, is_over = _Handshake(HERE, None), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with handshake._lock:
+            is_held.set()
+            is_over.wait(PATIENCE)
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError("the program's own alarm")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(PATIENCE)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    connection: Any = object()
+    try:
+        with pytest.raises(TimeoutError, match="the program's own alarm") as raised:
+            handshake.finish(connection)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        is_over.set()
+        holder.join()
+    assert failed_connection(raised.value) is None

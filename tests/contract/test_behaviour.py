@@ -7,6 +7,7 @@ import sys
 import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import ANY, patch
 
 import pytest
 
@@ -84,7 +85,22 @@ def test_a_handler_whose_constructor_returns_something_is_an_error(module: Modul
     with Server(HERE, Handler) as server, call(server.server_address):
         server.handle_request()
     (error,) = errors
-    assert error.startswith("__init__() should return None")
+    assert error == "__init__() should return None, not 'Handler'"
+
+
+def test_a_constructor_that_a_test_has_replaced_is_called_as_the_class_calls_it(
+    module: ModuleType,
+) -> None:
+    class Handler(module.BaseRequestHandler):  # type: ignore[name-defined,misc]  # see above
+        pass
+
+    with (
+        module.TCPServer(HERE, Handler) as server,
+        call(server.server_address) as peer,
+        patch.object(Handler, "__init__", return_value=None) as replaced,
+    ):
+        server.handle_request()
+        replaced.assert_called_once_with(ANY, peer.getsockname(), server)
 
 
 @pytest.mark.parametrize("way", ["the server's", "the socket's", "the shorter"])

@@ -28,7 +28,7 @@ class AwaitingHeader(Unopened):
 
 
 class TLSTerms:
-    """How the connections of a listener speak TLS. Immutable.
+    """How the connections of a listener speak TLS. Never changed.
 
     Attributes
     ----------

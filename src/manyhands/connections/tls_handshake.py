@@ -118,19 +118,25 @@ class _Handshake:
         self.was_too_slow = False
 
     def finish(self, connection: "ssl.SSLSocket") -> None:
-        try:
-            with self._lock:
-                was_tried, self._was_tried = self._was_tried, True
-                if was_tried and self.failure is None:
-                    return  # another thread has done it while this one waited for the lock
+        with self._lock:
+            was_tried, self._was_tried = self._was_tried, True
+            if was_tried and self.failure is None:
+                return  # another thread has done it while this one waited for the lock
+            try:
                 self._try(connection)
-        except OSError as error:
-            vars(error)[_HANDSHAKE] = connection
-            # Without the lock: a subscriber may wait for a thread that uses the connection. One event for
-            # each connection, however many methods of it are called after the failure.
-            if not was_tried and event_hub.has_subscribers:
-                event_hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
-            raise
+            except OSError as error:
+                vars(error)[_HANDSHAKE] = connection
+                failed = error
+            else:
+                return
+        # Without the lock: a subscriber may wait for a thread that uses the connection. One event for each
+        # connection, however many methods of it are called after the failure.
+        if not was_tried and event_hub.has_subscribers:
+            event_hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
+        try:
+            raise failed
+        finally:
+            del failed  # which has this frame in its traceback
 
     def _try(self, connection: "ssl.SSLSocket") -> None:
         try:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from manyhands.config.options import has_options
@@ -311,14 +311,17 @@ class BaseServer(BaseServerOptions):
                 return
         kind: Any = self.RequestHandlerClass
         new: Any = getattr(kind, "__new__", None)
-        if type(kind) is type and new is _PLAIN_NEW:
-            # What calling the class does, but without the stack that a call through C takes: with
-            # thousands of fibers, each keeps a copy of its own.
-            result = kind.__init__(new(kind), request, client_address, self)  # type: ignore[misc]  # a plain class
-            if result is not None:
-                raise TypeError("__init__() should return None")
-        else:
+        init: Any = getattr(kind, "__init__", None)
+        # A function's, and no mock's: that would be called without the handler.
+        is_plain = type(kind) is type and new is _PLAIN_NEW and type(init) is FunctionType
+        if not is_plain:
             kind(request, client_address, self)
+            return
+        # What calling the class does, but without the stack that a call through C takes: with thousands of
+        # fibers, each keeps a copy of its own.
+        result = init(new(kind), request, client_address, self)
+        if result is not None:
+            raise TypeError(f"__init__() should return None, not {type(result).__name__!r}")
 
     def shutdown_request(self, request: "Request") -> None:
         """End one request: say so to the client, then close. A hook."""

@@ -20,7 +20,7 @@ from manyhands.model.addresses import Address
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
-from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
+from manyhands.runtime.unpatched import original, start_native_thread
 from manyhands.runtime.wakeup import PollableLatch
 
 CLIENT_TIMEOUT = 2.0
@@ -65,7 +65,7 @@ class PageServer:
         self._on_close = on_close
         self._listeners: list[Any] = []
         self._is_open = True
-        self._lock = brief_lock()
+        self._claim = ["to close it"]
         self._closing = PollableLatch()
         self._has_ended = Latch()
         try:
@@ -82,12 +82,14 @@ class PageServer:
 
     def close(self) -> None:
         """Answer no more. Once more does no harm."""
-        with self._lock:
-            if not self._is_open:
-                return
-            # In this order: the thread gives the latch's descriptor back once it finds the server closed.
-            self._closing.set()
-            self._is_open = False
+        try:
+            # One step: of several threads, or of a signal handler and what it interrupts, one closes.
+            self._claim.pop()
+        except IndexError:
+            return
+        # In this order: the thread gives the latch's descriptor back once it finds the server closed.
+        self._closing.set()
+        self._is_open = False
         self._has_ended.wait(CLOSE_TIMEOUT)
         self._on_close()
 
@@ -140,7 +142,7 @@ class PageServer:
     def _leave_to_the_original(self) -> None:
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port
         # answers, though nothing accepts.
-        self._lock = brief_lock()
+        self._claim.clear()
         self._is_open = False
         with contextlib.suppress(OSError):
             self._give_back()

@@ -19,12 +19,10 @@ MissingExtra
 from collections.abc import Callable
 from functools import partial
 
-from manyhands.dropin.base import BaseServer
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
 from manyhands.model.usage_errors import MissingExtra, Mistake
-from manyhands.server import Server
 
 try:
     import prometheus_client as _client
@@ -34,7 +32,7 @@ except ImportError:
 # After that check, since these need it too.
 from prometheus_client.exposition import choose_encoder
 
-from manyhands.metrics.collector import ServerCollector
+from manyhands.metrics.collector import AnyServer, ServerCollector
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
 
@@ -46,7 +44,7 @@ class Exporter(PageServer):
 
 
 def collect(
-    server: Server | BaseServer, registry: "_client.CollectorRegistry" = _client.REGISTRY
+    server: AnyServer, registry: "_client.CollectorRegistry" = _client.REGISTRY
 ) -> Callable[[], None]:
     """Have a registry of a program's own collect a server's figures.
 
@@ -72,7 +70,7 @@ def collect(
     return end
 
 
-def serve(server: Server | BaseServer, address: str | Address) -> Exporter:
+def serve(server: AnyServer, address: str | Address) -> Exporter:
     """Let Prometheus scrape a server's figures, and the process's, over HTTP at ``/metrics``.
 
     Parameters

@@ -1,7 +1,9 @@
 """A server's figures, read when they are scraped."""
 
+import socketserver as standard
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import Any, TypeAlias
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -23,23 +25,27 @@ from manyhands.server import Server
 from manyhands.serving.core import core_of
 from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals, info_of
 
+AnyServer: TypeAlias = Server | BaseServer | standard.BaseServer
+"""Whose figures they are: a mix-in of ours may stand on a class of the standard library's, too."""
+
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
 
 
-def _registry_of(server: Server | BaseServer) -> Registry:
+def _registry_of(server: AnyServer) -> Registry:
     return server.connections if isinstance(server, Server) else core_of(server).registry
 
 
-def _engines_of(server: Server | BaseServer) -> tuple[Engine, ...]:
+def _engines_of(server: AnyServer) -> tuple[Engine, ...]:
     return (server.engine,) if isinstance(server, Server) else core_of(server).engines
 
 
-def _info_of(server: Server | BaseServer) -> ServerInfo:
+def _info_of(server: AnyServer) -> ServerInfo:
     """Return the snapshot of a `manyhands.Server` or of a drop-in server, without connections."""
     if isinstance(server, Server):
         return server.info(first=0, totals=True)
-    return info_of(core_of(server), [server], first=0, totals=True)
+    listener: Any = server
+    return info_of(core_of(server), [listener], first=0, totals=True)
 
 
 class ServerCollector(Collector):
@@ -53,7 +59,7 @@ class ServerCollector(Collector):
         Whose figures.
     """
 
-    def __init__(self, server: Server | BaseServer) -> None:
+    def __init__(self, server: AnyServer) -> None:
         self._server = server
         # From now on, also for connections that end before the first scrape.
         count_totals(_registry_of(server))

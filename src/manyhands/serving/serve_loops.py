@@ -13,7 +13,7 @@ class ServeLoops:
     def __init__(self) -> None:
         self._of_original: list[WakeUp] = []
         self.threads: dict[WakeUp, set[int]] = {}
-        """For each loop the threads in which it runs, or is waited for. To be looked at."""
+        """For each loop the threads in which it runs, or is waited for. Changed by the methods alone."""
 
         self._begin_anew()
         renew_in_copies(self, ServeLoops._begin_anew)

@@ -1,5 +1,6 @@
 """A program that is right: no type checker finds anything in it. It is never run."""
 
+import http.server
 import io
 import os
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import manyhands
-from manyhands import Server, socketserver
+from manyhands import Server, metrics, socketserver
 from manyhands.config.keywords import ServerOptions
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
@@ -148,3 +149,10 @@ socketserver.UDPServer(("127.0.0.1", 0), Datagram).handle_request()
 socketserver.UnixStreamServer(os.fsdecode(b"/run/echo.sock"), Echo)
 manyhands.FiberTCPServer(("127.0.0.1", 0), greet)
 make: Callable[..., socketserver.BaseServer] = socketserver.ThreadingUDPServer
+
+
+class Web(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A mix-in of ours on a class of the standard library's."""
+
+
+metrics.collect(Web(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler))

@@ -1,10 +1,9 @@
-"""The ends of fibers, of their accept loops and of their thread.
+"""How fibers end: by an exception, by what a signal raises in one, and all of them at the program's exit.
 
-What ends a fiber is an exception of its own, reported as a thread's is, or one that a signal raised in it.
-
-Python runs a signal handler wherever the main thread is at that moment. Under `gevent.monkey` that may be any
-fiber, and what the handler raises there (`KeyboardInterrupt`, or `SystemExit` by a ``sys.exit()`` on SIGTERM)
-would end one connection instead of reaching the program's main code.
+An exception of a fiber's own is reported as a thread's is. Python runs a signal handler wherever the main
+thread is at that moment. Under `gevent.monkey` that may be any fiber, and what the handler raises there
+(`KeyboardInterrupt`, or `SystemExit` by a ``sys.exit()`` on SIGTERM) would end one connection instead of
+reaching the program's main code.
 
 The exit of Python waits for threads that are no daemons, or does not; but one thread may have fibers of
 either kind. So that thread is a daemon, and what the exit has to wait for is waited for here. Then the thread
