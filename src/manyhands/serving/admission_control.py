@@ -79,14 +79,7 @@ class AdmissionTerms:
         self.refusal = refusal
 
 
-def attributes_of(source: object) -> list[object]:
-    """Return the attributes that terms are made from, to be compared: equal lists make equal terms. Cheap."""
-    return [_comparable(getattr(source, name, None)) for name in _LIMIT_OPTIONS]
-
-
 def _comparable(value: object) -> object:
-    if value is None:
-        return None
     # A copy, since the program may change a list in place. Objects of other types are left out: programs have
     # attributes of all sorts by these names, and their `==` could do anything.
     if isinstance(value, list | tuple):
@@ -168,7 +161,8 @@ class AdmissionControl:
 
     def follow(self, source: object) -> None:
         """Go by what the attributes of a server say now."""
-        attributes = attributes_of(source)
+        said = [getattr(source, name, None) for name in _LIMIT_OPTIONS]
+        attributes = [None if value is None else _comparable(value) for value in said]
         if attributes != self._attributes:
             terms = admission_terms_of(source)
             self._prepare_admission(terms)
