@@ -29,6 +29,7 @@ from manyhands import Mistake, Server, StreamRequestHandler, events, logs, metri
 from manyhands.desk import desk
 from manyhands.engines.fibers import engine as fibers
 from manyhands.serving import drain, reaper
+from manyhands.serving.core import core_of
 from manyhands.testing import (
     ask,
     call,
@@ -247,6 +248,8 @@ def drop_in_servers(engine: str, **options: Any) -> None:
     with running(chosen(("127.0.0.1", 0), Talker)) as server:
         loop = threading.Thread(target=server.serve_forever)  # a second one
         loop.start()
+        # One that begins after the shutdown of the other would serve on.
+        wait_until(lambda: len(core_of(server).loops.threads) == 2)
         for _ in range(3):
             assert ask(server.server_address, header + b"hello\n") == b"hello\n"
     loop.join()
