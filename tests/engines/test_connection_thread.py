@@ -8,8 +8,7 @@ import pytest
 
 from manyhands.engines.threads import ConnectionThread, Threads, ThreadsEngine
 from tests.support import run_python, wait_until
-
-PATIENCE = 20
+from tests.support.waiting import PATIENCE
 
 
 class Work:

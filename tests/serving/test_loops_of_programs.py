@@ -19,6 +19,7 @@ from manyhands.serving import admission_control, core, handle_request
 from manyhands.serving.core import core_of
 from manyhands.serving.reaper import ReaperTurns
 from tests.support import Echo, everything, read_line, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 from .admission_kit import (
     AT_ONCE,
@@ -34,8 +35,6 @@ from .admission_kit import (
 
 SHORT = 0.1
 """Seconds: a deadline that passes within a test."""
-
-PATIENCE = 20.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 

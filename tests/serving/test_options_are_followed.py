@@ -10,6 +10,7 @@ import pytest
 from manyhands import Server, socketserver
 from manyhands.model.connection_states import Reason
 from tests.support import Echo, bound, call, everything, python, read_line, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 from .admission_kit import Hold, calling, leave
 
@@ -17,8 +18,6 @@ HERE = ("127.0.0.1", 0)
 ANY_PORT = "tcp://127.0.0.1:0"
 SHORT = 0.1
 """Seconds: a deadline that passes within a test."""
-
-PATIENCE = 20.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 

@@ -313,9 +313,7 @@ class PlainScreen:
         """Wait until `condition` holds, which is called after each `refresh`, or `stop`."""
         # Only from now on does `refresh` wake this thread: it is called for each line that a caller says.
         self._is_looked_at = True
-        while not condition() and not self._is_over():
-            self._wake_up.wait()
-            self._wake_up.drain()
+        self._wake_up.wait_until(lambda: condition() or self._is_over())
 
     def _packets(self) -> Iterator[bytes]:
         poll = select.poll()

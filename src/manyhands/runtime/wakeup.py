@@ -5,7 +5,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -102,11 +102,14 @@ class WakeUp:
             # Full (EAGAIN): the loop is about to wake anyway. Closed (EBADF): it has ended.
             return
 
-    def wait(self) -> None:
-        """Sleep until woken. Signal handlers run meanwhile."""
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Sleep until `condition` holds; whatever changes it wakes. Signal handlers run meanwhile."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
-        poll.poll()
+        while not condition():
+            poll.poll()
+            # Before the next look: what comes in between wakes the next poll.
+            self.drain()
 
     def drain(self) -> bool:
         """Read all there is; return whether a handler's process has asked the loop to stop."""

@@ -334,9 +334,7 @@ class Server(ServerAttributes):
             return
         if run.thread is None:
             run.start_thread()
-        while not run.is_stopping:
-            wakeup.wait()
-            wakeup.drain()
+        wakeup.wait_until(lambda: run.is_stopping)
 
     # The end
 

@@ -365,7 +365,5 @@ def _wait_for(outcome: "Future[None]") -> None:
         # another one receives.
         with WakeUp() as wakeup, wakeup.woken_by_signals():
             outcome.add_done_callback(lambda _: wakeup.wake())
-            while not outcome.done():
-                wakeup.wait()
-                wakeup.drain()
+            wakeup.wait_until(outcome.done)
     outcome.result()
