@@ -44,6 +44,21 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+# The standard library's, which programs print. From Python 3.15 on it warns of its removal.
+if sys.version_info < (3, 15):
+    __version__ = "0.4"
+else:
+
+    def __getattr__(name: str) -> object:
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Few programs ask. (The standard library's own way to say it, with its words.)
+        import warnings  # noqa: PLC0415 - see above
+
+        warnings._deprecated("__version__", remove=(3, 20))
+        return "0.4"
+
+
 __all__ = [
     "BaseRequestHandler",
     "BaseServer",

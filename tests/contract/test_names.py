@@ -50,6 +50,19 @@ def test_private_names_that_programs_use_are_there(module: ModuleType, name: str
     assert hasattr(module, name)
 
 
+def test_no_name_of_the_standard_module_is_absent() -> None:
+    # (The interpreter notes there which warnings it has shown.)
+    assert set(dir(standard)) - {"__warningregistry__"} <= set(dir(socketserver))
+
+
+@pytest.mark.filterwarnings("ignore:'__version__' is deprecated:DeprecationWarning")
+def test_the_module_has_the_standard_library_s_version() -> None:
+    # It warns of the name's removal since Python 3.15, and so does ours.
+    assert socketserver.__version__ == standard.__version__  # type: ignore[attr-defined]  # unknown to typeshed
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = socketserver.no_such_name  # type: ignore[attr-defined]  # that is the point
+
+
 @pytest.mark.parametrize("name", standard.__all__)
 def test_each_class_has_the_same_order_of_look_up(name: str) -> None:
     ours = [kind.__name__ for kind in getattr(socketserver, name).__mro__]

@@ -102,10 +102,12 @@ class BaseRequestHandler:
         self.client_address = client_address
         self.server = server
         # Before `setup`, which may use it.
-        vars(self).update(state)
+        if state:
+            vars(self).update(state)
         self.setup()
         try:
-            if hasattr(self, "goodbye"):
+            # Not by `hasattr(self)`: a handler's own `__getattr__` may answer to any name.
+            if hasattr(type(self), "goodbye") or "goodbye" in vars(self):
                 _handle_until_goodbye(self)
             else:
                 self.handle()

@@ -7,8 +7,10 @@ from typing import Any
 def open_files(handler: Any) -> None:
     """Open `rfile` and `wfile` of a stream's handler on its connection, with the handler's buffer sizes."""
     connection = handler.connection
-    own = getattr(handler, "_open_rfile", None)  # the standard library's handlers have none
-    handler.rfile = own() if own is not None else connection.makefile("rb", handler.rbufsize)
+    # The standard library's handlers have none. Asked of the class: a handler, or a mock in its place, may
+    # have an answer of its own to every name.
+    own = getattr(type(handler), "_open_rfile", None)
+    handler.rfile = own(handler) if own is not None else connection.makefile("rb", handler.rbufsize)
     handler.wfile = (
         SocketWriter(connection)
         if handler.wbufsize == 0
@@ -20,9 +22,9 @@ class SocketWriter(io.BufferedIOBase):
     """A `wfile` without a buffer: `write` returns once the kernel has taken all of the data."""
 
     def __init__(self, sock: Any) -> None:
+        # Nothing is asked of it before the first write: the stand-ins of unit tests may have no more than
+        # the handler needs, and may get their `sendall` later.
         self._sock = sock
-        # Bound once, as most handlers write more than once. Upgrades to TLS make a new file.
-        self._sendall = sock.sendall
 
     def writable(self) -> bool:
         """Return True."""
@@ -36,7 +38,7 @@ class SocketWriter(io.BufferedIOBase):
         OSError
             When the client is gone, or the connection's timeout has passed.
         """
-        self._sendall(data)
+        self._sock.sendall(data)
         # `len` of another buffer counts items, which may be longer than a byte.
         if type(data) is bytes:
             return len(data)
