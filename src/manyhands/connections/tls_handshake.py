@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from manyhands.connections.socket_classes import TLSTerms, Unopened
+from manyhands.connections.socket_classes import TLSTerms, Unopened, connection_behind
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import ReentrantLock
@@ -168,8 +168,11 @@ class _Handshake:
 def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     """Tell whether `candidate` is a TLS socket, without importing `ssl` for a program that does not."""
     ssl_module = sys.modules.get("ssl")
-    # By its type: a mock says by `__class__` that it is one, and `isinstance` believes it.
-    return ssl_module is not None and issubclass(type(candidate), ssl_module.SSLSocket)
+    # By its type: a mock says by `__class__` that it is one, and `isinstance` believes it. So does a plain
+    # socket that stands for a TLS connection, and that is one.
+    return ssl_module is not None and issubclass(
+        type(connection_behind(candidate)), ssl_module.SSLSocket
+    )
 
 
 def tls_terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:
