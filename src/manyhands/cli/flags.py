@@ -1,7 +1,8 @@
 """The flags of the options: from the table to argparse, and back."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from manyhands.config.option import Option, refuse_useless
 from manyhands.config.option_types import OptionValue
@@ -24,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> Non
         if option.is_switch:
             parser.add_argument(
                 option.flag,
-                action=argparse.BooleanOptionalAction,
+                action=_Switched,
                 default=argparse.SUPPRESS,
                 help=help_text,
             )
@@ -66,11 +67,37 @@ def given_options(
     return values
 
 
+class _Switched(argparse.Action):
+    """A flag that turns something on, and another one that turns it off: `--no-delay` and `--delay`.
+
+    `argparse.BooleanOptionalAction` takes each flag that begins with ``--no-`` for one that turns off.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **keywords: Any) -> None:
+        [on] = option_strings
+        off = f"--{on.removeprefix('--no-')}" if on.startswith("--no-") else f"--no-{on[2:]}"
+        super().__init__([on, off], dest, nargs=0, **keywords)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002 - as above
+        option_string: str | None = None,
+    ) -> None:
+        """Note which of the two it was."""
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
+
+    def format_usage(self) -> str:
+        """Return both, as the usage line has them."""
+        return " | ".join(self.option_strings)
+
+
 def _default(option: Option) -> str:
-    if option.is_switch:
+    if option.is_switch and option.default is not None:
         return "yes" if option.default else "no"
     if option.default is None:
-        if option.name == "engine":
+        if option.is_switch or option.name == "engine":
             return "as the class says"
         return "no bound" if option.kind.unit else "none"
     return option.default_text

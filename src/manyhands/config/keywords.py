@@ -50,6 +50,9 @@ class ServerOptions(TypedDict, total=False):
     1024."""
     allow_reuse_port: bool
     """Let several servers listen on one port, the kernel dealing out the connections. Default False."""
+    no_delay: bool
+    """Send small writes at once (TCP_NODELAY); a drop-in server that does not say does so on TLS
+    connections. Default True."""
     max_packet_size: int
     """The longest datagram that is taken whole. Bytes, default 65535."""
     certfile: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -135,6 +138,9 @@ class ServerAttributes:
     1024."""
     allow_reuse_port: Settled[bool]
     """Let several servers listen on one port, the kernel dealing out the connections. Default False."""
+    no_delay: Settled[bool]
+    """Send small writes at once (TCP_NODELAY); a drop-in server that does not say does so on TLS
+    connections. Default True."""
     max_packet_size: Settled[int]
     """The longest datagram that is taken whole. Bytes, default 65535."""
     certfile: Settled[str | PathLike[str] | Sequence[str | PathLike[str]] | None]
@@ -298,6 +304,9 @@ class TCPServerOptions:
     """Take a port again at once after a restart. Default True."""
     allow_reuse_port: bool
     """Let several servers listen on one port, the kernel dealing out the connections. Default False."""
+    no_delay: bool | None
+    """Send small writes at once (TCP_NODELAY); a drop-in server that does not say does so on TLS
+    connections. Default none."""
     unlink_on_close: bool
     """Remove the path of a Unix socket when its server closes. Default True."""
 

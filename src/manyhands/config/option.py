@@ -106,7 +106,7 @@ class Option:
             setattr(own, slot, getattr(self, slot))
         own.default = self._server_default
         # None leaves a choice to the class, which `Server` has none of; elsewhere it is "no bound".
-        own.may_be_none = self.may_be_none and not isinstance(self.kind, Choice)
+        own.may_be_none = self.may_be_none and not isinstance(self.kind, (Choice, Switch))
         return own
 
     @property

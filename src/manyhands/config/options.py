@@ -105,6 +105,15 @@ _ROWS = (
         owners=("TCPServer", "UDPServer"),
     ),
     _of_listener(
+        "no_delay",
+        Switch(),
+        "send small writes at once (TCP_NODELAY); a drop-in server that does not say does so on TLS "
+        "connections",
+        # Which are ours to make, so no program counts on their delay.
+        server_default=True,
+        owners=("TCPServer",),
+    ),
+    _of_listener(
         "max_packet_size",
         # The bound is far above any datagram that a kernel lets pass, and allocated for each receive.
         Whole(at_least=1, at_most=16 * 1024 * 1024, unit="bytes"),

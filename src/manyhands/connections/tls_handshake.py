@@ -21,7 +21,7 @@ from manyhands.connections.socket_classes import TLSTerms, Unopened, connection_
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import ReentrantLock
-from manyhands.runtime.sockets import accept_at_once, identity, mix_into
+from manyhands.runtime.sockets import accept_at_once, identity, mix_into, send_at_once
 
 if TYPE_CHECKING:
     import ssl
@@ -173,6 +173,20 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     return ssl_module is not None and issubclass(
         type(connection_behind(candidate)), ssl_module.SSLSocket
     )
+
+
+NEVER_TLS = (socket.socket, tuple)
+"""The types of most requests: connections in clear, and datagrams."""
+
+
+def send_secrets_at_once(request: object, server: Any) -> None:
+    """Set TCP_NODELAY on a request that is a TLS connection, unless its server's `no_delay` says no.
+
+    The server's session tickets (RFC 8446, section 4.6.1) are a first write that no client answers, so the
+    first answer would wait for their acknowledgement.
+    """
+    if is_tls(request) and getattr(server, "no_delay", None) is not False:
+        send_at_once(request)
 
 
 def tls_terms_of(listener: Any, context: "ssl.SSLContext | None" = None) -> TLSTerms:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from manyhands.config.options import has_options
 from manyhands.connections.socket_classes import Unopened
+from manyhands.connections.tls_handshake import NEVER_TLS, send_secrets_at_once
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
@@ -309,6 +310,8 @@ class BaseServer(BaseServerOptions):
             request, client_address = self._server_core.open_late(self, request, client_address)
             if request is None:
                 return
+        if type(request) not in NEVER_TLS:
+            send_secrets_at_once(request, self)
         kind: Any = self.RequestHandlerClass
         new: Any = getattr(kind, "__new__", None)
         init: Any = getattr(kind, "__init__", None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from manyhands.config.options import has_options
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
+from manyhands.connections.tls_handshake import NEVER_TLS, send_secrets_at_once
 from manyhands.dropin.stream_files import open_files
 from manyhands.runtime.caller import current_task
 from manyhands.serving.core import core_if_made
@@ -159,6 +160,10 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        elif type(self.connection) not in NEVER_TLS:
+            send_secrets_at_once(
+                self.connection, self.server
+            )  # the handler may have wrapped it itself
         open_files(self)
 
     def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:

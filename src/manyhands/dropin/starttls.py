@@ -108,6 +108,7 @@ def _secured(
     """Do the handshake, with the timeout and events of any other; `refusal` says why there must be none."""
     # Before the handshake: even if that fails, the hooks must close the connection through the plain socket.
     upgrade(plain, connection)
+    tls_handshake.send_secrets_at_once(connection, server)
     pass_header_on(plain, connection)
     tls_handshake.defer(connection, peer, setting("handshake_timeout", server), refusal=refusal)
     tls_handshake.finish(connection)

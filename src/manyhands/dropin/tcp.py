@@ -14,6 +14,7 @@ from manyhands.listening.bind import bind, listen
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.sockets import send_at_once
 from manyhands.serving.core import core_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     TCPServerOptions = UDPServerOptions = object
+
+_INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 @has_options
@@ -92,10 +95,12 @@ class TCPServer(BaseServer, TCPServerOptions):
 
     def _shares_its_port(self) -> bool:
         # Unix sockets have no ports, and Linux 6.12 and later refuse the option on them.
-        return self.allow_reuse_port and self.address_family in {socket.AF_INET, socket.AF_INET6}
+        return self.allow_reuse_port and self.address_family in _INTERNET
 
     def server_activate(self) -> None:
         """Listen. A hook."""
+        if self.no_delay is True and self.address_family in _INTERNET:
+            send_at_once(self.socket)
         listen(self.socket, self.server_address, self.request_queue_size)
 
     def server_close(self) -> None:

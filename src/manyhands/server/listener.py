@@ -10,6 +10,7 @@ from manyhands.engines import Engine, ProcessesEngine
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
 from manyhands.model.addresses import Address
+from manyhands.runtime.sockets import send_at_once
 from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues, has_owners_options
@@ -64,6 +65,8 @@ class _OnEndpoint:
 
     endpoint: Endpoint
     owner: Owner
+    socket: socket.socket
+    server_address: Any
     run: CurrentRun
     """The run that it listens in: a handler that is left behind has nothing to say in the next."""
 
@@ -72,21 +75,10 @@ class _OnEndpoint:
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Bind the socket to the endpoint, or take one that is bound there."""
-        if self.endpoint.descriptor >= 0:
-            self.socket: socket.socket
-            self.socket.close()
-            self.socket = duplicate(self.endpoint.descriptor)
-            self.server_address = self.socket.getsockname()
-            return
+        """Bind the socket to the endpoint."""
         if self.endpoint.is_dual_stack:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()  # type: ignore[misc]  # the server class that this stands before
-
-    def server_activate(self) -> None:
-        """Listen, unless the socket is given: then it listens, with its giver's backlog."""
-        if self.endpoint.descriptor < 0:
-            super().server_activate()  # type: ignore[misc]  # the server class that this stands before
 
     @property
     def tls_context(self) -> "ssl.SSLContext | None":
@@ -161,6 +153,31 @@ class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as 
     """Serves the datagrams of one endpoint."""
 
 
+class _OnGivenSocket:
+    """Makes a server of a socket that is given: a mix-in before the class of a listener."""
+
+    endpoint: Endpoint
+    socket: socket.socket
+    no_delay: bool
+
+    def server_bind(self) -> None:
+        """Take a duplicate of the socket, which is bound."""
+        self.socket.close()
+        self.socket = duplicate(self.endpoint.descriptor)
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """Do nothing: the socket listens, with its giver's backlog."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept one connection, or receive one datagram. A hook."""
+        request, client_address = super().get_request()  # type: ignore[misc]  # the class that this stands before
+        # The listening socket would hand it on, but its options are its giver's.
+        if self.no_delay and self.socket.type == socket.SOCK_STREAM:
+            send_at_once(request)
+        return request, client_address
+
+
 Listener = StreamListener | DatagramListener
 
 
@@ -189,9 +206,10 @@ def open_listener(
     """
     streams = TLSListener if endpoint.is_tls else StreamListener
     base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
+    bases = (base,) if endpoint.descriptor < 0 else (_OnGivenSocket, base)
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
-    kind: Any = type(base.__name__, (base,), own)
+    kind: Any = type(base.__name__, bases, own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener).update(options.settled())
     share_core(listener, core)
