@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from manyhands.listening.bind import sentence_of
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 
@@ -151,6 +152,6 @@ def serving_metrics(arguments: argparse.Namespace, server: "Server") -> "Iterato
     try:
         exporter = metrics.serve(server, arguments.metrics)
     except OSError as error:
-        raise Mistake(error.strerror or str(error)) from None
+        raise Mistake(sentence_of(error)) from None
     with exporter:
         yield exporter

@@ -13,6 +13,7 @@ from manyhands.cli.output import (
     serving_metrics,
 )
 from manyhands.config.options import SERVER_OPTIONS
+from manyhands.listening.bind import sentence_of
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _listen(server: "Server") -> None:
     try:
         server.listen()
     except OSError as error:
-        raise Mistake(error.strerror or str(error)) from None
+        raise Mistake(sentence_of(error)) from None
 
 
 def _announce(server: "Server", exporter: "Exporter | None") -> None:

@@ -21,6 +21,7 @@ from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
 from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.engines import ENGINES
+from manyhands.listening.bind import sentence_of
 from manyhands.model import events
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import MissingExtra, Mistake
@@ -142,7 +143,7 @@ def _listening(reception: Reception, settings: Settings) -> Server:
         server.listen()
     except OSError as error:
         another = "; --bind says another address" if error.errno == errno.EADDRINUSE else ""
-        raise Mistake(f"{error.strerror or error}{another}") from None
+        raise Mistake(f"{sentence_of(error)}{another}") from None
     return server
 
 

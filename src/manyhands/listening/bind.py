@@ -3,9 +3,10 @@
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.sockets import class_with
 
 if TYPE_CHECKING:
     from manyhands.listening.unix_paths import BoundPath
@@ -17,8 +18,8 @@ def bind(listener: socket.socket, address: Any) -> "BoundPath | None":
     Raises
     ------
     OSError
-        Of the same class and errno as the system's, its text completed by the address and by what is in
-        the way.
+        Of the same class, errno and `strerror` as the system's; its text goes on with the address and what
+        is in the way.
     """
     if listener.family == getattr(socket, "AF_UNIX", None) and _is_path(address):
         return _bind_to_path(listener, address)
@@ -73,16 +74,53 @@ def _explained(error: OSError, why: str, address: Any) -> OSError:
     # The numbers of `gaierror` are not errnos, and its text names the host.
     if error.errno is None or isinstance(error, socket.gaierror):
         return error
-    said = error.strerror or os.strerror(error.errno)
-    # The system's words come first: programs look for them.
-    explained = OSError(error.errno, f"{said}: cannot listen on {format_address(address)}{why}")
-    return explained.with_traceback(error.__traceback__)
+    return explained(error, f"cannot listen on {format_address(address)}{why}")
+
+
+class _Explained:
+    """Gives an error of the system a text that says more: a mix-in before its class.
+
+    `errno`, `strerror` and `args` are the system's, which programs compare and show.
+    """
+
+    sentence: str
+    strerror: str
+    args: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: {self.sentence}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.args, self.sentence)
+
+
+def explained(error: OSError, sentence: str) -> OSError:
+    """Return an error of the same class, errno and `strerror`, whose text goes on with `sentence`."""
+    kind: Any = type(error)
+    number: Any = error.errno
+    made: Any = class_with(_Explained, kind)(number, error.strerror or os.strerror(number))
+    made.sentence = sentence
+    return cast("OSError", made.with_traceback(error.__traceback__))
+
+
+def _again(args: tuple[Any, ...], sentence: str) -> OSError:
+    """Make such an error again, of what another process sent."""
+    return explained(OSError(*args), sentence)
+
+
+def sentence_of(error: OSError) -> str:
+    """Return what an error says, without the number of the system's: for commands, which print it."""
+    said = error.strerror or str(error)
+    sentence: str | None = getattr(error, "sentence", None)
+    return said if sentence is None else f"{said}: {sentence}"
 
 
 def _reason(error: OSError, listener: socket.socket, address: Any) -> str:
     number = error.errno
     if number == errno.EADDRINUSE:
-        return _holder(listener, address)
+        from manyhands.listening.port_in_use import what_holds  # noqa: PLC0415 - only where a port is taken
+
+        return f" ({what_holds(listener, address)})"
     if number == errno.EACCES and _is_privileged(address):
         return " (ports below 1024 need CAP_NET_BIND_SERVICE)"
     if number == errno.EADDRNOTAVAIL:
@@ -90,18 +128,6 @@ def _reason(error: OSError, listener: socket.socket, address: Any) -> str:
     if number == errno.ENOENT and _is_path(address):
         return " (its folder does not exist)"
     return ""
-
-
-def _holder(listener: socket.socket, address: Any) -> str:
-    from manyhands.listening.proc_net import holder_of  # noqa: PLC0415 - only where a port is taken
-
-    port = address[1] if isinstance(address, tuple) else 0
-    holder = holder_of(listener.family, listener.type, port)
-    if holder is None:
-        return (
-            " (kept for connections of a server that has ended; allow_reuse_address takes it back)"
-        )
-    return f" (held by {holder})"
 
 
 def _is_privileged(address: Any) -> bool:

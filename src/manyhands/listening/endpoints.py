@@ -5,6 +5,7 @@ import os
 import socket
 from typing import Any, NamedTuple
 
+from manyhands.listening.bind import explained
 from manyhands.listening.inherited_sockets import GivenSocket, given_sockets
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
@@ -129,8 +130,8 @@ def is_of_this_machine(endpoint: Endpoint) -> bool:
 
 def _none_is_here(address: Address, resolved: list[Endpoint]) -> OSError:
     hosts = ", ".join(endpoint.address[0] for endpoint in resolved)
-    return OSError(
-        errno.EADDRNOTAVAIL,
-        f"{os.strerror(errno.EADDRNOTAVAIL)}: cannot listen on {address} (no interface of this machine "
-        f"has an address of {address.host!r}: {hosts})",
+    return explained(
+        OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL)),
+        f"cannot listen on {address} (no interface of this machine has an address of {address.host!r}: "
+        f"{hosts})",
     )

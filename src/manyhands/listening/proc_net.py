@@ -1,4 +1,4 @@
-"""Which process holds a port, and which Unix sockets are bound: read from ``/proc``, so on Linux only.
+"""Which sockets are on a port, and which Unix sockets are bound: read from ``/proc``, so on Linux only.
 
 ``/proc/net/tcp`` and its siblings name the inode of each bound socket (proc(5)); the process that has a
 descriptor on that inode holds it. Processes of other users do not show their descriptors; then the answer
@@ -11,13 +11,40 @@ dead one does; one that listens answers.
 # Without `pathlib`: programs change their user or root before they bind, and then it may be out of reach.
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from manyhands.model.escaping import escape
 
 UNKNOWN = "another program"
 
+PROC = "/proc"
+
 # Columns of the tables of TCP.
-LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
-LINGERING = "06"  # TCP_TIME_WAIT
+STATES = {
+    "01": "ESTABLISHED",
+    "02": "SYN_SENT",
+    "03": "SYN_RECV",
+    "04": "FIN_WAIT1",
+    "05": "FIN_WAIT2",
+    "06": "TIME_WAIT",
+    "07": "CLOSE",
+    "08": "CLOSE_WAIT",
+    "09": "LAST_ACK",
+    "0A": "LISTEN",
+    "0B": "CLOSING",
+}
+"""include/net/tcp_states.h"""
+
+LISTENING = "0A"
+LINGERING = "06"
+TIME_WAIT_TIMER = (
+    "03"  # `get_timewait4_sock` in net/ipv4/tcp_ipv4.c; one in FIN_WAIT2 may have it, too
+)
+
+MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address begins with where IPv6 shows it: ::ffff:0:0/96."""
 
 # Columns of the table of Unix sockets.
 LISTENING_FLAG = 0x10000  # __SO_ACCEPTCON, include/linux/net.h
@@ -25,33 +52,110 @@ UNCONNECTED = 1  # SS_UNCONNECTED, include/uapi/linux/net.h; a connection is SS_
 DATAGRAM = 2  # SOCK_DGRAM, which answers as soon as it is bound
 
 
-def holder_of(family: int, kind: int, port: int) -> str | None:
-    """Say which process has `port` bound: ``process 123 (python3 server.py)``, or ``another program``.
+class Entry(NamedTuple):
+    """A socket of TCP or UDP, as the kernel's table has it.
 
-    None means that no process does: the port is only still kept from programs that do not set
-    `SO_REUSEADDR`, for connections of a server that has ended (TIME_WAIT, a minute: tcp(7)).
+    Attributes
+    ----------
+    host : bytes
+        The IP address that it has here, of 4 or 16 bytes; an IPv4 address that IPv6 maps is one of IPv4.
+    peer : tuple
+        The address and the port of its peer.
+    state : str
+        The number of its state, in hexadecimal.
+    seconds : float or None
+        Until the kernel removes it, of one that only waits for that.
+    user : int
+        The user that made it.
+    inode : str
+        ``"0"`` of one that no program has any more.
     """
-    if family not in {socket.AF_INET, socket.AF_INET6} or not os.path.exists("/proc/net"):
-        return UNKNOWN
-    protocol = "udp" if kind == socket.SOCK_DGRAM else "tcp"
-    on_port = [
-        entry
-        for table in (protocol, protocol + "6")
-        for entry in sockets_on(port, _read(f"/proc/net/{table}"))
-    ]
-    holders = {inode for state, inode in on_port if protocol == "udp" or state == LISTENING}
-    if not holders and any(state == LINGERING for state, _ in on_port):
+
+    host: bytes
+    peer: tuple[str, int]
+    state: str
+    seconds: float | None
+    user: int
+    inode: str
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether a program has a descriptor of it."""
+        return self.inode != "0"
+
+    @property
+    def state_name(self) -> str:
+        """Its state as people know it."""
+        return STATES.get(self.state, self.state)
+
+
+def entries_on(port: int, protocol: str) -> list[Entry] | None:
+    """Return the sockets on local `port` of ``tcp`` or ``udp``, of both IPs; None where that is not told."""
+    tables = [read(f"{PROC}/net/{name}") for name in (protocol, f"{protocol}6")]
+    # Without IPv6 there is no second one.
+    if not tables[0]:
         return None
-    # A TCP socket that is bound and does not listen yet stands in no table.
-    return next(map(_describe, pids_holding(holders)), UNKNOWN)
+    return [_entry(fields) for table in tables for fields in _rows_on(port, table)]
 
 
 def sockets_on(port: int, table: str) -> Iterator[tuple[str, str]]:
     """Yield state and inode of each socket on local `port` in `table`, a text as of ``/proc/net/tcp``."""
+    yield from ((fields[3], fields[9]) for fields in _rows_on(port, table))
+
+
+def _rows_on(port: int, table: str) -> Iterator[list[str]]:
+    end = f":{port:04X}"
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if int(fields[1].rpartition(":")[2], 16) == port:
-            yield fields[3], fields[9]
+        if fields[1].endswith(end):
+            yield fields
+
+
+def _entry(fields: list[str]) -> Entry:
+    timer, _, left = fields[5].partition(":")
+    # In the clock ticks of times(2).
+    seconds = int(left, 16) / os.sysconf("SC_CLK_TCK") if timer == TIME_WAIT_TIMER else None
+    peer, _, peer_port = fields[2].rpartition(":")
+    packed = _packed(peer)
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    return Entry(
+        host=_packed(fields[1].rpartition(":")[0]),
+        peer=(socket.inet_ntop(family, packed), int(peer_port, 16)),
+        state=fields[3],
+        seconds=seconds,
+        user=int(fields[7]),
+        inode=fields[9],
+    )
+
+
+def _packed(words: str) -> bytes:
+    """Return an address of hexadecimal digits: words of 32 bits, each in the order of this machine."""
+    octets = bytes.fromhex(words)
+    if sys.byteorder == "little":
+        octets = b"".join(octets[at : at + 4][::-1] for at in range(0, len(octets), 4))
+    return unmapped(octets)
+
+
+def unmapped(packed: bytes) -> bytes:
+    """Return the IPv4 address that an address of IPv6 stands for (RFC 4291, 2.5.5.2); any other as it is."""
+    return packed[12:] if len(packed) == 16 and packed.startswith(MAPPED) else packed
+
+
+def owner_of(entries: Iterable[Entry]) -> str:
+    """Say which process has sockets open: ``process 123 (python3 server.py)``, or ``another program``."""
+    entries = list(entries)
+    for pid in pids_holding({entry.inode for entry in entries}):
+        return _describe(pid)
+    return f"{UNKNOWN}, of user {_user_name(entries[0].user)}"
+
+
+def _user_name(number: int) -> str:
+    try:
+        import pwd  # noqa: PLC0415 - only for a sentence
+
+        return pwd.getpwuid(number).pw_name
+    except (ImportError, KeyError, OSError):
+        return str(number)
 
 
 def pids_holding(inodes: set[str]) -> Iterator[int]:
@@ -60,25 +164,27 @@ def pids_holding(inodes: set[str]) -> Iterator[int]:
 
 
 def _pids() -> Iterator[int]:
-    yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    yield from (int(name) for name in os.listdir(PROC) if name.isdecimal())
 
 
 def _has_one_of(pid: int, inodes: set[str]) -> bool:
     sockets = {f"socket:[{inode}]" for inode in inodes}
     try:
-        folder = f"/proc/{pid}/fd"
+        folder = f"{PROC}/{pid}/fd"
         return any(os.readlink(f"{folder}/{name}") in sockets for name in os.listdir(folder))
     except OSError:
         return False  # ended meanwhile, or not ours to see
 
 
 def _describe(pid: int) -> str:
-    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    # One line, whatever the arguments hold: programs that are given by `-c` have several.
+    command = escape(" ".join(read(f"{PROC}/{pid}/cmdline").replace("\0", " ").split()))
     itself = ", this one" if pid == os.getpid() else ""
     return f"process {pid}{itself} ({command[:120]})" if command else f"process {pid}{itself}"
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Return what a file of ``/proc`` says; ``""`` when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -92,7 +198,7 @@ def is_starting(path: str | bytes, found: os.stat_result) -> bool:
     `found` is the file's own status, not that of what it links to.
     """
     try:
-        with open("/proc/net/unix", "rb") as file:
+        with open(f"{PROC}/net/unix", "rb") as file:
             table = file.read()
     except OSError:
         return False
