@@ -1,23 +1,20 @@
 """What happens in the program's process when it imports `socketserver`."""
 
+import functools
 import json
 import os
 import sys
 
-from manyhands import socketserver
+from manyhands import installation, socketserver
 from manyhands.config.option_types import OptionValue
 from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
-from manyhands.installation import install
 from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, has_gevent, log_of
 from manyhands.model import events
 
 
-def take_over() -> None:
-    """Install ours as `socketserver`, with the options that `manyhands run` was given.
-
-    The options become class attributes, that is defaults: a class of the program that sets the
-    attribute itself wins. `input()` in a handler becomes `manyhands.ask`.
+def fill(names: dict[str, object]) -> None:
+    """Fill a module of the name `socketserver` with ours; the first time, set up what the program was given.
 
     Raises
     ------
@@ -25,7 +22,28 @@ def take_over() -> None:
         The environment holds a value that does not fit, which `manyhands run` never puts there.
     """
     # First, so that what follows finds ours, if it imports `socketserver`.
-    install()
+    installation.fill(names)
+    _set_up()
+
+
+def source() -> str:
+    """Return the source of what `fill` puts into a module."""
+    return installation.source()
+
+
+def take_over() -> None:
+    """Put ours in the place of a `socketserver` that was imported at the start of the process, before us."""
+    installation.install()
+    _set_up()
+
+
+# Once, unless it fails: then the next import fails as well.
+@functools.cache
+def _set_up() -> None:
+    """Make the options that `manyhands run` was given class attributes, and `input()` `manyhands.ask`.
+
+    Class attributes are defaults: a class of the program that sets the attribute itself wins.
+    """
     take_over_input()
     given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
     log = log_of(os.environ)

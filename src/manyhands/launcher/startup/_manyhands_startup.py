@@ -14,7 +14,6 @@ from os import environ, sep
 TYPE_CHECKING = False  # typing is a heavy import; type checkers know the name
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
 
 _NAME = "socketserver"
 
@@ -46,40 +45,37 @@ def _patch() -> None:
 class _Finder:
     """Knows where `socketserver` is, and for that moment where `manyhands` is."""
 
-    is_taking_over = False
+    is_looking_for_ours = False
 
     @classmethod
     def find_spec(
         cls, name: str, _path: object = None, _target: object = None
     ) -> "ModuleSpec | None":
         if name == _NAME:
-            from importlib.machinery import ModuleSpec  # noqa: PLC0415 - see the top of the file
-
-            # Its type is a base class whose module imports threading; the methods are what counts.
-            return ModuleSpec(name, _Loader())  # type: ignore[arg-type]
-        if name == "manyhands" and cls.is_taking_over:
+            return cls._replacement()
+        if name == "manyhands" and cls.is_looking_for_ours:
             from importlib.machinery import PathFinder  # noqa: PLC0415 - see the top of the file
 
             # The launcher's own copy, wherever the program's path leads.
             return PathFinder.find_spec(name, [_HOME])
         return None
 
-
-class _Loader:
-    """Puts ours in the place of the blank module that the import system made."""
-
-    def create_module(self, _spec: "ModuleSpec") -> None:
-        """Leave that to the import system."""
-
-    def exec_module(self, _module: "ModuleType") -> None:
-        del sys.modules[_NAME]
-        _take_over()
+    @classmethod
+    def _replacement(cls) -> "ModuleSpec":
+        cls.is_looking_for_ours = True
+        try:
+            # See the top of the file; this brings little more than itself.
+            from manyhands.runtime.replacement import spec_for  # noqa: PLC0415
+        finally:
+            cls.is_looking_for_ours = False
+        return spec_for(_NAME, "manyhands.launcher.takeover")
 
 
 def _take_over() -> None:
-    _Finder.is_taking_over = True
+    """Put ours in the place of the module that is there."""
+    _Finder.is_looking_for_ours = True
     try:
         from manyhands.launcher.takeover import take_over  # noqa: PLC0415 - see the top of the file
     finally:
-        _Finder.is_taking_over = False
+        _Finder.is_looking_for_ours = False
     take_over()
