@@ -5,21 +5,64 @@ on. Then the fiber engine runs its plain Python (`manyhands/engines/fibers/plain
 each worker's frames get fresh memory (`manyhands/runtime/compiled.py`): the same, more slowly.
 """
 
+import atexit
+import os
+import sys
+import tempfile
 from pathlib import Path
 
-import greenlet
-from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-poller = Extension(
-    "manyhands.engines.fibers._poller",
-    ["src/manyhands/engines/fibers/_poller.pyx"],
-    include_dirs=[str(Path(greenlet.__file__).parents[1])],
-    optional=True,
-)
-frame_memory = Extension(
-    "manyhands.runtime._frame_memory",
-    ["src/manyhands/runtime/_frame_memory.pyx"],
-    optional=True,
-)
-setup(ext_modules=cythonize([poller, frame_memory], build_dir="build/cython", language_level=3))
+COMPILED = ("manyhands.engines.fibers._poller", "manyhands.runtime._frame_memory")
+
+
+class BuildWhatCanBe(build_ext):
+    """Compiles each extension by itself, and leaves out those for which that fails."""
+
+    def build_extension(self, extension: Extension) -> None:
+        """Compile one, or say why it is not compiled."""
+        try:
+            super().build_extension(extension)
+        # Cython, the compiler, the linker, a full disk: each has exceptions of its own, and none may end an
+        # installation that works without what it makes.
+        except Exception as problem:  # noqa: BLE001
+            self._forget(extension.name)
+            self.warn(f"{extension.name} is not compiled, its plain Python runs instead: {problem}")
+
+    def _forget(self, name: str) -> None:
+        """Remove what an earlier build made: it would be taken for the half of this one's sources."""
+        made = self.get_ext_filename(self.get_ext_fullname(name))
+        for folder in (self.build_lib, "src"):
+            Path(folder, made).unlink(missing_ok=True)
+
+
+def extensions() -> list[Extension]:
+    """Return what can be compiled here."""
+    # Elsewhere there is neither greenlet's C interface nor an allocator of arenas.
+    if sys.implementation.name != "cpython":
+        return []
+    made = [
+        # Optional: then setuptools does not miss in the source tree what is not there.
+        Extension(name, [f"src/{name.replace('.', '/')}.pyx"], optional=True)
+        for name in COMPILED
+    ]
+    for extension in made:
+        extension.cython_c_in_temp = True
+    return made
+
+
+def options() -> dict[str, dict[str, str]]:
+    """Say where to build: in the source tree, or in a temporary folder where that cannot be written to."""
+    if os.access(".", os.W_OK):
+        return {}
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return {
+        "egg_info": {"egg_base": folder.name},
+        "build": {"build_base": folder.name},
+        "bdist_wheel": {"bdist_dir": f"{folder.name}/wheel"},
+    }
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWhatCanBe}, options=options())

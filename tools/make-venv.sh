@@ -28,9 +28,27 @@ pip() {
 "$folder/bin/python" -c "" 2>/dev/null || make_folder
 echo "setting up $folder ($("$folder/bin/python" -V))" >&2
 
-locks=()
-for lock in "$@"; do locks+=(-r "$lock"); done
+# gevent has no wheel for every machine (a new Python, a rare processor or libc), and its source wants a compiler.
+# Where MAY_LACK_FIBERS is set, the environment is made without it then, for all else runs without it.
+install_locks() {
+    local locks=() lock problem rest
+    for lock in "$@"; do locks+=(-r "$lock"); done
+    # Most of what is installed is never imported here, and what is gets compiled then.
+    [ -n "${MAY_LACK_FIBERS:-}" ] || { pip install -qq --no-compile "${locks[@]}"; return; }
+    problem=$(pip install -qq --no-compile "${locks[@]}" 2>&1) && return
+    rest=$(mktemp)
+    grep -hvE '^(gevent|greenlet|zope-)' "$@" >"$rest"
+    if pip install -qq --no-compile -r "$rest" 2>/dev/null; then
+        rm -f "$rest"
+        echo "gevent could not be installed, so the engine \"fibers\" is missing from $folder; all else is there." \
+            "(With a compiler it can: Debian: apt-get install gcc python3-dev, and then \"make clean run\".)" >&2
+        return
+    fi
+    rm -f "$rest"
+    printf '%s\n' "$problem" >&2
+    return 1
+}
+
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-# Most of what is installed is never imported here, and what is gets compiled then.
-pip install -qq --no-compile "${locks[@]}"
+install_locks "$@"
 pip install -qq --no-deps --no-build-isolation -e '.[all]'

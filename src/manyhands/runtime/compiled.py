@@ -22,5 +22,6 @@ keep_frame_memory: Callable[[], None] = _keep_none
 if not TYPE_CHECKING and not IS_PURE_PYTHON_WANTED:
     try:
         from manyhands.runtime._frame_memory import keep as keep_frame_memory
-    except ImportError:  # not compiled on this machine
+    # It is not compiled on this machine, or was for another one: each has an exception of its own.
+    except Exception:  # noqa: BLE001
         keep_frame_memory = _keep_none

@@ -16,6 +16,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.pycapsule cimport PyCapsule_Import
 from cpython.ref cimport Py_DECREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, EINVAL, errno
 
@@ -31,13 +32,6 @@ cdef extern from "Python.h":
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil
-
-cdef extern from "greenlet/greenlet.h":
-    ctypedef struct PyGreenlet:
-        pass
-    void PyGreenlet_Import() except *
-    PyGreenlet* PyGreenlet_GetCurrent() except NULL
-    PyObject* PyGreenlet_Switch(PyGreenlet* greenlet, PyObject* arguments, PyObject* keywords)
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -66,7 +60,14 @@ cdef extern from "string.h" nogil:
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int descriptor)
 
-PyGreenlet_Import()
+# What greenlet's header makes of the table that greenlet hands out, by the places that it gives its functions
+# there. Without the header the build asks for no greenlet, which a machine without a compiler may not have yet.
+ctypedef PyObject PyGreenlet
+ctypedef PyGreenlet* (*get_current_t)() except NULL
+ctypedef PyObject* (*switch_t)(PyGreenlet* greenlet, PyObject* arguments, PyObject* keywords)
+cdef void** greenlets = <void**> PyCapsule_Import("greenlet._C_API", 0)
+cdef get_current_t PyGreenlet_GetCurrent = <get_current_t> greenlets[4]
+cdef switch_t PyGreenlet_Switch = <switch_t> greenlets[6]
 
 DEF BATCH = 256
 DEF BUFFER = 256 * 1024
