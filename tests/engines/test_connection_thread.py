@@ -23,16 +23,19 @@ class Work:
     def process_request_thread(self) -> bool:
         return self.release.wait(PATIENCE)
 
-    def hand_over(self) -> None:
+    def copy_to_keep(self) -> None:
+        raise NotImplementedError
+
+    def hand_over(self, kept: object) -> None:
         raise NotImplementedError
 
     def cut_off(self) -> None:
         self.release.set()
 
-    def worker_status(self, *, well: bool) -> int:
+    def word_for_parent(self) -> int:
         raise NotImplementedError
 
-    def worker_ended(self, status: int) -> None:
+    def worker_ended(self, status: int, word: int) -> None:
         raise NotImplementedError
 
 

@@ -28,16 +28,19 @@ class Work:
         self.release.wait(20)
         return True
 
-    def hand_over(self) -> None:
+    def copy_to_keep(self) -> None:
+        """Keep nothing."""
+
+    def hand_over(self, kept: object) -> None:
         self.handed_over = True
 
     def cut_off(self) -> None:
         self.release.set()
 
-    def worker_status(self, *, well: bool) -> int:
-        return 0 if well else 1
+    def word_for_parent(self) -> int:
+        return 0
 
-    def worker_ended(self, status: int) -> None:
+    def worker_ended(self, status: int, word: int) -> None:
         self.status = status
 
 
@@ -197,13 +200,15 @@ STARTED_BY_SEVERAL_THREADS = """
         def process_request_thread(self):
             time.sleep(0.001)
             return True
-        def hand_over(self):
+        def copy_to_keep(self):
+            pass
+        def hand_over(self, kept):
             pass
         def cut_off(self):
             pass
-        def worker_status(self, *, well):
+        def word_for_parent(self):
             return 0
-        def worker_ended(self, status):
+        def worker_ended(self, status, word):
             pass
 
     engine = ENGINES[sys.argv[1]]()

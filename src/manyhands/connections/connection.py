@@ -54,8 +54,8 @@ Serve = Callable[[Any, Any], bool | None]
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
-FIRST_REASON_STATUS = 64
-"""The exit status of a worker process that tells of the first reason; the others follow."""
+_REASONS = list(Reason)
+"""The reasons by their numbers, of which a worker process tells its parent one."""
 
 _numbers = itertools.count(1)
 
@@ -409,30 +409,39 @@ class Connection:
 
     # A worker process
 
-    def hand_over(self) -> None:
-        """Close this process's copy of the connection, but for what the registry needs of it."""
+    def copy_to_keep(self) -> "_Copy | None":
+        """Return a copy by which this process can look at the connection, if the registry needs one.
+
+        Raises
+        ------
+        OSError
+            When there is no descriptor for it.
+        """
+        is_needed = self.is_registered and self.core.registry.are_detailed
+        return _Copy(self.request) if is_needed else None
+
+    def hand_over(self, kept: "_Copy | None") -> None:
+        """Close what this process has of the connection, but for what it keeps."""
         request = self.request
-        if self.is_registered and self.core.registry.are_detailed:
-            self.request = _Copy(request)
-        self.server.close_request(request)
+        if kept is not None:
+            self.request = kept
+        try:
+            self.server.close_request(request)
+        except Exception:  # noqa: BLE001 - a hook's failure; the handler is at work by now, and goes on
+            self.server.handle_error(request, self.client_address)
 
-    def worker_status(self, *, well: bool) -> int:
-        """Return the exit status of the process that served it: 0, 1, or one that tells the reason."""
-        if well and self.reason in {None, Reason.HANDLER_RETURNED}:
+    def word_for_parent(self) -> int:
+        """Return the number of the reason for its end, from 1; 0 when the parent is to decide."""
+        if self.reason in {None, Reason.HANDLER_RETURNED}:
             return 0
-        if self.reason in {None, Reason.HANDLER_FAILED}:
-            return 1
-        return FIRST_REASON_STATUS + list(Reason).index(self.reason)
+        return 1 + _REASONS.index(self.reason)
 
-    def worker_ended(self, status: int) -> None:
+    def worker_ended(self, status: int, word: int) -> None:
         """Note that the process which served it has ended, with an exit status, or by a signal (negative)."""
-        told = (
-            list(Reason)[status - FIRST_REASON_STATUS :][:1]
-            if status >= FIRST_REASON_STATUS
-            else []
-        )
-        if self.reason is None:
-            self.reason = next(iter(told), None if status == 0 else Reason.HANDLER_FAILED)
+        if self.reason is None and 0 < word <= len(_REASONS):
+            self.reason = _REASONS[word - 1]
+        elif self.reason is None and status:
+            self.reason = Reason.HANDLER_FAILED
         copy = self.request
         if isinstance(copy, _Copy):
             self._note_traffic_of_copy()

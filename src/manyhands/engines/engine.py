@@ -26,17 +26,42 @@ class Task(Protocol):
         (The name is the step of the hook chain that this is; `threading` names the thread for it.)
         """
 
-    def hand_over(self) -> None:
-        """Drop this process's copy of the connection: another process serves it now."""
+    def copy_to_keep(self) -> "Closeable | None":
+        """Return what this process keeps of the connection while another process serves it, if anything.
+
+        Raises
+        ------
+        OSError
+            When there is no descriptor for it.
+        """
+
+    def hand_over(self, kept: Any) -> None:
+        """Drop what this process has of the connection, but for what it keeps: another one serves it now."""
 
     def cut_off(self) -> None:
         """End the connection under its handler. Thread-safe; never blocks."""
 
-    def worker_status(self, *, well: bool) -> int:
-        """Return the exit status for a worker process that has served it, `well` or not."""
+    def word_for_parent(self) -> int:
+        """Return, in a worker process at its end, a number that says what came of the task; 0: nothing."""
 
-    def worker_ended(self, status: int) -> None:
-        """Note, in the original process, that a worker process has ended, with that status or by a signal."""
+    def worker_ended(self, status: int, word: int) -> None:
+        """Note, in the original process, that a worker process has ended.
+
+        Parameters
+        ----------
+        status
+            Its exit status, or the negative number of a signal: the program's, since a handler may end its
+            process, or have it become another program.
+        word
+            Its `word_for_parent`; 0 where it did not come to that.
+        """
+
+
+class Closeable(Protocol):
+    """What can be given back."""
+
+    def close(self) -> None:
+        """Give it back."""
 
 
 def _nothing() -> None:
@@ -157,6 +182,10 @@ class Engine(abc.ABC):
     def frames(self) -> dict[Task, FrameType]:
         """Return where the tasks under way stand: the frames on top, as far as this process can tell."""
         return {}
+
+    def has_taken(self, task: Task) -> bool:  # noqa: ARG002 - for the engine of other processes
+        """Tell whether another process serves `task`, or has served it: here the task tells nothing of it."""
+        return False
 
     def processes(self) -> dict[Task, int]:
         """Return the process ids of the tasks that are under way in other processes."""

@@ -6,9 +6,7 @@ Linux 5.3), all of them through one epoll descriptor that the accept loop can wa
 when it ends. On other systems the accept loop's regular `reap` finds it.
 """
 
-import contextlib
 import os
-import select
 import signal
 import sys
 import threading
@@ -18,140 +16,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
+from manyhands.engines.children import Child, ChildWatcher
 from manyhands.engines.engine import Engine, Task
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.unpatched import brief_rlock, native_thread_id, original
+from manyhands.runtime.unpatched import brief_rlock, native_thread_id
 
-CHILD_POLL_INTERVAL = 0.02
-"""Seconds between two looks at the children where no pidfd tells when one ends."""
+_OF_FAULTS = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
+}
+"""The signals that a thread sends itself, by what it does: to block them is to be killed without a word."""
 
-LONGEST_CHILD_WAIT = 0.5
-"""Seconds between two looks at the children where pidfds tell: another thread may reap the last one first,
-and then no descriptor becomes readable."""
-
-
-class Child:
-    """The process that carries one task."""
-
-    __slots__ = ("pid", "pidfd", "status", "task")
-
-    def __init__(self, pid: int, task: Task) -> None:
-        self.pid = pid
-        self.task = task
-        self.pidfd = -1
-        """What refers to the process, whatever its id is used for later; -1 where there is none."""
-
-        self.status: int | None = None
-        """Its exit status, the negative number of a signal; None until that has been taken."""
-
-    def take_status(self) -> bool:
-        """Take its exit status, if it has ended; return whether that is so."""
-        try:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            # The program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2)).
-            self.status = 0
-        else:
-            self.status = os.waitstatus_to_exitcode(status) if ended else None
-        return self.status is not None
-
-    def kill(self) -> None:
-        """Kill it, unless it is known to have ended."""
-        if self.status is not None:
-            return  # another process may have its id by now
-        # The program may have taken its status (ESRCH), or it may have become another user (EPERM).
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.pidfd >= 0:
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            elif not self.take_status():
-                os.kill(self.pid, signal.SIGKILL)
-
-
-class ChildWatcher:
-    """Tells which children have ended: by pidfd where the system has it.
-
-    One thread at a time may call it, but for `fileno` and `wait`.
-    """
-
-    def __init__(self) -> None:
-        self._watched: dict[int, Child] = {}
-        self._unwatched: set[Child] = set()
-        self._epoll: select.epoll | None = None
-        if hasattr(os, "pidfd_open"):
-            self._epoll = original(select, "epoll")()
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable from a watched child's end until its discard, or -1."""
-        return -1 if self._epoll is None else self._epoll.fileno()
-
-    def add(self, child: Child) -> None:
-        """Watch a child; without a free descriptor it is left to the regular looks."""
-        if self._epoll is not None:
-            try:
-                child.pidfd = os.pidfd_open(child.pid)
-            except ProcessLookupError:
-                child.status = 0  # it has ended, and the program has taken its status
-            except OSError:
-                pass
-        if child.pidfd < 0 or self._epoll is None:
-            self._unwatched.add(child)
-            return
-        self._watched[child.pidfd] = child
-        try:
-            self._epoll.register(child.pidfd, select.EPOLLIN)
-        except OSError:
-            del self._watched[child.pidfd]
-            original(os, "close")(child.pidfd)
-            child.pidfd = -1
-            self._unwatched.add(child)
-
-    def discard(self, child: Child) -> None:
-        """Watch a child no longer."""
-        if child.pidfd < 0:
-            self._unwatched.discard(child)
-        elif self._epoll is not None:
-            # Closing alone would not do: a process forked meanwhile may hold a copy, and epoll reports a
-            # descriptor until its last copy is closed (epoll(7)).
-            self._epoll.unregister(child.pidfd)
-            del self._watched[child.pidfd]
-            original(os, "close")(child.pidfd)
-
-    def candidates(self) -> list[Child]:
-        """Return the children that may have ended: each that a pidfd tells of, or that has none."""
-        found = list(self._unwatched)
-        if self._epoll is not None and self._watched:
-            found += [self._watched[pidfd] for pidfd, _ in self._epoll.poll(0)]
-        return found
-
-    def wait(self, timeout: float | None) -> None:
-        """Sleep until a child may have ended, at most `timeout` seconds."""
-        if self._epoll is None or not self._watched:
-            time.sleep(
-                CHILD_POLL_INTERVAL if timeout is None else min(timeout, CHILD_POLL_INTERVAL)
-            )
-        else:
-            # Not epoll's own poll: in a program under `gevent.monkey` that would hold up all fibers.
-            poll = select.poll()
-            poll.register(self._epoll, select.POLLIN)
-            poll.poll(
-                1000 * (LONGEST_CHILD_WAIT if timeout is None else min(timeout, LONGEST_CHILD_WAIT))
-            )
-
-    def __del__(self) -> None:
-        # A server that does not wait for its children is forgotten before they end.
-        self.close()
-
-    def close(self) -> None:
-        """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""
-        for pidfd in self._watched:
-            original(os, "close")(pidfd)
-        self._watched.clear()
-        if self._epoll is not None:
-            self._epoll.close()
-            self._epoll = None
+_BLOCKED = signal.valid_signals() - _OF_FAULTS
 
 
 class ProcessesEngine(Engine):
@@ -192,8 +71,8 @@ class ProcessesEngine(Engine):
         """The tasks that are just told of their child's end, and the threads that tell them."""
 
         self._waiting = 0
-        self._carried: Task | None = None
-        """In a handler's process, what it serves."""
+        self._carried: Child | None = None
+        """In a handler's process, the process itself."""
 
         # In place: the drop-in's `active_children` is this very set.
         self.pids.clear()
@@ -220,16 +99,20 @@ class ProcessesEngine(Engine):
         """Serve `task` in a forked child."""
         self.reap()
         self._warn_of_threads()
+        # All that may fail is had before the fork: a handler that runs is not cut off for want of it.
+        child = Child(task)
         try:
             while not self._has_got_place(task):
                 self._wait(None)
-            self._fork(task)
+            self._fork(child)
         finally:
             with self._lock:
                 was_left = self._starting.pop(task, None) is not None
+            if not child.pid:
+                child.drop_kept()
             if was_left:
                 self.on_room()  # the place of a child that could not be had
-        task.hand_over()
+        task.hand_over(child.kept)
 
     def _has_got_place(self, task: Task) -> bool:
         """Reserve a place for `task`, unless the engine is full."""
@@ -241,19 +124,23 @@ class ProcessesEngine(Engine):
             self._starting[task] = False
             return True
 
-    def _fork(self, task: Task) -> None:
-        """Fork a child for `task`. Without the lock: a full pipe, or a fork hook of the program, may wait."""
+    def _fork(self, child: Child) -> None:
+        """Fork a child. Without the lock: a full pipe, or a fork hook of the program, may wait."""
         # The child would write too what is buffered now.
         _flush_standard_streams()
-        # The child sets what these signals do to it. And in this process a handler of one may look at the
+        # The child sets what signals do to it. And in this process a handler of one may look at the
         # children, which must be complete then.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             here, looks = os.getpid(), self._looks
-            pid = os.fork()
-            if pid == 0:
-                self._serve_in_child(task, here, mask)
-            self._do(partial(self._enter, Child(pid, task), looks))
+            try:
+                if child.fork():
+                    self._serve_in_child(child, here, mask)
+            finally:
+                # Whatever was raised: a child that is there is known from now on. (Signals that another
+                # thread receives have their handlers called here all the same.)
+                if child.pid:
+                    self._do(partial(self._enter, child, looks))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -261,25 +148,34 @@ class ProcessesEngine(Engine):
         """Know a child from now on; the children had been looked at `looks` times before its fork."""
         watcher = self._watcher
         assert watcher is not None  # noqa: S101 - tells the type checker: not closed while a task starts
-        watcher.add(child)
         self._children[child.task] = child
         self.pids.add(child.pid)
+        watcher.add(child)
         if self._starting.pop(child.task):
             child.kill()
         if self._looks != looks or child.status is not None:
             # A handler of SIGCHLD has come since the fork: perhaps for this child, of which it did not know.
             self._take_statuses()
 
-    def _serve_in_child(self, task: Task, parent: int, mask: set[Any]) -> NoReturn:
+    def _serve_in_child(self, child: Child, parent: int, mask: set[Any]) -> NoReturn:
         status = 1
         try:
             fork_hooks.set_parent_server(parent)
-            self._carried = task
+            self._carried = child
+            child.drop_kept()
             self.on_child()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            status = task.worker_status(well=task.process_request_thread())
+            status = 0 if child.task.process_request_thread() else 1
         finally:
+            self._end_child(child, status)
+
+    def _end_child(self, child: Child, status: int) -> NoReturn:
+        """Tell the parent what came of the task, and end the process, which is the child's."""
+        try:
+            # Not by the status: that is the program's, which may end the process itself, or become another.
+            child.tell(child.task.word_for_parent())
             _flush_standard_streams()
+        finally:
             # Not sys.exit: it would run the cleanups and the exit functions of the parent.
             os._exit(status)
 
@@ -300,6 +196,12 @@ class ProcessesEngine(Engine):
         """The tasks under way in children."""
         # Without the lock: `list` is one step in C, in which neither a thread nor a handler changes the dict.
         return list(self._children)
+
+    def has_taken(self, task: Task) -> bool:
+        """Tell whether `task` has a child, or had one whose end it has not been told yet."""
+        with self._lock:
+            has_ended = task in self._ending or task in [child.task for child in self._ended]
+            return task in self._children or has_ended
 
     def processes(self) -> dict[Task, int]:
         """Return the process id of each task's child."""
@@ -352,7 +254,7 @@ class ProcessesEngine(Engine):
         while (child := self._next_ended()) is not None:
             try:
                 # Without the lock: a subscriber is told of it, and may wait for a thread that needs the lock.
-                child.task.worker_ended(child.status or 0)
+                child.task.worker_ended(child.status or 0, child.told)
             finally:
                 self._ending.pop(child.task, None)  # a copy of the process has forgotten it
 
@@ -415,8 +317,8 @@ class ProcessesEngine(Engine):
 
     def abandon(self, task: Task) -> None:
         """Kill the child that carries `task`; be it the caller."""
-        if task is self._carried:
-            os._exit(task.worker_status(well=False))
+        if self._carried is not None and task is self._carried.task:
+            self._end_child(self._carried, 1)
         self.end(task)
 
     def end(self, task: Task) -> None:

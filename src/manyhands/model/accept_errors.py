@@ -43,9 +43,14 @@ class AcceptTrouble(enum.Enum):
     """The listener cannot accept: rest, for the program may be about to replace it."""
 
 
+def is_exhausted(error: OSError) -> bool:
+    """Tell whether `error` says that descriptors or memory have run out."""
+    return error.errno in EXHAUSTED_ERRNOS
+
+
 def classify(error: OSError) -> AcceptTrouble:
     """Tell what `error`, raised by `accept`, means for the next one."""
-    if error.errno in EXHAUSTED_ERRNOS:
+    if is_exhausted(error):
         return AcceptTrouble.EXHAUSTED
     if error.errno in BROKEN_ERRNOS:
         return AcceptTrouble.BROKEN

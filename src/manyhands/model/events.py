@@ -126,7 +126,7 @@ class ConnectionsRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class AcceptPaused(Event):
-    """`accept` failed for want of a resource, or because the listener broke; it is tried again later.
+    """`accept`, or the worker after it, failed for want of a resource, or the listener broke; it is retried.
 
     Emitted once for each shortage, at its first failure.
     """
@@ -143,7 +143,7 @@ class AcceptPaused(Event):
 
 @dataclass(frozen=True, slots=True)
 class AcceptResumed(Event):
-    """`accept` works again after `paused` seconds."""
+    """Clients are accepted and served again after `paused` seconds."""
 
     level: ClassVar[Level] = "info"
 
@@ -262,7 +262,7 @@ class ForkedWithThreads(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed(Event):
-    """No thread or process could be had for a connection, which was closed unserved."""
+    """No thread or process could be had for a connection, for so long that it was closed unserved."""
 
     level: ClassVar[Level] = "error"
 

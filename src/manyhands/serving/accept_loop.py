@@ -29,6 +29,7 @@ from collections.abc import Set as AbstractSet
 from typing import Self
 
 from manyhands.model import lazy_events as events
+from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
@@ -267,8 +268,11 @@ class AcceptLoop:
             if not watch.may_accept(is_first=not number):
                 break
             handle_request_noblock(watch.listener)
-        if watch.core.accept_backoff.since is not None:
-            _refuse_backlog(watch, spare)
+        core = watch.core
+        if core.accept_backoff.since is not None:
+            _refuse_backlog(watch, core.accept_backoff, spare)
+        elif core.shortage.backoff.since is not None and core.shortage.is_of_descriptors:
+            _refuse_backlog(watch, core.shortage.backoff, spare)
 
 
 def _wait(
@@ -286,9 +290,8 @@ def _wait(
     return {key.data for key, _ in selector.select(timeout)}
 
 
-def _refuse_backlog(watch: ListenerWatch, spare: SpareDescriptor) -> None:
+def _refuse_backlog(watch: ListenerWatch, backoff: Backoff, spare: SpareDescriptor) -> None:
     """Turn the backlog away when accepting has been impossible for long."""
-    backoff = watch.core.accept_backoff
     if not backoff.patience_is_over(time.monotonic()):
         return
     listening = getattr(watch.listener, "socket", None)

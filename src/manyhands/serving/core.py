@@ -46,6 +46,7 @@ from manyhands.serving.request_hooks import (
     shut_down,
 )
 from manyhands.serving.serve_loops import ServeLoops
+from manyhands.serving.worker_shortage import WorkerShortage
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
@@ -75,7 +76,7 @@ class _Shared:
         "options_of",
         "reaper",
         "registry",
-        "worker_backoff",
+        "shortage",
     )
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class _Shared:
         self.registry = Registry()
         self.admission = AdmissionControl(self.registry)
         self.reaper = Reaper(self.registry)
-        self.worker_backoff = Backoff()
+        self.shortage = WorkerShortage()
         self.notice: PollableLatch | None = None
         self.options_of: object = None
         self.look_at = 0.0
@@ -111,8 +112,8 @@ class ServerCore:
 
         self.admission = shared.admission
         self.reaper = shared.reaper
-        self.worker_backoff = shared.worker_backoff
-        """Grows while there is no worker for the connections that come in."""
+        self.shortage = shared.shortage
+        """Of workers: what becomes of connections meanwhile."""
 
         self.latest: Engine | None = None
         """The engine that was asked for last."""
@@ -246,9 +247,16 @@ class ServerCore:
 
     def seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
-        if self.accept_backoff.since is None and self.worker_backoff.since is None:
+        if self.accept_backoff.since is None and self.shortage.backoff.since is None:
             return 0.0
-        return self.accept_backoff.resting(now) or self.worker_backoff.resting(now)
+        return self.accept_backoff.resting(now) or self.shortage.backoff.resting(now)
+
+    def retry_workers(self, now: float) -> float | None:
+        """Have connections begin that wait for a worker; return the seconds until the next try, if any."""
+        if self.shortage.seconds_to_retry(now) is None:
+            return None
+        self.shortage.retry(self.refuse)
+        return self.shortage.seconds_to_retry(now)
 
     def next_request(self, server: Listener) -> tuple[Any, Any, Reason | None]:
         """Get the next request, its client's address, and why it must be refused; of several loops, one does.
@@ -288,6 +296,10 @@ class ServerCore:
         if engine.name == "processes":
             self.reaper.look_here()
 
+    def refuse_waiting(self, server: object) -> None:
+        """Refuse the connections of a server that wait for a worker: it closes."""
+        self.shortage.end(server, self.refuse)
+
     def start(
         self,
         server: Any,
@@ -303,7 +315,7 @@ class ServerCore:
         Raises
         ------
         OSError or RuntimeError
-            When the engine has no worker for it.
+            When the engine has no worker for it, and no accept loop of ours runs in which it could wait.
         Exception
             Whatever the handler raised, when the engine is sequential.
         """
@@ -323,24 +335,23 @@ class ServerCore:
             # The registry comes first, so that the connection is counted at every moment.
             connection.is_registered = True
             self.registry.open(connection)
-            arrival = self.admission.take(request)
+            if not self._is_let_in(connection):
+                return
+        may_wait = connection.is_registered and bool(self.reaper.accept_loops)
+        if not self.shortage.start(connection, may_wait=may_wait):
+            self.reaper.wake_loop()
+
+    def _is_let_in(self, connection: Connection) -> bool:
+        """Have a connection leave the arriving ones, with its place; return False when it was refused."""
+        try:
+            arrival = self.admission.take(connection.request)
             # Where nothing limits connections, and nothing looks at them, there is nothing more to do.
             is_plain = arrival is not None and arrival[1] is None and not self.registry.are_detailed
-            if not is_plain and not self._is_admitted(connection, arrival):
-                return
-        if is_sequential:
-            engine.start(connection)
-            return
-        try:
-            engine.start(connection)
-        except (OSError, RuntimeError) as error:
-            connection.was_not_served(Reason.NO_WORKER)
-            self.worker_backoff.fail(time.monotonic())
-            if event_hub.has_subscribers:
-                event_hub.emit(events.WorkerFailed(engine.name, client_address, str(error)))
+            return is_plain or self._is_admitted(connection, arrival)
+        except BaseException:
+            # No memory to share with its process, or what a subscriber raised.
+            connection.was_not_served(Reason.REFUSED_BY_HOOK)
             raise
-        if self.worker_backoff.since is not None:
-            self.worker_backoff.succeed(time.monotonic())
 
     def _is_admitted(
         self, connection: Connection, arrival: "tuple[Any, HeldPlace | None] | None"
@@ -487,6 +498,7 @@ class ServerCore:
 
     def close(self, server: object, *, joined: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `joined`: wait, if the close is to."""
+        self.refuse_waiting(server)
         self.refusals.tell_the_rest(server)
         for name, engine in self._shared.engines.copy().items():
             if name != joined and is_on("block_on_close", server):

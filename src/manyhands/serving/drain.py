@@ -204,6 +204,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
         return
     if has_let_go(server):
         return
+    core.retry_workers(time.monotonic())
     # No more than the backlog holds: new clients may be coming all the time.
     for _ in range(server.request_queue_size):
         if (
@@ -248,6 +249,7 @@ def drain_drop_in(
         # In one step: a stop that comes after their end would be kept for the next `serve_forever`.
         stop_and_wait()
         serve_backlog(server, engine, lambda: False)
+        core.refuse_waiting(server)
     _let_go(server)
     give_notice(core)
     return drain(core, timeout, lambda: False, lambda most: all(e.join(most) for e in core.engines))

@@ -84,9 +84,10 @@ class ListenerWatch:
             self.is_closed = True
             return 0.0
         core = self.core
+        retry = core.retry_workers(now)
         if core.is_suspended:
             self.leave_alone()
-            return None  # `resume` wakes the loop
+            return retry  # `resume` wakes the loop
         rest = core.seconds_to_rest(now)
         # `has_room` is asked again before each accept, and costs more.
         may_be_polled = not rest and (

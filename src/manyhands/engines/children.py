@@ -1,0 +1,225 @@
+"""The children of the engine `processes`: how one is forked, what it tells, how its end is noticed."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from types import FunctionType
+
+from manyhands.engines.engine import Task
+from manyhands.runtime.fork_hooks import shared_with_copies
+from manyhands.runtime.unpatched import original
+
+CHILD_POLL_INTERVAL = 0.02
+"""Seconds between two looks at the children where no pidfd tells when one ends."""
+
+LONGEST_CHILD_WAIT = 0.5
+"""Seconds between two looks at the children where pidfds tell: another thread may reap the last one first,
+and then no descriptor becomes readable."""
+
+LONGEST_SILENCE = 1.0
+"""Seconds that a fork which ended in an exception gets for its child to say that it is there."""
+
+_PID, _IS_GIVEN_UP, _TOLD = range(3)
+"""What is in the memory that a child shares with its parent."""
+
+
+def _fork() -> int:
+    return os.fork()
+
+
+# From 3.12 on `fork` warns of threads when the child is there, and from 3.15 on ``-W error`` has the warning
+# raised in the place of the child's id. Of a module whose name is None no warning is made (`warn_explicit` in
+# Python/_warnings.c). The engine has a warning of its own, before the fork.
+_fork_without_warning = FunctionType(_fork.__code__, {"__name__": None, "os": os})
+
+
+class Child:
+    """The process that carries one task. Made before the fork, with all that could not be had after it.
+
+    Raises
+    ------
+    OSError
+        When there is no memory to share with it (ENOMEM in mmap(2)), or no descriptor for what is kept.
+    """
+
+    __slots__ = ("_shared", "kept", "pid", "pidfd", "status", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._shared = shared_with_copies((0.0, 0.0, 0.0))
+        self.kept = task.copy_to_keep()
+        """What the parent alone keeps of the task."""
+
+        self.pid = 0
+        """Its id; 0 before the fork, and in the child."""
+
+        self.pidfd = -1
+        """What refers to the process, whatever its id is used for later; -1 where there is none."""
+
+        self.status: int | None = None
+        """Its exit status, the negative number of a signal; None until that has been taken."""
+
+    def fork(self) -> bool:
+        """Fork the process; return True in the child.
+
+        Raises
+        ------
+        OSError
+            When there is no process to be had; `pid` is 0 then.
+        BaseException
+            What a signal handler, or the program's own `os.fork`, raised. If there is a child, `pid` tells.
+        """
+        here = os.getpid()
+        try:
+            self.pid = _fork_without_warning()
+        except BaseException as error:
+            if os.getpid() != here:
+                os._exit(1)  # else the child would go on with what its parent does
+            if not self.pid and not (isinstance(error, OSError) and error.errno):
+                self._learn_pid()
+            if not (self.pid and isinstance(error, Warning)):
+                raise
+            sys.excepthook(type(error), error, error.__traceback__)
+        if self.pid:
+            return False
+        self._shared[_PID] = os.getpid()
+        if self._shared[_IS_GIVEN_UP]:
+            os._exit(1)
+        return True
+
+    def drop_kept(self) -> None:
+        """Give back what was to be kept: in the child, and where none could be had."""
+        if self.kept is not None:
+            self.kept.close()
+
+    def _learn_pid(self) -> None:
+        """Wait until the child has said that it is there, if it is; else have it end when it comes."""
+        sleep, deadline = original(time, "sleep"), time.monotonic() + LONGEST_SILENCE
+        while not self._shared[_PID] and time.monotonic() < deadline:
+            sleep(0.001)
+        if not self._shared[_PID]:
+            self._shared[_IS_GIVEN_UP] = 1
+        self.pid = int(self._shared[_PID])
+
+    def tell(self, number: int) -> None:
+        """Have the parent know a number, in the child. In a copy that a handler made nothing happens."""
+        if self._shared[_PID] == os.getpid():
+            self._shared[_TOLD] = number
+
+    @property
+    def told(self) -> int:
+        """What it has told its parent; 0: nothing."""
+        return int(self._shared[_TOLD])
+
+    def take_status(self) -> bool:
+        """Take its exit status, if it has ended; return whether that is so."""
+        try:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            # The program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2)).
+            self.status = 0
+        else:
+            self.status = os.waitstatus_to_exitcode(status) if ended else None
+        return self.status is not None
+
+    def kill(self) -> None:
+        """Kill it, unless it is known to have ended."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it is known to have ended."""
+        if self.status is not None:
+            return  # another process may have its id by now
+        # The program may have taken its status (ESRCH), or it may have become another user (EPERM).
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, number)
+            elif not self.take_status():
+                os.kill(self.pid, number)
+
+
+class ChildWatcher:
+    """Tells which children have ended: by pidfd where the system has it.
+
+    One thread at a time may call it, but for `fileno` and `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._watched: dict[int, Child] = {}
+        self._unwatched: set[Child] = set()
+        self._epoll: select.epoll | None = None
+        if hasattr(os, "pidfd_open"):
+            self._epoll = original(select, "epoll")()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable from a watched child's end until its discard, or -1."""
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def add(self, child: Child) -> None:
+        """Watch a child; without a free descriptor it is left to the regular looks."""
+        if self._epoll is not None:
+            try:
+                child.pidfd = os.pidfd_open(child.pid)
+            except ProcessLookupError:
+                child.status = 0  # it has ended, and the program has taken its status
+            except OSError:
+                pass
+        if child.pidfd < 0 or self._epoll is None:
+            self._unwatched.add(child)
+            return
+        self._watched[child.pidfd] = child
+        try:
+            self._epoll.register(child.pidfd, select.EPOLLIN)
+        except OSError:
+            del self._watched[child.pidfd]
+            original(os, "close")(child.pidfd)
+            child.pidfd = -1
+            self._unwatched.add(child)
+
+    def discard(self, child: Child) -> None:
+        """Watch a child no longer."""
+        if child.pidfd < 0:
+            self._unwatched.discard(child)
+        elif self._epoll is not None:
+            # Closing alone would not do: a process forked meanwhile may hold a copy, and epoll reports a
+            # descriptor until its last copy is closed (epoll(7)).
+            self._epoll.unregister(child.pidfd)
+            del self._watched[child.pidfd]
+            original(os, "close")(child.pidfd)
+
+    def candidates(self) -> list[Child]:
+        """Return the children that may have ended: each that a pidfd tells of, or that has none."""
+        found = list(self._unwatched)
+        if self._epoll is not None and self._watched:
+            found += [self._watched[pidfd] for pidfd, _ in self._epoll.poll(0)]
+        return found
+
+    def wait(self, timeout: float | None) -> None:
+        """Sleep until a child may have ended, at most `timeout` seconds."""
+        if self._epoll is None or not self._watched:
+            time.sleep(
+                CHILD_POLL_INTERVAL if timeout is None else min(timeout, CHILD_POLL_INTERVAL)
+            )
+        else:
+            # Not epoll's own poll: in a program under `gevent.monkey` that would hold up all fibers.
+            poll = select.poll()
+            poll.register(self._epoll, select.POLLIN)
+            poll.poll(
+                1000 * (LONGEST_CHILD_WAIT if timeout is None else min(timeout, LONGEST_CHILD_WAIT))
+            )
+
+    def __del__(self) -> None:
+        # A server that does not wait for its children is forgotten before they end.
+        self.close()
+
+    def close(self) -> None:
+        """Give back the descriptors, in a forked child too: whatever is shared is left as it is."""
+        for pidfd in self._watched:
+            original(os, "close")(pidfd)
+        self._watched.clear()
+        if self._epoll is not None:
+            self._epoll.close()
+            self._epoll = None
