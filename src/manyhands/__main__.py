@@ -1,8 +1,6 @@
 """`python -m manyhands` is the same as `manyhands`."""
 
-import sys
-
-from manyhands.cli import main
+from manyhands.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
+from manyhands.cli.end_of_process import end_process
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 
@@ -52,6 +53,11 @@ class Parser(argparse.ArgumentParser):
         """Flush before leaving, so that a reader that has gone shows here and not at the exit."""
         print(end="", flush=True)
         super().exit(status, message)
+
+
+def command() -> NoReturn:
+    """Be the command `manyhands`: carry out the command line of this process, and end it."""
+    end_process(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

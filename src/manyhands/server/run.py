@@ -100,6 +100,14 @@ class Run:
         self._has_ended = Latch()
 
     @property
+    def time_to_drain(self) -> float:
+        """Seconds that connections get to come to their end: none in a hurry."""
+        if self.is_in_a_hurry:
+            return 0.0
+        own = self.seconds_to_drain
+        return self._sockets.drain_timeout if own is None else own
+
+    @property
     def is_under_way(self) -> bool:
         """Whether a thread serves, or is about to."""
         return self.thread is not None or self.runner is not None

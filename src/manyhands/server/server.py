@@ -126,6 +126,11 @@ class Server(ServerAttributes):
         """Whether the server has been asked to stop, and has not come to its end yet."""
         return self._sockets.is_stopping
 
+    @property
+    def seconds_to_drain(self) -> float:
+        """Seconds that connections get at the end: as `drain` was told, or `drain_timeout`; 0 in a hurry."""
+        return self._sockets.current_run.time_to_drain
+
     def __repr__(self) -> str:
         where = ", ".join(map(str, self.addresses)) or "no address yet"
         run = self._sockets.current_run
