@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ import pytest
 
 from manyhands import Server, events
 from manyhands.serving.drain import DRAIN_INTERVAL
-from tests.support import ENGINES, Echo, bound, call, everything, is_listening, wait_until
+from tests.support import (
+    ENGINES,
+    Echo,
+    bound,
+    call,
+    everything,
+    is_listening,
+    server_class,
+    wait_until,
+)
 
 from .conftest import Gate
 
@@ -111,13 +121,62 @@ def test_no_more_clients_than_the_engine_has_room_for_leave_the_backlog() -> Non
     def stuck(request: socket.socket, client_address: Any, server: Any) -> None:
         request.recv(1)
 
-    server = Server(stuck, ANY_PORT, max_threads=1, drain_timeout=0)
+    server = Server(stuck, ANY_PORT, max_threads=1, drain_timeout=0.3)
     server.listen()
     peers = [call(bound(server)) for _ in range(2)]
     server.stop()
     (cut_off,) = server.run()
     assert cut_off.peer == f"127.0.0.1:{peers[0].getsockname()[1]}"
     assert [everything(peer) for peer in peers] == [b"", b""]
+    assert reasons(server) == {"cut_off": 1, "refused_stopping": 1}
+    for peer in peers:
+        peer.close()
+
+
+def reasons(server: Any) -> dict[str, int]:
+    """Return how many connections ended for which reason; none is open."""
+    accepted, still_open, closed = server.connections.balance
+    assert (still_open, closed) == (0, accepted)
+    return {reason.value: count for reason, count in server.connections.closed.items()}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_who_is_not_served_any_more_is_closed_and_counted(
+    engine: str, seen: list[events.Event]
+) -> None:
+    with Server(Echo, ANY_PORT, ANY_PORT, engine=engine, drain_timeout=20) as server:
+        server.suspend()
+        peers = [call(bound(server, number % 2)) for number in range(7)]
+        assert server.drain(0) == []
+        assert [everything(peer) for peer in peers] == [b""] * 7
+        assert reasons(server) == {"refused_stopping": 7}
+    told = [event for event in seen if isinstance(event, events.BacklogRefused)]
+    assert [(event.count, event.error) for event in told] == [
+        (4, "the server stops"),
+        (3, "the server stops"),
+    ]
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "sequential"])
+def test_the_backlog_is_served_in_the_drain_s_own_time(engine: str) -> None:
+    began: list[float] = []
+
+    class Slow(server_class(engine)):  # type: ignore[misc]  # a class of the drop-in's
+        def verify_request(self, request: Any, client_address: Any) -> bool:
+            began.append(time.monotonic())
+            time.sleep(0.05)
+            return True
+
+    with Slow(("127.0.0.1", 0), Echo) as server:
+        peers = [call(server.server_address) for _ in range(40)]
+        start = time.monotonic()
+        assert len(server.drain(0.4)) == len(began)
+        # Without a bound it takes the 40 clients two seconds to be accepted.
+        assert began[-1] - start < 0.4
+        assert time.monotonic() - start < 1.5
+        assert reasons(server) == {"cut_off": len(began)}
     for peer in peers:
         peer.close()
 

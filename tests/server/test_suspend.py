@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler
+from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
 from tests.support import (
     ENGINES,
@@ -170,7 +171,7 @@ def test_a_suspended_server_stops_at_once_and_serves_no_client_more(engine: str)
     server.suspend()
     with call(bound(server)):
         assert server.close() == []
-    assert server.connections.accepted == 0
+    assert server.connections.closed == {Reason.REFUSED_STOPPING: 1}
 
 
 @pytest.mark.parametrize("engine", CONCURRENT)

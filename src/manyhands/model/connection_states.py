@@ -115,6 +115,7 @@ class Reason(_Word):
     REFUSED_DENIED = "refused_denied"
     REFUSED_OUT_OF_DESCRIPTORS = "refused_out_of_descriptors"
     REFUSED_BY_HOOK = "refused_by_hook"
+    REFUSED_STOPPING = "refused_stopping"
     NO_WORKER = "no_worker"
     KICKED = "kicked"
     DRAINED = "drained"
@@ -149,6 +150,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.REFUSED_DENIED: "its address is not one that the server serves (allow, deny)",
     Reason.REFUSED_OUT_OF_DESCRIPTORS: "the process had no descriptor left",
     Reason.REFUSED_BY_HOOK: "verify_request refused it, or a hook failed",
+    Reason.REFUSED_STOPPING: "the server stopped before its turn came",
     Reason.NO_WORKER: "no thread or process could be had",
     Reason.KICKED: "the program or an operator closed it",
     Reason.DRAINED: "the server was draining",
@@ -164,6 +166,7 @@ REFUSALS: frozenset[Reason] = frozenset(
         Reason.REFUSED_DENIED,
         Reason.REFUSED_OUT_OF_DESCRIPTORS,
         Reason.REFUSED_BY_HOOK,
+        Reason.REFUSED_STOPPING,
         Reason.NO_WORKER,
     }
 )

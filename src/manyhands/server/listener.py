@@ -15,6 +15,7 @@ from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues, has_owners_options
 from manyhands.serving.core import ServerCore, core_of, share_core
+from manyhands.serving.drain import refuse_backlog
 
 if TYPE_CHECKING:
     import ssl
@@ -297,6 +298,15 @@ class ListenerGroup:
         for listener in self.listeners:
             if listener.is_stream:
                 listener.socket.close()
+
+    def refuse_backlogs(self) -> None:
+        """Close the clients that are still in the backlogs, but for those of sockets that are given.
+
+        A given socket goes on listening: the next process that its giver has serves them.
+        """
+        for listener in self.listeners:
+            if listener.endpoint.descriptor < 0:
+                refuse_backlog(listener)
 
     def close(self, kind: socket.SocketKind | None = None) -> None:
         """Close the listeners of one kind, or all.

@@ -18,6 +18,7 @@ from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.listener import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
 from manyhands.serving.drain import (
+    BACKLOG_SHARE,
     DRAIN_INTERVAL,
     CutOff,
     cut_off,
@@ -231,7 +232,8 @@ class Run:
         if timeout is None:
             timeout = sockets.drain_timeout
         if sockets.engine.name != "sequential":  # which serves in the loop, and ends with it
-            self._leave_the_loop(began + LAST_TURN, began + timeout)
+            self._leave_the_loop(began, timeout)
+        sockets.group.refuse_backlogs()
         sockets.group.close(socket.SOCK_STREAM)
         self.cut_off = drain(sockets.group.core, timeout, self._hurries, self._join, began)
         if self.thread is not None and self.thread.is_alive():
@@ -239,12 +241,12 @@ class Run:
             for connection in sockets.group.core.registry.snapshot():
                 connection.close(Reason.CUT_OFF)
 
-    def _leave_the_loop(self, earliest: float, deadline: float) -> None:
-        """Take the engine over from the accept loop: it belongs to one thread at a time.
+    def _leave_the_loop(self, began: float, timeout: float) -> None:
+        """Take the engine over from the accept loop: it belongs to one thread at a time. Serve the backlog.
 
-        Give up on a loop that is held up at the deadline, or in a hurry, but not before `earliest`.
+        Give up on a loop that is held up when the time is over, or in a hurry, but not before its last turn.
         """
-        thread = self.thread
+        thread, earliest, deadline = self.thread, began + LAST_TURN, began + timeout
         while thread is not None and thread.is_alive():
             now = time.monotonic()
             if now >= earliest and (self.is_in_a_hurry or now >= deadline):
@@ -252,8 +254,9 @@ class Run:
             thread.join(DRAIN_INTERVAL)
         try:
             if self.failure is None:
+                until = began + timeout * BACKLOG_SHARE
                 for listener in self._sockets.group.listeners:
-                    serve_backlog(listener, self._sockets.engine, lambda: self.is_in_a_hurry)
+                    serve_backlog(listener, self._sockets.engine, lambda: self.is_in_a_hurry, until)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service
             self.failure = failure
 

@@ -86,15 +86,21 @@ class SpareDescriptor:
     def refuse_backlog(self, listener: socket.socket) -> int:
         """Accept and close the clients that wait on `listener`, a bound stream socket; return how many."""
         self._give_up()
-        count = 0
-        with contextlib.suppress(OSError):
-            # Asked first, for `accept` could block: a listener of the program's may.
-            while count < MOST_REFUSED and has_client_waiting(listener):
-                descriptor, _ = accept_at_once(listener)
-                self._close(descriptor)
-                count += 1
+        count = close_waiting(listener, MOST_REFUSED)
         self._take()
         return count
+
+
+def close_waiting(listener: socket.socket, most: int) -> int:
+    """Accept and close up to so many clients that wait on a bound stream socket; return how many it were."""
+    count, close = 0, original(os, "close")
+    with contextlib.suppress(OSError):
+        # Asked first, for `accept` could block: a listener of the program's may.
+        while count < most and has_client_waiting(listener):
+            descriptor, _ = accept_at_once(listener)
+            close(descriptor)
+            count += 1
+    return count
 
 
 class AcceptLoop:

@@ -20,7 +20,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
-from manyhands.serving.accept_loop import LetGo, has_let_go
+from manyhands.serving.accept_loop import LetGo, close_waiting, has_let_go
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
@@ -36,6 +36,10 @@ UNWINDING = 1.0
 
 UNWINDING_IN_A_HURRY = 0.1
 """The same after a second signal: enough for a `finally`, and short for an operator."""
+
+
+BACKLOG_SHARE = 0.5
+"""The share of a drain's time in which clients of the backlog may begin: who begins later is cut off soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +198,10 @@ def give_notice(core: ServerCore) -> None:
             core.drain_notice.set()
 
 
-def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]) -> None:
-    """Serve the clients in the backlog: closing the listener would reset their connections.
+def serve_backlog(
+    server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool], deadline: float
+) -> None:
+    """Serve the clients in the backlog until `deadline`: closing the listener would reset their connections.
 
     A server that is suspended serves none of them.
     """
@@ -209,6 +215,7 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
     for _ in range(server.request_queue_size):
         if (
             is_in_a_hurry()
+            or time.monotonic() >= deadline
             or not (engine.has_room() and core.admission.has_room())
             or server.fileno() < 0
             or not has_client_waiting(server)
@@ -217,6 +224,19 @@ def serve_backlog(server: Any, engine: Engine, is_in_a_hurry: Callable[[], bool]
         handle_request_noblock(server)
         if core.seconds_to_rest(time.monotonic()):
             break  # out of descriptors, or of workers
+
+
+def refuse_backlog(server: Any) -> None:
+    """Close the clients that are still in the backlog: their time is over, and the listener closes."""
+    listening = getattr(server, "socket", None)
+    if getattr(server, "socket_type", None) != socket.SOCK_STREAM or is_closed(listening):
+        return
+    count = close_waiting(server.socket, server.request_queue_size)
+    if count:
+        core_of(server).registry.refuse(Reason.REFUSED_STOPPING, count)
+        if event_hub.has_subscribers:
+            described = format_address(server.server_address)
+            event_hub.emit(events.BacklogRefused(described, count, "the server stops"))
 
 
 def drain_drop_in(
@@ -240,7 +260,7 @@ def drain_drop_in(
     RuntimeError
         When a handler of the server calls it.
     """
-    core = core_of(server)
+    core, began = core_of(server), time.monotonic()
     engine = core.engine_of(server)
     if engine.name == "sequential":
         # Its handler runs in the loop itself, so waiting for the loop would be waiting without a timeout.
@@ -248,11 +268,17 @@ def drain_drop_in(
     else:
         # In one step: a stop that comes after their end would be kept for the next `serve_forever`.
         stop_and_wait()
-        serve_backlog(server, engine, lambda: False)
+        serve_backlog(server, engine, lambda: False, began + timeout * BACKLOG_SHARE)
         core.refuse_waiting(server)
     _let_go(server)
     give_notice(core)
-    return drain(core, timeout, lambda: False, lambda most: all(e.join(most) for e in core.engines))
+    return drain(
+        core,
+        timeout,
+        lambda: False,
+        lambda most: all(engine.join(most) for engine in core.engines),
+        began,
+    )
 
 
 def _let_go(server: Listener) -> None:
