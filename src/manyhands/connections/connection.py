@@ -23,6 +23,7 @@ from manyhands.connections.closing import (
     half_close,
     said_on_notice,
 )
+from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened, header_of
 from manyhands.connections.tls_handshake import failed_connection
 from manyhands.connections.traffic import (
@@ -250,8 +251,11 @@ class Connection:
 
     def note_failure(self, error: Exception) -> None:
         """Note what the handler, or a hook, raised."""
-        if not opening.note_failed_handshake(self, error) and isinstance(error, ConnectionError):
-            self.failed_for = Reason.PEER_RESET
+        if not opening.note_failed_handshake(self, error):
+            reason = reason_of(error, self.request)
+            # Noted twice, in `process_request_thread` of the server and in ours, it may be closed by now.
+            if reason is not Reason.HANDLER_FAILED:
+                self.failed_for = reason
 
     # What a server tells it
 
@@ -284,7 +288,9 @@ class Connection:
 
     def note_last_traffic(self) -> None:
         """Ask the kernel what has gone over the connection, while it is there. Before it is closed."""
-        if self.traffic is None and descriptor_of(self.request) < 0:
+        is_gone = self.traffic is None and descriptor_of(self.request) < 0
+        # A handler that wraps its connection by itself leaves none behind, and its error tells more.
+        if is_gone and self.failed_for is Reason.HANDLER_FAILED:
             self.failed_for = Reason.HANDED_OFF
         self._traffic_is_final = True
 

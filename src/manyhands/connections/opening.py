@@ -146,7 +146,12 @@ def _is_verified(connection: ConnectionToOpen) -> bool:
 
 def _is_secured(connection: ConnectionToOpen) -> bool:
     connection.take(Step.HANDSHAKE_IS_DUE)
-    request = tls_handshake.for_worker(connection.request, connection.engine.tls_wrapper())
+    try:
+        request = tls_handshake.for_worker(connection.request, connection.engine.tls_wrapper())
+    except OSError as error:
+        if not note_failed_handshake(connection, error):
+            raise
+        return False
     connection.request = connection.engine.adopt(request)
     is_done = tls_handshake.is_finished(connection.request)
     if not is_done:

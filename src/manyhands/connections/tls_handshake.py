@@ -89,10 +89,10 @@ class _Handshake:
     """The handshake that a connection is still to do: its timeout, and its failure."""
 
     __slots__ = (
-        "_client_address",
         "_lock",
         "_timeout",
         "_was_tried",
+        "client_address",
         "failure",
         "is_for_worker",
         "plain_class",
@@ -103,7 +103,7 @@ class _Handshake:
     """The class that the connection has again once the handshake is done."""
 
     def __init__(self, client_address: object, timeout: float | None) -> None:
-        self._client_address = client_address
+        self.client_address = client_address
         self._timeout = timeout
         # Reentrant: a callback of the context (SNI) may use the connection during its handshake. By thread or
         # fiber: all fibers of a thread could enter an RLock at once, and one that waits would stop them all.
@@ -132,7 +132,7 @@ class _Handshake:
         # Without the lock: a subscriber may wait for a thread that uses the connection. One event for each
         # connection, however many methods of it are called after the failure.
         if not was_tried and event_hub.has_subscribers:
-            event_hub.emit(events.HandshakeFailed(self._client_address, str(self.failure)))
+            event_hub.emit(events.HandshakeFailed(self.client_address, str(self.failure)))
         try:
             raise failed
         finally:
@@ -217,37 +217,48 @@ def accept_plain(listener: socket.socket) -> tuple[socket.socket, object]:
     return plain, client_address
 
 
-def accept_before_handshake(
-    listener: socket.socket, timeout: float | None, context: "ssl.SSLContext | None" = None
-) -> tuple["ssl.SSLSocket", object]:
-    """Accept one connection of a TLS listener and wrap it; its first use does the handshake.
+def wrap_before_handshake(
+    plain: Any, client_address: object, timeout: float | None, terms: TLSTerms
+) -> "ssl.SSLSocket":
+    """Wrap a connection that was just accepted; its first use does the handshake.
 
-    Unless the listener has ``do_handshake_on_connect=False``: then the program does it.
+    Unless the terms have ``do_handshake_on_connect=False``: then the program does it.
 
     Parameters
     ----------
-    listener
-        A listening socket: a TLS one, unless there is a `context`.
+    plain
+        The connection, which gives its descriptor up.
+    client_address
+        The client's address, for the event that reports a failure.
     timeout
         Seconds that the handshake may take from its begin; None: without end.
-    context
-        The context of the connection; None: the listener's own.
+    terms
+        How it speaks TLS.
 
     Raises
     ------
     OSError
-        As of `accept_plain`.
+        When there can be no handshake: a client that resets at once is gone by now (ENOTCONN, EINVAL,
+        ECONNRESET). An event has told, and the error is that of a failed handshake.
     """
-    plain, client_address = accept_plain(listener)
-    terms = tls_terms_of(listener, context)
     try:
         connection = wrap(plain, terms)
+    except OSError as error:
+        _note_failed_wrap(error, plain, client_address)
+        raise
     except BaseException:
         plain.close()
         raise
     if terms.do_handshake_on_connect:
         defer(connection, client_address, timeout)
-    return connection, client_address
+    return connection
+
+
+def _note_failed_wrap(error: OSError, connection: Any, client_address: object) -> None:
+    """Make `error` that of a failed handshake of `connection`, and tell of it."""
+    vars(error)[_HANDSHAKE] = connection
+    if event_hub.has_subscribers:
+        event_hub.emit(events.HandshakeFailed(client_address, str(error)))
 
 
 def wrap(plain: Any, terms: TLSTerms, wrapper: Callable[..., Any] | None = None) -> "ssl.SSLSocket":
@@ -308,6 +319,11 @@ def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
 
     Fibers need a TLS socket of their own kind, which `wrapper` makes; it is called like
     `ssl.SSLContext.wrap_socket`, with the context first. Any other request is returned as it is.
+
+    Raises
+    ------
+    OSError
+        As of `wrap_before_handshake`.
     """
     due: _Handshake | None = (
         vars(request).get(_HANDSHAKE)
@@ -319,7 +335,12 @@ def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
     timeout, terms = request.gettimeout(), tls_terms_of(request)
     plain = socket.socket(request.family, request.type, request.proto, request.detach())
     plain.settimeout(timeout)
-    connection = wrap(plain, terms, wrapper)
+    try:
+        connection = wrap(plain, terms, wrapper)
+    except OSError as error:
+        plain.close()
+        _note_failed_wrap(error, request, due.client_address)
+        raise
     due.is_for_worker = True
     _mark(connection, due)
     return connection
@@ -355,7 +376,8 @@ def is_finished(request: object) -> bool:
 
 def was_too_slow(request: object) -> bool:
     """Return whether the handshake of `request` failed by its timeout."""
-    due: _Handshake | None = vars(request).get(_HANDSHAKE)
+    # A plain socket has no attributes: one that could not be wrapped.
+    due: _Handshake | None = getattr(request, _HANDSHAKE, None)
     return due is not None and due.was_too_slow
 
 

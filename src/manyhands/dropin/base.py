@@ -247,7 +247,7 @@ class BaseServer(BaseServerOptions):
         core = self._server_core
         try:
             request, client_address, refusal = core.next_request(self)
-        except Exception as error:  # noqa: BLE001 - a hook's failure must not end the service
+        except BaseException as error:  # noqa: BLE001 - a hook's failure must not end the service
             core.lose_client(self, error)
             return
         if refusal is not None:

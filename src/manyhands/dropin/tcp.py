@@ -120,12 +120,14 @@ class TCPServer(BaseServer, TCPServerOptions):
         """
         if type(self.socket) is not socket.socket and tls_handshake.is_tls(self.socket):
             return accept_before_handshake(self)
-        engine = self._server_core.latest
+        core = self._server_core
+        engine = core.latest
         accepted: tuple[Any, Any] = (
             self.socket.accept()
             if engine is None or not engine.wraps_sockets
             else engine.accept(self.socket)
         )
+        core.accepted_from = accepted[1]
         if self.proxy_protocol is True:
             await_header(accepted[0], None)
         return accepted
@@ -153,21 +155,21 @@ class TCPServer(BaseServer, TCPServerOptions):
 
 def accept_before_handshake(server: TCPServer, context: Any = None) -> tuple[Any, Any]:
     """Accept one connection for TLS, with a context, or with that of the listening socket."""
+    core = core_of(server)
+    engine = core.engine_of(server)
+    terms = tls_handshake.tls_terms_of(server.socket, context)
+    plain: Any
+    plain, peer = tls_handshake.accept_plain(server.socket)
+    core.accepted_from = peer
     if server.proxy_protocol is True:
-        plain: Any
-        plain, peer = tls_handshake.accept_plain(server.socket)
-        engine = core_of(server).engine_of(server)
         if engine.tls_wrapper() is not None:
             # In the thread of the fibers: what the hooks are given is then what the worker will have.
             plain = engine.adopt(plain)
-        await_header(plain, tls_handshake.tls_terms_of(server.socket, context))
+        await_header(plain, terms)
         return plain, peer
     timeout = setting("handshake_timeout", server)
-    unshaken, client_address = tls_handshake.accept_before_handshake(
-        server.socket, timeout, context
-    )
-    wrapper = core_of(server).engine_of(server).tls_wrapper()
-    return tls_handshake.for_worker(unshaken, wrapper), client_address
+    unshaken = tls_handshake.wrap_before_handshake(plain, peer, timeout, terms)
+    return tls_handshake.for_worker(unshaken, engine.tls_wrapper()), peer
 
 
 @has_options

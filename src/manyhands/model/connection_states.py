@@ -137,7 +137,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.HANDLER_RETURNED: "its handler returned",
     Reason.HANDLER_FAILED: "its handler failed",
     Reason.PEER_CLOSED: "the peer closed it",
-    Reason.PEER_RESET: "the peer reset it",
+    Reason.PEER_RESET: "the peer reset it, or broke off its TLS session",
     Reason.IDLE: "nothing was received for longer than idle_timeout",
     Reason.WRITE_STALLED: "the peer acknowledged nothing for longer than write_timeout",
     Reason.TOO_OLD: "it was older than max_age",

@@ -58,6 +58,9 @@ OPTIONS_INTERVAL = 0.5
 _ATTRIBUTE = "_server_core"
 """Where a server has its core, among its own attributes."""
 
+_ACCEPTED_FROM = "_manyhands_accepted_from"
+"""The attribute in which an error keeps the address of the client whose connection was accepted before it."""
+
 _CHOICE = "_engine_choice"
 """The class attribute by which a server class, or a mix-in, chooses an engine."""
 
@@ -119,6 +122,10 @@ class ServerCore:
         """The engine that was asked for last."""
 
         self.loops = ServeLoops()
+        self.accepted_from: Any = None
+        """The address of the client that our `get_request` accepted last, for the holder of
+        `loops.accepting`: a hook around it may fail, and the connection is to be counted all the same."""
+
         self.accept_backoff = Backoff()
         """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
 
@@ -278,7 +285,12 @@ class ServerCore:
             has_gone = loops.were_several and not has_client_waiting(server)
             if has_gone or (admission.is_guarded and not admission.has_room()):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            request, client_address = server.get_request()
+            self.accepted_from = None
+            try:
+                request, client_address = server.get_request()
+            except BaseException as error:
+                vars(error)[_ACCEPTED_FROM] = self.accepted_from
+                raise
             if loops.were_several:
                 admission.in_hand.arrival = id(request)
             refusal = admission.arrive(server, request, client_address)
@@ -408,20 +420,38 @@ class ServerCore:
     # What may go wrong with a client before it has a worker. A hook's failure must not end the service: it is
     # reported through `handle_error`, and the next client's turn comes.
 
-    def lose_client(self, server: Listener, error: Exception) -> None:
-        """Go on after an accept, or a `get_request`, that failed."""
+    def lose_client(self, server: Listener, error: BaseException) -> None:
+        """Go on after an accept, or a `get_request`, that failed; count what was accepted before.
+
+        An error that is no `Exception`, such as a `KeyboardInterrupt`, is raised.
+        """
+        client_address = vars(error).pop(_ACCEPTED_FROM, None)
+        trouble = classify(error) if isinstance(error, OSError) else AcceptTrouble.BROKEN
+        if client_address is not None:
+            self._count_lost(server, client_address, error)
+            # The client waits no longer, whatever failed with its connection: the next one's turn comes.
+            has_to_rest = trouble is AcceptTrouble.EXHAUSTED
+        else:
+            # It still waits, or there is none: the next try may well fail the same way.
+            has_to_rest = trouble is not AcceptTrouble.THIS_CLIENT
+        if not isinstance(error, Exception):
+            raise error
+        if has_to_rest:
+            self._rest_after(server, error)
         if not isinstance(error, OSError):
-            # The client still waits: the next try may well fail the same way.
-            self._rest_after(server, error)
             server.handle_error(None, None)
-            return
-        connection = tls_handshake.failed_connection(error)
-        if connection is not None:
-            # A get_request of the program's own looked at the connection that it got from ours.
-            self.registry.refuse(Reason.HANDSHAKE_FAILED)
-            shut_down(server, connection, None)
-        elif classify(error) is not AcceptTrouble.THIS_CLIENT:
-            self._rest_after(server, error)
+
+    def _count_lost(self, server: Listener, client_address: Any, error: BaseException) -> None:
+        """Count a connection that was accepted, and failed within `get_request`, under the rules for all."""
+        arrival, failed = object(), tls_handshake.failed_connection(error)
+        refusal = self.admission.arrive(server, arrival, client_address)
+        if refusal is None:
+            self.admission.withdraw(arrival, _reason_of_loss(error, failed))
+        else:
+            self.registry.refuse(refusal)
+            self.note_refusal(server, arrival, client_address, refusal)
+        if failed is not None:
+            shut_down(server, failed, client_address)
 
     def refuse(self, server: Listener, request: Any, client_address: Any, error: Exception) -> None:
         """Report what a hook raised, and close the request that it was about."""
@@ -440,13 +470,15 @@ class ServerCore:
     ) -> None:
         """Refuse a request that has arrived, or have the overflow handler serve it."""
         handler = self.admission.overflow_for(server, request, reason)
+        is_counted = handler is not None or type(request) is tuple
         try:
+            if not is_counted:
+                self.registry.refuse(reason)
             self.note_refusal(server, request, client_address, reason)
             if handler is not None:
                 serve = partial(process_request_thread, OverflowServer(server, handler))
                 self.start(server, self._chosen, request, client_address, serve)
-            elif type(request) is not tuple:
-                self.registry.refuse(reason)
+            elif not is_counted:
                 self._send_away(server, request, client_address)
         except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
             self.refuse(server, request, client_address, error)
@@ -576,6 +608,16 @@ def _warn_about(kind: type, name: object) -> None:
             f"{kind.__name__}.engine is {name!r}, which is none of {', '.join(ENGINES)}: ignored",
             stacklevel=3,
         )
+
+
+def _reason_of_loss(error: BaseException, failed: object) -> Reason:
+    """Return why a connection is lost that failed within `get_request`, perhaps in its TLS handshake."""
+    if failed is not None:
+        is_slow = tls_handshake.was_too_slow(failed)
+        return Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
+    # The kernel knows no peer (ENOTCONN in getpeername(2)) of a connection that was reset.
+    is_reset = getattr(error, "errno", None) == errno.ENOTCONN or isinstance(error, ConnectionError)
+    return Reason.PEER_RESET if is_reset else Reason.REFUSED_BY_HOOK
 
 
 _ENGINE_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}

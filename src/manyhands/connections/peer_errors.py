@@ -1,0 +1,74 @@
+"""Which errors of a handler are its client's doing: a reset, or a TLS session that it broke off."""
+
+import errno
+import sys
+from typing import TYPE_CHECKING, Any
+
+from manyhands.connections.socket_classes import connection_behind
+from manyhands.connections.traffic import TCP_ESTABLISHED, traffic_of
+from manyhands.model.connection_states import Reason
+from manyhands.runtime.sockets import is_closed
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+_ENDS_A_CONNECTION = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED})
+"""Errors of the system after which the connection that they are about is none any more."""
+
+
+def reason_of(error: Exception, request: Any) -> Reason:
+    """Return why a connection ends whose handler raised `error`, before it is closed.
+
+    Returns
+    -------
+    Reason
+        `PEER_RESET` or `HANDSHAKE_FAILED` where its client did it; `HANDLER_FAILED` for all that concerns
+        another connection of the handler's, as to a database, or the program alone.
+    """
+    if isinstance(error, ConnectionError):
+        return Reason.HANDLER_FAILED if _is_of_another(error, request) else Reason.PEER_RESET
+    ssl_module: Any = sys.modules.get("ssl")
+    if ssl_module is None or not _breaks_session(error, ssl_module):
+        return Reason.HANDLER_FAILED
+    own = connection_behind(request)
+    for connection, method in _raised_in(error, ssl_module.SSLSocket):
+        # A handler that wraps its connection by itself leaves the plain one without a descriptor.
+        if connection is own or (connection.server_side and is_closed(own)):
+            is_over = method != "do_handshake"
+            return Reason.PEER_RESET if is_over else Reason.HANDSHAKE_FAILED
+    return Reason.HANDLER_FAILED
+
+
+def _is_of_another(error: ConnectionError, request: Any) -> bool:
+    """Tell whether `error` cannot be about the connection of `request`, which goes on in the kernel."""
+    if error.errno not in _ENDS_A_CONNECTION:
+        return False
+    traffic = traffic_of(request)
+    return traffic is not None and traffic.state == TCP_ESTABLISHED
+
+
+def _breaks_session(error: Exception, ssl_module: Any) -> bool:
+    """Tell whether `error` ends a TLS session: a bad record, an alert, an end without close_notify."""
+    if not isinstance(error, ssl_module.SSLError):
+        return False
+    # A handler's own doing: it does not let its calls wait, or writes after it has ended the session.
+    is_own = isinstance(error, ssl_module.SSLWantReadError | ssl_module.SSLWantWriteError)
+    return not is_own and error.reason != "PROTOCOL_IS_SHUTDOWN"
+
+
+def _raised_in(
+    error: Exception, kind: "type[ssl.SSLSocket]"
+) -> "Iterator[tuple[ssl.SSLSocket, str]]":
+    """Return the TLS connections in whose methods `error` was raised, and the names of the methods."""
+    # The error itself does not say which connection it is about; the frames that it came through do.
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        first = step.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        if isinstance(first, kind):
+            method = getattr(type(first), code.co_name, None)
+            # A function of the program's may have the connection as its first argument, too.
+            if getattr(method, "__code__", None) is code:
+                yield first, code.co_name
+        step = step.tb_next
