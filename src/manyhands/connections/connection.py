@@ -212,10 +212,12 @@ class Connection:
         else:
             return is_served
         finally:
-            if self.is_registered:
-                self._end(is_served=is_served)
-            if before is not None:
-                task_of_context.reset(before)
+            try:
+                if self.is_registered:
+                    self._end(is_served=is_served)
+            finally:
+                if before is not None:
+                    task_of_context.reset(before)
 
     def _is_opened_or_closed(self) -> bool:
         try:
@@ -308,9 +310,11 @@ class Connection:
             reason = Reason.DRAINED
         if self.reason is None:
             self.reason = reason
-        registry.close(self)
-        if self.place is not place and self.place is not None:
-            self.place.leave()  # given to it meanwhile
+        try:
+            registry.close(self)
+        finally:
+            if self.place is not place and self.place is not None:
+                self.place.leave()  # given to it meanwhile
 
     def _reason_by_the_kernel(self) -> Reason:
         """Return why a connection whose handler returned has ended, as the kernel saw it."""

@@ -189,14 +189,16 @@ class Registry(Mapping[int, Connection]):
             for wait in self._waits:
                 wait.look(len(self._open))
         # Outside of the lock: a subscriber may read the registry.
-        if self.totals is not None:
-            self.totals.add(connection)
-        if event_hub.hears_of_ends:
-            event_hub.emit(connection.end_as_event())
-        # Read once: the accept loop may take it away at any moment.
-        on_room = self.on_room
-        if on_room is not None:
-            on_room()
+        try:
+            if self.totals is not None:
+                self.totals.add(connection)
+            if event_hub.hears_of_ends:
+                event_hub.emit(connection.end_as_event())
+        finally:
+            # Read once: the accept loop may take it away at any moment.
+            on_room = self.on_room
+            if on_room is not None:
+                on_room()
         return True
 
     def refuse(self, reason: Reason, count: int = 1) -> None:

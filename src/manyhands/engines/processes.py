@@ -250,13 +250,21 @@ class ProcessesEngine(Engine):
             self.on_room()
 
     def tell_of_ends(self) -> None:
-        """Tell the tasks whose children have ended. Not in signal handlers."""
+        """Tell the tasks whose children have ended. Not in signal handlers.
+
+        What a task raises, which is what a subscriber raised, keeps no other task from being told.
+        """
+        raised: BaseException | None = None
         while (child := self._next_ended()) is not None:
             try:
                 # Without the lock: a subscriber is told of it, and may wait for a thread that needs the lock.
                 child.task.worker_ended(child.status or 0, child.told)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                raised = raised or error
             finally:
                 self._ending.pop(child.task, None)  # a copy of the process has forgotten it
+        if raised is not None:
+            raise raised
 
     def _next_ended(self) -> Child | None:
         """Take out a child whose task this thread will tell."""

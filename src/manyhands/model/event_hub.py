@@ -38,8 +38,10 @@ class EventHub:
     """Hands each event to every subscriber, in the thread in which it happened.
 
     Thread-safe. A subscriber that raises cannot stop the server: its exception goes to
-    `sys.excepthook`. A subscriber must be quick, for the server waits for it; for one that may not be there
-    is `manyhands.logs.Queued`.
+    `sys.excepthook`. What is no `Exception` is raised when all subscribers have been called: it may be the
+    `KeyboardInterrupt` of a signal, or what ends the fiber that emits. So code that emits has its books in
+    order before. A subscriber must be quick, for the server waits for it; for one that may not be there is
+    `manyhands.logs.Queued`.
     """
 
     def __init__(self) -> None:
@@ -96,7 +98,14 @@ class EventHub:
         )
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to every subscriber that wants it."""
+        """Hand `event` to every subscriber that wants it.
+
+        Raises
+        ------
+        BaseException
+            What the first subscriber raised that is no `Exception`, after the others have been called.
+        """
+        raised: BaseException | None = None
         # One look at the attribute: a subscriber may end its subscription while it is called.
         for subscriber, wanted in self._subscriptions:
             if not (isinstance(event, wanted) if wanted else not event.is_on_request):
@@ -105,6 +114,10 @@ class EventHub:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
                 sys.excepthook(type(error), error, error.__traceback__)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
 
 event_hub = EventHub()

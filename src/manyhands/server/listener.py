@@ -313,13 +313,18 @@ class ListenerGroup:
 
         The socket of datagrams is the one that their answers go out on, so it outlasts the drain.
         """
-        for listener in self.listeners:
-            if kind in {None, listener.socket_type}:
-                listener.server_close()
-            else:
-                listener.stop_receiving()
-        if kind is None:
-            self.listeners = []
-            notice, self.core.drain_notice = self.core.drain_notice, None
-            if notice is not None:
-                notice.close()
+        # All of them, whatever a subscriber raises that is told of refusals.
+        with contextlib.ExitStack() as stack:
+            if kind is None:
+                stack.callback(self._forget)
+            for listener in reversed(self.listeners):
+                if kind in {None, listener.socket_type}:
+                    stack.callback(listener.server_close)
+                else:
+                    stack.callback(listener.stop_receiving)
+
+    def _forget(self) -> None:
+        self.listeners = []
+        notice, self.core.drain_notice = self.core.drain_notice, None
+        if notice is not None:
+            notice.close()

@@ -21,10 +21,9 @@ from manyhands.serving.drain import (
     BACKLOG_SHARE,
     DRAIN_INTERVAL,
     CutOff,
-    cut_off,
     drain,
+    end_at_once,
     give_notice,
-    leave_behind,
     serve_backlog,
 )
 
@@ -209,8 +208,7 @@ class Run:
             # A second Ctrl-C where no handler of ours is installed, for one: nothing is waited for any
             # longer.
             if self._finisher()[1] is claim:
-                self.cut_off = cut_off(self._sockets.group.core)
-                leave_behind(self._sockets.group.core)
+                self.cut_off = end_at_once(self._sockets.group.core)
             raise
         finally:
             if self._finisher()[1] is claim:

@@ -295,7 +295,12 @@ class ServerCore:
                 admission.in_hand.arrival = id(request)
             refusal = admission.arrive(server, request, client_address)
         if self.accept_backoff.since is not None:
-            self._note_success(server)
+            try:
+                self._note_success(server)
+            except BaseException:
+                self.admission.withdraw(request, Reason.REFUSED_BY_HOOK)
+                shut_down(server, request, client_address)
+                raise
         return request, client_address, refusal
 
     def attend(self, server: Listener) -> None:
@@ -482,6 +487,10 @@ class ServerCore:
                 self._send_away(server, request, client_address)
         except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
             self.refuse(server, request, client_address, error)
+        except BaseException:
+            self.admission.withdraw(request, reason)
+            shut_down(server, request, client_address)
+            raise
 
     def _send_away(self, server: Listener, request: Any, client_address: Any) -> None:
         """Say the refusal on a connection, and close it."""

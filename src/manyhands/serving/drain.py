@@ -127,9 +127,23 @@ def cut_off(core: ServerCore) -> list[CutOff]:
 
 def leave_behind(core: ServerCore) -> None:
     """Count connections no longer that were cut off and whose workers go on: nothing waits for them again."""
+    # All of them, whatever a subscriber raises that is told of one.
+    with contextlib.ExitStack() as stack:
+        for engine in core.engines:
+            for connection in _connections_in(engine):
+                stack.callback(connection.abandon)
+
+
+def end_at_once(core: ServerCore) -> list[CutOff]:
+    """Cut all connections off, and count them no longer: what waited for them was interrupted."""
+    left, deadline = cut_off(core), time.monotonic() + UNWINDING
     for engine in core.engines:
-        for connection in _connections_in(engine):
-            connection.abandon()
+        # A process is killed, and dies at once; its end is still to be noticed, and told to subscribers.
+        while engine.name == "processes" and engine.running() and time.monotonic() < deadline:
+            with contextlib.suppress(BaseException):
+                engine.join(UNWINDING_IN_A_HURRY)
+    leave_behind(core)
+    return left
 
 
 def _connections_in(engine: Engine) -> list[Connection]:
