@@ -49,6 +49,15 @@ def test_a_bucket_that_never_has_a_token_cannot_be_made(rate: float, burst: floa
         Pace(rate, burst)
 
 
+def test_several_tokens_are_taken_as_far_as_there_are_and_the_next_one_comes_in_its_time() -> None:
+    bucket = TokenBucket(Pace(rate=10, burst=3))
+    assert bucket.wait(now=0.0) == 0
+    assert bucket.take_several(2, now=0.0) == 2
+    assert bucket.take_several(2, now=0.0) == 1
+    assert bucket.wait(now=0.0) == pytest.approx(0.1, abs=0.001)
+    assert bucket.take_several(9, now=bucket.wait(now=0.0)) == 1
+
+
 def test_another_pace_leaves_missing_what_was_missing() -> None:
     bucket = TokenBucket(Pace(1.0, burst=10))
     taken(bucket, 8, now=0.0)

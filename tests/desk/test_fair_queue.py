@@ -4,7 +4,7 @@ import threading
 
 from manyhands.desk.screens import TURN, FairQueue
 from tests.support import wait_until
-from tests.support.workers import WORKERS
+from tests.support.workers import WORKERS, Worker
 
 
 def test_what_one_source_brings_stays_in_order() -> None:
@@ -86,3 +86,17 @@ def test_a_reader_waits_for_something_to_take_until_the_queue_is_closed() -> Non
     queue.close()
     reader.join(20)
     assert taken == [0, 1, 2]
+
+
+def test_a_source_with_nothing_to_say_is_not_in_the_queue_and_holds_up_nothing(
+    worker: Worker,
+) -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put(2, ["of another"])
+    # The second one waits for the first where an empty batch is one.
+    worker.do(queue.put, 1, [])
+    worker.do(queue.put, 1, [])
+    worker.do(queue.put, None, [])
+    worker.do(queue.put, 1, ["one"])
+    assert queue.take(9) == ["of another", "one"]
+    assert queue.take(9) == []

@@ -28,6 +28,16 @@ def test_an_empty_line_is_an_empty_message() -> None:
     assert texts(MessageDecoder().feed(b"\n\r\n", now=0.0)) == ["", ""]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_empty_lines_in_a_row_may_be_one_message_or_none(end: bytes) -> None:
+    decoder = MessageDecoder(merges_empty_lines=True)
+    assert texts(decoder.feed(b"a" + 9 * end + b"b" + end + b"c" + end, now=0.0)) == ["a", "b", "c"]
+    assert texts(decoder.feed(9 * end, now=0.0)) == [""]
+    decoder.feed(b"unfinished", now=0.0)
+    decoder.expire(now=1.0)
+    assert texts(decoder.feed(9 * end + b"d" + end, now=1.0)) == ["d"]
+
+
 def test_a_cr_in_the_middle_stays() -> None:
     assert texts(MessageDecoder().feed(b"a\rb\n", now=0.0)) == ["a\rb"]
 

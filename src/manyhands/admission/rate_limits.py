@@ -58,6 +58,10 @@ class Pace:
         """Tell whether a bucket that is full again at `full_at` has a token now."""
         return full_at - now <= self._longest_wait
 
+    def wait_for_token(self, full_at: float, now: float) -> float:
+        """Return the seconds until a bucket that is full again at `full_at` has a token; 0: it has one."""
+        return max(0.0, full_at - now - self._longest_wait)
+
     def after_one(self, full_at: float, now: float) -> float:
         """Return when a bucket, full again at `full_at`, will be so with one more token taken now."""
         return max(full_at, now) + self.interval
@@ -89,6 +93,17 @@ class TokenBucket:
             return False
         self._full_at = self._pace.after_one(self._full_at, now)
         return True
+
+    def take_several(self, at_most: int, now: float) -> int:
+        """Take as many tokens as there are, up to `at_most`; return how many."""
+        taken = 0
+        while taken < at_most and self.take(now):
+            taken += 1
+        return taken
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a token; 0: there is one."""
+        return self._pace.wait_for_token(self._full_at, now)
 
     def change(self, pace: Pace, now: float) -> None:
         """Go at another pace from now on; tokens that were taken stay taken."""

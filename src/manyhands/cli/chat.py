@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
@@ -15,7 +16,7 @@ from manyhands.cli.output import (
     reporting,
     serving_metrics,
 )
-from manyhands.config.option_types import Choice, Whole
+from manyhands.config.option_types import Choice, OptionType, Rate, Whole
 from manyhands.config.options import SERVER_OPTIONS, by_group
 from manyhands.model.usage_errors import Mistake
 
@@ -26,6 +27,8 @@ HELP = "open a desk: one operator talks with many callers"
 
 #: Bytes. The most is far above any use, and still a size that memory has.
 _BYTE_COUNT = Whole(at_least=1, at_most=2**30)
+
+_LINE_COUNT = Whole(at_least=1, at_most=2**30)
 
 _LIMITS = {
     name: SERVER_OPTIONS[name]
@@ -63,13 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-line",
         metavar="BYTES",
-        type=partial(_bytes, "--max-line"),
+        type=partial(_value, "--max-line", _BYTE_COUNT),
         help="the longest line that a caller may say (default: 8192 bytes)",
+    )
+    parser.add_argument(
+        "--max-line-rate",
+        metavar="RATE",
+        type=partial(_value, "--max-line-rate", Rate()),
+        help="lines a second that a caller may say; one that says more is heard later (default: 100)",
+    )
+    parser.add_argument(
+        "--line-burst",
+        metavar="LINES",
+        type=partial(_value, "--line-burst", _LINE_COUNT),
+        help="lines that a caller may say at once while --max-line-rate holds on average (default: 1000)",
     )
     parser.add_argument(
         "--outbox",
         metavar="BYTES",
-        type=partial(_bytes, "--outbox"),
+        type=partial(_value, "--outbox", _BYTE_COUNT),
         help="what may wait for a caller who does not read, before the call is ended "
         "(default: 262144 bytes)",
     )
@@ -95,17 +110,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     from manyhands.desk import desk
+    from manyhands.desk.reception import Terms
 
     limits = given_options(arguments, _LIMITS)
-    given = {name: getattr(arguments, name) for name in _SETTINGS}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = _given(arguments, "transcript", "engine")
     if arguments.bind:
         given["addresses"] = [_stream(text) for text in arguments.bind]
-    desk.run(desk.Settings(**given, limits=limits), partial(_measured, arguments))
+    terms = _given(arguments, *(field.name for field in fields(Terms)))
+    settings = desk.Settings(**given, terms=Terms(**terms), limits=limits)
+    desk.run(settings, partial(_measured, arguments))
 
 
-_SETTINGS = ("transcript", "max_line", "outbox", "engine", "greeting")
-"""The arguments that are the desk's own."""
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Pick the arguments that were given on the command line, of those with these names."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
@@ -143,11 +162,11 @@ def _engine(text: str) -> str:
     return text
 
 
-def _bytes(flag: str, text: str) -> int:
+def _value(flag: str, kind: OptionType, text: str) -> object:
     try:
-        value = _BYTE_COUNT.read(text)
+        value = kind.read(text)
     except ValueError:
-        value = 0
-    if not _BYTE_COUNT.fits(value):
-        raise Mistake(f"{flag} must be {_BYTE_COUNT.expected}, not {text!r}")
+        value = None
+    if not kind.fits(value):
+        raise Mistake(f"{flag} must be {kind.expected}, not {text!r}")
     return value

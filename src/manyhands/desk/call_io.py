@@ -20,8 +20,8 @@ OUTBOX = 256 * 1024
 """Bytes that may wait for a peer that does not read: hours of conversation, and memory for thousands."""
 
 KERNEL_BUFFER = 64 * 1024
-"""Bytes that the kernel may hold for one peer. It would grow to megabytes by itself (`tcp_wmem`, tcp(7)),
-and a peer that does not read would stay unnoticed for as long."""
+"""Bytes that the kernel may hold for one peer, in each direction. It would grow to megabytes by itself
+(`tcp_wmem`, tcp(7)), and a peer that does not read would stay unnoticed for as long."""
 
 GOODBYE = 2.0
 """Seconds that the last lines of a call get to arrive, and the peer to hang up after them."""
@@ -155,6 +155,14 @@ class CallIO:
         """
         return self._is_over or self._wait.wait_for_hang_up(timeout)
 
+    def pause(self, timeout: float) -> None:
+        """Wait so many seconds without hearing the peer, or until this side hangs up.
+
+        What the peer says meanwhile waits in the kernel, and then at the peer's own end. (A peer that hangs
+        up does not cut this short: what it has said before is still to be heard.)
+        """
+        self._wait.pause(timeout)
+
     def finish(self, timeout: float = GOODBYE) -> None:
         """End the call politely: give what was said `timeout` seconds to go out and be read."""
         deadline = time.monotonic() + timeout
@@ -250,6 +258,8 @@ def _some(messages: list[Message]) -> Iterator[list[Message]]:
 
 def _tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+    # Of what a peer says faster than it is heard, too: the kernel would take in megabytes for each.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER)
     if connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     # Two short lines in a row would wait for the peer's delayed acknowledgement (RFC 1122 4.2.3.2).

@@ -26,6 +26,9 @@ CONNECT_TIMEOUT = 10.0
 SILENCE = 2.0
 """Seconds of silence after which a pipe that has ended has heard all: a script's answer, not a person's."""
 
+_HEARD = 0.02
+"""Seconds that the desk may take to hear a line: twice what it takes by default for each of very many."""
+
 _OUTBOX = 2 * LONGEST_ORDER
 """Bytes: the longest line of standard input has to fit."""
 
@@ -85,6 +88,7 @@ class Client:
         self._desk = desk
         self._keyboard = keyboard
         self._address = address
+        self._lines_said = 0
         self._has_said_goodbye = False
         self._is_leaving = False
         self._is_stopping = False
@@ -125,6 +129,7 @@ class Client:
         """Say a line; return whether the conversation goes on."""
         if not self._desk.say(text):
             return False
+        self._lines_said += 1
         # A pipe is read no faster than the desk reads. A prompt must not wait.
         if isinstance(self._keyboard, PlainScreen):
             self._wait_until_sent()
@@ -150,7 +155,16 @@ class Client:
         if not self._has_said_goodbye and self._end is None:
             self._is_leaving = True
             self._has_said_goodbye = self._desk.say("byebye")
-        self._hearing.join(GOODBYE)
+        self._await_the_answer()
+
+    def _await_the_answer(self) -> None:
+        # The desk hears no faster than a caller may speak: a pipe may have said a lot before its goodbye.
+        deadline = time.monotonic() + GOODBYE + self._lines_said * _HEARD
+        while self._hearing.is_alive() and (left := deadline - time.monotonic()) > 0:
+            # In short steps, for a signal handler can set a flag only.
+            self._hearing.join(min(left, _GLANCE))
+            if self._is_stopping:
+                deadline = min(deadline, time.monotonic() + GOODBYE)
 
     def _hear(self) -> None:
         """Show what the desk says until the call ends. Runs in a thread."""

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manyhands.desk import environment
-from manyhands.desk.call_io import GOODBYE, OUTBOX
-from manyhands.desk.messages import LINE_LIMIT
+from manyhands.desk.call_io import GOODBYE
 from manyhands.desk.operator import Operator, from_the_desk
-from manyhands.desk.reception import Reception
+from manyhands.desk.reception import Reception, Terms
 from manyhands.desk.screens import Keyboard, PlainScreen, notice
 from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
@@ -43,12 +42,8 @@ class Settings:
         Where it listens.
     transcript : str or None
         The transcript's file; None: the one in the user's data folder.
-    max_line : int
-        Bytes of the longest line that a caller may say.
-    outbox : int
-        Bytes that may wait for a caller who does not read.
-    greeting : str or None
-        Said to each caller first.
+    terms : Terms
+        What each caller may do.
     engine : {"threads", "fibers"} or None
         What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
     limits : mapping
@@ -57,9 +52,7 @@ class Settings:
 
     addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
     transcript: str | None = None
-    max_line: int = LINE_LIMIT
-    outbox: int = OUTBOX
-    greeting: str | None = None
+    terms: Terms = field(default_factory=Terms)
     engine: Literal["threads", "fibers"] | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,14 +79,7 @@ def run(settings: Settings, beside: Beside = nullcontext) -> None:
         Transcript(file) as transcript,
         TranscriptWriter(transcript, screen) as writer,
     ):
-        reception = Reception(
-            switchboard,
-            writer,
-            screen,
-            max_line=settings.max_line,
-            outbox=settings.outbox,
-            greeting=settings.greeting,
-        )
+        reception = Reception(switchboard, writer, screen, settings.terms)
         server = _listening(reception, settings)
         transcript.addresses = [str(address) for address in server.addresses]
         operator = Operator(switchboard, writer, screen)

@@ -10,14 +10,19 @@ what comes in                       what comes out
 a character in two packets          the character, whole, also when the 0.2 s fall in between
 bytes that are no UTF-8             U+FFFD in their place, and `Message.is_repaired`
 more than `limit` bytes, no end     `LineTooLong`, and no more than `limit` bytes were kept
+empty lines in a row                empty messages; with `merges_empty_lines` one, or none after a text
 ==================================  =========================================================
 """
 
 import codecs
+import re
 from dataclasses import dataclass
 
 LINE_LIMIT = 8192
 """Bytes of one line, without its end: the default of the desk, far above what a person types."""
+
+_EMPTY_LINES = re.compile(rb"\n(?:\r?\n)+")
+"""The end of a line, and empty lines after it."""
 
 UNFINISHED = 0.2
 """Seconds after which a text without an end of line is a message: callers exist that never send one."""
@@ -65,15 +70,25 @@ class MessageDecoder:
         Bytes that one line may have, without its end. No more than these are ever kept.
     unfinished : float
         Seconds after its last byte at which an unfinished text becomes a message.
+    merges_empty_lines : bool
+        Whether several empty lines that come at once are one message at the most. Thousands of them fit into
+        one receive, and say nothing.
 
     Notes
     -----
     Not thread-safe: one call, one decoder, one thread. After `LineTooLong` it is of no more use.
     """
 
-    def __init__(self, limit: int = LINE_LIMIT, unfinished: float = UNFINISHED) -> None:
+    def __init__(
+        self,
+        limit: int = LINE_LIMIT,
+        unfinished: float = UNFINISHED,
+        *,
+        merges_empty_lines: bool = False,
+    ) -> None:
         self._limit = limit
         self._unfinished = unfinished
+        self._merges_empty_lines = merges_empty_lines
         self._kept = bytearray()
         self._deadline: float | None = None
         # The text before was taken as a message: an end of line that follows is only its end.
@@ -95,6 +110,8 @@ class MessageDecoder:
             A line has more than `limit` bytes; the exception has the messages before it.
         """
         messages: list[Message] = []
+        if self._merges_empty_lines:
+            data = _EMPTY_LINES.sub(b"\n", data)
         *ends, rest = data.split(b"\n")
         for end in ends:
             self._keep(end, messages)

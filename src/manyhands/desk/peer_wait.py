@@ -65,6 +65,13 @@ class ThreadPeerWait:
         """
         return self._poll(0, timeout)  # a hang-up and an error are always reported (poll(2))
 
+    def pause(self, timeout: float) -> None:
+        """Wait `timeout` seconds, or until `interrupt`, whatever the peer does meanwhile."""
+        poll = select.poll()
+        if self._interrupt is not None:
+            poll.register(self._interrupt, select.POLLIN)
+        poll.poll(timeout * 1000)
+
     def _poll(self, events: int, timeout: float | None) -> bool:
         poll = select.poll()
         poll.register(self._connection, events)
@@ -143,6 +150,10 @@ class FiberPeerWait:
         descriptor = self._connection.fileno()
         has_hung_up = self._interruptibly(lambda: _HangUps.wait_for(self._hub, descriptor, timeout))
         return has_hung_up is not False
+
+    def pause(self, timeout: float) -> None:
+        """Wait `timeout` seconds, or until `interrupt`, whatever the peer does meanwhile."""
+        self._interruptibly(lambda: Latch().wait(timeout))
 
     def _interruptibly(self, wait: Callable[[], Result]) -> Result | None:
         """Return what `wait` returns; None after an interrupt, be it one that came before."""

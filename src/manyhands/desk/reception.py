@@ -1,11 +1,15 @@
 """The caller's side of the desk: the plain, blocking handler of each call."""
 
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from manyhands.desk.call_io import CallIO, Ending
+from manyhands.admission.rate_limits import Pace, TokenBucket
+from manyhands.desk.call_io import OUTBOX, CallIO, Ending
 from manyhands.desk.messages import (
+    LINE_LIMIT,
     LONGEST_NAME,
     LineTooLong,
     Message,
@@ -25,6 +29,43 @@ from manyhands.model.socket_addresses import format_address
 _ANSWER_OF_A_SYSTEM = 1.0
 """Seconds for the system of a caller who has stopped talking to answer that the caller has gone (RST)."""
 
+LINE_RATE = 100.0
+"""Lines a second that a caller may say: far more than a person types, and a small part of the desk's time."""
+
+LINE_BURST = 1000
+"""Lines that a caller may say at once: what is pasted, or what a script has to say."""
+
+_MOST_AT_ONCE = 100
+"""Lines of one caller that are kept and shown in one go. Those of all others wait that long."""
+
+_REST = 0.2
+"""Seconds at least that a caller who says too much is not heard: many lines are kept together then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What each caller may do.
+
+    Attributes
+    ----------
+    max_line : int
+        Bytes of the longest line that a caller may say.
+    max_line_rate : float
+        Lines a second that a caller may say. One that says more is heard later: nothing of it is lost.
+    line_burst : int
+        Lines that a caller may say at once.
+    outbox : int
+        Bytes that may wait for a caller who does not read.
+    greeting : str or None
+        Said to each caller first.
+    """
+
+    max_line: int = LINE_LIMIT
+    max_line_rate: float = LINE_RATE
+    line_burst: int = LINE_BURST
+    outbox: int = OUTBOX
+    greeting: str | None = None
+
 
 class Reception:
     """Serves calls: hears what callers say, keeps it, and shows it to the operator.
@@ -37,30 +78,22 @@ class Reception:
         Keeps what is said before it is shown.
     screen : Screen
         The operator's.
-    max_line, outbox, greeting
-        As in `desk.Settings`.
+    terms : Terms
+        What each caller may do.
 
     Notes
     -----
     `serve` is called in a thread, or a fiber, of each call's own.
     """
 
-    def __init__(  # noqa: PLR0913 - three of them are settings
-        self,
-        switchboard: Switchboard,
-        writer: TranscriptWriter,
-        screen: Screen,
-        *,
-        max_line: int,
-        outbox: int,
-        greeting: str | None,
+    def __init__(
+        self, switchboard: Switchboard, writer: TranscriptWriter, screen: Screen, terms: Terms
     ) -> None:
         self._switchboard = switchboard
         self._writer = writer
         self._screen = screen
-        self._max_line = max_line
-        self._outbox = outbox
-        self._greeting = greeting
+        self._terms = terms
+        self._pace = Pace(terms.max_line_rate, terms.line_burst)
         self.is_unattended = False
         """Whether the operator has stopped answering: then a call ends when the caller stops talking."""
 
@@ -68,7 +101,7 @@ class Reception:
         """Serve one call to its end: what `manyhands.Server` takes as a handler."""
         peer = escape(format_address(client_address))
         try:
-            connection = CallIO(request, self._outbox)
+            connection = CallIO(request, self._terms.outbox)
         except OSError as error:
             self._screen.show([notice(f"{peer} called and could not be served: {error.strerror}")])
             return
@@ -91,7 +124,7 @@ class Reception:
         self._writer.call_opened(call)
         self._show(call, notice(f"{call.label} has called in", call.number))
         self._screen.refresh()
-        greeting = self._greeting
+        greeting = self._terms.greeting
         if greeting is not None:
             self._writer.said(Direction.NOTICE, [(call, greeting)])
             call.connection.say(greeting)
@@ -101,8 +134,10 @@ class Reception:
             connection.say(from_the_desk("the desk is closing"))
             return Ending.DESK_CLOSED
         try:
-            for messages in connection.hear(MessageDecoder(self._max_line)):
-                if self._hear(call, messages):
+            decoder = MessageDecoder(self._terms.max_line, merges_empty_lines=True)
+            bucket = TokenBucket(self._pace)
+            for messages in connection.hear(decoder):
+                if self._hear_in_time(call, connection, messages, bucket):
                     return Ending.BYEBYE
             return connection.ending or self._listen_only(call, connection)
         except LineTooLong as too_long:
@@ -111,8 +146,27 @@ class Reception:
         except OSError:
             return connection.ending or Ending.LOST
 
+    def _hear_in_time(
+        self, call: Call, connection: CallIO, messages: list[Message], bucket: TokenBucket
+    ) -> bool:
+        """Hear what a caller says no faster than it may speak; return whether the caller says goodbye."""
+        while messages and connection.ending is None:
+            now = time.monotonic()
+            count = bucket.take_several(min(len(messages), _MOST_AT_ONCE), now)
+            if not count:
+                # Nothing is received meanwhile either: what is more waits at the caller's own end.
+                self._tell_of_the_rate(call)
+                connection.pause(max(_REST, bucket.wait(now)))
+            elif self._hear(call, messages[:count]):
+                return True
+            else:
+                messages = messages[count:]
+        return False
+
     def _hear(self, call: Call, messages: list[Message]) -> bool:
         """Keep what a caller says, then show it; return whether the caller says goodbye."""
+        # An empty line says nothing.
+        messages = [message for message in messages if message.text]
         goodbye = next((n for n, m in enumerate(messages) if is_goodbye(m.text)), None)
         if goodbye is not None:
             messages = messages[: goodbye + 1]
@@ -141,6 +195,16 @@ class Reception:
         before, call.name = call.label, name
         self._writer.call_named(call)
         return [notice(f"{before} is called {name}", call.number)]
+
+    def _tell_of_the_rate(self, call: Call) -> None:
+        if not call.was_slowed:
+            call.was_slowed = True
+            rate = f"{self._terms.max_line_rate:g} lines a second"
+            self._notify(call, f"you say more than {rate}; what is more is heard later")
+            self._show(
+                call,
+                notice(f"{call.label} says more than {rate}: the rest is heard later", call.number),
+            )
 
     def _tell_of_repairs(self, call: Call, messages: list[Message]) -> None:
         if not call.was_repaired and any(message.is_repaired for message in messages):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, Self, TextIO, TypeVar
@@ -135,8 +135,11 @@ class FairQueue(Generic[Item]):
         self._waiting: OrderedDict[int | None, _Batch[Item]] = OrderedDict()
         self._is_closed = False
 
-    def put(self, source: int | None, batch: Iterable[Item]) -> None:
+    def put(self, source: int | None, batch: Sequence[Item]) -> None:
         """Add a batch; wait while another one of the same source is there, unless the source is None."""
+        # A batch that is in the queue has items: what waits for its end waits until it has been taken.
+        if not batch:
+            return
         with self._lock:
             if source is not None:
                 self._wait_for_turn(source)
@@ -149,10 +152,11 @@ class FairQueue(Generic[Item]):
     def _wait_for_turn(self, source: int) -> None:
         # A loop: another thread of the same source may have been quicker when this one wakes.
         while (waiting := self._waiting.get(source)) is not None and not self._is_closed:
-            waiting.is_taken.wait_for(partial(self._is_through_with, waiting))
+            waiting.is_taken.wait_for(partial(self._is_through_with, source, waiting))
 
-    def _is_through_with(self, batch: _Batch[Item]) -> bool:
-        return self._is_closed or not batch.items
+    def _is_through_with(self, source: int, batch: _Batch[Item]) -> bool:
+        # The condition of the loop above, for one batch. Any other would have the loop spin with the lock.
+        return self._is_closed or self._waiting.get(source) is not batch
 
     def take(self, at_most: int) -> list[Item]:
         """Take the next items, a few of each source in turns; none when the queue is empty."""

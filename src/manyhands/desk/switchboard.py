@@ -49,6 +49,8 @@ class Call:
         Whether the caller has stopped talking for good, and still hears (a half-close).
     was_repaired : bool
         Whether the caller has been told that it does not send UTF-8.
+    was_slowed : bool
+        Whether the caller has been told that it says too much at once.
     came_too_late : bool
         Whether the desk had closed by then: the operator says no goodbye to the caller any more.
     row : int or None
@@ -64,6 +66,7 @@ class Call:
     unread: int = 0
     only_listens: bool = False
     was_repaired: bool = False
+    was_slowed: bool = False
     came_too_late: bool = False
     row: int | None = None
     opened_at: datetime = field(default_factory=lambda: datetime.now().astimezone())

@@ -123,6 +123,8 @@ def test_a_port_in_use_is_named_in_one_sentence(desk: Desk, tmp_path: Path) -> N
         (["--bind", "udp://127.0.0.1:0"], "a desk listens on tcp:// or unix:// addresses"),
         (["--bind", "nonsense"], "'nonsense' is not an address"),
         (["--max-line", "0"], "--max-line must be a whole number"),
+        (["--max-line-rate", "0"], "--max-line-rate must be a number per second from"),
+        (["--line-burst", "1.5"], "--line-burst must be a whole number"),
         (["--outbox", "lots"], "--outbox must be a whole number"),
         (["--engine", "processes"], "--engine must be threads or fibers, not 'processes'"),
         (
