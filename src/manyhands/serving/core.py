@@ -10,8 +10,10 @@ its loops, whether it is suspended, how `accept` fares there, and what is told o
 
 import errno
 import os
+import threading
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -133,6 +135,9 @@ class ServerCore:
         self.is_suspended = False
         """Whether the accept loops leave the listener alone."""
 
+        self._callers: set[int] = set()
+        """The threads that serve the next request themselves: see `serve_in_caller`."""
+
         self._timeouts = NONE
         self._timeout_attributes: list[object] = [object()] * len(TIMEOUTS)  # none of a program's
 
@@ -232,8 +237,7 @@ class ServerCore:
         elif not (isinstance(name, str) and name in ENGINES):
             _warn_about(type(server), name)
             name = chosen or self._chosen
-        engines = self._shared.engines
-        engine = engines.get(name) or engines.setdefault(name, ENGINES[name]())
+        engine = self.engine_named(name)
         # Each connection asks, and a program may change its bounds at any time: so this must be cheap.
         attributes = [getattr(server, each, None) for each in _ENGINE_ATTRIBUTES[name]]
         if attributes != engine.attributes:
@@ -242,15 +246,34 @@ class ServerCore:
         self.latest = engine
         return engine
 
+    def engine_named(self, name: str) -> Engine:
+        """Return the engine of that name, made when it is first asked for."""
+        engines = self._shared.engines
+        return engines.get(name) or engines.setdefault(name, ENGINES[name]())
+
     @property
     def processes(self) -> ProcessesEngine:
         """The engine `processes`, whose children are `active_children`, even where another one serves."""
-        engines = self._shared.engines
-        engine = engines.get("processes") or engines.setdefault("processes", ProcessesEngine())
+        engine = self.engine_named("processes")
         assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
         return engine
 
     # A connection's way from the listener to its engine
+
+    def serve_in_caller(self, server: object, handle: Callable[[Any], Any]) -> Any:
+        """Have the caller serve the request that `handle` hands over, if the class of its server would.
+
+        Whatever engine the whole program was given: a program that asks a sequential class for one request
+        looks at what its handler has left next.
+        """
+        if self._chosen != "sequential" or not _is_forced(type(server)):
+            return handle(server)
+        caller = threading.get_ident()
+        self._callers.add(caller)
+        try:
+            return handle(server)
+        finally:
+            self._callers.discard(caller)
 
     def seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
@@ -336,7 +359,12 @@ class ServerCore:
         Exception
             Whatever the handler raised, when the engine is sequential.
         """
-        engine = self.engine_of(server, chosen)
+        is_callers = self._callers and chosen == "sequential"
+        engine = (
+            self.engine_named(chosen)
+            if is_callers and threading.get_ident() in self._callers
+            else self.engine_of(server, chosen)
+        )
         is_sequential = engine.name == "sequential"
         if serve is None:
             serve = (
@@ -607,6 +635,16 @@ def refuse_own_handler(*servers: object) -> None:
             "the server is being served: call stop(), or a drop-in's shutdown(), for a handler is one of "
             "those whom the end waits for"
         )
+
+
+def _is_forced(kind: type) -> bool:
+    """Tell whether a class has its engine from one of ours, as `manyhands run --engine` sets it there."""
+    said_by = next((each for each in kind.__mro__ if "engine" in vars(each)), None)
+    return said_by is not None and said_by.__module__.partition(".")[0] in _OUR_MODULES
+
+
+_OUR_MODULES = {__name__.partition(".")[0], "socketserver"}
+"""The first parts of the names that our classes' modules have, `manyhands.install` or not."""
 
 
 def _warn_about(kind: type, name: object) -> None:

@@ -35,7 +35,7 @@ def handle_request(server: Listener) -> Any:
     core.options_changed()
     if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
         return server.handle_timeout()
-    result = handle_request_noblock(server)
+    result = core.serve_in_caller(server, handle_request_noblock)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
     engine = core.latest
