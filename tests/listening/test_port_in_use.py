@@ -7,8 +7,6 @@ import pickle
 import re
 import socket
 import socketserver as standard
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ import pytest
 from manyhands import Server, socketserver
 from manyhands.listening import proc_net
 from manyhands.listening.port_in_use import what_holds
-from tests.support import Echo, call, everything, wait_until
+from tests.support import Echo, Program, call, everything, wait_until
 
 HERE = ("127.0.0.1", 0)
 
@@ -146,31 +144,24 @@ def test_a_client_that_has_not_closed_keeps_the_port_too() -> None:
 
 def test_a_connection_that_a_process_still_has_is_its() -> None:
     program = """
-        import socket, sys
+        import signal, socket
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             print(listener.getsockname()[1], flush=True)
             connection, _ = listener.accept()
         print("closed", flush=True)
-        sys.stdin.read()
+        signal.pause()
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        address = "127.0.0.1", int(holder.stdout.readline())
+    with Program(["-c", textwrap.dedent(program)]) as holder:
+        address = "127.0.0.1", int(holder.line())
         with call(address) as client:
-            holder.stdout.readline()
+            holder.line()
             own = client.getsockname()[1]
             assert re.search(
                 rf"\(kept by 1 connection to 127\.0\.0\.1:{own} in ESTABLISHED, of process {holder.pid} "
                 r"\(.*\); wait until that is over, or choose another port\)$",
                 said(address),
             )
-        holder.communicate("")
 
 
 def test_a_client_s_own_port_is_kept_by_its_connection() -> None:

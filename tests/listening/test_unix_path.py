@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from manyhands import socketserver
+from manyhands import DatagramRequestHandler, Server, socketserver
 from tests.support import Echo, ask, run_python, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 SERVERS = [socketserver.UnixStreamServer, socketserver.UnixDatagramServer]
+
+
+class Shout(DatagramRequestHandler):
+    """Answers in capitals."""
+
+    def handle(self) -> None:
+        self.wfile.write(self.packet.upper())
 
 
 def kind_of(server: Any) -> int:
@@ -32,11 +39,45 @@ def leave_behind(path: Path, kind: int = socket.SOCK_STREAM) -> None:
         dead.bind(str(path))
 
 
+def tidy(server: Any) -> Any:
+    """Return a class whose servers remove their files."""
+    return type(server.__name__, (server,), {"unlink_on_close": True})
+
+
 @pytest.mark.parametrize("server", SERVERS)
-def test_the_file_goes_with_the_server(server: Any, path: Path) -> None:
-    with server(str(path), Echo):
+def test_the_file_goes_with_a_server_that_is_told_so(server: Any, path: Path) -> None:
+    with tidy(server)(str(path), Echo):
         assert path.is_socket()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("scheme", ["unix", "unix-datagram"])
+def test_the_file_goes_with_a_server_of_addresses(scheme: str, path: Path) -> None:
+    with Server(Echo if scheme == "unix" else Shout, f"{scheme}://{path}"):
+        assert path.is_socket()
+    assert not path.exists()
+    with Server(Echo if scheme == "unix" else Shout, f"{scheme}://{path}", unlink_on_close=False):
+        pass
+    assert path.is_socket()
+
+
+UNIX_CLASSES = sorted(name for name in socketserver.__all__ if "Unix" in name)
+
+
+@pytest.mark.parametrize("name", UNIX_CLASSES)
+def test_a_program_that_removes_the_file_after_the_end_finds_it(name: str, path: Path) -> None:
+    for _ in range(2):
+        with getattr(socketserver, name)(str(path), Echo):
+            pass
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", UNIX_CLASSES)
+def test_a_program_that_leaves_the_file_starts_again(name: str, path: Path) -> None:
+    for _ in range(2):
+        with getattr(socketserver, name)(str(path), Echo):
+            assert path.is_socket()
+    assert path.is_socket()
 
 
 def test_the_file_of_the_standard_library_stays_and_the_next_start_fails(path: Path) -> None:
@@ -52,14 +93,12 @@ def test_a_stale_path_is_taken_over(server: Any, path: Path) -> None:
     leave_behind(path, kind_of(server))
     with server(str(path), Echo) as taken:
         assert taken.server_address == str(path)
-    assert not path.exists()
 
 
 def test_a_path_in_bytes_is_a_path_too(path: Path) -> None:
     leave_behind(path)
     with serving(socketserver.UnixStreamServer(os.fsencode(path), Echo)):
         assert ask(str(path)) == b"hello\n"
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -130,7 +169,7 @@ def test_a_missing_folder_is_named(path: Path) -> None:
 
 
 def test_another_server_s_file_is_not_removed(path: Path) -> None:
-    first = socketserver.UnixStreamServer(str(path), Echo)
+    first = tidy(socketserver.UnixStreamServer)(str(path), Echo)
     path.unlink()
     with serving(socketserver.UnixStreamServer(str(path), Echo)):
         first.server_close()
@@ -140,12 +179,12 @@ def test_another_server_s_file_is_not_removed(path: Path) -> None:
 def test_a_server_that_failed_to_bind_removes_nothing(path: Path) -> None:
     with serving(socketserver.UnixStreamServer(str(path), Echo)):
         with pytest.raises(OSError, match="in use"):
-            socketserver.UnixStreamServer(str(path), Echo)
+            tidy(socketserver.UnixStreamServer)(str(path), Echo)
         assert ask(str(path)) == b"hello\n"
 
 
 def test_a_forked_child_does_not_remove_the_parent_s_file(path: Path) -> None:
-    with socketserver.UnixStreamServer(str(path), Echo) as server:
+    with tidy(socketserver.UnixStreamServer)(str(path), Echo) as server:
         pid = os.fork()
         if pid == 0:
             server.server_close()
@@ -159,6 +198,7 @@ def test_the_file_is_removed_after_a_change_of_folder() -> None:
         """
         import os, sys, tempfile
         from manyhands import socketserver
+        socketserver.UnixStreamServer.unlink_on_close = True
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             with socketserver.UnixStreamServer("relative.sock", None):
@@ -169,17 +209,10 @@ def test_the_file_is_removed_after_a_change_of_folder() -> None:
     assert output == "[]\n"
 
 
-def test_a_program_may_keep_the_file(path: Path) -> None:
-    class Keeper(socketserver.UnixStreamServer):
-        unlink_on_close = False
-
-    with Keeper(str(path), Echo):
-        pass
-    assert path.is_socket()
-
-
-def test_a_program_may_remove_the_file_itself(path: Path) -> None:
-    with socketserver.UnixStreamServer(str(path), Echo) as server:
+@pytest.mark.parametrize("is_tidy", [False, True])
+def test_a_program_may_remove_the_file_itself(path: Path, is_tidy: bool) -> None:
+    base = socketserver.UnixStreamServer
+    with (tidy(base) if is_tidy else base)(str(path), Echo) as server:
         path.unlink()
     server.server_close()
 

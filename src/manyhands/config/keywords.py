@@ -308,7 +308,7 @@ class TCPServerOptions:
     """Send small writes at once (TCP_NODELAY); a drop-in server that does not say does so on TLS
     connections. Default none."""
     unlink_on_close: bool
-    """Remove the path of a Unix socket when its server closes. Default True."""
+    """Remove the path of a Unix socket when its server closes. Default False."""
 
 
 class UDPServerOptions:

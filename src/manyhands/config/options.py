@@ -292,7 +292,10 @@ _ROWS = (
         "unlink_on_close",
         Switch(),
         "remove the path of a Unix socket when its server closes",
-        default=True,
+        # The standard library leaves it there, and programs that remove it themselves fail when it is gone.
+        # One that is left is taken over at the next start.
+        default=False,
+        server_default=True,
         owners=("TCPServer",),
     ),
 )

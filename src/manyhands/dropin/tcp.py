@@ -104,7 +104,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         listen(self.socket, self.server_address, self.request_queue_size)
 
     def server_close(self) -> None:
-        """Stop listening, and remove our Unix socket's file. A hook."""
+        """Stop listening, and remove our Unix socket's file where `unlink_on_close` says so. A hook."""
         path, self.__bound_path = self.__bound_path, None
         if path is not None and self.unlink_on_close:
             path.unlink()
