@@ -97,6 +97,36 @@ NAMES = (
         ("tcp://localhost:80/", "nothing can follow the port, as in tcp://localhost:80"),
         ("tcp://localhost:80/x", "nothing can follow the port, as in tcp://localhost:80"),
         ("tcp://localhost:80?x=1", "it cannot have a query ('?' and what follows)"),
+        ("fd://3?mode=660", "it cannot have a query ('?' and what follows)"),
+        ("unix:///x?", "mode, owner or group may follow the '?', and not ''"),
+        (
+            "unix:///x?mod=660",
+            "mode, owner or group may follow the '?', and not 'mod'; did you mean 'mode'?",
+        ),
+        (
+            "unix:///x?user=www",
+            "mode, owner or group may follow the '?', and not 'user'; did you mean 'owner'?",
+        ),
+        ("unix:///x?mode", "mode needs a value, as in ?mode=660"),
+        ("unix:///x?group=", "group needs a value, as in ?group=www"),
+        ("unix:///x?mode=660&mode=600", "it says mode twice"),
+        ("unix:///x?mode=rw", "the mode is written in octal digits, as in ?mode=660, not 'rw'"),
+        ("unix:///x?mode=689", "the mode is written in octal digits, as in ?mode=660, not '689'"),
+        ("unix:///x?mode=4755", "the mode is at most 777, not '4755'"),
+        ("unix:///x?owner= www", "' www' is not the name, or the number, of a user or a group"),
+        ("unix://@x?mode=660", "an abstract name has no file, and so no mode, owner or group"),
+        (
+            "udp://127.0.0.1:5?interface=lo",
+            (
+                "an interface is for the group of a multicast address, as in "
+                "udp://239.1.2.3:5000?interface=eth0"
+            ),
+        ),
+        ("udp://239.1.2.3:5?interface=a/b", "'a/b' is not the name of an interface, as eth0 is"),
+        (
+            "udp://[ff02::1%lo]:5?interface=lo",
+            "it names the interface twice, as zone and in the query",
+        ),
         ("unix:///x.sock#1", "it cannot have a fragment ('#' and what follows)"),
         (
             "/run/x.sock",
@@ -202,8 +232,27 @@ def test_a_path_survives_the_round_trip_or_is_refused(scheme: str, path: str) ->
         address = parse(f"{scheme}://{path}")
     except Mistake:
         return
-    assert address.path == path
+    assert address.path == path.partition("?")[0]
     assert parse(str(address)) == address
+
+
+NAMES = st.sampled_from(["", "www", "33", "domain users", "x\\y"])
+
+
+@given(mode=st.none() | st.integers(0, 0o777), owner=NAMES, group=NAMES)
+def test_the_set_up_of_a_file_survives_the_round_trip(
+    mode: int | None, owner: str, group: str
+) -> None:
+    address = Address("unix", path="/run/x.sock", mode=mode, owner=owner, group=group)
+    assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["udp://239.1.2.3:5?interface=eth0", "udp://[ff02::1]:5?interface=lo"]
+)
+def test_an_interface_survives_the_round_trip(text: str) -> None:
+    assert str(parse(text)) == text
+    assert parse(text).interface in {"eth0", "lo"}
 
 
 @given(scheme=st.sampled_from(["fd", "tls+fd"]), number=st.integers(0, 2**31 - 1))

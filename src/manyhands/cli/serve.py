@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         help="where to listen: tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix://PATH, "
-        "unix-datagram://PATH; of sockets that are given fd://NUMBER, systemd://NAME or systemd:// for all "
+        "unix-datagram://PATH, with the mode, owner and group of the file as in ?mode=660&group=www; "
+        "of sockets that are given fd://NUMBER, systemd://NAME or systemd:// for all "
         "of them, with tls+ before it for TLS; "
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from manyhands.listening.bind import explained
 from manyhands.listening.inherited_sockets import GivenSocket, given_sockets
+from manyhands.listening.multicast import number_of_interface
+from manyhands.listening.unix_access import Access, access_of
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
 
@@ -36,6 +38,11 @@ class Endpoint(NamedTuple):
         Whether its connections begin with a TLS handshake.
     descriptor : int
         Of a socket that is given, bound already; -1 of one that is to be made.
+    access : Access or None
+        Whose the file of a Unix socket is to be, and who may connect; None leaves it as it comes.
+    interface : int
+        The number of the interface on which a group of a multicast address is to be joined; 0 leaves it to
+        the kernel.
     """
 
     family: int
@@ -44,6 +51,8 @@ class Endpoint(NamedTuple):
     is_dual_stack: bool = False
     is_tls: bool = False
     descriptor: int = -1
+    access: Access | None = None
+    interface: int = 0
 
 
 def endpoints(address: Address) -> list[Endpoint]:
@@ -63,10 +72,21 @@ def endpoints(address: Address) -> list[Endpoint]:
         return [_given(given, address) for given in given_sockets(address)]
     kind = socket.SOCK_STREAM if address.is_stream else socket.SOCK_DGRAM
     if address.path:
-        return [Endpoint(socket.AF_UNIX, kind, socket_path(address))]
+        access = access_of(address)
+        return [Endpoint(socket.AF_UNIX, kind, socket_path(address), access=access)]
     is_for_all = address.host in {"", "::"}
     found = [_every_interface(kind, address)] if is_for_all else _resolved(kind, address)
-    return [endpoint._replace(is_tls=address.is_tls) for endpoint in found]
+    interface = number_of_interface(address)
+    return [_on(interface, endpoint)._replace(is_tls=address.is_tls) for endpoint in found]
+
+
+def _on(interface: int, endpoint: Endpoint) -> Endpoint:
+    if not interface:
+        return endpoint
+    host, port, *flow_and_zone = endpoint.address
+    # The kernel binds a group of one link only in its zone (RFC 4007).
+    zoned = (host, port, flow_and_zone[0], interface) if flow_and_zone else (host, port)
+    return endpoint._replace(address=zoned, interface=interface)
 
 
 def _given(given: GivenSocket, address: Address) -> Endpoint:

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from dataclasses import dataclass, replace
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from typing import Any
 
+from manyhands.model.address_queries import READERS, NotSo, read_query, write_query
 from manyhands.model.usage_errors import Mistake
 
 LONGEST_PATH = 107
@@ -51,6 +53,13 @@ class Address:
     name : str
         The name that systemd gave to its sockets, for `systemd` and `tls+systemd`, where ``""`` means
         all of them; ``""`` for all others.
+    mode : int or None
+        The permissions of a Unix socket's file, such as ``0o660``; None leaves them to the umask.
+    owner, group : str
+        The user and the group that the file of a Unix socket belongs to, by name or by number; ``""``
+        leaves them as they come.
+    interface : str
+        The interface on which the group of a multicast address is joined; ``""`` leaves it to the kernel.
     """
 
     scheme: str
@@ -59,6 +68,10 @@ class Address:
     path: str = ""
     descriptor: int = -1
     name: str = ""
+    mode: int | None = None
+    owner: str = ""
+    group: str = ""
+    interface: str = ""
 
     @property
     def is_stream(self) -> bool:
@@ -80,10 +93,14 @@ class Address:
             return f"{self.scheme}://{self.descriptor}"
         if self.is_given:
             return f"{self.scheme}://{self.name}"
-        if self.path:
-            return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{self.path or f'{host}:{self.port}'}{write_query(self._setup)}"
+
+    @property
+    def _setup(self) -> dict[str, Any]:
+        """What its query says, by key."""
+        values = {key: getattr(self, key) for key in READERS.get(self.scheme, ())}
+        return {key: value for key, value in values.items() if value not in {None, ""}}
 
 
 def parse(text: str, default_scheme: str = "tcp") -> Address:
@@ -97,6 +114,9 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
         (all of them), with `tls+` before it for TLS. HOST is a name, an IPv4 address, an IPv6
         address in brackets (with a zone where it needs one: `[fe80::1%eth0]`), or nothing or `*` for
         every interface.
+        A Unix path may be followed by the mode, the owner and the group of its file
+        (`unix:///run/x.sock?mode=660&owner=www&group=www`), and the group of a multicast address by the
+        interface on which to join it (`udp://239.1.2.3:5000?interface=eth0`).
         Without a scheme also a mere `PORT`.
     default_scheme : str
         The scheme of a text that names none.
@@ -112,9 +132,10 @@ def parse(text: str, default_scheme: str = "tcp") -> Address:
         The text is no address; the sentence quotes it and says what would be right.
     """
     try:
-        scheme, rest = _split_scheme(text, default_scheme)
-        return SCHEMES[scheme](scheme, rest)
-    except _NotSo as reason:
+        scheme, rest, query = _split_scheme(text, default_scheme)
+        address = SCHEMES[scheme](scheme, rest)
+        return address if query is None else _set_up(address, query)
+    except NotSo as reason:
         raise Mistake(f"{text!r} is not an address: {reason}") from None
 
 
@@ -132,7 +153,7 @@ def address_of(given: object) -> Address:
         return parse(given)
     try:
         return _of_tuple(given)
-    except _NotSo as reason:
+    except NotSo as reason:
         raise Mistake(f"{_shown(given)} is not an address: {reason}") from None
 
 
@@ -144,10 +165,10 @@ def _of_tuple(given: object) -> Address:
         case (str(host), int(port), int(), int(scope)) if 0 < scope <= HIGHEST_ZONE:
             zone = f"%{scope}"
         case _:
-            raise _NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
+            raise NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
     # True is an int too, and no port.
     if isinstance(port, bool) or not 0 <= port <= HIGHEST_PORT:
-        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+        raise NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
     host = host.removeprefix("[").removesuffix("]")
     return _internet("tcp", f"[{host}{zone}]:{port}" if ":" in host else f"{host}:{port}")
 
@@ -160,11 +181,27 @@ def _shown(given: object) -> str:
     return shown if len(shown) <= 2 * LONGEST_PATH else f"{shown[:LONGEST_PATH]}..."
 
 
-class _NotSo(Exception):  # noqa: N818 - half a sentence on its way to becoming a Mistake
-    """Why a text is no address, and what would be right."""
+def _set_up(address: Address, query: str) -> Address:
+    values = read_query(address.scheme, query)
+    if address.path.startswith("@"):
+        raise NotSo("an abstract name has no file, and so no mode, owner or group")
+    if "interface" in values and not _is_group(address.host):
+        raise NotSo(
+            "an interface is for the group of a multicast address, as in udp://239.1.2.3:5000?interface=eth0"
+        )
+    if "%" in address.host:
+        raise NotSo("it names the interface twice, as zone and in the query")
+    return replace(address, **values)
 
 
-def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
+def _is_group(host: str) -> bool:
+    try:
+        return ip_address(host.partition("%")[0]).is_multicast
+    except ValueError:
+        return False
+
+
+def _split_scheme(text: str, default_scheme: str) -> tuple[str, str, str | None]:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = default_scheme, _without_scheme(text)
@@ -173,24 +210,26 @@ def _split_scheme(text: str, default_scheme: str) -> tuple[str, str]:
             rest = f":{rest}"
     scheme = scheme.lower()
     if scheme not in SCHEMES:
-        raise _NotSo(f"the schemes are {', '.join(SCHEMES)}")
-    # Neither means anything here, so it would silently become a part of the host or the path.
-    for mark, name in (("?", "query"), ("#", "fragment")):
-        if mark in rest:
-            raise _NotSo(f"it cannot have a {name} ({mark!r} and what follows)")
-    return scheme, rest
+        raise NotSo(f"the schemes are {', '.join(SCHEMES)}")
+    # It means nothing here, so it would silently become a part of the host or the path.
+    if "#" in rest:
+        raise NotSo("it cannot have a fragment ('#' and what follows)")
+    rest, mark, query = rest.partition("?")
+    if mark and scheme not in READERS:
+        raise NotSo("it cannot have a query ('?' and what follows)")
+    return scheme, rest, query if mark else None
 
 
 def _without_scheme(text: str) -> str:
     start, colon, _ = text.partition(":")
     if colon and start.lower() in SCHEMES:
-        raise _NotSo(f"two slashes follow the scheme, as in {start.lower()}://")
+        raise NotSo(f"two slashes follow the scheme, as in {start.lower()}://")
     return text
 
 
 def _internet(scheme: str, rest: str) -> Address:
     if rest != "".join(rest.split()):
-        raise _NotSo(f"it cannot have spaces, as in {scheme}://127.0.0.1:8008")
+        raise NotSo(f"it cannot have spaces, as in {scheme}://127.0.0.1:8008")
     host, port = _split_port(scheme, rest)
     return Address(scheme, _host(host), _port(port))
 
@@ -198,26 +237,26 @@ def _internet(scheme: str, rest: str) -> Address:
 def _split_port(scheme: str, rest: str) -> tuple[str, str]:
     before, slash, _ = rest.partition("/")
     if slash and before.rpartition(":")[2].isdecimal():
-        raise _NotSo(f"nothing can follow the port, as in {scheme}://{before}")
+        raise NotSo(f"nothing can follow the port, as in {scheme}://{before}")
     if slash:
-        raise _NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
+        raise NotSo("it has a '/' where HOST:PORT belongs; the path of a socket is unix://PATH")
     # The last colon: an IPv6 address has others.
     host, colon, port = rest.rpartition(":")
     if rest.endswith("]") or not colon:
         sketch = f":{rest}" if rest.isdecimal() else f"{rest or '127.0.0.1'}:8008"
-        raise _NotSo(f"the port is missing, as in {scheme}://{sketch}")
+        raise NotSo(f"the port is missing, as in {scheme}://{sketch}")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise _NotSo(f"an IPv6 address needs brackets, as in {scheme}://[::1]:8008")
+        raise NotSo(f"an IPv6 address needs brackets, as in {scheme}://[::1]:8008")
     return host, port
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise _NotSo(f"the port must be a number from 0 to {HIGHEST_PORT}, not {text!r}")
+        raise NotSo(f"the port must be a number from 0 to {HIGHEST_PORT}, not {text!r}")
     # int() refuses thousands of digits with an error of its own (CVE-2020-10735).
     port = int(text) if len(text) < 100 else HIGHEST_PORT + 1
     if port > HIGHEST_PORT:
-        raise _NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
+        raise NotSo(f"the port must be from 0 to {HIGHEST_PORT}")
     return port
 
 
@@ -236,14 +275,14 @@ def _ipv6(text: str) -> str:
     try:
         return str(IPv6Address(text))
     except AddressValueError:
-        raise _NotSo(f"{text!r} is not an IPv6 address") from None
+        raise NotSo(f"{text!r} is not an IPv6 address") from None
 
 
 def _ipv4(text: str) -> str:
     try:
         return str(IPv4Address(text))
     except AddressValueError:
-        raise _NotSo(f"{text!r} is not an IPv4 address (four numbers from 0 to 255)") from None
+        raise NotSo(f"{text!r} is not an IPv4 address (four numbers from 0 to 255)") from None
 
 
 def _name(text: str) -> str:
@@ -255,18 +294,18 @@ def _name(text: str) -> str:
     except UnicodeError:
         plain = ""
     if not plain.isalnum():
-        raise _NotSo(f"{text!r} is not the name of a host")
+        raise NotSo(f"{text!r} is not the name of a host")
     return text.lower() if text.isascii() else text
 
 
 def _unix(scheme: str, rest: str) -> Address:
     if rest in {"", "@"}:
-        raise _NotSo(f"the path is empty, as in {scheme}:///run/x.sock")
+        raise NotSo(f"the path is empty, as in {scheme}:///run/x.sock")
     # Such a path is a slip of quoting, as a rule, and its file is hard to remove by hand.
     if rest != rest.strip() or not all(map(str.isprintable, _decodable(rest))):
-        raise _NotSo("the path cannot begin or end with a space or hold control characters")
+        raise NotSo("the path cannot begin or end with a space or hold control characters")
     if rest.endswith("/"):
-        raise _NotSo("the path names a folder, not a socket in it")
+        raise NotSo("the path names a folder, not a socket in it")
     _check_length(rest)
     return Address(scheme, path=rest)
 
@@ -280,20 +319,20 @@ def _check_length(path: str) -> None:
     try:
         name = os.fsencode(path.removeprefix("@"))
     except UnicodeEncodeError:
-        raise _NotSo("the path cannot be written in the file system's encoding") from None
+        raise NotSo("the path cannot be written in the file system's encoding") from None
     if len(name) > LONGEST_PATH:
-        raise _NotSo(f"the path has {len(name)} bytes and the kernel takes {LONGEST_PATH}")
+        raise NotSo(f"the path has {len(name)} bytes and the kernel takes {LONGEST_PATH}")
 
 
 def _descriptor(scheme: str, rest: str) -> Address:
     if not (rest.isascii() and rest.isdecimal()):
-        raise _NotSo(
+        raise NotSo(
             f"a descriptor is a number, as in {scheme}://3 (sockets by their name are "
             f"{scheme.replace('fd', 'systemd')}://NAME)"
         )
     number = int(rest) if len(rest) < 100 else HIGHEST_DESCRIPTOR + 1
     if number > HIGHEST_DESCRIPTOR:
-        raise _NotSo(f"the number of a descriptor is at most {HIGHEST_DESCRIPTOR}")
+        raise NotSo(f"the number of a descriptor is at most {HIGHEST_DESCRIPTOR}")
     return Address(scheme, descriptor=number)
 
 
@@ -304,7 +343,7 @@ def _by_name(scheme: str, rest: str) -> Address:
         or not rest.isprintable()
         or ":" in rest
     ):
-        raise _NotSo(
+        raise NotSo(
             f"the name of a socket has at most {LONGEST_SOCKET_NAME} ASCII characters, and no ':' or control "
             "character is one of them (FileDescriptorName= in its unit)"
         )

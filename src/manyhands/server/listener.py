@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake
 from manyhands.engines import Engine, ProcessesEngine
+from manyhands.listening import multicast
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
+from manyhands.listening.unix_access import giving
 from manyhands.model.addresses import Address
 from manyhands.runtime.sockets import send_at_once
 from manyhands.runtime.wakeup import PollableLatch
@@ -77,9 +79,11 @@ class _OnEndpoint:
 
     def server_bind(self) -> None:
         """Bind the socket to the endpoint."""
-        if self.endpoint.is_dual_stack:
+        endpoint = self.endpoint
+        if endpoint.is_dual_stack:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()  # type: ignore[misc]  # the server class that this stands before
+        with giving(endpoint.access, self.socket, endpoint.address):
+            super().server_bind()  # type: ignore[misc]  # the server class that this stands before
 
     @property
     def tls_context(self) -> "ssl.SSLContext | None":
@@ -151,7 +155,17 @@ class TLSListener(StreamListener):
 
 
 class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as above
-    """Serves the datagrams of one endpoint."""
+    """Serves the datagrams of one endpoint, or those of a group."""
+
+    def server_bind(self) -> None:
+        """Bind the socket to the endpoint, and join its group where it is one."""
+        family, address = self.endpoint.family, self.endpoint.address
+        is_of_group = family in multicast.FAMILIES and multicast.is_group(family, address[0])
+        if is_of_group:
+            multicast.prepare(self.socket)
+        super().server_bind()
+        if is_of_group:
+            multicast.join(self.socket, address, self.endpoint.interface)
 
 
 class _OnGivenSocket:
