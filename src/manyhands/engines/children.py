@@ -7,10 +7,14 @@ import signal
 import sys
 import time
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from manyhands.engines.engine import Task
 from manyhands.runtime.fork_hooks import shared_with_copies
 from manyhands.runtime.unpatched import original
+
+if TYPE_CHECKING:
+    from manyhands.runtime.lifeline import Lifeline
 
 CHILD_POLL_INTERVAL = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -45,13 +49,16 @@ class Child:
         When there is no memory to share with it (ENOMEM in mmap(2)), or no descriptor for what is kept.
     """
 
-    __slots__ = ("_shared", "kept", "pid", "pidfd", "status", "task")
+    __slots__ = ("_shared", "kept", "lifeline", "pid", "pidfd", "status", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self._shared = shared_with_copies((0.0, 0.0, 0.0))
         self.kept = task.copy_to_keep()
         """What the parent alone keeps of the task."""
+
+        self.lifeline: Lifeline | None = None
+        """What tells it of its parent's end, where that is asked for."""
 
         self.pid = 0
         """Its id; 0 before the fork, and in the child."""

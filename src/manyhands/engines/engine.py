@@ -117,6 +117,10 @@ class Engine(abc.ABC):
     on_child: Callable[[], None]
     """Called first in each process that the engine makes."""
 
+    on_orphan: "Callable[[Task], object] | None"
+    """Called with its task in each process that the engine has made, in a thread of its own, when that has
+    become an orphan; None: it goes on as it will."""
+
     def __init__(self) -> None:
         self.limit = None
         self.daemon = False
@@ -124,6 +128,7 @@ class Engine(abc.ABC):
         self.attributes = None
         self.on_room = _nothing
         self.on_child = _nothing
+        self.on_orphan = None
         renew_in_copies(self, type(self).forget)
 
     @abc.abstractmethod

@@ -22,7 +22,8 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.unpatched import brief_rlock, native_thread_id
+from manyhands.runtime.lifeline import Lifeline
+from manyhands.runtime.unpatched import brief_rlock, native_thread_id, start_native_thread
 
 _OF_FAULTS = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
@@ -49,6 +50,7 @@ class ProcessesEngine(Engine):
 
         self._children: dict[Task, Child] = {}
         self._watcher: ChildWatcher | None = None
+        self._lifeline: Lifeline | None = None
         self._warned = False
         self.forget()
 
@@ -104,6 +106,7 @@ class ProcessesEngine(Engine):
         try:
             while not self._has_got_place(task):
                 self._wait(None)
+            child.lifeline = self._lifeline_for_orphans()
             self._fork(child)
         finally:
             with self._lock:
@@ -123,6 +126,14 @@ class ProcessesEngine(Engine):
                 self._watcher = ChildWatcher()
             self._starting[task] = False
             return True
+
+    def _lifeline_for_orphans(self) -> Lifeline | None:
+        if self.on_orphan is None:
+            return None
+        with self._lock:
+            if self._lifeline is None:
+                self._lifeline = Lifeline()
+            return self._lifeline
 
     def _fork(self, child: Child) -> None:
         """Fork a child. Without the lock: a full pipe, or a fork hook of the program, may wait."""
@@ -164,6 +175,10 @@ class ProcessesEngine(Engine):
             self._carried = child
             child.drop_kept()
             self.on_child()
+            if child.lifeline is not None and self.on_orphan is not None:
+                # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
+                act = partial(start_native_thread, self.on_orphan, child.task)
+                child.lifeline.watch(act)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             status = 0 if child.task.process_request_thread() else 1
         finally:
@@ -193,7 +208,9 @@ class ProcessesEngine(Engine):
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks under way in children."""
+        """The tasks under way in children; in one of these its own."""
+        if self._carried is not None:
+            return [self._carried.task]
         # Without the lock: `list` is one step in C, in which neither a thread nor a handler changes the dict.
         return list(self._children)
 
@@ -318,6 +335,8 @@ class ProcessesEngine(Engine):
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.close()
+        # Not closed here: in a child, for which it is, it is still to be watched.
+        self._lifeline = None
 
     def ask_to_end(self, task: Task) -> None:
         """Shut the connection down, which the child has too."""

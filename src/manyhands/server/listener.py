@@ -17,7 +17,7 @@ from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues, has_owners_options
 from manyhands.serving.core import ServerCore, core_of, share_core
-from manyhands.serving.drain import refuse_backlog
+from manyhands.serving.drain import drain_orphan, refuse_backlog
 
 if TYPE_CHECKING:
     import ssl
@@ -281,6 +281,7 @@ class ListenerGroup:
         try:
             if isinstance(engine, ProcessesEngine):
                 self.core.drain_notice = PollableLatch()
+                engine.on_orphan = lambda task: drain_orphan(task, options["drain_timeout"])
             for address in addresses:
                 for endpoint in endpoints(address):
                     is_stream = endpoint.kind == socket.SOCK_STREAM

@@ -183,7 +183,10 @@ class ServerCore:
         self._follow_limits(server)
         timeouts = self.timeouts(server)
         if timeouts is not NONE or self.reaper.is_on:
-            self.reaper.switch(timeouts, self.engine_of(server).name)
+            engine = self.engine_of(server)
+            self.reaper.switch(timeouts, engine.name)
+            if engine.name == "processes" and engine.on_orphan is None:
+                engine.on_orphan = self.reaper.keep_deadlines
 
     def _follow_limits(self, server: Listener) -> None:
         options_of = self._shared.options_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.engines import Engine
+from manyhands.engines import Engine, Task
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.event_hub import event_hub
@@ -251,6 +251,24 @@ def refuse_backlog(server: Any) -> None:
         if event_hub.has_subscribers:
             described = format_address(server.server_address)
             event_hub.emit(events.BacklogRefused(described, count, "the server stops"))
+
+
+def drain_orphan(task: Task, timeout: float) -> None:
+    """Drain a handler's process whose parent has gone, and keep its deadlines. For a thread of its own there.
+
+    The server does not exist any more, so its handlers have no longer than in a drain.
+    """
+    assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
+    core = core_of(task.server)
+    core.reaper.adopt(task)
+    core.registry.is_draining = True
+
+    def wait(seconds: float) -> bool:
+        core.reaper.look()
+        time.sleep(seconds)
+        return False  # the process ends with the connection
+
+    drain(core, timeout, lambda: False, wait)
 
 
 def drain_drop_in(

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
@@ -35,6 +35,7 @@ from manyhands.runtime.fork_hooks import renew_in_copies
 
 if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
+    from manyhands.engines.engine import Task
 
 GRACE = 1.0
 """Seconds that a worker gets to unwind once its connection has expired."""
@@ -253,6 +254,23 @@ class Reaper:
             return min([wait, *map(interval, shortest)])
         finally:
             self._looking.release()
+
+    def adopt(self, task: "Task") -> None:
+        """Look after the connection of a handler's process from now on: the parent, which did, has gone."""
+        assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
+        if task.is_registered and task.number not in self._registry:
+            self._registry.open(task)
+
+    def keep_deadlines(self, task: "Task") -> NoReturn:
+        """End an orphan's connection when its time is over. For a thread of its own, and for no other use.
+
+        Nothing else would end it: a parent that is killed reaps no more, and the kernel keeps connections
+        open that a child has.
+        """
+        self.adopt(task)
+        while True:
+            wait = self.look()
+            time.sleep(BUSY_INTERVAL if wait is None else wait)
 
     def _run(self) -> None:
         # A connection that has just come is not overdue, and most are gone before a first look.
