@@ -3,6 +3,8 @@
 import math
 import os
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
 
 from manyhands.model.networks import EXAMPLES, Networks
 from manyhands.model.usage_errors import Mistake
@@ -54,6 +56,16 @@ class OptionType:
     def fits(self, value: object) -> bool:
         """Tell whether a value is of this type and within its bounds."""
         raise NotImplementedError
+
+    def is_meant(self, value: object) -> bool:
+        """Tell whether a value that does not fit is meant for the option, and not the program's own.
+
+        Programs have attributes of all names: methods, objects, a switch; a number of 0 or below is one's way
+        to say that there is no limit.
+        """
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value > 0
+        return isinstance(value, str | bytes)
 
 
 class Whole(OptionType):
@@ -211,11 +223,47 @@ class NetworkList(OptionType):
         """Tell whether a value is a list of networks."""
         if not isinstance(value, str | list | tuple):
             return False
-        try:
-            Networks.parse(value)
-        except Mistake:
-            return False
-        return True
+        return _networks_mistake(value) is None
+
+    def is_meant(self, value: object) -> bool:
+        """Tell whether a value is meant as a list of networks: all of it is text, or some of it networks."""
+        if not isinstance(value, _SEVERAL):
+            return isinstance(value, _WRITTEN)
+        entries = list(value)
+        if any(map(_is_network, entries)):
+            return True
+        # A dict is a program's own way to keep something by names.
+        are_written = bool(entries) and all(isinstance(entry, _WRITTEN) for entry in entries)
+        return are_written and not isinstance(value, dict)
+
+    def mistake(self, value: object) -> str:
+        """Say what is wrong with a value that is meant as a list of networks, and is none."""
+        found = _networks_mistake(value) if isinstance(value, str | list | tuple) else None
+        return found or f"{value!r} is not {self.expected}"
+
+
+_SEVERAL = (list, tuple, set, frozenset, dict)
+"""What the entries of a list of networks may be in, rightly or not."""
+
+_AN_IP = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
+
+_WRITTEN = (str, bytes, *_AN_IP)
+"""What an entry may be, rightly or not."""
+
+
+def _networks_mistake(value: "str | list[object] | tuple[object, ...]") -> str | None:
+    entries: Any = value
+    try:
+        Networks.parse(entries)
+    except Mistake as mistake:
+        return str(mistake)
+    return None
+
+
+def _is_network(entry: object) -> bool:
+    if isinstance(entry, str):
+        return _networks_mistake(entry) is None
+    return isinstance(entry, _AN_IP)
 
 
 class Message(OptionType):

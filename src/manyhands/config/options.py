@@ -5,8 +5,9 @@ attributes of drop-in servers, the flags of the commands, ``docs/options.md`` an
 (`manyhands.config.keywords`) are derived from its row. `tools/write_options.py` writes the last two.
 
 A drop-in server has its options as attributes. Programs have attributes of all names, and some of them, such
-as `max_threads`, are older than ours. So no value of an attribute is an error: one that is not what the
-option takes is taken for something else, and ignored.
+as `max_threads`, are older than ours. So a value that is not what the option takes is taken for something
+else, and ignored. Two things are not: an access rule with a slip in it (`access_mistake`), with which the
+server would serve everybody, and a limit with one (`slips`).
 """
 
 import os
@@ -367,6 +368,53 @@ def setting(name: str, server: Any) -> Any:
         if option.fits(value):
             return value
     return option.default
+
+
+ACCESS_RULES = ("allow", "deny")
+"""The options that say which clients are served: a mistake in one of them must not open the server."""
+
+
+def access_mistake(name: str, server: object) -> str | None:
+    """Return what is wrong with a list of networks of a server; None where nothing is, or it is none.
+
+    Returns
+    -------
+    str or None
+        A sentence that names the attribute and the bad entry.
+    """
+    option = DROP_IN_OPTIONS[name]
+    value = getattr(server, name, option.default)
+    kind = option.kind
+    assert isinstance(kind, NetworkList)  # noqa: S101 - tells the type checker
+    if option.fits(value) or not kind.is_meant(value):
+        return None
+    return f"{name}: {kind.mistake(value)}"
+
+
+def check_access(server: object) -> None:
+    """Check the access rules of a drop-in server, before it serves anybody.
+
+    Raises
+    ------
+    Mistake
+        One of them is meant as a list of networks, and is none.
+    """
+    names: tuple[str, ...] = ACCESS_RULES
+    if getattr(server, "proxy_protocol", False) is True:
+        names += ("proxy_trusted",)
+    for name in names:
+        if getattr(server, name, None) is None:
+            continue  # as of most servers
+        mistake = access_mistake(name, server)
+        if mistake is not None:
+            raise Mistake(f"{type(server).__name__}.{mistake}")
+
+
+def slips(name: str, server: object) -> bool:
+    """Tell whether an option of a server is meant, and has a value that it does not take."""
+    option = DROP_IN_OPTIONS[name]
+    value = getattr(server, name, option.default)
+    return not option.fits(value) and option.kind.is_meant(value)
 
 
 def is_on(name: str, server: Any) -> bool:

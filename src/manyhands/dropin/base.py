@@ -6,7 +6,7 @@ from functools import partial
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from manyhands.config.options import has_options
+from manyhands.config.options import check_access, has_options
 from manyhands.connections.socket_classes import Unopened
 from manyhands.connections.tls_handshake import NEVER_TLS, send_secrets_at_once
 from manyhands.model.connection_states import Reason
@@ -61,6 +61,12 @@ class BaseServer(BaseServerOptions):
         Called with ``(request, client_address, server)`` for each connection: a handler class, or anything
         callable that way, such as a function or a `functools.partial` that brings state along.
 
+    Raises
+    ------
+    Mistake
+        When the class has `allow`, `deny` or `proxy_trusted` with a mistake in its networks: the server
+        would serve clients that it must not.
+
     Notes
     -----
     Thread-safety: `shutdown` may be called from any thread, from handlers and from signal handlers; all
@@ -89,6 +95,7 @@ class BaseServer(BaseServerOptions):
     def __init__(
         self, server_address: "_Address", RequestHandlerClass: Callable[[Any, Any, Self], Any]
     ) -> None:
+        check_access(self)
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
         self.__is_shut_down = ShutDown()
@@ -123,6 +130,8 @@ class BaseServer(BaseServerOptions):
         ------
         ValueError
             When the listening socket is closed, or the server has drained.
+        Mistake
+            When `allow`, `deny` or `proxy_trusted` is a list of networks with a mistake in it.
 
         Notes
         -----
@@ -132,6 +141,7 @@ class BaseServer(BaseServerOptions):
         Several threads may call this at the same time. Each then accepts connections, but for those of a
         server on fibers, which share one accept loop; `shutdown` ends them all.
         """
+        check_access(self)
         core = self._server_core
         loops = core.loops
         with WakeUp() as wakeup:

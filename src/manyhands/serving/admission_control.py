@@ -23,7 +23,14 @@ from typing import Any
 # hold, when nothing can be loaded any more, for the descriptors have run out or the program has another root.
 from manyhands.admission.admission import Admission, HeldPlace, Limits, Place
 from manyhands.config.option_types import encoded, listed
-from manyhands.config.options import OPTIONS, by_group, setting
+from manyhands.config.options import (
+    ACCESS_RULES,
+    OPTIONS,
+    access_mistake,
+    by_group,
+    setting,
+    slips,
+)
 from manyhands.connections.registry import Registry
 from manyhands.connections.socket_classes import AwaitingHeader
 from manyhands.model import lazy_events as events
@@ -32,6 +39,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import client_ip
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.error_reports import warn
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
 from manyhands.serving.request_hooks import Listener
@@ -80,16 +88,49 @@ class AdmissionTerms:
 
 
 def _comparable(value: object) -> object:
-    # A copy, since the program may change a list in place. Objects of other types are left out: programs have
+    # A copy, since the program may change a list in place. Of other objects the type alone: programs have
     # attributes of all sorts by these names, and their `==` could do anything.
-    if isinstance(value, list | tuple):
-        return tuple(part if isinstance(part, str) else None for part in value)
-    return value if isinstance(value, bool | int | float | str | bytes) or callable(value) else None
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return tuple(part if isinstance(part, str | bytes) else type(part) for part in value)
+    is_plain = isinstance(value, bool | int | float | str | bytes) or callable(value)
+    return value if is_plain else type(value)
 
 
-def admission_terms_of(source: object) -> AdmissionTerms:
-    """Make the terms of a server from the attributes of `source`."""
+_NO_CLIENT = "0.0.0.0/0, ::/0"
+"""Networks that deny every client that has an address of the Internet protocol."""
+
+
+def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what the limits of a server are, by their names, from the attributes of `source`.
+
+    Where `allow` or `deny` has a mistake in it no client is let in, and a limit that held `before` goes on to
+    hold while its attribute has one: a mistake takes no protection away. A warning names it.
+    """
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
+    held = {} if before is None else before
+    for name, limit in held.items():
+        option = OPTIONS[name]
+        if name in ACCESS_RULES or limit == option.default or not slips(name, source):
+            continue
+        said[name] = limit
+        warn(
+            f"{name} of a server must be {option.kind.expected}, not {getattr(source, name)!r}: ignored, "
+            f"and {limit!r} holds",
+            stacklevel=2,
+        )
+    mistakes = [mistake for name in ACCESS_RULES if (mistake := access_mistake(name, source))]
+    if mistakes:
+        said["allow"] = said["deny"] = _NO_CLIENT
+        warn(
+            f"no client is served, for an access rule of the server has a mistake in it: {mistakes[0]}",
+            stacklevel=2,
+        )
+    return said
+
+
+def admission_terms_of(settings: dict[str, Any]) -> AdmissionTerms:
+    """Make the terms of a server from what its limits are."""
+    said = dict(settings)
     most, when_full, refusal = map(said.pop, ("max_connections", "when_full", "refusal"))
     told = b"" if refusal is None else encoded(refusal)
     return AdmissionTerms(most, _limits_of(said), when_full, told)
@@ -141,6 +182,7 @@ class AdmissionControl:
         """Whether anything may keep a connection out; until the first look that is not known."""
 
         self._terms = AdmissionTerms()
+        self._settings: dict[str, Any] | None = None
         self._attributes: list[object] | None = None
         self._admission: Admission | None = None
         self._begin_anew()
@@ -164,9 +206,10 @@ class AdmissionControl:
         said = [getattr(source, name, None) for name in _LIMIT_OPTIONS]
         attributes = [None if value is None else _comparable(value) for value in said]
         if attributes != self._attributes:
-            terms = admission_terms_of(source)
+            settings = settings_of(source, self._settings)
+            terms = admission_terms_of(settings)
             self._prepare_admission(terms)
-            self._terms, self._attributes = terms, attributes
+            self._terms, self._attributes, self._settings = terms, attributes, settings
             self.is_guarded = terms.most is not None or terms.limits is not None
 
     def _prepare_admission(self, terms: AdmissionTerms) -> None:

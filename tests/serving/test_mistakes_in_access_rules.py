@@ -1,0 +1,191 @@
+"""A mistake in an access rule lets no client in: refused at the start, it closes a server that runs."""
+
+import contextlib
+import ipaddress
+import threading
+import warnings
+from typing import Any
+
+import pytest
+
+from manyhands import Mistake, Server, events, socketserver
+from tests.support import Echo, ask, bound, call, serving, wait_until
+
+from .admission_kit import HERE, of_kind, server_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+SLIPS = {
+    "host bits": ("127.0.0.1/8", "the address has bits set"),
+    "one bad entry of several": (["127.0.0.0/8", "10.0.0.0/33"], "'10.0.0.0/33' is not a network"),
+    "one bad entry in a text": ("192.0.2.1, 10.0.0.0/33", "'10.0.0.0/33' is not a network"),
+    "a host's name": ("localhost", "'localhost' is not a network"),
+    "a pattern": (("10.0.0.*",), "'10.0.0.*' is not a network"),
+    "no text": ("", "'' is not a network"),
+    "bytes": (b"10.0.0.0/8", "is not a list of networks"),
+    "a set": ({"10.0.0.0/8"}, "is not a list of networks"),
+    "a dict": ({"10.0.0.0/8": "office"}, "is not a list of networks"),
+    "a network": (ipaddress.ip_network("10.0.0.0/8"), "is not a list of networks"),
+    "networks": ([ipaddress.ip_network("10.0.0.0/8")], "is not a network: networks are texts"),
+    "a number among networks": (["10.0.0.0/8", 5], "5 is not a network"),
+}
+slip = pytest.mark.parametrize(("value", "sentence"), SLIPS.values(), ids=list(SLIPS))
+
+
+@slip
+@pytest.mark.parametrize("name", ["allow", "deny"])
+def test_the_constructor_refuses_it(name: str, value: object, sentence: str) -> None:
+    kind = type("Program", (socketserver.ThreadingTCPServer,), {name: value})
+    with pytest.raises(Mistake) as raised:
+        kind(HERE, Echo)
+    assert str(raised.value).startswith(f"Program.{name}: ")
+    assert sentence in str(raised.value)
+
+
+def test_so_does_that_of_a_datagram_server() -> None:
+    kind = type("Program", (socketserver.ThreadingUDPServer,), {"deny": "10.0.0.0/33"})
+    with pytest.raises(Mistake, match=r"10\.0\.0\.0/33"):
+        kind(HERE, socketserver.DatagramRequestHandler)
+
+
+@slip
+def test_what_is_set_before_it_serves_is_refused_when_it_does(value: object, sentence: str) -> None:
+    with server_of("threads", Echo) as server:
+        server.deny = value
+        with pytest.raises(Mistake, match=r"ThreadingTCPServer\.deny: "):
+            server.serve_forever()
+
+
+def test_balancers_with_a_slip_are_refused_where_they_count() -> None:
+    slips = {"proxy_trusted": "127.0.0.1/8"}
+    server_of("threads", Echo, **slips).server_close()
+    with pytest.raises(Mistake, match=r"ThreadingTCPServer\.proxy_trusted: '127\.0\.0\.1/8'"):
+        server_of("threads", Echo, proxy_protocol=True, **slips)
+
+
+def is_closed_to(address: Any) -> bool:
+    """Call, speak and hear, and tell whether nothing came: a client that is refused may be reset."""
+    with contextlib.suppress(ConnectionError):
+        return ask(address) == b""
+    return True
+
+
+def is_told(caught: list[warnings.WarningMessage], sentence: str) -> bool:
+    return any(sentence in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [SLIPS[kind] for kind in ("host bits", "one bad entry of several", "a set", "a network")],
+)
+def test_one_that_is_made_while_it_serves_refuses_every_client_until_it_is_right(
+    value: object, sentence: str, seen: list[events.Event]
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with serving(server_of("threads", Echo), 0.01) as server:
+            assert ask(server.server_address) == b"hello\n"
+            server.deny = value
+            wait_until(lambda: is_closed_to(server.server_address))
+            assert is_told(caught, "no client is served")
+            assert is_told(caught, sentence)
+            server.deny = None
+            wait_until(lambda: ask(server.server_address) == b"hello\n")
+    assert of_kind(seen, events.ConnectionsRefused)
+
+
+def test_a_handler_can_make_it_too(engine: str) -> None:
+    class Closing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.server.allow = ["127.0.0.0/8", "typo"]  # type: ignore[attr-defined]
+            self.wfile.write(b"done\n")
+
+    if engine == "processes":
+        return  # a forked handler has a copy of the server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with serving(server_of(engine, Closing), 0.01) as server:
+            assert ask(server.server_address) == b"done\n"
+            wait_until(lambda: is_closed_to(server.server_address))
+
+
+def test_an_entry_that_is_added_to_a_list_in_place_counts_too() -> None:
+    allowed, denied = ["127.0.0.0/8"], ["192.0.2.1"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Server(Echo, "tcp://127.0.0.1:0", allow=allowed, deny=denied) as server:
+            assert ask(bound(server)) == b"hello\n"
+            denied.append("10.0.0.0/33")
+            wait_until(lambda: is_closed_to(bound(server)))
+            assert is_told(caught, "10.0.0.0/33")
+            denied.pop()
+            wait_until(lambda: ask(bound(server)) == b"hello\n")
+
+
+def test_a_loop_of_the_programs_own_lets_no_client_in_either() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with server_of("sequential", Echo) as server:
+            server.deny = "10.0.0.0/33"
+            server.timeout = 5
+            wait_until(lambda: _asked_once(server) == b"")
+
+
+def _asked_once(server: Any) -> bytes:
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    answer = ask(server.server_address)
+    thread.join()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda self: True,
+        True,
+        {"GET": 1, "POST": 2},
+        ["GET", object()],
+        [lambda: None],
+        [],
+        object(),
+        5,
+        None,
+    ],
+    ids=[
+        "method",
+        "switch",
+        "dict",
+        "mixed",
+        "functions",
+        "empty",
+        "object",
+        "number",
+        "none",
+    ],
+)
+def test_what_is_the_programs_own_changes_nothing(own: object) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with serving(server_of("threads", Echo, allow=own, deny=own)) as server:
+            assert ask(server.server_address) == b"hello\n"
+
+
+@pytest.mark.parametrize("value", ["many", 1.5, "1"])
+def test_a_limit_with_a_slip_keeps_what_it_was(value: object) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        options = {"max_connections": 1, "when_full": "refuse"}
+        with serving(server_of("threads", _wait, **options), 0.01) as server:
+            assert ask(server.server_address) == b"hello\n"
+            server.max_connections = value
+            wait_until(lambda: is_told(caught, f"not {value!r}: ignored, and 1 holds"))
+            with call(server.server_address) as first:
+                first.sendall(b"in\n")
+                assert first.recv(3) == b"in\n"
+                assert is_closed_to(server.server_address)
+
+
+def _wait(request: Any, client_address: Any, server: Any) -> None:
+    while data := request.recv(100):
+        request.sendall(data)
