@@ -39,7 +39,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import Deadlines, is_idle
-from manyhands.runtime.caller import current_task, task_of_context
+from manyhands.runtime.caller import begin_serving, current_task, end_serving
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ _REASONS = list(Reason)
 """The reasons by their numbers, of which a worker process tells its parent one."""
 
 _numbers = itertools.count(1)
+
+_decisions: dict[int, tuple[Reason]] = {}
+"""What was decided on ends from outside, by the connection's number, until that has ended.
+
+Of several that decide at once, `setdefault` and `pop` tell who came first: each is one step, also without the
+interpreter lock, and waits for nothing. A lock would not do, for a program may kick clients in a signal
+handler.
+"""
 
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})
 
@@ -193,7 +201,7 @@ class Connection:
         What the server's hooks raise is raised.
         """
         # Fibers carry their task themselves: a context for each of thousands would be felt.
-        before = None if self.engine.knows_its_callers else task_of_context.set(self)
+        begun = None if self.engine.knows_its_callers else begin_serving(self)
         is_served = False
         try:
             is_unopened = isinstance(self.request, Unopened)
@@ -215,9 +223,11 @@ class Connection:
             try:
                 if self.is_registered:
                     self._end(is_served=is_served)
+                else:
+                    _decisions.pop(self.number, None)  # no registry concludes a datagram
             finally:
-                if before is not None:
-                    task_of_context.reset(before)
+                if begun is not None:
+                    end_serving(begun)
 
     def _is_opened_or_closed(self) -> bool:
         try:
@@ -352,11 +362,27 @@ class Connection:
     def _decide_end(self, reason: Reason) -> bool:
         if self.reason is not None or Step.END_IS_DECIDED not in TRANSITIONS[self.state]:
             return False
-        # No lock: a program may kick clients in a signal handler. The worker, which may be about to call the
-        # handler, looks for a reason once it has taken that step.
+        decision = (reason,)
+        if _decisions.setdefault(self.number, decision) is not decision:
+            return False
+        if self.state is State.CLOSED and _decisions.pop(self.number, None) is decision:
+            return False  # its worker has just ended it, for a reason of its own
+        # The worker, which may be about to call the handler, looks for a reason once it has taken that step.
         self.reason = reason
         self.take(Step.END_IS_DECIDED)
+        if self.number not in _decisions:
+            self.state = State.CLOSED  # it has ended meanwhile, for this reason
         return True
+
+    def conclude(self) -> Reason:
+        """Come to the last state; return why it ended. For the registry, and once."""
+        self.take(Step.WORKER_ENDED)
+        # After the state: a decision that comes too late finds it.
+        decision = _decisions.pop(self.number, None)
+        if decision is not None:
+            (self.reason,) = decision
+            self.state = State.CLOSED
+        return self.reason or Reason.HANDLER_RETURNED
 
     def expire(self, reason: Reason) -> bool:
         """End the connection since its time is over, as `close` does, but let its worker unwind.

@@ -9,7 +9,7 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
-from manyhands.model.connection_states import Reason, State, Step
+from manyhands.model.connection_states import Reason, State
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
@@ -184,8 +184,7 @@ class Registry(Mapping[int, Connection]):
         with self._lock:
             if self._open.pop(connection.number, None) is None:
                 return False
-            connection.take(Step.WORKER_ENDED)
-            self._closed[connection.reason or Reason.HANDLER_RETURNED] += 1
+            self._closed[connection.conclude()] += 1
             for wait in self._waits:
                 wait.look(len(self._open))
         # Outside of the lock: a subscriber may read the registry.

@@ -4,7 +4,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from manyhands.runtime.caller import current_task, hub_of_fiber, task_of_context
+from manyhands.runtime.caller import begin_serving, current_task, end_serving, hub_of_fiber
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ def blocking(
     hub = hub_of_fiber()
     if hub is None:
         return function(*args, **kwargs)
-    # The function's context has the fiber's task: `manyhands.ask` in it labels its question with the client.
+    # The function's thread serves the fiber's task: `manyhands.ask` there labels its question with it.
     context = contextvars.copy_context()
     result: Result = hub.threadpool.apply(
         context.run, (_call_for, current_task(), function, *args), kwargs
@@ -46,5 +46,8 @@ def blocking(
 
 
 def _call_for(task: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    task_of_context.set(task)
-    return function(*args, **kwargs)
+    begun = begin_serving(task)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        end_serving(begun)

@@ -6,14 +6,37 @@ gevent is looked for among the modules that are loaded, and never imported: most
 import contextlib
 import sys
 import threading
+from _thread import get_ident
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 from manyhands.runtime.unpatched import native_thread_id
 
-task_of_context: "ContextVar[Any]" = ContextVar("task", default=None)
-"""The task served in this context. Fibers carry theirs themselves: a context for each would be felt."""
+_Served = list[Any]
+"""A task, the identity of the thread that serves it, and the fiber that does, if there are fibers."""
+
+_served: "ContextVar[_Served | None]" = ContextVar("served", default=None)
+"""What is served in this context. Fibers carry their task themselves: a context for each would be felt.
+
+A context is copied: into threads (`asyncio.to_thread`, and with `-X thread_inherit_context=1` of Python 3.14
+every new one) and into fibers of gevent's. So it says who serves the task as well: a copy does not.
+"""
+
+
+def begin_serving(task: Any) -> "Token[_Served | None]":
+    """Note that the caller serves a task from now on; `end_serving` takes what this returns."""
+    fiber = None if sys.modules.get("greenlet") is None else _current_fiber()
+    return _served.set([task, get_ident(), fiber])
+
+
+def end_serving(begun: "Token[_Served | None]") -> None:
+    """Note that the caller serves the task no longer; nor does who gets the identity of its thread next."""
+    served = _served.get()
+    if served is not None:
+        # Copies of the context have this very list.
+        served[:] = None, 0, None
+    _served.reset(begun)
 
 
 def hub_of_fiber() -> Any:
@@ -60,7 +83,16 @@ def task_of_fiber() -> Any:
 
 def current_task() -> Any:
     """Return the task that the caller serves; in a thread of `blocking`, that of the fiber that waits."""
-    return task_of_fiber() or task_of_context.get()
+    return task_of_fiber() or _task_of_context()
+
+
+def _task_of_context() -> Any:
+    served = _served.get()
+    if served is None:
+        return None
+    task, thread, fiber = served
+    is_server = thread == get_ident() and (fiber is None or fiber is _current_fiber())
+    return task if is_server else None
 
 
 def is_threading_patched() -> bool:

@@ -216,7 +216,8 @@ class AdmissionControl:
         if terms.limits is None:
             return
         if self._admission is None:
-            self._admission = Admission()
+            # One step: of two loops that come first, both get the same.
+            self._admission = vars(self).setdefault("_first_admission", Admission())
         if self._terms.limits is None:
             self._admission.limits = Limits(ipv6_prefix=terms.limits.ipv6_prefix)
             self._count_the_admitted(self._admission)
@@ -491,8 +492,10 @@ class HandedOff:
             known = list(self.known.items())
             ended += [(key, watched) for key, (watched, _) in known if is_closed(watched())]
         # The `id` of one that is forgotten may be that of another one by now.
+        entries = [(key, self.known.get(key), watched) for key, watched in ended]
         return [
-            self.known.pop(key)[1]
-            for key, watched in ended
-            if key in self.known and self.known[key][0] is watched
+            entry[1]
+            for key, entry, watched in entries
+            # Another thread may take it out as well: one of them gets it.
+            if entry is not None and entry[0] is watched and self.known.pop(key, None) is entry
         ]
