@@ -1,7 +1,15 @@
 """What a handler raised is reported, whatever state the process is in."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from manyhands.testing import call, everything
 
 WITHOUT_A_DESCRIPTOR = """
 import os, resource
@@ -21,3 +29,76 @@ def test_an_error_is_reported_when_no_descriptor_is_left() -> None:
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     assert "during processing of request from ('127.0.0.1', 1)" in done.stderr
     assert "ZeroDivisionError: division by zero" in done.stderr
+
+
+FAILING = """
+import sys
+from manyhands import socketserver
+
+class Fails(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            if line == b"raise\\n":
+                raise ValueError("x" * 5000)
+            self.wfile.write(line)
+
+class Server(socketserver.ThreadingTCPServer):
+    engine, is_picky = sys.argv[1], sys.argv[2] == "hook"
+    daemon_threads = True
+    calls = 0
+
+    def verify_request(self, request, client_address):
+        Server.calls += 1
+        if self.is_picky and Server.calls % 2 == 0:
+            raise ValueError("x" * 5000)
+        return True
+
+with Server(("127.0.0.1", 0), Fails) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+@contextmanager
+def failing(*words: str, stderr: Any) -> Iterator[tuple[str, int]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", FAILING, *words], stdout=subprocess.PIPE, stderr=stderr, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            yield "127.0.0.1", int(program.stdout.readline())
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+@pytest.mark.parametrize("where", ["handler", "hook"])
+def test_a_stuck_standard_error_holds_up_no_other_client(engine: str, where: str) -> None:
+    reader, writer = os.pipe()
+    with failing(engine, where, stderr=writer) as address, call(address) as good:
+        good.sendall(b"hello\n")
+        assert good.recv(10) == b"hello\n"
+        # Far more than the pipe takes.
+        for _ in range(30):
+            with call(address) as peer:
+                peer.sendall(b"raise\n" if where == "handler" else b"hello\n")
+                if where == "hook":
+                    peer.recv(10)
+        good.sendall(b"still there?\n")
+        assert good.recv(20) == b"still there?\n"
+        assert b"ValueError: xxx" in os.read(reader, 100_000)
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
+@pytest.mark.parametrize("where", ["handler", "hook"])
+def test_a_full_disk_under_standard_error_ends_no_service(engine: str, where: str) -> None:
+    with open("/dev/full", "w") as full, failing(engine, where, stderr=full) as address:  # noqa: PTH123
+        for _ in range(4):
+            with call(address) as peer:
+                peer.sendall(b"raise\n")
+                everything(peer)
+        with call(address) as peer:
+            peer.sendall(b"hello\n")
+            assert peer.recv(10) == b"hello\n"

@@ -4,10 +4,10 @@ It does not load the classes of the events: dataclasses take milliseconds to mak
 subscriber never makes an event.
 """
 
-import sys
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
+from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -27,6 +27,9 @@ class Event:
     level: ClassVar[Level] = "warning"
     is_on_request: ClassVar[bool] = False
     """Whether only those subscribers get it that name its class, or `Event`."""
+
+    is_provoked: ClassVar[bool] = False
+    """Whether a client can cause it as often as it likes: then logs hold it to a rate."""
 
 
 Subscriber = Callable[[Event], object]
@@ -113,7 +116,7 @@ class EventHub:
             try:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever a subscriber raises, the server goes on
-                sys.excepthook(type(error), error, error.__traceback__)
+                print_uncaught(error)
             except BaseException as error:  # noqa: BLE001 - raised below
                 raised = raised or error
         if raised is not None:

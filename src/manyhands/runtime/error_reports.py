@@ -1,37 +1,116 @@
 """How servers report what a handler or a hook raised: as the standard library does, unless told otherwise."""
 
+import math
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from typing import Any
+
+from manyhands.runtime.caller import current_task, hub_of_fiber, is_in_the_hub
+from manyhands.runtime.sockets import descriptor_of, takes_more
 
 Report = Callable[[object], None]
 """Reports the exception that is being handled; its argument is the client's address, or None."""
 
 
+LOOP_PATIENCE = 1.0
+"""Seconds that an accept loop waits for a standard error that takes no more. A worker waits for as long as
+that lasts, as with the standard library: it holds up its own client alone."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds between two looks of a fiber whether standard error takes more."""
+
+_PIECE = 1000
+"""Characters that are written at once: in UTF-8 no more than a pipe takes without blocking (`AT_ONCE`)."""
+
+
+class _Output:
+    """Standard error, as reports are printed to it."""
+
+    lost = 0
+    """How many reports standard error did not take."""
+
+
 def print_traceback(client_address: object) -> None:
-    """Print the exception that is being handled to standard error, as `socketserver` does."""
-    rule = "-" * 40
-    print(rule, file=sys.stderr)  # noqa: T201 - the standard library's output, which programs know
-    print(  # noqa: T201
-        "Exception occurred during processing of request from",
-        client_address,
-        file=sys.stderr,
-    )
-    _print_exception()
-    print(rule, file=sys.stderr)  # noqa: T201
+    """Print the exception that is being handled to standard error, as `socketserver` does.
+
+    A standard error that is stuck holds up no accept loop, and of fibers only the one that prints; a full
+    disk and a closed stream cost the report.
+    """
+    rule = "-" * 40 + "\n"
+    head = f"{rule}Exception occurred during processing of request from {client_address}\n"
+    _print(sys.exception(), head, rule)
 
 
-def _print_exception() -> None:
-    error = sys.exception()
+def print_uncaught(error: BaseException) -> None:
+    """Hand an exception that must not end the service to `sys.excepthook`, as carefully."""
+    hook = sys.excepthook
+    if hook is sys.__excepthook__:
+        _print(error)
+    else:
+        hook(type(error), error, error.__traceback__)
+
+
+def _print(error: BaseException | None, head: str = "", end: str = "") -> None:
     try:
         import traceback  # noqa: PLC0415 - takes 3 ms, which a server without errors is spared
 
-        traceback.print_exception(error)
+        text = "".join(traceback.format_exception(error))
     except (ImportError, OSError):
         # The module cannot be loaded: no descriptor is left (EMFILE), or the program has another root by now
         # (chroot(2)). The interpreter itself needs none.
+        _write(head)
         if error is not None:
             sys.__excepthook__(type(error), error, error.__traceback__)
+        _write(end)
+    else:
+        _write(f"{head}{text}{end}")
+
+
+def _write(text: str) -> None:
+    # As `print` does with a stream that is not there.
+    stream: Any = sys.stdout if sys.stderr is None else sys.stderr
+    if _Output.lost:
+        text = f"({_Output.lost} reports before this one could not be written)\n{text}"
+    try:
+        for start in range(0, len(text), _PIECE):
+            if not _takes_more(stream):
+                _Output.lost += 1
+                return
+            stream.write(text[start : start + _PIECE])
+            if len(text) > _PIECE:
+                stream.flush()  # what its buffer gathers is more than a pipe takes at once
+    except Exception:  # noqa: BLE001 - a full disk, say, or a stream of the program's own
+        _Output.lost += 1
+    else:
+        _Output.lost = 0
+
+
+def _takes_more(stream: Any) -> bool:
+    """Wait until a stream takes a piece; return False when the caller must not wait for that."""
+    hub, is_worker = hub_of_fiber(), current_task() is not None
+    if hub is None and is_worker and not is_in_the_hub():
+        return True  # the thread, or the process, is this one client's: it may block
+    descriptor = descriptor_of(stream)
+    if descriptor < 0 or takes_more(descriptor):
+        return True
+    # After one report that was lost in vain no other waits.
+    patience = 0.0 if _Output.lost or is_in_the_hub() else LOOP_PATIENCE
+    if hub is None:
+        return takes_more(descriptor, patience)
+    deadline = math.inf if is_worker else time.monotonic() + patience
+    return _takes_more_for_fiber(descriptor, deadline)
+
+
+def _takes_more_for_fiber(descriptor: int, deadline: float) -> bool:
+    pause = 0.001
+    while not takes_more(descriptor):
+        if time.monotonic() >= deadline:
+            return False
+        sys.modules["gevent"].sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return True
 
 
 _ways: list[Report] = [print_traceback]
@@ -64,4 +143,12 @@ def warn(message: str, *, stacklevel: int = 1) -> None:
     try:
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
     except Exception as error:  # noqa: BLE001 - a RuntimeWarning, or what the program's showwarning raises
-        sys.excepthook(type(error), error, error.__traceback__)
+        print_uncaught(error)
+
+
+def is_undecoded_name(arguments: "sys.UnraisableHookArgs") -> bool:
+    """Tell whether `ssl` was sent a host name (SNI) that is not ASCII, which failed the handshake."""
+    error, what = arguments.exc_value, arguments.object
+    return (
+        isinstance(error, UnicodeDecodeError) and isinstance(what, bytes) and error.object == what
+    )

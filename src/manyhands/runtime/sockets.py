@@ -24,6 +24,28 @@ def descriptor_of(request: Any) -> int:
         return -1
 
 
+def has_hung_up(descriptor: int) -> bool:
+    """Tell whether a connection has ended in both directions: reset, given up, or shut down (poll(2))."""
+    poll = original(select, "poll")()
+    poll.register(descriptor, 0)  # POLLHUP and POLLERR are told of in any case
+    return bool(poll.poll(0))
+
+
+AT_ONCE = select.PIPE_BUF
+"""Bytes that a pipe which takes some takes without blocking (pipe(7))."""
+
+
+def takes_more(descriptor: int, seconds: float | None = 0.0) -> bool:
+    """Tell whether `AT_ONCE` bytes can be written without blocking; wait for that, None without end.
+
+    A pipe may be full, a terminal stopped (Ctrl-S). A descriptor that is closed, or whose reader has gone,
+    takes nothing but does not block either. The calling thread waits, and with it all its fibers.
+    """
+    poll = original(select, "poll")()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(None if seconds is None else 1000 * max(0.0, seconds)))
+
+
 def is_closed(request: Any) -> bool:
     """Tell whether a request's socket is closed or detached; what has none counts as closed."""
     return descriptor_of(request) < 0
