@@ -96,6 +96,31 @@ EXAMPLES: list[tuple[Event, str]] = [
     (events.EventsDropped(1), "1 event was dropped here: whoever is told of them is too slow"),
     (events.EventsDropped(7), "7 events were dropped here: whoever is told of them is too slow"),
     (
+        events.LinesLost(1, "No space left on device"),
+        "1 line was lost here: standard error could not be written (No space left on device)",
+    ),
+    (
+        events.LinesLost(7, "Broken pipe"),
+        "7 lines were lost here: standard error could not be written (Broken pipe)",
+    ),
+    (
+        events.RepeatedEvents("HandshakeFailed", 7, (("127.0.0.1", 40000),), 10.0),
+        "HandshakeFailed, 7 times more within 10.0 s, from 127.0.0.1:40000",
+    ),
+    (
+        events.RepeatedEvents("ValueError in a request at shop.py:3", 1, (), 10.0),
+        "ValueError in a request at shop.py:3, once more within 10.0 s",
+    ),
+    (
+        events.ConnectionLost(
+            "127.0.0.1:8008", ("127.0.0.1", 40000), "peer_reset", "BrokenPipeError"
+        ),
+        (
+            "the connection of 127.0.0.1:40000 on 127.0.0.1:8008 ended under its handler: "
+            "peer_reset (BrokenPipeError)"
+        ),
+    ),
+    (
         events.ConnectionClosed(
             17, "127.0.0.1:8008", ("127.0.0.1", 40000), "peer_closed", 1.5, 120, 64
         ),

@@ -655,3 +655,15 @@ def current_connection() -> Connection | None:
 def is_handshake_failure(error: BaseException) -> bool:
     """Tell whether it was a TLS handshake that failed with just this error, of which an event has told."""
     return failed_connection(error) is not None
+
+
+def reason_of_failure(error: BaseException) -> Reason | None:
+    """Return why the connection ends whose handler raised `error`; None where it was no handler."""
+    connection = current_connection()
+    where = error.__traceback__
+    # On a sequential server the accept loop reports it, which serves no connection by then.
+    while connection is None and where is not None:
+        if where.tb_frame.f_code is Connection.process_request_thread.__code__:
+            connection = where.tb_frame.f_locals["self"]
+        where = where.tb_next
+    return None if connection is None else connection.reason or connection.failed_for

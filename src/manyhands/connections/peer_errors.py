@@ -5,16 +5,28 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.socket_classes import connection_behind
-from manyhands.connections.traffic import TCP_ESTABLISHED, traffic_of
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.sockets import is_closed
+from manyhands.runtime.sockets import descriptor_of, has_hung_up, is_closed
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-_ENDS_A_CONNECTION = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED})
-"""Errors of the system after which the connection that they are about is none any more."""
+_ENDS_A_CONNECTION = frozenset(
+    {
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.EPIPE,
+        errno.ECONNREFUSED,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+    }
+)
+"""Errors of the system after which the connection that they are about is none any more (tcp(7), unix(7))."""
 
 
 def reason_of(error: Exception, request: Any) -> Reason:
@@ -26,7 +38,9 @@ def reason_of(error: Exception, request: Any) -> Reason:
         `PEER_RESET` or `HANDSHAKE_FAILED` where its client did it; `HANDLER_FAILED` for all that concerns
         another connection of the handler's, as to a database, or the program alone.
     """
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError) or (
+        isinstance(error, OSError) and error.errno in _ENDS_A_CONNECTION
+    ):
         return Reason.HANDLER_FAILED if _is_of_another(error, request) else Reason.PEER_RESET
     ssl_module: Any = sys.modules.get("ssl")
     if ssl_module is None or not _breaks_session(error, ssl_module):
@@ -40,12 +54,10 @@ def reason_of(error: Exception, request: Any) -> Reason:
     return Reason.HANDLER_FAILED
 
 
-def _is_of_another(error: ConnectionError, request: Any) -> bool:
+def _is_of_another(error: OSError, request: Any) -> bool:
     """Tell whether `error` cannot be about the connection of `request`, which goes on in the kernel."""
-    if error.errno not in _ENDS_A_CONNECTION:
-        return False
-    traffic = traffic_of(request)
-    return traffic is not None and traffic.state == TCP_ESTABLISHED
+    descriptor = descriptor_of(connection_behind(request))
+    return error.errno in _ENDS_A_CONNECTION and descriptor >= 0 and not has_hung_up(descriptor)
 
 
 def _breaks_session(error: Exception, ssl_module: Any) -> bool:

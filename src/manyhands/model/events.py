@@ -82,6 +82,8 @@ class EngineFull(Event):
     Emitted once for each crowd: again only after the backlog has been emptied in between.
     """
 
+    is_provoked: ClassVar[bool] = True
+
     listener: str
     engine: str
     limit: int
@@ -99,6 +101,8 @@ class ServerFull(Event):
 
     Emitted once for each crowd: again only after the backlog has been emptied in between.
     """
+
+    is_provoked: ClassVar[bool] = True
 
     listener: str
     limit: int
@@ -132,6 +136,7 @@ class AcceptPaused(Event):
     """
 
     level: ClassVar[Level] = "error"
+    is_provoked: ClassVar[bool] = True
 
     listener: str
     errno: int | None
@@ -146,6 +151,7 @@ class AcceptResumed(Event):
     """Clients are accepted and served again after `paused` seconds."""
 
     level: ClassVar[Level] = "info"
+    is_provoked: ClassVar[bool] = True
 
     listener: str
     paused: float
@@ -173,6 +179,7 @@ class HandshakeFailed(Event):
     """A TLS handshake failed or took longer than `handshake_timeout`; the handler never ran."""
 
     level: ClassVar[Level] = "info"
+    is_provoked: ClassVar[bool] = True
 
     peer: object
     error: str
@@ -188,6 +195,8 @@ class BadProxyHeader(Event):
     `peer` is the one that connected, as a rule the balancer. No event tells of one that goes without a word,
     as health checks do.
     """
+
+    is_provoked: ClassVar[bool] = True
 
     peer: object
     error: str
@@ -239,6 +248,8 @@ class NothingToReload(Event):
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
 
+    is_provoked: ClassVar[bool] = True
+
     listener: str
     peer: object
     limit: int
@@ -265,6 +276,7 @@ class WorkerFailed(Event):
     """No thread or process could be had for a connection, for so long that it was closed unserved."""
 
     level: ClassVar[Level] = "error"
+    is_provoked: ClassVar[bool] = True
 
     engine: str
     peer: object
@@ -281,6 +293,8 @@ class HubBlocked(Event):
 
     `handler` and `peer` are those of its connection, and `stack` is its stack, in the form of a traceback.
     """
+
+    is_provoked: ClassVar[bool] = True
 
     handler: str
     peer: object
@@ -300,6 +314,7 @@ class HubUnblocked(Event):
     """The fiber of the last `HubBlocked` lets others run again, after about `seconds` in all."""
 
     level: ClassVar[Level] = "info"
+    is_provoked: ClassVar[bool] = True
 
     handler: str
     peer: object
@@ -336,6 +351,63 @@ class EventsDropped(Event):
     def __str__(self) -> str:
         events = "1 event was" if self.count == 1 else f"{self.count} events were"
         return f"{events} dropped here: whoever is told of them is too slow"
+
+
+@dataclass(frozen=True, slots=True)
+class LinesLost(Event):
+    """A log of manyhands could not write `count` lines to standard error, the last one for `error`.
+
+    Told of when it can write again: its disk was full, or what reads it had gone.
+    """
+
+    count: int
+    error: str
+
+    def __str__(self) -> str:
+        lines = "1 line was" if self.count == 1 else f"{self.count} lines were"
+        return f"{lines} lost here: standard error could not be written ({self.error})"
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedEvents(Event):
+    """What clients can cause as often as they like has happened `count` times more within `seconds`.
+
+    Logs make it: they tell of the first of its `kind` at once, and of those after it together, at most once
+    in ten seconds. `peers` are the first few clients, no host twice. In a log it has the level of its kind.
+    """
+
+    kind: str
+    count: int
+    peers: tuple[object, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        times = "once" if self.count == 1 else f"{self.count} times"
+        peers = f", from {', '.join(map(_peer, self.peers))}" if self.peers else ""
+        more = ", ..." if len(self.peers) == PEERS_NAMED else ""
+        return f"{self.kind}, {times} more within {self.seconds:.1f} s{peers}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost(Event):
+    """A handler failed since its connection had ended under it: the client reset it, or the server ended it.
+
+    Of a `manyhands.Server`: that is no error of the program, and no traceback is printed. `reason` is the
+    word of `Reason`, and `error` the class of the exception.
+    """
+
+    level: ClassVar[Level] = "info"
+    is_provoked: ClassVar[bool] = True
+
+    listener: str
+    peer: object
+    reason: str
+    error: str
+
+    def __str__(self) -> str:
+        peer = format_address(self.peer)
+        why = f"{self.reason} ({self.error})"
+        return f"the connection of {peer} on {self.listener} ended under its handler: {why}"
 
 
 @dataclass(frozen=True, slots=True)

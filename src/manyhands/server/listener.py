@@ -2,22 +2,32 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from manyhands.connections.connection import reason_of_failure
+from manyhands.connections.peer_errors import reason_of
+from manyhands.dropin.handlers import DatagramRequestHandler
 from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.listening import multicast
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
 from manyhands.listening.unix_access import giving
+from manyhands.model import lazy_events as events
 from manyhands.model.addresses import Address
+from manyhands.model.connection_states import Reason
+from manyhands.model.event_hub import event_hub
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import send_at_once
 from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues, has_owners_options
 from manyhands.serving.core import ServerCore, core_of, share_core
 from manyhands.serving.drain import drain_orphan, refuse_backlog
+from manyhands.serving.worker_shortage import is_told
 
 if TYPE_CHECKING:
     import ssl
@@ -116,6 +126,31 @@ class _OnEndpoint:
         if stop:
             self.run.stop()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception that is being handled, unless an event tells of it. A hook.
+
+        A client that resets, or that the server has cut off, is no failure of the program.
+        """
+        error = sys.exception()
+        if error is not None and is_told(error):
+            return
+        if (
+            not isinstance(error, Exception)
+            or request is None
+            or not self.is_clients_end(request, error)
+        ):
+            super().handle_error(request, client_address)  # type: ignore[misc]  # as above
+        elif event_hub.has_subscribers:
+            reason = reason_of_failure(error) or Reason.PEER_RESET
+            where = format_address(self.server_address)
+            event_hub.emit(
+                events.ConnectionLost(where, client_address, reason.value, type(error).__name__)
+            )
+
+    def is_clients_end(self, request: Any, error: Exception) -> bool:
+        """Tell whether an exception is the end of the client's connection, and no failure of the program."""
+        return reason_of(error, request) is not Reason.HANDLER_FAILED
+
     def stop_receiving(self) -> None:
         """Have senders told that no datagram is read any more, where the system can; answers still go out."""
         # What comes to a socket that is given may be for another process that has it.
@@ -166,6 +201,19 @@ class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as 
         super().server_bind()
         if is_of_group:
             multicast.join(self.socket, address, self.endpoint.interface)
+
+    def is_clients_end(self, request: Any, error: Exception) -> bool:
+        """Tell whether the reply, which `finish` sends, found its client gone (unix(7), udp(7))."""
+        del request
+        if not isinstance(error, ConnectionError | FileNotFoundError):
+            return False
+        return DatagramRequestHandler.finish.__code__ in _codes(error.__traceback__)
+
+
+def _codes(traceback: TracebackType | None) -> Iterator[CodeType]:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code
+        traceback = traceback.tb_next
 
 
 class _OnGivenSocket:

@@ -23,6 +23,15 @@ Refuse = Callable[[Any, Any, Any, Exception], None]
 """Reports an error to a server, and closes the request, of an address, that it was about."""
 
 
+_TOLD = "_manyhands_told"
+"""The attribute of an error of which an event has told."""
+
+
+def is_told(error: BaseException) -> bool:
+    """Tell whether an event has told of an error: that there was no worker for a connection."""
+    return _TOLD in vars(error)
+
+
 class WorkerShortage:
     """The shortage of workers of one server, if there is one, and the connections that wait for its end.
 
@@ -94,6 +103,7 @@ class WorkerShortage:
             Reason.REFUSED_OUT_OF_DESCRIPTORS if self.is_of_descriptors else Reason.NO_WORKER
         )
         if event_hub.has_subscribers:
+            vars(error)[_TOLD] = True
             engine, peer = connection.engine.name, connection.client_address
             event_hub.emit(events.WorkerFailed(engine, peer, str(error)))
 
