@@ -1,12 +1,17 @@
 """The queue between a server and a slow subscriber: bounded, counted, and never in the way."""
 
+import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from manyhands import Server, StreamRequestHandler, events, logs
 from manyhands.logs import BoundedQueue
+from manyhands.testing import ask, socket_address
 from tests.support import forked, python, wait_until
 from tests.support.waiting import PATIENCE
 
@@ -113,14 +118,82 @@ def test_a_forked_copy_has_a_thread_of_its_own_and_none_of_the_original_s_items(
     assert slow.consumed == ["of the original", "waits in the original"]
 
 
-def test_in_a_process_that_serves_one_connection_items_are_consumed_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("manyhands.logs.bounded_queue.parent_server", lambda: 1)
-    consumers: list[int] = []
-    queue = queue_of(lambda item: consumers.append(threading.get_ident()))
-    queue.put("an item")
-    assert consumers == [threading.get_ident()]
+class Said(StreamRequestHandler):
+    """Emits an event for each line, in whatever process it runs."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            events.hub.emit(events.NothingToReload(line.decode().strip()))
+            self.wfile.write(line)
+
+
+def test_what_happens_in_a_handler_s_process_is_consumed_in_that_of_its_server() -> None:
+    consumed: list[tuple[str, int]] = []
+    queue = logs.Queued(lambda event: consumed.append((event.signal, os.getpid())))
+    unsubscribe = events.hub.subscribe(queue, events.NothingToReload)
+    with Server(Said, "tcp://127.0.0.1:0", engine="processes") as server:
+        for number in range(5):
+            said = f"{number}\n".encode()
+            assert ask(socket_address(server.addresses[0]), said) == said
+    unsubscribe()
+    assert queue.close(PATIENCE)
+    assert consumed == [(str(number), os.getpid()) for number in range(5)]
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Have the system refuse threads: none of its address spaces holds such a stack."""
+    threading.stack_size(1 << 47)
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+def test_what_finds_no_thread_is_kept_until_there_is_one() -> None:
+    consumed: list[int] = []
+    queue = queue_of(consumed.append, limit=3)
+    with no_threads():
+        for number in range(5):
+            queue.put(number)
+        assert consumed == []
+    queue.put(5)
+    wait_until(lambda: len(consumed) == 4)
+    assert queue.close(PATIENCE)
+    assert consumed == [0, "3 dropped", 1, 2]
+
+
+def test_what_never_finds_a_thread_is_consumed_at_the_end() -> None:
+    consumed: list[int] = []
+    queue = queue_of(consumed.append)
+    with no_threads():
+        queue.put(0)
+        queue.put(1)
+        assert queue.close(PATIENCE)
+        assert consumed == [0, 1]
+        queue.put(2)
+    queue.put(3)
+    assert queue.close(PATIENCE)
+    assert consumed == [0, 1, 2, 3]
+
+
+def test_a_finalizer_that_puts_an_item_in_the_middle_of_another_put_waits_for_no_lock() -> None:
+    finished = python(
+        "-c",
+        "import gc, os\n"
+        "from manyhands import logs\n"
+        "queue = logs.BoundedQueue(print, str)\n"
+        "class Cycle:\n"
+        "    def __init__(self): self.itself = self\n"
+        "    def __del__(self): queue.put('finalized')\n"
+        "gc.set_threshold(1)\n"
+        "for number in range(2000):\n"
+        "    Cycle()\n"
+        "    queue.put(number)\n"
+        "    if number % 100 == 0: queue.close(10)\n"
+        "queue.close(10)\n",
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_the_exit_of_the_interpreter_waits_for_what_is_queued() -> None:

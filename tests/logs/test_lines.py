@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manyhands.logs.subscribers import json_line, measurements, text_line
+from manyhands.logs.lines import json_line, measurements, text_line
 from manyhands.model import events
 from manyhands.model.connection_states import Reason
 from manyhands.model.events import Event, RefusalSummary

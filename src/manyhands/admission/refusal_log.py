@@ -3,9 +3,9 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
@@ -17,7 +17,9 @@ from manyhands.runtime.unpatched import brief_lock
 INTERVAL = 10.0
 """Seconds between two summaries: soon enough for an operator, and 8,640 lines a day at the very most."""
 
-Tally: TypeAlias = tuple[Mapping[Reason, int], tuple[object, ...], float, float, str]
+Cause = TypeVar("Cause", bound=Hashable)
+
+Tally: TypeAlias = tuple[Mapping[Cause, int], tuple[object, ...], float, float, str]
 """What was refused in a while: the fields of `events.RefusalSummary`, in their order.
 
 The summary itself is made where a subscriber is to get it. Its module is not loaded before, and cannot be
@@ -25,8 +27,8 @@ once no descriptor is left, which is when connections are refused.
 """
 
 
-class RefusalLog:
-    """Counts refusals, and has a tally of them when it is time for one.
+class RefusalLog(Generic[Cause]):
+    """Counts refusals, or whatever else clients cause, and has a tally of them when it is time for one.
 
     The first refusal after a while of quiet is told of at once, so that a full server is never silent; those
     after it are told of together, at most once in each interval. Memory: a few numbers and three addresses.
@@ -72,17 +74,17 @@ class RefusalLog:
         self._begin()
 
     def _begin(self) -> None:
-        self._counts: Counter[Reason] = Counter()
+        self._counts: Counter[Cause] = Counter()
         self._peers: dict[object, object] = {}
         self._since = 0.0
 
-    def note(self, reason: Reason, client_address: object) -> Tally | None:
+    def note(self, reason: Cause, client_address: object) -> Tally[Cause] | None:
         """Count a refusal.
 
         Parameters
         ----------
-        reason : Reason
-            Why.
+        reason : Cause
+            Why: a `Reason`, of refusals.
         client_address : object
             The client whose connection it was, as `accept` gave it; None where that is not known.
 
@@ -103,22 +105,34 @@ class RefusalLog:
                 self._peers.setdefault(host, client_address)
             return self._tally_if_due()
 
-    def due(self) -> Tally | None:
+    def due(self) -> Tally[Cause] | None:
         """Return what to tell now, if anything: asked about once a second, no refusal is left untold."""
         with self._lock:
             return self._tally_if_due()
 
-    def rest(self) -> Tally | None:
+    def rest(self) -> Tally[Cause] | None:
         """Return what has not been told yet, due or not: for the end of a server."""
         with self._lock:
             return self._tally() if self._counts else None
 
-    def _tally_if_due(self) -> Tally | None:
+    def seconds_until_due(self) -> float | None:
+        """Return in how many seconds the next tally is due; None: there is nothing to tell."""
+        with self._lock:
+            if not self._counts:
+                return None
+            return max(0.0, self._told_at + self._interval - self._clock())
+
+    def is_quiet(self) -> bool:
+        """Tell whether there is nothing to tell, and the next one would be told of at once."""
+        with self._lock:
+            return not self._counts and self._clock() >= self._told_at + self._interval
+
+    def _tally_if_due(self) -> Tally[Cause] | None:
         if not self._counts or self._clock() < self._told_at + self._interval:
             return None
         return self._tally()
 
-    def _tally(self) -> Tally:
+    def _tally(self) -> Tally[Cause]:
         self._told_at = self._clock()
         # The wall clock may be set meanwhile (NTP), so the other one says how long it took.
         seconds = self._told_at - self._since
@@ -133,11 +147,11 @@ class RefusalNotices:
 
     Parameters
     ----------
-    log : RefusalLog, optional
+    log : RefusalLog of Reason, optional
         What adds them up; None: one by the clock, made with the first of them.
     """
 
-    def __init__(self, log: RefusalLog | None = None) -> None:
+    def __init__(self, log: RefusalLog[Reason] | None = None) -> None:
         self._log = log
         self.are_due = False
         """Whether refusals were counted that no event has told of yet."""
@@ -147,7 +161,7 @@ class RefusalNotices:
         log = self._log
         if log is None:
             what = "datagram" if type(request) is tuple else "connection"
-            made = RefusalLog(time.monotonic, what=what, wall_clock=time.time)
+            made: RefusalLog[Reason] = RefusalLog(time.monotonic, what=what, wall_clock=time.time)
             # One step: of two threads that come first, both get the same log.
             log = self._log = vars(self).setdefault("_first_log", made)
         tally = log.note(reason, client_address)
@@ -168,7 +182,7 @@ class RefusalNotices:
         if tally is not None:
             self._tell(server, tally)
 
-    def _tell(self, server: Any, tally: Tally) -> None:
+    def _tell(self, server: Any, tally: Tally[Reason]) -> None:
         self.are_due = False
         where = format_address(getattr(server, "server_address", ""))
         if event_hub.has_subscribers:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
-from manyhands.cli.end_of_process import end_process
+from manyhands.cli.end_of_process import end_process, leave_if_stuck
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 
@@ -76,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _accept_any_text()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        leave_if_stuck(status)
         print(end="", flush=True)
+    except SystemExit as end:
+        leave_if_stuck(end.code)
+        raise
     except Mistake as mistake:
         # One line, whatever was quoted in it: a word of the command line may hold anything.
         print(f"manyhands: {escape(str(mistake))}", file=sys.stderr)

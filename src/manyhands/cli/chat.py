@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -129,7 +129,7 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
     if arguments.log is None and not arguments.access_log:
-        return nullcontext()
+        return reporting(arguments, only_errors=True)
     from manyhands.desk import environment
 
     if environment.has_terminal() and sys.stderr is not None and sys.stderr.isatty():
@@ -137,7 +137,7 @@ def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
             "a log would be written over the desk, on the same terminal: send standard error to a file, as "
             "in manyhands chat --log text 2>desk.log"
         )
-    return reporting(arguments, "threads", str)
+    return reporting(arguments)
 
 
 @contextmanager

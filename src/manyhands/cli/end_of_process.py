@@ -8,12 +8,12 @@ daemon is inside `input()`, for it wants the lock of standard input then (``_ent
 import atexit
 import contextlib
 import os
-import select
 import sys
 import time
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from manyhands.runtime.sockets import descriptor_of, takes_more
 from manyhands.runtime.unpatched import native_thread_id, original, start_native_thread
 
 if TYPE_CHECKING:
@@ -77,6 +77,33 @@ def note_threads_left() -> None:
     _has_left_threads = True
 
 
+OUTPUT_TIMEOUT = 0.5
+"""Seconds that the log and standard output get at the end of a service for what waits, in all."""
+
+_output_deadline: float | None = None
+
+
+def note_end_of_service() -> None:
+    """Note that a service has ended: its output has `OUTPUT_TIMEOUT` from now on."""
+    global _output_deadline  # noqa: PLW0603 - as above
+    _output_deadline = time.monotonic() + OUTPUT_TIMEOUT
+
+
+def leave_if_stuck(status: object) -> None:
+    """End the process at once where a service has ended, and standard output or standard error takes no more.
+
+    The interpreter flushes both at its end, and waits there for their readers, and for a lock that a thread
+    holds which is stuck in one.
+    """
+    if _output_deadline is None:
+        return
+    left = _output_deadline - time.monotonic()
+    descriptors = [descriptor_of(stream) for stream in (sys.__stdout__, sys.__stderr__)]
+    if not all(takes_more(each, left) for each in descriptors if each >= 0):
+        atexit._run_exitfuncs()
+        os._exit(status if isinstance(status, int) else 1)
+
+
 def end_process(status: int) -> NoReturn:
     """End the process with `status`; do not wait for handlers that were cut off."""
     if not _has_left_threads:
@@ -96,8 +123,6 @@ def _described(frame: FrameType | None) -> str:
 
 def _say(line: str) -> None:
     """Write a line to standard error, unless that would block."""
-    poll = original(select, "poll")()
-    poll.register(2, select.POLLOUT)
     with contextlib.suppress(OSError):
-        if poll.poll(0):
+        if takes_more(2):
             os.write(2, f"{line}\n".encode(errors="backslashreplace"))

@@ -1,11 +1,13 @@
 """What the commands tell an operator while they serve: lines on standard error, and metrics."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from manyhands.cli.end_of_process import note_end_of_service
 from manyhands.listening.bind import sentence_of
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
@@ -53,42 +55,24 @@ def announce_metrics(exporter: "Exporter | None") -> None:
 
 @contextmanager
 def reporting(
-    arguments: argparse.Namespace, engine: str, sentence: "Callable[[Event], str]"
+    arguments: argparse.Namespace,
+    sentence: "Callable[[Event], str]" = str,
+    *,
+    only_errors: bool = False,
 ) -> Iterator[Report]:
-    """Tell of events as the flags of the log say; yield what reports anything else in the same form.
+    """Have the log say all that is said on standard error, and what ends the command too.
 
-    The server does not wait for a standard error that is not read: see `manyhands.logs`.
+    Yields what reports anything else. The server does not wait for a standard error that is not read, and
+    neither does its end: see `manyhands.logs`.
 
     Parameters
     ----------
     arguments
         With the flags of `add_log_arguments`.
-    engine
-        The server's engine, by its name.
     sentence
         Writes an event for the plain lines, which there are without ``--log``.
-    """
-    import logging
-
-    from manyhands import logs
-
-    # A process that forks should have no second thread, which may hold a lock at the moment of the fork.
-    is_queued = engine != "processes"
-    if arguments.log is not None:
-        end = logs.to_stderr(arguments.log, access=arguments.access_log, queued=is_queued)
-        try:
-            with _all_else_logged() if arguments.log == "json" else nullcontext():
-                yield lambda what: logging.getLogger("manyhands").warning("%s", what)
-        finally:
-            end()
-        return
-    with _reporting_plainly(sentence, access=arguments.access_log, queued=is_queued) as report:
-        yield report
-
-
-@contextmanager
-def _all_else_logged() -> Iterator[None]:
-    """Have the log say all that is said on standard error, and what ends the command too.
+    only_errors
+        Whether events, and what is printed, are told elsewhere.
 
     Raises
     ------
@@ -99,45 +83,28 @@ def _all_else_logged() -> Iterator[None]:
 
     from manyhands import logs
 
-    logger, stderr = logging.getLogger("manyhands"), sys.stderr
-    end = logs.take_over()
-    sys.stderr = logs.LoggedStream(stderr)
+    formatter = logs.formatter_of(arguments.log, sentence)
+    log = logs.StderrLog(formatter, access=arguments.access_log)
+    if not only_errors:
+        log.log_events()
+        log.log_prints()
+    log.log_errors()
     try:
-        yield
+        yield lambda what: log.say(logging.WARNING, what)
     except Mistake as mistake:
-        logger.log(logging.ERROR, "%s", mistake)
+        # One line, whatever was quoted in it: a word of the command line may hold anything.
+        log.say(logging.ERROR, escape(str(mistake)))
         raise SystemExit(MISTAKE) from None
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
     except Exception as error:
-        logger.exception("%s ended the server", type(error).__name__)
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EIO}:
+            raise  # of standard output: `main` knows what to do
+        log.say(logging.ERROR, f"{type(error).__name__} ended the server", sys.exc_info())
         raise SystemExit(1) from None
     finally:
-        sys.stderr = stderr
-        end()
-
-
-@contextmanager
-def _reporting_plainly(
-    sentence: "Callable[[Event], str]", *, access: bool, queued: bool
-) -> Iterator[Report]:
-    from manyhands import logs
-    from manyhands.model import events
-
-    lines = logs.BoundedQueue(
-        logs.write_line, lambda count: _plain(str(events.EventsDropped(count)))
-    )
-    write = lines.put if queued else logs.write_line
-    wanted = [events.Event] if access else []
-    unsubscribe = events.hub.subscribe(lambda event: write(_plain(sentence(event))), *wanted)
-    try:
-        yield lambda what: write(_plain(str(what)))
-    finally:
-        unsubscribe()
-        lines.close()
-
-
-def _plain(what: str) -> str:
-    # Each line by itself: a stack has several, and what a peer chose must not move the cursor.
-    return "manyhands: " + "\n".join(map(escape, what.split("\n")))
+        note_end_of_service()
+        log.end()
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if engine == "fibers":
         # Before the handler is loaded: its module imports what has to be patched.
         _patch_for_fibers()
-    with reporting(arguments, engine, _sentence) as report:
+    with reporting(arguments, _sentence) as report:
         return _serve(arguments, given, report)
 
 

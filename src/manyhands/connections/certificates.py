@@ -6,6 +6,7 @@ session ticket of an earlier context resumes nothing: an authority that was take
 
 import re
 import ssl
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.model.usage_errors import Mistake
 from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
+from manyhands.runtime.error_reports import is_undecoded_name
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -186,6 +188,8 @@ class GivenContext:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
+        if context.sni_callback is not None:
+            _say_nothing_of_bad_names()
 
     def look(self) -> None:
         """Do nothing."""
@@ -310,6 +314,7 @@ def _default_context(settings: Settings) -> ssl.SSLContext:
             by_name.setdefault(name, context)
     if len(contexts) > 1:
         contexts[0].sni_callback = _sni_callback(by_name)
+        _say_nothing_of_bad_names()
     return contexts[0]
 
 
@@ -325,7 +330,7 @@ def _refuse_nameless(pairs: Sequence[Pair], names: Sequence[tuple[str, ...]]) ->
 def _sni_callback(by_name: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
     """Make the callback that gives a connection the context of the name asked for (RFC 6066, section 3).
 
-    A name that is not ASCII ends the handshake before the callback, and `ssl` calls `sys.unraisablehook`.
+    A name that is not ASCII ends the handshake before the callback: see `_say_nothing_of_bad_names`.
     """
 
     def choose(connection: ssl.SSLSocket, server_name: str | None, _: ssl.SSLContext) -> None:
@@ -334,3 +339,27 @@ def _sni_callback(by_name: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
             connection.context = context
 
     return choose
+
+
+def _say_nothing_of_bad_names() -> None:
+    """Keep from `sys.unraisablehook` the names that clients send in a handshake, and that are none.
+
+    `ssl` decodes the name before it calls the callback of a context. One that is not ASCII fails the
+    handshake, of which an event tells, and `ssl` hands it to the hook too, as bytes (`_servername_callback`
+    in `_ssl.c`). What a client sends belongs into no log.
+    """
+    usual = sys.unraisablehook
+    if isinstance(usual, _NoNames):
+        return
+    sys.unraisablehook = _NoNames(usual)
+
+
+class _NoNames:
+    """An `unraisablehook` that passes on all but names which could not be decoded."""
+
+    def __init__(self, usual: Callable[["sys.UnraisableHookArgs"], object]) -> None:
+        self._usual = usual
+
+    def __call__(self, arguments: "sys.UnraisableHookArgs") -> None:
+        if not is_undecoded_name(arguments):
+            self._usual(arguments)

@@ -23,6 +23,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.lifeline import Lifeline
+from manyhands.runtime.sockets import descriptor_of, takes_more
 from manyhands.runtime.unpatched import brief_rlock, native_thread_id, start_native_thread
 
 _OF_FAULTS = {
@@ -137,8 +138,10 @@ class ProcessesEngine(Engine):
 
     def _fork(self, child: Child) -> None:
         """Fork a child. Without the lock: a full pipe, or a fork hook of the program, may wait."""
-        # The child would write too what is buffered now.
-        _flush_standard_streams()
+        # The child would write too what is buffered now. But a stream that is stuck must not hold up the
+        # accept loop: better a line twice than no client any more.
+        _flush_standard_streams(only_if_writable=True)
+        fork_hooks.prepare_workers()
         # The child sets what signals do to it. And in this process a handler of one may look at the
         # children, which must be complete then.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
@@ -362,8 +365,11 @@ class ProcessesEngine(Engine):
             child.kill()
 
 
-def _flush_standard_streams() -> None:
+def _flush_standard_streams(*, only_if_writable: bool = False) -> None:
     for stream in (sys.stdout, sys.stderr):
+        descriptor = descriptor_of(stream) if only_if_writable else -1
+        if descriptor >= 0 and not takes_more(descriptor):
+            continue  # its lock may even be held by a thread that is stuck in it
         try:
             stream.flush()
         except (AttributeError, ValueError, OSError):

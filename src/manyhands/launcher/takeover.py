@@ -48,7 +48,7 @@ def _set_up() -> None:
     given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
     log = log_of(os.environ)
     if log.is_wanted:
-        _log(log, given)
+        _log(log)
     if given.get("engine") == "fibers":
         _prepare_for_fibers(given, is_logged=log.is_wanted)
     for name, value in given.items():
@@ -58,14 +58,14 @@ def _set_up() -> None:
             setattr(getattr(socketserver, owner), name, value)
 
 
-def _log(log: Log, given: dict[str, OptionValue]) -> None:
+def _log(log: Log) -> None:
     # Not at the top: few programs want a log.
     from manyhands import logs  # noqa: PLC0415
 
-    # A process that forks should have no second thread, which may hold a lock at the moment of the fork.
-    logs.to_stderr(log.form or "text", access=log.access, queued=given.get("engine") != "processes")
-    if log.form == "json":
-        logs.take_over()
+    written = logs.StderrLog(logs.formatter_of(log.form or "text"), access=log.access)
+    written.log_events()
+    written.log_errors()
+    written.log_prints()
 
 
 def _prepare_for_fibers(given: dict[str, OptionValue], *, is_logged: bool) -> None:

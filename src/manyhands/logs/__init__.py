@@ -11,14 +11,9 @@ Nothing that a client sent is in them, and each event is one line whatever a pee
 """
 
 from manyhands.logs.bounded_queue import BoundedQueue
-from manyhands.logs.subscribers import (
-    JSONLines,
-    Queued,
-    TextLines,
-    to_logging,
-    to_stderr,
-    write_line,
-)
+from manyhands.logs.lines import JSONLines, TextLines
+from manyhands.logs.stderr_log import StderrLog, formatter_of, to_stderr
+from manyhands.logs.subscribers import Queued, to_logging
 from manyhands.logs.uncaught import LoggedStream, take_over
 
 __all__ = [
@@ -26,9 +21,10 @@ __all__ = [
     "JSONLines",
     "LoggedStream",
     "Queued",
+    "StderrLog",
     "TextLines",
+    "formatter_of",
     "take_over",
     "to_logging",
     "to_stderr",
-    "write_line",
 ]

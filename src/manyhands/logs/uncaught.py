@@ -1,8 +1,8 @@
 """What Python and programs write to standard error by themselves, as records of `logging`.
 
-A log of JSON lines is read by a program, and one traceback between them stops it. For such a log all of this
-is taken over: what `handle_error` reports, exceptions that were not caught (of the program, of threads and of
-destructors), warnings, and lines that are printed.
+A log that is stuck must hold up no server, and one of JSON lines is read by a program, which one traceback
+between them stops. So all of this is taken over: what `handle_error` reports, exceptions that were not caught
+(of the program, of threads and of destructors), warnings, and lines that are printed.
 """
 
 import io
@@ -14,9 +14,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
-from manyhands.logs.subscribers import NAME
+from manyhands.logs.lines import VERBATIM
+from manyhands.logs.records import NAME, REPEATS
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.error_reports import report_by
+from manyhands.runtime.error_reports import is_undecoded_name, report_by
+
+Handle = Callable[[logging.LogRecord], object]
+"""Handles a record."""
 
 
 class LoggedStream(io.TextIOBase):
@@ -27,13 +31,35 @@ class LoggedStream(io.TextIOBase):
 
     Parameters
     ----------
-    stream : TextIO
-        The stream whose place it takes: its descriptor is this one's too.
+    stream : TextIO or None
+        The stream whose place it takes: its descriptor is this one's too. None where there is none.
+    handle : callable, optional
+        Handles the records; by default the logger does.
+    verbatim : bool
+        Whether the lines are shown as they are, and unfinished ones when they are flushed: else each is a
+        record like any other.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(
+        self, stream: TextIO | None, handle: Handle | None = None, *, verbatim: bool = False
+    ) -> None:
         self._stream = stream
+        self._logger = logging.getLogger(f"{NAME}.stderr")
+        self._handle = handle or self._logger.handle
+        self._is_verbatim = verbatim
         self._unfinished: dict[int, str] = {}
+        self.buffer = _Bytes(self)
+        """What takes bytes, as of other text streams."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the bytes that its `buffer` takes."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """What becomes of other bytes."""
+        return "backslashreplace"
 
     def write(self, text: str) -> int:
         """Log the lines that `text` completes, and keep the rest."""
@@ -42,9 +68,26 @@ class LoggedStream(io.TextIOBase):
         *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
         if rest:
             self._unfinished[thread] = rest
-        for line in filter(None, lines):
-            logging.getLogger(f"{NAME}.stderr").warning("%s", line)
+        if self._is_verbatim and lines:
+            self._log("\n".join([*lines, ""]))
+        elif not self._is_verbatim:
+            for line in filter(None, lines):
+                self._log(line)
         return len(text)
+
+    def flush(self) -> None:
+        """Show the unfinished line of the calling thread, where lines are shown as they are."""
+        if self._is_verbatim and (rest := self._unfinished.pop(threading.get_ident(), "")):
+            self._log(rest)
+
+    def _log(self, text: str) -> None:
+        extra = {VERBATIM: True} if self._is_verbatim else None
+        if self._logger.isEnabledFor(logging.WARNING) or self._is_verbatim:
+            self._handle(
+                self._logger.makeRecord(
+                    self._logger.name, logging.WARNING, "", 0, "%s", (text,), None, extra=extra
+                )
+            )
 
     def writable(self) -> bool:
         """Tell that it can be written to."""
@@ -52,80 +95,141 @@ class LoggedStream(io.TextIOBase):
 
     def fileno(self) -> int:
         """Return the descriptor of the stream whose place it takes."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("standard error is closed")
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        """Tell that no terminal shows the lines, so that programs do not colour them."""
-        return False
+        """Tell whether a terminal shows what is written as it is: then programs may colour it."""
+        return self._is_verbatim and self._stream is not None and self._stream.isatty()
 
 
-def _log(level: int, message: str, exception: Any = None) -> None:
-    logging.getLogger(NAME).log(level, "%s", message, exc_info=exception)
+class _Bytes(io.RawIOBase):
+    """Takes bytes for a stream of text."""
+
+    def __init__(self, stream: LoggedStream) -> None:
+        self._text = stream
+
+    def write(self, data: Any) -> int:
+        self._text.write(bytes(data).decode(self._text.encoding, self._text.errors))
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self._text.flush()
 
 
-def _report(client_address: object) -> None:
-    client = "" if client_address is None else f" of {format_address(client_address)}"
-    error = sys.exc_info()[0]
-    name = "an exception" if error is None else error.__name__
-    _log(logging.ERROR, f"{name} ended the processing of a request{client}", sys.exc_info())
+class _Uncaught:
+    """The hooks that make records of what was not caught."""
+
+    def __init__(self, handle: Handle | None) -> None:
+        self._handle = handle
+
+    def _log(self, level: int, message: str, exception: Any = None, **extra: object) -> None:
+        logger = logging.getLogger(NAME)
+        if self._handle is None and not logger.isEnabledFor(level):
+            return
+        record = logger.makeRecord(NAME, level, "", 0, "%s", (message,), exception, extra=extra)
+        (self._handle or logger.handle)(record)
+
+    def _log_error(self, message: str, exception: Any, in_what: str, peer: object = None) -> None:
+        kind, _, where = exception
+        # Of one place in the program, and not of one text: that may hold what the client sent.
+        name = f"{kind.__name__} in {in_what}{_place(where)}"
+        self._log(logging.ERROR, message, exception, **{REPEATS: name, "peer": peer})
+
+    def report(self, client_address: object) -> None:
+        """Report the exception that is being handled: of a handler, or of a hook."""
+        client = "" if client_address is None else f" of {format_address(client_address)}"
+        error = sys.exc_info()
+        name = "an exception" if error[0] is None else error[0].__name__
+        message = f"{name} ended the processing of a request{client}"
+        if error[0] is None:
+            self._log(logging.ERROR, message)
+        else:
+            self._log_error(message, error, "a request", client_address)
+
+    def uncaught(
+        self, kind: type[BaseException], error: BaseException, where: TracebackType | None
+    ) -> None:
+        """As `sys.excepthook`."""
+        self._log_error(f"{kind.__name__} was not caught", (kind, error, where), "the program")
+
+    def uncaught_in_thread(self, arguments: threading.ExceptHookArgs) -> None:
+        """As `threading.excepthook`."""
+        if arguments.exc_type is SystemExit:
+            return  # it ends the thread and is no error: `threading.excepthook` is silent too
+        error = arguments.exc_value or arguments.exc_type()
+        name = "a thread" if arguments.thread is None else f"the thread {arguments.thread.name}"
+        self._log_error(
+            f"{arguments.exc_type.__name__} ended {name}",
+            (arguments.exc_type, error, arguments.exc_traceback),
+            "a thread",
+        )
+
+    def unraisable(self, arguments: "sys.UnraisableHookArgs") -> None:
+        """As `sys.unraisablehook`."""
+        if is_undecoded_name(arguments):
+            return  # an event tells of the handshake, and the name is the client's
+        # Bytes, a string: what a client sent, perhaps.
+        about = arguments.object
+        what = f": {type(about).__name__}" if isinstance(about, bytes | str) else f": {about!r}"
+        error = arguments.exc_value or arguments.exc_type()
+        self._log_error(
+            f"{arguments.err_msg or 'Exception ignored in'}{what}",
+            (arguments.exc_type, error, arguments.exc_traceback),
+            "a destructor or a callback",
+        )
+
+    def warn(  # noqa: PLR0913, PLR0917 - the hook's form
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: object = None,  # noqa: ARG002 - the hook's form
+        line: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """As `warnings.showwarning`."""
+        place = f"{filename}:{lineno}"
+        what = {REPEATS: f"{category.__name__} at {place}"}
+        self._log(logging.WARNING, f"{category.__name__}: {message} ({place})", **what)
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    _log(logging.ERROR, f"{kind.__name__} was not caught", (kind, error, where))
+def _place(where: TracebackType | None) -> str:
+    """Say where an exception was raised."""
+    if where is None:
+        return ""
+    while where.tb_next is not None:
+        where = where.tb_next
+    return f" at {where.tb_frame.f_code.co_filename}:{where.tb_lineno}"
 
 
-def _uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
-    if arguments.exc_type is SystemExit:
-        return  # it ends the thread and is no error: `threading.excepthook` is silent too
-    error = arguments.exc_value or arguments.exc_type()
-    name = "a thread" if arguments.thread is None else f"the thread {arguments.thread.name}"
-    _log(
-        logging.ERROR,
-        f"{arguments.exc_type.__name__} ended {name}",
-        (arguments.exc_type, error, arguments.exc_traceback),
-    )
+def take_over(handle: Handle | None = None) -> Callable[[], None]:
+    """Log what would be printed as a traceback or a warning.
 
-
-def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
-    error = arguments.exc_value or arguments.exc_type()
-    what = arguments.err_msg or "Exception ignored in"
-    _log(
-        logging.ERROR,
-        f"{what}: {arguments.object!r}",
-        (arguments.exc_type, error, arguments.exc_traceback),
-    )
-
-
-def _warn(  # noqa: PLR0913, PLR0917 - the hook's form
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: object = None,  # noqa: ARG001 - the hook's form
-    line: str | None = None,  # noqa: ARG001
-) -> None:
-    _log(logging.WARNING, f"{category.__name__}: {message} ({filename}:{lineno})")
-
-
-_HOOKS: tuple[tuple[Any, str, Any], ...] = (
-    (sys, "excepthook", _uncaught),
-    (sys, "unraisablehook", _unraisable),
-    (threading, "excepthook", _uncaught_in_thread),
-    (warnings, "showwarning", _warn),
-)
-
-
-def take_over() -> Callable[[], None]:
-    """Log what would be printed as a traceback or a warning, by the logger of the events.
+    Parameters
+    ----------
+    handle : callable, optional
+        Handles the records; by default the logger of the events does.
 
     Returns
     -------
     callable
         Call it to have everything as it was.
     """
-    end_reports = report_by(_report)
-    before = [(module, name, getattr(module, name)) for module, name, _ in _HOOKS]
-    for module, name, hook in _HOOKS:
+    hooks = _Uncaught(handle)
+    places: tuple[tuple[Any, str, Any], ...] = (
+        (sys, "excepthook", hooks.uncaught),
+        (sys, "unraisablehook", hooks.unraisable),
+        (threading, "excepthook", hooks.uncaught_in_thread),
+        (warnings, "showwarning", hooks.warn),
+    )
+    end_reports = report_by(hooks.report)
+    before = [(module, name, getattr(module, name)) for module, name, _ in places]
+    for module, name, hook in places:
         setattr(module, name, hook)
 
     def end() -> None:

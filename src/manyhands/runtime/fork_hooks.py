@@ -14,6 +14,11 @@ from typing import Any
 _renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 """For each living object, the function that has it begin anew."""
 
+_preparations: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = (
+    weakref.WeakKeyDictionary()
+)
+"""For each living object, the function that prepares it for the processes of an engine."""
+
 _parent_server: int | None = None
 
 
@@ -29,6 +34,21 @@ def renew_in_copies(thing: Any, renew: Callable[[Any], object]) -> None:
         `sys.excepthook`.
     """
     _renewals[thing] = renew
+
+
+def prepare_for_workers(thing: Any, prepare: Callable[[Any], object]) -> None:
+    """Have `prepare(thing)` called before each process that an engine forks to serve a connection.
+
+    Parameters are those of `renew_in_copies`. What it raises is raised.
+    """
+    _preparations[thing] = prepare
+
+
+def prepare_workers() -> None:
+    """Call the functions of `prepare_for_workers`. For an engine that is about to fork."""
+    if _preparations:
+        for thing, prepare in list(_preparations.items()):
+            prepare(thing)
 
 
 def shared_with_copies(values: Sequence[float]) -> MutableSequence[float]:

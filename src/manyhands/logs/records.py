@@ -1,0 +1,141 @@
+"""Events as records of `logging`, and their queue, which holds what clients can cause to a rate."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterable
+
+from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
+from manyhands.logs.rate import Rate
+from manyhands.model.escaping import escape
+from manyhands.model.events import Event, EventsDropped, RepeatedEvents
+
+NAME = "manyhands"
+"""The logger of events; that of connections which end is its child ``access``."""
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def level_of(event: Event) -> int:
+    """Return an event's level in the numbers of `logging`."""
+    return _LEVELS[event.level]
+
+
+def record_of(name: str, event: Event, level: int | None = None) -> logging.LogRecord:
+    """Make the record of an event, for the logger called `name`."""
+    # Made where the event happened: the time, the process and the thread are those.
+    return logging.getLogger(name).makeRecord(
+        name,
+        level_of(event) if level is None else level,
+        "",
+        0,
+        escape(str(event)),
+        (),
+        None,
+        extra={"event": event},
+    )
+
+
+REPEATS = "repeats"
+"""The attribute of a record that names what a client can cause again and again; see `repeating`."""
+
+
+def repeating(record: logging.LogRecord) -> str | None:
+    """Return the name of what a record tells of, if a client can cause that as often as it likes."""
+    event = getattr(record, "event", None)
+    if event is None:
+        named: str | None = getattr(record, REPEATS, None)
+        return named
+    if not event.is_provoked:
+        return None
+    # Of handlers and listeners there are few; each is worth its own line.
+    where = getattr(event, "handler", None) or getattr(event, "listener", None)
+    return type(event).__name__ if where is None else f"{type(event).__name__} of {where}"
+
+
+def prepared(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record that can wait, and go to another process: what it refers to may change meanwhile."""
+    if not record.args and not record.exc_info and not record.stack_info:
+        return record
+    ready = copy.copy(record)
+    ready.msg, ready.args = record.getMessage(), ()
+    if record.exc_info and not record.exc_text:
+        ready.exc_text = _formatter.formatException(record.exc_info)
+    ready.exc_info = None
+    return ready
+
+
+_formatter = logging.Formatter()
+
+
+class RecordQueue(BoundedQueue[logging.LogRecord]):
+    """A queue of records. Thread-safe.
+
+    Of what clients can cause as often as they like (`repeating`) the first of its kind passes at once, and of
+    those after it one `RepeatedEvents` tells in a while.
+
+    Parameters
+    ----------
+    handle
+        Called with each record.
+    name
+        The logger of the records that tell of others.
+    limit
+        How many records may wait.
+    handle_within
+        Called as `handle`, and with the time on `time.monotonic` until which it may wait; where no thread
+        can be had at the end.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[logging.LogRecord], object],
+        name: str = NAME,
+        limit: int = LIMIT,
+        handle_within: Callable[[logging.LogRecord, float], object] | None = None,
+    ) -> None:
+        super().__init__(handle, lambda count: record_of(name, EventsDropped(count)), limit)
+        self._name = name
+        self._handle = handle
+        self._handle_within = handle_within
+        self._rate = Rate()
+
+    def put(self, record: logging.LogRecord) -> None:
+        """Have a record handled soon, or dropped when too many wait."""
+        passed = record if self.is_relayed else self._passed(record)
+        if passed is not None:
+            super().put(prepared(passed))
+
+    def consume_now(self, record: logging.LogRecord) -> None:
+        """Handle a record in the calling thread, which waits for that."""
+        passed = self._passed(record)
+        if passed is not None:
+            self._handle(passed)
+
+    def _passed(self, record: logging.LogRecord) -> logging.LogRecord | None:
+        """Return what is to be handled now: the record, one that tells of it and others, or nothing."""
+        what = repeating(record)
+        if what is None:
+            return record
+        event = getattr(record, "event", None)
+        peer = getattr(record if event is None else event, "peer", None)
+        repeated = self._rate.note(what, record.levelno, peer)
+        if repeated is None:
+            self._look_again()
+            return None
+        return record if repeated.count == 1 else self._summary(repeated, record.levelno)
+
+    def _summary(self, repeated: RepeatedEvents, level: int) -> logging.LogRecord:
+        return record_of(self._name, repeated, level)
+
+    def _hand_over_within(self, item: logging.LogRecord, deadline: float) -> None:
+        if self._handle_within is None:
+            super()._hand_over_within(item, deadline)
+        else:
+            self._handle_within(item, deadline)
+
+    def _seconds_until_due(self) -> float | None:
+        return self._rate.seconds_until_due()
+
+    def _due(self, *, at_the_end: bool = False) -> Iterable[logging.LogRecord]:
+        due = self._rate.rest() if at_the_end else self._rate.due()
+        return [self._summary(repeated, level) for repeated, level in due]

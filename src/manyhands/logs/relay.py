@@ -1,0 +1,117 @@
+"""What a handler's process has to say is said by the process of its server: one log, one rate, one writer."""
+
+import os
+import pickle
+import select
+import socket
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from manyhands.runtime.fork_hooks import parent_server
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.unpatched import original, start_native_thread
+
+_SETTLE = b"."
+"""Asks the receiving thread to say that all before it has come: a datagram that is no pickle."""
+
+_END = b""
+
+LONGEST = 128 * 1024
+"""Bytes of the longest item: the usual buffer of a socket (net.core.wmem_default) holds that."""
+
+PATIENCE = 0.1
+"""Seconds that a sender waits for room: the receiving thread may only be waiting for its turn."""
+
+
+class Relay:
+    """Carries items from the processes that an engine forks to the process that forked them.
+
+    By datagrams, which come whole however many processes send. A thread of the system's receives them.
+
+    Parameters
+    ----------
+    deliver
+        A bound method that takes each item, in the receiving thread. Its object is not kept alive.
+
+    Raises
+    ------
+    OSError or RuntimeError
+        When there is no descriptor, or no thread, for it.
+    """
+
+    def __init__(self, deliver: Callable[[Any], object]) -> None:
+        self._process = os.getpid()
+        self._deliver = weakref.WeakMethod(deliver)
+        make = original(socket, "socketpair")
+        self._receiver, self._sender = make(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
+        self._settled = Latch()
+        try:
+            start_native_thread(self._receive)
+        except BaseException:
+            self._give_back()
+            raise
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process made it, and receives."""
+        return self._process == os.getpid()
+
+    @property
+    def leads_to_parent(self) -> bool:
+        """Whether this process serves a connection for the one that receives."""
+        return parent_server() == self._process
+
+    def send(self, item: Any) -> bool:
+        """Have an item delivered in the process that receives; return False when it cannot be."""
+        try:
+            data = pickle.dumps(item)
+        except Exception:  # noqa: BLE001 - a value of the program's own, which could do anything
+            return False
+        return len(data) <= LONGEST and self._has_sent(data, time.monotonic() + PATIENCE)
+
+    def settle(self, timeout: float) -> None:
+        """Wait until all that was sent so far has been delivered, at most `timeout` seconds."""
+        if not self.is_own:
+            return
+        deadline = time.monotonic() + timeout
+        self._settled = Latch()
+        if self._has_sent(_SETTLE, deadline):
+            self._settled.wait(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """End the receiving thread; in a copy of the process, give back the copies of the descriptors."""
+        if not self.is_own or not self._has_sent(_END, time.monotonic() + PATIENCE):
+            self._give_back()
+
+    def _has_sent(self, data: bytes, deadline: float) -> bool:
+        while True:
+            try:
+                self._sender.send(data)
+            except BlockingIOError:
+                poll = original(select, "poll")()
+                poll.register(self._sender, select.POLLOUT)
+                left = deadline - time.monotonic()
+                if left <= 0 or not poll.poll(1000 * left):
+                    return False
+            except OSError:
+                return False  # the receiving process has gone
+            else:
+                return True
+
+    def _receive(self) -> None:
+        try:
+            while data := self._receiver.recv(2 * LONGEST):
+                deliver = self._deliver()
+                if data == _SETTLE:
+                    self._settled.set()
+                elif deliver is not None:
+                    deliver(pickle.loads(data))  # noqa: S301 - of our own copies
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._receiver.close()
+        self._sender.close()
