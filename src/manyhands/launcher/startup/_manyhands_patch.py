@@ -13,10 +13,12 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial, partialmethod
 from types import FrameType
 from typing import Any
 
+import _manyhands_children  # type: ignore[import-not-found]  # beside this file
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
@@ -32,14 +34,27 @@ LONGEST_LOCK_PAUSE = 0.02
 
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
+    _manyhands_children.patch()
     monkey.patch_all()
-    # Programs wait with these while their servers run in threads.
+    os.close = partial(_close_soon, os.close)
+    # Programs wait with it while their servers run in threads.
     signal.pause = _pause
-    os.wait = _wait
     os.register_at_fork(after_in_child=_leave_fibers_behind)
     # The hub raises it in the program's main code, and would print a traceback of its own before.
     Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
     _patch_multiprocessing()
+
+
+def _close_soon(close: Callable[[int], None], descriptor: int, /) -> None:
+    """Close a descriptor as gevent does, but soon, also when no fiber has anything to do."""
+    # gevent closes it when its loop has turned. A fiber that waits for the end of what is closed, such as the
+    # parent of a forked process for the last copy of a pipe, would keep an idle loop from turning, for ever.
+    close(descriptor)
+    hub = get_hub_if_exists()
+    if hub is not None and hub.loop is not None:
+        # A loop with one of these looks without waiting (ev_idle in libev's manual).
+        idle = hub.loop.idle()
+        idle.start(idle.close)
 
 
 def _pause() -> None:
@@ -52,11 +67,6 @@ def _pause() -> None:
             wait_read(reader.fileno())
         finally:
             signal.set_wakeup_fd(before)
-
-
-def _wait() -> tuple[int, int]:
-    """Wait for a child, as `os.wait` does."""
-    return os.waitpid(-1, 0)
 
 
 def _leave_fibers_behind() -> None:
