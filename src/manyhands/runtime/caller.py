@@ -44,13 +44,13 @@ def hub_of_fiber() -> Any:
 
     What waits may let this hub run the other fibers meanwhile.
     """
-    hub = _hub_of_thread()
+    hub = hub_of_thread()
     return None if hub is None or _current_fiber() is hub else hub
 
 
 def is_in_the_hub() -> bool:
     """Tell whether the caller runs in a hub itself, as signal handlers may: there it must not wait."""
-    hub = _hub_of_thread()
+    hub = hub_of_thread()
     return hub is not None and _current_fiber() is hub
 
 
@@ -101,7 +101,8 @@ def is_threading_patched() -> bool:
     return monkey is not None and monkey.is_module_patched("threading")
 
 
-def _hub_of_thread() -> Any:
+def hub_of_thread() -> Any:
+    """Return the hub of the calling thread; None where there is none."""
     local = sys.modules.get("gevent._hub_local")
     return None if local is None else local.get_hub_if_exists()
 

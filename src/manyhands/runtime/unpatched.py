@@ -63,3 +63,12 @@ def start_native_thread(function: Callable[..., object], *arguments: object) -> 
         function(*arguments)
 
     original(_thread, "start_new_thread")(run, ())
+
+
+def put_in_place(module: ModuleType, name: str, ours: Any) -> None:
+    """Put a function of ours in the place of a module's, under its name and with its documentation."""
+    before = getattr(module, name)
+    ours.__name__ = ours.__qualname__ = name
+    ours.__doc__ = before.__doc__
+    ours.__module__ = getattr(before, "__module__", module.__name__)
+    setattr(module, name, ours)

@@ -279,7 +279,8 @@ cdef class Channel:
     cdef readonly int fd
     cdef public bint is_closed
     cdef object seconds
-    cdef bint is_owner, is_patient, waits, is_fresh
+    cdef object kernel_limits
+    cdef bint is_owner, is_patient, waits, waits_simply, is_fresh
     cdef unsigned int events
     cdef object reader, writer
     cdef set beside
@@ -334,6 +335,17 @@ cdef class Channel:
         self.seconds = seconds
         self.is_patient = seconds is None
         self.waits = seconds is None or seconds > 0
+        self.waits_simply = self.waits and self.kernel_limits is None
+
+    @property
+    def limits(self):
+        """The limits that the program has set in the kernel (`Limits`); None without."""
+        return self.kernel_limits
+
+    @limits.setter
+    def limits(self, limits):
+        self.kernel_limits = limits
+        self.waits_simply = self.waits and limits is None
 
     def wait(self, unsigned int event, timeout=None):
         """Wait, in any thread, until the descriptor is ready for `READ` or `WRITE`."""
@@ -351,6 +363,14 @@ cdef class Channel:
             self.wait_here(event, timeout)
         self.check_open()
         return 0
+
+    cdef int wait_to_send(self, object timeout) except -1:
+        if timeout is not None or self.kernel_limits is None:
+            return self.wait_for(EPOLLOUT, timeout)
+        try:
+            return self.wait_for(EPOLLOUT, self.kernel_limits.send)
+        except TimeoutError:
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
 
     cdef int check_open(self) except -1:
         if self.fd < 0 or self.is_closed:
@@ -488,7 +508,7 @@ def recv(sock, Py_ssize_t bufsize, int flags=0):
     """Receive up to `bufsize` bytes; ``b""`` when the peer has shut its side down."""
     cdef Channel channel = channel_in(sock)
     cdef ssize_t count
-    if flags or not channel.waits or bufsize <= 0 or bufsize > BUFFER:
+    if flags or not channel.waits_simply or bufsize <= 0 or bufsize > BUFFER:
         return sock.recv_with_flags(bufsize, flags)
     while True:
         if not channel.may_try():
@@ -504,7 +524,7 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
     cdef Channel channel = channel_in(sock)
     cdef Py_buffer view
     cdef ssize_t count
-    if flags or not channel.waits or nbytes < 0:
+    if flags or not channel.waits_simply or nbytes < 0:
         return sock.recv_into_with_flags(buffer, nbytes, flags)
     try:
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
@@ -555,7 +575,7 @@ def send(sock, data, int flags=0):
             if count >= 0:
                 return count
             if channel.would_block():
-                channel.wait_for(EPOLLOUT, channel.seconds)
+                channel.wait_to_send(channel.seconds)
     finally:
         PyBuffer_Release(&view)
 
@@ -584,7 +604,7 @@ def sendall(sock, data, int flags=0):
             elif channel.would_block():
                 if not channel.is_patient and deadline is None:
                     deadline = time.monotonic() + channel.seconds
-                channel.wait_for(EPOLLOUT, left_until(deadline))
+                channel.wait_to_send(left_until(deadline))
     finally:
         PyBuffer_Release(&view)
 

@@ -1,9 +1,7 @@
-"""How fibers end: by an exception, by what a signal raises in one, and all of them at the program's exit.
+"""How fibers end: by an exception, and all of them at the program's exit.
 
-An exception of a fiber's own is reported as a thread's is. Python runs a signal handler wherever the main
-thread is at that moment. Under `gevent.monkey` that may be any fiber, and what the handler raises there
-(`KeyboardInterrupt`, or `SystemExit` by a ``sys.exit()`` on SIGTERM) would end one connection instead of
-reaching the program's main code.
+An exception of a fiber's own is reported as a thread's is. What a signal handler raises comes to no fiber
+(`runtime.main_code`).
 
 The exit of Python waits for threads that are no daemons, or does not; but one thread may have fibers of
 either kind. So that thread is a daemon, and what the exit has to wait for is waited for here. Then the thread
@@ -13,53 +11,13 @@ crashes.
 
 import atexit
 import contextlib
-import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from types import CodeType
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from greenlet import getcurrent
-
 from manyhands.runtime.locks import Latch
-
-
-def raise_in_main_code(failure: BaseException, hub: Any) -> bool:
-    """Raise in the program's main code what a signal has raised in the calling fiber.
-
-    Returns
-    -------
-    bool
-        Whether a signal has. What a handler raises by itself is its own, be it `SystemExit`, as in a thread.
-    """
-    # Only the main thread runs signal handlers. Its main code has no parent, and gets the exception anyway.
-    is_in_reach = hub.main_hub and isinstance(getcurrent().parent, type(hub))
-    if not is_in_reach or not _is_of_a_signal(failure):
-        return False
-    hub.loop.run_callback(hub.handle_system_error, type(failure), failure, failure.__traceback__)
-    return True
-
-
-def _is_of_a_signal(failure: BaseException) -> bool:
-    # Python's own handler of SIGINT is no function with a frame.
-    return isinstance(failure, KeyboardInterrupt) or not _signal_handlers().isdisjoint(
-        _codes(failure)
-    )
-
-
-def _signal_handlers() -> set[CodeType | None]:
-    return {
-        getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()
-    } - {None}
-
-
-def _codes(failure: BaseException) -> Iterator[CodeType]:
-    traceback = failure.__traceback__
-    while traceback is not None:
-        yield traceback.tb_frame.f_code
-        traceback = traceback.tb_next
 
 
 def report_failure() -> None:

@@ -1,7 +1,6 @@
 """The fiber engine: a fiber for each connection, all of them in one thread."""
 
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -18,11 +17,11 @@ from manyhands.engines.fibers.ends import (
     EndWaits,
     end_at_exit,
     is_exit_without_threads,
-    raise_in_main_code,
     report_failure,
     reporting_failure,
 )
 from manyhands.engines.fibers.hub_thread import HubThread, Watchdog
+from manyhands.engines.fibers.limits import Limits, limits_of
 from manyhands.engines.fibers.selector import FiberSelector
 from manyhands.engines.fibers.sockets import (
     PLAIN_ACCEPTS,
@@ -33,7 +32,7 @@ from manyhands.engines.fibers.sockets import (
 from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
-from manyhands.runtime.sockets import accept_at_once, identity
+from manyhands.runtime.sockets import accept_at_once, identity, system_socket
 
 UNWIND_TIME = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
@@ -41,6 +40,8 @@ UNWIND_TIME = 0.5
 HUB_END_TIME = 1.0
 """Seconds that the exit of the interpreter gives to what it does not wait for, accept loops and the hub; and
 that a `join` with an end gives to the hub, which waits for the threads of `blocking`."""
+
+_frames_of_threads = monkey.get_original("sys", "_current_frames")
 
 
 class Fiber(greenlet):
@@ -88,6 +89,8 @@ class FibersEngine(Engine):
         # How to stop each accept loop, and whether the interpreter's exit waits for it.
         self._loops: dict[Callable[[], None], bool] = {}
         self._sockets = SocketWrapper()
+        # What each listener's connections inherit: asked once for each accept loop.
+        self._limits: dict[Any, Limits | None] = {}
         self._is_at_exit = False
 
     # The thread of the fibers, and the accept loop in it.
@@ -131,6 +134,7 @@ class FibersEngine(Engine):
     def selector(self) -> FiberSelector:
         """Return what the accept loop waits with in the hub thread."""
         assert self._hub_thread is not None  # noqa: S101 - it runs there
+        self._limits.clear()
         return FiberSelector(self._hub_thread.poller)
 
     def beside(self, function: Callable[[], object]) -> None:
@@ -193,9 +197,8 @@ class FibersEngine(Engine):
             task.process_request_thread()
         except GreenletExit:
             return
-        except BaseException as failure:  # noqa: BLE001 - as of a thread's
-            if not raise_in_main_code(failure, hub_thread.hub):
-                report_failure()
+        except BaseException:  # noqa: BLE001 - as of a thread's
+            report_failure()
         finally:
             if not hub_thread.poller.is_open:
                 # The handler has forked, and this is the copy, which has no loop to go on with: like a
@@ -226,7 +229,12 @@ class FibersEngine(Engine):
         if not is_plain or hub_thread is None or not hub_thread.is_current():
             return super().accept(listener)
         descriptor, address = accept_at_once(listener)
-        return FiberSocket(*identity(listener), descriptor, poller=hub_thread.poller), address
+        accepted = FiberSocket(*identity(listener), descriptor, poller=hub_thread.poller)
+        if listener not in self._limits:
+            self._limits[listener] = limits_of(system_socket(listener))
+        if (limits := self._limits[listener]) is not None:
+            accepted.channel.limits = limits  # the kernel hands them on
+        return accepted, address
 
     def adopt(self, request: Any) -> Any:
         """Return a request as something whose waits let other fibers run. Called by its task."""
@@ -262,9 +270,7 @@ class FibersEngine(Engine):
     def frames(self) -> dict[Task, FrameType]:
         """Return the frame on top of each fiber."""
         hub_thread = self._hub_thread
-        running = (
-            None if hub_thread is None else sys._current_frames().get(hub_thread.poller.thread)
-        )
+        running = None if hub_thread is None else _frames_of_threads().get(hub_thread.poller.thread)
         # The one that runs has no `gr_frame`: its frame is the one on top of the thread.
         frames = ((fiber.task, fiber.gr_frame or running) for fiber in self._fibers.copy())
         return {task: frame for task, frame in frames if frame is not None}

@@ -1,7 +1,6 @@
 """The thread of the fibers, with gevent's hub and the poller, and the watch over its turning."""
 
 import itertools
-import sys
 import threading
 import time
 import traceback
@@ -17,12 +16,12 @@ from gevent import monkey
 from gevent.hub import Hub
 from greenlet import greenlet
 
-from manyhands.engines.fibers.ends import raise_in_main_code
 from manyhands.engines.fibers.foreign_threads import native_thread_id
 from manyhands.engines.fibers.poller import Poller
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import Latch
+from manyhands.runtime.main_code import raise_in_main_code
 from manyhands.runtime.unpatched import brief_lock, start_native_thread
 from manyhands.runtime.wakeup import WakeUp
 
@@ -30,6 +29,7 @@ _numbers = itertools.count(1)
 
 
 _sleep = monkey.get_original("time", "sleep")
+_frames_of_threads = monkey.get_original("sys", "_current_frames")
 
 LOOKS_PER_LIMIT = 4
 """Looks within the time that is allowed: so much finer is the time that is told."""
@@ -90,7 +90,7 @@ class Watchdog:
     def _look(self, now: float, allowed: float | None) -> None:
         # libev counts the turns of its loop anyway (`ev_iteration`), so the hub has no work with this.
         turn = self._hub.loop.iteration
-        frame = None if turn != self._turn else sys._current_frames().get(self._thread)
+        frame = None if turn != self._turn else _frames_of_threads().get(self._thread)
         if frame is None or frame.f_code is _ASLEEP:
             self._goes_on(now)
             self._turn, self._since = turn, now
@@ -277,7 +277,7 @@ class HubThread:
         """
         if self.is_current():
             try:
-                self._run_in_caller(loop)
+                loop()
             finally:
                 self.release()
             return
@@ -302,20 +302,11 @@ class HubThread:
         finally:
             self.end_if_unused()
 
-    def _run_in_caller(self, loop: Callable[[], None]) -> None:
-        while True:
-            try:
-                loop()
-            except BaseException as failure:
-                # The loop goes on after what a signal raised, until the program's main code stops it.
-                if not raise_in_main_code(failure, self.hub):
-                    raise
-            else:
-                return
-
     def _main(self) -> None:
         try:
             self.hub = gevent.get_hub()
+            if self._is_shared and self.hub.main_hub:
+                raise_in_main_code()
             self.poller = Poller(self.hub)
             self._may_be_unused = gevent.event.Event()
         except BaseException as failure:  # noqa: BLE001 - raised in the thread that wants this one
@@ -323,16 +314,8 @@ class HubThread:
             return
         finally:
             self._is_ready.set()
-        is_cleared_away = False
-        while not is_cleared_away:
-            try:
-                self._wait_until_unused()
-                self._clear_away()
-                is_cleared_away = True
-            except BaseException as failure:
-                # In a program whose threads are fibers, what a signal raises may come out here.
-                if not raise_in_main_code(failure, self.hub):
-                    raise
+        self._wait_until_unused()
+        self._clear_away()
         if not self._is_shared:
             # gevent keeps a hub's loop, with its descriptors, until it is told to destroy it.
             self.hub.destroy(destroy_loop=True)
@@ -346,7 +329,7 @@ class HubThread:
                 self.is_ending = self.is_ending or self._is_unused()
 
     def _clear_away(self) -> None:
-        """Give back what the thread had. Once more does no harm."""
+        """Give back what the thread had."""
         # The watchdog first: it reads the loop's counter, which must not be gone by then.
         if self._watchdog is not None:
             self._watchdog.close()

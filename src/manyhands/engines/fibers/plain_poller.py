@@ -20,7 +20,7 @@ import weakref
 from _socket import MSG_DONTWAIT
 from collections.abc import Iterator
 from socket import SocketIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import monkey
 from gevent.exceptions import BlockingSwitchOutError
@@ -34,6 +34,9 @@ from manyhands.engines.fibers.foreign_threads import (
     native_thread_id,
     wait_in_foreign_thread,
 )
+
+if TYPE_CHECKING:
+    from manyhands.engines.fibers.limits import Limits
 
 BATCH = 256
 """Descriptors served between two turns of gevent's loop: its timers must not wait for a whole crowd."""
@@ -187,6 +190,7 @@ class Channel:
         "_writer",
         "fd",
         "is_closed",
+        "limits",
         "poller",
         "timeout",
     )
@@ -198,6 +202,9 @@ class Channel:
         self.poller = poller
         self.timeout: float | None = None
         """Seconds that the functions below wait: None for ever, 0 not at all."""
+
+        self.limits: Limits | None = None
+        """The limits that the program has set in the kernel; None without."""
 
         self.is_closed = False
         """Whether it has been closed, in another thread perhaps, even if `close` has not run yet."""
@@ -260,6 +267,22 @@ class Channel:
         else:
             self._wait_here(event, timeout)
         self._check_open()
+
+    def wait_to_send(self, timeout: float | None) -> None:
+        """Wait until something can be sent, as `wait`, and within the kernel's limit where there is no other.
+
+        Raises
+        ------
+        BlockingIOError
+            After the time that SO_SNDTIMEO gives.
+        """
+        if timeout is not None or self.limits is None:
+            self.wait(WRITE, timeout)
+            return
+        try:
+            self.wait(WRITE, self.limits.send)
+        except TimeoutError:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
     def may_try(self) -> bool:
         """Tell, once, whether to receive without waiting: a request may have come with the connection."""
@@ -362,7 +385,7 @@ def _wake(channels: list[Channel], fiber: Any) -> None:
 def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
     """Receive up to `bufsize` bytes; ``b""`` when the peer has shut its side down."""
     channel: Channel = sock.channel
-    if flags or channel.timeout == 0 or bufsize <= 0:
+    if flags or channel.timeout == 0 or channel.limits is not None or bufsize <= 0:
         received: bytes = sock.recv_with_flags(bufsize, flags)
         return received
     while True:
@@ -379,7 +402,7 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
 def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
     """Receive into `buffer`, at most `nbytes` bytes (0: as many as fit); return how many."""
     channel: Channel = sock.channel
-    if flags or channel.timeout == 0 or not memoryview(buffer).nbytes:
+    if flags or channel.timeout == 0 or channel.limits is not None or not memoryview(buffer).nbytes:
         count: int = sock.recv_into_with_flags(buffer, nbytes, flags)
         return count
     while True:
@@ -415,7 +438,7 @@ def send(sock: Any, data: Any, flags: int = 0) -> int:
         except BlockingIOError:
             if channel.timeout == 0 or flags & MSG_DONTWAIT:
                 raise
-            channel.wait(WRITE, channel.timeout)
+            channel.wait_to_send(channel.timeout)
         else:
             return count
 
@@ -449,7 +472,7 @@ def _send_rest(sock: Any, rest: memoryview, flags: int) -> None:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("timed out") from None
-            channel.wait(WRITE, left)
+            channel.wait_to_send(left)
 
 
 def set_slot(slot: Any) -> None:

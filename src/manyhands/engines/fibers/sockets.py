@@ -4,8 +4,10 @@
 """
 
 import contextlib
+import errno
 import os
 import socket
+import time
 from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any, Self, TypeVar
@@ -13,7 +15,9 @@ from typing import Any, Self, TypeVar
 import gevent.socket
 from gevent import monkey
 
+from manyhands.engines.fibers import limits
 from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread_id, pause_here
+from manyhands.engines.fibers.limits import Limits, limits_of
 from manyhands.engines.fibers.poller import (
     Channel,
     Poller,
@@ -31,6 +35,8 @@ FIRST_RESEND_PAUSE = 0.001
 """Seconds until a datagram is offered again to a Unix socket whose queue is full; then twice as long."""
 
 LONGEST_RESEND_PAUSE = 0.05
+
+_NO_LIMITS = Limits(None, None, 1)
 
 
 class _FiberIO(socket.SocketIO):
@@ -107,6 +113,7 @@ class FiberSocket(gevent.socket.socket):
         family, kind, proto = plain.family, plain.type, plain.proto
         taken = cls(family, kind, proto, plain.detach(), poller=poller)
         taken.settimeout(timeout)
+        taken.channel.limits = limits_of(taken.plain)  # a hook may have set them
         return taken
 
     recv = recv
@@ -155,6 +162,12 @@ class FiberSocket(gevent.socket.socket):
             return self.channel.getsockopt(level, optname, buflen)
         return self.plain.getsockopt(level, optname, buflen)
 
+    def setsockopt(self, *arguments: Any) -> None:
+        """Set an option of the socket, as `socket.socket.setsockopt` does."""
+        self.plain.setsockopt(*arguments)
+        if arguments[0] == socket.SOL_SOCKET and arguments[1] in limits.OPTIONS:
+            self.channel.limits = limits_of(self.plain)
+
     def fileno(self) -> int:
         """Return the descriptor; -1 of a closed socket."""
         return self.channel.fd if self.inner is None else self.inner.fileno()
@@ -169,7 +182,7 @@ class FiberSocket(gevent.socket.socket):
                 flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
                 if self.channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
                     raise
-            self.channel.wait(WRITE, self.channel.timeout)
+            self._wait(WRITE)
             if self.family == socket.AF_UNIX:
                 # It can be written to, and yet the receiver's queue is full (EAGAIN): poll does not tell.
                 pause_here(pause)
@@ -177,8 +190,12 @@ class FiberSocket(gevent.socket.socket):
 
     def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
         """Wait, for those of gevent's methods that have no faster way here."""
+        timeout, set_limits = self.channel.timeout, self.channel.limits
+        if timeout is None and set_limits is not None:
+            timeout = set_limits.receive if event == READ else set_limits.send
+            timeout_exc = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         try:
-            self.channel.wait(event, self.channel.timeout)
+            self.channel.wait(event, timeout)
         except TimeoutError as error:
             raise timeout_exc or error from None
 
@@ -218,31 +235,38 @@ class FiberSocket(gevent.socket.socket):
 
     def recv_with_flags(self, bufsize: int, flags: int) -> bytes:
         """Receive in the cases that the poller's `recv` leaves: flags, no waiting, odd sizes."""
-        if flags & socket.MSG_WAITALL and self._is_patient(flags) and bufsize > 0:
+        if bufsize > 0 and self._may_wait_for_more(flags):
             buffer = bytearray(bufsize)
             return bytes(memoryview(buffer)[: self._fill(memoryview(buffer), flags)])
         return self._patiently(READ, flags, lambda: self.plain.recv(bufsize, flags))
 
     def recv_into_with_flags(self, buffer: Any, nbytes: int, flags: int) -> int:
         """Receive in the cases that the poller's `recv_into` leaves."""
-        if flags & socket.MSG_WAITALL and self._is_patient(flags):
+        if self._may_wait_for_more(flags):
             with memoryview(buffer) as view, view.cast("B") as octets:
                 return self._fill(octets[: nbytes or None], flags)
         return self._patiently(READ, flags, lambda: self.plain.recv_into(buffer, nbytes, flags))
 
-    def _is_patient(self, flags: int) -> bool:
-        """Tell whether a call waits for all of something: with a timeout it takes what there is, as in C."""
-        return self.channel.timeout is None and not flags & socket.MSG_DONTWAIT
+    def _may_wait_for_more(self, flags: int) -> bool:
+        """Tell whether a receive waits for more than the first bytes, or not for ever."""
+        # With a timeout of Python's, or none at all, it takes what there is, as in C.
+        is_patient = self.channel.timeout is None and not flags & socket.MSG_DONTWAIT
+        return is_patient and bool(flags & socket.MSG_WAITALL or self.channel.limits)
 
     def _fill(self, view: memoryview, flags: int) -> int:
-        """Receive until `view` is full or the peer has shut its side down (MSG_WAITALL, recv(2))."""
+        """Receive until `view` has what the call waits for, or the peer has shut its side down (recv(2)).
+
+        That is all of `view` (MSG_WAITALL), or what the limits say.
+        """
+        receive, _, low_water = self.channel.limits or _NO_LIMITS
+        wanted = len(view) if flags & socket.MSG_WAITALL else min(low_water, len(view))
+        deadline = None if receive is None else time.monotonic() + receive
         if flags & socket.MSG_PEEK:
-            return self._peek_all(view, flags)
+            return self._peek_all(view, wanted, flags, receive)
         filled = 0
-        while filled < len(view):
-            rest = view[filled:]
+        while filled < wanted:
             try:
-                count = self._recv_into_rest(rest, flags)
+                count = self._receive_rest(view[filled:], wanted - filled, flags, deadline)
             except OSError:
                 if not filled:
                     raise
@@ -252,28 +276,56 @@ class FiberSocket(gevent.socket.socket):
             filled += count
         return filled
 
-    def _recv_into_rest(self, rest: memoryview, flags: int) -> int:
-        return self._patiently(READ, flags, lambda: self.plain.recv_into(rest, 0, flags))
+    def _receive_rest(
+        self, rest: memoryview, wanted: int, flags: int, deadline: float | None
+    ) -> int:
+        while True:
+            try:
+                return self.plain.recv_into(rest, 0, flags)
+            except BlockingIOError:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise
+            # After the time too it takes what has come, be it less.
+            with contextlib.suppress(TimeoutError):
+                self._wait_for_bytes(wanted, left)
 
-    def _peek_all(self, view: memoryview, flags: int) -> int:
+    def _wait_for_bytes(self, wanted: int, timeout: float | None) -> None:
+        """Wait until the kernel tells of `wanted` bytes, at most `timeout` seconds."""
+        before = self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        # Of what the caller has by now the kernel knows nothing.
+        is_lower = wanted < before
+        if is_lower:
+            self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+        try:
+            self.channel.wait(READ, timeout)
+        finally:
+            if is_lower and self.fileno() >= 0:
+                self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
+
+    def _peek_all(self, view: memoryview, wanted: int, flags: int, timeout: float | None) -> int:
         before = self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
         # What was only peeked at stays, and would end every further wait at once (socket(7)).
-        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(view))
+        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
         try:
-            self.channel.wait(READ)
-            return self._recv_into_rest(view, flags)
+            with contextlib.suppress(TimeoutError):  # then there is what there is
+                self.channel.wait(READ, timeout)
+            return self.plain.recv_into(view, 0, flags)
         finally:
             self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
 
     def _patiently(self, event: int, flags: int, attempt: Callable[[], Result]) -> Result:
         """Try; where that would block, wait and try again."""
+        if self.channel.limits is not None and self.channel.timeout and event == READ:
+            # Only `poll` looks at SO_RCVLOWAT; a call that does not block takes what there is.
+            self._wait(event)
         while True:
             try:
                 return attempt()
             except BlockingIOError:
                 if self.channel.timeout == 0 or flags & socket.MSG_DONTWAIT:
                     raise
-            self.channel.wait(event, self.channel.timeout)
+            self._wait(event)
 
 
 _making: Any = monkey.get_original("_thread", "allocate_lock")()

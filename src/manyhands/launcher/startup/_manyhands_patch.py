@@ -9,6 +9,7 @@ has all fibers, and would run them: a handler of the original would answer its c
 
 import gc
 import os
+import queue
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ import _manyhands_children  # type: ignore[import-not-found]  # beside this file
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
+from gevent.queue import SimpleQueue
 from gevent.socket import wait_read, wait_write
 from greenlet import getcurrent
 
@@ -35,8 +37,15 @@ LONGEST_LOCK_PAUSE = 0.02
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
     _manyhands_children.patch()
-    monkey.patch_all()
+    # A queue of the standard library's waits with locks, which are gevent's then; gevent's own has neither
+    # `maxsize` nor `mutex`. But one is C, and waits by itself.
+    monkey.patch_all(queue=False)
+    queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]
     os.close = partial(_close_soon, os.close)
+    # What this imports finds everything patched.
+    from manyhands.launcher.patches import patch_what_is_left  # noqa: PLC0415
+
+    patch_what_is_left()
     # Programs wait with it while their servers run in threads.
     signal.pause = _pause
     os.register_at_fork(after_in_child=_leave_fibers_behind)

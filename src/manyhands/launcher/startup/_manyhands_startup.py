@@ -46,7 +46,11 @@ def _patch() -> None:
         environ.pop("GEVENT_NOWAITPID")
         if given is not None:
             environ["GEVENT_NOWAITPID"] = given
-    _manyhands_patch.patch()
+    _Finder.is_looking_for_ours = True
+    try:
+        _manyhands_patch.patch()
+    finally:
+        _Finder.is_looking_for_ours = False
 
 
 class _Finder:

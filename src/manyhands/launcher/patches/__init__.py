@@ -1,0 +1,12 @@
+"""What `gevent.monkey` leaves of a program's waits, mended one by one: `manyhands run --engine fibers`."""
+
+from manyhands.launcher.patches.receiving import patch_receiving
+from manyhands.launcher.patches.selecting import patch_selecting
+from manyhands.runtime.main_code import raise_in_main_code
+
+
+def patch_what_is_left() -> None:
+    """Have what else waits, or is particular to threads, do in fibers what it does in threads."""
+    raise_in_main_code()
+    patch_selecting()
+    patch_receiving()

@@ -1,0 +1,117 @@
+"""What signal handlers raise, in a program whose threads gevent has made fibers: it goes to the main code.
+
+Python calls a signal handler wherever the main thread is at that moment, which under `gevent.monkey` may be
+any fiber. A `KeyboardInterrupt` that is raised there ends one connection, or is swallowed by its ``except:``;
+the program that has to end, or that waits for its alarm, never hears of it. On threads it is the main code's.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from manyhands.runtime.caller import current_thread_or_fiber, hub_of_thread
+from manyhands.runtime.unpatched import put_in_place
+
+
+class _ForMainCode:
+    """A signal handler of the program, called in any fiber; what it raises is raised in the main code."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        hub = _hub_of_caller()
+        if hub is None:
+            return self.handler(number, frame)
+        main = _main_code.greenlet
+        try:
+            # At once, as it would come on threads; and it sees the frame that it would see there.
+            return self.handler(number, main.gr_frame)
+        except BaseException as failure:
+            if _is_end_of_fiber(failure):
+                raise  # thrown into the fiber, while the handler waited in it
+            # Not by a switch from here: the fiber may hold a lock of the system, and the main code that wants
+            # it would stop the only thread.
+            hub.loop.run_callback(_throw, main, failure)
+        return None
+
+
+class _MainCode:
+    """Whose code is the program's main code: in a copy of the process, the code that forked it."""
+
+    def __init__(self) -> None:
+        self.greenlet: Any = None
+        self.is_looked_after = False
+
+    def note(self) -> None:
+        self.greenlet = current_thread_or_fiber()
+        if not self.is_looked_after:
+            while self.greenlet.parent is not None:
+                self.greenlet = self.greenlet.parent
+
+
+_main_code = _MainCode()
+
+
+def _hub_of_caller() -> Any:
+    """Return the hub that the caller's fiber belongs to, or is; None of the main code and its coroutines."""
+    hub: Any = hub_of_thread()
+    fiber: Any = current_thread_or_fiber()
+    while hub is not None and fiber is not None and fiber is not _main_code.greenlet:
+        if fiber is hub:
+            return hub
+        fiber = fiber.parent
+    return None
+
+
+def _is_end_of_fiber(failure: BaseException) -> bool:
+    return isinstance(failure, sys.modules["greenlet"].GreenletExit)
+
+
+def _throw(main: Any, failure: BaseException) -> None:
+    if not main.dead:
+        main.throw(type(failure), failure, failure.__traceback__)
+
+
+_set_handler, _get_handler = signal.signal, signal.getsignal
+
+
+def _own(handler: Any) -> Any:
+    return handler.handler if isinstance(handler, _ForMainCode) else handler
+
+
+def _for_main_code(handler: Any) -> Any:
+    return _ForMainCode(handler) if callable(handler) else handler
+
+
+def _set_signal(signalnum: Any, handler: Any, /) -> Any:
+    return _own(_set_handler(signalnum, _for_main_code(handler)))
+
+
+def _get_signal(signalnum: Any, /) -> Any:
+    return _own(_get_handler(signalnum))
+
+
+def raise_in_main_code() -> None:
+    """Have what signal handlers raise from now on raised in the main code. For the main thread.
+
+    `signal.signal` and `signal.getsignal` go on giving the program its own handlers.
+    """
+    global _set_handler, _get_handler
+    if _main_code.is_looked_after:
+        return
+    _main_code.note()
+    _main_code.is_looked_after = True
+    os.register_at_fork(after_in_child=_main_code.note)
+    _set_handler, _get_handler = signal.signal, signal.getsignal
+    put_in_place(signal, "signal", _set_signal)
+    put_in_place(signal, "getsignal", _get_signal)
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, handler)

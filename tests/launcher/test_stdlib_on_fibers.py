@@ -1,0 +1,117 @@
+"""What the standard library promises, and programs rely on: on fibers as on threads."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from .launch import RUN, python, write
+from .on_fibers import ON_FIBERS
+
+PROGRAMS = {
+    "a queue has its size, its lock and its count": """
+        q = queue.Queue(3)
+        print(q.maxsize, queue.Queue().maxsize > 0, q.unfinished_tasks)
+        q.put(1)
+        with q.mutex: q.queue.clear()
+        with q.all_tasks_done: q.unfinished_tasks = 0
+        q.join()
+        print(q.empty(), q.qsize(), queue.Queue.__module__, queue.SimpleQueue().qsize())
+    """,
+    "queues are subclassed by their inner methods": """
+        class Unique(queue.Queue):
+            def _init(self, maxsize): super()._init(maxsize); self._last = None
+            def _put(self, item):
+                if item != self._last: super()._put(item); self._last = item
+                else: self.unfinished_tasks -= 1
+        class Ordered(queue.PriorityQueue): pass
+        unique, ordered = Unique(), Ordered()
+        for item in (2, 2, 1): unique.put(item); ordered.put(item)
+        print(unique.qsize(), ordered.get(), isinstance(ordered, queue.Queue), queue.LifoQueue.__mro__[1:])
+    """,
+    "a full and an empty queue wait for other threads": """
+        q, got = queue.Queue(1), []
+        def take():
+            for _ in range(5): got.append(q.get()); q.task_done()
+        thread = threading.Thread(target=take); thread.start()
+        for number in range(5): q.put(number)
+        q.join(); thread.join()
+        try: q.get(timeout=0.05)
+        except queue.Empty: print("empty", got)
+        q.put(1)
+        try: q.put(1, timeout=0.05)
+        except queue.Full: print("full")
+    """,
+    "a simple queue waits for other threads": """
+        q = queue.SimpleQueue()
+        threading.Timer(0.05, q.put, ("later",)).start()
+        print(q.get(timeout=5), q.empty())
+    """,
+    "epoll waits and tells": """
+        near, far = socket.socketpair()
+        with select.epoll() as poll:
+            poll.register(near.fileno(), select.EPOLLIN)
+            print(poll.poll(0), poll.fileno() >= 0)
+            threading.Timer(0.05, far.send, (b"x",)).start()
+            print(poll.poll(5) == [(near.fileno(), select.EPOLLIN)], poll.poll(maxevents=1) != [])
+            poll.modify(near, select.EPOLLOUT); poll.unregister(near)
+        print(poll.closed)
+        with selectors.EpollSelector() as selector:
+            selector.register(near, selectors.EVENT_READ)
+            print(len(selector.select(5)), selector.select(0)[0][0].fileobj is near)
+    """,
+    "threads are found among the frames": """
+        ready = threading.Event()
+        def waiting(): ready.wait()
+        threads = [threading.Thread(target=waiting) for _ in range(2)]
+        for thread in threads: thread.start()
+        time.sleep(0.05)
+        frames = sys._current_frames()
+        def names(frame):
+            while frame is not None: yield frame.f_code.co_name; frame = frame.f_back
+        print([("waiting" in names(frames[thread.ident])) for thread in threads])
+        print(frames[threading.get_ident()].f_code.co_name, threading.main_thread().ident in frames)
+        ready.set()
+    """,
+    "all of a message is waited for": """
+        near, far = socket.socketpair()
+        got = []
+        def receive(): got.append(near.recv(6, socket.MSG_WAITALL))
+        thread = threading.Thread(target=receive); thread.start()
+        far.sendall(b"abc"); time.sleep(0.05); far.sendall(b"def"); thread.join()
+        far.sendall(b"abc"); far.close()
+        print(got, near.recv(6, socket.MSG_WAITALL))
+    """,
+}
+
+
+@pytest.mark.parametrize("promise", PROGRAMS)
+def test_on_fibers_as_on_threads(tmp_path: Path, promise: str) -> None:
+    head = "import queue, select, selectors, socket, sys, threading, time\n"
+    write(tmp_path / "program.py", head + textwrap.dedent(PROGRAMS[promise]))
+    plain, ours = (python(*way, "program.py", cwd=tmp_path) for way in (RUN, ON_FIBERS))
+    assert (plain.status, plain.errors) == (0, "")
+    assert (ours.output, ours.errors, ours.status) == (plain.output, "", 0)
+
+
+def test_select_takes_descriptors_beyond_1_023(tmp_path: Path) -> None:
+    program = """
+        import fcntl, resource
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        near, far = socket.socketpair()
+        high = socket.socket(fileno=fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 1500))
+        threading.Timer(0.05, far.send, (b"x",)).start()
+        print(select.select([high], [], [], 5) == ([high], [], []), end=" ")
+        print(select.select([], [high.fileno()], [high])[1:])
+        high.recv(1)
+        print(select.select(iter([high]), [], [], 0.01))
+        try: select.select([-1], [], [])
+        except ValueError as error: print(error)
+    """
+    write(tmp_path / "program.py", "import select, socket, threading\n" + textwrap.dedent(program))
+    ours = python(*ON_FIBERS, "program.py", cwd=tmp_path)
+    assert ours.errors == ""
+    first, second, third = ours.output.splitlines()
+    assert first.startswith("True ([15")
+    assert (second, third) == ("([], [], [])", "file descriptor cannot be a negative integer (-1)")
