@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from manyhands.desk import environment
 from manyhands.desk.call_io import GOODBYE, CallIO, Ending
@@ -15,6 +16,7 @@ from manyhands.desk.messages import (
     is_goodbye,
 )
 from manyhands.desk.screens import LONGEST_ORDER, Keyboard, PlainScreen, ScreenLine
+from manyhands.desk.stuck_output import OutputGuard
 from manyhands.listening.endpoints import socket_path
 from manyhands.model.addresses import Address
 from manyhands.model.escaping import escape
@@ -62,13 +64,18 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
     Mistake
         When a terminal is there, but not the extra that it needs.
     """
-    with _keyboard() as keyboard, _connect(address) as connection:
+    with OutputGuard() as guard, _keyboard() as keyboard, _connect(address) as connection:
         desk = CallIO(connection, _OUTBOX)
         if name is not None:
             desk.say(f"/name {name}")
         client = Client(desk, keyboard, address)
-        with environment.stopping_on_signals(client.stop):
-            client.talk(silence)
+
+        def stop() -> None:
+            guard.begin()
+            client.stop()
+
+        with environment.stopping_on_signals(stop):
+            client.talk(silence, guard.begin)
 
 
 class Client:
@@ -98,8 +105,15 @@ class Client:
 
         self._hearing = threading.Thread(target=self._hear, daemon=True)
 
-    def talk(self, silence: float) -> None:
+    def talk(self, silence: float, ends: Callable[[], None] = lambda: None) -> None:
         """Hold the conversation; at the end of the input wait for so many seconds of silence.
+
+        Parameters
+        ----------
+        silence : float
+            Seconds.
+        ends : callable
+            Called when the conversation is over, and what is shown is all that is left to do.
 
         Raises
         ------
@@ -112,8 +126,9 @@ class Client:
                 self._wait_for_silence(silence)
             self._take_leave()
         finally:
-            # The hearing thread and `finish` both receive: one after the other.
             self._desk.hang_up(Ending.HUNG_UP)
+            ends()
+            # The hearing thread and `finish` both receive: one after the other.
             self._hearing.join()
             self._desk.finish()
         # Not before: the desk may answer a goodbye, and hang up, before `_say` has returned.

@@ -16,6 +16,7 @@ from manyhands.desk.call_io import GOODBYE
 from manyhands.desk.operator import Operator, from_the_desk
 from manyhands.desk.reception import Reception, Terms
 from manyhands.desk.screens import Keyboard, PlainScreen, notice
+from manyhands.desk.stuck_output import PATIENCE_WITH_A_READER, OutputGuard
 from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import IN_MEMORY, Transcript
 from manyhands.desk.transcript_writer import TranscriptWriter
@@ -72,6 +73,12 @@ def run(settings: Settings, beside: Beside = nullcontext) -> None:
     """
     switchboard = Switchboard()
     environment.allow_many_descriptors()
+    with OutputGuard() as guard:
+        _run(settings, beside, switchboard, guard)
+        print("the desk is closed", flush=True)  # noqa: T201 - the last line of a command's output
+
+
+def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: OutputGuard) -> None:
     file = environment.transcript_file(settings.transcript)
     # The screen first: it is closed last, and shows what goes wrong with the others until then.
     with (
@@ -83,8 +90,13 @@ def run(settings: Settings, beside: Beside = nullcontext) -> None:
         server = _listening(reception, settings)
         transcript.addresses = [str(address) for address in server.addresses]
         operator = Operator(switchboard, writer, screen)
+
+        def stop() -> None:
+            guard.begin()
+            screen.stop()
+
         with (
-            environment.stopping_on_signals(screen.stop),
+            environment.stopping_on_signals(stop),
             _telling_of_events(screen),
             beside(server),
             server,
@@ -92,13 +104,14 @@ def run(settings: Settings, beside: Beside = nullcontext) -> None:
             try:
                 _invite(server, file)
                 if screen.attend(operator.carry_out):
+                    guard.begin(PATIENCE_WITH_A_READER)
                     _serve_remaining_calls(reception, operator, switchboard, screen)
             finally:
+                guard.begin()
                 # First the goodbyes, then the server: it waits for the calls to end.
                 operator.close()
                 server.stop()
         writer.desk_closed()
-    print("the desk is closed")  # noqa: T201 - the last line of a command's output
 
 
 def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:

@@ -104,7 +104,9 @@ class Prompt:
         self._session.default_buffer.accept_handler = partial(self._enter, carry_out)
         try:
             with contextlib.suppress(EOFError):
-                self._session.prompt(pre_run=self._begin)
+                # A SIGINT from elsewhere is for the handlers of the process: the loop would not look at it
+                # while the terminal is stopped. (In raw mode Ctrl-C at the terminal is a key.)
+                self._session.prompt(pre_run=self._begin, handle_sigint=False)
         finally:
             # In this order: a `show` that finds the end prints by itself, and one that came before it has put
             # its lines in the queue, from which the rest is printed here.
@@ -201,11 +203,6 @@ class Prompt:
                 event.current_buffer.reset()
             else:
                 self._leave()
-
-        # SIGINT from elsewhere: in raw mode Ctrl-C at the terminal is a key.
-        @keys.add("<sigint>")
-        def _(event: KeyPressEvent) -> None:  # noqa: ARG001 - a binding's form
-            self._leave()
 
         return keys
 
