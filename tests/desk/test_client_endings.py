@@ -28,6 +28,9 @@ class Typed:
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         self.shown += [line.text for line in lines]
 
+    def tell(self, lines: Sequence[ScreenLine]) -> None:
+        self.show(lines)
+
     def refresh(self) -> None:
         pass
 

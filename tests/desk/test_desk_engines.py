@@ -51,6 +51,21 @@ def test_an_output_without_a_reader_holds_up_no_other_caller(tmp_path: Path, eng
                 pass
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_output_without_a_reader_does_not_hold_up_the_refusal_of_callers(
+    tmp_path: Path, engine: str
+) -> None:
+    command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
+    limits = ["--max-connections", "1", "--line-burst", "100000"]
+    with running([*command, "--engine", engine, *limits], tmp_path) as process:
+        port = int(re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())[1])
+        with Caller(("127.0.0.1", port)) as talking:
+            fill(talking.socket)
+            for _ in range(20):
+                with Caller(("127.0.0.1", port)) as refused:
+                    assert refused.hears().startswith("desk: no more calls are taken just now")
+
+
 def fill(connection: socket.socket) -> None:
     """Send lines until the peer has taken none for a while."""
     connection.setblocking(False)

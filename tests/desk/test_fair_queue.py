@@ -2,7 +2,7 @@
 
 import threading
 
-from manyhands.desk.screens import TURN, FairQueue
+from manyhands.desk.screens import MOST_OFFERED, TURN, FairQueue
 from tests.support import wait_until
 from tests.support.workers import WORKERS, Worker
 
@@ -100,3 +100,11 @@ def test_a_source_with_nothing_to_say_is_not_in_the_queue_and_holds_up_nothing(
     worker.do(queue.put, 1, ["one"])
     assert queue.take(9) == ["of another", "one"]
     assert queue.take(9) == []
+
+
+def test_a_source_that_must_not_wait_has_its_items_dropped_when_many_wait(worker: Worker) -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(MOST_OFFERED + 10):
+        worker.do(queue.offer, 1, [number])
+    taken = [item for batch in iter(lambda: queue.take(500), []) for item in batch]
+    assert taken == list(range(MOST_OFFERED))

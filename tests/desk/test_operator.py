@@ -21,6 +21,9 @@ class Page:
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         self.lines += map(str, lines)
 
+    def tell(self, lines: Sequence[ScreenLine]) -> None:
+        self.show(lines)
+
     def refresh(self) -> None:
         pass
 

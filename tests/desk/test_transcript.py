@@ -353,3 +353,66 @@ def test_a_transcript_in_a_folder_that_cannot_be_written_is_read(path: Path) -> 
         assert len(read(path)) == 2
     finally:
         path.parent.chmod(0o700)
+
+
+def damage(path: Path, statement: str, *values: object) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA ignore_check_constraints = 1")
+        database.execute(statement, values)
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("UPDATE messages SET text = x'68ff69' WHERE id = 1", "< h\ufffdi"),
+        ("UPDATE messages SET text = CAST(x'68ff69' AS TEXT) WHERE id = 1", "< h\ufffdi"),
+        ("UPDATE messages SET text = 1.5 WHERE id = 1", "< hello"),
+        ("UPDATE messages SET direction = 'sideways' WHERE id = 1", "> desk: hello"),
+        ("UPDATE messages SET said_at = 'noon' WHERE id = 1", "??:??:?? < hello"),
+        ("UPDATE messages SET said_at = '0001-01-01' WHERE id = 1", "< hello"),
+        ("UPDATE calls SET opened_at = 'then' WHERE id = 1", "== 1 Anna, 127.0.0.1:4000, ??:??:??"),
+        ("UPDATE calls SET opened_at = x'00', ended_at = x'00' WHERE id = 1", "-- no end"),
+        ("UPDATE calls SET name = x'ff', peer = x'ff' WHERE id = 1", "== 1 \ufffd, \ufffd, "),
+        ("UPDATE calls SET number = 'one' WHERE id = 1", "== 0 Anna"),
+        ("UPDATE calls SET ending = x'1b' WHERE id = 1", r"-- \x1b"),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_a_damaged_row_is_printed_as_far_as_it_can_be_read_and_told(
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    statement: str,
+    shown: str,
+    form: tuple[str, ...],
+) -> None:
+    written(path)
+    damage(path, statement)
+    status = main(["transcript", "--transcript", str(path), *form])
+    output = capsys.readouterr()
+    # SQLite makes a text of a number, and the first day of all is a time.
+    if "1.5" not in statement and "0001" not in statement:
+        assert status == 1
+        assert output.err == (
+            "manyhands: some of the transcript is damaged: it is printed as far as it can be read\n"
+        )
+        assert form or shown in output.out
+    assert "你好" in output.out
+
+
+def test_a_damaged_name_does_not_hide_other_callers(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(path)
+    damage(path, "UPDATE calls SET name = x'ff' WHERE id = 2")
+    assert "Anna" in printed(capsys, path, "--caller", "anna")
+
+
+def test_a_file_with_damaged_pages_is_one_sentence(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(path)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    assert main(["transcript", "--transcript", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"manyhands: cannot read the transcript {path}: ")

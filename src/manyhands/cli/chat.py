@@ -21,6 +21,8 @@ from manyhands.config.options import SERVER_OPTIONS, by_group
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from manyhands.server import Server
 
 HELP = "open a desk: one operator talks with many callers"
@@ -62,6 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where everything said is kept, an SQLite file; :memory: keeps nothing "
         "(default: transcript.sqlite in your data folder)",
+    )
+    parser.add_argument(
+        "--transcript-max-size",
+        metavar="SIZE",
+        type=_size,
+        help="the size of the transcript, as 500k, 100M or 2G; the oldest calls are removed when it is "
+        "reached (default: no bound)",
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="TIME",
+        type=_time,
+        help="how long what was said is kept, as 12h, 90d or 52w (default: for ever)",
     )
     parser.add_argument(
         "--max-line",
@@ -111,11 +126,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     from manyhands.desk import desk
     from manyhands.desk.reception import Terms
+    from manyhands.desk.transcript_limits import Limits
 
     limits = given_options(arguments, _LIMITS)
     given = _given(arguments, "transcript", "engine")
     if arguments.bind:
         given["addresses"] = [_stream(text) for text in arguments.bind]
+    given["keep"] = Limits(arguments.transcript_max_size, arguments.keep)
     terms = _given(arguments, *(field.name for field in fields(Terms)))
     settings = desk.Settings(**given, terms=Terms(**terms), limits=limits)
     desk.run(settings, partial(_measured, arguments))
@@ -160,6 +177,18 @@ def _engine(text: str) -> str:
     if not _ENGINES.fits(text):
         raise Mistake(f"--engine must be {_ENGINES.expected}, not {text!r}")
     return text
+
+
+def _size(text: str) -> int:
+    from manyhands.desk.transcript_limits import size
+
+    return size("--transcript-max-size", text)
+
+
+def _time(text: str) -> "timedelta":
+    from manyhands.desk.transcript_limits import duration
+
+    return duration("--keep", text)
 
 
 def _value(flag: str, kind: OptionType, text: str) -> object:

@@ -1,6 +1,7 @@
 """`manyhands transcript`: what was said at the desk."""
 
 import argparse
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from manyhands.desk.transcript_reader import Conversation
 
 HELP = "print what was said at the desk"
+
+_UNKNOWN = "??:??:??"
+"""A time that cannot be read."""
 
 _MARKS = {"in": "<", "out": ">", "notice": "> desk:"}
 
@@ -40,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the conversations; return 0."""
+    """Print the conversations; return 0, or 1 when some of it could not be read."""
     from manyhands.desk import environment, transcript_reader
 
     now = datetime.now(UTC)
@@ -50,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     ) as kept:
         for conversation in kept.conversations(arguments.caller, since):
             print(_json(conversation) if arguments.json else _text(conversation))
+        if kept.is_damaged:
+            what = "some of the transcript is damaged: it is printed as far as it can be read"
+            print(f"manyhands: {what}", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -71,22 +79,21 @@ def _text(conversation: "Conversation") -> str:
 def _heading(conversation: "Conversation") -> str:
     name = f"{conversation.name}, " if conversation.name else ""
     caller = escape(f"{conversation.number} {name}{conversation.peer}")
-    return f"== {caller}, {_moment(conversation.opened_at):%Y-%m-%d %H:%M:%S}"
+    return f"== {caller}, {_date(conversation.opened_at)}"
 
 
 def _end(conversation: "Conversation") -> str:
     if conversation.ended_at is None:
         return "-- no end: still on the line, or the desk was killed"
-    return f"{_time(conversation.ended_at, conversation.opened_at)} -- {conversation.ending}"
+    return f"{_time(conversation.ended_at, conversation.opened_at)} -- {escape(conversation.ending or '')}"
 
 
-def _moment(at: str) -> datetime:
-    """Return a time of the transcript as this machine's clocks have it."""
-    return datetime.fromisoformat(at).astimezone()
+def _date(at: str) -> str:
+    """Write a time of the transcript, with its date, as this machine's clocks have it."""
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}" if at else _UNKNOWN
 
 
 def _time(at: str, opened_at: str) -> str:
     """Write a time, with the date unless it is the day on which the call began."""
-    moment = _moment(at)
-    is_that_day = moment.date() == _moment(opened_at).date()
-    return f"{moment:%H:%M:%S}" if is_that_day else f"{moment:%Y-%m-%d %H:%M:%S}"
+    date, _, time = _date(at).rpartition(" ")
+    return time if date == _date(opened_at).partition(" ")[0] or not date else f"{date} {time}"

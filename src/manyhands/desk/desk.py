@@ -18,7 +18,9 @@ from manyhands.desk.reception import Reception, Terms
 from manyhands.desk.screens import Keyboard, PlainScreen, notice
 from manyhands.desk.stuck_output import PATIENCE_WITH_A_READER, OutputGuard
 from manyhands.desk.switchboard import Switchboard
-from manyhands.desk.transcript import IN_MEMORY, Transcript
+from manyhands.desk.transcript import Transcript
+from manyhands.desk.transcript_file import IN_MEMORY
+from manyhands.desk.transcript_limits import NO_LIMITS, Limits
 from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.engines import ENGINES
 from manyhands.listening.bind import sentence_of
@@ -43,6 +45,8 @@ class Settings:
         Where it listens.
     transcript : str or None
         The transcript's file; None: the one in the user's data folder.
+    keep : Limits
+        How much the transcript may hold.
     terms : Terms
         What each caller may do.
     engine : {"threads", "fibers"} or None
@@ -53,6 +57,7 @@ class Settings:
 
     addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
     transcript: str | None = None
+    keep: Limits = NO_LIMITS
     terms: Terms = field(default_factory=Terms)
     engine: Literal["threads", "fibers"] | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +88,7 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
     # The screen first: it is closed last, and shows what goes wrong with the others until then.
     with (
         _screen(switchboard, file) as screen,
-        Transcript(file) as transcript,
+        Transcript(file, settings.keep) as transcript,
         TranscriptWriter(transcript, screen) as writer,
     ):
         reception = Reception(switchboard, writer, screen, settings.terms)
@@ -177,7 +182,7 @@ def _telling_of_events(screen: Keyboard) -> Iterator[None]:
 
     def tell(event: events.Event) -> None:
         sentence, _, _ = str(event).partition("\n")  # a stack is nothing for the operator
-        screen.show([notice(sentence.rstrip(":"))])
+        screen.tell([notice(sentence.rstrip(":"))])
 
     unsubscribe = events.hub.subscribe(tell)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manyhands.desk.transcript import IN_MEMORY
+from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -25,7 +25,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from manyhands.desk.screens import FairQueue, ScreenLine
+from manyhands.desk.screens import SERVER, FairQueue, ScreenLine
 from manyhands.model.escaping import encodable
 from manyhands.runtime.blocking_calls import blocking
 
@@ -125,6 +125,11 @@ class Prompt:
         if self._has_ended:
             # The terminal may be slow, and the caller may be a fiber.
             blocking(self._print_rest)
+        self._in_loop(self._has_lines.set)
+
+    def tell(self, lines: Sequence[ScreenLine]) -> None:
+        """Have lines printed, without waiting."""
+        self._queue.offer(SERVER, [self._paint(line) for line in lines])
         self._in_loop(self._has_lines.set)
 
     def refresh(self) -> None:

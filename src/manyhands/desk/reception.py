@@ -23,7 +23,7 @@ from manyhands.desk.screens import Screen, ScreenLine, notice
 from manyhands.desk.switchboard import Call, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter
-from manyhands.model.escaping import escape
+from manyhands.model.escaping import encodable, escape
 from manyhands.model.socket_addresses import format_address
 
 _ANSWER_OF_A_SYSTEM = 1.0
@@ -124,8 +124,8 @@ class Reception:
         self._writer.call_opened(call)
         self._show(call, notice(f"{call.label} has called in", call.number))
         self._screen.refresh()
-        greeting = self._terms.greeting
-        if greeting is not None:
+        if self._terms.greeting is not None:
+            greeting = encodable(self._terms.greeting)
             self._writer.said(Direction.NOTICE, [(call, greeting)])
             call.connection.say(greeting)
 

@@ -60,7 +60,7 @@ class Screen(Protocol):
 
     Notes
     -----
-    Both methods may be called from any thread.
+    All methods may be called from any thread.
     """
 
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
@@ -74,6 +74,9 @@ class Screen(Protocol):
             The number of the call that they come from: its thread waits until the screen has caught up with
             what it showed before. None: the operator's own thread.
         """
+
+    def tell(self, lines: Sequence[ScreenLine]) -> None:
+        """Show lines without ever waiting for the screen; drop them when too many wait for it."""
 
     def refresh(self) -> None:
         """Note that callers came, went, or changed: what the prompt shows of them is out of date."""
@@ -103,6 +106,9 @@ class Keyboard(Screen, Protocol):
 
 
 Item = TypeVar("Item")
+
+MOST_OFFERED = 1000
+"""Items of one source that may wait where the source does not."""
 
 TURN = 20
 """Items that one source may have taken before it is the next one's turn."""
@@ -137,17 +143,26 @@ class FairQueue(Generic[Item]):
 
     def put(self, source: int | None, batch: Sequence[Item]) -> None:
         """Add a batch; wait while another one of the same source is there, unless the source is None."""
-        # A batch that is in the queue has items: what waits for its end waits until it has been taken.
-        if not batch:
-            return
         with self._lock:
-            if source is not None:
+            if batch and source is not None:
                 self._wait_for_turn(source)
+            self._add(source, batch)
+
+    def _add(self, source: int | None, batch: Sequence[Item]) -> None:
+        # A batch that is in the queue has items: what waits for its end waits until it has been taken.
+        if batch:
             waiting = self._waiting.get(source)
             if waiting is None:
                 waiting = self._waiting[source] = _Batch(self._lock)
             waiting.items.extend(batch)
             self._filled.notify_all()
+
+    def offer(self, source: int, batch: Sequence[Item]) -> None:
+        """Add a batch without waiting, unless `MOST_OFFERED` items of its source wait: then drop it."""
+        with self._lock:
+            waiting = self._waiting.get(source)
+            if waiting is None or len(waiting.items) < MOST_OFFERED:
+                self._add(source, batch)
 
     def _wait_for_turn(self, source: int) -> None:
         # A loop: another thread of the same source may have been quicker when this one wakes.
@@ -193,6 +208,9 @@ LONGEST_ORDER = 1024 * 1024
 
 MOST_WRITTEN = 500
 """Lines of one write: more at once would be no cheaper."""
+
+SERVER = -2
+"""The source of what the server and the transcript tell the operator. Neither may wait for a screen."""
 
 _OPERATOR = -1
 """The source of lines that are no caller's. A script that gives orders and reads nothing has to wait, too."""
@@ -265,6 +283,10 @@ class PlainScreen:
             # program; until then lines are taken and dropped, for a call must not wait for a writer.
             self._failure = failure
             self.stop()
+
+    def tell(self, lines: Sequence[ScreenLine]) -> None:
+        """Write lines, without waiting."""
+        self._queue.offer(SERVER, [f"{line}\n" for line in lines])
 
     def refresh(self) -> None:
         """Have `wait_until` look again."""

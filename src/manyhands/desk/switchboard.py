@@ -55,6 +55,8 @@ class Call:
         Whether the desk had closed by then: the operator says no goodbye to the caller any more.
     row : int or None
         Its id in the transcript; None when it could not be written yet.
+    file : int
+        Which of the transcript's files that is (`Transcript.file`).
     opened_at : datetime
         When it called in, local time.
     """
@@ -69,6 +71,7 @@ class Call:
     was_slowed: bool = False
     came_too_late: bool = False
     row: int | None = None
+    file: int = 0
     opened_at: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     @property

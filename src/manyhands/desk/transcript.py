@@ -1,60 +1,32 @@
 """The transcript: everything said at a desk, in an SQLite file, each row committed before it is shown."""
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from manyhands.desk.transcript_file import IN_MEMORY, file_size, identity, open_or_make
+from manyhands.desk.transcript_limits import NO_LIMITS, Housekeeping, Limits, give_back
 from manyhands.model.usage_errors import Mistake
 
-IN_MEMORY = ":memory:"
-"""The name of a transcript that keeps nothing."""
+_FULL_TIDY = 60.0
+"""Seconds that are spent at most on what is beyond the limits when a transcript is opened."""
 
-APPLICATION_ID = 0x6D68_6E64
-"""What marks an SQLite file as ours ("mhnd"; SQLite's `PRAGMA application_id`)."""
+_LASTING = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    UnicodeError,
+    OverflowError,
+)
+"""Errors of what is written, not of the file."""
 
-VERSION = 1
-"""The version of the tables (`PRAGMA user_version`)."""
-
-BUSY_TIMEOUT = 1.0
-"""Seconds that a write waits for another desk that writes to the same file."""
-
-_TABLES = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS sessions (
-    id INTEGER PRIMARY KEY,
-    addresses TEXT NOT NULL,
-    opened_at TEXT NOT NULL,
-    closed_at TEXT
-);
-CREATE TABLE IF NOT EXISTS calls (
-    id INTEGER PRIMARY KEY,
-    session_id INTEGER NOT NULL REFERENCES sessions (id),
-    number INTEGER NOT NULL,
-    name TEXT,
-    peer TEXT NOT NULL,
-    opened_at TEXT NOT NULL,
-    ended_at TEXT,
-    ending TEXT
-);
-CREATE TABLE IF NOT EXISTS messages (
-    id INTEGER PRIMARY KEY,
-    call_id INTEGER NOT NULL REFERENCES calls (id),
-    direction TEXT NOT NULL CHECK (direction IN ('in', 'out', 'notice')),
-    said_at TEXT NOT NULL,
-    text TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS calls_of_a_session ON calls (session_id);
-CREATE INDEX IF NOT EXISTS messages_of_a_call ON messages (call_id);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""Errors that do not go away (https://www.sqlite.org/rescode.html)."""
 
 
 class Direction(StrEnum):
@@ -74,6 +46,14 @@ class NotKept(Exception):  # noqa: N818 - what happened to what was said
     """What was said could not be written to the transcript; the text says why, as SQLite puts it."""
 
 
+class Damaged(NotKept):
+    """The file is no transcript any more."""
+
+
+class Refused(NotKept):
+    """The transcript does not take what was to be written, now or later."""
+
+
 class Transcript:
     """The writing end of a transcript.
 
@@ -81,6 +61,8 @@ class Transcript:
     ----------
     path : str
         The file, which is made when it is not there, readable for its owner only; or `IN_MEMORY`.
+    limits : Limits
+        How much it may hold. What is beyond them is removed here, and then by `tidy`.
 
     Raises
     ------
@@ -94,12 +76,20 @@ class Transcript:
     and the loss of power from the next checkpoint on (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limits: Limits = NO_LIMITS) -> None:
         # Reentrant: the methods that write are called within `together` too.
         self._lock = threading.RLock()
-        self._database = _open(path)
-        self._opened_at = _now()
+        self._path = path
+        self._database = open_or_make(path)
+        self._note_files()
+        self._housekeeping = Housekeeping(limits)
+        self._opened_at = now()
         self._session: int | None = None
+        self.file = 1
+        """Counts the files that this transcript has been in: a call's id is good for one of them."""
+
+        if limits != NO_LIMITS:
+            self._tidy_all()
         self.addresses: Sequence[str] = ()
         """Where the desk listens; kept with its first call, so that a desk without calls leaves no trace."""
 
@@ -109,15 +99,16 @@ class Transcript:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def open_call(self, number: int, peer: str) -> int:
-        """Write that a call has begun; return its id in the transcript.
+    def open_call(
+        self, number: int, peer: str, at: str | None = None, name: str | None = None
+    ) -> int:
+        """Write that a call has begun, now or at a time as `as_text` writes it; return its id in the file.
 
         Raises
         ------
         NotKept
             When it could not be written; so do all methods that write.
         """
-        now = _now()
         with self._committed() as database:
             if self._session is None:
                 self._session = _insert(
@@ -127,8 +118,8 @@ class Transcript:
                 )
             return _insert(
                 database,
-                "calls (session_id, number, peer, opened_at) VALUES (?, ?, ?, ?)",
-                (self._session, number, peer, now),
+                "calls (session_id, number, name, peer, opened_at) VALUES (?, ?, ?, ?, ?)",
+                (self._session, number, name, peer, at or now()),
             )
 
     def name_call(self, call_id: int, name: str) -> None:
@@ -136,7 +127,9 @@ class Transcript:
         with self._committed() as database:
             database.execute("UPDATE calls SET name = ? WHERE id = ?", (name, call_id))
 
-    def keep(self, direction: Direction, said: Iterable[tuple[int, str]]) -> None:
+    def keep(
+        self, direction: Direction, said: Iterable[tuple[int, str]], at: str | None = None
+    ) -> None:
         """Write messages, all of them or none.
 
         Parameters
@@ -145,32 +138,133 @@ class Transcript:
             Who said them.
         said : iterable of (int, str)
             For each message the id of its call, and its text.
+        at : str, optional
+            When, as `as_text` writes it; by default now.
         """
-        now = _now()
-        rows = [(call_id, direction, now, text) for call_id, text in said]
+        at = at or now()
+        rows = [(call_id, direction, at, text) for call_id, text in said]
         with self._committed() as database:
             database.executemany(
                 "INSERT INTO messages (call_id, direction, said_at, text) VALUES (?, ?, ?, ?)", rows
             )
 
-    def end_call(self, call_id: int, ending: str) -> None:
-        """Write that a call is over, and why."""
+    def end_call(self, call_id: int, ending: str, at: str | None = None) -> None:
+        """Write that a call is over, now or at a time, and why."""
         with self._committed() as database:
             database.execute(
-                "UPDATE calls SET ended_at = ?, ending = ? WHERE id = ?", (_now(), ending, call_id)
+                "UPDATE calls SET ended_at = ?, ending = ? WHERE id = ?",
+                (at or now(), ending, call_id),
             )
 
     def close_session(self) -> None:
         """Write that the desk closes."""
         with self._committed() as database:
             database.execute(
-                "UPDATE sessions SET closed_at = ? WHERE id = ?", (_now(), self._session)
+                "UPDATE sessions SET closed_at = ? WHERE id = ?", (now(), self._session)
             )
 
     def close(self) -> None:
         """Close the file; nothing can be kept any more."""
         with self._lock:
             self._database.close()
+
+    def has_moved(self) -> bool:
+        """Tell whether another file, or none, has the transcript's name: it was moved, or removed.
+
+        SQLite would go on writing to the old one, which may have no name any more.
+
+        Raises
+        ------
+        Damaged
+            The file has been emptied.
+        """
+        if self._path == IN_MEMORY:
+            return False
+        found = identity(self._path)
+        if found is not None and found == self._identity and not file_size(self._path):
+            raise Damaged("the file has been emptied")
+        return found != self._identity
+
+    def open_anew(self) -> None:
+        """Go on in the file that has the name now, which is made when it is not there.
+
+        Raises
+        ------
+        NotKept
+            When it cannot be opened. Nothing can be kept until another call has opened it.
+        """
+        with self._lock:
+            with suppress(sqlite3.Error):
+                # What is in the write-ahead log, which has the old name, belongs to the file that was moved.
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._close_file()
+            # A log that is left would be applied to the next file. (Unless another desk has begun that one.)
+            for file, known in self._beside.items():
+                if known is not None and identity(file) == known:
+                    with suppress(OSError):
+                        Path(file).expanduser().unlink()
+            self._open_next()
+
+    def put_aside(self) -> str:
+        """Rename a file that is damaged, and begin a new one; return the new name of the old one.
+
+        Raises
+        ------
+        NotKept
+            When it cannot be renamed, or the new one cannot be opened.
+        """
+        aside = f"{self._path}.damaged-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - for the operator's eyes
+        with self._lock:
+            try:
+                Path(self._path).expanduser().rename(Path(aside).expanduser())
+                with suppress(FileNotFoundError):
+                    # Before SQLite, at the end of the connection, copies it into what is left of the file.
+                    Path(f"{self._path}-wal").expanduser().rename(Path(f"{aside}-wal").expanduser())
+            except OSError as error:
+                raise NotKept(f"{self._path} cannot be renamed: {error.strerror}") from None
+            self._close_file()
+            self._open_next()
+        return aside
+
+    def _close_file(self) -> None:
+        with suppress(sqlite3.Error):
+            self._database.close()
+
+    def _open_next(self) -> None:
+        self._session = None
+        self.file += 1
+        try:
+            self._database = open_or_make(self._path)
+        except Mistake as mistake:
+            raise NotKept(str(mistake)) from None
+        self._note_files()
+
+    def _note_files(self) -> None:
+        self._identity = identity(self._path)
+        # The write-ahead log and its index (https://www.sqlite.org/walformat.html).
+        self._beside = {
+            f"{self._path}{end}": identity(f"{self._path}{end}") for end in ("-wal", "-shm")
+        }
+
+    def tidy(self) -> bool:
+        """Remove some of what is beyond the limits; return whether the size has been reached just now.
+
+        Raises
+        ------
+        NotKept
+            When it could not be done.
+        """
+        with self._lock:
+            try:
+                return self._housekeeping.tidy(self._database, self._session)
+            except sqlite3.Error as error:
+                raise _not_kept(error) from error
+
+    def _tidy_all(self) -> None:
+        # Another desk may be writing to the file: `tidy` goes on with what is left.
+        with suppress(sqlite3.Error):
+            self._housekeeping.tidy(self._database, None, _FULL_TIDY)
+            give_back(self._database)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -187,7 +281,7 @@ class Transcript:
     @contextmanager
     def _committed(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            if self._database.in_transaction:
+            if self._is_in_transaction():
                 yield self._database  # within `together`, which commits
                 return
             session = self._session
@@ -201,9 +295,15 @@ class Transcript:
                 # A row of the session that was rolled back is written again with the next call.
                 self._session = session
                 self._roll_back()
-                if isinstance(error, sqlite3.Error):
-                    raise NotKept(str(error)) from error
+                if isinstance(error, (sqlite3.Error, *_LASTING)):
+                    raise _not_kept(error) from error
                 raise
+
+    def _is_in_transaction(self) -> bool:
+        try:
+            return self._database.in_transaction
+        except sqlite3.Error as error:
+            raise _not_kept(error) from error  # it is closed: the next file could not be opened
 
     def _roll_back(self) -> None:
         try:
@@ -218,83 +318,19 @@ def _insert(database: sqlite3.Connection, what: str, row: tuple[object, ...]) ->
     return database.execute(f"INSERT INTO {what}", row).lastrowid or 0
 
 
-def _now() -> str:
+def _not_kept(error: Exception) -> NotKept:
+    if isinstance(error, _LASTING):
+        return Refused(str(error))
+    # Extended codes have the kind in their lower byte.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return Damaged(str(error)) if code in _DAMAGED else NotKept(str(error))
+
+
+def now() -> str:
+    """Return the time as the transcript has it."""
     return as_text(datetime.now(UTC))
 
 
 def as_text(moment: datetime) -> str:
     """Write a time as the transcript has it: UTC, ISO 8601, microseconds; so texts sort as times do."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _open(path: str) -> sqlite3.Connection:
-    try:
-        if path != IN_MEMORY:
-            _make(Path(path).expanduser())
-        return _prepared(connect(path))
-    except (sqlite3.Error, OSError) as error:
-        raise Mistake(f"cannot write the transcript {path}: {_why(error)}") from None
-
-
-def _make(file: Path) -> None:
-    """Make the file before SQLite does, which would let every user of the machine read what is said."""
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def connect(path: str) -> sqlite3.Connection:
-    """Open an SQLite file, and check that it is a transcript or empty.
-
-    Raises
-    ------
-    Mistake
-        When it is neither.
-    sqlite3.Error
-        When it cannot be opened.
-    """
-    name = path if path == IN_MEMORY or path.startswith("file:") else Path(path).expanduser()
-    database = sqlite3.connect(
-        name,
-        timeout=BUSY_TIMEOUT,
-        isolation_level=None,  # transactions begin where this module says so
-        check_same_thread=False,  # `Transcript` has a lock
-        uri=path.startswith("file:"),
-    )
-    try:
-        _check(database, path)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _check(database: sqlite3.Connection, path: str) -> None:
-    # An empty file has no mark yet: `_prepared` makes a transcript of it.
-    kind = _pragma(database, "application_id")
-    is_empty = not database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-    if kind != APPLICATION_ID and not is_empty:
-        raise Mistake(f"{path} is an SQLite file, but no transcript of manyhands")
-    if _pragma(database, "user_version") > VERSION:
-        raise Mistake(f"the transcript {path} was written by a newer manyhands")
-
-
-def _pragma(database: sqlite3.Connection, name: str) -> int:
-    value: int = database.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    try:
-        # Readers go on while a desk writes (https://www.sqlite.org/wal.html).
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.executescript(_TABLES)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error)

@@ -1,15 +1,16 @@
 """Reading transcripts: the conversations of all desks, while one of them may be writing."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypeGuard, TypeVar
 from urllib.parse import quote
 
-from manyhands.desk.transcript import as_text, connect
+from manyhands.desk.transcript import Direction, as_text
+from manyhands.desk.transcript_file import connect
 from manyhands.model.escaping import encodable
 from manyhands.model.usage_errors import Mistake
 
@@ -17,6 +18,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 _LONGEST_INTEGER = 18
 """Digits: an INTEGER of SQLite has 64 bits (https://www.sqlite.org/datatype3.html)."""
+
+Value = TypeVar("Value")
 
 _QUERY = """
 SELECT calls.id, session_id, number, name, peer, opened_at, ended_at, ending,
@@ -55,6 +58,9 @@ class Conversation:
 class TranscriptReader:
     """The reading end of a transcript.
 
+    What is damaged in a row is read as far as it can be: text that is no UTF-8 has U+FFFD in it, and a time
+    that is none is ``""``, or None where it may be unknown.
+
     Parameters
     ----------
     path : str
@@ -74,6 +80,11 @@ class TranscriptReader:
         if file.stat().st_size == 0:
             raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
         self._database = _open(path)
+        # Else one text that is no UTF-8 would be the end of all reading.
+        self._database.text_factory = self._decoded
+        self.is_damaged = False
+        """Whether some of what was read so far could not be read as it was written."""
+
         # SQLite's own comparisons know the case of ASCII letters only.
         self._database.create_function("casefold", 1, _casefold, deterministic=True)
 
@@ -98,9 +109,38 @@ class TranscriptReader:
         try:
             rows = self._database.execute(_QUERY, _parameters(caller, since))
             for _, group in groupby(rows, key=lambda row: row[0]):
-                yield _conversation(list(group))
+                yield self._conversation(list(group))
         except sqlite3.Error as error:
             raise Mistake(f"cannot read the transcript {self._path}: {error}") from None
+
+    def _decoded(self, text: bytes) -> str:
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            self.is_damaged = True
+            return text.decode(errors="replace")
+
+    def _conversation(self, rows: list[tuple[object, ...]]) -> Conversation:
+        call = _Row(rows[0][1:8])
+        conversation = Conversation(
+            session=call.number(),
+            number=call.number(),
+            name=call.text_or_none(),
+            peer=call.text(),
+            opened_at=call.time(),
+            ended_at=call.time_or_none(),
+            ending=call.text_or_none(),
+        )
+        self.is_damaged |= call.is_damaged
+        for row in rows:
+            # A call in which nothing was said has one row without a message.
+            if row[8:] != (None, None, None):
+                message = _Row(row[8:])
+                conversation.messages.append(
+                    Spoken(message.direction(), message.time(), message.text())
+                )
+                self.is_damaged |= message.is_damaged
+        return conversation
 
     def __enter__(self) -> Self:
         return self
@@ -148,14 +188,62 @@ def _number(caller: str | None) -> int | None:
     return int(caller)
 
 
-def _casefold(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
+def _casefold(text: object) -> str | None:
+    return text.casefold() if isinstance(text, str) else None
 
 
-def _conversation(rows: list[tuple[Any, ...]]) -> Conversation:
-    session, number, name, peer, opened_at, ended_at, ending = rows[0][1:8]
-    messages = [Spoken(*row[8:]) for row in rows if row[8] is not None]
-    return Conversation(session, number, name, peer, opened_at, ended_at, ending, messages)
+class _Row:
+    """Reads the values of one row, of whatever types SQLite has them: any column takes any value."""
+
+    def __init__(self, values: Sequence[object]) -> None:
+        self._values = iter(values)
+        self.is_damaged = False
+
+    def number(self) -> int:
+        """Read a number; 0 when it is none."""
+        value = next(self._values)
+        return value if isinstance(value, int) else self._damaged(0)
+
+    def text(self) -> str:
+        """Read a text."""
+        value = self.text_or_none()
+        return self._damaged("") if value is None else value
+
+    def text_or_none(self) -> str | None:
+        """Read a text, or None."""
+        value = next(self._values)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, bytes):
+            return self._damaged(value.decode(errors="replace"))
+        return self._damaged(str(value))
+
+    def time(self) -> str:
+        """Read a time; "" when it is none."""
+        return self.time_or_none() or self._damaged("")
+
+    def time_or_none(self) -> str | None:
+        """Read a time, or None; a text that is no time is None too."""
+        value = next(self._values)
+        return value if value is None or _is_time(value) else self._damaged(None)
+
+    def direction(self) -> str:
+        """Read who has said it; the desk when that cannot be read."""
+        value = next(self._values)
+        if isinstance(value, str) and value in list(Direction):
+            return value
+        return self._damaged(str(Direction.NOTICE))
+
+    def _damaged(self, value: Value) -> Value:
+        self.is_damaged = True
+        return value
+
+
+def _is_time(value: object) -> TypeGuard[str]:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value).astimezone())
+    except (ValueError, OverflowError):
+        return False
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -1,14 +1,16 @@
 """Keeping what is said before it is shown or sent; and telling the operator when it cannot be kept."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Self
+from functools import partial
+from typing import NamedTuple, Self
 
 from manyhands.desk.call_io import Ending
 from manyhands.desk.screens import Screen, notice
 from manyhands.desk.switchboard import Call
-from manyhands.desk.transcript import Direction, NotKept, Transcript
+from manyhands.desk.transcript import Damaged, Direction, NotKept, Refused, Transcript, as_text, now
 from manyhands.runtime.locks import Condition
 from manyhands.runtime.unpatched import brief_lock
 
@@ -37,14 +39,21 @@ class CommitQueue:
     together : callable
         Makes the context in which work is carried out: a transaction. What it raises, at its end for
         instance, is raised in every caller whose work was done in it.
+    patience : callable, optional
+        Returns the seconds without work after which that context is made for its own sake; None: never.
 
     Notes
     -----
     Thread-safe, and fibers may wait in it.
     """
 
-    def __init__(self, together: Callable[[], AbstractContextManager[object]]) -> None:
+    def __init__(
+        self,
+        together: Callable[[], AbstractContextManager[object]],
+        patience: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._together = together
+        self._patience = patience
         self._lock = brief_lock()
         self._has_work = Condition(self._lock)
         self._waiting: list[_Work] = []
@@ -93,18 +102,19 @@ class CommitQueue:
             self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next_batch():
+        while (batch := self._next_batch()) is not None:
             failure = self._carry_out(batch)
             with self._lock:
                 for work in batch:
                     work.failure, work.is_over = failure, True
                     work.is_done.notify_all()
 
-    def _next_batch(self) -> list[_Work]:
+    def _next_batch(self) -> list[_Work] | None:
+        """Wait for work, and take all of it; none when that takes long, and None when there will be none."""
         with self._lock:
-            self._has_work.wait_for(lambda: self._waiting or self._is_closed)
+            self._has_work.wait_for(lambda: self._waiting or self._is_closed, self._patience())
             batch, self._waiting = self._waiting, []
-            return batch
+            return batch if batch or not self._is_closed else None
 
     def _carry_out(self, batch: list[_Work]) -> Exception | None:
         try:
@@ -116,11 +126,30 @@ class CommitQueue:
         return None
 
 
+class _Piece(NamedTuple):
+    """Something to be kept."""
+
+    write: Callable[[], object]
+    lines: int = 0
+    size: int = 100
+
+
+MOST_WAITING = 16 * 2**20
+"""Bytes of text, roughly, that wait for a transcript that cannot be written: some 100,000 lines."""
+
+_RETRY = 1.0
+"""Seconds between two attempts to write a transcript that cannot be written."""
+
+_LOOK = 30.0
+"""Seconds without work after which the thread looks at the file, and at what is too old in it."""
+
+
 class TranscriptWriter:
     """Writes the transcript of a desk that must go on when the transcript cannot be written.
 
-    A full disk does not silence the desk: the operator is told at the first line that is not kept and,
-    once writing works again, how many were not.
+    A full disk does not silence the desk, and neither does another program that holds the file's lock: what
+    is said is shown and waits, in its order, until it can be written. The operator is told of it, and of
+    what was more than may wait.
 
     Parameters
     ----------
@@ -128,21 +157,29 @@ class TranscriptWriter:
         Where to keep.
     screen : Screen
         Where the operator is told.
+    most_waiting : int
+        Bytes of text that may wait.
 
     Notes
     -----
-    Thread-safe, and fibers may wait in it. Each method has committed when it returns; what several callers
-    say at the same time is committed together.
+    Thread-safe, and fibers may wait in it. Each method has committed when it returns, unless the transcript
+    cannot be written just now; what several callers say at the same time is committed together.
     """
 
-    def __init__(self, transcript: Transcript, screen: Screen) -> None:
+    def __init__(
+        self, transcript: Transcript, screen: Screen, most_waiting: int = MOST_WAITING
+    ) -> None:
         self._transcript = transcript
         self._screen = screen
-        self._lock = brief_lock()
-        self._lost = 0
-        self._commits = CommitQueue(self._transaction)
+        self._commits = CommitQueue(self._transaction, self._patience)
         # The queue's thread writes but, when there is none, each caller itself: one at a time.
         self._writing = threading.Lock()
+        self._waiting: list[_Piece] = []
+        self._most_waiting = most_waiting
+        self._size = 0
+        self._lost = 0
+        self._cannot_write = False
+        self._next_try = 0.0
         self._opened: list[Call] = []
         """The calls whose beginning is being kept: nothing of it counts before it is committed."""
 
@@ -155,73 +192,145 @@ class TranscriptWriter:
 
     def call_opened(self, call: Call) -> None:
         """Keep that a call has begun."""
-        self._keep(lambda: self._open(call))
+        self._keep(_Piece(lambda: self._open(call)))
 
     def call_named(self, call: Call) -> None:
         """Keep a caller's name."""
-        self._keep(lambda: self._transcript.name_call(self._open(call), call.name or ""))
+        name = call.name or ""
+        self._keep(_Piece(lambda: self._transcript.name_call(self._open(call), name)))
 
     def call_ended(self, call: Call, ending: Ending) -> None:
         """Keep that a call is over, and why."""
-        self._keep(lambda: self._transcript.end_call(self._open(call), ending))
+        at = now()
+        self._keep(_Piece(lambda: self._transcript.end_call(self._open(call), ending, at)))
 
     def said(self, direction: Direction, said: Sequence[tuple[Call, str]]) -> None:
         """Keep messages, each with its call, all of them or none."""
-        if said:
-            self._keep(
-                lambda: self._transcript.keep(direction, [(self._open(c), t) for c, t in said]),
-                lines=len(said),
-            )
+        if not said:
+            return
+        at = now()
+
+        def write() -> None:
+            self._transcript.keep(direction, [(self._open(c), t) for c, t in said], at)
+
+        self._keep(_Piece(write, len(said), sum(100 + len(text) for _, text in said)))
 
     def desk_closed(self) -> None:
         """Keep that the desk closes; tell the operator what has not been kept until then."""
-        self._keep(self._transcript.close_session)
-        if self._lost:
-            self._tell(f"lines that were not kept: {self._lost - 1}")
+        self._next_try = 0.0
+        self._keep(_Piece(self._transcript.close_session))
+        if self._cannot_write:
+            lost = self._lost + sum(piece.lines for piece in self._waiting)
+            self._screen.tell([notice(f"lines that were not kept: {lost}")])
+
+    def _keep(self, piece: _Piece) -> None:
+        self._commits.do(partial(self._add, piece))
+
+    def _add(self, piece: _Piece) -> None:
+        """Have a piece wait for the end of the transaction, unless too much waits."""
+        if self._cannot_write and self._size + piece.size > self._most_waiting:
+            if not self._lost:
+                self._tell("too much waits for the transcript: what is said is not kept")
+            # One for the failure itself: a call's beginning or end is no line, and still a loss.
+            self._lost += piece.lines
+            return
+        self._waiting.append(piece)
+        self._size += piece.size
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Write what comes in within the context, after what could not be written before."""
         with self._writing:
-            self._opened = []
-            try:
-                with self._transcript.together():
-                    yield
-            except BaseException:
-                # Their rows were rolled back: each call is opened again with what is kept of it next.
-                for call in self._opened:
-                    call.row = None
-                raise
+            yield
+            if not self._cannot_write or time.monotonic() >= self._next_try:
+                self._write()
+
+    def _patience(self) -> float:
+        """Return the seconds after which `_transaction` is due though there is no work."""
+        return _RETRY if self._cannot_write else _LOOK
+
+    def _write(self) -> None:
+        try:
+            self._follow_the_file()
+            self._write_waiting()
+            is_full = self._transcript.tidy()
+        except Damaged as why:
+            self._put_aside(why)
+        except NotKept as why:
+            self._note_failure(why)
+        else:
+            self._note_success()
+            if is_full:
+                self._tell(
+                    "the transcript has reached its size: the oldest calls are removed from it"
+                )
+
+    def _follow_the_file(self) -> None:
+        if self._transcript.has_moved():
+            self._transcript.open_anew()
+            self._tell(
+                "the transcript was moved or removed: what is said from now on is in a new file of its name"
+            )
+
+    def _write_waiting(self) -> None:
+        try:
+            self._write_together(self._waiting)
+        except Refused:
+            for piece in self._waiting:
+                self._write_alone(piece)
+        self._waiting = []
+        self._size = 0
+
+    def _write_alone(self, piece: _Piece) -> None:
+        try:
+            self._write_together([piece])
+        except Refused as why:
+            # It would be refused again, and with it all that comes later.
+            self._tell(f"the transcript does not take what was said ({why}): it is not kept")
+
+    def _write_together(self, pieces: Sequence[_Piece]) -> None:
+        self._opened = []
+        try:
+            with self._transcript.together():
+                for piece in pieces:
+                    piece.write()
+        except BaseException:
+            # Their rows were rolled back: each call is opened again with what is kept of it next.
+            for call in self._opened:
+                call.row = None
+            raise
+
+    def _put_aside(self, why: Damaged) -> None:
+        try:
+            aside = self._transcript.put_aside()
+        except NotKept as failure:
+            self._note_failure(failure)
+            return
+        self._tell(f"the transcript is damaged ({why}): it is {aside} now, and a new one is begun")
+        self._cannot_write, self._next_try = True, 0.0
+
+    def _note_failure(self, why: NotKept) -> None:
+        self._next_try = time.monotonic() + _RETRY
+        if not self._cannot_write:
+            self._cannot_write = True
+            self._tell(
+                f"the transcript cannot be written ({why}): what is said is kept when it can be"
+            )
+
+    def _note_success(self) -> None:
+        if self._cannot_write:
+            self._cannot_write = False
+            lost, self._lost = self._lost, 0
+            self._tell(f"the transcript is written again; lines that were not kept: {lost}")
 
     def _open(self, call: Call) -> int:
-        """Return the row of a call, which is written now unless it has been. Within a transaction."""
-        if call.row is None:
-            call.row = self._transcript.open_call(call.number, call.peer)
+        """Return the row of a call, which is written now unless it is in the file. Within a transaction."""
+        if call.row is None or call.file != self._transcript.file:
+            at = as_text(call.opened_at)
+            call.row = self._transcript.open_call(call.number, call.peer, at, call.name)
+            call.file = self._transcript.file
             self._opened.append(call)
         return call.row
 
-    def _keep(self, write: Callable[[], object], lines: int = 0) -> None:
-        try:
-            self._commits.do(write)
-        except NotKept as why:
-            self._count_as_lost(lines, why)
-        else:
-            # A look without the lock: most of the time nothing was lost.
-            if self._lost:
-                self._tell_of_lost()
-
-    def _count_as_lost(self, lines: int, why: NotKept) -> None:
-        with self._lock:
-            is_first = not self._lost
-            # One for the failure itself: a call's beginning or end is no line, and still a loss.
-            self._lost += lines + is_first
-        if is_first:
-            self._tell(f"the transcript cannot be written ({why}): what is said is not kept")
-
-    def _tell_of_lost(self) -> None:
-        with self._lock:
-            lost, self._lost = self._lost, 0
-        if lost:
-            self._tell(f"the transcript is written again; lines that were not kept: {lost - 1}")
-
     def _tell(self, text: str) -> None:
-        self._screen.show([notice(text)])
+        self._screen.tell([notice(text)])

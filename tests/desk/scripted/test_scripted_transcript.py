@@ -1,11 +1,16 @@
 """What a desk keeps of its calls, whatever happens to it, to its disk and to its readers."""
 
+import os
 import re
 import resource
 import sqlite3
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from manyhands.desk.transcript import Transcript
+from manyhands.desk.transcript_reader import TranscriptReader
 from tests.desk.kit import MANYHANDS, Desk, environment
 
 from .kit import endings, kept
@@ -66,7 +71,9 @@ def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(
     ):
         for number in range(200):
             caller.says(f"{number:4000}\n")
-        desk.shows(r"^-- the transcript cannot be written \(.*\): what is said is not kept$")
+        desk.shows(
+            r"^-- the transcript cannot be written \(.*\): what is said is kept when it can be$"
+        )
         desk.shows(r" 199$")
         desk.enters("I hear you", "/quit")
         assert [caller.hears(), caller.hears()] == ["I hear you", "desk: the desk is closing"]
@@ -90,11 +97,81 @@ def test_the_operator_is_told_when_the_transcript_is_written_again(
             other.execute("ROLLBACK")
         # The desk has waited a second for the other program, and its fibers have not.
         assert not [line for line in desk.output if "has held up all other fibers" in line]
+        desk.shows("the transcript is written again; lines that were not kept: 0$")
         caller.says("after\n")
-        desk.shows("the transcript is written again; lines that were not kept: 1$")
         desk.shows("after$")
-    assert kept(tmp_path)[0][0] == ("in", "before")
-    assert ("in", "after") in kept(tmp_path)[0]
+    assert kept(tmp_path)[0] == [("in", "before"), ("in", "meanwhile"), ("in", "after")]
+
+
+@pytest.mark.parametrize("what", ["moved", "removed", "replaced"])
+def test_a_transcript_that_is_moved_is_told_and_what_is_said_goes_into_a_new_one(
+    desk: Desk, tmp_path: Path, what: str
+) -> None:
+    path, old = tmp_path / "transcript.sqlite", tmp_path / "old.sqlite"
+    with desk.call() as caller:
+        caller.says("/name Anna\nbefore\n")
+        desk.shows("before$")
+        if what == "removed":
+            path.unlink()
+        elif what == "replaced":
+            another = tmp_path / "another.sqlite"
+            Transcript(str(another)).close()
+            another.rename(path)
+        else:
+            path.rename(old)
+        caller.says("after\n")
+        desk.shows(
+            "^-- the transcript was moved or removed: what is said from now on is in a new file"
+        )
+        desk.shows("after$")
+        caller.says("byebye\n")
+        assert caller.hears() == "byebye"
+        desk.shows("has left: said byebye$")
+    assert [text for _, text in kept(tmp_path)[0]] == ["after", "byebye", "byebye"]
+    with TranscriptReader(str(path)) as reader:
+        (conversation,) = reader.conversations()
+        assert (conversation.number, conversation.name) == (1, "Anna")
+    if what == "moved":
+        with TranscriptReader(str(old)) as reader:
+            (conversation,) = reader.conversations()
+            assert [message.text for message in conversation.messages] == ["before"]
+
+
+def test_a_transcript_whose_folder_is_gone_is_written_again_when_there_is_one(
+    tmp_path: Path, engine: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    arguments = ("--engine", engine, "--transcript", str(folder / "t.sqlite"))
+    with Desk(tmp_path, *arguments) as desk, desk.call() as caller:
+        caller.says("before\n")
+        desk.shows("before$")
+        folder.rename(tmp_path / "elsewhere")
+        caller.says("meanwhile\n")
+        desk.shows("^-- the transcript cannot be written .*No such file or directory")
+        desk.shows("meanwhile$")
+        folder.mkdir()
+        desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+    with TranscriptReader(str(folder / "t.sqlite")) as reader:
+        (conversation,) = reader.conversations()
+    assert [message.text for message in conversation.messages] == ["meanwhile"]
+
+
+def test_a_transcript_that_is_emptied_under_the_desk_is_put_aside(
+    desk: Desk, tmp_path: Path
+) -> None:
+    with desk.call() as caller:
+        caller.says("before\n")
+        desk.shows("before$")
+        os.truncate(tmp_path / "transcript.sqlite", 0)
+        caller.says("after\n")
+        desk.shows(
+            r"^-- the transcript is damaged \(the file has been emptied\): it is .*\.damaged-"
+        )
+        desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+        desk.enters("/quit")
+        assert desk.ends() == 0
+    assert kept(tmp_path)[0][0] == ("in", "after")
 
 
 def test_the_transcript_is_in_the_data_folder_by_default(tmp_path: Path) -> None:
