@@ -28,6 +28,13 @@ EXAMPLES: list[tuple[Event, str]] = [
         ),
     ),
     (
+        events.DatagramsFull("127.0.0.1:8008", 3),
+        (
+            "127.0.0.1:8008 serves 3 datagrams, all that max_datagrams allows: those that come now wait "
+            "in the kernel's buffer, which drops what it cannot hold"
+        ),
+    ),
+    (
         events.ConnectionsRefused(
             "127.0.0.1:8008",
             RefusalSummary({Reason.REFUSED_DENIED: 2}, (("192.0.2.1", 1),), 0.0, 1.25, "datagram"),

@@ -70,6 +70,9 @@ class ServerOptions(TypedDict, total=False):
     max_connections: int | None
     """Connections that are open at once, on all addresses of a server together. Connections, default
     10000."""
+    max_datagrams: int | None
+    """Datagrams that are served at once, on all addresses of a server together; above it the kernel's
+    buffer holds them, and drops what it cannot hold. Datagrams, default 1000."""
     max_connections_per_ip: int | None
     """Connections of one address that are open at once. Connections, default none."""
     ipv6_prefix: int
@@ -158,6 +161,9 @@ class ServerAttributes:
     max_connections: int | None
     """Connections that are open at once, on all addresses of a server together. Connections, default
     10000."""
+    max_datagrams: int | None
+    """Datagrams that are served at once, on all addresses of a server together; above it the kernel's
+    buffer holds them, and drops what it cannot hold. Datagrams, default 1000."""
     max_connections_per_ip: int | None
     """Connections of one address that are open at once. Connections, default none."""
     ipv6_prefix: int
@@ -214,6 +220,9 @@ class BaseServerOptions:
     max_connections: int | None
     """Connections that are open at once, on all addresses of a server together. Connections, default
     none."""
+    max_datagrams: int | None
+    """Datagrams that are served at once, on all addresses of a server together; above it the kernel's
+    buffer holds them, and drops what it cannot hold. Datagrams, default none."""
     max_connections_per_ip: int | None
     """Connections of one address that are open at once. Connections, default none."""
     ipv6_prefix: int

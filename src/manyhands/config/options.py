@@ -175,6 +175,14 @@ _ROWS = (
         server_default=10_000,
     ),
     _limit(
+        "max_datagrams",
+        Whole(at_least=1, unit="datagrams"),
+        "datagrams that are served at once, on all addresses of a server together; "
+        "above it the kernel's buffer holds them, and drops what it cannot hold",
+        # Each has a worker, and costs a sender, forged or not, nothing: so fewer than connections.
+        server_default=1_000,
+    ),
+    _limit(
         "max_connections_per_ip",
         Whole(at_least=1, unit="connections"),
         "connections of one address that are open at once",

@@ -221,10 +221,7 @@ class Connection:
             return is_served
         finally:
             try:
-                if self.is_registered:
-                    self._end(is_served=is_served)
-                else:
-                    _decisions.pop(self.number, None)  # no registry concludes a datagram
+                self._end(is_served=is_served)
             finally:
                 if begun is not None:
                     end_serving(begun)
@@ -307,6 +304,15 @@ class Connection:
         self._traffic_is_final = True
 
     def _end(self, *, is_served: bool) -> None:
+        if self.is_registered:
+            self._end_registered(is_served=is_served)
+            return
+        # No registry concludes a datagram.
+        _decisions.pop(self.number, None)
+        if self.place is not None:
+            self.place.leave()
+
+    def _end_registered(self, *, is_served: bool) -> None:
         registry, place = self.core.registry, self.place
         reason = Reason.HANDLER_RETURNED if is_served else self.failed_for
         if registry.are_detailed and reason is Reason.HANDLER_RETURNED:
@@ -428,7 +434,7 @@ class Connection:
     def abandon(self) -> None:
         """Count the connection, and its worker, no longer. A worker process is killed."""
         self.engine.abandon(self)
-        if self.engine.name != "processes" and self.is_registered:
+        if self.engine.name != "processes":
             self._end(is_served=False)
 
     def cut_off(self) -> None:
@@ -482,8 +488,7 @@ class Connection:
         if isinstance(copy, _Copy):
             self._note_traffic_of_copy()
             copy.close()
-        if self.is_registered:
-            self._end(is_served=status == 0)
+        self._end(is_served=status == 0)
 
     def _note_traffic_of_copy(self) -> None:
         traffic = self.traffic

@@ -105,6 +105,7 @@ class Registry(Mapping[int, Connection]):
         "__weakref__",
         "_accepted",
         "_closed",
+        "_dropped",
         "_lock",
         "_open",
         "_waits",
@@ -136,6 +137,7 @@ class Registry(Mapping[int, Connection]):
         self._lock = brief_lock()
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
+        self._dropped: Counter[Reason] = Counter()
         self._accepted = 0
         if self.totals is not None:
             self.totals = Totals()
@@ -205,6 +207,17 @@ class Registry(Mapping[int, Connection]):
         with self._lock:
             self._accepted += count
             self._closed[reason] += count
+
+    def drop(self, reason: Reason) -> None:
+        """Count a datagram that was received, and dropped unserved: it is no connection."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    @property
+    def dropped(self) -> dict[Reason, int]:
+        """How many datagrams were dropped, by the reason; only reasons that occurred. A copy."""
+        with self._lock:
+            return dict(self._dropped)
 
     @property
     def accepted(self) -> int:

@@ -123,6 +123,34 @@ def backlog_of(listener: Any) -> Backlog | None:
     return Backlog(waiting, limit) if state == TCP_LISTEN else None
 
 
+_SO_MEMINFO: int | None = 55 if sys.platform == "linux" else None
+"""``asm-generic/socket.h``, since Linux 4.12; its layout is in ``include/uapi/linux/sock_diag.h``."""
+
+_MEMORY = struct.Struct("=32xI")  # the last is SK_MEMINFO_DROPS
+
+
+def dropped_datagrams(sock: Any) -> int | None:
+    """Ask the kernel how many datagrams it has dropped since the socket of a UDP listener was made.
+
+    They came when its receive buffer was full (`net.core.rmem_default`, or SO_RCVBUF in socket(7)).
+    Thread-safe.
+
+    Returns
+    -------
+    int or None
+        None when the socket is closed, is none of UDP, or the system does not tell.
+    """
+    try:
+        is_udp = sock.type == socket.SOCK_DGRAM and sock.family in {socket.AF_INET, socket.AF_INET6}
+        if _SO_MEMINFO is None or not is_udp:
+            return None
+        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size)
+        (dropped,) = _MEMORY.unpack(told)
+    except (OSError, AttributeError, struct.error):
+        return None
+    return int(dropped)
+
+
 def traffic_of(sock: Any) -> Traffic | None:
     """Ask the kernel about a socket of any class; nothing is received or sent. Thread-safe.
 

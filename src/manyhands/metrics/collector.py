@@ -90,6 +90,7 @@ class ServerCollector(Collector):
             yield _handler_seconds(info.totals)
         yield from _engines(info, self._hub_delay())
         yield from _backlogs(info)
+        yield from _datagrams(info)
         yield self._event_counts()
 
     def _hub_delay(self) -> float | None:
@@ -198,3 +199,22 @@ def _backlogs(info: ServerInfo) -> Iterator[Metric]:
             waiting.add_metric([listener.address], listener.waiting)
             limit.add_metric([listener.address], listener.backlog)
     yield from (waiting, limit)
+
+
+def _datagrams(info: ServerInfo) -> Iterator[Metric]:
+    lost = CounterMetricFamily(
+        "manyhands_datagrams_lost",
+        "Datagrams of UDP that the kernel dropped, since its buffer was full",
+        labels=["listener"],
+    )
+    for listener in info.listeners:
+        if listener.dropped is not None:
+            lost.add_metric([listener.address], listener.dropped)
+    dropped = CounterMetricFamily(
+        "manyhands_datagrams_dropped",
+        "Datagrams that were received and dropped unserved, by the reason",
+        labels=["reason"],
+    )
+    for reason, count in info.dropped.items():
+        dropped.add_metric([reason], count)
+    yield from (lost, dropped)

@@ -115,6 +115,23 @@ class ServerFull(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DatagramsFull(Event):
+    """`max_datagrams` are being served: those that come now wait in the kernel's buffer, while it has room.
+
+    Emitted once for each crowd: again only after the buffer has been emptied in between.
+    """
+
+    listener: str
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.listener} serves {self.limit} datagrams, all that max_datagrams allows: those that "
+            "come now wait in the kernel's buffer, which drops what it cannot hold"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionsRefused(Event):
     """Connections were refused, or datagrams dropped: `summary` says how many, whose and why.
 

@@ -60,6 +60,8 @@ class AdmissionTerms:
     ----------
     most : int or None
         Connections that are open at once.
+    most_datagrams : int or None
+        Datagrams that are served at once.
     limits : Limits or None
         The limits for addresses and rates; None where there are none. `most` is not one of them, for the
         registry counts what is open anyway.
@@ -71,16 +73,18 @@ class AdmissionTerms:
         What is sent to a refused client.
     """
 
-    __slots__ = ("limits", "most", "overflow", "refusal", "waits")
+    __slots__ = ("limits", "most", "most_datagrams", "overflow", "refusal", "waits")
 
     def __init__(
         self,
         most: int | None = None,
+        most_datagrams: int | None = None,
         limits: Limits | None = None,
         when_full: str | Handler = "wait",
         refusal: bytes = b"",
     ) -> None:
         self.most = most
+        self.most_datagrams = most_datagrams
         self.limits = limits
         self.overflow = when_full if callable(when_full) else None
         self.waits = most is not None and when_full == "wait"
@@ -131,9 +135,10 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
 def admission_terms_of(settings: dict[str, Any]) -> AdmissionTerms:
     """Make the terms of a server from what its limits are."""
     said = dict(settings)
-    most, when_full, refusal = map(said.pop, ("max_connections", "when_full", "refusal"))
+    most, most_datagrams = map(said.pop, ("max_connections", "max_datagrams"))
+    when_full, refusal = map(said.pop, ("when_full", "refusal"))
     told = b"" if refusal is None else encoded(refusal)
-    return AdmissionTerms(most, _limits_of(said), when_full, told)
+    return AdmissionTerms(most, most_datagrams, _limits_of(said), when_full, told)
 
 
 def _limits_of(said: dict[str, Any]) -> Limits | None:
@@ -165,6 +170,19 @@ class OverflowPlace:
         self._taken.discard(self)
 
 
+class DatagramPlace:
+    """The place of a datagram that is served, where `max_datagrams` bounds them."""
+
+    __slots__ = ("_control",)
+
+    def __init__(self, control: "AdmissionControl") -> None:
+        self._control = control
+
+    def leave(self) -> None:
+        """Give the place back; from the second time on this does nothing."""
+        self._control.leave_datagram(self)
+
+
 class AdmissionControl:
     """Lets the connections of one server in, or of all listeners that share a core. Thread-safe.
 
@@ -180,6 +198,9 @@ class AdmissionControl:
         self._registry = registry
         self.is_guarded = True
         """Whether anything may keep a connection out; until the first look that is not known."""
+
+        self.bounds_datagrams = False
+        """Whether each datagram that is served has a `place_for_datagram`."""
 
         self._terms = AdmissionTerms()
         self._settings: dict[str, Any] | None = None
@@ -197,6 +218,7 @@ class AdmissionControl:
 
         self._handed_off = HandedOff(self._note_gone)
         self._overflow: set[OverflowPlace] = set()
+        self._datagrams: set[DatagramPlace] = set()
         self._wakes: set[Callable[[], None]] = set()
         self.has_chores = False
         """Whether `count_gone` may have something to do."""
@@ -210,7 +232,10 @@ class AdmissionControl:
             terms = admission_terms_of(settings)
             self._prepare_admission(terms)
             self._terms, self._attributes, self._settings = terms, attributes, settings
-            self.is_guarded = terms.most is not None or terms.limits is not None
+            self.bounds_datagrams = terms.most_datagrams is not None
+            self.is_guarded = (
+                terms.most is not None or terms.limits is not None or self.bounds_datagrams
+            )
 
     def _prepare_admission(self, terms: AdmissionTerms) -> None:
         if terms.limits is None:
@@ -253,6 +278,33 @@ class AdmissionControl:
             self._registry.on_room = self._tell_of_room
         self.count_gone()
         return self._has_place(terms)
+
+    @property
+    def most_datagrams(self) -> int:
+        """How many datagrams may be served at once; 0 when there is no bound."""
+        return self._terms.most_datagrams or 0
+
+    def has_room_for_datagram(self, wake: Callable[[], None] | None = None) -> bool:
+        """Tell whether the next datagram need not wait; `wake` is that of `has_room`."""
+        most = self._terms.most_datagrams
+        if most is None or len(self._datagrams) < most:
+            return True
+        if wake is not None:
+            # First asked for, then looked again, as in `has_room`.
+            self._wakes.add(wake)
+        return len(self._datagrams) < most
+
+    def place_for_datagram(self) -> DatagramPlace:
+        """Return the place that a datagram has for as long as it is served."""
+        place = DatagramPlace(self)
+        self._datagrams.add(place)
+        return place
+
+    def leave_datagram(self, place: DatagramPlace) -> None:
+        """Take a place back, once, and tell what waits for one."""
+        self._datagrams.discard(place)
+        if self._wakes:
+            self._tell_of_room()
 
     def forget(self, wake: Callable[[], None]) -> None:
         """Have `wake` called no more."""

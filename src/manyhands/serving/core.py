@@ -10,6 +10,7 @@ its loops, whether it is suspended, how `accept` fares there, and what is told o
 
 import errno
 import os
+import socket
 import threading
 import time
 import weakref
@@ -309,7 +310,7 @@ class ServerCore:
         with loops.accepting:
             # The other loop may have ended since it took the client.
             has_gone = loops.were_several and not has_client_waiting(server)
-            if has_gone or (admission.is_guarded and not admission.has_room()):
+            if has_gone or (admission.is_guarded and not self.room_for(server)()):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self.accepted_from = None
             try:
@@ -328,6 +329,12 @@ class ServerCore:
                 shut_down(server, request, client_address)
                 raise
         return request, client_address, refusal
+
+    def room_for(self, server: object) -> Callable[..., bool]:
+        """Return what tells whether the limits let the next request of a server in."""
+        admission = self.admission
+        is_of_datagrams = getattr(server, "socket_type", None) == socket.SOCK_DGRAM
+        return admission.has_room_for_datagram if is_of_datagrams else admission.has_room
 
     def attend(self, server: Listener) -> None:
         """Do once for a server what an accept loop of ours would do at each turn."""
@@ -385,6 +392,8 @@ class ServerCore:
             self.registry.open(connection)
             if not self._is_let_in(connection):
                 return
+        elif self.admission.bounds_datagrams:
+            connection.place = self.admission.place_for_datagram()
         may_wait = connection.is_registered and bool(self.reaper.accept_loops)
         if not self.shortage.start(connection, may_wait=may_wait):
             self.reaper.wake_loop()
@@ -514,7 +523,9 @@ class ServerCore:
             if handler is not None:
                 serve = partial(process_request_thread, OverflowServer(server, handler))
                 self.start(server, self._chosen, request, client_address, serve)
-            elif not is_counted:
+            elif type(request) is tuple:
+                self.registry.drop(reason)
+            else:
                 self._send_away(server, request, client_address)
         except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
             self.refuse(server, request, client_address, error)

@@ -57,7 +57,7 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
     try:
         while True:
             core.follow_options(server, time.monotonic())
-            if core.admission.has_room(wake):
+            if core.room_for(server)(wake):
                 return True
             left = _seconds_left(deadline, REAP_INTERVAL)
             if not left:

@@ -11,7 +11,7 @@ from itertools import islice
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import DURATION_BOUNDS, Registry, Totals
-from manyhands.connections.traffic import backlog_of
+from manyhands.connections.traffic import backlog_of, dropped_datagrams
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of
@@ -52,12 +52,15 @@ class ListenerInfo:
         Whether the accept loop leaves it alone.
     waiting, backlog : int or None
         Connections that wait to be accepted, and the most that may; None where the system does not tell.
+    dropped : int or None
+        Datagrams of UDP that the kernel has dropped, since its buffer was full; None where it does not tell.
     """
 
     address: str
     is_suspended: bool
     waiting: int | None
     backlog: int | None
+    dropped: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ class ServerInfo:
         Connections accepted so far; always the sum of those that are open and those that are closed.
     open, closed : mapping of str to int
         How many are open in each state, and how many closed for each reason.
+    dropped : mapping of str to int
+        How many datagrams were received and dropped for each reason.
     is_draining : bool
         Whether it drains.
     connections : ConnectionPage
@@ -174,6 +179,7 @@ class ServerInfo:
     accepted: int
     open: Mapping[str, int]
     closed: Mapping[str, int]
+    dropped: Mapping[str, int]
     is_draining: bool
     connections: ConnectionPage = field(repr=False)
     totals: TotalsInfo | None
@@ -212,6 +218,7 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
         accepted,
         {state.value: states[state] for state in State if state is not State.CLOSED},
         {reason.value: count for reason, count in closed.items()},
+        {reason.value: count for reason, count in core.registry.dropped.items()},
         core.is_draining,
         _page(core, first, after),
         _totals(core.registry) if totals else None,
@@ -240,6 +247,7 @@ def _listener(listener: Listener) -> ListenerInfo:
         core_of(listener).is_suspended,
         None if backlog is None else backlog.waiting,
         None if backlog is None else backlog.limit,
+        dropped_datagrams(getattr(listener, "socket", None)),
     )
 
 

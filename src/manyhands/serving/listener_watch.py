@@ -43,6 +43,7 @@ class ListenerWatch:
         self.listener = listener
         self.core = core_of(listener)
         self.engine = self.core.engine_of(listener)
+        self._has_place = self.core.room_for(listener)
         self._selector = selector
         self._wake = wake
         self._polled: int | None = None
@@ -91,12 +92,12 @@ class ListenerWatch:
         rest = core.seconds_to_rest(now)
         # `has_room` is asked again before each accept, and costs more.
         may_be_polled = not rest and (
-            (self._polled is not None and self.engine.has_room() and core.admission.has_room())
+            (self._polled is not None and self.engine.has_room() and self._has_place())
             or self.has_room()
         )
         if not may_be_polled:
             self.leave_alone()
-            return rest or (None if core.admission.has_room() else ROOM_INTERVAL)
+            return rest or (None if self._has_place() else ROOM_INTERVAL)
         if descriptor != self._polled:
             self._poll(descriptor)
         return None
@@ -111,7 +112,7 @@ class ListenerWatch:
             self.has_room()
             if is_first
             else self.engine.has_room()
-            and core.admission.has_room()
+            and self._has_place()
             and not core.seconds_to_rest(time.monotonic())
             and self._look.poll(0)
         )
@@ -131,7 +132,7 @@ class ListenerWatch:
         engine.on_room = self._wake
         core.follow_options(self.listener, time.monotonic())
         has_worker = engine.has_room()
-        if has_worker and core.admission.has_room(self._wake):
+        if has_worker and self._has_place(self._wake):
             return True
         if not self.is_crowded:
             self.is_crowded = True
@@ -140,12 +141,15 @@ class ListenerWatch:
 
     def _tell_of_crowd(self, *, is_engine_full: bool) -> None:
         described, engine = format_address(self.listener.server_address), self.engine
-        if event_hub.has_subscribers:
-            event_hub.emit(
-                events.EngineFull(described, engine.name, engine.limit or 0)
-                if is_engine_full
-                else events.ServerFull(described, self.core.admission.most)
-            )
+        admission = self.core.admission
+        if not event_hub.has_subscribers:
+            return
+        if is_engine_full:
+            event_hub.emit(events.EngineFull(described, engine.name, engine.limit or 0))
+        elif self._has_place == admission.has_room:
+            event_hub.emit(events.ServerFull(described, admission.most))
+        else:
+            event_hub.emit(events.DatagramsFull(described, admission.most_datagrams))
 
     def note_empty_backlog(self) -> None:
         """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
