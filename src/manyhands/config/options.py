@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from manyhands.config.option import Option, defaults, refuse_useless
+from manyhands.config.option import Option, closest, defaults, refuse_useless
 from manyhands.config.option_types import (
     Choice,
     ChoiceOrHandler,
@@ -339,8 +339,10 @@ def checked(given: Mapping[str, object]) -> dict[str, Any]:
     """
     unknown = [name for name in given if name not in SERVER_OPTIONS]
     if unknown:
+        near = closest(unknown[0], list(SERVER_OPTIONS))
         names = ", ".join(SERVER_OPTIONS)
-        raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {names}")
+        hint = f"; did you mean {near}?" if near else ""
+        raise Mistake(f"{unknown[0]!r} is no option of Server; these are: {names}{hint}")
     for name, value in given.items():
         SERVER_OPTIONS[name].check(value)
     refuse_useless(given, SERVER_OPTIONS)

@@ -89,10 +89,11 @@ def serve(server: AnyServer, address: str | Address) -> Exporter:
     Raises
     ------
     Mistake
-        When it is no address of TCP.
+        When it is no address of TCP, or `server` is no server.
     OSError
         When the address cannot be had; the text says what holds it.
     """
+    _check(server, address)
     where = address if isinstance(address, Address) else _parsed(address)
     if where.scheme != "tcp":
         raise Mistake(f"metrics are served on a tcp:// address, not on {where}")
@@ -105,6 +106,16 @@ def serve(server: AnyServer, address: str | Address) -> Exporter:
     except BaseException:
         end()
         raise
+
+
+def _check(server: object, address: object) -> None:
+    if isinstance(server, str | Address | type) or not hasattr(server, "__dict__"):
+        raise Mistake(
+            f"{server!r} is no server: the server comes first, metrics.serve(server, '127.0.0.1:9108')"
+        )
+    if not isinstance(address, str | Address):
+        where = f"127.0.0.1:{address}" if isinstance(address, int) else "127.0.0.1:9108"
+        raise Mistake(f"{address!r} is not an address: write {where!r}")
 
 
 def _parsed(text: str) -> Address:

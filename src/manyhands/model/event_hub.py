@@ -7,6 +7,7 @@ subscriber never makes an event.
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
+from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
@@ -76,7 +77,13 @@ class EventHub:
         -------
         callable
             Call it, once or more, to end the subscription.
+
+        Raises
+        ------
+        Mistake
+            When `subscriber` cannot be called, or is a class of events; or what is wanted is none.
         """
+        _check(subscriber, wanted)
         # A new object each time: the same subscriber may subscribe twice, and end one of both.
         subscription = (subscriber, wanted)
         with self._lock:
@@ -121,6 +128,24 @@ class EventHub:
                 raised = raised or error
         if raised is not None:
             raise raised
+
+
+def _check(subscriber: object, wanted: tuple[object, ...]) -> None:
+    if isinstance(subscriber, type) and issubclass(subscriber, Event):
+        name = subscriber.__name__
+        raise Mistake(
+            f"the subscriber comes first, and then what it wants: subscribe(print, events.{name})"
+        )
+    if not callable(subscriber):
+        raise Mistake(
+            f"{subscriber!r} cannot be called with events: subscribe(print) would print each"
+        )
+    for kind in wanted:
+        # `Event` and its own bases hold every event.
+        if not (isinstance(kind, type) and (issubclass(kind, Event) or issubclass(Event, kind))):
+            raise Mistake(
+                f"{kind!r} is no class of events: subscribe(print, events.ConnectionClosed) names one"
+            )
 
 
 event_hub = EventHub()

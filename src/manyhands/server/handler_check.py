@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from manyhands.config.option import closest
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
+from manyhands.server.other_names import of_module
 
 _EXPECTED = (
     "it must be a class derived from BaseRequestHandler, or callable with "
@@ -28,13 +30,14 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
     # The order gives the most telling error: no handler at all, a server, one that never runs, the wrong
     # kind.
     if not callable(handler) or not _takes_a_request(handler):
-        raise Mistake(f"{described(handler)} is no handler: {_EXPECTED}")
+        raise Mistake(f"{described(handler)} is no handler: {_expected_for(handler)}")
     _refuse_servers(handler)
     _refuse_what_does_not_block(handler)
     for address in addresses:
         # Of a socket that systemd gives only the descriptor tells the kind: the listener checks it later.
         if not address.is_given:
             check_kind(handler, address, is_stream=address.is_stream)
+    _refuse_without_work(handler)
 
 
 def described(handler: object) -> str:
@@ -48,6 +51,21 @@ def described(handler: object) -> str:
         return name
     is_plain = isinstance(handler, str | bytes | int | float | None)
     return repr(handler) if is_plain else f"an object of the class {type(handler).__name__}"
+
+
+def _expected_for(handler: object) -> str:
+    """Say what a handler must be, and what would be right in the place of what was given."""
+    if isinstance(handler, ModuleType):
+        name = of_module(handler)
+        return f"{_EXPECTED}, as {handler.__name__}.{name} is" if name else _EXPECTED
+    if isinstance(handler, str):
+        return f"{_EXPECTED}; a name is for `manyhands serve {handler}`"
+    kind = type(handler)
+    if not callable(handler) and callable(_attribute(kind, "handle")):
+        return (
+            f"{_EXPECTED}; give the class {kind.__name__} itself, and the server makes the objects"
+        )
+    return _EXPECTED
 
 
 def _attribute(thing: object, name: str) -> object:
@@ -91,6 +109,36 @@ def _refuse_servers(handler: object) -> None:
         is_ours = (kind.__module__, kind.__name__) == ("manyhands.server.server", "Server")
         if is_ours or kind.__name__ == "BaseServer":
             raise Mistake(f"{described(handler)} is a server, not a handler: {_EXPECTED}")
+
+
+_STEPS = ("__init__", "setup", "handle", "finish")
+"""What a handler class may do its work in."""
+
+
+def _refuse_without_work(handler: object) -> None:
+    """Refuse handler classes that have none of the steps themselves: each client would be closed at once."""
+    # By name, as of servers below: the standard library's classes are bases as well.
+    kinds = _bases(handler)
+    names = [kind.__name__ for kind in kinds]
+    if "BaseRequestHandler" not in names:
+        return
+    own = [
+        kind for kind in kinds if (kind.__module__.partition(".")[0], kind.__name__) not in _LIBRARY
+    ]
+    # The bases themselves are what they are: each connection is closed at once.
+    if not own or any(step in vars(kind) for kind in own for step in _STEPS):
+        return
+    near = closest("handle", [name for kind in own for name in vars(kind)])
+    has_not = f"{described(handler)} has no `handle`, which is what serves a client"
+    raise Mistake(f"{has_not}: did you mean that by {near}?" if near else has_not)
+
+
+_LIBRARY = {
+    (module, f"{kind}RequestHandler")
+    for module in ("manyhands", "socketserver")
+    for kind in ("Base", "Stream", "Datagram", "Framed")
+} | {("builtins", "object")}
+"""The package and the name of each class whose steps do nothing by themselves."""
 
 
 def _refuse_what_does_not_block(handler: object) -> None:

@@ -25,6 +25,7 @@ from manyhands.runtime.sockets import send_at_once
 from manyhands.runtime.wakeup import PollableLatch
 from manyhands.server.handler_check import check_kind
 from manyhands.server.option_attributes import OptionValues, has_owners_options
+from manyhands.server.other_names import refuses_slips
 from manyhands.serving.core import ServerCore, core_of, share_core
 from manyhands.serving.drain import drain_orphan, refuse_backlog
 from manyhands.serving.worker_shortage import is_told
@@ -68,6 +69,7 @@ class Owner(Protocol):
         """Have the accept loop look at its listeners again."""
 
 
+@refuses_slips
 @has_owners_options
 class _OnEndpoint:
     """Makes a server of its endpoint's family, for both IP versions where the endpoint says so.

@@ -17,6 +17,11 @@ from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.handler_check import check_handler, described
 from manyhands.server.listener import Handler, Listener
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
+from manyhands.server.other_names import (
+    refuse_keywords,
+    refuse_other_order,
+    says_the_right_word,
+)
 from manyhands.server.process import ServerProcess
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
@@ -37,6 +42,7 @@ _COUNT = Whole(at_least=0)
 _TIME = Seconds(may_be_zero=True)
 
 
+@says_the_right_word
 @has_option_attributes(attrgetter("_options"))
 class Server(ServerAttributes):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
@@ -79,6 +85,8 @@ class Server(ServerAttributes):
         ssl_context: "ssl.SSLContext | None" = None,
         **options: "Unpack[ServerOptions]",
     ) -> None:
+        refuse_keywords(dict(options))
+        refuse_other_order(handler, addresses)
         self._handler = handler
         self._addresses = [address_of(each) for each in addresses]
         self._options = OptionValues(

@@ -129,6 +129,7 @@ class ServerCore:
         """The address of the client that our `get_request` accepted last, for the holder of
         `loops.accepting`: a hook around it may fail, and the connection is to be counted all the same."""
 
+        self._room: Callable[..., bool] | None = None
         self.accept_backoff = Backoff()
         """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
 
@@ -310,7 +311,7 @@ class ServerCore:
         with loops.accepting:
             # The other loop may have ended since it took the client.
             has_gone = loops.were_several and not has_client_waiting(server)
-            if has_gone or (admission.is_guarded and not self.room_for(server)()):
+            if has_gone or (admission.is_guarded and not self._has_room(server)):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self.accepted_from = None
             try:
@@ -329,6 +330,12 @@ class ServerCore:
                 shut_down(server, request, client_address)
                 raise
         return request, client_address, refusal
+
+    def _has_room(self, server: object) -> bool:
+        room = self._room
+        if room is None:
+            room = self._room = self.room_for(server)
+        return room()
 
     def room_for(self, server: object) -> Callable[..., bool]:
         """Return what tells whether the limits let the next request of a server in."""
