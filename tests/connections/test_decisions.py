@@ -11,6 +11,7 @@ import pytest
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
 from manyhands.model.connection_states import Reason, State
+from manyhands.serving.reaper import Reaper
 
 ROUNDS = 100
 
@@ -163,3 +164,35 @@ def test_nothing_is_kept_of_a_decision_when_the_connection_has_ended(
     assert connection.close()
     connection.process_request_thread()
     assert not decisions
+
+
+def test_two_threads_that_ask_for_the_deadlines_first_get_the_same() -> None:
+    made: list[object] = []
+
+    class Timed(Core):
+        def timeouts_on(self, server: object, engine: str) -> object:
+            if not made:
+                made.append(None)
+                # What another thread does while this one makes them.
+                made.append(connection.deadlines)
+            return object()
+
+    connection = connection_of(Timed())
+    assert connection.deadlines is made[1] is connection.deadlines
+
+
+def test_a_call_of_the_reaper_counts_under_its_lock() -> None:
+    """A thread of the reaper that is about to end looks there whether one has come meanwhile."""
+    reaper = Reaper(Registry())
+    counted: list[int] = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            counted.append(reaper.calls)
+
+        def __exit__(self, *_: object) -> None:
+            counted.append(reaper.calls)
+
+    reaper._lock = Lock()  # type: ignore[assignment]
+    reaper.call("threads")
+    assert counted == [0, 1]

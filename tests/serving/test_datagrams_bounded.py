@@ -75,7 +75,7 @@ def test_no_more_are_served_at_once_than_may_be_and_the_others_wait(
         gate.is_open = True
         assert {peer.recv(100) for _ in range(10)} == {b"served hold"}
     assert (gate.most, gate.served) == (MOST, 10)
-    full, *_ = of_kind(seen, events.DatagramsFull)
+    (full,) = of_kind(seen, events.DatagramsFull)
     assert str(full).startswith(
         f"{full.listener} serves 3 datagrams, all that max_datagrams allows"
     )

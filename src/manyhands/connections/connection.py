@@ -68,6 +68,9 @@ interpreter lock, and waits for nothing. A lock would not do, for a program may 
 handler.
 """
 
+_first_timeouts: "dict[int, ConnectionTimeouts]" = {}
+"""What is just being made of `Connection.own_timeouts`, by its number: of two threads both get the same."""
+
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})
 
 _AT_AN_END = frozenset({State.CLOSING, State.CLOSED})
@@ -507,7 +510,12 @@ class Connection:
             if self._is_known_here_alone():
                 self.core.registry.open(self)
                 engine = "threads"
-            self.own_timeouts = self.core.timeouts_on(self.server, engine)
+            made = self.core.timeouts_on(self.server, engine)
+            # The handler and another thread may both be the first to ask.
+            first = _first_timeouts.setdefault(self.number, made)
+            if self.own_timeouts is None:
+                self.own_timeouts = first
+            _first_timeouts.pop(self.number, None)
         return self.own_timeouts
 
     def _is_known_here_alone(self) -> bool:

@@ -152,6 +152,9 @@ class ListenerWatch:
             event_hub.emit(events.DatagramsFull(described, admission.most_datagrams))
 
     def note_empty_backlog(self) -> None:
-        """Note that the selector did not name the listener: if it was polled, its backlog is empty."""
-        if self._polled is not None:
+        """Note that the selector did not name the listener: if it was polled, its backlog is empty.
+
+        That of fibers may not have looked yet at a listener that it has just been given.
+        """
+        if self._polled is not None and not self._look.poll(0):
             self.is_crowded = False

@@ -224,11 +224,12 @@ class Reaper:
 
     def call(self, engine: str) -> None:
         """Have connections looked at from now on: a connection has come, or a timeout was set."""
-        self.calls += 1
         if engine == "processes":
+            self.calls += 1
             return
         # Under the lock: a thread that is about to end would not see this call otherwise.
         with self._lock:
+            self.calls += 1
             if self._thread is None and self._registry:
                 thread = threading.Thread(target=self._run, name="manyhands-deadlines", daemon=True)
                 # The next connection tries again.
