@@ -1,5 +1,6 @@
 """`BaseServer`: the accept loop and the chain of hooks, for any kind of listener."""
 
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -100,6 +101,7 @@ class BaseServer(BaseServerOptions):
         self.RequestHandlerClass = RequestHandlerClass
         self.__is_shut_down = ShutDown()
         self.__shutdown_request = False
+        load_for_serving(self)
 
     # Programs write `_BaseServer__shutdown_request = True` from handlers and signal handlers, as a stop that
     # cannot deadlock: so the write itself has to wake the loop. Others read it from the instance's
@@ -360,6 +362,26 @@ class BaseServer(BaseServerOptions):
         where: TracebackType | None,
     ) -> None:
         self.server_close()
+
+
+def load_for_serving(server: BaseServer) -> None:
+    """Load what a server will serve with, as its attributes say now. For the time when it is made, and bound.
+
+    By its first client the program may have another root (chroot(2)), or be another user that may not read
+    the modules' files.
+
+    Raises
+    ------
+    MissingExtra
+        When the server's engine needs what is not installed.
+    """
+    # Each line is for those servers alone that need it: the others do not pay for the import.
+    if getattr(type(server), "engine", None) == "fibers":
+        core_of(server).engine_of(server)
+    if server.proxy_protocol is True:
+        from manyhands.connections import proxy_reader  # noqa: F401, PLC0415
+    if "ssl" in sys.modules:
+        from manyhands.dropin import starttls  # noqa: F401, PLC0415
 
 
 _STOP_FLAG = "_BaseServer__shutdown_request"

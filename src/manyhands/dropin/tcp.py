@@ -9,7 +9,7 @@ from manyhands.connections import tls_handshake
 from manyhands.connections.closing import send_close_notify
 from manyhands.connections.connection import current_connection
 from manyhands.connections.socket_classes import await_header
-from manyhands.dropin.base import BaseServer
+from manyhands.dropin.base import BaseServer, load_for_serving
 from manyhands.listening.bind import bind, listen
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
@@ -79,6 +79,8 @@ class TCPServer(BaseServer, TCPServerOptions):
 
     def server_bind(self) -> None:
         """Bind the socket to `server_address`, and put there what it became. A hook."""
+        # Again, for what was set since the server was made.
+        load_for_serving(self)
         if self._wants_its_address_back() and hasattr(socket, "SO_REUSEADDR"):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._shares_its_port() and hasattr(socket, "SO_REUSEPORT"):

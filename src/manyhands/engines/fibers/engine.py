@@ -9,6 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import gevent
 from gevent import monkey
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -380,6 +381,11 @@ def _served_by(frame: FrameType | None) -> tuple[str, object]:
         frame = frame.f_back
     return "the accept loop", "no client"
 
+
+# gevent loads these when a hub is made, or makes use of them: too late for a program that has another root by
+# then (chroot(2)).
+for _setting in ("loop", "format_context", "threadpool", "resolver"):
+    getattr(gevent.config, _setting)
 
 if not monkey.is_module_patched("ssl"):
     let_contexts_make_them()
