@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .launch import RUN, python, write
+from .launch import python, write
 from .on_fibers import ON_FIBERS
 
 BEGIN = """
@@ -166,8 +166,3 @@ def test_a_child_process_of_a_thread_of_the_system_s_tells_its_status(tmp_path: 
     program = "    import manyhands\n    print(manyhands.blocking(subprocess.run, command(20)).returncode)\n"
     write(tmp_path / "program.py", BEGIN + program + END)
     assert python(*ON_FIBERS, "program.py", cwd=tmp_path).output == "20\n"
-
-
-def test_children_do_not_learn_how_gevent_was_imported(tmp_path: Path) -> None:
-    write(tmp_path / "program.py", "import os; print(os.environ.get('GEVENT_NOWAITPID'))")
-    assert python(*RUN, "--engine", "fibers", "program.py", cwd=tmp_path).output == "None\n"

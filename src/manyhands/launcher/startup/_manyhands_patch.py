@@ -19,7 +19,6 @@ from functools import partial, partialmethod
 from types import FrameType
 from typing import Any
 
-import _manyhands_children  # type: ignore[import-not-found]  # beside this file
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub
@@ -36,10 +35,14 @@ LONGEST_LOCK_PAUSE = 0.02
 
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
-    _manyhands_children.patch()
+    # Imports nothing that is to be patched.
+    from manyhands.launcher import children  # noqa: PLC0415
+
+    children.watch_by_descriptors()
     # A queue of the standard library's waits with locks, which are gevent's then; gevent's own has neither
     # `maxsize` nor `mutex`. But one is C, and waits by itself.
-    monkey.patch_all(queue=False)
+    monkey.patch_all(queue=False, signal=False)
+    children.leave_statuses_alone()
     queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]
     os.close = partial(_close_soon, os.close)
     # What this imports finds everything patched.

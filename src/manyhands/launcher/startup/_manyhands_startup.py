@@ -35,17 +35,10 @@ def prepare() -> None:
 
 def _patch() -> None:
     """Have all that waits in this process let fibers run."""
-    # gevent reads this when it is imported; it is not for children. See `_manyhands_children`.
-    given = environ.get("GEVENT_NOWAITPID")
-    environ["GEVENT_NOWAITPID"] = "1"
     try:
         import _manyhands_patch  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file
     except ImportError:
         return  # a child of another installation; if it becomes a server, `takeover` says so
-    finally:
-        environ.pop("GEVENT_NOWAITPID")
-        if given is not None:
-            environ["GEVENT_NOWAITPID"] = given
     _Finder.is_looking_for_ours = True
     try:
         _manyhands_patch.patch()

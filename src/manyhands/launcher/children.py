@@ -21,7 +21,7 @@ from greenlet import getcurrent
 LONGEST_PAUSE = 0.02
 """Seconds between two looks for a child's end where no descriptor tells of it."""
 
-_waitpid, _close = os.waitpid, monkey.get_original("os", "close")
+_waitpid, _close = monkey.get_original("os", "waitpid"), monkey.get_original("os", "close")
 
 _READ = 1  # libev's EV_READ
 
@@ -95,17 +95,25 @@ def _make_loop_class(base: Any) -> Any:
     return Loop
 
 
-def patch() -> None:
-    """Have gevent watch children by their descriptors, and calls that wait for children let fibers run.
-
-    Before any hub is made, and with gevent imported under `GEVENT_NOWAITPID`: then it leaves `os.waitpid` and
-    SIGCHLD alone, so that a handler of the program's runs as that of any other signal.
-    """
+def watch_by_descriptors() -> None:
+    """Have gevent watch children by their descriptors. Before any hub is made."""
     gevent.config.loop = _make_loop_class(gevent.config.loop)
-    wait3, wait4, waitid = os.wait3, os.wait4, os.waitid
+
+
+def leave_statuses_alone() -> None:
+    """Have calls that wait for children let fibers run, and children be started as ever.
+
+    After `monkey.patch_all(signal=False)`: with the signal, a handler of SIGCHLD would run for children of
+    gevent's alone.
+    """
     patched: Any = os
+    patched.fork, patched.forkpty = gevent.os.fork_gevent, gevent.os.forkpty_gevent
+    for name in ("posix_spawn", "posix_spawnp"):
+        if hasattr(os, name):
+            setattr(patched, name, monkey.get_original("os", name))
+    wait3, wait4, waitid = os.wait3, os.wait4, os.waitid
     patched.waitpid = _wait_for_pid
-    patched.wait = lambda: patched.waitpid(-1, 0)
+    patched.wait = lambda: _wait_for_pid(-1, 0)
     patched.wait3 = lambda options: _wait(-1, options, wait3)
     patched.wait4 = lambda pid, options: _wait(pid, options, partial(wait4, pid))
     patched.waitid = lambda kind, which, options, /: _wait(
