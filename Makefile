@@ -1,7 +1,9 @@
 # Two commands for a fresh machine: `make run` opens the desk, `make test` checks everything. `make help` names the rest.
 
 SHELL := /bin/bash
-VERSIONS := 3.11 3.12 3.13
+VERSIONS := 3.11 3.12 3.13 3.14
+# The version that the machine may lack and Debian testing has.
+NEXT ?= 3.14
 # An interpreter of your choice for .venv: make run PYTHON=/usr/bin/python3.12
 PYTHON ?= $(shell tools/find-python.sh)
 # A version that the machine lacks is named at the end of `make test`. The other targets need not look for them.
@@ -22,7 +24,7 @@ MISTAKE := 2
 HINT := 'options of the desk go into ARGS: make run ARGS="--bind tcp://127.0.0.1:8009"'
 
 .DEFAULT_GOAL := help
-.PHONY: run test system-packages bench soak fuzz lint format lock clean help
+.PHONY: run test test-next system-packages bench soak fuzz lint format lock clean help
 .NOTPARALLEL:
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
@@ -30,6 +32,13 @@ run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its optio
 
 test: system-packages .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
 	@.venv/bin/python tools/run_tests.py $(VERSIONS)
+
+# The interpreter comes first, for the other lines and rules look for it.
+test-next: ## bring a newer Python (NEXT=3.14) from Debian testing, and run the compatibility tests on it
+	@tools/next-python.sh $(NEXT) >/dev/null
+	@tools/system-packages.sh "$$(tools/find-python.sh $(NEXT))"
+	@$(MAKE) --no-print-directory .venv/.for-test .venv-$(NEXT)/.for-test
+	@.venv/bin/python tools/run_tests.py --only $(NEXT)
 
 # First, since a compiler belongs to what the tests need, and the environments compile.
 system-packages:
@@ -64,7 +73,7 @@ clean: ## remove what the other targets made
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 help: ## say this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 # The desk runs without gevent too, which has to be compiled where there is no wheel of it.
 .venv/.for-run: $(RUN_LOCK) $(SETUP)

@@ -5,11 +5,15 @@
 # CPython's own tests (the package `test`) comes before one that does not.
 set -u
 
+wanted=${1:-}
+
 candidates() {
     type -ap "python$1" python3 python
     ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/"python$1" \
         "$HOME"/.local/share/uv/python/*/bin/"python$1" \
         /usr/local/bin/"python$1" /usr/bin/"python$1" 2>/dev/null | sort -Vr
+    # What next-python.sh has brought, for one who asks for that version.
+    [ -z "$wanted" ] || ls "${XDG_CACHE_HOME:-$HOME/.cache}/manyhands/python-$1/usr/bin/python$1" 2>/dev/null
 }
 
 # The real file behind a candidate: what a shim or a virtual environment leads to may change tomorrow.
@@ -35,7 +39,7 @@ find_version() {
     [ -n "$first" ] && echo "$first"
 }
 
-for version in ${1:-3.13 3.12 3.11}; do
+for version in ${wanted:-3.14 3.13 3.12 3.11}; do
     find_version "$version" && exit 0
 done
 [ $# -gt 0 ] && exit 1

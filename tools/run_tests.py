@@ -1,11 +1,13 @@
-"""Run every check and every test: ``python tools/run_tests.py 3.11 3.12 3.13``.
+"""Run every check and every test: ``python tools/run_tests.py 3.11 3.12 3.13 3.14``.
 
 The arguments are the versions that the compatibility tests are for. Each is tested in its ``.venv-VERSION``;
-one that has none is missing from the machine, and the last lines of the output name it.
+one that has none is missing from the machine, and the last lines of the output name it. After ``--only``
+nothing runs but those tests, on the versions that follow.
 """
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,17 +178,15 @@ def in_plain_python(python: Path) -> Step:
     return step
 
 
-def contract(pythons: Sequence[Path], main: Path) -> list[Step]:
+def contract(pythons: Sequence[Path]) -> list[Step]:
     """Make the steps for what runs on every version."""
     ignored = [f"--ignore={path}" for path in BY_THE_KERNEL]
-    return [pytest(each, "contract", *CONTRACT, *ignored) for each in with_main(pythons, main)]
+    return [pytest(each, "contract", *CONTRACT, *ignored) for each in pythons]
 
 
-def by_the_kernel(pythons: Sequence[Path], main: Path) -> list[Step]:
+def by_the_kernel(pythons: Sequence[Path]) -> list[Step]:
     """Make the steps for what the kernel decides."""
-    return [
-        pytest(each, "by the kernel", *BY_THE_KERNEL) for each in with_main(ends(pythons), main)
-    ]
+    return [pytest(each, "by the kernel", *BY_THE_KERNEL) for each in pythons]
 
 
 def with_main(pythons: Iterable[Path], main: Path) -> list[Path]:
@@ -238,7 +238,10 @@ def say(text: str) -> None:
 def left_out(versions: Iterable[str], pythons: dict[str, Path]) -> list[str]:
     """Name what this machine cannot test."""
     missing = [
-        f"Python {version}: this machine has none" for version in versions if version not in pythons
+        f"Python {version}: this machine has none"
+        + (f" (make test-next NEXT={version} brings it)" if shutil.which("apt-get") else "")
+        for version in versions
+        if version not in pythons
     ]
     untested = [
         f"tests/cpython on Python {version}: it came without its own tests "
@@ -273,7 +276,18 @@ def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
     return int(any(step.status for step in steps))
 
 
-def main(versions: Sequence[str]) -> int:
+def everything_on(python: Path, others: Sequence[Path]) -> list[Step]:
+    """Make the steps for our own tests: all on one interpreter, on others what has to be the same."""
+    # The longest first, so that no lane has one left when the others are done.
+    return [
+        *contract(with_main(others, python)),
+        *programs(python),
+        the_rest(python),
+        in_plain_python(python),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
     """Run all steps; return the exit status."""
     # A shell starts background jobs with SIGINT ignored, and so would be every program under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -283,24 +297,25 @@ def main(versions: Sequence[str]) -> int:
     for old in RECORDS.iterdir():
         old.unlink()
     python = Path(sys.executable)
+    is_only = list(arguments[:1]) == ["--only"]
+    versions = arguments[is_only:]
     pythons = {version: Path(f".venv-{version}/bin/python") for version in versions}
     pythons = {version: path.absolute() for version, path in pythons.items() if path.exists()}
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
-    first = checks(python.parent)
     in_order = list(pythons.values())
-    # The longest first, so that no lane has one left when the others are done.
-    ours = [
-        *contract(in_order, python),
-        *programs(python),
-        the_rest(python),
-        in_plain_python(python),
-    ]
+    at_the_ends = ends(in_order)
+    if is_only:
+        first, ours = [], contract(in_order)
+        waiting = by_the_kernel(at_the_ends)
+    else:
+        first, ours = checks(python.parent), everything_on(python, in_order)
+        waiting = by_the_kernel(with_main(at_the_ends, python))
     # What a library does with our servers differs from one version to the next by what went out of Python or
     # came into it since, so the oldest and the newest tell of the versions between.
-    libraries = of_others("tests/libraries", ends(in_order))
+    libraries = of_others("tests/libraries", at_the_ends)
     # These do little else than wait, so they have a lane to themselves.
-    waiting = [*by_the_kernel(in_order, python), *of_others("tests/cpython", tested)]
+    waiting += of_others("tests/cpython", tested)
     run_in_turn(deque(first))
     # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
     # of their own choice: one lane runs them in turn, and then helps with ours.

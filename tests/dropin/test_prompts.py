@@ -85,10 +85,10 @@ def test_an_unanswered_question_does_not_kill_the_interpreter_at_its_exit():
     assert leave_while_a_third_still_asks("ours") == (0, "")
 
 
-def test_with_input_it_does():
+def test_with_input_it_does_before_the_interpreter_learnt_better():
     status, errors = leave_while_a_third_still_asks("stdlib")
-    assert status != 0
-    assert "could not acquire lock" in errors
+    # Of 3.13 the first releases crash, and all of 3.14 end.
+    assert (status, errors) == (0, "") or (status != 0 and "could not acquire lock" in errors)
 
 
 def test_a_question_after_the_end_of_input_is_an_error_of_its_own():

@@ -79,3 +79,39 @@ def test_a_forked_copy_goes_on_with_what_was_kept() -> None:
         )
         == "7"
     )
+
+
+def test_threads_that_ask_for_it_at_once_get_it_once() -> None:
+    # Two allocators of which each calls the other would call themselves for ever.
+    assert (
+        run(
+            """
+            everybody_is_there = threading.Barrier(8)
+            def ask():
+                everybody_is_there.wait()
+                compiled.keep_frame_memory()
+            crowd = [threading.Thread(target=ask) for _ in range(8)]
+            for thread in crowd: thread.start()
+            for thread in crowd: thread.join()
+            in_a_crowd(20, 300)
+            print('sound')
+            """
+        )
+        == "sound"
+    )
+
+
+def test_an_interpreter_that_runs_without_its_lock_goes_on_without() -> None:
+    # On a free-threaded build an extension that does not say that it needs no lock brings the lock back.
+    assert (
+        run(
+            """
+            from manyhands.engines.threads import ThreadsEngine
+            ThreadsEngine()
+            is_locked = getattr(sys, "_is_gil_enabled", lambda: True)
+            import sysconfig
+            print(is_locked() and bool(sysconfig.get_config_var("Py_GIL_DISABLED")))
+            """
+        )
+        == "False"
+    )

@@ -64,6 +64,10 @@ class Lock:
             self._holder.remove(self)
         self._lock.release()
 
+    def locked(self) -> bool:
+        is_locked: bool = self._lock.locked()
+        return is_locked
+
     def __enter__(self) -> None:
         self.acquire()
 

@@ -115,7 +115,9 @@ def test_a_terminal_that_is_closed_with_the_output_on_it_is_no_traceback(tmp_pat
             assert process.communicate(timeout=PATIENCE)[1] == ""
         finally:
             process.kill()
-    assert process.returncode == 128 + signal.SIGHUP
+    # Where nothing is left to be written the end is as graceful as any. The first releases of 3.13 write what
+    # is empty too, and learn so that the terminal has gone; 3.14 does not.
+    assert process.returncode in {0, 128 + signal.SIGHUP}
 
 
 def test_an_operator_s_sighup_stops_nothing_while_the_terminal_is_there(served: Any) -> None:

@@ -244,7 +244,10 @@ def test_a_server_that_hangs_up_in_mid_line_is_told() -> None:
 
 
 def test_peers_may_speak_tls(authority: Authority) -> None:
-    near, far = socket.socketpair()
+    # Over TCP: where a Unix socket is closed without a word, newer versions of OpenSSL fail with EPIPE.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
     received: list[bytes] = []
 
     def serve() -> None:
