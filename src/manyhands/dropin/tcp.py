@@ -191,14 +191,7 @@ class UDPServer(TCPServer, UDPServerOptions):
         # One byte more than is wanted tells whether there was more.
         data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
         if len(data) > self.max_packet_size:
-            data = data[: self.max_packet_size]
-            self.truncated_datagrams += 1
-            if event_hub.has_subscribers:
-                event_hub.emit(
-                    events.DatagramTruncated(
-                        format_address(self.server_address), client_address, self.max_packet_size
-                    )
-                )
+            data = cut_to_size(self, data, client_address)
         return (data, self.socket), client_address
 
     def server_activate(self) -> None:
@@ -210,3 +203,15 @@ class UDPServer(TCPServer, UDPServerOptions):
 
     def close_request(self, request: "Request") -> None:
         """Do nothing: the socket is the server's own."""
+
+
+def cut_to_size(server: UDPServer, data: bytes, client_address: Any) -> bytes:
+    """Return what a server takes of a datagram that is longer, and tell that the rest is lost."""
+    server.truncated_datagrams += 1
+    if event_hub.has_subscribers:
+        event_hub.emit(
+            events.DatagramTruncated(
+                format_address(server.server_address), client_address, server.max_packet_size
+            )
+        )
+    return data[: server.max_packet_size]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from manyhands.connections.connection import reason_of_failure
 from manyhands.connections.peer_errors import reason_of
 from manyhands.dropin.handlers import DatagramRequestHandler
-from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake
+from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake, cut_to_size
 from manyhands.engines import Engine, ProcessesEngine
-from manyhands.listening import multicast
+from manyhands.listening import called_address, multicast
+from manyhands.listening.called_address import AnsweringSocket
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.listening.inherited_sockets import duplicate
 from manyhands.listening.unix_access import giving
@@ -212,6 +213,24 @@ class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as 
         return DatagramRequestHandler.finish.__code__ in _codes(error.__traceback__)
 
 
+class EveryAddressListener(DatagramListener):
+    """Serves the datagrams to all addresses of this host: each answer comes from the one that was called."""
+
+    def server_bind(self) -> None:
+        """Bind the socket, and have the kernel tell where each datagram was sent."""
+        super().server_bind()
+        called_address.ask_for_it(self.socket)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Receive one datagram. A hook."""
+        longest = self.max_packet_size
+        data, told, _, client_address = self.socket.recvmsg(longest + 1, called_address.ROOM)
+        if len(data) > longest:
+            data = cut_to_size(self, data, client_address)
+        control = called_address.control_of_answer(told)
+        return (data, AnsweringSocket(self.socket, client_address, control)), client_address
+
+
 def _codes(traceback: TracebackType | None) -> Iterator[CodeType]:
     while traceback is not None:
         yield traceback.tb_frame.f_code
@@ -246,6 +265,16 @@ class _OnGivenSocket:
 Listener = StreamListener | DatagramListener
 
 
+def _listener_class(endpoint: Endpoint) -> type[Listener]:
+    if endpoint.kind == socket.SOCK_STREAM:
+        return TLSListener if endpoint.is_tls else StreamListener
+    is_for_all = endpoint.address[:1] in {("::",), ("0.0.0.0",)}  # noqa: S104 - recognised
+    # The options of a socket that is given are its giver's.
+    if is_for_all and endpoint.descriptor < 0 and called_address.IS_TOLD:
+        return EveryAddressListener
+    return DatagramListener
+
+
 def open_listener(
     endpoint: Endpoint, handler: Handler, core: ServerCore, options: OptionValues, owner: Owner
 ) -> Listener:
@@ -269,8 +298,7 @@ def open_listener(
     OSError
         When the endpoint cannot be had; the text says what holds it.
     """
-    streams = TLSListener if endpoint.is_tls else StreamListener
-    base = streams if endpoint.kind == socket.SOCK_STREAM else DatagramListener
+    base = _listener_class(endpoint)
     bases = (base,) if endpoint.descriptor < 0 else (_OnGivenSocket, base)
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}

@@ -28,6 +28,7 @@ from manyhands.engines.fibers.poller import (
     sendall,
     set_slot,
 )
+from manyhands.listening.called_address import AnsweringSocket
 
 Result = TypeVar("Result")
 
@@ -382,6 +383,9 @@ class SocketWrapper:
         if type(request) is tuple and len(request) == 2 and type(request[1]) in _PLAIN:
             data, listener = request
             return data, self._twin(listener, poller)
+        if type(request) is tuple and type(request[-1]) is AnsweringSocket:
+            data, answering = request
+            return data, answering.over(self._twin(answering.socket, poller))
         return request
 
     def _twin(self, listener: Any, poller: Poller) -> FiberSocket:
