@@ -1,16 +1,19 @@
 """Pages by their paths, and a server of them that no client and no page stops."""
 
+import contextlib
 import socket
 import threading
+import time
 from functools import partial
 from typing import Any
 
 import pytest
 
+from manyhands.http.clients import CLIENT_TIMEOUT, MOST_CLIENTS
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
-from manyhands.testing import call, socket_address, wait_until
+from manyhands.testing import call, everything, socket_address, wait_until
 from tests.support import forked, is_listening
 from tests.support.waiting import PATIENCE
 
@@ -29,7 +32,14 @@ def broken(_: Request) -> Content:
     raise ZeroDivisionError
 
 
-PAGES = {"/greeting": greeting, "/broken": broken}
+LONG = 20_000_000
+
+
+def long(_: Request) -> Content:
+    return Content("text/plain", b"x" * LONG)
+
+
+PAGES = {"/greeting": greeting, "/broken": broken, "/long": long}
 
 
 def pages_at(address: str | Address = HERE) -> PageServer:
@@ -82,7 +92,7 @@ def test_every_address_of_a_name_is_answered_on() -> None:
 def test_a_client_that_says_nothing_does_not_hold_up_the_next_one_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.2)
+    monkeypatch.setattr("manyhands.http.clients.CLIENT_TIMEOUT", 0.2)
     with pages_at() as server, call(socket_address(server.addresses[0])):
         assert b" 200 OK" in get(server, "/greeting")
 
@@ -111,7 +121,7 @@ def test_closing_frees_the_port_at_once_and_may_be_done_twice() -> None:
 def test_a_client_that_says_nothing_does_not_keep_the_port_of_a_closed_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr("manyhands.http.clients.CLIENT_TIMEOUT", 0.3)
     monkeypatch.setattr("manyhands.http.server.CLOSE_TIMEOUT", 0.0)
     server = pages_at()
     with call(socket_address(server.addresses[0])) as client:
@@ -157,3 +167,35 @@ def test_of_several_threads_that_close_a_server_one_does() -> None:
         for thread in threads:
             thread.join(PATIENCE)
     assert closed == list(range(50))
+
+
+def test_silent_clients_do_not_hold_up_the_next_one() -> None:
+    with pages_at() as server, contextlib.ExitStack() as silent:
+        for number in range(2 * MOST_CLIENTS):
+            peer = silent.enter_context(call(socket_address(server.addresses[0])))
+            peer.sendall(b"GET " if number % 2 else b"")
+        # Far more than the buffers between the two hold, which are never read.
+        for _ in range(3):
+            peer = silent.enter_context(call(socket_address(server.addresses[0])))
+            peer.sendall(b"GET /long HTTP/1.1\r\n\r\n")
+        began = time.monotonic()
+        for _ in range(3):
+            assert b" 200 OK" in get(server, "/greeting")
+        assert time.monotonic() - began < CLIENT_TIMEOUT
+
+
+def test_however_many_clients_come_no_more_descriptors_are_taken() -> None:
+    with pages_at() as server, contextlib.ExitStack() as silent:
+        for _ in range(MOST_CLIENTS):
+            silent.enter_context(call(socket_address(server.addresses[0])))
+        assert b" 200 OK" in get(server, "/greeting")
+        peers = [silent.enter_context(call(socket_address(server.addresses[0]))) for _ in range(5)]
+        assert b" 200 OK" in get(server, "/greeting")
+        # The latest ones have not been closed for it.
+        peers[-1].sendall(b"GET /greeting HTTP/1.1\r\n\r\n")
+        assert b" 200 OK" in everything(peers[-1])
+
+
+def test_an_answer_that_takes_long_to_read_comes_whole() -> None:
+    with pages_at() as server:
+        assert len(get(server, "/long").partition(b"\r\n\r\n")[2]) == LONG

@@ -255,6 +255,17 @@ def test_openmetrics_is_sent_to_a_scraper_that_asks_for_it() -> None:
         assert answer.endswith(b"# EOF\n")
 
 
+@pytest.mark.parametrize("version", ["secret", "1.secret", "9" * 9000, ""])
+def test_a_version_that_is_none_is_answered_and_shows_nowhere(
+    version: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Server(Echo, ANY_PORT) as server, metrics.serve(server, HERE) as exporter:
+        accept = f"Accept: application/openmetrics-text; version={version}"
+        answer = request(socket_address(exporter.addresses[0]), "GET /metrics HTTP/1.1", accept)
+    assert b" 200 OK" in answer.splitlines()[0]
+    assert capfd.readouterr().err == ""
+
+
 def test_a_collector_that_raises_does_not_end_the_scrapes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

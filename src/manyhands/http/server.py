@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from manyhands.http.messages import END_OF_HEAD, LONGEST_HEAD, Request, parse
+from manyhands.http.clients import Answer, Clients
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.model.addresses import Address
@@ -23,11 +23,8 @@ from manyhands.runtime.sockets import accept_at_once
 from manyhands.runtime.unpatched import original, start_native_thread
 from manyhands.runtime.wakeup import PollableLatch
 
-CLIENT_TIMEOUT = 2.0
-"""Seconds for a client to send its request, and as many to take the answer; others wait meanwhile."""
-
-BACKLOG = 16
-"""Clients that wait: there are seldom more than two, a scraper and a person."""
+BACKLOG = 128
+"""Clients that wait to be accepted, which is done at once: more come together only where one means harm."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing waits for an answer under way."""
@@ -37,7 +34,10 @@ NO_DESCRIPTOR_PAUSE = 0.1
 
 
 class PageServer:
-    """Answers requests of HTTP, one after the other, until it is closed. Thread-safe.
+    """Answers requests of HTTP until it is closed. Thread-safe.
+
+    One thread serves all clients, and waits for none: a client that is silent, or does not read, holds up no
+    other. Pages are made one after the other.
 
     Parameters
     ----------
@@ -58,10 +58,10 @@ class PageServer:
     def __init__(
         self,
         address: Address,
-        answer: Callable[[Request | None], bytes],
+        answer: Answer,
         on_close: Callable[[], None],
     ) -> None:
-        self._answer = answer
+        self._clients = Clients(answer)
         self._on_close = on_close
         self._listeners: list[Any] = []
         self._is_open = True
@@ -100,43 +100,48 @@ class PageServer:
         self.close()
 
     def _run(self) -> None:
-        poll = original(select, "poll")()
+        poll = self._clients.poll
         poll.register(self._closing.fileno(), select.POLLIN)
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
         try:
             while self._is_open:
-                for descriptor, _ in poll.poll():
-                    if descriptor in by_descriptor and self._is_open:
-                        self._serve_next(by_descriptor[descriptor])
+                left = self._clients.seconds_left()
+                for descriptor, _ in poll.poll(None if left is None else 1000 * left):
+                    if descriptor in by_descriptor:
+                        self._accept(by_descriptor[descriptor])
+                    else:
+                        self._serve(descriptor)
+                self._clients.end_late_ones()
         finally:
-            # Here and not in `close`, which does not wait for a slow client: its port would stay taken.
+            # Here and not in `close`, which does not wait for a page that is being made.
             self._give_back()
             self._has_ended.set()
 
-    def _serve_next(self, listener: Any) -> None:
+    def _accept(self, listener: Any) -> None:
         try:
             # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
             descriptor, _ = accept_at_once(listener)
-        except OSError:
+        except OSError as error:
             # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
             # stays readable, and this would be a busy loop.
-            original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+            if not isinstance(error, BlockingIOError):
+                original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
             return
-        with original(socket, "socket")(fileno=descriptor) as client:
-            try:
-                answer = self._answer(_request(client))
-                client.settimeout(CLIENT_TIMEOUT)
-                client.sendall(answer)
-            except OSError:
-                return  # a client that was too slow, or has gone, asks again
-            except Exception as error:  # noqa: BLE001 - of a page of the program's own; the next may do
-                sys.excepthook(type(error), error, error.__traceback__)
+        self._clients.add(original(socket, "socket")(fileno=descriptor))
+
+    def _serve(self, descriptor: int) -> None:
+        try:
+            self._clients.serve(descriptor)
+        except Exception as error:  # noqa: BLE001 - of a page of the program's own; the next may do
+            sys.excepthook(type(error), error, error.__traceback__)
+            self._clients.end(descriptor)
 
     def _give_back(self) -> None:
         for listener in self._listeners:
             listener.close()
+        self._clients.close()
         self._closing.close()
 
     def _leave_to_the_original(self) -> None:
@@ -166,23 +171,3 @@ def _listening(endpoint: Endpoint) -> Any:
 def _address(listener: Any) -> Address:
     host, port, *_ = listener.getsockname()
     return Address("tcp", host=host, port=port)
-
-
-def _request(client: Any) -> Request | None:
-    """Receive a request; return None when its head is too long, or does not come to its end.
-
-    Raises
-    ------
-    OSError
-        When the client has gone, or is too slow.
-    """
-    head, deadline = b"", time.monotonic() + CLIENT_TIMEOUT
-    while END_OF_HEAD not in head and len(head) < LONGEST_HEAD:
-        # Never 0, which would make the socket non-blocking.
-        client.settimeout(max(0.001, deadline - time.monotonic()))
-        received = client.recv(LONGEST_HEAD - len(head))
-        if not received:
-            break
-        head += received
-    before, end, _ = head.partition(END_OF_HEAD)
-    return parse(before) if end else None

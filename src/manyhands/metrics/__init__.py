@@ -40,7 +40,7 @@ PATH = "/metrics"
 
 
 class Exporter(PageServer):
-    """Answers scrapes, one after the other, until it is closed. Thread-safe. `serve` makes it."""
+    """Answers scrapes until it is closed. Thread-safe. `serve` makes it."""
 
 
 def collect(
@@ -124,5 +124,8 @@ def _parsed(text: str) -> Address:
 
 
 def _page(registry: "_client.CollectorRegistry", request: Request) -> Content:
-    encode, media_type = choose_encoder(request.accept)
+    try:
+        encode, media_type = choose_encoder(request.accept)
+    except Exception:  # noqa: BLE001 - of a client's words, such as a version that is no number
+        encode, media_type = choose_encoder("")
     return Content(media_type, encode(registry))
