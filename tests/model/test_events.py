@@ -61,6 +61,14 @@ EXAMPLES: list[tuple[Event, str]] = [
         events.BadProxyHeader(("127.0.0.1", 50000), "the peer closed the connection"),
         "no PROXY header was taken from 127.0.0.1:50000: the peer closed the connection",
     ),
+    (
+        events.CertificateExpires("site.pem", 1_772_366_400.0, 6.96),
+        "the certificate site.pem expires in 7.0 days (2026-03-01 12:00 UTC)",
+    ),
+    (
+        events.CertificateExpires("site.pem", 1_772_366_400.0, -0.5),
+        "the certificate site.pem has expired (2026-03-01 12:00 UTC): clients refuse it",
+    ),
     (events.NothingToReload("SIGHUP"), "SIGHUP came, and there is nothing to reload"),
     (
         events.CertificateReloaded("site.pem"),

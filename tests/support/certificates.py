@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 
@@ -45,11 +46,26 @@ class Authority:
         return context
 
     def write(
-        self, folder: Path, *names: str, stem: str = "site", is_rsa: bool = False
+        self,
+        folder: Path,
+        *names: str,
+        stem: str = "site",
+        is_rsa: bool = False,
+        days: tuple[float, float] | None = None,
     ) -> tuple[str, str]:
-        """Issue a certificate, write it and its key into a folder, and return the paths of the two files."""
+        """Issue a certificate, write it and its key into a folder, and return the paths of the two files.
+
+        It is valid from one day on until another, counted from now.
+        """
+        valid: dict[str, datetime] = {}
+        if days is not None:
+            now = datetime.now(UTC).replace(microsecond=0)
+            limits = (now + timedelta(days=day) for day in days)
+            valid = dict(zip(("not_before", "not_after"), limits, strict=True))
         issued = self._authority.issue_cert(
-            *names, key_type=self._kinds_of_keys.RSA if is_rsa else self._kinds_of_keys.ECDSA
+            *names,
+            key_type=self._kinds_of_keys.RSA if is_rsa else self._kinds_of_keys.ECDSA,
+            **valid,
         )
         chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
         certfile, keyfile = folder / f"{stem}.pem", folder / f"{stem}.key"

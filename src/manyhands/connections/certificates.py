@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from manyhands.connections.certificate_expiry import ExpiryNotices
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.model.usage_errors import Mistake
 from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
+from manyhands.protocol.certificate_validity import Validity, validity
 from manyhands.runtime.error_reports import is_undecoded_name
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
@@ -72,8 +74,8 @@ class Settings:
         return tuple(name for name in (*named, self.client_ca) if name is not None)
 
 
-def _names_of(pair: Pair) -> tuple[str, ...]:
-    """Return the host names of a certificate.
+def _read(pair: Pair) -> tuple[tuple[str, ...], Validity]:
+    """Return the host names of a certificate, and from when until when it is valid.
 
     Raises
     ------
@@ -87,7 +89,8 @@ def _names_of(pair: Pair) -> tuple[str, ...]:
             "(-----BEGIN CERTIFICATE-----)"
         )
     try:
-        return host_names(ssl.PEM_cert_to_DER_cert(found[0].decode()))
+        der = ssl.PEM_cert_to_DER_cert(found[0].decode())
+        return host_names(der), validity(der)
     except (NotACertificateError, ValueError) as error:
         raise Mistake(f"certfile {pair.certfile!r} holds a broken certificate: {error}") from None
 
@@ -188,6 +191,7 @@ class GivenContext:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
+        self.validities: Mapping[str, Validity] = {}
         if context.sni_callback is not None:
             _say_nothing_of_bad_names()
 
@@ -210,21 +214,26 @@ class Certificates:
         The files and the protocols.
     clock : callable
         The time in seconds; it never goes back.
+    wall_clock : callable
+        The seconds since 1970, by which certificates expire.
 
     Raises
     ------
     Mistake
         When a file cannot be read, or does not hold what it should.
 
-    Notes
-    -----
-    `context` and `reload` may be used in any thread, `reload_soon` in signal handlers too, since it takes no
-    lock; `look` is for the one thread that accepts.
+    Notes ----- `context`, `validities` and `reload` may be used in any thread, `reload_soon` in signal
+    handlers too, since it takes no lock; `look` is for the one thread that accepts.
     """
 
     can_reload = True
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self.renew_lock()
@@ -232,7 +241,8 @@ class Certificates:
         # Taken before the files are read: a file that is written meanwhile then counts as changed.
         self._seen = self._tried = self._signatures()
         self._next_look = clock() + FILES_INTERVAL
-        self._context = _default_context(settings)
+        self._expiry = ExpiryNotices(wall_clock)
+        self._context, self._validities = _default_context(settings)
         renew_in_copies(self, Certificates.renew_lock)
 
     def renew_lock(self) -> None:
@@ -243,6 +253,11 @@ class Certificates:
     def context(self) -> ssl.SSLContext:
         """The context of the next connection."""
         return self._context
+
+    @property
+    def validities(self) -> Mapping[str, Validity]:
+        """From when until when each certificate is valid that is shown now, by its file."""
+        return self._validities
 
     def reload(self) -> bool:
         """Read the files again, for the connections that are accepted from now on.
@@ -256,7 +271,7 @@ class Certificates:
         with self._lock:
             self._tried = self._signatures()
             try:
-                self._context = _default_context(self._settings)
+                self._context, self._validities = _default_context(self._settings)
             except Mistake as mistake:
                 why_not = str(mistake)
         if event_hub.has_subscribers:
@@ -274,7 +289,8 @@ class Certificates:
     def look(self) -> None:
         """Reload when the files have changed, and then not again since the look before.
 
-        A certificate and its key are two files, and for a moment only one of them has been replaced.
+        A certificate and its key are two files, and for a moment only one of them has been replaced. What is
+        about to expire is told of, too.
         """
         if self._is_reload_due:
             self._is_reload_due = False
@@ -288,6 +304,7 @@ class Certificates:
         # `_tried`: files that could not be used are not read again, and reported again, each second.
         if self._seen == before and self._seen != self._tried:
             self.reload()
+        self._expiry.tell_what_is_due(self._validities)
 
     def _signatures(self) -> tuple[_Signature, ...]:
         return tuple(_signature(name) for name in self._settings.files)
@@ -301,10 +318,14 @@ def _signature(file: str) -> _Signature:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _default_context(settings: Settings) -> ssl.SSLContext:
-    """Make a context for each certificate; return the first, which hands over to the others by name."""
+def _default_context(settings: Settings) -> tuple[ssl.SSLContext, Mapping[str, Validity]]:
+    """Make a context for each certificate; return the first, which hands over to the others by name.
+
+    Returns also from when until when each certificate is valid, by its file.
+    """
     # The names first: a file that is no certificate at all gets an error that says so, and not OpenSSL's.
-    names = [_names_of(pair) for pair in settings.pairs]
+    read = [_read(pair) for pair in settings.pairs]
+    names = [its_names for its_names, _ in read]
     _refuse_nameless(settings.pairs, names)
     contexts = [_make_context(pair, settings) for pair in settings.pairs]
     by_name: dict[str, ssl.SSLContext] = {}
@@ -315,7 +336,10 @@ def _default_context(settings: Settings) -> ssl.SSLContext:
     if len(contexts) > 1:
         contexts[0].sni_callback = _sni_callback(by_name)
         _say_nothing_of_bad_names()
-    return contexts[0]
+    validities = {
+        pair.certfile: valid for pair, (_, valid) in zip(settings.pairs, read, strict=True)
+    }
+    return contexts[0], validities
 
 
 def _refuse_nameless(pairs: Sequence[Pair], names: Sequence[tuple[str, ...]]) -> None:

@@ -83,9 +83,9 @@ class Clients:
             return
         try:
             if client.answer is None:
-                self._receive(client)
+                self._receive_request(client)
             if client.answer is not None:
-                self._send(client, client.answer)
+                self._send_answer(client, client.answer)
         except BlockingIOError:
             return
         except OSError:
@@ -97,7 +97,7 @@ class Clients:
         if client is not None:
             self._close(client)
 
-    def _receive(self, client: _Client) -> None:
+    def _receive_request(self, client: _Client) -> None:
         received = client.connection.recv(LONGEST_HEAD)
         client.head += received
         head, end, _ = client.head.partition(END_OF_HEAD)
@@ -106,7 +106,7 @@ class Clients:
             client.deadline = time.monotonic() + CLIENT_TIMEOUT
             self._poll.modify(client.connection, select.POLLOUT)
 
-    def _send(self, client: _Client, left: memoryview) -> None:
+    def _send_answer(self, client: _Client, left: memoryview) -> None:
         client.answer = left[client.connection.send(left) :]
         if not client.answer:
             self._close(client)

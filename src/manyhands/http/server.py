@@ -110,7 +110,7 @@ class PageServer:
                 left = self._clients.seconds_left()
                 for descriptor, _ in poll.poll(None if left is None else 1000 * left):
                     if descriptor in by_descriptor:
-                        self._accept(by_descriptor[descriptor])
+                        self._take_client(by_descriptor[descriptor])
                     else:
                         self._serve(descriptor)
                 self._clients.end_late_ones()
@@ -119,7 +119,7 @@ class PageServer:
             self._give_back()
             self._has_ended.set()
 
-    def _accept(self, listener: Any) -> None:
+    def _take_client(self, listener: Any) -> None:
         try:
             # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
             descriptor, _ = accept_at_once(listener)

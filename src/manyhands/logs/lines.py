@@ -73,6 +73,7 @@ _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "peer": format_address,
     "peers": _peers,
     "since": iso_time,
+    "not_after": iso_time,
 }
 """How people write the fields of these names; their types, tuples and floats, would not tell."""
 

@@ -91,6 +91,7 @@ class ServerCollector(Collector):
         yield from _engines(info, self._hub_delay())
         yield from _backlogs(info)
         yield from _datagrams(info)
+        yield _certificates(info)
         yield self._event_counts()
 
     def _hub_delay(self) -> float | None:
@@ -183,6 +184,17 @@ def _engines(info: ServerInfo, hub_delay: float | None) -> Iterator[Metric]:
     if hub_delay is not None:
         late.add_metric([], hub_delay)
     yield from (running, limit, late)
+
+
+def _certificates(info: ServerInfo) -> Metric:
+    expiry = GaugeMetricFamily(
+        "manyhands_certificate_not_after_seconds",
+        "When a certificate expires, in seconds since 1970",
+        labels=["certfile"],
+    )
+    for file, not_after in info.certificates.items():
+        expiry.add_metric([file], not_after)
+    return expiry
 
 
 def _backlogs(info: ServerInfo) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ text is a sentence for a person. The set is closed: a subscriber that handles th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from manyhands.model.connection_states import Reason
@@ -247,6 +248,25 @@ class CertificateNotReloaded(Event):
 
     def __str__(self) -> str:
         return f"the certificates were not reloaded, and the old ones are kept: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateExpires(Event):
+    """A certificate that is shown to clients expires in `days`, or has expired where that is negative.
+
+    Emitted 30, 14, 7, 3 and 1 days before its end, and at its end, once each for a certificate; of one that
+    is valid for less than 90 days, within the last third of its life. `not_after` is in seconds since 1970.
+    """
+
+    certfile: str
+    not_after: float
+    days: float
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if self.days <= 0:
+            return f"the certificate {self.certfile} has expired ({when}): clients refuse it"
+        return f"the certificate {self.certfile} expires in {self.days:.1f} days ({when})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,12 @@ class ServedSockets:
         return None if self.tls is None else self.tls.context
 
     @property
+    def certificates_expire(self) -> dict[str, float]:
+        """When each certificate expires, in seconds since 1970, by its file."""
+        validities = {} if self.tls is None else self.tls.validities
+        return {file: validity.not_after for file, validity in validities.items()}
+
+    @property
     def drain_timeout(self) -> float:
         """Seconds that connections get to come to their end."""
         seconds: float = self.options["drain_timeout"]

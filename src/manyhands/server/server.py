@@ -170,7 +170,15 @@ class Server(ServerAttributes):
         _check("first", first, _COUNT)
         _check("after", after, _COUNT)
         core = self._sockets.group.core
-        return info_of(core, self.listeners, self._options, first=first, after=after, totals=totals)
+        return info_of(
+            core,
+            self.listeners,
+            self._options,
+            certificates=self._sockets.certificates_expire,
+            first=first,
+            after=after,
+            totals=totals,
+        )
 
     # Serving these sockets
 

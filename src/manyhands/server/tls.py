@@ -12,6 +12,8 @@ from manyhands.model.usage_errors import Mistake
 if TYPE_CHECKING:
     import ssl
 
+    from manyhands.protocol.certificate_validity import Validity
+
 _OPTIONS = by_group("tls")
 
 
@@ -25,6 +27,10 @@ class ServerTLS(Protocol):
     @property
     def context(self) -> "ssl.SSLContext":
         """The context of the next connection."""
+
+    @property
+    def validities(self) -> "Mapping[str, Validity]":
+        """From when until when each certificate is valid, by its file; empty where that is not known."""
 
     def look(self) -> None:
         """Reload when the files have changed."""

@@ -171,6 +171,9 @@ class ServerInfo:
         Some of the open connections.
     totals : TotalsInfo or None
         Bytes and durations, added up; None where they were not asked for, and of a server without metrics.
+    certificates : mapping of str to float
+        When each certificate expires, in seconds since 1970, by its file. Of an `ssl_context` that is not
+        known.
     """
 
     listeners: tuple[ListenerInfo, ...]
@@ -183,6 +186,7 @@ class ServerInfo:
     is_draining: bool
     connections: ConnectionPage = field(repr=False)
     totals: TotalsInfo | None
+    certificates: Mapping[str, float]
 
 
 def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
@@ -190,6 +194,7 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
     listeners: Iterable[Listener],
     options: Mapping[str, object] | None = None,
     *,
+    certificates: Mapping[str, float] | None = None,
     first: int = PAGE,
     after: int = 0,
     totals: bool = False,
@@ -204,6 +209,8 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
         Its listeners; for a drop-in class, the server itself.
     options
         Its options.
+    certificates
+        When each of its certificates expires, by its file.
     first, after
         The page of connections: so many, of those whose numbers are higher than `after`.
     totals
@@ -222,6 +229,7 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
         core.is_draining,
         _page(core, first, after),
         _totals(core.registry) if totals else None,
+        certificates or {},
     )
 
 
