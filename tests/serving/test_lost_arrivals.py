@@ -149,6 +149,30 @@ def test_what_fails_in_a_get_request_around_ours_is_counted_and_stops_no_other_c
     assert not of_kind(seen, events.AcceptPaused)
 
 
+@pytest.mark.parametrize("is_secured", [False, True], ids=["plain", "tls"])
+def test_what_a_get_request_of_the_programs_own_wraps_is_counted_too(
+    is_secured: bool, authority: Authority, seen: list[events.Event]
+) -> None:
+    context = authority.server_context()
+
+    class Wrapping:
+        def get_request(self) -> Any:
+            connection, client_address = self.socket.accept()  # type: ignore[attr-defined]
+            if not is_secured:
+                connection = context.wrap_socket(connection, server_side=True)
+            return connection, client_address
+
+    server = server_of("threads", Answer, Wrapping)
+    if is_secured:
+        secured(server, authority)
+    lose_some(server.server_address)
+    lose_some(server.server_address, b"GET / HTTP/1.1\r\n\r\n")
+    with serving(server):
+        assert ask_secretly(server.server_address, authority) == b"hello\n"
+        wait_for_lost(server.connections, 1, handshake_failed=2 * LOST)
+    assert not of_kind(seen, events.AcceptPaused)
+
+
 def test_what_is_raised_through_the_loop_leaves_the_books_balanced() -> None:
     class Interrupted:
         def get_request(self) -> Any:

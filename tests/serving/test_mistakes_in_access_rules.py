@@ -186,6 +186,17 @@ def test_a_limit_with_a_slip_keeps_what_it_was(value: object) -> None:
                 assert is_closed_to(server.server_address)
 
 
+def test_a_number_in_a_text_is_told_from_the_first_client_on() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with serving(server_of("threads", Echo, max_connections="100", max_rate="ten")) as server:
+            assert ask(server.server_address) == b"hello\n"
+    sentences = [str(warning.message) for warning in caught if "ignored" in str(warning.message)]
+    assert sentences == [
+        "max_connections of a server must be a whole number of at least 1, not '100': ignored, and None holds"
+    ]
+
+
 def _wait(request: Any, client_address: Any, server: Any) -> None:
     while data := request.recv(100):
         request.sendall(data)

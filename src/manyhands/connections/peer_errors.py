@@ -84,3 +84,21 @@ def _raised_in(
             if getattr(method, "__code__", None) is code:
                 yield first, code.co_name
         step = step.tb_next
+
+
+def is_lost_in_handshake(error: BaseException, listener: object) -> bool:
+    """Tell whether `error` is that of a connection which a `get_request` accepted and wrapped by itself.
+
+    `listener` is what it was accepted from, which may speak TLS itself.
+    """
+    ssl_module: Any = sys.modules.get("ssl")
+    step = error.__traceback__ if ssl_module is not None and isinstance(error, OSError) else None
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_globals is vars(ssl_module):
+            candidate: Any = frame.f_locals.get("self")
+            is_another = isinstance(candidate, ssl_module.SSLSocket) and candidate is not listener
+            if is_another and candidate.server_side:
+                return True
+        step = step.tb_next
+    return False

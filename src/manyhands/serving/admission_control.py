@@ -111,15 +111,18 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
     hold while its attribute has one: a mistake takes no protection away. A warning names it.
     """
     said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
-    held = {} if before is None else before
+    held = said if before is None else before
     for name, limit in held.items():
         option = OPTIONS[name]
-        if name in ACCESS_RULES or limit == option.default or not slips(name, source):
+        if name in ACCESS_RULES or not slips(name, source):
+            continue
+        value = getattr(source, name)
+        # Without a limit before, the attribute may be the program's own; but a number in a text is none.
+        if limit == option.default and not _is_number_in_text(value):
             continue
         said[name] = limit
         warn(
-            f"{name} of a server must be {option.kind.expected}, not {getattr(source, name)!r}: ignored, "
-            f"and {limit!r} holds",
+            f"{name} of a server must be {option.kind.expected}, not {value!r}: ignored, and {limit!r} holds",
             stacklevel=2,
         )
     mistakes = [mistake for name in ACCESS_RULES if (mistake := access_mistake(name, source))]
@@ -130,6 +133,10 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
             stacklevel=2,
         )
     return said
+
+
+def _is_number_in_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
 
 
 def admission_terms_of(settings: dict[str, Any]) -> AdmissionTerms:

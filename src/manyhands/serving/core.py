@@ -25,6 +25,7 @@ from manyhands.connections import tls_handshake
 from manyhands.connections.closing import say_refusal
 from manyhands.connections.connection import Connection, Serve, current_connection
 from manyhands.connections.opening import is_opened
+from manyhands.connections.peer_errors import is_lost_in_handshake
 from manyhands.connections.registry import Registry
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
 from manyhands.engines import ENGINES, Engine, ProcessesEngine, ThreadsEngine
@@ -478,6 +479,9 @@ class ServerCore:
         An error that is no `Exception`, such as a `KeyboardInterrupt`, is raised.
         """
         client_address = vars(error).pop(_ACCEPTED_FROM, None)
+        if client_address is None and is_lost_in_handshake(error, getattr(server, "socket", None)):
+            # The program has accepted it by itself, and its peer's address cannot be asked any more.
+            client_address = ""
         trouble = classify(error) if isinstance(error, OSError) else AcceptTrouble.BROKEN
         if client_address is not None:
             self._count_lost(server, client_address, error)
@@ -683,6 +687,8 @@ def _reason_of_loss(error: BaseException, failed: object) -> Reason:
     if failed is not None:
         is_slow = tls_handshake.was_too_slow(failed)
         return Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
+    if is_lost_in_handshake(error, None):
+        return Reason.HANDSHAKE_FAILED
     # The kernel knows no peer (ENOTCONN in getpeername(2)) of a connection that was reset.
     is_reset = getattr(error, "errno", None) == errno.ENOTCONN or isinstance(error, ConnectionError)
     return Reason.PEER_RESET if is_reset else Reason.REFUSED_BY_HOOK
