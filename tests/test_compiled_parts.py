@@ -173,7 +173,7 @@ def test_what_an_earlier_build_made_is_not_left_beside_newer_sources(tree: Path)
 @pytest.mark.parametrize(
     "content",
     [
-        "from manyhands.engines.fibers.plain_poller import Channel, Poller, recv, send",
+        "from manyhands.engines.fibers.plain_poller import Channel, Poller; made_of = 12345",
         "raise ValueError('greenlet.greenlet size changed, may indicate binary incompatibility')",
         "raise AttributeError('_C_API')",
     ],
@@ -184,6 +184,17 @@ def test_a_compiled_part_that_does_not_fit_is_passed_over(tree: Path, content: s
     (package / "engines" / "fibers" / "_poller.py").write_text(content)
     (package / "runtime" / "_frame_memory.py").write_text(content)
     assert serves_with(tree / "src") == [False, False]
+
+
+def test_what_was_compiled_from_other_sources_is_passed_over_until_it_is_compiled_anew(
+    tree: Path,
+) -> None:
+    build(tree, "build_ext", "--inplace")
+    [source] = tree.rglob("_poller.pyx")
+    source.write_text(f"{source.read_text()}\n# a newer version\n")
+    assert serves_with(tree / "src") == [False, True]
+    build(tree, "build_ext", "--inplace")
+    assert serves_with(tree / "src") == [True, True]
 
 
 def test_a_compiled_part_that_was_cut_off_is_passed_over(tree: Path) -> None:

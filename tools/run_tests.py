@@ -157,7 +157,8 @@ def has_cpythons_tests(python: Path) -> bool:
 
 def has_compiled_fibers(python: Path) -> bool:
     """Say whether an environment has the compiled half of the fiber engine."""
-    compiled = "importlib.util.find_spec('manyhands.engines.fibers._poller') is not None"
+    # Not only whether it is there: one that was left from other sources is not used.
+    compiled = "importlib.import_module('manyhands.engines.fibers.poller').IS_COMPILED"
     return ask(python, compiled) == "True"
 
 

@@ -60,6 +60,12 @@ cdef extern from "string.h" nogil:
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int descriptor)
 
+cdef extern from *:
+    unsigned int MADE_OF
+
+made_of = MADE_OF
+"""The checksum of this source."""
+
 # What greenlet's header makes of the table that greenlet hands out, by the places that it gives its functions
 # there. Without the header the build asks for no greenlet, which a machine without a compiler may not have yet.
 ctypedef PyObject PyGreenlet
