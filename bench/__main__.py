@@ -21,7 +21,16 @@ from bench.targets import TARGETS
 from bench.workloads import WORKLOADS, Effort
 
 QUICK = Effort(warmup=0.15, seconds=0.4, patience=5, crowd_share=0.1, stops=3)
-QUICK_WORKLOADS = ("echo-64-100", "echo-64-1000", "lines-100", "churn-32", "idle-15000", "stop")
+QUICK_WORKLOADS = (
+    "echo-64-100",
+    "echo-64-1000",
+    "lines-100",
+    "churn-32",
+    "tls-first",
+    "two-writes-1",
+    "idle-15000",
+    "stop",
+)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

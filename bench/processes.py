@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from bench.contestants import Contestant
 
 Result = dict[str, Any]
 """What the load generator reports."""
+
+TLS_LOAD = Path(__file__).parent / "load" / "first_answers.py"
 
 START_PATIENCE = 30.0
 """Seconds that a server may take to say its port."""
@@ -117,7 +120,8 @@ def _port_of(process: subprocess.Popen[bytes]) -> int:
 
 def load_command(mode: str, server: Server, cores: Cores, **options: float | None) -> list[str]:
     """Return the load generator's command line."""
-    command = [str(load_generator()), mode, "--port", str(server.port), "--server", str(server.pid)]
+    generator = [sys.executable, str(TLS_LOAD)] if mode == "tls" else [str(load_generator()), mode]
+    command = [*generator, "--port", str(server.port), "--server", str(server.pid)]
     for core in {cores.server, cores.load}:
         command += ["--core", str(core)]
     for name, value in options.items():

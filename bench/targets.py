@@ -110,6 +110,22 @@ TARGETS = (
         scale=1000,
         worst=True,
     ),
+    *(
+        Target(
+            f"{what}, median, {title}",
+            workload,
+            "p50",
+            1,
+            contestant=contestant,
+            unit="ms",
+            scale=1000,
+        )
+        for what, workload in (
+            ("first answer over TLS", "tls-first"),
+            ("answer in two writes", "two-writes-1"),
+        )
+        for contestant, title in ((FIBERS, "fibers"), (THREADS, "threads"))
+    ),
     Target(
         "memory per idle connection, fibers",
         "idle-15000",

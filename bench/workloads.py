@@ -37,8 +37,8 @@ class Workload:
 
     def service_of(self, contestant: Contestant) -> str | None:
         """Name the service that the contestant's program is run with; None when it has none for this."""
-        # The C loop splits no lines: it is the limit of what moving their bytes costs.
-        if self.service == "lines" and contestant.program.endswith(".c"):
+        # The C loop splits nothing: it is the limit of what moving the bytes costs.
+        if self.service in {"lines", "halves"} and contestant.program.endswith(".c"):
             return "echo"
         return self.service if self.service in contestant.services else None
 
@@ -176,6 +176,22 @@ WORKLOADS = {
             "echo",
             measure_load,
             {"mode": "churn", "connections": 32, "size": 64, "sources": 100},
+        ),
+        Workload(
+            "tls-first",
+            "first answer of 64 B over TLS, after the handshake; one connection after the other",
+            "tls",
+            measure_load,
+            {"mode": "tls", "connections": 1, "size": 64},
+            figure="p50",
+        ),
+        Workload(
+            "two-writes-1",
+            "64 B answered in two writes, 1 connection",
+            "halves",
+            measure_load,
+            {"mode": "echo", "connections": 1, "size": 64},
+            figure="p50",
         ),
         Workload(
             "idle-15000",

@@ -1,8 +1,8 @@
 """Who is measured: one small server program for each contestant, written as its own documentation recommends.
 
-Each program is run with the name of a service (``echo``, ``lines``, ``udp``), listens on a free port of
-127.0.0.1 and prints the port. All have a backlog of 1,024, set in each one's documented way, since the load
-opens thousands of connections; where a program says how much to receive at once, it is 64 KiB.
+Each program is run with the name of a service (``echo``, ``lines``, ``udp``, ``tls``, ``halves``), listens on
+a free port of 127.0.0.1 and prints the port. All have a backlog of 1,024, set in each one's documented way,
+since the load opens thousands of connections; where a program says how much to receive at once, it is 64 KiB.
 """
 
 import functools
@@ -80,6 +80,7 @@ def _cannot_import(needs: str) -> str | None:
 
 
 ALL = ("echo", "lines", "udp")
+LATENCY = ("tls", "halves")
 
 CONTESTANTS = {
     contestant.name: contestant
@@ -89,7 +90,7 @@ CONTESTANTS = {
             "manyhands-fibers",
             "manyhands on fibers",
             "manyhands_fibers.py",
-            (*ALL, "stop"),
+            (*ALL, *LATENCY, "stop"),
             nodelay=False,
             packages=("manyhands", "gevent"),
             needs="manyhands:FiberTCPServer",
@@ -107,7 +108,7 @@ CONTESTANTS = {
             "manyhands-threads",
             "manyhands on threads",
             "manyhands_threads.py",
-            (*ALL, "stop"),
+            (*ALL, *LATENCY, "stop"),
             nodelay=False,
             packages=("manyhands",),
         ),
@@ -115,7 +116,7 @@ CONTESTANTS = {
             "uvloop-protocol",
             "uvloop Protocol",
             "uvloop_protocol.py",
-            ("echo", "udp"),
+            ("echo", "udp", *LATENCY),
             nodelay=True,
             packages=("uvloop",),
             needs="uvloop",
@@ -133,7 +134,7 @@ CONTESTANTS = {
             "asyncio-protocol",
             "asyncio Protocol",
             "asyncio_protocol.py",
-            ("echo", "udp"),
+            ("echo", "udp", *LATENCY),
             nodelay=True,
         ),
         Contestant(
@@ -147,7 +148,7 @@ CONTESTANTS = {
             "gevent",
             "gevent StreamServer",
             "gevent_server.py",
-            ALL,
+            (*ALL, *LATENCY),
             nodelay=False,
             packages=("gevent",),
             needs="gevent",
@@ -156,14 +157,14 @@ CONTESTANTS = {
             "stdlib",
             "standard library on threads",
             "stdlib_threads.py",
-            (*ALL, "stop"),
+            (*ALL, *LATENCY, "stop"),
             nodelay=False,
         ),
         Contestant(
             "stdlib-gevent",
             "standard library under gevent.monkey",
             "stdlib_gevent.py",
-            (*ALL, "stop"),
+            (*ALL, *LATENCY, "stop"),
             nodelay=False,
             packages=("gevent",),
             needs="gevent",

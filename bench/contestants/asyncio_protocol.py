@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+from secret import context
+
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
@@ -10,6 +12,12 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data):
         self.transport.write(data)
+
+
+class EchoHalves(Echo):
+    def data_received(self, data):
+        self.transport.write(data[: len(data) // 2])
+        self.transport.write(data[len(data) // 2 :])
 
 
 class EchoDatagrams(asyncio.DatagramProtocol):
@@ -20,9 +28,9 @@ class EchoDatagrams(asyncio.DatagramProtocol):
         self.transport.sendto(data, addr)
 
 
-async def serve_echo():
+async def serve_stream(protocol, **tls):
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=1024, **tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
@@ -35,7 +43,12 @@ async def serve_udp():
     await asyncio.Event().wait()
 
 
-SERVICES = {"echo": serve_echo, "udp": serve_udp}
+SERVICES = {
+    "echo": lambda: serve_stream(Echo),
+    "halves": lambda: serve_stream(EchoHalves),
+    "tls": lambda: serve_stream(Echo, ssl=context()),
+    "udp": serve_udp,
+}
 
 if __name__ == "__main__":
     asyncio.run(SERVICES[sys.argv[1]]())

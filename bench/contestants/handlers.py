@@ -3,6 +3,7 @@
 import json
 import sys
 
+from secret import context
 from stopping import time_stops
 
 
@@ -14,6 +15,12 @@ def handlers(module):
             while data := self.request.recv(65536):
                 self.request.sendall(data)
 
+    class EchoHalves(module.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(65536):
+                self.request.sendall(data[: len(data) // 2])
+                self.request.sendall(data[len(data) // 2 :])
+
     class EchoLines(module.StreamRequestHandler):
         def handle(self):
             for line in self.rfile:
@@ -24,7 +31,13 @@ def handlers(module):
             data, connection = self.request
             connection.sendto(data, self.client_address)
 
-    return {"echo": Echo, "lines": EchoLines, "udp": EchoDatagrams}
+    return {
+        "echo": Echo,
+        "tls": Echo,
+        "halves": EchoHalves,
+        "lines": EchoLines,
+        "udp": EchoDatagrams,
+    }
 
 
 def serve(module, stream_server, datagram_server):
@@ -40,5 +53,7 @@ def serve(module, stream_server, datagram_server):
         request_queue_size = 1024
 
     with Server(("127.0.0.1", 0), handlers(module)[service]) as server:
+        if service == "tls":
+            server.socket = context().wrap_socket(server.socket, server_side=True)
         print(server.server_address[1], flush=True)
         server.serve_forever()

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from bench.contestants import CONTESTANTS, LIMIT, Contestant
+from bench.contestants import CONTESTANTS, HERE, LIMIT, Contestant
 from bench.processes import Cores, MeasurementError, crowd, load, serving
 from bench.rounds import measure
 from bench.workloads import WORKLOADS, Effort
 
-MODES = {"echo": "echo", "lines": "lines", "udp": "udp"}
+MODES = {"echo": "echo", "lines": "lines", "udp": "udp", "tls": "tls", "halves": "echo"}
 SERVICES = [
     (name, service)
     for name, contestant in CONTESTANTS.items()
@@ -48,16 +48,49 @@ def test_the_processor_time_is_the_servers_within_the_window(cores):
     assert report["cores_busy"] > report["server_cpu"] + report["load_cpu"] - 0.1
 
 
-@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "stop"])
+@pytest.mark.parametrize(
+    "workload", [name for name, each in WORKLOADS.items() if each.service_of(CONTESTANTS[LIMIT])]
+)
 def test_every_workload_can_be_put_on_the_c_loop(workload, cores):
     record = measure(workload, LIMIT, BRIEF, cores)
     assert record["fault"] is None
 
 
-@pytest.mark.parametrize("workload", ["lines-100", "churn-32", "call-4000", "udp-100", "stop"])
+@pytest.mark.parametrize(
+    "workload",
+    ["lines-100", "churn-32", "call-4000", "udp-100", "stop", "tls-first", "two-writes-1"],
+)
 def test_threads_bear_it(workload, cores):
     record = measure(workload, "manyhands-threads", BRIEF, cores)
     assert record["fault"] is None
+
+
+def test_each_load_on_connections_tells_its_latency(cores):
+    for name, workload in WORKLOADS.items():
+        if name != "stop":
+            figures = measure(name, "stdlib", BRIEF, cores)["figures"]
+            assert {"cpu_us", "p50", "p99.9", "max"} <= figures.keys(), workload
+
+
+def test_an_answer_that_is_wrong_over_tls_fails_the_measurement(cores, tmp_path, monkeypatch):
+    (tmp_path / "wrong.py").write_text(
+        "import socketserver, ssl\n"
+        "class Wrong(socketserver.BaseRequestHandler):\n"
+        "    def handle(self):\n"
+        "        self.request.sendall(self.request.recv(65536)[:-1] + b'?')\n"
+        "server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), Wrong)\n"
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        f"context.load_cert_chain({str(HERE / 'localhost.pem')!r})\n"
+        "server.socket = context.wrap_socket(server.socket, server_side=True)\n"
+        "print(server.server_address[1], flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    monkeypatch.setattr("bench.contestants.HERE", tmp_path)
+    wrong = Contestant("wrong", "the wrong one", "wrong.py", ("tls",), nodelay=False)
+    monkeypatch.setitem(CONTESTANTS, "wrong", wrong)
+    record = measure("tls-first", "wrong", BRIEF, cores)
+    assert record["figures"] is None
+    assert "1 × wrong answers" in record["fault"]
 
 
 def test_idle_connections_are_weighed(cores):
