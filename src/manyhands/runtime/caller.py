@@ -14,7 +14,8 @@ from typing import Any
 from manyhands.runtime.unpatched import native_thread_id
 
 _Served = list[Any]
-"""A task, the identity of the thread that serves it, and the fiber that does, if there are fibers."""
+"""A task, the identity of the thread that serves it, and the fiber that does, if there are fibers; empty when
+that is over."""
 
 _served: "ContextVar[_Served | None]" = ContextVar("served", default=None)
 """What is served in this context. Fibers carry their task themselves: a context for each would be felt.
@@ -34,8 +35,7 @@ def end_serving(begun: "Token[_Served | None]") -> None:
     """Note that the caller serves the task no longer; nor does who gets the identity of its thread next."""
     served = _served.get()
     if served is not None:
-        # Copies of the context have this very list.
-        served[:] = None, 0, None
+        served.clear()  # copies of the context have this very list
     _served.reset(begun)
 
 
@@ -88,7 +88,7 @@ def current_task() -> Any:
 
 def _task_of_context() -> Any:
     served = _served.get()
-    if served is None:
+    if not served:
         return None
     task, thread, fiber = served
     is_server = thread == get_ident() and (fiber is None or fiber is _current_fiber())
