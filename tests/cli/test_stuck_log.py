@@ -245,6 +245,44 @@ def test_resets_are_one_line_and_a_summary(
     assert ("info" in summary) == bool(words)
 
 
+def test_the_word_for_a_handler_that_holds_up_fibers_holds_up_none(folder: Path) -> None:
+    (folder / "holding.py").write_text(
+        textwrap.dedent("""
+            import hashlib, socketserver, sys
+
+            class Holds(socketserver.StreamRequestHandler):
+                def handle(self):
+                    for line in self.rfile:
+                        if line == b"hold\\n":
+                            hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)
+                        self.wfile.write(line)
+
+            with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Holds) as server:
+                print(server.server_address[1], flush=True)
+                server.serve_forever()
+        """)
+    )
+    run = ["run", "--engine", "fibers", "--hub-block-time", "0.02", "holding.py"]
+    with (
+        full_pipe() as (_, writer),
+        subprocess.Popen(
+            [sys.executable, "-m", "manyhands", *run],
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            text=True,
+            cwd=folder,
+            env=environment(),
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            address = ("127.0.0.1", int(process.stdout.readline()))
+            for line in (b"hold\n", b"hold\n", b"hello\n"):
+                assert ask(address, line) == line
+        finally:
+            process.kill()
+
+
 def test_a_handler_that_is_stuck_in_standard_output_does_not_keep_the_service(
     folder: Path,
 ) -> None:

@@ -140,6 +140,28 @@ def test_what_happens_in_a_handler_s_process_is_consumed_in_that_of_its_server()
     assert consumed == [(str(number), os.getpid()) for number in range(5)]
 
 
+class Unspeakable(StreamRequestHandler):
+    """Puts what no other process can be handed, and then what can."""
+
+    queue: BoundedQueue[Any]
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.queue.put(lambda: None)
+            self.queue.put("x" * 1_000_000)
+            self.queue.put("said")
+            self.wfile.write(line)
+
+
+def test_what_cannot_be_handed_to_another_process_is_dropped_and_told_of() -> None:
+    consumed: list[Any] = []
+    Unspeakable.queue = queue_of(consumed.append)
+    with Server(Unspeakable, "tcp://127.0.0.1:0", engine="processes") as server:
+        assert ask(socket_address(server.addresses[0])) == b"hello\n"
+    assert Unspeakable.queue.close(PATIENCE)
+    assert consumed == ["1 dropped", "1 dropped", "said"]
+
+
 @contextmanager
 def no_threads() -> Iterator[None]:
     """Have the system refuse threads: none of its address spaces holds such a stack."""

@@ -11,6 +11,7 @@ from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
 from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, has_gevent, log_of
 from manyhands.model import events
+from manyhands.runtime.error_reports import say
 
 
 def fill(names: dict[str, object]) -> None:
@@ -80,7 +81,7 @@ def _prepare_for_fibers(given: dict[str, OptionValue], *, is_logged: bool) -> No
         f"{sys.executable} has no gevent, so this process serves as its classes say, not on fibers"
     )
     if not is_logged:
-        _say(what)
+        say(f"manyhands: {what}\n")
         return
     import logging  # noqa: PLC0415 - as `_log`
 
@@ -97,8 +98,5 @@ class BlockedHubTeller:
         """Take notice of an event."""
         if isinstance(event, events.HubBlocked) and event.handler not in self._told:
             self._told.add(event.handler)
-            _say(f"{event}\n(said once for each handler; --hub-block-time none silences it)")
-
-
-def _say(what: str) -> None:
-    print(f"manyhands: {what}", file=sys.stderr, flush=True)  # noqa: T201 - on the launcher's behalf
+            hint = "(said once for each handler; --hub-block-time none silences it)"
+            say(f"manyhands: {event}\n{hint}\n")

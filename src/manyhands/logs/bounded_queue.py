@@ -95,7 +95,9 @@ class BoundedQueue(Generic[Item]):
     def put(self, item: Item) -> None:
         """Have `item` consumed soon, or drop it when too many wait."""
         if self._relay is not None and self.is_relayed:
-            self._relay.send(item)
+            # An item that cannot be pickled, or is too long, is dropped like others.
+            if not self._relay.send(item):
+                self._relay.send(self._notice(1))
             return
         if _the_end.has_come:
             # No thread begins any more, and what is said now is among the last words.

@@ -52,6 +52,11 @@ def print_uncaught(error: BaseException) -> None:
         hook(type(error), error, error.__traceback__)
 
 
+def say(text: str) -> None:
+    """Print a text of our own to standard error, with the care of `print_traceback`."""
+    _write(text)
+
+
 def _print(error: BaseException | None, head: str = "", end: str = "") -> None:
     try:
         import traceback  # noqa: PLC0415 - takes 3 ms, which a server without errors is spared
