@@ -17,6 +17,7 @@ from typing import Any
 
 from soak.clients import CONVERSATIONS, Place, talk, talk_in_tls
 from soak.crowd import Crowd
+from soak.log_reader import LogReader
 from soak.verdict import Sample, complaints
 
 ENGINES = ("threads", "fibers")
@@ -31,14 +32,21 @@ REST = 2.0
 """Seconds without a change after which it is at rest: longer than any deadline's second look takes."""
 
 
+END = 2.0
+"""Seconds from SIGTERM to the end of a process that serves nobody."""
+
+
 class Service:
     """One server in a process of its own, and its crowd."""
 
     def __init__(self, engine: str, folder: Path, seed: int) -> None:
         self.engine = engine
         program = [sys.executable, "-m", "soak.service", engine, str(folder)]
-        with (folder / "stderr").open("wb") as log:
-            self._process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=log)
+        self._process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.log = LogReader(self._process.stderr)
+        self.seconds_to_end = 0.0
+        """How long the server took from SIGTERM to the end of its process."""
+
         said = self._hear()
         context = ssl.create_default_context(cafile=said["ca"])
         place = Place(("127.0.0.1", said["plain"]), ("127.0.0.1", said["tls"]), context)
@@ -85,11 +93,14 @@ class Service:
 
     def end(self) -> dict[str, Any]:
         """Stop the server; return its books."""
+        asked = time.monotonic()
         self._process.terminate()
         try:
             return self._hear()
         finally:
             self._process.wait(60)
+            self.seconds_to_end = time.monotonic() - asked
+            self.log.wait()
 
     def kill(self) -> None:
         """End the process, if it goes on."""
@@ -121,6 +132,8 @@ def soak(engines: Sequence[str], minutes: float) -> int:
     with services(engines) as running:
         for service in running:
             service.crowd.come(seconds)
+            # A log collector that hangs: of ten minutes, for one.
+            service.log.pause(seconds / 10, after=seconds * 4 / 10)
         time.sleep(seconds / 10)
         for service in running:
             service.samples.append(service.sample())
@@ -138,9 +151,13 @@ def _is_well(service: Service) -> bool:
     books = service.end()
     crowd = service.crowd
     expected = {kind.__name__: reason for kind, reason in CONVERSATIONS.items() if reason}
-    found = list(complaints(books, crowd.done, crowd.wrong, expected, (before, early, late)))
+    wrong = [*crowd.wrong, *service.log.broken]
+    found = list(complaints(books, crowd.done, wrong, expected, (before, early, late)))
+    if service.seconds_to_end > END:
+        found.append(f"it ended {service.seconds_to_end:.1f} s after SIGTERM, with nobody there")
     print(f"\n{service.engine}: {books['accepted']} connections, {dict(books['troubles'])}")
     print(f"  conversations  {dict(sorted(crowd.done.items()))}")
+    print(f"  log            {service.log.lines} lines, {service.log.dropped} dropped")
     print(f"  ended          {dict(sorted(books['reasons'].items()))}")
     for name, sample in (("before", before), ("early", early), ("late", late)):
         print(f"  {name:14} {sample}")

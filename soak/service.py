@@ -4,13 +4,12 @@ First its addresses; when it has been told to stop, its books and what it did to
 """
 
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from manyhands import Server
+from manyhands import Server, logs
 from soak.authority import Authority
 from soak.handler import Echo
 from soak.troubles import Troubles
@@ -26,8 +25,10 @@ BACKLOG = 4096
 
 def main(engine: Any, folder: Path) -> None:
     """Serve until a signal."""
-    # A handler whose client resets its connection fails: thousands do here, and are in the books.
-    logging.disable()
+    # Of each connection's end and of all that goes wrong, to a reader that does not always read.
+    log = logs.StderrLog(logs.JSONLines(), access=True)
+    log.log_events()
+    log.log_errors()
     authority = Authority(folder)
     authority.issue()
     server = Server(
@@ -51,6 +52,7 @@ def main(engine: Any, folder: Path) -> None:
 
     signal.signal(signal.SIGUSR1, lambda *_: troubles.stop())
     cut_off = server.run(announce)
+    log.end()
     accepted, still_open, closed = server.connections.balance
     _say(
         {

@@ -1,4 +1,4 @@
-"""What a server does to itself during the soak: kicks, standing still, new certificates."""
+"""What a server does to itself during the soak: kicks, standing still, new certificates, no threads."""
 
 import queue
 import random
@@ -14,6 +14,13 @@ PAUSE = 0.5
 
 STANDING_STILL = 0.2
 """Seconds for which the listeners are suspended."""
+
+
+WITHOUT_THREADS = 0.5
+"""Seconds for which the system has no thread: of ten minutes, about one."""
+
+NO_STACK = 1 << 47
+"""Bytes of a stack that no address space holds, so that no thread can be made (mmap(2))."""
 
 
 class Troubles:
@@ -37,7 +44,7 @@ class Troubles:
 
     def _run(self) -> None:
         dice = random.Random(4)
-        kinds = (self._kick, self._kick, self._stand_still, self._reissue)
+        kinds = (self._kick, self._kick, self._stand_still, self._reissue, self._deny_threads)
         while not self._ended.wait(dice.expovariate(1 / PAUSE)):
             dice.choice(kinds)()
 
@@ -57,6 +64,14 @@ class Troubles:
         self._ended.wait(STANDING_STILL)
         self._server.resume()
         self.counts["suspensions"] += 1
+
+    def _deny_threads(self) -> None:
+        threading.stack_size(NO_STACK)
+        try:
+            self._ended.wait(WITHOUT_THREADS)
+        finally:
+            threading.stack_size(0)
+        self.counts["times without threads"] += 1
 
     def _reissue(self) -> None:
         self._authority.issue()
