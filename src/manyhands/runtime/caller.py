@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any
 
-from manyhands.runtime.unpatched import native_thread_id
+from manyhands.runtime.unpatched import is_patched_by_eventlet, native_thread_id
 
 _Served = list[Any]
 """A task, the identity of the thread that serves it, and the fiber that does, if there are fibers; empty when
@@ -96,9 +96,11 @@ def _task_of_context() -> Any:
 
 
 def is_threading_patched() -> bool:
-    """Tell whether `gevent.monkey` has made fibers of the program's threads."""
+    """Tell whether `gevent.monkey`, or eventlet, has made fibers of the program's threads."""
     monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and monkey.is_module_patched("threading")
+    return (monkey is not None and monkey.is_module_patched("threading")) or is_patched_by_eventlet(
+        "thread"
+    )
 
 
 def hub_of_thread() -> Any:

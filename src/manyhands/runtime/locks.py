@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.unpatched import brief_lock, is_patched_by_eventlet
 
 FIRST_PAUSE = 0.001
 """Seconds until a fiber tries again to take a lock that is held; then twice as long each time."""
@@ -140,7 +140,8 @@ class _ThreadWaiter:
 
     def __init__(self) -> None:
         # The system's, whatever `gevent.monkey` has made of `threading.Lock`: a thread without a hub waits.
-        self._lock = brief_lock()
+        # But eventlet's threads, which are fibers, have no hub that is known here, and locks of their own.
+        self._lock = threading.Lock() if is_patched_by_eventlet("thread") else brief_lock()
         self._lock.acquire()
 
     def sleep(self, timeout: float | None) -> None:

@@ -1,9 +1,10 @@
-"""The system's own threads, locks and calls, whatever `gevent.monkey` has put in their place.
+"""The system's own threads, locks and calls, whatever `gevent.monkey` or eventlet has put in their place.
 
-gevent is looked for among the modules that are loaded, and never imported: most programs do without.
+Both are looked for among the modules that are loaded, and never imported: most programs do without.
 """
 
 import _thread
+import importlib
 import signal
 import sys
 from collections.abc import Callable
@@ -15,12 +16,38 @@ if TYPE_CHECKING:
 
 
 def original(module: ModuleType, name: str) -> Any:
-    """Return what a module of the standard library has by that name before `gevent.monkey` patches it.
+    """Return what a module of the standard library has by that name before it is patched.
 
-    gevent's `os.close`, for one, closes at the next turn of its loop; it takes `select.epoll` away.
+    gevent's `os.close`, for one, closes at the next turn of its loop; it takes `select.epoll` away, and
+    eventlet `select.poll` too.
     """
     monkey = sys.modules.get("gevent.monkey")
-    return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
+    if monkey is not None:
+        return monkey.get_original(module.__name__, name)
+    patcher = sys.modules.get("eventlet.patcher")
+    return getattr(module if patcher is None else patcher.original(module.__name__), name)
+
+
+def is_patched_by_eventlet(part: str) -> bool:
+    """Tell whether eventlet has patched a part of the program, such as `thread` or `select`."""
+    patcher = sys.modules.get("eventlet.patcher")
+    return patcher is not None and bool(patcher.is_monkey_patched(part))
+
+
+def green_selectors() -> "ModuleType | None":
+    """Return the module with the selectors that the program's threads need, where these are no threads.
+
+    None where the standard library's will do: the system's waits are right for the system's threads, and in a
+    program that is patched as a whole `selectors` is too.
+    """
+    if is_patched_by_eventlet("thread") or is_patched_by_eventlet("select"):
+        return importlib.import_module("eventlet.green.selectors")
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return None
+    return (
+        None if monkey.is_module_patched("select") else importlib.import_module("gevent.selectors")
+    )
 
 
 def brief_lock() -> "threading.Lock":

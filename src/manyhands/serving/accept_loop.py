@@ -34,7 +34,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import accept_at_once, has_client_waiting
-from manyhands.runtime.unpatched import original
+from manyhands.runtime.unpatched import green_selectors, original
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
 from manyhands.serving.listener_watch import ListenerWatch
@@ -45,6 +45,15 @@ from manyhands.serving.request_hooks import Listener, handle_request_noblock
 ServerSelector: type[selectors.BaseSelector] = getattr(
     selectors, "PollSelector", selectors.SelectSelector
 )
+
+
+def new_selector() -> selectors.BaseSelector:
+    """Return what a server waits with in the calling thread, be it a fiber of gevent's or eventlet's."""
+    green = green_selectors()
+    selector: selectors.BaseSelector = (
+        ServerSelector() if green is None else green.DefaultSelector()
+    )
+    return selector
 
 
 MOST_REFUSED = 256
@@ -193,7 +202,7 @@ class AcceptLoop:
     def _selector(self) -> selectors.BaseSelector:
         first = self._listeners[0]
         own = core_of(first).engine_of(first).selector()
-        return ServerSelector() if own is None else own
+        return new_selector() if own is None else own
 
     @contextlib.contextmanager
     def _attending(self, wakeup: WakeUp) -> Iterator[ReaperTurns]:

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import Any
 
-from manyhands.serving.accept_loop import ServerSelector
+from manyhands.serving.accept_loop import new_selector
 from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
 from manyhands.serving.reaper import ReaperTurns
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
@@ -76,7 +76,7 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
 def _has_got_client(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until a client connects; return False when the deadline came first."""
     reaper_turns = ReaperTurns(core.reaper)
-    with ServerSelector() as selector:
+    with new_selector() as selector:
         selector.register(server, selectors.EVENT_READ)
         while not selector.select(_seconds_to_sleep(server, core, reaper_turns, deadline)):
             if deadline is not None and time.monotonic() >= deadline:
