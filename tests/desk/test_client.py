@@ -136,7 +136,7 @@ def test_a_lost_connection_is_one_sentence_and_status_one(
     [
         (["udp://127.0.0.1:8008"], "a desk is called on a tcp:// or unix:// address"),
         (["nonsense"], "'nonsense' is not an address"),
-        ([":8008", "--name", "\x1b[31m"], "--name takes 1 to 32 printable characters"),
+        ([":8008", "--name", "\x1b[31m"], "a name has 1 to 32 printable characters"),
         ([":8008", "--wait", "long"], "--wait must be a number of seconds"),
         ([":8008", "--wait", "-1"], "--wait must be a number of seconds"),
         ([], "ADDRESS"),

@@ -91,7 +91,6 @@ def test_a_character_that_is_not_whole_yet_is_held_back_when_the_text_before_it_
     decoder = MessageDecoder()
     decoder.feed("好😀".encode()[:-1], now=0.0)
     assert decoder.expire(now=1.0) == [Message("好")]
-    assert decoder.deadline() is None
     decoder.feed("😀".encode()[-1:], now=2.0)
     assert decoder.expire(now=3.0) == [Message("😀")]
 
@@ -102,6 +101,53 @@ def test_bytes_that_are_no_utf8_are_replaced_and_the_message_says_so() -> None:
         Message("caf\ufffd!", is_repaired=True),
         Message("ok"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "big5", "shift_jis", "euc_kr"])
+def test_half_a_character_does_not_outlive_a_pause(encoding: str) -> None:
+    decoder = MessageDecoder()
+    decoder.encoding = encoding
+    half = "好".encode(encoding)[:1]
+    decoder.feed(b"ok" + half, now=0.0)
+    assert decoder.expire(now=1.0) == [Message("ok")]
+    deadline = decoder.deadline()
+    assert deadline == pytest.approx(1.2)
+    assert decoder.expire(now=deadline) == [Message("\ufffd", is_repaired=True)]
+    assert decoder.deadline() is None
+    assert decoder.feed(b"byebye\n", now=2.0) == [Message("byebye")]
+
+
+def test_what_cannot_be_the_rest_of_a_character_ends_it_at_once() -> None:
+    decoder = MessageDecoder()
+    decoder.feed("二号".encode("gbk"), now=0.0)
+    assert decoder.expire(now=0.2) == [Message("\ufffd\ufffd\ufffd", is_repaired=True)]
+    assert texts(decoder.feed(b"byebye\r\n", now=0.3)) == ["\ufffd", "byebye"]
+
+
+def test_lines_are_read_in_the_encoding_that_is_set() -> None:
+    decoder = MessageDecoder()
+    decoder.encoding = "gb18030"
+    assert decoder.feed("你好\n".encode("gbk"), now=0.0) == [Message("你好")]
+    for byte in "😀好".encode("gb18030"):
+        assert decoder.feed(bytes([byte]), now=0.0) == []
+    assert decoder.expire(now=0.2) == [Message("😀好")]
+    decoder.encoding = "latin-1"
+    assert decoder.feed(b"caf\xe9\n", now=1.0) == [Message("café")]
+
+
+def test_half_a_character_is_none_in_another_encoding() -> None:
+    decoder = MessageDecoder()
+    decoder.feed("二号".encode("gbk"), now=0.0)
+    decoder.expire(now=0.2)
+    decoder.encoding = "gbk"
+    assert decoder.feed("你好\n".encode("gbk"), now=0.3) == [Message("你好")]
+
+
+def test_what_came_in_is_known_of_a_message_that_was_repaired() -> None:
+    decoder = MessageDecoder()
+    sent = "二号".encode("gbk")
+    decoder.feed(sent, now=0.0)
+    assert [message.original for message in decoder.expire(now=1.0)] == [sent]
 
 
 def test_a_replacement_character_that_was_sent_is_no_repair() -> None:

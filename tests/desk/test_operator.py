@@ -37,6 +37,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.ending: Ending | None = None
+        self.encoding = "utf-8"
 
     def say(self, text: str) -> bool:
         self.heard.append(text)

@@ -18,6 +18,7 @@ from manyhands.desk.operator import NotUnderstood, Order
         ("/all  good  morning", Order("/all", "good  morning")),
         ("/all one\ntwo", Order("/all", "one\ntwo")),
         ("/kick 3", Order("/kick", "3")),
+        ("/encoding Anna Maria gbk", Order("/encoding", "Anna Maria gbk")),
         ("/list ", Order("/list")),
         ("/help", Order("/help")),
         ("/quit", Order("/quit")),
@@ -37,7 +38,10 @@ def test_a_line_is_an_order(line: str, order: Order | None) -> None:
         ("/kick", "/kick needs more: /kick N"),
         ("/list all", "/list stands alone"),
         ("/quit now", "/quit stands alone"),
-        ("/nope", "there is no verb /nope, only /all, /help, /kick, /list, /quit, /to; "),
+        (
+            "/nope",
+            "there is no verb /nope, only /all, /encoding, /help, /kick, /list, /quit, /to; ",
+        ),
         ("/nope", "a line that begins with a slash is typed with two, //nope"),
         ("/", "there is no verb /, only"),
         ("/TO 3", "there is no verb /TO"),
@@ -78,13 +82,3 @@ def test_a_caller_says_no_goodbye(line: str) -> None:
 )
 def test_a_caller_gives_a_name(line: str, name: str | None) -> None:
     assert messages.name_in(line) == name
-
-
-@pytest.mark.parametrize("name", ["", "7", "٣", "x" * 33, "a\x1b[31m", "a\u202eb"])
-def test_a_name_that_cannot_be_shown_or_typed_is_none(name: str) -> None:
-    assert not messages.is_good_name(name)
-
-
-@pytest.mark.parametrize("name", ["Anna", "王小明", "R2-D2", "x" * 32, "😀"])
-def test_a_name_may_be_in_any_script(name: str) -> None:
-    assert messages.is_good_name(name)

@@ -110,6 +110,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve each call in a thread or in a fiber; fibers hold ten thousand callers, and need gevent "
         "(default: fibers where gevent is installed)",
     )
+    parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        type=_encoding,
+        help="what callers send, and what is sent to them: gb18030, big5, latin-1 and so on (default: utf-8)",
+    )
     parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
     add_flags(parser, _LIMITS.values())
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
@@ -177,6 +183,15 @@ def _engine(text: str) -> str:
     if not _ENGINES.fits(text):
         raise Mistake(f"--engine must be {_ENGINES.expected}, not {text!r}")
     return text
+
+
+def _encoding(text: str) -> str:
+    from manyhands.desk.encodings import encoding
+
+    try:
+        return encoding(text)
+    except Mistake as mistake:
+        raise Mistake(f"--encoding: {mistake}") from None
 
 
 def _size(text: str) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
+from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
 from manyhands.desk.peer_wait import peer_wait
 from manyhands.runtime.locks import Condition
@@ -72,6 +73,9 @@ class CallIO:
         self._is_writing = False
         self._is_over = False
         self._wait = peer_wait(connection)
+        self.encoding = UTF_8
+        """What lines are written in, and read: one of `encodings`. It may change at any time."""
+
         self.ending: Ending | None = None
         """Why this side ended the call, once it has."""
 
@@ -88,7 +92,7 @@ class CallIO:
             False when the call is over, or ends now because too much waits for the peer to read
             (`Ending.DID_NOT_READ`).
         """
-        data = "".join(f"{line}\n" for line in text.split("\n")).encode(errors="replace")
+        data = "".join(f"{line}\n" for line in text.split("\n")).encode(self.encoding, "replace")
         with self._changed:
             if self._is_over or self.ending is not None:
                 return False
@@ -122,6 +126,8 @@ class CallIO:
         while self.ending is None:
             try:
                 data = self._receive(decoder.deadline(), clock)
+                # It may have been changed while this waited.
+                decoder.encoding = self.encoding
                 heard = decoder.expire(clock()) if data is None else decoder.feed(data, clock())
             except LineTooLong as too_long:
                 yield from _some(too_long.messages)

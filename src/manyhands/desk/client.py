@@ -8,13 +8,12 @@ from collections.abc import Callable
 from manyhands.desk import environment
 from manyhands.desk.call_io import GOODBYE, CallIO, Ending
 from manyhands.desk.messages import (
-    LONGEST_NAME,
     LineTooLong,
     Message,
     MessageDecoder,
-    is_good_name,
     is_goodbye,
 )
+from manyhands.desk.names import fault
 from manyhands.desk.screens import LONGEST_ORDER, Keyboard, PlainScreen, ScreenLine
 from manyhands.desk.stuck_output import OutputGuard
 from manyhands.listening.endpoints import socket_path
@@ -259,8 +258,7 @@ def check_name(name: str) -> str:
         When the desk would not take it.
     """
     name = " ".join(name.split())
-    if not is_good_name(name):
-        raise Mistake(
-            f"--name takes 1 to {LONGEST_NAME} printable characters that are not a number, not {name!r}"
-        )
+    why_not = fault(name)
+    if why_not is not None:
+        raise Mistake(f"--name {name!r}: {why_not}")
     return name

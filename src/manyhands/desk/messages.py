@@ -1,4 +1,4 @@
-r"""From the bytes of a call to messages: lines of UTF-8, and what stays unfinished for a while.
+r"""From the bytes of a call to messages: lines of text, and what stays unfinished for a while.
 
 It does no I/O: bytes and the time are arguments.
 
@@ -9,6 +9,7 @@ what comes in                       what comes out
 ``hello``, then nothing for 0.2 s   the message ``hello``; a line's end that comes later ends it
 a character in two packets          the character, whole, also when the 0.2 s fall in between
 bytes that are no UTF-8             U+FFFD in their place, and `Message.is_repaired`
+half a character, then nothing      U+FFFD, after twice 0.2 s; or once it cannot become a whole one
 more than `limit` bytes, no end     `LineTooLong`, and no more than `limit` bytes were kept
 empty lines in a row                empty messages; with `merges_empty_lines` one, or none after a text
 ==================================  =========================================================
@@ -16,10 +17,15 @@ empty lines in a row                empty messages; with `merges_empty_lines` on
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from manyhands.desk.encodings import UTF_8
 
 LINE_LIMIT = 8192
 """Bytes of one line, without its end: the default of the desk, far above what a person types."""
+
+_REST_OF_CHARACTER = 8
+"""Bytes, of which the rest of a character has fewer in any encoding."""
 
 _EMPTY_LINES = re.compile(rb"\n(?:\r?\n)+")
 """The end of a line, and empty lines after it."""
@@ -37,11 +43,14 @@ class Message:
     text : str
         What was said, without the end of the line.
     is_repaired : bool
-        Whether it had bytes that are no UTF-8; each run of them is U+FFFD in the text.
+        Whether it had bytes that are no text in the encoding; each run of them is U+FFFD in the text.
+    original : bytes
+        What came in, when it was repaired.
     """
 
     text: str
     is_repaired: bool = False
+    original: bytes = field(default=b"", compare=False)
 
 
 class LineTooLong(Exception):  # noqa: N818 - what happened, as people say it
@@ -93,6 +102,23 @@ class MessageDecoder:
         self._deadline: float | None = None
         # The text before was taken as a message: an end of line that follows is only its end.
         self._is_continued = False
+        # The text before was taken, but for the first bytes of a character.
+        self._is_cut = False
+        self._encoding = UTF_8
+
+    @property
+    def encoding(self) -> str:
+        """What the bytes are read as; one of `encodings`. It may be changed between two calls."""
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, name: str) -> None:
+        # The first bytes of a character in one encoding are none in another, and the rest of it was shown.
+        if name != self._encoding and self._is_cut:
+            self._kept.clear()
+            self._deadline = None
+            self._is_cut = False
+        self._encoding = name
 
     def feed(self, data: bytes, now: float) -> list[Message]:
         """Take bytes in, and give back the messages that they complete.
@@ -110,6 +136,12 @@ class MessageDecoder:
             A line has more than `limit` bytes; the exception has the messages before it.
         """
         messages: list[Message] = []
+        if self._is_cut and data:
+            length = self._rest_of_a_cut(data)
+            if length is not None:
+                self._kept += data[:length]
+                messages += self._give_back(len(self._kept))
+                data = data[length:]
         if self._merges_empty_lines:
             data = _EMPTY_LINES.sub(b"\n", data)
         *ends, rest = data.split(b"\n")
@@ -125,7 +157,7 @@ class MessageDecoder:
         return self._deadline
 
     def expire(self, now: float) -> list[Message]:
-        """Give back the unfinished text if it is due, but for a last character that is not whole yet.
+        """Give back the unfinished text if it is due; a last character that is not whole yet is due later.
 
         Parameters
         ----------
@@ -135,13 +167,46 @@ class MessageDecoder:
         if self._deadline is None or now < self._deadline:
             return []
         self._deadline = None
-        text, taken, is_repaired = _decode(self._kept, is_final=False)
-        del self._kept[:taken]
-        text = text.removesuffix("\r")
-        if not text:
+        if self._is_cut:
+            return self._give_back(len(self._kept))
+        length = len(self._kept) - len(self._unfinished_character())
+        if length < len(self._kept):
+            self._is_cut = True
+            self._deadline = now + self._unfinished
+        return self._give_back(length)
+
+    def _unfinished_character(self) -> bytes:
+        decoder = codecs.getincrementaldecoder(self._encoding)("replace")
+        decoder.decode(bytes(self._kept))
+        return decoder.getstate()[0]
+
+    def _rest_of_a_cut(self, data: bytes) -> int | None:
+        """Return how many bytes belong to a character that is cut, and cannot become whole; None: it can."""
+        self._is_cut = False
+        character = bytes(self._kept) + data[:_REST_OF_CHARACTER]
+        try:
+            codecs.getincrementaldecoder(self._encoding)().decode(character)
+        except UnicodeDecodeError as error:
+            return None if error.start else max(0, error.end - len(self._kept))
+        return None
+
+    def _give_back(self, length: int) -> list[Message]:
+        """Take the first bytes of what is kept as a message, though the line goes on."""
+        original = bytes(self._kept)
+        message = self._decoded(self._kept[:length], original)
+        del self._kept[:length]
+        self._is_cut = bool(self._kept) and self._is_cut
+        if not message.text:
             return []
         self._is_continued = True
-        return [Message(text, is_repaired)]
+        return [message]
+
+    def _decoded(self, line: bytearray, original: bytes | None = None) -> Message:
+        try:
+            return Message(line.decode(self._encoding).removesuffix("\r"))
+        except UnicodeDecodeError:
+            text = line.decode(self._encoding, "replace").removesuffix("\r")
+            return Message(text, is_repaired=True, original=original or bytes(line))
 
     def finish(self) -> list[Message]:
         """Give back what the call leaves unfinished at its end."""
@@ -156,25 +221,14 @@ class MessageDecoder:
 
     def _line(self) -> list[Message]:
         is_only_an_end = self._is_continued and bytes(self._kept) in {b"", b"\r"}
-        text, _, is_repaired = _decode(self._kept, is_final=True)
+        message = self._decoded(self._kept)
         self._kept.clear()
         self._deadline = None
-        self._is_continued = False
-        return [] if is_only_an_end else [Message(text.removesuffix("\r"), is_repaired)]
-
-
-def _decode(data: bytearray, *, is_final: bool) -> tuple[str, int, bool]:
-    """Decode; return the text, the bytes that it took, and whether some had to be replaced."""
-    try:
-        return *codecs.utf_8_decode(data, "strict", is_final), False
-    except UnicodeDecodeError:
-        return *codecs.utf_8_decode(data, "replace", is_final), True
+        self._is_continued = self._is_cut = False
+        return [] if is_only_an_end else [message]
 
 
 # What a caller may say to the desk itself.
-
-LONGEST_NAME = 32
-"""Characters of a caller's name: it stands before each of the caller's lines."""
 
 
 def is_goodbye(text: str) -> bool:
@@ -186,8 +240,3 @@ def name_in(text: str) -> str | None:
     """Return NAME when a caller's line is `/name NAME`, which names the caller; None when it is not."""
     verb, *name = text.split() or [""]
     return " ".join(name) if verb == "/name" else None
-
-
-def is_good_name(name: str) -> bool:
-    """Tell whether a caller may have this name: short, printable, and no number, as calls have them."""
-    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and not name.isdecimal()

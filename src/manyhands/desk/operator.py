@@ -4,27 +4,38 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from manyhands.desk.call_io import Ending
+from manyhands.desk.encodings import UTF_8, encoding, unwritable
 from manyhands.desk.screens import Screen, ScreenLine, notice
 from manyhands.desk.switchboard import Call, NoSuchCaller, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.model.escaping import encodable, escape
+from manyhands.model.usage_errors import Mistake
 
 HELP = (
-    "TEXT        answer the current caller",
-    "/to N       make N the current caller; N is a number or a name, here and below",
-    "/all TEXT   say it to everybody on the line",
-    "/list       show who is on the line",
-    "/kick N     end the call of N",
-    "/help       show this",
-    "/quit       close the desk",
-    "//TEXT      answer with a line that begins with a slash",
+    "TEXT              answer the current caller",
+    "/to N             make N the current caller; N is a number or a name, here and below",
+    "/all TEXT         say it to everybody on the line",
+    "/list             show who is on the line",
+    "/kick N           end the call of N",
+    "/encoding N NAME  read and write the lines of N in NAME, as gb18030",
+    "/help             show this",
+    "/quit             close the desk",
+    "//TEXT            answer with a line that begins with a slash",
 )
 
 _NO_CALLERS = "nobody is on the line"
 _NOT_SAID = "that was said to nobody"
 
-_VERBS = {"/to": "N", "/all": "TEXT", "/list": "", "/kick": "N", "/help": "", "/quit": ""}
+_VERBS = {
+    "/to": "N",
+    "/all": "TEXT",
+    "/list": "",
+    "/kick": "N",
+    "/encoding": "N NAME",
+    "/help": "",
+    "/quit": "",
+}
 """What each verb needs after it."""
 
 VERBS = tuple(sorted(_VERBS))
@@ -125,6 +136,8 @@ class Operator:
                 self._turn_to(self._switchboard.find(caller))
             case "/kick", caller:
                 self._kick(self._switchboard.find(caller))
+            case "/encoding", words:
+                self._read_in(words)
             case "/list", _:
                 self._list()
             case "/help", _:
@@ -159,6 +172,24 @@ class Operator:
         )
         for call in calls:
             call.connection.say(text)
+        for name in sorted({call.connection.encoding for call in calls} - {UTF_8}):
+            if missing := unwritable(text, name):
+                self._tell(f"{name} has no {missing}: sent as {'?' * len(missing)}")
+
+    def _read_in(self, words: str) -> None:
+        caller, _, name = words.rpartition(" ")
+        if not caller:
+            raise NotUnderstood("/encoding needs more: /encoding N NAME")
+        call = self._switchboard.find(caller.strip())
+        try:
+            call.connection.encoding = encoding(name)
+        except Mistake as mistake:
+            raise NotUnderstood(str(mistake)) from None
+        # What is no text in the new encoding is to be told of again.
+        call.was_repaired = False
+        self._tell(
+            f"{call.label} is read and written in {call.connection.encoding}", number=call.number
+        )
 
     def _turn_to(self, call: Call) -> None:
         self._switchboard.choose(call)

@@ -8,23 +8,25 @@ from typing import Any
 
 from manyhands.admission.rate_limits import Pace, TokenBucket
 from manyhands.desk.call_io import OUTBOX, CallIO, Ending
+from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import (
     LINE_LIMIT,
-    LONGEST_NAME,
     LineTooLong,
     Message,
     MessageDecoder,
-    is_good_name,
     is_goodbye,
     name_in,
 )
 from manyhands.desk.operator import from_the_desk
 from manyhands.desk.screens import Screen, ScreenLine, notice
-from manyhands.desk.switchboard import Call, Switchboard
+from manyhands.desk.switchboard import Call, NameRefused, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.model.escaping import encodable, escape
 from manyhands.model.socket_addresses import format_address
+
+_CHINESE = "gb18030"
+"""What most programs send that send no UTF-8: GB 18030 has GBK and GB 2312 in it (Chinese Windows)."""
 
 _ANSWER_OF_A_SYSTEM = 1.0
 """Seconds for the system of a caller who has stopped talking to answer that the caller has gone (RST)."""
@@ -58,6 +60,8 @@ class Terms:
         Bytes that may wait for a caller who does not read.
     greeting : str or None
         Said to each caller first.
+    encoding : str
+        What callers' lines are read as, and lines to them written in; one of `encodings`.
     """
 
     max_line: int = LINE_LIMIT
@@ -65,6 +69,7 @@ class Terms:
     line_burst: int = LINE_BURST
     outbox: int = OUTBOX
     greeting: str | None = None
+    encoding: str = UTF_8
 
 
 class Reception:
@@ -105,6 +110,7 @@ class Reception:
         except OSError as error:
             self._screen.show([notice(f"{peer} called and could not be served: {error.strerror}")])
             return
+        connection.encoding = self._terms.encoding
         self._serve(connection, peer)
 
     def _serve(self, connection: CallIO, peer: str) -> None:
@@ -186,15 +192,15 @@ class Reception:
         name = name_in(message.text)
         if name is None:
             return [ScreenLine(call.label, escape(message.text), call.number, is_said=True)]
-        if not is_good_name(name):
-            self._notify(
-                call,
-                f"a name has 1 to {LONGEST_NAME} printable characters and is not a number",
-            )
+        before = call.label
+        try:
+            namesake = self._switchboard.give_name(call, name)
+        except NameRefused as why:
+            self._notify(call, str(why))
             return []
-        before, call.name = call.label, name
         self._writer.call_named(call)
-        return [notice(f"{before} is called {name}", call.number)]
+        too = f", and so is {namesake.number}" if namesake is not None else ""
+        return [notice(f"{before} is called {name}{too}", call.number)]
 
     def _tell_of_the_rate(self, call: Call) -> None:
         if not call.was_slowed:
@@ -207,11 +213,21 @@ class Reception:
             )
 
     def _tell_of_repairs(self, call: Call, messages: list[Message]) -> None:
-        if not call.was_repaired and any(message.is_repaired for message in messages):
-            call.was_repaired = True
-            self._notify(
-                call, "some of what you sent is not UTF-8 and is shown as \N{REPLACEMENT CHARACTER}"
-            )
+        repaired = next((message for message in messages if message.is_repaired), None)
+        if repaired is None or call.was_repaired:
+            return
+        call.was_repaired = True
+        name = call.connection.encoding
+        # In ASCII, which is the same in what the caller does speak.
+        self._notify(call, f"some of what you sent is not {name.upper()} and cannot be read")
+        says = f"{call.label} does not send {name.upper()}"
+        order = f"/encoding {call.number}"
+        guess = _in_chinese(repaired.original)
+        if guess:
+            says += f"; in {_CHINESE} this would be {guess!r}: {order} {_CHINESE} has it read so"
+        else:
+            says += f": {order} NAME has it read in another encoding"
+        self._show(call, notice(says, call.number))
 
     def _listen_only(self, call: Call, connection: CallIO) -> Ending:
         """Keep the call open for a caller who has stopped talking, if the caller is still there."""
@@ -245,3 +261,12 @@ class Reception:
 
     def _show(self, call: Call, *lines: ScreenLine) -> None:
         self._screen.show(lines, source=call.number)
+
+
+def _in_chinese(data: bytes) -> str:
+    """Return what bytes are in the encoding of Chinese Windows; "" when they are nothing there."""
+    try:
+        text = data.decode(_CHINESE)
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, Self, TextIO, TypeVar
 
+from manyhands.desk.encodings import of_standard_input
 from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake
@@ -324,6 +325,7 @@ class PlainScreen:
 
     def _texts(self) -> Iterator[str]:
         decoder = MessageDecoder(LONGEST_ORDER)
+        decoder.encoding = of_standard_input()
         for data in self._packets():
             try:
                 # The clock stands still: however slowly a pipe writes, a line is what has an end.

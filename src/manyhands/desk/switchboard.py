@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from manyhands.desk.call_io import Ending
+from manyhands.desk.names import fault, is_same, looks
 
 NAMED = 50
 """Unread callers that a status names: more than the widest terminal has room for, and few to write out again
@@ -21,6 +22,7 @@ class Speaker(Protocol):
     """What the desk needs of a call's connection: `call_io.CallIO`, for one. Thread-safe."""
 
     ending: Ending | None
+    encoding: str
 
     def say(self, text: str) -> bool:
         """Say something without waiting; return False when the call is over."""
@@ -106,12 +108,18 @@ class NoSuchCaller(LookupError):  # noqa: N818 - what the operator is told
     """The operator means no caller, or several; the text says so in one sentence."""
 
 
+class NameRefused(ValueError):  # noqa: N818 - what the caller is told
+    """A caller cannot have a name; the text says why in one sentence of ASCII."""
+
+
 class Switchboard:
     """The calls of a desk. Thread-safe; its lock is held for moments only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: dict[int, Call] = {}
+        # The calls by what their names look like: to compare a name with ten thousand would take too long.
+        self._alike: dict[object, dict[int, Call]] = {}
         self._count = 0
         self._current: Call | None = None
         self._is_closed = False
@@ -147,11 +155,47 @@ class Switchboard:
         """Strike a call off; return whether it was the current one. Once more does no harm."""
         with self._lock:
             self._calls.pop(call.number, None)
+            self._forget_name(call)
             was_current = self._current is call
             if was_current:
                 # No other call takes its place: what the operator is typing was meant for this caller.
                 self._current = None
             return was_current
+
+    def give_name(self, call: Call, name: str) -> Call | None:
+        """Name a call; return another one of the same name, in any case, if there is one.
+
+        Raises
+        ------
+        NameRefused
+            No caller may have this name, or another one has a name that only looks the same.
+        """
+        why_not = fault(name)
+        if why_not is not None:
+            raise NameRefused(why_not)
+        with self._lock:
+            others = [
+                c
+                for look in looks(name)
+                for c in self._alike.get(look, {}).values()
+                if c is not call
+            ]
+            if not all(is_same(name, other.name or "") for other in others):
+                raise NameRefused("there is a caller with a name that looks the same")
+            self._forget_name(call)
+            call.name = name
+            # One that has hung up meanwhile is in no list any more.
+            if call.number in self._calls:
+                for look in looks(name):
+                    self._alike.setdefault(look, {})[call.number] = call
+            return others[0] if others else None
+
+    def _forget_name(self, call: Call) -> None:
+        for look in looks(call.name or ""):
+            calls = self._alike.get(look, {})
+            calls.pop(call.number, None)
+            if not calls:
+                self._alike.pop(look, None)
 
     def choose(self, call: Call) -> None:
         """Make `call` the current one, and mark all that was said in it as read."""

@@ -12,6 +12,7 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
+from manyhands.desk.encodings import OFFERED
 from manyhands.desk.operator import VERBS
 from manyhands.desk.prompt import Prompt
 from manyhands.desk.screens import ScreenLine
@@ -97,9 +98,16 @@ class _Completer(Completer):
         verb, space, begun = text.partition(" ")
         if space and verb in {"/to", "/kick"}:
             yield from self._callers(begun)
+        elif space and verb == "/encoding":
+            caller, has_caller, name = begun.rpartition(" ")
+            yield from self._encodings(name) if has_caller and caller else self._callers(begun)
         elif not space and text.startswith("/"):
             matches = (verb for verb in VERBS if verb.startswith(text))
             yield from (Completion(f"{verb} ", -len(text), display=verb) for verb in matches)
+
+    def _encodings(self, begun: str) -> Iterable[Completion]:
+        matches = (name for name in OFFERED if name.startswith(begun.lower()))
+        yield from (Completion(name, -len(begun)) for name in matches)
 
     def _callers(self, begun: str) -> Iterable[Completion]:
         for call in self._switchboard.calls:

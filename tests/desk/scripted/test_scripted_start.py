@@ -1,5 +1,6 @@
 """How a desk is started, with what, and why it is not."""
 
+import re
 import resource
 import socket
 import subprocess
@@ -93,6 +94,31 @@ def test_an_output_that_knows_no_chinese_gets_backslashes(
         assert rb"\u4f60\u597d" in subprocess.check_output(command, env=environment(tmp_path))
 
 
+@pytest.mark.parametrize("encoding", ["gbk", "big5", "utf-8", "gbk:strict"])
+def test_what_is_piped_is_in_the_encoding_of_the_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    name = encoding.partition(":")[0]
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    with subprocess.Popen(
+        [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path),
+    ) as process:
+        port = int(re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())[1])
+        with Caller(("127.0.0.1", port)) as caller:
+            caller.says("你好 😀\n")
+            lines = iter(process.stdout.readline, b"")
+            said = next(line for line in lines if line.startswith(b"[1"))
+            face = "😀" if name == "utf-8" else r"\U0001f600"
+            assert said.endswith(f"] 你好 {face}\n".encode(name))
+            process.stdin.write("您好\n/quit\n".encode(name))
+            process.stdin.flush()
+            assert caller.hears() == "您好"
+        process.stdin.close()
+
+
 def refused(tmp_path: Path, *arguments: str) -> str:
     """Run a command that is refused; return the sentence."""
     done = subprocess.run(
@@ -125,6 +151,8 @@ def test_a_port_in_use_is_named_in_one_sentence(desk: Desk, tmp_path: Path) -> N
         (["--max-line", "0"], "--max-line must be a whole number"),
         (["--max-line-rate", "0"], "--max-line-rate must be a number per second from"),
         (["--line-burst", "1.5"], "--line-burst must be a whole number"),
+        (["--encoding", "utf-16"], "--encoding: the encoding 'utf-16' is not for lines of text"),
+        (["--encoding", "klingon"], "--encoding: there is no encoding 'klingon'; there are big5"),
         (["--outbox", "lots"], "--outbox must be a whole number"),
         (["--engine", "processes"], "--engine must be threads or fibers, not 'processes'"),
         (

@@ -54,8 +54,60 @@ def test_bytes_that_are_no_utf8_are_shown_replaced_and_the_caller_is_told_once(d
         caller.says(b"na\xefve\n")
         desk.shows("\\] na\ufffdve$")
         desk.enters("got it")
-        assert caller.hears() == "desk: some of what you sent is not UTF-8 and is shown as \ufffd"
+        assert caller.hears() == "desk: some of what you sent is not UTF-8 and cannot be read"
         assert caller.hears() == "got it"
+
+
+def test_a_caller_from_chinese_windows_is_understood_once_the_operator_says_so(desk: Desk) -> None:
+    with desk.call() as caller:
+        caller.says("二号".encode("gbk"))
+        desk.shows(
+            "^-- 1 .* does not send UTF-8; in gb18030 this would be '二号': /encoding 1 gb18030 has"
+        )
+        # All that the desk says by itself is the same in every encoding.
+        assert caller.hears().isascii()
+        desk.enters("/encoding 1 gb18030")
+        desk.shows("^-- 1 .* is read and written in gb18030$")
+        caller.says("你好\n".encode("gbk"))
+        desk.shows(r"\] 你好$")
+        desk.enters("您好")
+        assert caller.socket.recv(100) == "您好\n".encode("gbk")
+        caller.says(b"half:" + "再".encode("gbk")[:1])
+        desk.shows(r"\] half:$")
+        desk.shows(
+            "^-- 1 .* does not send GB18030: /encoding 1 NAME has it read in another encoding$"
+        )
+        assert caller.hears() == "desk: some of what you sent is not GB18030 and cannot be read"
+        caller.says("byebye\r\n")
+        assert caller.hears() == "byebye"
+
+
+def test_what_a_caller_cannot_read_is_told_to_the_operator(tmp_path: Path, engine: str) -> None:
+    arguments = ("--engine", engine, "--encoding", "latin-1", "--greeting", "Schön ☕")
+    with Desk(tmp_path, *arguments) as desk, desk.takes_a_call() as caller:
+        assert caller.socket.recv(100) == "Schön ?\n".encode("latin-1")
+        caller.says("café\n".encode("latin-1"))
+        desk.shows(r"\] café$")
+        desk.enters("naïve ☕ 你")
+        assert caller.socket.recv(100) == "naïve ? ?\n".encode("latin-1")
+        desk.shows(r"^-- iso8859-1 has no ☕你: sent as \?\?$")
+        desk.enters("/encoding 1 utf-16", "/encoding 1", "/encoding nobody gbk")
+        desk.shows("^-- the encoding 'utf-16' is not for lines of text")
+        desk.shows("^-- /encoding needs more: /encoding N NAME$")
+        desk.shows("^-- nobody on the line is nobody")
+
+
+def test_a_name_that_imitates_another_caller_is_refused_and_the_same_name_is_told(
+    desk: Desk,
+) -> None:
+    with desk.takes_a_call() as anna, desk.takes_a_call() as eve:
+        anna.says("/name Anna\n")
+        desk.shows("is called Anna$")
+        eve.says("/name \uff21\uff2e\uff2e\uff21\n/name \u3164\n/name [1 Anna]\n/name anna\n")
+        assert eve.hears() == "desk: there is a caller with a name that looks the same"
+        assert eve.hears() == "desk: a name may not have characters that cannot be seen"
+        assert eve.hears() == "desk: a name may not have brackets"
+        desk.shows("^-- 2 .* is called anna, and so is 1$")
 
 
 def test_a_line_that_is_too_long_gets_an_error_line_and_ends_the_call(
