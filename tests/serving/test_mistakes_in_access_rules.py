@@ -171,6 +171,30 @@ def test_what_is_the_programs_own_changes_nothing(own: object) -> None:
             assert ask(server.server_address) == b"hello\n"
 
 
+def test_a_property_of_the_programs_own_is_not_asked_before_it_serves() -> None:
+    class Program(socketserver.ThreadingTCPServer):
+        def __init__(self) -> None:
+            super().__init__(HERE, Echo)
+            self.users = {"alice": 1}
+
+        @property
+        def allow(self) -> object:
+            return self.users["alice"]
+
+    with serving(Program()) as server:
+        assert ask(server.server_address) == b"hello\n"
+
+
+def test_a_rule_of_the_object_is_refused_by_the_constructor_too() -> None:
+    class Program(socketserver.ThreadingTCPServer):
+        def __init__(self) -> None:
+            self.deny = "10.0.0.0/33"
+            super().__init__(HERE, Echo)
+
+    with pytest.raises(Mistake, match=r"Program\.deny: "):
+        Program()
+
+
 @pytest.mark.parametrize("value", ["many", 1.5, "1"])
 def test_a_limit_with_a_slip_keeps_what_it_was(value: object) -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -384,16 +384,15 @@ ACCESS_RULES = ("allow", "deny")
 """The options that say which clients are served: a mistake in one of them must not open the server."""
 
 
-def access_mistake(name: str, server: object) -> str | None:
-    """Return what is wrong with a list of networks of a server; None where nothing is, or it is none.
+def access_mistake(name: str, value: object) -> str | None:
+    """Return what is wrong with a list of networks that an option has; None where nothing is, or it is none.
 
     Returns
     -------
     str or None
-        A sentence that names the attribute and the bad entry.
+        A sentence that names the option and the bad entry.
     """
     option = DROP_IN_OPTIONS[name]
-    value = getattr(server, name, option.default)
     kind = option.kind
     assert isinstance(kind, NetworkList)  # noqa: S101 - tells the type checker
     if option.fits(value) or not kind.is_meant(value):
@@ -402,22 +401,26 @@ def access_mistake(name: str, server: object) -> str | None:
 
 
 def check_access(server: object) -> None:
-    """Check the access rules of a drop-in server, before it serves anybody.
+    """Check the access rules that a drop-in server, or its class, has as plain attributes. Before it serves.
 
     Raises
     ------
     Mistake
         One of them is meant as a list of networks, and is none.
     """
-    names: tuple[str, ...] = ACCESS_RULES
-    if getattr(server, "proxy_protocol", False) is True:
-        names += ("proxy_trusted",)
-    for name in names:
-        if getattr(server, name, None) is None:
+    own, kind = vars(server), type(server)
+
+    def found(name: str) -> object:
+        # No property of the program's is asked, which may be for later: it counts while the server serves.
+        return own.get(name, getattr(kind, name, None))
+
+    for name in (*ACCESS_RULES, "proxy_trusted"):
+        value = found(name)
+        if value is None or (name == "proxy_trusted" and found("proxy_protocol") is not True):
             continue  # as of most servers
-        mistake = access_mistake(name, server)
+        mistake = access_mistake(name, value)
         if mistake is not None:
-            raise Mistake(f"{type(server).__name__}.{mistake}")
+            raise Mistake(f"{kind.__name__}.{mistake}")
 
 
 def slips(name: str, server: object) -> bool:

@@ -125,7 +125,8 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
             f"{name} of a server must be {option.kind.expected}, not {value!r}: ignored, and {limit!r} holds",
             stacklevel=2,
         )
-    mistakes = [mistake for name in ACCESS_RULES if (mistake := access_mistake(name, source))]
+    rules = [(name, getattr(source, name, None)) for name in ACCESS_RULES]
+    mistakes = [mistake for rule in rules if (mistake := access_mistake(*rule))]
     if mistakes:
         said["allow"] = said["deny"] = _NO_CLIENT
         warn(
