@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,3 +228,27 @@ def test_the_exit_of_the_interpreter_waits_for_what_is_queued() -> None:
     )
     assert finished.stderr == ""
     assert len(finished.stdout.splitlines()) == 100
+
+
+class Lonely(StreamRequestHandler):
+    """Says one thing."""
+
+    queue: BoundedQueue[Any]
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.queue.put("said")
+            self.wfile.write(line)
+
+
+def test_a_handler_s_process_that_cannot_reach_its_server_consumes_by_itself(
+    tmp_path: Path,
+) -> None:
+    file, here = tmp_path / "said", os.getpid()
+    Lonely.queue = queue_of(lambda item: file.write_text(f"{item}, {os.getpid() != here}"))
+    with Server(Lonely, "tcp://127.0.0.1:0", engine="processes") as server:
+        # Once the accept loop's own thread runs.
+        wait_until(lambda: server.engine.running() == 0 and server.addresses)
+        with no_threads():
+            assert ask(socket_address(server.addresses[0])) == b"hello\n"
+    assert file.read_text() == "said, True"

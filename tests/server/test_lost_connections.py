@@ -3,13 +3,21 @@
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, events, logs
+from manyhands import (
+    DatagramRequestHandler,
+    Server,
+    StreamRequestHandler,
+    events,
+    logs,
+    socketserver,
+)
 from manyhands.model.connection_states import Reason
 from manyhands.testing import call, reset, socket_address, wait_until
-from tests.support import ENGINES, Authority
+from tests.support import ENGINES, Authority, serving
 
 ANY_PORT = "tcp://127.0.0.1:0"
 
@@ -167,3 +175,17 @@ def test_want_of_a_worker_is_told_by_its_event_alone(
         wait_until(lambda: server.connections.balance == (1, 0, 1))
     assert [type(event) for event in seen][:2] == [events.AcceptPaused, events.WorkerFailed]
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_event_of_a_hook_that_fails_has_no_words_of_a_client(seen: list[events.Event]) -> None:
+    class Careless(socketserver.TCPServer):
+        def get_request(self) -> Any:
+            raise ValueError("correct horse battery staple")
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass
+
+    with serving(Careless(("127.0.0.1", 0), Persists)) as server, call(server.server_address):
+        wait_until(lambda: seen)
+    assert isinstance(seen[0], events.AcceptPaused)
+    assert seen[0].error == "ValueError"

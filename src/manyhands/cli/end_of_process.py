@@ -123,6 +123,8 @@ def _described(frame: FrameType | None) -> str:
 
 def _say(line: str) -> None:
     """Write a line to standard error, unless that would block."""
+    # Not 2 in any case: where that was closed at the start, it is a client's descriptor by now.
+    descriptor = descriptor_of(sys.__stderr__)
     with contextlib.suppress(OSError):
-        if takes_more(2):
-            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+        if descriptor >= 0 and takes_more(descriptor):
+            os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))

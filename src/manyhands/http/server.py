@@ -8,7 +8,6 @@ forked handler could need.
 import contextlib
 import select
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Self
@@ -17,6 +16,7 @@ from manyhands.http.clients import Answer, Clients
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
 from manyhands.model.addresses import Address
+from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
@@ -135,7 +135,7 @@ class PageServer:
         try:
             self._clients.serve(descriptor)
         except Exception as error:  # noqa: BLE001 - of a page of the program's own; the next may do
-            sys.excepthook(type(error), error, error.__traceback__)
+            print_uncaught(error)
             self._clients.end(descriptor)
 
     def _give_back(self) -> None:

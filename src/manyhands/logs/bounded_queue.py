@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from manyhands.logs.relay import Relay
-from manyhands.runtime.fork_hooks import prepare_for_workers, renew_in_copies
+from manyhands.runtime.fork_hooks import (
+    parent_server,
+    prepare_for_workers,
+    renew_in_copies,
+)
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_rlock, start_native_thread
 
@@ -99,8 +103,9 @@ class BoundedQueue(Generic[Item]):
             if not self._relay.send(item):
                 self._relay.send(self._notice(1))
             return
-        if _the_end.has_come:
-            # No thread begins any more, and what is said now is among the last words.
+        if _the_end.has_come or parent_server() is not None:
+            # No thread begins any more; or this process may end before any thread gets to it, and there was
+            # no descriptor, or no thread, for what would have carried the item.
             self._hand_over_within(item, time.monotonic() + FLUSH_TIMEOUT)
             return
         # The bound is looked at and kept in one step; the thread takes items without the lock.

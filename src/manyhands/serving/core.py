@@ -557,7 +557,9 @@ class ServerCore:
         self.refusals.note(server, request, client_address, reason)
 
     def _rest_after(self, server: Listener, error: Exception) -> None:
-        reason = getattr(error, "strerror", None) or repr(error)
+        # Not the text of a program's own exception, which may hold what a client sent: `handle_error` has
+        # that.
+        reason = getattr(error, "strerror", None) or type(error).__name__
         if self.accept_backoff.fail(time.monotonic(), reason):
             number = getattr(error, "errno", None)
             if event_hub.has_subscribers:
