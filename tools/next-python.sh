@@ -36,7 +36,7 @@ Dir::Cache::Archives "$work/archives";
 Dir::Bin::DPkg "/bin/false";
 APT::Install-Recommends "false";
 APT::Sandbox::User "";
-Acquire::Retries "3";
+Acquire::Retries "2";
 Acquire::http::Timeout "30";
 Debug::NoLocking "true";
 CONF
