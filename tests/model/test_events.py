@@ -70,6 +70,17 @@ EXAMPLES: list[tuple[Event, str]] = [
         "the certificate site.pem has expired (2026-03-01 12:00 UTC): clients refuse it",
     ),
     (events.NothingToReload("SIGHUP"), "SIGHUP came, and there is nothing to reload"),
+    (events.SignalIgnored("SIGUSR2"), "SIGUSR2 came, which means nothing here"),
+    (
+        events.StacksFollow("SIGUSR1", 2),
+        "SIGUSR1 came, which asks for the stacks of 2 handlers",
+    ),
+    (
+        events.HandlerStack(
+            17, ("::1", 4711, 0, 0), "Echo", 2.04, '  File "a.py", line 1, in handle\n'
+        ),
+        '#17 [::1]:4711, 2.0 s old: Echo\n  File "a.py", line 1, in handle',
+    ),
     (
         events.CertificateReloaded("site.pem"),
         "the certificates were reloaded (site.pem)",

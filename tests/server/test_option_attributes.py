@@ -46,6 +46,7 @@ def test_the_help_tells_every_option_with_its_type_unit_and_default() -> None:
 PUBLIC = {
     *(
         "addresses",
+        "answering_signals",
         "close",
         "connections",
         "drain",
@@ -56,7 +57,7 @@ PUBLIC = {
         "listen",
     ),
     *("listeners", "reload", "resume", "run", "start", "stop", "suspend", "tls_context"),
-    "wait_for_connections",
+    *("seconds_to_drain", "wait_for_connections"),
 }
 
 

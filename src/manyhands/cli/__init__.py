@@ -11,7 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
-from manyhands.cli.end_of_process import end_process, leave_if_stuck
+from manyhands.cli.end_of_process import (
+    SIGNALLED,
+    end_process,
+    leave_if_stuck,
+    note_own_process,
+)
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 
@@ -21,9 +26,6 @@ if TYPE_CHECKING:
 COMMANDS = ("serve", "run", "chat", "connect", "transcript")
 
 _FAILED = 1
-
-_SIGNALLED = 128
-"""Shells report a command that a signal ended as 128 and the signal's number."""
 
 
 class Command(Protocol):
@@ -57,6 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 def command() -> NoReturn:
     """Be the command `manyhands`: carry out the command line of this process, and end it."""
+    note_own_process()
     end_process(main())
 
 
@@ -86,17 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"manyhands: {escape(str(mistake))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
-        return _SIGNALLED + signal.SIGINT
+        return SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         # Its reader has ended, as in `manyhands transcript | head`; other tools end by SIGPIPE then.
         _forget_output()
-        return _SIGNALLED + signal.SIGPIPE
+        return SIGNALLED + signal.SIGPIPE
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EIO}:
             raise
         _forget_output()
         if error.errno == errno.EIO:
-            return _SIGNALLED + signal.SIGHUP  # the terminal has been closed
+            return SIGNALLED + signal.SIGHUP  # the terminal has been closed
         print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
         return _FAILED
     return status

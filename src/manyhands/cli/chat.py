@@ -1,6 +1,7 @@
 """`manyhands chat`: the desk, where one operator talks with many callers."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,7 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from manyhands.cli.end_of_process import SIGNALLED, end_soon, heed_stop_signals
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     add_log_arguments,
@@ -141,7 +143,23 @@ def _run(arguments: argparse.Namespace) -> None:
     given["keep"] = Limits(arguments.transcript_max_size, arguments.keep)
     terms = _given(arguments, *(field.name for field in fields(Terms)))
     settings = desk.Settings(**given, terms=Terms(**terms), limits=limits)
-    desk.run(settings, partial(_measured, arguments))
+    is_open = False
+
+    def stop() -> None:
+        # While the desk is open it has handlers of its own, and afterwards there is nothing to stop.
+        if not is_open:
+            raise SystemExit(SIGNALLED + signal.SIGTERM)
+        end_soon()
+
+    @contextmanager
+    def beside(server: "Server") -> Iterator[None]:
+        nonlocal is_open
+        is_open = True
+        with _measured(arguments, server):
+            yield
+
+    heed_stop_signals(stop)
+    desk.run(settings, beside)
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ daemon is inside `input()`, for it wants the lock of standard input then (``_ent
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from manyhands.server import Server
 
 _sleep = original(time, "sleep")
+
+SIGNALLED = 128
+"""Shells report a command that a signal ended as 128 and the signal's number."""
 
 AFTER_THE_DRAIN = 1.5
 """Seconds that all else gets after the drain's: one for handlers to unwind, and the rest for the log."""
@@ -66,6 +71,40 @@ class EndInTime:
         if self._ended_at is None:
             return asked + self._server.seconds_to_drain + AFTER_THE_DRAIN
         return self._ended_at + AFTER_THE_DRAIN
+
+
+_is_own_process = False
+
+
+def note_own_process() -> None:
+    """Note that the process is there for the command, and ends with it."""
+    global _is_own_process  # noqa: PLW0603 - of the process
+    _is_own_process = True
+
+
+def heed_stop_signals(stop: Callable[[], None]) -> None:
+    """Have SIGINT and SIGTERM call `stop` until the process is gone, unless a server handles them.
+
+    So one that comes when the server has stopped, and the process is about to end, does not make a failure of
+    that.
+    """
+    if not _is_own_process:
+        return
+    from manyhands.server.process import HandledSignals, ignore_stop_signals_at_exit
+
+    HandledSignals({signal.SIGINT: stop, signal.SIGTERM: stop}).__enter__()
+    ignore_stop_signals_at_exit()
+
+
+def end_soon() -> None:
+    """Have the process end in `AFTER_THE_DRAIN` seconds, with the status 1, if it has not by then."""
+
+    def end() -> None:
+        _sleep(AFTER_THE_DRAIN)
+        os._exit(1)
+
+    with contextlib.suppress(RuntimeError):
+        start_native_thread(end)
 
 
 _has_left_threads = False

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli.end_of_process import EndInTime, note_threads_left
+from manyhands.cli.end_of_process import EndInTime, heed_stop_signals, note_threads_left
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     Report,
@@ -65,6 +65,7 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
 
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
+    heed_stop_signals(server.stop)
     with serving_metrics(arguments, server) as exporter, EndInTime(server):
         cut_off = server.run(lambda: _announce(server, exporter))
     for connection in cut_off:

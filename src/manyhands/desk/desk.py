@@ -105,6 +105,7 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
             _telling_of_events(screen),
             beside(server),
             server,
+            server.answering_signals(),
         ):
             try:
                 _invite(server, file)
@@ -181,8 +182,11 @@ def _telling_of_events(screen: Keyboard) -> Iterator[None]:
     """Show the operator what the server reports, such as that it runs out of descriptors."""
 
     def tell(event: events.Event) -> None:
-        sentence, _, _ = str(event).partition("\n")  # a stack is nothing for the operator
+        sentence, *stack = str(event).splitlines()
+        # A stack is nothing for the operator, unless a signal has asked for it.
         screen.tell([notice(sentence.rstrip(":"))])
+        if isinstance(event, events.HandlerStack):
+            screen.tell([notice(line) for line in stack])
 
     unsubscribe = events.hub.subscribe(tell)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 _MOST_DESCRIPTORS = 65_536
 """As many callers as one desk can have. Some hard limits are a thousand times as much, and cost memory."""
@@ -25,8 +25,8 @@ def has_terminal() -> bool:
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP call `stop`, so that everything comes to its proper end."""
-    # SIGHUP comes when the terminal window is closed.
+    """Have SIGINT, SIGTERM, SIGHUP and SIGALRM call `stop`, so that everything comes to its proper end."""
+    # SIGHUP comes when the terminal window is closed, SIGALRM of an `alarm` that was set before the start.
     before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
     try:
         yield

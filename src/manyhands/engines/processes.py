@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 from manyhands.engines.children import Child, ChildWatcher
@@ -356,6 +357,17 @@ class ProcessesEngine(Engine):
         # An errand: between the look at the child and the signal no handler can have its status taken.
         self._do(partial(self._kill, task))
         task.cut_off()
+
+    def signal_children(self, number: signal.Signals) -> None:
+        """Send a signal to all children."""
+        for child in self._children.copy().values():
+            self._do(partial(child.signal, number))
+
+    def frames(self) -> dict[Task, FrameType]:
+        """Return, in a handler's process, the frame on top of the thread of its task."""
+        if self._carried is None:
+            return {}
+        return {self._carried.task: sys._current_frames()[threading.main_thread().ident or 0]}
 
     def _kill(self, task: Task) -> None:
         if task in self._starting:

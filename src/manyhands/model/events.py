@@ -282,6 +282,52 @@ class NothingToReload(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SignalIgnored(Event):
+    """A signal came that means nothing to a server, and would have ended the process: it goes on."""
+
+    level: ClassVar[Level] = "info"
+
+    signal: str
+
+    def __str__(self) -> str:
+        return f"{self.signal} came, which means nothing here"
+
+
+@dataclass(frozen=True, slots=True)
+class StacksFollow(Event):
+    """A signal (SIGUSR1, SIGQUIT) asks where the handlers stand: `count` of them, each a `HandlerStack`."""
+
+    level: ClassVar[Level] = "info"
+
+    signal: str
+    count: int
+
+    def __str__(self) -> str:
+        handlers = "1 handler" if self.count == 1 else f"{self.count} handlers"
+        return f"{self.signal} came, which asks for the stacks of {handlers}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStack(Event):
+    """Where the handler of a connection stands: the `stack` of connection `number`, the innermost call last.
+
+    Emitted in the process of the handler, where it has one of its own.
+    """
+
+    level: ClassVar[Level] = "info"
+
+    number: int
+    peer: object
+    handler: str
+    age: float
+    stack: str
+
+    def __str__(self) -> str:
+        peer = format_address(self.peer)
+        return f"#{self.number} {peer}, {self.age:.1f} s old: {self.handler}\n{self.stack.rstrip()}"
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` (`limit`, in bytes); the handler gets its beginning."""
 

@@ -42,7 +42,7 @@ class Lifeline:
             own = os.open(
                 f"/proc/self/fd/{self._reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
-            signal.signal(signal.SIGIO, lambda *_: act())
+            signal.signal(signal.SIGIO, lambda *_: _call(act))
             fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
             os.close(self._reader)
@@ -50,7 +50,7 @@ class Lifeline:
             poll = select.poll()
             poll.register(own, 0)
             if poll.poll(0):  # it has ended before the signal was asked for
-                act()
+                _call(act)
 
     def close(self) -> None:
         """Give the descriptors back. Once more does no harm."""
@@ -60,3 +60,9 @@ class Lifeline:
             os.close(reader)
 
     __del__ = close
+
+
+def _call(act: Callable[[], object]) -> None:
+    # No thread can be had for it, say: that is no error of the handler's which the signal has interrupted.
+    with contextlib.suppress(RuntimeError):
+        act()

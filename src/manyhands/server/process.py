@@ -9,6 +9,7 @@ a pool of `multiprocessing`) ours would make it deaf: `terminate()` would stop n
 for ever. So in such a copy the handlers are again those from before the server ran.
 """
 
+import atexit
 import errno
 import os
 import signal
@@ -22,11 +23,27 @@ from typing import Any, Protocol, Self
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.wakeup import WakeUp
+from manyhands.server.operator_signals import OperatorSignals, take_no_notice
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.systemd import service_of_environment
 
 _NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
 """The errnos of opening /dev/tty in a process without a terminal, or whose terminal has gone (tty(4))."""
+
+
+def ignore_stop_signals_at_exit() -> None:
+    """Have SIGINT and SIGTERM ignored from the interpreter's exit functions on. For signal handlers too.
+
+    Of a process that has been asked to stop, and has stopped, one more signal is no failure.
+    """
+    atexit.unregister(_ignore_stop_signals)
+    atexit.register(_ignore_stop_signals)
+
+
+def _ignore_stop_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ignored, and not handled: the interpreter puts the system's way in the place of handlers at its end.
+        signal.signal(number, signal.SIG_IGN)
 
 
 class HandledSignals:
@@ -36,41 +53,47 @@ class HandledSignals:
     ----------
     acts
         The function that each signal calls.
-    wakeup_fd : int
-        The descriptor to which each signal writes a byte (`signal.set_wakeup_fd`), whichever thread gets it.
+    wakeup_fd : int, optional
+        The descriptor to which each signal writes a byte (`signal.set_wakeup_fd`), whichever thread gets it;
+        None: the one that is set.
     """
 
-    def __init__(self, acts: Mapping[signal.Signals, Callable[[], None]], wakeup_fd: int) -> None:
+    def __init__(
+        self, acts: Mapping[signal.Signals, Callable[[], None]], wakeup_fd: int | None = None
+    ) -> None:
         self._acts = acts
         self._wakeup_fd = wakeup_fd
         self._woken_before = -1
         self._before: dict[signal.Signals, Any] = {}
-        self._handler: object = None
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._install(self._act)
-        self._woken_before = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+        self._install(dict.fromkeys(self._acts, self._act))
+        if self._wakeup_fd is not None:
+            self._woken_before = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self not in _in_force:
             return  # in a forked copy, which has the handlers from before
-        signal.set_wakeup_fd(self._woken_before)
+        if self._wakeup_fd is not None:
+            signal.set_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
             _put_back(number, handler)
         _in_force.remove(self)
 
-    def leave_to_the_parent(self) -> None:
-        """Have a forked handler's process ignore the signals: its parent gets them too, and drains.
+    def leave_to_the_parent(self, others: Mapping[signal.Signals, Any]) -> None:
+        """Have a forked handler's process take no notice of the signals: its parent gets them too.
 
-        A terminal sends SIGINT and SIGHUP to the whole process group.
+        A terminal sends SIGINT and SIGHUP to the whole process group. `others` are the handlers of those that
+        are of use here.
         """
         # Not SIG_IGN: programs that the handler starts would inherit it through exec (signal(7)).
-        self._install(_take_no_notice)
+        self._install({**dict.fromkeys(self._acts, take_no_notice), **others})
 
-    def _install(self, handler: Callable[[int, FrameType | None], None]) -> None:
-        self._handler = handler
-        self._before = {number: signal.signal(number, handler) for number in self._acts}
+    def _install(self, handlers: dict[signal.Signals, Any]) -> None:
+        self._handlers = handlers
+        self._before = {number: signal.signal(number, act) for number, act in handlers.items()}
         _in_force.append(self)
 
     def _act(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as `signal` calls it
@@ -83,18 +106,15 @@ class HandledSignals:
 
     def end_in_copy(self) -> None:
         """In a forked copy of the process, put back the handlers from before."""
-        signal.set_wakeup_fd(self._woken_before)
+        if self._wakeup_fd is not None:
+            signal.set_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
             # A handler that the program has installed meanwhile stays.
-            if signal.getsignal(number) == self._handler:
+            if signal.getsignal(number) == self._handlers[number]:
                 _put_back(number, handler)
 
 
 _in_force: list[HandledSignals] = []
-
-
-def _take_no_notice(number: int, frame: FrameType | None) -> None:
-    pass
 
 
 def _put_back(number: signal.Signals, handler: Any) -> None:
@@ -137,6 +157,21 @@ os.register_at_fork(
     after_in_parent=_unblock,
     after_in_child=_put_back_in_copy,
 )
+
+
+@contextmanager
+def answering_operators(sockets: ServedSockets) -> Iterator[None]:
+    """Have `OperatorSignals` mean what they do to a server for the time of a context. In the main thread."""
+    others = OperatorSignals(sockets)
+    both = (sockets.chores, sockets.drain_chores)
+    for chores in both:
+        chores.append(others.look)
+    try:
+        with HandledSignals(others.acts):
+            yield
+    finally:
+        for chores in both:
+            chores.remove(others.look)
 
 
 def has_controlling_terminal() -> bool:
@@ -252,11 +287,15 @@ class ServerProcess:
         if sighup.is_needed:
             acts[signal.SIGHUP] = sighup
             self._have_done(sighup.look, sockets.chores)
-        signals = HandledSignals(acts, wakeup.signal_fileno())
-        sockets.engine.on_child = partial(self._become_a_child, signals)
+        others = OperatorSignals(sockets)
+        self._have_done(others.look, sockets.chores)
+        self._have_done(others.look, sockets.drain_chores)
+        signals = HandledSignals({**acts, **others.acts}, wakeup.signal_fileno())
+        sockets.engine.on_child = partial(self._become_a_child, signals, others.in_child())
         return signals
 
     def _on_stop_signal(self) -> None:
+        ignore_stop_signals_at_exit()
         # The second one is from an operator who does not want to wait for the drain.
         if self._sockets.is_stopping:
             self._sockets.hurry()
@@ -269,9 +308,10 @@ class ServerProcess:
         tls = self._sockets.tls
         return tls if tls is not None and tls.can_reload else None
 
-    def _become_a_child(self, signals: HandledSignals) -> None:
-        # The signals first: one that comes in between would stop the child's copy of the server.
-        signals.leave_to_the_parent()
+    def _become_a_child(
+        self, signals: HandledSignals, others: Mapping[signal.Signals, Any]
+    ) -> None:
+        signals.leave_to_the_parent(others)
         self._sockets.close_copies()
 
     @contextmanager

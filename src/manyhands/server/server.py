@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Never, Self, Unpack
 
@@ -22,7 +22,7 @@ from manyhands.server.other_names import (
     refuse_other_order,
     says_the_right_word,
 )
-from manyhands.server.process import ServerProcess
+from manyhands.server.process import ServerProcess, answering_operators
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
@@ -356,6 +356,14 @@ class Server(ServerAttributes):
         if run.thread is None:
             run.start_thread()
         wakeup.wait_until(lambda: run.is_stopping)
+
+    def answering_signals(self) -> AbstractContextManager[None]:
+        """Have SIGUSR1, SIGQUIT, SIGUSR2 and SIGALRM mean during a context what they mean during `run`.
+
+        For programs that start the server by `start`, in the main thread. A signal that has another handler,
+        or is ignored, is left alone.
+        """
+        return answering_operators(self._sockets)
 
     # The end
 

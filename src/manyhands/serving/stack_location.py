@@ -6,7 +6,9 @@ Read only when a drain cuts a handler off, so it costs the connections nothing.
 import os
 import sysconfig
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 from pathlib import Path
+from traceback import StackSummary
 from types import FrameType
 from typing import NamedTuple
 
@@ -85,21 +87,41 @@ def stack_locations(engine: Engine) -> dict[Task, str]:
     }
 
 
+def stack_texts(engine: Engine) -> dict[Task, str]:
+    """Return the stack of each task that this process serves, from the handler on, as tracebacks have it.
+
+    The line of code beside each call is read from its file, so this is no function for signal handlers.
+    """
+    return {task: _text(_frames(frame)) for task, frame in engine.frames().items()}
+
+
+def _text(frames: list[FrameType]) -> str:
+    # The calls by which every handler is reached say nothing; of a worker that opens, or ends, they do.
+    own = list(dropwhile(lambda frame: _is_ours(frame.f_code.co_filename), frames)) or frames
+    return "".join(StackSummary.extract((frame, frame.f_lineno) for frame in own).format())
+
+
 def _location(task: Task, frame: FrameType | None) -> str:
     location = chosen(_stack(frame), _is_library, _is_ours)
     return task.handler if location is None else location.shown(str(Path.cwd()))
 
 
 def _stack(frame: FrameType | None) -> list[CodeLocation]:
-    """Return the calls within the connection's task, the outermost first."""
+    return [
+        CodeLocation(each.f_code.co_qualname, each.f_code.co_filename, each.f_lineno)
+        for each in _frames(frame)
+    ]
+
+
+def _frames(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames of the calls within the connection's task, the outermost first."""
     # A sequential server runs it in the program's own thread, so the stack goes on below: stop at its first
     # frame.
-    calls = []
+    frames = []
     while frame is not None and frame.f_code is not Connection.process_request_thread.__code__:
-        code = frame.f_code
-        calls.append(CodeLocation(code.co_qualname, code.co_filename, frame.f_lineno))
+        frames.append(frame)
         frame = frame.f_back
-    return calls[::-1]
+    return frames[::-1]
 
 
 def _is_library(file: str) -> bool:

@@ -1,0 +1,158 @@
+"""What signals mean to a server besides its end: SIGUSR1 and SIGQUIT ask where the handlers stand.
+
+By default each of the four here ends the process in the middle of everything. A signal that has a handler of
+the program's, or is ignored, is left alone.
+"""
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from types import FrameType
+from typing import Any, Protocol
+
+from manyhands.connections.connection import Connection
+from manyhands.engines import Engine, ProcessesEngine
+from manyhands.model import lazy_events as events
+from manyhands.model.event_hub import Event, event_hub
+from manyhands.runtime.error_reports import say
+from manyhands.runtime.unpatched import start_native_thread
+from manyhands.serving.stack_location import stack_texts
+
+_FOR_STACKS = (signal.SIGUSR1, signal.SIGQUIT)
+
+
+class SignalledServer(Protocol):
+    """A server that signals come to."""
+
+    @property
+    def engine(self) -> Engine:
+        """What carries its handlers."""
+
+    def stop(self) -> None:
+        """Ask for the end; return at once."""
+
+    def notice(self) -> None:
+        """Have the accept loop, or the drain, look around."""
+
+
+class OperatorSignals:
+    """The meaning of SIGUSR1, SIGQUIT, SIGUSR2 and SIGALRM to one server. Made in the main thread.
+
+    Notes
+    -----
+    A signal handler takes no lock and emits no event, for it may interrupt code that holds the lock: a thread
+    of the system's does so, or else `look`.
+    """
+
+    def __init__(self, server: SignalledServer) -> None:
+        self._server = server
+        self._due: dict[signal.Signals, Callable[[], None]] = {}
+        self._is_telling = False
+        """Whether a thread tells stacks: what is asked for meanwhile is being answered."""
+
+        self.acts: dict[signal.Signals, Callable[[], None]] = {}
+        """What each of the signals does that are this server's."""
+
+        # By default it is ignored, also by a program that a handler's process has just become (`os.exec*`).
+        is_free = signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+        self._for_children = [signal.SIGURG] if is_free else []
+
+        for number in _FOR_STACKS:
+            self._add(number, partial(self._ask_for_stacks, number))
+        ignore = partial(self._ignore, signal.SIGUSR2)
+        self._add(signal.SIGUSR2, partial(self._have_done, signal.SIGUSR2, ignore))
+        # Of `alarm(2)`, set before the program was started: its time is over.
+        self._add(signal.SIGALRM, server.stop)
+
+    def _add(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            self.acts[number] = act
+
+    def in_child(self) -> dict[signal.Signals, Any]:
+        """Return the handlers of a forked handler's process that differ from "take no notice".
+
+        SIGALRM is its own there: handlers call `alarm`. To SIGQUIT it does not listen, which a terminal sends
+        to its parent as well, and that asks then.
+        """
+        handlers: dict[signal.Signals, Any] = {}
+        for number in ({signal.SIGUSR1} & set(self.acts)) | set(self._for_children):
+            # Without a thread nothing is told: the handler may be anywhere, and hold any lock.
+            handlers[number] = lambda *_: self._tell_in_thread(self._tell_own)
+        if signal.SIGALRM in self.acts:
+            handlers[signal.SIGALRM] = signal.SIG_DFL
+        return handlers
+
+    def _tell_in_thread(self, tell: Callable[[], None]) -> bool:
+        """Have a thread of the system's call `tell`, one at a time; return False when there is none."""
+        if self._is_telling:
+            return True
+
+        def tell_once() -> None:
+            try:
+                tell()
+            finally:
+                self._is_telling = False
+
+        self._is_telling = True
+        try:
+            start_native_thread(tell_once)
+        except RuntimeError:
+            self._is_telling = False
+            return False
+        return True
+
+    def _have_done(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        """Have it done by the accept loop, or by the drain; once, however often the signal has come."""
+        self._due[number] = act
+        self._server.notice()
+
+    def _ask_for_stacks(self, number: signal.Signals) -> None:
+        tell = partial(self._tell, number)
+        # A process that forks should have no second thread. Elsewhere the accept loop may be held up by the
+        # very handler that is looked for.
+        forks = isinstance(self._server.engine, ProcessesEngine)
+        if forks or not self._tell_in_thread(tell):
+            self._have_done(number, tell)
+
+    def look(self) -> None:
+        """Do what is due. For the accept loop and the drain."""
+        while self._due:
+            _, act = self._due.popitem()
+            act()
+
+    def _ignore(self, number: signal.Signals) -> None:
+        _emit(events.SignalIgnored(number.name))
+
+    def _tell_own(self) -> None:
+        _tell_stacks(self._server.engine)
+
+    def _tell(self, number: signal.Signals) -> None:
+        engine = self._server.engine
+        _emit(events.StacksFollow(number.name, len(engine.tasks)))
+        if isinstance(engine, ProcessesEngine):
+            for question in self._for_children:
+                engine.signal_children(question)
+        else:
+            _tell_stacks(engine)
+
+
+def _tell_stacks(engine: Engine) -> None:
+    """Tell where each handler stands that this process serves."""
+    stacks = stack_texts(engine)
+    connections = [task for task in stacks if isinstance(task, Connection)]
+    for connection in sorted(connections, key=attrgetter("number")):
+        peer, age, stack = connection.client_address, connection.age, stacks[connection]
+        _emit(events.HandlerStack(connection.number, peer, connection.handler, age, stack))
+
+
+def _emit(event: Event) -> None:
+    if event_hub.has_subscribers:
+        event_hub.emit(event)
+    else:
+        # Asked for by an operator: without a log it goes where the operator may look.
+        say(f"manyhands: {event}\n")
+
+
+def take_no_notice(number: int, frame: FrameType | None) -> None:
+    """Be the handler of a signal that means nothing here."""
