@@ -43,12 +43,28 @@ class Flagged(BaseRequestHandler):
         answering.sendto(data.upper(), 0, self.client_address)
 
 
+class Parted(BaseRequestHandler):
+    """Answers by parts, and with an address of two parts alone."""
+
+    def handle(self) -> None:
+        data, answering = self.request
+        answering.sendmsg((data[:2].upper(), data[2:].upper()), (), 0, self.client_address[:2])
+
+
+class Short(BaseRequestHandler):
+    """Answers to an address of two parts."""
+
+    def handle(self) -> None:
+        data, answering = self.request
+        answering.sendto(data.upper(), self.client_address[:2])
+
+
 def function(request: Any, client_address: Any, server: Any) -> None:
     data, answering = request
     answering.sendto(bytearray(data.upper()), client_address)
 
 
-HANDLERS = pytest.mark.parametrize("handler", [Shout, Bare, Flagged, function])
+HANDLERS = pytest.mark.parametrize("handler", [Shout, Bare, Flagged, Parted, Short, function])
 
 EVERYWHERE = pytest.mark.parametrize("address", ["udp://:0", "udp://0.0.0.0:0"])
 

@@ -75,13 +75,24 @@ class AnsweringSocket:
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send a datagram, as `socket.socket.sendto` does."""
         sent: int
-        if not flags_and_address or flags_and_address[-1] != self._client_address:
+        if not flags_and_address or not self._is_client(flags_and_address[-1]):
             # To other peers the kernel chooses: from that address they might not be reached.
             sent = self.socket.sendto(data, *flags_and_address)
         else:
             flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
             sent = self.socket.sendmsg((data,), self._control, flags, self._client_address)
         return sent
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
+        """Send a datagram, as `socket.socket.sendmsg` does."""
+        control = (*ancdata, *self._control) if self._is_client(address) else ancdata
+        sent: int = self.socket.sendmsg(buffers, control, flags, address)
+        return sent
+
+    def _is_client(self, address: Any) -> bool:
+        client = self._client_address
+        # Of the four parts of an address of IPv6 programs often give two.
+        return address == client or (type(address) is tuple and address == client[:2])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.socket, name)
