@@ -294,3 +294,30 @@ def test_a_signal_that_another_thread_receives_stops_the_server_too() -> None:
         print("stopped")
     """
     assert run_python(program) == "stopped\n"
+
+
+def test_a_server_listens_without_the_module_that_finds_names_like_another_one() -> None:
+    program = """
+        import sys
+        from manyhands import Mistake, Server
+        sys.modules["difflib"] = None  # as in a process that has changed its root since
+        with Server(print, "tcp://127.0.0.1:0", "udp://127.0.0.1:0") as server:
+            print(len(server.addresses))
+        try:
+            Server(print, "unix:///x.sock?mod=660")
+        except Mistake as mistake:
+            print(mistake)
+    """
+    served, mistake = run_python(program).splitlines()
+    assert served == "2"
+    assert mistake.endswith("mode, owner or group may follow the '?', and not 'mod'")
+
+
+def test_a_server_that_listens_has_not_loaded_it() -> None:
+    program = """
+        import sys
+        from manyhands import Server
+        with Server(print, "tcp://127.0.0.1:0", "udp://127.0.0.1:0"):
+            print("difflib" in sys.modules)
+    """
+    assert run_python(program) == "False\n"

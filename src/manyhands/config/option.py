@@ -1,6 +1,6 @@
 """An option: a row of the one table, and what follows from it; and options that need one another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from manyhands.config.option_types import Choice, OptionType, OptionValue, Switch
@@ -183,14 +183,6 @@ def _shown(value: object) -> str:
     if isinstance(value, str):
         return f"{shown[:SHOWN]}... ({len(value)} characters, {len(value.encode(errors='replace'))} bytes)"
     return f"{shown[:SHOWN]}..."
-
-
-def closest(word: str, words: Sequence[str], cutoff: float = 0.7) -> str | None:
-    """Return the one of some words that is most like another one, if any is so to the degree of `cutoff`."""
-    # For an error text alone: few programs load it.
-    from difflib import get_close_matches  # noqa: PLC0415
-
-    return next(iter(get_close_matches(word, words, n=1, cutoff=cutoff)), None)
 
 
 def defaults(options: Mapping[str, Option]) -> dict[str, Any]:

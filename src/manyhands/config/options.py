@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from manyhands.config.option import Option, closest, defaults, refuse_useless
+from manyhands.config.option import Option, defaults, refuse_useless
 from manyhands.config.option_types import (
     Choice,
     ChoiceOrHandler,
@@ -29,7 +29,7 @@ from manyhands.config.option_types import (
     Switch,
     Whole,
 )
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import Mistake, closest
 
 # The groups that have most in common.
 _of_engine = partial(Option, group="engine")

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.model.usage_errors import closest
+
 LONGEST_INTERFACE_NAME = 15
 """Characters: `ifr_name` holds 16 on Linux, and a name needs a closing NUL (netdevice(7))."""
 
@@ -50,11 +52,8 @@ def _listed(readers: dict[str, Any]) -> str:
 
 
 def _meant(key: str, readers: dict[str, Any]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a sentence
-
-    aliases = {"user": "owner", "uid": "owner", "gid": "group", "perm": "mode", "umask": "mode"}
-    close = get_close_matches(key, readers, 1) or [aliases.get(key, "")]
-    return f"; did you mean {close[0]!r}?" if close[0] in readers else ""
+    near = closest(key, readers, 0.6) or _ALIASES.get(key)
+    return f"; did you mean {near!r}?" if near in readers else ""
 
 
 def _mode(text: str) -> int:
@@ -97,5 +96,8 @@ READERS: dict[str, dict[str, Callable[[str], Any]]] = {
 """The schemes that take a query, with the reader of each value, in the order in which they are written."""
 
 WRITERS: dict[str, Callable[[Any], str]] = {"mode": "{:03o}".format}
+
+_ALIASES = {"user": "owner", "uid": "owner", "gid": "group", "perm": "mode"}
+"""What people may call a key."""
 
 EXAMPLES = {"mode": "660", "owner": "www", "group": "www", "interface": "eth0"}

@@ -1,5 +1,7 @@
 """Usage errors: what a person got wrong, as one sentence."""
 
+from collections.abc import Iterable
+
 MISTAKE = 2
 """The exit status for a person's mistake, as argparse and most tools have it."""
 
@@ -34,3 +36,13 @@ class MissingExtra(Mistake, ImportError):  # noqa: N818 - a mistake, like its ba
             f"{what} needs {package}, which is not here: pip install {package}, or in a checkout of "
             f"manyhands pip install '.[{extra}]'"
         )
+
+
+def closest(word: str, words: Iterable[str], cutoff: float = 0.7) -> str | None:
+    """Return the one of some words that is most like another one, if any is so to the degree of `cutoff`."""
+    try:
+        # For an error text alone: few programs load it.
+        from difflib import get_close_matches  # noqa: PLC0415
+    except ImportError:
+        return None  # in a process that has changed its root or its user since
+    return next(iter(get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)

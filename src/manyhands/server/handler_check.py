@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from manyhands.config.option import closest
 from manyhands.model.addresses import Address
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import Mistake, closest
 from manyhands.server.other_names import of_module
 
 _EXPECTED = (

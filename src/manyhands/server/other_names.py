@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
-from manyhands.config.option import closest
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.addresses import Address, address_of
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import Mistake, closest
 
 _HOOK = "is a hook of the classes of manyhands.socketserver; a Server's connections are the handler's alone"
 
@@ -72,6 +71,10 @@ def missing(server: object, name: str) -> AttributeError:
     return AttributeError(text, name=name, obj=server)
 
 
+_OF_EVERY_LISTENER = frozenset({"RequestHandlerClass", "server_address", "socket"})
+"""What the constructor sets: to look for options that are like them would load a module for each server."""
+
+
 def refuse_slip(name: str) -> None:
     """Refuse to set an attribute that a server does not have, where its name is nearly that of an option.
 
@@ -80,7 +83,8 @@ def refuse_slip(name: str) -> None:
     Mistake
         It is: the option would not change, and no word would be said. Other names are the program's own.
     """
-    near = None if name in SERVER_OPTIONS else closest(name, list(SERVER_OPTIONS), 0.85)
+    is_known = name in SERVER_OPTIONS or name in _OF_EVERY_LISTENER
+    near = None if is_known else closest(name, SERVER_OPTIONS, 0.85)
     if near is not None:
         raise Mistake(
             f"a server has no option {name}: did you mean {near}? (An attribute of your own needs a name "
