@@ -74,6 +74,18 @@ def test_what_was_said_first_in_a_call_under_way_goes_when_no_other_call_is_left
     assert texts(path)[-1] == f"49 {TEXT}"
 
 
+def test_calls_of_a_desk_that_was_killed_long_ago_go_before_newer_ones(path: Path) -> None:
+    long_ago = as_text(datetime.now(UTC) - timedelta(days=30))
+    with Transcript(str(path)) as killed:
+        call = killed.open_call(1, "somewhere", long_ago)
+        killed.keep(Direction.IN, [(call, TEXT)] * 500, long_ago)
+    with Transcript(str(path), Limits(max_size=2**20)) as transcript:
+        calls(transcript, 6)
+        transcript.tidy()
+    with TranscriptReader(str(path)) as reader:
+        assert [len(call.messages) for call in reader.conversations()] == [0, *[100] * 6]
+
+
 def test_the_operator_is_told_when_the_size_is_reached(path: Path) -> None:
     page, call = Page(), Call(1, "somewhere", Ear())
     with (

@@ -14,7 +14,7 @@ from manyhands.desk.messages import (
     is_goodbye,
 )
 from manyhands.desk.names import fault
-from manyhands.desk.screens import LONGEST_ORDER, Keyboard, PlainScreen, ScreenLine
+from manyhands.desk.screens import LONGEST_ORDER, Keyboard, PlainScreen, ScreenLine, notice
 from manyhands.desk.stuck_output import OutputGuard
 from manyhands.listening.endpoints import socket_path
 from manyhands.model.addresses import Address
@@ -67,6 +67,9 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
         desk = CallIO(connection, _OUTBOX)
         if name is not None:
             desk.say(f"/name {name}")
+        if not isinstance(keyboard, PlainScreen):
+            hint = f"you are calling {address}; byebye ends the call, /name NAME says who you are"
+            keyboard.show([notice(hint)])
         client = Client(desk, keyboard, address)
 
         def stop() -> None:

@@ -234,6 +234,8 @@ def _described(call: Call, *, is_current: bool) -> str:
     facts = [call.label, f"from {call.peer}", f"since {call.opened_at:%H:%M:%S}"]
     if call.unread:
         facts.append(f"{call.unread} unread")
+    if call.connection.encoding != UTF_8:
+        facts.append(f"speaks {call.connection.encoding}")
     if call.only_listens:
         facts.append("only listens")
     if is_current:

@@ -50,7 +50,8 @@ class ClientTerminal(Prompt):
 def _paint_for_client(line: ScreenLine) -> StyleAndTextTuples:
     if line.is_own:
         return [("class:you", line.text)]
-    return [("class:notice" if line.text.startswith("desk: ") else "class:desk", str(line))]
+    is_notice = not line.is_said or line.text.startswith("desk: ")
+    return [("class:notice" if is_notice else "class:desk", str(line))]
 
 
 class OperatorTerminal(Prompt):

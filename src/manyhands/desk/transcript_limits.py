@@ -20,9 +20,15 @@ _INTERVAL = 60.0
 _TARGET = 0.9
 """How much of the size is left when it has been reached: not to remove a little at each line from then on."""
 
+_SILENT = timedelta(days=7)
+"""How long a call of another desk is silent that has lost its desk: one that is killed ends no call."""
+
 _OLDEST_CALL = """
 SELECT id FROM calls
-WHERE ended_at IS NOT NULL OR session_id IN (SELECT id FROM sessions WHERE closed_at IS NOT NULL)
+WHERE ended_at IS NOT NULL
+   OR session_id IN (SELECT id FROM sessions WHERE closed_at IS NOT NULL)
+   OR (session_id IS NOT :session AND opened_at < :silent_since AND NOT EXISTS
+       (SELECT 1 FROM messages WHERE call_id = calls.id AND said_at >= :silent_since))
 ORDER BY id LIMIT 1
 """
 
@@ -119,13 +125,13 @@ class Housekeeping:
         if self._limits.keep is not None and time.monotonic() >= self._next_look:
             self._remove_older(database, session, datetime.now(UTC) - self._limits.keep, end)
         return self._limits.max_size is not None and self._shrink(
-            database, self._limits.max_size, end
+            database, session, self._limits.max_size, end
         )
 
     def _remove_older(
         self, database: sqlite3.Connection, session: int | None, since: datetime, end: float
     ) -> None:
-        limit = since.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        limit = _as_text(since)
         while time.monotonic() < end:
             removed = _remove(
                 database,
@@ -137,28 +143,37 @@ class Housekeeping:
                 _remove_empty_calls(database, session, limit)
                 return
 
-    def _shrink(self, database: sqlite3.Connection, max_size: int, end: float) -> bool:
+    def _shrink(
+        self, database: sqlite3.Connection, session: int | None, max_size: int, end: float
+    ) -> bool:
         if _size(database) <= max_size * (_TARGET if self._is_shrinking else 1):
             self._is_shrinking = False
             return False
         is_first, self._is_shrinking = not self._is_shrinking, True
         while time.monotonic() < end and _size(database) > max_size * _TARGET:
-            if not _remove_oldest(database):
+            if not _remove_oldest(database, session):
                 break
         return is_first
 
 
-def _remove_oldest(database: sqlite3.Connection) -> bool:
+def _remove_oldest(database: sqlite3.Connection, session: int | None) -> bool:
     """Remove some of what was said first; return whether there was anything."""
-    oldest = database.execute(_OLDEST_CALL).fetchone()
+    silent_since = _as_text(datetime.now(UTC) - _SILENT)
+    values = {"session": session, "silent_since": silent_since}
+    oldest = database.execute(_OLDEST_CALL, values).fetchone()
     if oldest is None:
-        # Calls under way, or of a desk that was killed: they stay, with what was said last.
+        # Calls under way: they stay, with what was said last.
         return bool(_remove(database, "SELECT id FROM messages ORDER BY id LIMIT ?", (_AT_ONCE,)))
     if not _remove(
         database, "SELECT id FROM messages WHERE call_id = ? LIMIT ?", (oldest[0], _AT_ONCE)
     ):
         database.execute("DELETE FROM calls WHERE id = ?", oldest)
     return True
+
+
+def _as_text(moment: datetime) -> str:
+    """Write a time as the transcript has it."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _remove(database: sqlite3.Connection, which: str, values: tuple[object, ...]) -> int:
