@@ -24,6 +24,7 @@ from tests.support import (
     secured,
     server_class,
     serving,
+    wait_until,
 )
 
 from .proxy_kit import V1
@@ -290,6 +291,18 @@ def test_tls_that_a_handler_begins_in_its_setup_does_so(engine: str, authority: 
 
     with serving(drop_in(engine, Secret), 0.02) as server:
         assert of_tls(server.server_address, authority)
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_the_handler_of_the_overflow_does_so_over_tls(engine: str, authority: Authority) -> None:
+    limits = {"max_connections": 1, "when_full": staticmethod(tell)}
+    with serving(secured(drop_in(engine, Tell, **limits), authority), 0.02) as server:
+        address = server.server_address
+        context = authority.client_context()
+        with call(address) as plain, context.wrap_socket(plain, server_hostname="localhost"):
+            # Its place is taken: the next one is beyond it.
+            wait_until(lambda: len(server.connections) == 1)
+            assert of_tls(address, authority)
 
 
 @pytest.mark.parametrize("handler", [Upgrade, BareUpgrade])

@@ -189,7 +189,7 @@ class ChoiceOrHandler(Choice):
 
 
 class Switch(OptionType):
-    """On or off; on the command line `--name` or `--no-name`."""
+    """On or off; on the command line `--name` or `--no-name` (`--delay` undoes `--no-delay`)."""
 
     annotation = "bool"
     expected = "True or False"

@@ -6,6 +6,7 @@ from operator import methodcaller
 from typing import Any, Protocol
 
 from manyhands.connections.connection import current_connection, is_handshake_failure
+from manyhands.connections.tls_handshake import send_secrets_at_once
 
 
 class Listener(Protocol):
@@ -107,4 +108,5 @@ class OverflowServer:
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection by the overflow handler."""
+        send_secrets_at_once(request, self._server)
         self._handler(request, client_address, self._server)
