@@ -283,6 +283,33 @@ def test_the_word_for_a_handler_that_holds_up_fibers_holds_up_none(folder: Path)
             process.kill()
 
 
+def test_a_standard_output_that_is_stuck_from_the_start_holds_up_neither(
+    folder: Path, engine: str
+) -> None:
+    words = ["serve", "failing:Fails", "--bind", f"unix://{folder}/x.sock", "--engine", engine]
+    with (
+        full_pipe() as (_, writer),
+        subprocess.Popen(
+            [sys.executable, "-m", "manyhands", *words],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=environment(),
+        ) as process,
+    ):
+        try:
+            wait_until((folder / "x.sock").exists)
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(PATIENCE)
+                peer.connect(f"{folder}/x.sock")
+                peer.sendall(b"hello\n")
+                assert peer.recv(10) == b"hello\n"
+            assert ends_in_time(process) == 0
+        finally:
+            process.kill()
+
+
 def test_a_handler_that_is_stuck_in_standard_output_does_not_keep_the_service(
     folder: Path,
 ) -> None:

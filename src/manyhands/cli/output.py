@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from manyhands.cli.end_of_process import note_end_of_service
+from manyhands.cli.end_of_process import OUTPUT_TIMEOUT, note_end_of_service
 from manyhands.listening.bind import sentence_of
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
+from manyhands.runtime.sockets import descriptor_of, takes_more
 
 if TYPE_CHECKING:
     from manyhands.metrics import Exporter
@@ -47,10 +48,19 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def announce(line: str) -> None:
+    """Print a line to standard output, unless that takes no more: a service does not wait for its reader."""
+    descriptor = descriptor_of(sys.stdout)
+    if descriptor < 0 or takes_more(descriptor, OUTPUT_TIMEOUT):
+        # In one write: a terminal that is stopped (Ctrl-S) takes none, and would take the line without its
+        # end.
+        print(f"{line}\n", end="", flush=True)
+
+
 def announce_metrics(exporter: "Exporter | None") -> None:
     """Print where the metrics are, if they are served."""
     for address in exporter.addresses if exporter is not None else ():
-        print(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", flush=True)
+        announce(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics")
 
 
 @contextmanager

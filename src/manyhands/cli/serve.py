@@ -9,6 +9,7 @@ from manyhands.cli.output import (
     Report,
     add_log_arguments,
     add_metrics_argument,
+    announce,
     announce_metrics,
     reporting,
     serving_metrics,
@@ -93,7 +94,7 @@ def _listen(server: "Server") -> None:
 
 def _announce(server: "Server", exporter: "Exporter | None") -> None:
     for address in server.addresses:
-        print(f"listening on {address}", flush=True)
+        announce(f"listening on {address}")
     announce_metrics(exporter)
 
 
