@@ -6,6 +6,7 @@ Linux 5.3), all of them through one epoll descriptor that the accept loop can wa
 when it ends. On other systems the accept loop's regular `reap` finds it.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -134,7 +135,9 @@ class ProcessesEngine(Engine):
             return None
         with self._lock:
             if self._lifeline is None:
-                self._lifeline = Lifeline()
+                # Out of descriptors, the client comes first; the next fork tries again.
+                with contextlib.suppress(OSError):
+                    self._lifeline = Lifeline()
             return self._lifeline
 
     def _fork(self, child: Child) -> None:

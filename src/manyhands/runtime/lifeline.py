@@ -22,6 +22,7 @@ class Lifeline:
     """
 
     def __init__(self) -> None:
+        self._reader = self._writer = -1  # should the next line fail
         self._reader, self._writer = os.pipe()
         renew_in_copies(self, Lifeline._drop_writer)
 
