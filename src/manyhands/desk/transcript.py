@@ -168,6 +168,11 @@ class Transcript:
         with self._lock:
             self._database.close()
 
+    def wait_for_others(self, seconds: float) -> None:
+        """Wait so long from now on for another program that holds the lock of the file."""
+        with self._lock, suppress(sqlite3.Error):
+            self._database.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
     def has_moved(self) -> bool:
         """Tell whether another file, or none, has the transcript's name: it was moved, or removed.
 

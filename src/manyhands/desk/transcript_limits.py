@@ -183,7 +183,8 @@ def _remove(database: sqlite3.Connection, which: str, values: tuple[object, ...]
         values,
     ).rowcount
     # Gives the pages back, in a file that was made so; in an older one they are used again.
-    database.execute("PRAGMA incremental_vacuum").fetchall()
+    # A script, whose statements are carried out to their ends: `execute` of Python 3.11 gives back one page.
+    database.executescript("PRAGMA incremental_vacuum")
     return removed
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -11,6 +11,7 @@ from manyhands.desk.call_io import Ending
 from manyhands.desk.screens import Screen, notice
 from manyhands.desk.switchboard import Call
 from manyhands.desk.transcript import Damaged, Direction, NotKept, Refused, Transcript, as_text, now
+from manyhands.desk.transcript_file import BUSY_TIMEOUT
 from manyhands.runtime.locks import Condition
 from manyhands.runtime.unpatched import brief_lock
 
@@ -140,6 +141,9 @@ MOST_WAITING = 16 * 2**20
 _RETRY = 1.0
 """Seconds between two attempts to write a transcript that cannot be written."""
 
+_GLANCE = 0.05
+"""Seconds that such an attempt waits for another program's lock."""
+
 _LOOK = 30.0
 """Seconds without work after which the thread looks at the file, and at what is too old in it."""
 
@@ -178,6 +182,7 @@ class TranscriptWriter:
         self._most_waiting = most_waiting
         self._size = 0
         self._lost = 0
+        self._is_too_much = False
         self._cannot_write = False
         self._next_try = 0.0
         self._opened: list[Call] = []
@@ -218,6 +223,7 @@ class TranscriptWriter:
     def desk_closed(self) -> None:
         """Keep that the desk closes; tell the operator what has not been kept until then."""
         self._next_try = 0.0
+        self._transcript.wait_for_others(BUSY_TIMEOUT)
         self._keep(_Piece(self._transcript.close_session))
         if self._cannot_write:
             lost = self._lost + sum(piece.lines for piece in self._waiting)
@@ -229,9 +235,9 @@ class TranscriptWriter:
     def _add(self, piece: _Piece) -> None:
         """Have a piece wait for the end of the transaction, unless too much waits."""
         if self._cannot_write and self._size + piece.size > self._most_waiting:
-            if not self._lost:
+            if not self._is_too_much:
+                self._is_too_much = True
                 self._tell("too much waits for the transcript: what is said is not kept")
-            # One for the failure itself: a call's beginning or end is no line, and still a loss.
             self._lost += piece.lines
             return
         self._waiting.append(piece)
@@ -253,14 +259,18 @@ class TranscriptWriter:
         try:
             self._follow_the_file()
             self._write_waiting()
-            is_full = self._transcript.tidy()
         except Damaged as why:
             self._put_aside(why)
         except NotKept as why:
             self._note_failure(why)
         else:
             self._note_success()
-            if is_full:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        # All is kept; what is too much or too old is removed at the next look, if it cannot be now.
+        with suppress(NotKept):
+            if self._transcript.tidy():
                 self._tell(
                     "the transcript has reached its size: the oldest calls are removed from it"
                 )
@@ -313,13 +323,16 @@ class TranscriptWriter:
         self._next_try = time.monotonic() + _RETRY
         if not self._cannot_write:
             self._cannot_write = True
+            # Nothing that is said from now on waits for the file.
+            self._transcript.wait_for_others(_GLANCE)
             self._tell(
                 f"the transcript cannot be written ({why}): what is said is kept when it can be"
             )
 
     def _note_success(self) -> None:
         if self._cannot_write:
-            self._cannot_write = False
+            self._cannot_write = self._is_too_much = False
+            self._transcript.wait_for_others(BUSY_TIMEOUT)
             lost, self._lost = self._lost, 0
             self._tell(f"the transcript is written again; lines that were not kept: {lost}")
 
