@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from tests.support import wait_until
+from tests.support import ask, call, wait_until
 
 PROGRAM = """
 import select, socket, sys, threading, time
@@ -133,3 +133,40 @@ def test_under_run_input_in_a_handler_is_labelled_and_elsewhere_it_is_not(tmp_pa
         # Not `communicate`: what `readline` has read ahead would be lost to it.
         output = process.stdout.read()
     assert re.fullmatch(r"\[#1 127\.0\.0\.1:\d+\] reply: b'hello'\n", output)
+
+
+SERVING = """
+import sys, manyhands
+class Handler(manyhands.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            if line == b"ask\\n":
+                line = manyhands.ask("answer> ").encode() + b"\\n"
+            self.wfile.write(line)
+if __name__ == "__main__":
+    server = manyhands.Server(Handler, "tcp://127.0.0.1:0", engine=sys.argv[1], drain_timeout=1)
+    server.run(lambda: print(server.addresses[0].port, flush=True))
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
+def test_another_client_is_served_while_the_operator_thinks(engine):
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVING, engine],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        with call(address) as one, call(address) as other:
+            # Two that ask: one waits for the operator, the other one for its turn.
+            one.sendall(b"ask\n")
+            other.sendall(b"ask\n")
+            for _ in range(3):
+                assert ask(address) == b"hello\n"
+            process.stdin.write("first\nsecond\n")
+            process.stdin.flush()
+            assert {one.recv(100), other.recv(100)} == {b"first\n", b"second\n"}
+        process.terminate()
+        assert process.stderr.read() == ""

@@ -2,28 +2,40 @@
 
 With `input()` in several threads the second prompt waits, unseen, for the first; the screen does not say
 which client a question is about; and a thread that still waits in it when the interpreter exits crashes that
-("Fatal Python error: could not acquire lock for stdin"). `ask` shows one question at a time, across threads
-and forked processes, labelled with its client; and it holds no lock that the exit needs.
+("Fatal Python error: could not acquire lock for stdin"). `ask` shows one question at a time, across threads,
+fibers and forked processes, labelled with its client; and it holds no lock that the exit needs. At a terminal
+what is printed meanwhile goes above the question.
 
 For one operator who talks with many clients at length there is the desk: ``manyhands chat``.
 """
 
 import builtins
+import errno
 import fcntl
 import os
+import select
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from manyhands.connections.connection import Connection, current_connection
+from manyhands.dropin.above_the_prompt import printing_above
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.caller import hub_of_fiber
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import acquire, try_until
+from manyhands.runtime.sockets import descriptor_of
+from manyhands.runtime.unpatched import original
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks whether the client that a question is about is still there."""
 
 
 class _Turn:
-    """The turn at the terminal: one thread of one process has it at a time."""
+    """The turn at the terminal: one thread, or fiber, of one process has it at a time."""
 
     def __init__(self) -> None:
         # Made before any fork, so that children share it. The kernel drops a record lock (fcntl(2)) with the
@@ -35,20 +47,40 @@ class _Turn:
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
         self.waiting = 0
-        """How many threads of this process wait for the turn."""
+        """How many threads and fibers of this process wait for the turn."""
 
     @contextmanager
     def take(self) -> Iterator[None]:
         """Wait for the turn, and keep it for the time of the context."""
         # Both: a record lock belongs to a process, and keeps none of its threads out.
         self.waiting += 1
-        with self._lock:
+        try:
+            acquire(self._lock)
+        finally:
             self.waiting -= 1
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            self._take_from_other_processes()
             try:
                 yield
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
+        finally:
+            self._lock.release()
+
+    def _take_from_other_processes(self) -> None:
+        if hub_of_fiber() is None:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+        else:
+            try_until(self._is_free)
+
+    def _is_free(self) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:  # either, says fcntl(2)
+                raise
+            return False
+        return True
 
 
 _turn = _Turn()
@@ -59,7 +91,9 @@ def ask(prompt: object = "") -> str:
     """Ask the operator at the terminal, and return the line typed, without its newline.
 
     In a handler the prompt is preceded by the connection's number, the client's address, and the number of
-    questions that wait meanwhile.
+    questions that wait meanwhile. At a terminal, what this process prints until the answer is there goes
+    above the prompt, with the client's label where a handler prints it; and a client that hangs up meanwhile
+    is named.
 
     Parameters
     ----------
@@ -73,16 +107,18 @@ def ask(prompt: object = "") -> str:
 
     Notes
     -----
-    Thread-safe, and safe in forked handlers. It reads byte by byte, so that no buffer takes a part of the
-    next answer.
+    Thread-safe, and safe in forked handlers; a fiber that asks lets the others run. It reads byte by byte, so
+    that no buffer takes a part of the next answer.
     """
     with _turn.take():
-        question = f"{_label(current_connection())}{prompt}"
+        connection = current_connection()
+        question = f"{_label(connection, _others())}{prompt}"
         descriptor = _standard_input()
         if descriptor is None:
             return _input(question)
         print(question, end="", flush=True)  # noqa: T201 - asking is what it is for
-        return _read_line(descriptor)
+        with printing_above(_label_of_caller) as say:
+            return _read_line(descriptor, _Client(connection, say))
 
 
 def take_over_input() -> None:
@@ -94,11 +130,52 @@ def take_over_input() -> None:
     builtins.input = input_or_ask
 
 
-def _label(connection: Connection | None) -> str:
+def _others() -> str:
+    return f", {_turn.waiting} more waiting" if _turn.waiting else ""
+
+
+def _label(connection: Connection | None, others: str = "") -> str:
     if connection is None:
         return ""
-    others = f", {_turn.waiting} more waiting" if _turn.waiting else ""
     return f"[#{connection.number} {format_address(connection.client_address)}{others}] "
+
+
+def _label_of_caller() -> str:
+    return _label(current_connection())
+
+
+class _Client:
+    """The client that a question is about, of whom the operator hears when it hangs up.
+
+    Parameters
+    ----------
+    connection
+        Its connection, if it has one.
+    say
+        Shows a line above the question; None where there is no terminal to show it at.
+    """
+
+    def __init__(self, connection: Connection | None, say: Callable[[str], None] | None) -> None:
+        self._connection = connection
+        self._say = say
+
+    def look(self) -> None:
+        """Tell the operator, once, when it has hung up."""
+        if self._say is not None and self._connection is not None and self._has_hung_up():
+            self._say(f"{_label(self._connection)}has hung up")
+            self._say = None
+
+    def _has_hung_up(self) -> bool:
+        assert self._connection is not None  # noqa: S101 - asked above
+        descriptor = descriptor_of(self._connection.request)
+        # What it has sent and the handler has not read yet does not hide its end (POLLRDHUP, poll(2)).
+        return descriptor >= 0 and bool(_poll(descriptor, select.POLLRDHUP, 0))
+
+
+def _poll(descriptor: int, event: int, milliseconds: float) -> Any:
+    poll = original(select, "poll")()
+    poll.register(descriptor, event)
+    return poll.poll(milliseconds)
 
 
 def _standard_input() -> int | None:
@@ -109,9 +186,11 @@ def _standard_input() -> int | None:
         return None
 
 
-def _read_line(descriptor: int) -> str:
+def _read_line(descriptor: int, client: _Client) -> str:
     line = bytearray()
     while not line.endswith(b"\n"):
+        while not _can_be_read(descriptor, LOOK_INTERVAL):
+            client.look()
         byte = os.read(descriptor, 1)
         if not byte:
             break
@@ -119,3 +198,17 @@ def _read_line(descriptor: int) -> str:
     if not line:
         raise EOFError("standard input has ended")
     return line.removesuffix(b"\n").decode(sys.stdin.encoding or "utf-8", errors="replace")
+
+
+def _can_be_read(descriptor: int, seconds: float) -> bool:
+    """Wait until there is something to read, at most so many seconds."""
+    if hub_of_fiber() is None:
+        return bool(_poll(descriptor, select.POLLIN, seconds * 1000))
+    gevent: Any = sys.modules["gevent.socket"]
+    # Each wait has a price, and a line comes in one piece.
+    if not _poll(descriptor, select.POLLIN, 0):
+        try:
+            gevent.wait_read(descriptor, seconds, TimeoutError())
+        except TimeoutError:
+            return False
+    return True

@@ -228,9 +228,14 @@ def acquire(lock: "threading.Lock") -> None:
     if hub_of_fiber() is None:
         lock.acquire()
         return
+    # A lock wakes threads alone.
+    try_until(lambda: lock.acquire(blocking=False))
+
+
+def try_until(attempt: Callable[[], object]) -> None:
+    """Try in a fiber until it succeeds, ever more seldom; the others of its thread run in between."""
     gevent: Any = sys.modules["gevent"]
     pause = FIRST_PAUSE
-    # A lock wakes threads alone, so a fiber has to try again.
-    while not lock.acquire(blocking=False):
+    while not attempt():
         gevent.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,7 +1,12 @@
 """What `gevent.monkey` leaves of a program's waits, mended one by one: `manyhands run --engine fibers`."""
 
+from manyhands.launcher.patches.calls import patch_calls
+from manyhands.launcher.patches.console import patch_console
+from manyhands.launcher.patches.files import patch_files
 from manyhands.launcher.patches.receiving import patch_receiving
 from manyhands.launcher.patches.selecting import patch_selecting
+from manyhands.launcher.patches.sqlite import patch_sqlite
+from manyhands.launcher.patches.system_locks import patch_system_locks
 from manyhands.runtime.main_code import raise_in_main_code
 
 
@@ -10,3 +15,8 @@ def patch_what_is_left() -> None:
     raise_in_main_code()
     patch_selecting()
     patch_receiving()
+    patch_files()
+    patch_console()
+    patch_calls()
+    patch_system_locks()
+    patch_sqlite()

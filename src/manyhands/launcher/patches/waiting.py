@@ -1,22 +1,16 @@
-"""Waiting in a fiber for what gevent does not know: until a descriptor is ready, or until a try succeeds."""
+"""Waiting in a fiber for what gevent does not know: a descriptor, or a call that blocks."""
 
 import select
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gevent.socket import wait_read, wait_write
 
 from manyhands.runtime.caller import hub_of_fiber
-from manyhands.runtime.unpatched import original
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.unpatched import original, start_native_thread
 
 Result = TypeVar("Result")
-
-FIRST_PAUSE = 0.0005
-"""Seconds until a fiber tries again; then twice as long each time."""
-
-LONGEST_PAUSE = 0.02
-"""Short enough for a client not to feel it, and 50 tries a second cost next to nothing."""
 
 _new_poll: Any = original(select, "poll")
 
@@ -42,10 +36,41 @@ def wait_until_ready(descriptor: int, event: int) -> None:
         _WAITS[event](descriptor)
 
 
-def try_until(attempt: Callable[[], Result], is_done: Callable[[Result], Any]) -> Result:
-    """Try again and again, ever more seldom, until the result is one."""
-    pause = FIRST_PAUSE
-    while not is_done(result := attempt()):
-        time.sleep(pause)  # of gevent's
-        pause = min(2 * pause, LONGEST_PAUSE)
-    return result
+def call_in_native_thread(
+    function: Callable[..., Result], undo: Callable[[Result], object] | None, *arguments: object
+) -> Result:
+    """Call a function in a thread of the system's, and wait for it in a fiber.
+
+    Parameters
+    ----------
+    function, *arguments
+        What to call. What it raises is raised.
+    undo
+        Called with the result when the fiber has given up waiting, because of an exception that was thrown
+        into it. Without it the fiber does not give up, as in a call into C that takes no notice of signals.
+    """
+    results: list[Result] = []
+    failures: list[BaseException] = []
+    is_over = Latch()
+    is_given_up = False
+
+    def run() -> None:
+        try:
+            results.append(function(*arguments))
+        except BaseException as failure:  # noqa: BLE001 - raised in the fiber
+            failures.append(failure)
+        is_over.set()
+        if is_given_up and undo is not None and results:
+            undo(results.pop())
+
+    start_native_thread(run)
+    try:
+        is_over.wait()
+    except BaseException:
+        is_given_up = True
+        if undo is None:
+            is_over.wait()
+        raise
+    if failures:
+        raise failures[0]
+    return results[0]

@@ -1,0 +1,108 @@
+"""What is printed while a question waits at the terminal: it goes above the question, line by line.
+
+The operator may have begun to type. What was typed is the terminal's until Enter, and cannot be shown again.
+So the question's line stays, and moves down by as many rows as are inserted above it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unicodedata import east_asian_width
+
+from manyhands.runtime.caller import current_thread_or_fiber
+
+USUAL_COLUMNS = 80
+"""The width of a terminal that does not tell its own."""
+
+
+@contextmanager
+def printing_above(label: Callable[[], str]) -> Iterator[Callable[[str], None] | None]:
+    """Have what this process prints go above the terminal's last line, for the time of the context.
+
+    Parameters
+    ----------
+    label
+        Returns what stands before each line of the calling thread or fiber.
+
+    Yields
+    ------
+    callable or None
+        Shows a line there, without a label; None where standard output is no terminal.
+    """
+    streams = [
+        _Stream(stream, label) for stream in (sys.stdout, sys.stderr) if _is_terminal(stream)
+    ]
+    if not streams or not _is_terminal(sys.stdout):
+        yield None
+        return
+    try:
+        for stream in streams:
+            stream.begin()
+        yield streams[0].show
+    finally:
+        for stream in streams:
+            stream.end()
+
+
+class _Stream:
+    """A standard stream whose lines go above the question."""
+
+    def __init__(self, stream: Any, label: Callable[[], str]) -> None:
+        self._stream = stream
+        self._label = label
+        self._write: Callable[[str], int] = stream.write
+        self._begun: dict[object, str] = {}
+        """What each thread or fiber has printed of a line that has not ended."""
+
+    def begin(self) -> None:
+        # An attribute of the object: whatever holds the stream, such as a handler of `logging`, finds it.
+        with suppress(AttributeError):
+            self._stream.write = self._take
+
+    def end(self) -> None:
+        with suppress(AttributeError):
+            del self._stream.write
+        for line in self._begun.values():
+            self._stream.write(f"{line}\n")
+
+    def _take(self, text: str) -> int:
+        caller, label = current_thread_or_fiber(), self._label()
+        begun = self._begun.pop(caller, "")
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self.show((begun or label) + line)
+            begun = ""
+        if begun or rest:
+            self._begun[caller] = (begun or label) + rest
+        return len(text)
+
+    def show(self, line: str) -> None:
+        """Show a line above the question."""
+        line = line.expandtabs()
+        rows = max(1, -(-_width(line) // _columns()))
+        # Room below, if need be by scrolling (IND); back up, and the place kept (DECSC); rows inserted (IL),
+        # the line in them; and down to where the question is now (DECRC). See ECMA-48, the VT100's manual.
+        room = "\x1bD" * rows + f"\x1b[{rows}A\x1b7\r\x1b[{rows}L"
+        self._write(f"{room}{line}\x1b8\x1b[{rows}B")
+        self._stream.flush()
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+def _width(line: str) -> int:
+    """Count the columns of a line, in which many an East Asian character takes two."""
+    return sum(2 if east_asian_width(each) in "WF" else 1 for each in line)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_COLUMNS
+    except (AttributeError, OSError, ValueError):
+        return USUAL_COLUMNS
