@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,32 @@ def test_a_handler_that_holds_up_all_others_is_named_once(serve: Any) -> None:
     errors = serving.program.errors()
     assert errors.count("manyhands: Handler for ") == 1
     assert "in compute" in errors
+    assert (
+        "it computes (manyhands.blocking runs such a call in a thread; docs/drop-in.md has"
+        in errors
+    )
+
+
+SPINNING = """
+def spin(self):
+    while not self.rfile.readline(): pass
+    return "never said"
+Handler.spin = spin
+"""
+
+
+def test_a_handler_that_reads_on_at_the_end_is_named_once(serve: Any) -> None:
+    serving = serve(before=f"exec({SPINNING!r}, globals())")
+    with serving.conversation() as peer, serving.conversation() as another:
+        for spinning in (peer, another):
+            spinning.sendall(b"spin\n")
+            spinning.shutdown(socket.SHUT_WR)
+        while "end of its input" not in serving.program.error_line():
+            pass
+    assert serving.says("hello") == "hello"
+    serving.program.send(signal.SIGINT)
+    serving.program.wait()
+    assert "end of its input" not in serving.program.errors()
 
 
 def test_thousands_of_idle_clients_take_a_handful_of_threads(serve: Any) -> None:

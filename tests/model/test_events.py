@@ -101,10 +101,20 @@ EXAMPLES: list[tuple[Event, str]] = [
         "forked while 3 threads were alive: their locks stay locked in the child",
     ),
     (
-        events.HubBlocked("Report", ("127.0.0.1", 40000), 0.125, "  File 'shop.py', line 3\n"),
+        events.HandlerSpins("Report", ("127.0.0.1", 40000), 1000, "  File 'shop.py', line 3\n"),
         (
-            "Report for 127.0.0.1:40000 has held up all other fibers for 0.12 s "
-            "(manyhands.blocking runs such a call in a thread):\n  File 'shop.py', line 3"
+            "Report for 127.0.0.1:40000 has read 1000 times at the end of its input, and goes on "
+            "(an empty read is the client's end, and no reason to try again):\n  File 'shop.py', line 3"
+        ),
+    ),
+    (
+        events.HubBlocked(
+            "Report", ("127.0.0.1", 40000), 0.125, "  File 'shop.py', line 3\n", "it computes"
+        ),
+        (
+            "Report for 127.0.0.1:40000 has held up all other fibers for 0.12 s: it computes "
+            "(manyhands.blocking runs such a call in a thread; docs/drop-in.md has a table of what cannot be "
+            "cured on fibers):\n  File 'shop.py', line 3"
         ),
     ),
     (

@@ -74,7 +74,7 @@ def test_a_crowd_of_idle_clients_costs_no_threads() -> None:
             peer.sendall(b"hello\n")
         for peer in crowd:
             assert peer.recv(10) == b"hello\n"
-        assert os_threads() == before
+        assert os_threads() <= before  # what an earlier server had may end meanwhile
         for peer in crowd:
             peer.close()
 
@@ -172,6 +172,7 @@ def test_the_block_of_a_handler_is_found_and_named(seen: list[events.Event]) -> 
     assert blocked.handler.endswith("Rude")
     assert blocked.peer == name
     assert blocked.seconds >= 0.05
+    assert blocked.cause == "it waits in C code"
     assert "in handle" in blocked.stack
 
 

@@ -89,14 +89,18 @@ def _prepare_for_fibers(given: dict[str, OptionValue], *, is_logged: bool) -> No
 
 
 class BlockedHubTeller:
-    """Tells once of each handler that holds up all fibers: the program knows nothing of our events."""
+    """Tells once of each handler that holds up all fibers, or spins: the program knows none of our events."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._told: set[tuple[type[events.Event], str]] = set()
 
     def __call__(self, event: events.Event) -> None:
         """Take notice of an event."""
-        if isinstance(event, events.HubBlocked) and event.handler not in self._told:
-            self._told.add(event.handler)
-            hint = "(said once for each handler; --hub-block-time none silences it)"
-            say(f"manyhands: {event}\n{hint}\n")
+        if not isinstance(event, events.HubBlocked | events.HandlerSpins):
+            return
+        if (type(event), event.handler) in self._told:
+            return
+        self._told.add((type(event), event.handler))
+        is_blocked = isinstance(event, events.HubBlocked)
+        silenced = "; --hub-block-time none silences it" if is_blocked else ""
+        say(f"manyhands: {event}\n(said once for each handler{silenced})\n")

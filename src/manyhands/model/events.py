@@ -371,8 +371,8 @@ class WorkerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class HubBlocked(Event):
-    """A fiber has held up all others for `seconds`, more than `hub_block_time`, and still does.
+class HandlerSpins(Event):
+    """A handler in a fiber has read `times` at the end of its input, and goes on; from now on it is slowed.
 
     `handler` and `peer` are those of its connection, and `stack` is its stack, in the form of a traceback.
     """
@@ -381,14 +381,39 @@ class HubBlocked(Event):
 
     handler: str
     peer: object
-    seconds: float
+    times: int
     stack: str
 
     def __str__(self) -> str:
         peer = format_address(self.peer)
         return (
-            f"{self.handler} for {peer} has held up all other fibers for {self.seconds:.2f} s "
-            f"(manyhands.blocking runs such a call in a thread):\n{self.stack.rstrip()}"
+            f"{self.handler} for {peer} has read {self.times} times at the end of its input, and goes on "
+            f"(an empty read is the client's end, and no reason to try again):\n{self.stack.rstrip()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HubBlocked(Event):
+    """A fiber has held up all others for `seconds`, more than `hub_block_time`, and still does.
+
+    `handler` and `peer` are those of its connection, and `stack` is its stack, in the form of a traceback.
+    `cause` is the row of the table in [drop-in.md](drop-in.md#what-cannot-be-cured-on-fibers) to look at.
+    """
+
+    is_provoked: ClassVar[bool] = True
+
+    handler: str
+    peer: object
+    seconds: float
+    stack: str
+    cause: str = "it computes, or waits in C code"
+
+    def __str__(self) -> str:
+        peer = format_address(self.peer)
+        return (
+            f"{self.handler} for {peer} has held up all other fibers for {self.seconds:.2f} s: {self.cause} "
+            "(manyhands.blocking runs such a call in a thread; docs/drop-in.md has a table of what cannot be "
+            f"cured on fibers):\n{self.stack.rstrip()}"
         )
 
 

@@ -118,11 +118,22 @@ def _takes_more_for_fiber(descriptor: int, deadline: float) -> bool:
     return True
 
 
+_BEYOND_SELECT = "filedescriptor out of range in select()"
+
+_SELECT_ADVICE = (
+    "select.select takes descriptors up to 1,023 (FD_SETSIZE, select(2)), and this process has more open: "
+    "wait with selectors.DefaultSelector or select.poll, or have the server take fewer connections "
+    "(max_connections)"
+)
+
 _ways: list[Report] = [print_traceback]
 
 
 def report(client_address: object) -> None:
     """Report the exception that is being handled, in the way that `report_by` set last."""
+    error = sys.exception()
+    if isinstance(error, ValueError) and str(error) == _BEYOND_SELECT:
+        error.add_note(_SELECT_ADVICE)
     _ways[-1](client_address)
 
 

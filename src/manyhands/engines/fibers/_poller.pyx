@@ -23,6 +23,7 @@ from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, EINVAL, errno
 from gevent.exceptions import BlockingSwitchOutError
 
 from .foreign_threads import DescriptorWait, cannot_watch, wait_in_foreign_thread
+from .spinning import note_end
 
 cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -284,6 +285,7 @@ cdef class Channel:
     cdef readonly Poller poller
     cdef readonly int fd
     cdef public bint is_closed
+    cdef public int ends
     cdef object seconds
     cdef object kernel_limits
     cdef bint is_owner, is_patient, waits, waits_simply, is_fresh
@@ -520,8 +522,11 @@ def recv(sock, Py_ssize_t bufsize, int flags=0):
         if not channel.may_try():
             channel.wait_for(EPOLLIN, channel.seconds)
         count = c_recv(channel.fd, received, bufsize, MSG_DONTWAIT)
-        if count >= 0:
+        if count > 0:
             return PyBytes_FromStringAndSize(received, count)
+        if count == 0:
+            note_end(channel)
+            return b""
         channel.would_block()
 
 
@@ -545,8 +550,11 @@ def recv_into(sock, buffer, Py_ssize_t nbytes=0, int flags=0):
             if not channel.may_try():
                 channel.wait_for(EPOLLIN, channel.seconds)
             count = c_recv(channel.fd, view.buf, nbytes or view.len, MSG_DONTWAIT)
-            if count >= 0:
+            if count > 0:
                 return count
+            if count == 0:
+                note_end(channel)
+                return 0
             channel.would_block()
     finally:
         PyBuffer_Release(&view)

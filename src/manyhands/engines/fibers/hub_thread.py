@@ -31,6 +31,13 @@ _numbers = itertools.count(1)
 _sleep = monkey.get_original("time", "sleep")
 _frames_of_threads = monkey.get_original("sys", "_current_frames")
 
+COMPUTES, WAITS_IN_C = "it computes", "it waits in C code"
+"""The rows of the table in docs/drop-in.md that a `HubBlocked` event names."""
+
+COMPUTING_SHARE = 0.2
+"""The part of the time in which a fiber that computes has the processor, be the machine loaded. One that
+waits has it for next to none."""
+
 LOOKS_PER_LIMIT = 4
 """Looks within the time that is allowed: so much finer is the time that is told."""
 
@@ -71,6 +78,8 @@ class Watchdog:
         self._served_by = served_by
         self._turn = -1
         self._since = time.monotonic()
+        self._clock = time.pthread_getcpuclockid(thread)
+        self._worked = time.clock_gettime(self._clock)
         self._blocking: tuple[str, object] | None = None
         self._is_closed = False
         start_native_thread(self._run)
@@ -94,11 +103,19 @@ class Watchdog:
         if frame is None or frame.f_code is _ASLEEP:
             self._goes_on(now)
             self._turn, self._since = turn, now
+            self._worked = time.clock_gettime(self._clock)
         elif allowed is not None and now - self._since >= allowed and self._blocking is None:
             self._blocking = self._served_by(frame)
             stack = "".join(traceback.format_stack(frame))
             if event_hub.has_subscribers:
-                event_hub.emit(events.HubBlocked(*self._blocking, now - self._since, stack))
+                seconds = now - self._since
+                event_hub.emit(
+                    events.HubBlocked(*self._blocking, seconds, stack, self._cause(seconds))
+                )
+
+    def _cause(self, seconds: float) -> str:
+        worked = time.clock_gettime(self._clock) - self._worked
+        return COMPUTES if worked >= COMPUTING_SHARE * seconds else WAITS_IN_C
 
     def _goes_on(self, now: float) -> None:
         if self._blocking is not None:

@@ -34,6 +34,7 @@ from manyhands.engines.fibers.foreign_threads import (
     native_thread_id,
     wait_in_foreign_thread,
 )
+from manyhands.engines.fibers.spinning import note_end
 
 if TYPE_CHECKING:
     from manyhands.engines.fibers.limits import Limits
@@ -188,6 +189,7 @@ class Channel:
         "_is_owner",
         "_reader",
         "_writer",
+        "ends",
         "fd",
         "is_closed",
         "limits",
@@ -205,6 +207,9 @@ class Channel:
 
         self.limits: Limits | None = None
         """The limits that the program has set in the kernel; None without."""
+
+        self.ends = 0
+        """How many receives have met the end of the input."""
 
         self.is_closed = False
         """Whether it has been closed, in another thread perhaps, even if `close` has not run yet."""
@@ -396,6 +401,8 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
             received = sock.plain.recv(bufsize)
         except BlockingIOError:
             continue
+        if not received:
+            note_end(channel)
         return received
 
 
@@ -412,6 +419,8 @@ def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
             count = sock.plain.recv_into(buffer, nbytes)
         except BlockingIOError:
             continue
+        if not count:
+            note_end(channel)
         return count
 
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from manyhands.engines.fibers.foreign_threads import READ, WRITE
 from manyhands.engines.fibers.poller import Channel, Poller
 from manyhands.engines.fibers.sockets import FiberSocket, call_in_hub_thread
+from manyhands.engines.fibers.spinning import note_end
 from manyhands.runtime.sockets import class_with
 
 Result = TypeVar("Result")
@@ -78,9 +79,12 @@ class FiberTLS:
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature
         """Read up to `len` bytes."""
         try:
-            return self._patiently(lambda: super(FiberTLS, self).read(len, buffer))  # type: ignore[misc]
+            received = self._patiently(lambda: super(FiberTLS, self).read(len, buffer))  # type: ignore[misc]
         except _ShutDownError:
-            return b"" if buffer is None else 0
+            received = b"" if buffer is None else 0
+        if not received and len:
+            note_end(self._channel)
+        return received
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> Any:
         """Receive up to `buflen` bytes."""
