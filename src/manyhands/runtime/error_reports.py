@@ -165,6 +165,8 @@ def warn(message: str, *, stacklevel: int = 1) -> None:
 def is_undecoded_name(arguments: "sys.UnraisableHookArgs") -> bool:
     """Tell whether `ssl` was sent a host name (SNI) that is not ASCII, which failed the handshake."""
     error, what = arguments.exc_value, arguments.object
-    return (
-        isinstance(error, UnicodeDecodeError) and isinstance(what, bytes) and error.object == what
-    )
+    if not isinstance(error, UnicodeDecodeError):
+        return False
+    # Until Python 3.13 the name is the object that is reported, from 3.14 on the message holds it.
+    says_so = (arguments.err_msg or "").startswith("Exception ignored in ssl servername callback")
+    return says_so or (isinstance(what, bytes) and error.object == what)

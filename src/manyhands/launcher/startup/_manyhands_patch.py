@@ -114,6 +114,7 @@ def _only_starts_a_program(frame: FrameType | None) -> bool:
 def _patch_multiprocessing() -> None:
     """Have pipes and locks between processes wait in a way that lets fibers run."""
     # Not at the top: what these import has to be patched before.
+    import multiprocessing  # noqa: PLC0415
     from multiprocessing.connection import Connection  # noqa: PLC0415
     from multiprocessing.synchronize import SemLock  # noqa: PLC0415
 
@@ -123,6 +124,9 @@ def _patch_multiprocessing() -> None:
     lock: Any = SemLock
     lock._make_methods = _make_methods
     lock.__enter__ = _acquire
+    # From Python 3.14 on gevent chooses "fork", since a fork server does not wait as gevent has to. Here it
+    # does, so the program has the default of its Python, and may choose, which it may do once.
+    multiprocessing.set_start_method(None, force=True)
 
 
 def _read(descriptor: int, size: int) -> bytes:
