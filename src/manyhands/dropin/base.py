@@ -317,6 +317,11 @@ class BaseServer(BaseServerOptions):
         Without a handler, when the client fails its TLS handshake, or does not begin with a PROXY header
         where one is due.
         """
+        if type(request) is tuple:
+            # A datagram: there is nothing to open, and most servers of datagrams handle them in the loop.
+            handler: Any = self.RequestHandlerClass
+            handler(request, client_address, self)
+            return
         # Opened by now, unless a process_request of the program's own brought the request here.
         if isinstance(request, Unopened):
             request, client_address = self._server_core.open_late(self, request, client_address)

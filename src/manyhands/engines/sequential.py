@@ -22,6 +22,8 @@ class SequentialEngine(Engine):
         # Several threads may serve at once: a program may call `handle_request` in each.
         self._threads: dict[Task, int] = {}
         self._changed = threading.Condition(brief_rlock())
+        self._joining = 0
+        """How many threads wait for an end. Few ever do, and each request would pay for the lock."""
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""
@@ -33,10 +35,12 @@ class SequentialEngine(Engine):
 
     def abandon(self, task: Task) -> None:
         """Count a task no longer; its thread can accept again when it has come to its end."""
-        with self._changed:
-            # A copy of this process that was forked meanwhile has forgotten it.
-            self._threads.pop(task, None)
-            self._changed.notify_all()
+        # A copy of this process that was forked meanwhile has forgotten it.
+        self._threads.pop(task, None)
+        # After the task has gone: who waits was counted before it looked, or does not find the task any more.
+        if self._joining:
+            with self._changed:
+                self._changed.notify_all()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -59,9 +63,13 @@ class SequentialEngine(Engine):
         """Wait, in another thread than the one that serves, until no connection is being served."""
         here = threading.get_ident()
         with self._changed:
-            return self._changed.wait_for(
-                lambda: all(thread == here for thread in self._threads.copy().values()), timeout
-            )
+            self._joining += 1
+            try:
+                return self._changed.wait_for(
+                    lambda: all(thread == here for thread in self._threads.copy().values()), timeout
+                )
+            finally:
+                self._joining -= 1
 
     def join_workers(self) -> None:
         """Do nothing: a sequential server's handler may well run in the caller, further up."""

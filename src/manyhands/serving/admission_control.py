@@ -17,6 +17,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from operator import is_
 from typing import Any
 
 # All of it is loaded with the server's class, little as most servers need it: a limit may be set, and must
@@ -213,6 +214,7 @@ class AdmissionControl:
         self._terms = AdmissionTerms()
         self._settings: dict[str, Any] | None = None
         self._attributes: list[object] | None = None
+        self._said: list[object] = [object()] * len(_LIMIT_OPTIONS)  # none of a program's
         self._admission: Admission | None = None
         self._begin_anew()
         renew_in_copies(self, AdmissionControl._begin_anew)
@@ -234,6 +236,10 @@ class AdmissionControl:
     def follow(self, source: object) -> None:
         """Go by what the attributes of a server say now."""
         said = [getattr(source, name, None) for name in _LIMIT_OPTIONS]
+        if all(map(is_, said, self._said)):
+            return  # as at nearly every look
+        # A list may be changed in place.
+        self._said = [object() if isinstance(value, list) else value for value in said]
         attributes = [None if value is None else _comparable(value) for value in said]
         if attributes != self._attributes:
             settings = settings_of(source, self._settings)

@@ -384,6 +384,11 @@ class ServerCore:
             else self.engine_of(server, chosen)
         )
         is_sequential = engine.name == "sequential"
+        if is_sequential and type(request) is tuple and not self.admission.bounds_datagrams:
+            # The shortest way: a datagram is in no registry, and no worker can be lacking.
+            serve = serve or partial(serve_and_raise, server)
+            engine.start(Connection(server, request, client_address, serve, engine, self))
+            return
         if serve is None:
             serve = (
                 partial(serve_and_raise, server)
@@ -666,6 +671,8 @@ def refuse_own_handler(*servers: object) -> None:
 
 def _is_forced(kind: type) -> bool:
     """Tell whether a class has its engine from one of ours, as `manyhands run --engine` sets it there."""
+    if getattr(kind, "engine", None) is None:
+        return False  # as of nearly all, and each call of `handle_request` asks
     said_by = next((each for each in kind.__mro__ if "engine" in vars(each)), None)
     return said_by is not None and said_by.__module__.partition(".")[0] in _OUR_MODULES
 

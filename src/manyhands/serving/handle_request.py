@@ -43,12 +43,16 @@ def handle_request(server: Listener) -> Any:
         engine.let_begin()
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest(time.monotonic())
-    time.sleep(_seconds_left(deadline, rest) or 0.0)
+    if rest:
+        time.sleep(_seconds_left(deadline, rest) or 0.0)
     return result
 
 
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until the limits let a connection in; return False when the deadline came first."""
+    core.follow_options(server, time.monotonic())
+    if core.room_for(server)():
+        return True  # as of most servers, which have no limits: so the rest is for the others alone
     reaper_turns = ReaperTurns(core.reaper)
     # `wake` may be called by a signal handler or a finalizer in this very thread, in the middle of a wait. An
     # event's lock could be held then; `SimpleQueue.put` is reentrant.
