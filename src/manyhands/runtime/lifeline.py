@@ -22,6 +22,7 @@ class Lifeline:
     """
 
     def __init__(self) -> None:
+        self._has_told = False
         self._reader = self._writer = -1  # should the next line fail
         self._reader, self._writer = os.pipe()
         renew_in_copies(self, Lifeline._drop_writer)
@@ -43,15 +44,23 @@ class Lifeline:
             own = os.open(
                 f"/proc/self/fd/{self._reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
-            signal.signal(signal.SIGIO, lambda *_: _call(act))
+            signal.signal(signal.SIGIO, lambda *_: self._look(act))
             fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
             os.close(self._reader)
             self._reader = own
-            poll = select.poll()
-            poll.register(own, 0)
-            if poll.poll(0):  # it has ended before the signal was asked for
-                _call(act)
+            self._look(act)  # it may have ended before the signal was asked for
+
+    def _look(self, act: Callable[[], object]) -> None:
+        """Call `act` once the original has ended; from then on the end of any copy is a signal, too."""
+        poll = select.poll()
+        poll.register(self._reader, 0)
+        if self._has_told or not poll.poll(0):
+            return
+        self._has_told = True
+        # No thread can be had for it, say: no error of the handler's, which the signal has interrupted.
+        with contextlib.suppress(RuntimeError):
+            act()
 
     def close(self) -> None:
         """Give the descriptors back. Once more does no harm."""
@@ -61,9 +70,3 @@ class Lifeline:
             os.close(reader)
 
     __del__ = close
-
-
-def _call(act: Callable[[], object]) -> None:
-    # No thread can be had for it, say: that is no error of the handler's which the signal has interrupted.
-    with contextlib.suppress(RuntimeError):
-        act()
