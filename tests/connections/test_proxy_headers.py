@@ -8,6 +8,7 @@ import pytest
 
 from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, events, proxy
 from manyhands.model.connection_states import Reason, State
+from manyhands.model.usage_errors import Mistake
 from manyhands.testing import dripping, half_close
 from manyhands.testing import serving as serving_many
 from tests.support import (
@@ -149,11 +150,20 @@ def test_a_peer_that_is_not_trusted_is_refused_before_it_gets_a_worker(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("trusted", [[], None, "localhost", 5, ["127.0.0.1", 5], "127.0.0.1, ?"])
-def test_what_is_no_list_of_networks_trusts_no_peer(trusted: Any) -> None:
+@pytest.mark.parametrize("trusted", [[], None, 5])
+def test_what_is_not_meant_as_networks_trusts_no_peer(trusted: Any) -> None:
     with balanced("threads", Never, proxy_trusted=trusted) as server:
         assert say(server.server_address, V1) == b""
         wait_for(server, Reason.REFUSED_DENIED)
+
+
+@pytest.mark.parametrize("trusted", ["localhost", ["127.0.0.1", 5], "127.0.0.1, ?"])
+def test_a_slip_in_the_networks_is_refused_at_the_start(trusted: Any) -> None:
+    with (
+        pytest.raises(Mistake, match="proxy_trusted"),
+        balanced("threads", Never, proxy_trusted=trusted),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", V1[:-3] + b"x\r\n"])

@@ -74,11 +74,12 @@ def test_byebye_ends_with_status_zero_and_the_desks_answer(desk: Desk, tmp_path:
     assert not any("not sent" in line for line in desk.output)
 
 
-def test_a_long_input_arrives_whole_and_in_order(desk: Desk, tmp_path: Path) -> None:
+def test_a_long_input_arrives_whole_and_in_order(tmp_path: Path) -> None:
     lines = [f"{number} {'你好' * 100}" for number in range(3000)]
-    command = connect(f"127.0.0.1:{desk.port}", "--wait", "0")
-    assert done(tmp_path, command, "".join(f"{line}\n" for line in lines))[0] == 0
-    desk.shows("has left")
+    with Desk(tmp_path, "--line-burst", "4000") as desk:
+        command = connect(f"127.0.0.1:{desk.port}", "--wait", "0")
+        assert done(tmp_path, command, "".join(f"{line}\n" for line in lines))[0] == 0
+        desk.shows("has left")
     said = [line.partition("] ")[2] for line in desk.output if line.startswith("[1 ")]
     assert said == [*lines, "byebye"]
 

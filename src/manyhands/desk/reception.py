@@ -99,6 +99,8 @@ class Reception:
         self._screen = screen
         self._terms = terms
         self._pace = Pace(terms.max_line_rate, terms.line_burst)
+        # No longer than a bucket takes to fill up: the tokens of a full one that goes on resting are lost.
+        self._rest = min(_REST, self._pace.burst * self._pace.interval)
         self.is_unattended = False
         """Whether the operator has stopped answering: then a call ends when the caller stops talking."""
 
@@ -162,7 +164,7 @@ class Reception:
             if not count:
                 # Nothing is received meanwhile either: what is more waits at the caller's own end.
                 self._tell_of_the_rate(call)
-                connection.pause(max(_REST, bucket.wait(now)))
+                connection.pause(max(self._rest, bucket.wait(now)))
             elif self._hear(call, messages[:count]):
                 return True
             else:
