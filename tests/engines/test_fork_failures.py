@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,17 +101,34 @@ AFTER_THE_FORK = """
     class Server(socketserver.ForkingTCPServer):
         def handle_error(self, *_):
             raised.append(type(sys.exception()).__name__)
+        def service_actions(self):
+            if self.connections.accepted:
+                tell()
+    class Late(Echo):
+        def handle(self):
+            with open(told, "rb") as parent:
+                parent.read()  # the parent has done with it by now, whatever it was
+            super().handle()
+    told = sys.argv[2]
+    os.mkfifo(told)
+    def tell():
+        global is_told
+        if not is_told:
+            is_told = True
+            open(told, "wb").close()
+    is_told = False
     answers = []
     def be_client():
         answers.append(ask(server.server_address))
         server.shutdown()
-    with Server(("127.0.0.1", 0), Echo) as server:
+    with Server(("127.0.0.1", 0), Late) as server:
         client = threading.Thread(target=be_client)
         client.start()
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             raised.append("KeyboardInterrupt")
+            tell()
         client.join()
     connections = server.connections
     print(answers, [kind for kind in raised if kind != "RuntimeWarning"])
@@ -131,8 +149,11 @@ AFTER_THE_FORK = """
         ("alarm", ["TimeoutError"]),
     ],
 )
-def test_a_child_is_known_whatever_is_raised_after_its_fork(what: str, raised: list[str]) -> None:
-    answers, books, children = run_python(AFTER_THE_FORK, what).splitlines()
+def test_a_child_is_known_whatever_is_raised_after_its_fork(
+    what: str, raised: list[str], tmp_path: Path
+) -> None:
+    output = run_python(AFTER_THE_FORK, what, str(tmp_path / "told"))
+    answers, books, children = output.splitlines()
     assert children == "no child is left"
     assert books == "1 0 ['handler_returned']"
     assert answers == f"[b'hello\\n'] {raised}"

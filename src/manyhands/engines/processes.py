@@ -114,11 +114,14 @@ class ProcessesEngine(Engine):
         finally:
             with self._lock:
                 was_left = self._starting.pop(task, None) is not None
-            if not child.pid:
+            if child.pid:
+                # Whatever the fork ended in: the caller, who hears of it, may shut down what it still has,
+                # and a shutdown is the child's as well.
+                task.hand_over(child.kept)
+            else:
                 child.drop_kept()
             if was_left:
                 self.on_room()  # the place of a child that could not be had
-        task.hand_over(child.kept)
 
     def _has_got_place(self, task: Task) -> bool:
         """Reserve a place for `task`, unless the engine is full."""

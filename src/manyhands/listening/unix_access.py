@@ -7,7 +7,11 @@ it listens, but datagrams arrive from `bind` on.)
 
 import contextlib
 import errno
+
+# Not where they are needed: a program may have given up its user by then, and find no module any more.
+import grp
 import os
+import pwd
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -130,12 +134,8 @@ def _number(address: Address, what: str, name: str, look_up: Callable[[str], int
 
 
 def _user(name: str) -> int:
-    import pwd  # noqa: PLC0415 - few addresses name a user
-
     return pwd.getpwnam(name).pw_uid
 
 
 def _group(name: str) -> int:
-    import grp  # noqa: PLC0415 - as above
-
     return grp.getgrnam(name).gr_gid
