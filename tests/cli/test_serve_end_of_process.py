@@ -62,10 +62,13 @@ def test_a_handler_that_does_not_end_does_not_keep_the_process(
     folder: Path, handler: str, engine: str
 ) -> None:
     with serving(folder, handler, engine) as program, called(program):
+        if engine == "fibers":
+            # A signal just before a call of C code begins to wait is heard only after it.
+            assert "has held up all other fibers" in program.error_line()
         program.send(signal.SIGTERM)
         # No abort of the interpreter (-6), which wants standard input's lock.
         assert program.wait() == 1
-        assert handler in program.errors()
+        assert engine == "fibers" or handler in program.errors()
 
 
 def test_a_handler_that_holds_all_others_up_is_named_at_the_end(folder: Path) -> None:
