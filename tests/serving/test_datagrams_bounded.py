@@ -72,6 +72,7 @@ def test_no_more_are_served_at_once_than_may_be_and_the_others_wait(
             peer.sendto(b"hold", bound(server))
         wait_until(lambda: of_kind(seen, events.DatagramsFull))
         assert server.engine.running() == MOST
+        wait_until(lambda: gate.most == MOST)
         gate.is_open = True
         assert {peer.recv(100) for _ in range(10)} == {b"served hold"}
     assert (gate.most, gate.served) == (MOST, 10)

@@ -139,6 +139,23 @@ def test_who_waits_for_a_worker_can_be_kicked(kind: Any, failing: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("kind", [Threads, Processes])
+def test_who_is_kicked_just_before_there_is_no_worker_is_closed(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        for connection in server.connections.values():
+            assert connection.close()
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(ConnectionThread, "start", fail)
+    monkeypatch.setattr(os, "fork", fail)
+    with serving(kind(HERE, Echo)) as server, call(server.server_address) as peer:
+        assert is_closed_by_server(peer)
+        wait_until(lambda: reasons(server) == {"kicked": 1})
+        assert balances(server)
+
+
+@pytest.mark.parametrize("kind", [Threads, Processes])
 def test_the_loop_rests_while_there_are_no_workers(kind: Any, failing: pytest.MonkeyPatch) -> None:
     tries: list[float] = []
 

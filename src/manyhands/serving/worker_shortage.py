@@ -32,6 +32,10 @@ def is_told(error: BaseException) -> bool:
     return _TOLD in vars(error)
 
 
+_BEFORE_A_WORKER = frozenset({State.ACCEPTED, State.CLOSING})
+"""The states of a connection that has had no worker: it may be kicked before its turn comes."""
+
+
 class WorkerShortage:
     """The shortage of workers of one server, if there is one, and the connections that wait for its end.
 
@@ -65,7 +69,7 @@ class WorkerShortage:
         try:
             connection.engine.start(connection)
         except BaseException as error:
-            if connection.state is not State.ACCEPTED or connection.engine.has_taken(connection):
+            if connection.state not in _BEFORE_A_WORKER or connection.engine.has_taken(connection):
                 raise  # it has a worker, which brings it to its end
             if not isinstance(error, OSError | RuntimeError):
                 connection.was_not_served(Reason.REFUSED_BY_HOOK)
