@@ -384,9 +384,9 @@ def load_for_serving(server: BaseServer) -> None:
     if getattr(type(server), "engine", None) == "fibers":
         core_of(server).engine_of(server)
     if server.proxy_protocol is True:
-        from manyhands.connections import proxy_reader  # noqa: F401, PLC0415
+        import manyhands.connections.proxy_reader  # noqa: PLC0415
     if "ssl" in sys.modules:
-        from manyhands.dropin import starttls  # noqa: F401, PLC0415
+        import manyhands.dropin.starttls  # noqa: F401, PLC0415
 
 
 _STOP_FLAG = "_BaseServer__shutdown_request"

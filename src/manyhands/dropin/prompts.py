@@ -145,7 +145,7 @@ def _label_of_caller() -> str:
 
 
 class _Client:
-    """The client that a question is about, of whom the operator hears when it hangs up.
+    """The client that a question is about; the operator is told when it hangs up.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def giving(access: Access | None, listener: socket.socket, path: str) -> Iterato
     Raises
     ------
     OSError
-        When this process may not give it away; its text says to whom.
+        When this process may not give it away; its text names the user or the group.
     """
     if access is None:
         yield

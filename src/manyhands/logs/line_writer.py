@@ -39,7 +39,7 @@ class LineWriter:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._untold:
-            # A lost line of its own first: only where a write works is there anybody to tell.
+            # The notice of what was lost comes first: it can be written only where a write works again.
             count, why = self._untold, self._why
             if not self._has_written(self._notice(count, why), deadline):
                 self._untold += 1
