@@ -1,5 +1,6 @@
 """One console for handlers that ask: serialised, labelled, and no danger to the exit."""
 
+import contextlib
 import fcntl
 import re
 import subprocess
@@ -14,6 +15,10 @@ PROGRAM = """
 import select, socket, sys, threading, time
 if sys.argv[1] == "ours":
     from manyhands import ask, socketserver
+elif sys.argv[1] == "ours, loaded by the handlers":
+    import manyhands
+    from manyhands import socketserver
+    ask = lambda question: manyhands.ask(question)
 else:
     import socketserver
     ask = input
@@ -42,6 +47,15 @@ sys.exit(0)
 """
 
 
+@contextlib.contextmanager
+def killed_at_the_end(process: subprocess.Popen):
+    """Kill the process, and its handlers; `Popen` itself waits for it, for ever after a failure."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def run(library: str, server: str, callers: int) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, library, server, str(callers)],
@@ -68,9 +82,23 @@ def unread_in(pipe) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
+@pytest.mark.parametrize("server", ["ThreadingTCPServer", "ForkingTCPServer"])
+def test_handlers_that_are_the_first_to_ask_take_turns(server):
+    with (
+        run("ours, loaded by the handlers", server, callers=2) as process,
+        killed_at_the_end(process),
+    ):
+        # Byte by byte, so that two who read at the same time would each get some of them.
+        for character in "one\ntwo\n":
+            process.stdin.write(character)
+            process.stdin.flush()
+            wait_until(lambda: unread_in(process.stdin) == 0)
+        assert process.stderr.readline() == "['one', 'two']\n"
+
+
 def leave_while_a_third_still_asks(library: str) -> tuple[int, str]:
     # Standard input stays open, so that the third question is still waiting for its answer at the exit.
-    with run(library, "ThreadingTCPServer", callers=3) as process:
+    with run(library, "ThreadingTCPServer", callers=3) as process, killed_at_the_end(process):
         for answer in ("one\n", "two\n"):
             # One by one: of two lines that come together, threads of `input()` may lose one in its buffer.
             process.stdin.write(answer)
@@ -151,13 +179,16 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
 def test_another_client_is_served_while_the_operator_thinks(engine):
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", SERVING, engine],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SERVING, engine],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+        killed_at_the_end(process),
+    ):
         address = ("127.0.0.1", int(process.stdout.readline()))
         with call(address) as one, call(address) as other:
             # Two that ask: one waits for the operator, the other one for its turn.
@@ -170,3 +201,4 @@ def test_another_client_is_served_while_the_operator_thinks(engine):
             assert {one.recv(100), other.recv(100)} == {b"first\n", b"second\n"}
         process.terminate()
         assert process.stderr.read() == ""
+        assert process.wait() == 0

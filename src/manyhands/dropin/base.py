@@ -383,9 +383,6 @@ def load_for_serving(server: BaseServer) -> None:
     # Each line is for those servers alone that need it: the others do not pay for the import.
     if getattr(type(server), "engine", None) == "fibers":
         core_of(server).engine_of(server)
-    if getattr(type(server), "engine", None) == "processes":
-        # What keeps two handlers from asking at once must be there before their processes are.
-        import manyhands.dropin.prompts  # noqa: PLC0415
     if server.proxy_protocol is True:
         import manyhands.connections.proxy_reader  # noqa: PLC0415
     if "ssl" in sys.modules:

@@ -10,80 +10,23 @@ For one operator who talks with many clients at length there is the desk: ``many
 """
 
 import builtins
-import errno
-import fcntl
 import os
 import select
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.dropin.above_the_prompt import printing_above
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.caller import hub_of_fiber
-from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.locks import acquire, try_until
+from manyhands.runtime.shared_turn import turn_at_terminal
 from manyhands.runtime.sockets import descriptor_of
 from manyhands.runtime.unpatched import original
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks whether the client that a question is about is still there."""
 
-
-class _Turn:
-    """The turn at the terminal: one thread, or fiber, of one process has it at a time."""
-
-    def __init__(self) -> None:
-        # Made before any fork, so that children share it. The kernel drops a record lock (fcntl(2)) with the
-        # process that holds it, even when that is killed.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - kept for the life of the process
-        self._start_anew()
-        renew_in_copies(self, _Turn._start_anew)
-
-    def _start_anew(self) -> None:
-        self._lock = threading.Lock()
-        self.waiting = 0
-        """How many threads and fibers of this process wait for the turn."""
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Wait for the turn, and keep it for the time of the context."""
-        # Both: a record lock belongs to a process, and keeps none of its threads out.
-        self.waiting += 1
-        try:
-            acquire(self._lock)
-        finally:
-            self.waiting -= 1
-        try:
-            self._take_from_other_processes()
-            try:
-                yield
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
-        finally:
-            self._lock.release()
-
-    def _take_from_other_processes(self) -> None:
-        if hub_of_fiber() is None:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
-        else:
-            try_until(self._is_free)
-
-    def _is_free(self) -> bool:
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EACCES}:  # either, says fcntl(2)
-                raise
-            return False
-        return True
-
-
-_turn = _Turn()
 _input = builtins.input
 
 
@@ -110,7 +53,7 @@ def ask(prompt: object = "") -> str:
     Thread-safe, and safe in forked handlers; a fiber that asks lets the others run. It reads byte by byte, so
     that no buffer takes a part of the next answer.
     """
-    with _turn.take():
+    with turn_at_terminal.take():
         connection = current_connection()
         question = f"{_label(connection, _others())}{prompt}"
         descriptor = _standard_input()
@@ -131,7 +74,8 @@ def take_over_input() -> None:
 
 
 def _others() -> str:
-    return f", {_turn.waiting} more waiting" if _turn.waiting else ""
+    waiting = turn_at_terminal.waiting
+    return f", {waiting} more waiting" if waiting else ""
 
 
 def _label(connection: Connection | None, others: str = "") -> str:

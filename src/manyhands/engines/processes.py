@@ -25,6 +25,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.lifeline import Lifeline
+from manyhands.runtime.shared_turn import turn_at_terminal
 from manyhands.runtime.sockets import descriptor_of, takes_more
 from manyhands.runtime.unpatched import brief_rlock, native_thread_id, start_native_thread
 
@@ -149,6 +150,8 @@ class ProcessesEngine(Engine):
         # accept loop: better a line twice than no client any more.
         _flush_standard_streams(only_if_writable=True)
         fork_hooks.prepare_workers()
+        # Handlers ask the operator one at a time, be they the first to ask.
+        turn_at_terminal.share()
         # The child sets what signals do to it. And in this process a handler of one may look at the
         # children, which must be complete then.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
