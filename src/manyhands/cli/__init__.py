@@ -11,12 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from manyhands._version import __version__
-from manyhands.cli.end_of_process import (
-    SIGNALLED,
-    end_process,
-    leave_if_stuck,
-    note_own_process,
-)
+from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 
@@ -59,8 +54,8 @@ class Parser(argparse.ArgumentParser):
 
 def command() -> NoReturn:
     """Be the command `manyhands`: carry out the command line of this process, and end it."""
-    note_own_process()
-    end_process(main())
+    end_of_process.note_own_process()
+    end_of_process.come(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _accept_any_text()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        leave_if_stuck(status)
+        end_of_process.leave_if_stuck(status)
         print(end="", flush=True)
     except SystemExit as end:
-        leave_if_stuck(end.code)
+        end_of_process.leave_if_stuck(end.code)
         raise
     except Mistake as mistake:
         # One line, whatever was quoted in it: a word of the command line may hold anything.

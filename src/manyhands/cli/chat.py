@@ -9,7 +9,7 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli.end_of_process import SIGNALLED, end_soon, heed_stop_signals
+from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     add_log_arguments,
@@ -149,7 +149,7 @@ def _run(arguments: argparse.Namespace) -> None:
         # While the desk is open it has handlers of its own, and afterwards there is nothing to stop.
         if not is_open:
             raise SystemExit(SIGNALLED + signal.SIGTERM)
-        end_soon()
+        end_of_process.comes_soon()
 
     @contextmanager
     def beside(server: "Server") -> Iterator[None]:
@@ -158,7 +158,7 @@ def _run(arguments: argparse.Namespace) -> None:
         with _measured(arguments, server):
             yield
 
-    heed_stop_signals(stop)
+    end_of_process.heed_stop_signals(stop)
     desk.run(settings, beside)
 
 

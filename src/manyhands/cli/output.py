@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from manyhands.cli.end_of_process import OUTPUT_TIMEOUT, note_end_of_service
+from manyhands.cli.end_of_process import OUTPUT_TIMEOUT, end_of_process
 from manyhands.listening.bind import sentence_of
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
@@ -113,7 +113,7 @@ def reporting(
         log.say(logging.ERROR, f"{type(error).__name__} ended the server", sys.exc_info())
         raise SystemExit(1) from None
     finally:
-        note_end_of_service()
+        end_of_process.note_end_of_service()
         log.end()
 
 

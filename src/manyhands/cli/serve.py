@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from manyhands.cli.end_of_process import EndInTime, heed_stop_signals, note_threads_left
+from manyhands.cli.end_of_process import end_of_process
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     Report,
@@ -66,13 +66,13 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
 
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
-    heed_stop_signals(server.stop)
-    with serving_metrics(arguments, server) as exporter, EndInTime(server):
+    end_of_process.heed_stop_signals(server.stop)
+    with serving_metrics(arguments, server) as exporter, end_of_process.comes_in_time(server):
         cut_off = server.run(lambda: _announce(server, exporter))
     for connection in cut_off:
         report(f"cut off {connection}")
     if cut_off:
-        note_threads_left()
+        end_of_process.note_threads_left()
     return 1 if cut_off else 0
 
 
