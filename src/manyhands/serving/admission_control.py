@@ -10,7 +10,6 @@ What it costs
     that a connection then has until its end, come into it where there are such limits.
 """
 
-import functools
 import socket
 import threading
 import time
@@ -23,143 +22,24 @@ from typing import Any
 # All of it is loaded with the server's class, little as most servers need it: a limit may be set, and must
 # hold, when nothing can be loaded any more, for the descriptors have run out or the program has another root.
 from manyhands.admission.admission import Admission, HeldPlace, Limits, Place
-from manyhands.config.option_types import encoded, listed
-from manyhands.config.options import (
-    ACCESS_RULES,
-    OPTIONS,
-    access_mistake,
-    by_group,
-    setting,
-    slips,
-)
 from manyhands.connections.registry import Registry
 from manyhands.connections.socket_classes import AwaitingHeader
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
-from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import client_ip
-from manyhands.model.usage_errors import Mistake
-from manyhands.runtime.error_reports import warn
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.sockets import is_closed
+from manyhands.serving.admission_terms import (
+    LIMIT_OPTIONS,
+    AdmissionTerms,
+    Handler,
+    admission_terms_of,
+    comparable,
+    settings_of,
+    trusted_networks,
+)
 from manyhands.serving.request_hooks import Listener
-
-_LIMIT_OPTIONS = by_group("limits")
-
-Handler = Callable[[Any, Any, Any], Any]
-
-_RULES = tuple(name for name in Limits._fields if not OPTIONS[name].needs)
-"""The options that need the admission rules: one of them is enough to have each connection checked. The other
-limits, such as a burst, do nothing without one of these."""
-
-
-class AdmissionTerms:
-    """The terms of a server; the defaults refuse no client.
-
-    Attributes
-    ----------
-    most : int or None
-        Connections that are open at once.
-    most_datagrams : int or None
-        Datagrams that are served at once.
-    limits : Limits or None
-        The limits for addresses and rates; None where there are none. `most` is not one of them, for the
-        registry counts what is open anyway.
-    overflow : callable or None
-        The handler of connections beyond `most`, if the server has one.
-    waits : bool
-        Whether clients beyond `most` wait in the backlog.
-    refusal : bytes
-        What is sent to a refused client.
-    """
-
-    __slots__ = ("limits", "most", "most_datagrams", "overflow", "refusal", "waits")
-
-    def __init__(
-        self,
-        most: int | None = None,
-        most_datagrams: int | None = None,
-        limits: Limits | None = None,
-        when_full: str | Handler = "wait",
-        refusal: bytes = b"",
-    ) -> None:
-        self.most = most
-        self.most_datagrams = most_datagrams
-        self.limits = limits
-        self.overflow = when_full if callable(when_full) else None
-        self.waits = most is not None and when_full == "wait"
-        self.refusal = refusal
-
-
-def _comparable(value: object) -> object:
-    # A copy, since the program may change a list in place. Of other objects the type alone: programs have
-    # attributes of all sorts by these names, and their `==` could do anything.
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        return tuple(part if isinstance(part, str | bytes) else type(part) for part in value)
-    is_plain = isinstance(value, bool | int | float | str | bytes) or callable(value)
-    return value if is_plain else type(value)
-
-
-_NO_CLIENT = "0.0.0.0/0, ::/0"
-"""Networks that deny every client that has an address of the Internet protocol."""
-
-
-def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what the limits of a server are, by their names, from the attributes of `source`.
-
-    Where `allow` or `deny` has a mistake in it no client is let in, and a limit that held `before` goes on to
-    hold while its attribute has one: a mistake takes no protection away. A warning names it.
-    """
-    said = {name: setting(name, source) for name in _LIMIT_OPTIONS}
-    held = said if before is None else before
-    for name, limit in held.items():
-        option = OPTIONS[name]
-        if name in ACCESS_RULES or not slips(name, source):
-            continue
-        value = getattr(source, name)
-        # Without a limit before, the attribute may be the program's own; but a number in a text is none.
-        if limit == option.default and not _is_number_in_text(value):
-            continue
-        said[name] = limit
-        warn(
-            f"{name} of a server must be {option.kind.expected}, not {value!r}: ignored, and {limit!r} holds",
-            stacklevel=2,
-        )
-    rules = [(name, getattr(source, name, None)) for name in ACCESS_RULES]
-    mistakes = [mistake for rule in rules if (mistake := access_mistake(*rule))]
-    if mistakes:
-        said["allow"] = said["deny"] = _NO_CLIENT
-        warn(
-            f"no client is served, for an access rule of the server has a mistake in it: {mistakes[0]}",
-            stacklevel=2,
-        )
-    return said
-
-
-def _is_number_in_text(value: object) -> bool:
-    return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
-
-
-def admission_terms_of(settings: dict[str, Any]) -> AdmissionTerms:
-    """Make the terms of a server from what its limits are."""
-    said = dict(settings)
-    most, most_datagrams = map(said.pop, ("max_connections", "max_datagrams"))
-    when_full, refusal = map(said.pop, ("when_full", "refusal"))
-    told = b"" if refusal is None else encoded(refusal)
-    return AdmissionTerms(most, most_datagrams, _limits_of(said), when_full, told)
-
-
-def _limits_of(said: dict[str, Any]) -> Limits | None:
-    if not [name for name in _RULES if said[name]]:
-        return None  # as of most servers
-    for name in ("allow", "deny"):
-        said[name] = Networks.parse([text for text in listed(said[name]) if isinstance(text, str)])
-    # All of them, so that an option which the rules do not know is an error, and no limit that does not hold.
-    limits = Limits(**said)
-    # A list may hold no text: then there is nothing to check.
-    return limits if [name for name in _RULES if said[name]] else None
-
 
 MOST_OVERFLOW = 100
 """Connections that an overflow handler serves at once, at the most: it says a word and goes."""
@@ -214,7 +94,7 @@ class AdmissionControl:
         self._terms = AdmissionTerms()
         self._settings: dict[str, Any] | None = None
         self._attributes: list[object] | None = None
-        self._said: list[object] = [object()] * len(_LIMIT_OPTIONS)  # none of a program's
+        self._said: list[object] = [object()] * len(LIMIT_OPTIONS)  # none of a program's
         self._admission: Admission | None = None
         self._begin_anew()
         renew_in_copies(self, AdmissionControl._begin_anew)
@@ -235,12 +115,12 @@ class AdmissionControl:
 
     def follow(self, source: object) -> None:
         """Go by what the attributes of a server say now."""
-        said = [getattr(source, name, None) for name in _LIMIT_OPTIONS]
+        said = [getattr(source, name, None) for name in LIMIT_OPTIONS]
         if all(map(is_, said, self._said)):
             return  # as at nearly every look
         # A list may be changed in place.
         self._said = [object() if isinstance(value, list) else value for value in said]
-        attributes = [None if value is None else _comparable(value) for value in said]
+        attributes = [None if value is None else comparable(value) for value in said]
         if attributes != self._attributes:
             settings = settings_of(source, self._settings)
             terms = admission_terms_of(settings)
@@ -434,7 +314,7 @@ class AdmissionControl:
                 "ours: nobody would read its PROXY header"
             )
         # The permissions of a Unix socket's file say who may connect.
-        if request.family == socket.AF_UNIX or client_address in _trusted(server):  # type: ignore[attr-defined]  # mixed into sockets
+        if request.family == socket.AF_UNIX or client_address in trusted_networks(server):  # type: ignore[attr-defined]  # mixed into sockets
             return True
         self.withdraw(request, Reason.REFUSED_DENIED)
         if event_hub.has_subscribers:
@@ -484,22 +364,6 @@ class AdmissionControl:
 def _is_announced_later(server: object) -> bool:
     """Tell whether a balancer stands in front, whose header has the client's address: see `identify`."""
     return getattr(server, "proxy_protocol", False) is True
-
-
-def _trusted(server: Listener) -> Networks:
-    entries = listed(server.proxy_trusted)
-    # A value that is no list of networks trusts no peer: falling back on the default would let peers forge
-    # addresses.
-    return _networks(entries) if all(isinstance(entry, str) for entry in entries) else Networks()
-
-
-# Each connection asks, and to parse the networks would be most of the cost of accepting it.
-@functools.lru_cache(maxsize=64)
-def _networks(entries: tuple[str, ...]) -> Networks:
-    try:
-        return Networks.parse(entries)
-    except Mistake:
-        return Networks()
 
 
 CLOSED_INTERVAL = 0.5
