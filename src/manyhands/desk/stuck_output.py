@@ -5,7 +5,6 @@ interpreter needs as well. So the end would never come.
 """
 
 import os
-import select
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ import time
 from typing import Self
 
 from manyhands.runtime.locks import Latch
+from manyhands.runtime.sockets import takes_more
 
 PATIENCE = 2.0
 """Seconds for an output that takes nothing, once a signal or a person has asked for the end."""
@@ -72,7 +72,7 @@ class OutputGuard:
         self._is_ending.wait()
         stuck_since: float | None = None
         while not self._has_ended.wait(_GLANCE):
-            if _takes_more(self._output):
+            if takes_more(self._output):
                 stuck_since = None
                 continue
             stuck_since = stuck_since or time.monotonic()
@@ -84,7 +84,7 @@ class OutputGuard:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._output)
         os.close(nowhere)
-        if sys.stderr is not None and _takes_more(sys.stderr.fileno()):
+        if sys.stderr is not None and takes_more(sys.stderr.fileno()):
             sys.stderr.write(
                 "manyhands: the output is not read any more, and the rest of it is dropped\n"
             )
@@ -99,13 +99,6 @@ class OutputGuard:
 def _descriptor() -> int:
     """Return the descriptor of standard output, or one that takes everything where there is none."""
     return sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
-
-
-def _takes_more(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    # An error counts as well: a write to it fails at once.
-    return bool(poll.poll(0))
 
 
 def _interrupt(thread: int) -> None:

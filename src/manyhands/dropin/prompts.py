@@ -21,8 +21,7 @@ from manyhands.dropin.above_the_prompt import printing_above
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.caller import hub_of_fiber
 from manyhands.runtime.shared_turn import turn_at_terminal
-from manyhands.runtime.sockets import descriptor_of
-from manyhands.runtime.unpatched import original
+from manyhands.runtime.sockets import descriptor_of, is_ready
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks whether the client that a question is about is still there."""
@@ -113,13 +112,7 @@ class _Client:
         assert self._connection is not None  # noqa: S101 - asked above
         descriptor = descriptor_of(self._connection.request)
         # What it has sent and the handler has not read yet does not hide its end (POLLRDHUP, poll(2)).
-        return descriptor >= 0 and bool(_poll(descriptor, select.POLLRDHUP, 0))
-
-
-def _poll(descriptor: int, event: int, milliseconds: float) -> Any:
-    poll = original(select, "poll")()
-    poll.register(descriptor, event)
-    return poll.poll(milliseconds)
+        return descriptor >= 0 and is_ready(descriptor, select.POLLRDHUP)
 
 
 def _standard_input() -> int | None:
@@ -147,10 +140,10 @@ def _read_line(descriptor: int, client: _Client) -> str:
 def _can_be_read(descriptor: int, seconds: float) -> bool:
     """Wait until there is something to read, at most so many seconds."""
     if hub_of_fiber() is None:
-        return bool(_poll(descriptor, select.POLLIN, seconds * 1000))
+        return is_ready(descriptor, select.POLLIN, seconds)
     gevent: Any = sys.modules["gevent.socket"]
     # Each wait has a price, and a line comes in one piece.
-    if not _poll(descriptor, select.POLLIN, 0):
+    if not is_ready(descriptor, select.POLLIN):
         try:
             gevent.wait_read(descriptor, seconds, TimeoutError())
         except TimeoutError:

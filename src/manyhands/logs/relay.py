@@ -11,6 +11,7 @@ from typing import Any
 
 from manyhands.runtime.fork_hooks import parent_server
 from manyhands.runtime.locks import Latch
+from manyhands.runtime.sockets import is_ready
 from manyhands.runtime.unpatched import original, start_native_thread
 
 _SETTLE = b"."
@@ -91,10 +92,8 @@ class Relay:
             try:
                 self._sender.send(data)
             except BlockingIOError:
-                poll = original(select, "poll")()
-                poll.register(self._sender, select.POLLOUT)
                 left = deadline - time.monotonic()
-                if left <= 0 or not poll.poll(1000 * left):
+                if left <= 0 or not is_ready(self._sender.fileno(), select.POLLOUT, left):
                     return False
             except OSError:
                 return False  # the receiving process has gone

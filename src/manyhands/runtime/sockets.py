@@ -24,11 +24,25 @@ def descriptor_of(request: Any) -> int:
         return -1
 
 
+def is_ready(descriptor: int, events: int, seconds: float | None = 0.0) -> bool:
+    """Tell whether one of `events` of poll(2) has come on a descriptor; wait for that, None without end.
+
+    POLLHUP and POLLERR count in any case. The calling thread waits, and with it all its fibers: the poll is
+    the system's.
+    """
+    poll = _poll_for(descriptor, events)
+    return bool(poll.poll(None if seconds is None else 1000 * max(0.0, seconds)))
+
+
+def _poll_for(descriptor: int, events: int) -> "select.poll":
+    poll: select.poll = original(select, "poll")()
+    poll.register(descriptor, events)
+    return poll
+
+
 def has_hung_up(descriptor: int) -> bool:
-    """Tell whether a connection has ended in both directions: reset, given up, or shut down (poll(2))."""
-    poll = original(select, "poll")()
-    poll.register(descriptor, 0)  # POLLHUP and POLLERR are told of in any case
-    return bool(poll.poll(0))
+    """Tell whether both directions have ended: of a connection reset, given up, or shut down (poll(2))."""
+    return is_ready(descriptor, 0)
 
 
 AT_ONCE = select.PIPE_BUF
@@ -39,11 +53,9 @@ def takes_more(descriptor: int, seconds: float | None = 0.0) -> bool:
     """Tell whether `AT_ONCE` bytes can be written without blocking; wait for that, None without end.
 
     A pipe may be full, a terminal stopped (Ctrl-S). A descriptor that is closed, or whose reader has gone,
-    takes nothing but does not block either. The calling thread waits, and with it all its fibers.
+    takes nothing but does not block either.
     """
-    poll = original(select, "poll")()
-    poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(None if seconds is None else 1000 * max(0.0, seconds)))
+    return is_ready(descriptor, select.POLLOUT, seconds)
 
 
 def is_closed(request: Any) -> bool:
@@ -107,7 +119,7 @@ def send_at_once(connection: Any) -> None:
 
 def has_client_waiting(listener: Any) -> bool:
     """Tell whether a client waits on `listener`, which has a `fileno`, to be accepted or received."""
-    return bool(poll_to_read(listener.fileno()).poll(0))
+    return is_ready(listener.fileno(), select.POLLIN)
 
 
 def poll_to_read(descriptor: int) -> "select.poll":
@@ -116,9 +128,7 @@ def poll_to_read(descriptor: int) -> "select.poll":
     It is the system's. gevent's own looks with a timeout, which a signal that comes meanwhile may leave
     behind, to be raised in whatever waits next.
     """
-    poll: select.poll = original(select, "poll")()
-    poll.register(descriptor, select.POLLIN)
-    return poll
+    return _poll_for(descriptor, select.POLLIN)
 
 
 def mix_into(connection: Any, behaviour: type) -> None:
