@@ -1,20 +1,19 @@
-"""The children of the engine `processes`: how one is forked, what it tells, how its end is noticed."""
+"""The children of the engine `processes`: their fork, their end, and what they hear of their parent's."""
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING
 
 from manyhands.engines.engine import Task
-from manyhands.runtime.fork_hooks import shared_with_copies
+from manyhands.runtime.fork_hooks import renew_in_copies, shared_with_copies
+from manyhands.runtime.sockets import has_hung_up
 from manyhands.runtime.unpatched import original
-
-if TYPE_CHECKING:
-    from manyhands.runtime.lifeline import Lifeline
 
 CHILD_POLL_INTERVAL = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -146,6 +145,66 @@ class Child:
                 signal.pidfd_send_signal(self.pidfd, number)
             elif not self.take_status():
                 os.kill(self.pid, number)
+
+
+class Lifeline:
+    """A pipe whose writing end one process holds: when that ends, be it by SIGKILL, its copies get a signal.
+
+    Not PR_SET_PDEATHSIG (prctl(2)), which tells of the end of the thread that forked.
+
+    Raises
+    ------
+    OSError
+        When no descriptors can be had.
+    """
+
+    def __init__(self) -> None:
+        self._has_told = False
+        self._reader = self._writer = -1  # should the next line fail
+        self._reader, self._writer = os.pipe()
+        renew_in_copies(self, Lifeline._drop_writer)
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, -1
+        if writer >= 0:
+            os.close(writer)
+
+    def watch(self, act: Callable[[], object]) -> None:
+        """In a copy of the process: have `act` called in its main thread once the original has ended.
+
+        It is called by a handler of SIGIO, between two lines of the program, for which a wait of the
+        system's is interrupted (EINTR). Where the system has no /proc, nothing is watched.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            # Opened anew: copies of one descriptor have one owner that gets signals (F_SETOWN in fcntl(2)).
+            # CLOEXEC, so that a program which takes the handler's place gets none.
+            own = os.open(
+                f"/proc/self/fd/{self._reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            signal.signal(signal.SIGIO, lambda *_: self._look(act))
+            fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+            os.close(self._reader)
+            self._reader = own
+            self._look(act)  # it may have ended before the signal was asked for
+
+    def _look(self, act: Callable[[], object]) -> None:
+        """Call `act` once the original has ended; from then on the end of any copy is a signal, too."""
+        if self._has_told or not has_hung_up(self._reader):
+            return
+        self._has_told = True
+        # No thread can be had for it, say: no error of the handler's, which the signal has interrupted.
+        with contextlib.suppress(RuntimeError):
+            act()
+
+    def close(self) -> None:
+        """Give the descriptors back. Once more does no harm."""
+        self._drop_writer()
+        reader, self._reader = self._reader, -1
+        if reader >= 0:
+            os.close(reader)
+
+    __del__ = close
 
 
 class ChildWatcher:

@@ -18,13 +18,12 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
-from manyhands.engines.children import Child, ChildWatcher
+from manyhands.engines.children import Child, ChildWatcher, Lifeline
 from manyhands.engines.engine import Engine, Task
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.lifeline import Lifeline
 from manyhands.runtime.shared_turn import turn_at_terminal
 from manyhands.runtime.sockets import descriptor_of, takes_more
 from manyhands.runtime.unpatched import brief_rlock, native_thread_id, start_native_thread
