@@ -9,9 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from manyhands._version import __version__
-
 if TYPE_CHECKING:
+    from manyhands._version import __version__
     from manyhands.dropin.framed_handler import FramedRequestHandler
     from manyhands.dropin.prompts import ask
     from manyhands.dropin.starttls import upgrade_to_tls
@@ -77,6 +76,7 @@ _HOMES = {
     "Reason": ".model.connection_states",
     "Server": ".server",
     "ServerInfo": ".serving.info",
+    "__version__": "._version",
     "ask": ".dropin.prompts",
     "blocking": ".runtime.blocking_calls",
     "install": ".installation",
