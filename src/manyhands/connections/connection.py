@@ -8,12 +8,10 @@ no registry.
 
 import contextlib
 import itertools
-import os
 import socket
 import struct
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manyhands.connections import opening
@@ -23,22 +21,17 @@ from manyhands.connections.closing import (
     half_close,
     said_on_notice,
 )
+from manyhands.connections.facts import ConnectionFacts, KeptCopy
 from manyhands.connections.peer_errors import reason_of
-from manyhands.connections.socket_classes import Unopened, header_of
+from manyhands.connections.socket_classes import Unopened
 from manyhands.connections.tls_handshake import failed_connection
 from manyhands.connections.traffic import (
-    Record,
-    Traffic,
     begin_counting,
     kernel_counts,
     new_record,
-    traffic_by,
-    traffic_of,
 )
-from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
-from manyhands.model.socket_addresses import format_address
-from manyhands.model.timeouts import Deadlines, is_idle
+from manyhands.model.timeouts import Deadlines
 from manyhands.runtime.caller import begin_serving, current_task, end_serving
 from manyhands.runtime.sockets import descriptor_of
 
@@ -46,7 +39,6 @@ if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine
-    from manyhands.protocol.proxy_header import ProxyHeader
     from manyhands.runtime.wakeup import PollableLatch
 
 Serve = Callable[[Any, Any], bool | None]
@@ -70,8 +62,6 @@ handler.
 
 _first_timeouts: "dict[int, ConnectionTimeouts]" = {}
 """What is just being made of `Connection.own_timeouts`, by its number: of two threads both get the same."""
-
-_SHAKEN = frozenset({State.OPEN, State.CLOSING})
 
 _AT_AN_END = frozenset({State.CLOSING, State.CLOSED})
 
@@ -112,17 +102,14 @@ class Core(Protocol):
         """Return what a handler may set its own timeouts in."""
 
 
-class Connection:
+class Connection(ConnectionFacts):
     """One client's connection.
 
     Everything may be read in any thread; after the end it says what was last known.
     """
 
     __slots__ = (
-        "_last_traffic",
-        "_record",
         "_serve",
-        "_traffic_is_final",
         "client_address",
         "core",
         "engine",
@@ -190,10 +177,8 @@ class Connection:
         self.own_timeouts: ConnectionTimeouts | None = None
         """What its handler has set, if it has."""
 
-        self._last_traffic: Traffic | None = None
-        # A traffic counter of our own, where the kernel keeps none and a timeout or a snapshot needs it.
-        self._record: Record | None = None
-        # At the end the kernel goes on to count what only closing sends, which is not to be kept.
+        self._last_traffic = None
+        self._record = None
         self._traffic_is_final = False
 
     # Its way through a worker
@@ -335,19 +320,6 @@ class Connection:
             if self.place is not place and self.place is not None:
                 self.place.leave()  # given to it meanwhile
 
-    def _reason_by_the_kernel(self) -> Reason:
-        """Return why a connection whose handler returned has ended, as the kernel saw it."""
-        if isinstance(self.request, _Copy):
-            return Reason.HANDLER_RETURNED
-        if self.failed_for is Reason.HANDED_OFF or descriptor_of(self.request) >= 0:
-            return Reason.HANDED_OFF
-        traffic = self._last_traffic
-        if traffic is not None and traffic.was_reset:
-            return Reason.PEER_RESET
-        if traffic is not None and traffic.peer_has_closed:
-            return Reason.PEER_CLOSED
-        return Reason.HANDLER_RETURNED
-
     def close(self, reason: Reason = Reason.KICKED) -> bool:
         """End the connection under its handler: whatever that waits for on it comes to an end.
 
@@ -430,7 +402,7 @@ class Connection:
         request = self.request
         return (
             request.can_send_close_notify
-            if isinstance(request, _Copy)
+            if isinstance(request, KeptCopy)
             else can_send_close_notify(request)
         )
 
@@ -454,7 +426,7 @@ class Connection:
 
     # A worker process
 
-    def copy_to_keep(self) -> "_Copy | None":
+    def copy_to_keep(self) -> "KeptCopy | None":
         """Return a copy by which this process can look at the connection, if the registry needs one.
 
         Raises
@@ -463,9 +435,9 @@ class Connection:
             When there is no descriptor for it.
         """
         is_needed = self.is_registered and self.core.registry.are_detailed
-        return _Copy(self.request) if is_needed else None
+        return KeptCopy(self.request) if is_needed else None
 
-    def hand_over(self, kept: "_Copy | None") -> None:
+    def hand_over(self, kept: "KeptCopy | None") -> None:
         """Close what this process has of the connection, but for what it keeps."""
         request = self.request
         if kept is not None:
@@ -488,19 +460,12 @@ class Connection:
         elif self.reason is None and status:
             self.reason = Reason.HANDLER_FAILED
         copy = self.request
-        if isinstance(copy, _Copy):
+        if isinstance(copy, KeptCopy):
             self._note_traffic_of_copy()
             copy.close()
         self._end(is_served=status == 0)
 
-    def _note_traffic_of_copy(self) -> None:
-        traffic = self.traffic
-        if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
-            # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
-            self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
-        self._traffic_is_final = True
-
-    # What is known of it
+    # Its deadlines
 
     @property
     def deadlines(self) -> "ConnectionTimeouts":
@@ -525,138 +490,6 @@ class Connection:
             and self.state is State.OPEN
             and self.number not in self.core.registry
         )
-
-    @property
-    def handler(self) -> str:
-        """The name of the handler class, or of whatever the server has in its place."""
-        handler = getattr(self.server, "RequestHandlerClass", None)
-        if isinstance(handler, partial):
-            handler = handler.func
-        return getattr(handler, "__qualname__", None) or repr(handler)
-
-    def serves(self, request: Any) -> bool:
-        """Tell whether it is the connection of a request, in whose place STARTTLS may have put another."""
-        return descriptor_of(self.request) == descriptor_of(request) >= 0
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """Whether it is not this process's any more, or not yet: nothing can be done to it."""
-        return descriptor_of(self.request) < 0
-
-    def is_idle(self) -> bool | None:
-        """Tell whether its handler most likely waits for the client's next request; None: it is not known."""
-        if not self.is_registered or self.reason is not None:
-            return False
-        traffic = self.traffic
-        if traffic is None:
-            return None
-        return not traffic.peer_has_closed and is_idle(
-            received_ago=traffic.silent,
-            sent_ago=traffic.unanswered,
-            has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
-        )
-
-    def end_as_event(self) -> "events.ConnectionClosed":
-        """Return the event that tells of its end."""
-        traffic = self.traffic
-        return events.ConnectionClosed(
-            self.number,
-            format_address(getattr(self.server, "server_address", None)),
-            self.client_address,
-            (self.reason or Reason.HANDLER_RETURNED).value,
-            self.age,
-            None if traffic is None else traffic.bytes_in,
-            None if traffic is None else traffic.bytes_out,
-        )
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was accepted."""
-        return time.monotonic() - self.opened_at
-
-    def traffic_now(self) -> Traffic | None:
-        """Return what the kernel says of it now; None where it says nothing."""
-        now = traffic_of(self.request)
-        if now is None and self._record is not None:
-            now = traffic_by(self._record, self.request)
-        if now is not None and not self._traffic_is_final:
-            self._last_traffic = now
-        return now
-
-    @property
-    def traffic(self) -> Traffic | None:
-        """What the kernel says of it, now or when last it could; None where it does not count."""
-        self.traffic_now()
-        return self._last_traffic
-
-    @property
-    def bytes_in(self) -> int | None:
-        """Bytes received from the client, TLS and PROXY header included; None where they are not counted."""
-        traffic = self.traffic
-        return None if traffic is None else traffic.bytes_in
-
-    @property
-    def bytes_out(self) -> int | None:
-        """Bytes sent to the client, each counted once; None where they are not counted."""
-        traffic = self.traffic
-        return None if traffic is None else traffic.bytes_out
-
-    @property
-    def silent_for(self) -> float | None:
-        """Seconds since the last byte was received; None where that is not known."""
-        traffic = self.traffic
-        return None if traffic is None else traffic.silent
-
-    @property
-    def local_address(self) -> Any:
-        """The address that the client called; None once the connection is closed."""
-        return _asked(self.request, "getsockname")
-
-    @property
-    def proxy_header(self) -> "ProxyHeader | None":
-        """What a balancer announced of it; None while, or where, no PROXY header was read."""
-        return header_of(self.request)
-
-    @property
-    def tls_version(self) -> str | None:
-        """``"TLSv1.3"``; None without TLS, and before its handshake."""
-        version: str | None = self._asked_of_tls("version")
-        return version
-
-    @property
-    def tls_cipher(self) -> str | None:
-        """The name of the cipher; None without TLS, and before its handshake."""
-        cipher = self._asked_of_tls("cipher")
-        return cipher[0] if cipher else None
-
-    @property
-    def client_certificate_subject(self) -> str | None:
-        """The subject of the client's certificate, as ``"commonName=alice, organizationName=Example"``."""
-        certificate = self._asked_of_tls("getpeercert")
-        if not certificate:
-            return None
-        names = (pair for part in certificate.get("subject", ()) for pair in part)
-        return ", ".join(f"{name}={value}" for name, value in names)
-
-    def _asked_of_tls(self, name: str) -> Any:
-        # Before the handshake, to ask would be to finish it.
-        return _asked(self.request, name) if self.state in _SHAKEN else None
-
-
-def _asked(request: Any, name: str) -> Any:
-    """Ask a request something that only some have, and open ones alone."""
-    try:
-        return getattr(request, name)()
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-class _Copy(socket.socket):
-    """A copy of a connection that another process serves: this process can still look at it."""
-
-    def __init__(self, request: Any) -> None:
-        super().__init__(request.family, request.type, request.proto, os.dup(request.fileno()))
-        self.can_send_close_notify = can_send_close_notify(request)
 
 
 def current_connection() -> Connection | None:
