@@ -4,6 +4,7 @@ import inspect
 from dataclasses import fields
 from pathlib import Path
 
+from manyhands.model import events
 from manyhands.model.events import Event, kinds
 
 PAGE = Path(__file__).parent.parent / "docs" / "events.md"
@@ -41,6 +42,8 @@ def _section(kind: type[Event]) -> str:
 
 def _type(annotation: object) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    if getattr(events, getattr(annotation, "__name__", ""), None) is annotation:
+        text = f"manyhands.events.{text.rpartition('.')[2]}"
     return text.replace("|", "\\|")
 
 

@@ -17,14 +17,14 @@ EXAMPLES: list[tuple[Event, str]] = [
         events.EngineFull("127.0.0.1:8008", "threads", 3),
         (
             "127.0.0.1:8008 serves 3 clients, all that its threads engine may: "
-            "who calls now waits in the backlog"
+            "clients that call now wait in the backlog"
         ),
     ),
     (
         events.ServerFull("127.0.0.1:8008", 3),
         (
             "127.0.0.1:8008 has 3 connections, all that max_connections allows: "
-            "who calls now waits in the backlog"
+            "clients that call now wait in the backlog"
         ),
     ),
     (
@@ -129,8 +129,8 @@ EXAMPLES: list[tuple[Event, str]] = [
         events.Draining(2, 0.5),
         "stopping: waits up to 0.5 s for 2 conversations to come to an end",
     ),
-    (events.EventsDropped(1), "1 event was dropped here: whoever is told of them is too slow"),
-    (events.EventsDropped(7), "7 events were dropped here: whoever is told of them is too slow"),
+    (events.EventsDropped(1), "1 event was dropped here: what is told of them is too slow"),
+    (events.EventsDropped(7), "7 events were dropped here: what is told of them is too slow"),
     (
         events.LinesLost(1, "No space left on device"),
         "1 line was lost here: standard error could not be written (No space left on device)",

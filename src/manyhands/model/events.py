@@ -11,69 +11,21 @@ text is a sentence for a person. The set is closed: a subscriber that handles th
 (`kinds`) has handled everything. No event carries what a client sent.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from manyhands.model.connection_states import Reason
-from manyhands.model.escaping import escape
-from manyhands.model.event_hub import PEERS_NAMED, EventHub, event_hub
 from manyhands.model.event_hub import Event as Event  # noqa: PLC0414
+from manyhands.model.event_hub import EventHub, event_hub
 from manyhands.model.event_hub import Level as Level  # noqa: PLC0414
 from manyhands.model.event_hub import Subscriber as Subscriber  # noqa: PLC0414
+from manyhands.model.refusal_summary import RefusalSummary as RefusalSummary  # noqa: PLC0414
+from manyhands.model.refusal_summary import counted, named
 from manyhands.model.socket_addresses import format_address
 
-# As programs find them here, as they do the three above.
+# As programs find them here, as they do the four above.
 Hub = EventHub
 hub = event_hub
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalSummary:
-    """What was refused in a while; its text is a sentence for people.
-
-    Attributes
-    ----------
-    counts : mapping of Reason to int
-        How many, by reason, the most frequent first.
-    peers : tuple of object
-        The addresses of the first few clients, no host twice.
-    since : float
-        When the first of them was refused, in seconds since 1970.
-    seconds : float
-        For how long this has been going on, up to the summary.
-    what : str
-        What was refused: ``"connection"`` or ``"datagram"``.
-    """
-
-    counts: Mapping[Reason, int]
-    peers: tuple[object, ...]
-    since: float
-    seconds: float
-    what: str = "connection"
-
-    @property
-    def total(self) -> int:
-        """How many were refused."""
-        return sum(self.counts.values())
-
-    def __str__(self) -> str:
-        refused = f"refused 1 {self.what}"
-        if self.total > 1:
-            refused = f"refused {self.total} {self.what}s within {self.seconds:.1f} s"
-        peers = f" from {', '.join(map(_peer, self.peers))}" if self.peers else ""
-        more = ", ..." if len(self.peers) == PEERS_NAMED else ""
-        return f"{refused}{peers}{more}: {self._reasons()}"
-
-    def _reasons(self) -> str:
-        if len(self.counts) == 1:
-            return next(iter(self.counts)).sentence
-        return "; ".join(f"{reason.sentence} ({count})" for reason, count in self.counts.items())
-
-
-def _peer(client_address: object) -> str:
-    return escape(format_address(client_address)) if client_address else "a Unix socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +44,7 @@ class EngineFull(Event):
     def __str__(self) -> str:
         return (
             f"{self.listener} serves {self.limit} clients, all that its {self.engine} engine may: "
-            "who calls now waits in the backlog"
+            "clients that call now wait in the backlog"
         )
 
 
@@ -111,7 +63,7 @@ class ServerFull(Event):
     def __str__(self) -> str:
         return (
             f"{self.listener} has {self.limit} connections, all that max_connections allows: "
-            "who calls now waits in the backlog"
+            "clients that call now wait in the backlog"
         )
 
 
@@ -303,8 +255,7 @@ class StacksFollow(Event):
     count: int
 
     def __str__(self) -> str:
-        handlers = "1 handler" if self.count == 1 else f"{self.count} handlers"
-        return f"{self.signal} came, which asks for the stacks of {handlers}"
+        return f"{self.signal} came, which asks for the stacks of {counted(self.count, 'handler')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +397,7 @@ class Draining(Event):
     timeout: float
 
     def __str__(self) -> str:
-        conversations = "1 conversation" if self.open == 1 else f"{self.open} conversations"
+        conversations = counted(self.open, "conversation")
         return f"stopping: waits up to {self.timeout:g} s for {conversations} to come to an end"
 
 
@@ -457,8 +408,9 @@ class EventsDropped(Event):
     count: int
 
     def __str__(self) -> str:
-        events = "1 event was" if self.count == 1 else f"{self.count} events were"
-        return f"{events} dropped here: whoever is told of them is too slow"
+        were = "was" if self.count == 1 else "were"
+        events = counted(self.count, "event")
+        return f"{events} {were} dropped here: what is told of them is too slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,8 +424,9 @@ class LinesLost(Event):
     error: str
 
     def __str__(self) -> str:
-        lines = "1 line was" if self.count == 1 else f"{self.count} lines were"
-        return f"{lines} lost here: standard error could not be written ({self.error})"
+        were = "was" if self.count == 1 else "were"
+        lines = counted(self.count, "line")
+        return f"{lines} {were} lost here: standard error could not be written ({self.error})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,9 +444,8 @@ class RepeatedEvents(Event):
 
     def __str__(self) -> str:
         times = "once" if self.count == 1 else f"{self.count} times"
-        peers = f", from {', '.join(map(_peer, self.peers))}" if self.peers else ""
-        more = ", ..." if len(self.peers) == PEERS_NAMED else ""
-        return f"{self.kind}, {times} more within {self.seconds:.1f} s{peers}{more}"
+        peers = f", from {named(self.peers)}" if self.peers else ""
+        return f"{self.kind}, {times} more within {self.seconds:.1f} s{peers}"
 
 
 @dataclass(frozen=True, slots=True)
