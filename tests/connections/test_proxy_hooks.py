@@ -207,4 +207,4 @@ def test_a_connection_that_the_program_has_accepted_itself_is_refused(
         with call(server.server_address) as peer:
             assert is_closed_by_server(peer)
         assert Reason.HANDLER_FAILED not in server.connections.closed
-    assert "nobody would read its PROXY header" in capfd.readouterr().err
+    assert "its PROXY header would not be read" in capfd.readouterr().err

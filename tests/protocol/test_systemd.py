@@ -50,7 +50,7 @@ def test_a_name_that_none_has_is_answered_with_those_that_there_are() -> None:
         ({}, "this process was given no sockets, for LISTEN_FDS is not set: systemd sets it for a"),
         ({"LISTEN_FDS": "1"}, "LISTEN_PID must be a number, not ''"),
         (variables("1", pid="41"), ("the sockets of LISTEN_FDS were given to process 41, and this is "
-         "process 42: whoever starts it in between, such as a shell, has to `exec` it")),
+         "process 42: what starts it in between, such as a shell, has to `exec` it")),
         (variables("1", pid="x"), "LISTEN_PID must be a number, not 'x'"),
         (variables("1", pid="9" * 5000), "LISTEN_PID must be a number, not '9999"),
         (variables("0"), "this process was given no sockets, for LISTEN_FDS is 0"),

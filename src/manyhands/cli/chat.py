@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_encoding,
         help="what callers send, and what is sent to them: gb18030, big5, latin-1 and so on (default: utf-8)",
     )
-    parser.add_argument("--greeting", metavar="TEXT", help="said to everybody who calls in")
+    parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
     add_flags(parser, _LIMITS.values())
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
     add_metrics_argument(parser)

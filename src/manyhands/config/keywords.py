@@ -93,8 +93,8 @@ class ServerOptions(TypedDict, total=False):
     deny: str | Sequence[str] | None
     """A network that clients must not come from. Default none."""
     when_full: Literal["wait", "refuse"] | Handler
-    """What becomes of who calls when max_connections are open: waits in the backlog, or is refused; in
-    a program, a handler for those (with max_connections). Default wait."""
+    """What becomes of a client that calls when max_connections are open: it waits in the backlog, or is
+    refused; in a program, a handler for those (with max_connections). Default wait."""
     refusal: str | bytes | None
     """What a refused client is told before its connection is closed, as it stands: no end of line is
     added, and no backslash means anything (with when_full or max_connections_per_ip or max_rate or
@@ -105,7 +105,7 @@ class ServerOptions(TypedDict, total=False):
     """Require a PROXY header of each stream connection: a balancer says with it who the client is.
     Default False."""
     proxy_trusted: str | Sequence[str]
-    """Networks of the balancers whose PROXY headers count; who comes from elsewhere is refused (with
+    """Networks of the balancers whose PROXY headers count; a peer from elsewhere is refused (with
     proxy_protocol). Default 127.0.0.0/8, ::1."""
     idle_timeout: float | None
     """Time for which nothing is received until a connection is closed, whatever is sent on it. Seconds,
@@ -184,8 +184,8 @@ class ServerAttributes:
     deny: str | Sequence[str] | None
     """A network that clients must not come from. Default none."""
     when_full: Literal["wait", "refuse"] | Handler
-    """What becomes of who calls when max_connections are open: waits in the backlog, or is refused; in
-    a program, a handler for those (with max_connections). Default wait."""
+    """What becomes of a client that calls when max_connections are open: it waits in the backlog, or is
+    refused; in a program, a handler for those (with max_connections). Default wait."""
     refusal: str | bytes | None
     """What a refused client is told before its connection is closed, as it stands: no end of line is
     added, and no backslash means anything (with when_full or max_connections_per_ip or max_rate or
@@ -196,7 +196,7 @@ class ServerAttributes:
     """Require a PROXY header of each stream connection: a balancer says with it who the client is.
     Default False."""
     proxy_trusted: Settled[str | Sequence[str]]
-    """Networks of the balancers whose PROXY headers count; who comes from elsewhere is refused (with
+    """Networks of the balancers whose PROXY headers count; a peer from elsewhere is refused (with
     proxy_protocol). Default 127.0.0.0/8, ::1."""
     idle_timeout: float | None
     """Time for which nothing is received until a connection is closed, whatever is sent on it. Seconds,
@@ -243,8 +243,8 @@ class BaseServerOptions:
     deny: str | Sequence[str] | None
     """A network that clients must not come from. Default none."""
     when_full: Literal["wait", "refuse"] | Handler
-    """What becomes of who calls when max_connections are open: waits in the backlog, or is refused; in
-    a program, a handler for those (with max_connections). Default wait."""
+    """What becomes of a client that calls when max_connections are open: it waits in the backlog, or is
+    refused; in a program, a handler for those (with max_connections). Default wait."""
     refusal: str | bytes | None
     """What a refused client is told before its connection is closed, as it stands: no end of line is
     added, and no backslash means anything (with when_full or max_connections_per_ip or max_rate or
@@ -255,7 +255,7 @@ class BaseServerOptions:
     """Require a PROXY header of each stream connection: a balancer says with it who the client is.
     Default False."""
     proxy_trusted: str | Sequence[str]
-    """Networks of the balancers whose PROXY headers count; who comes from elsewhere is refused (with
+    """Networks of the balancers whose PROXY headers count; a peer from elsewhere is refused (with
     proxy_protocol). Default 127.0.0.0/8, ::1."""
     idle_timeout: float | None
     """Time for which nothing is received until a connection is closed, whatever is sent on it. Seconds,

@@ -7,7 +7,7 @@ attributes of drop-in servers, the flags of the commands, ``docs/options.md`` an
 A drop-in server has its options as attributes. Programs have attributes of all names, and some of them, such
 as `max_threads`, are older than ours. So a value that is not what the option takes is taken for something
 else, and ignored. Two things are not: an access rule with a slip in it (`access_mistake`), with which the
-server would serve everybody, and a limit with one (`slips`).
+server would serve every client, and a limit with one (`slips`).
 """
 
 import os
@@ -221,8 +221,8 @@ _ROWS = (
     _limit(
         "when_full",
         ChoiceOrHandler("wait", "refuse"),
-        "what becomes of who calls when max_connections are open: waits in the backlog, or is refused; "
-        "in a program, a handler for those",
+        "what becomes of a client that calls when max_connections are open: it waits in the backlog, or is "
+        "refused; in a program, a handler for those",
         default="wait",
         is_unset=False,
         needs=("max_connections",),
@@ -260,7 +260,7 @@ _ROWS = (
     Option(
         "proxy_trusted",
         NetworkList(),
-        "networks of the balancers whose PROXY headers count; who comes from elsewhere is refused",
+        "networks of the balancers whose PROXY headers count; a peer from elsewhere is refused",
         group="opening",
         default="127.0.0.0/8, ::1",
         owners=("BaseServer",),

@@ -55,9 +55,8 @@ _numbers = itertools.count(1)
 _decisions: dict[int, tuple[Reason]] = {}
 """What was decided on ends from outside, by the connection's number, until that has ended.
 
-Of several that decide at once, `setdefault` and `pop` tell who came first: each is one step, also without the
-interpreter lock, and waits for nothing. A lock would not do, for a program may kick clients in a signal
-handler.
+Of several that decide at once, `setdefault` and `pop` tell which came first: each is one step, also without
+the interpreter lock, and waits for nothing. A lock would not do: programs kick clients in signal handlers.
 """
 
 _first_timeouts: "dict[int, ConnectionTimeouts]" = {}

@@ -78,7 +78,7 @@ class Engine(abc.ABC):
     3. For each connection: `has_room` (else the listener rests until `on_room` is called), `accept`, then
        `start`. The task calls `adopt`, and `tls_wrapper` for TLS, in its worker.
     4. After each turn of the loop: `reap`.
-    5. At any time, for those who look on: `running`, `tasks`, `frames`, `processes`, `hub_delay`.
+    5. At any time, for those that look on: `running`, `tasks`, `frames`, `processes`, `hub_delay`.
     6. At the end: `join` with the drain's timeout; then `ask_to_end`, `end`, `cut_off` and `abandon` for
        the tasks that are left; at last `join_workers` and `release`.
 

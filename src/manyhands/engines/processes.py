@@ -115,7 +115,7 @@ class ProcessesEngine(Engine):
             with self._lock:
                 was_left = self._starting.pop(task, None) is not None
             if child.pid:
-                # Whatever the fork ended in: the caller, who hears of it, may shut down what it still has,
+                # Whatever the fork ended in: the caller, which hears of it, may shut down what it still has,
                 # and a shutdown is the child's as well.
                 task.hand_over(child.kept)
             else:

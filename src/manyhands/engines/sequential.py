@@ -37,7 +37,7 @@ class SequentialEngine(Engine):
         """Count a task no longer; its thread can accept again when it has come to its end."""
         # A copy of this process that was forked meanwhile has forgotten it.
         self._threads.pop(task, None)
-        # After the task has gone: who waits was counted before it looked, or does not find the task any more.
+        # After the task has gone: a thread that waits was counted before it looked, or finds the task gone.
         if self._joining:
             with self._changed:
                 self._changed.notify_all()

@@ -202,7 +202,7 @@ class BoundedQueue(Generic[Item]):
         except Exception as error:  # noqa: BLE001 - whatever the consumer raises, the server goes on
             sys.excepthook(type(error), error, error.__traceback__)
 
-    # For subclasses, whose consumer may be told to hurry, and who have items of their own to tell later.
+    # For subclasses, whose consumer may be told to hurry, and which have items of their own to tell later.
 
     def _hand_over_within(self, item: Item, deadline: float) -> None:  # noqa: ARG002
         """Hand over an item in the calling thread, which must not wait longer than until `deadline`."""

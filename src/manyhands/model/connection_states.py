@@ -155,7 +155,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.KICKED: "the program or an operator closed it",
     Reason.DRAINED: "the server was draining",
     Reason.CUT_OFF: "it was still open at the end of the drain",
-    Reason.HANDED_OFF: "the handler kept it, or gave it to somebody else",
+    Reason.HANDED_OFF: "the handler kept it, or gave it away",
 }
 
 REFUSALS: frozenset[Reason] = frozenset(

@@ -64,7 +64,7 @@ def _check_pid(text: str, pid: int) -> None:
     meant = _number("LISTEN_PID", text)
     if meant != pid:
         raise Mistake(
-            f"the sockets of LISTEN_FDS were given to process {meant}, and this is process {pid}: whoever "
+            f"the sockets of LISTEN_FDS were given to process {meant}, and this is process {pid}: what "
             "starts it in between, such as a shell, has to `exec` it"
         )
 

@@ -32,7 +32,7 @@ def begin_serving(task: Any) -> "Token[_Served | None]":
 
 
 def end_serving(begun: "Token[_Served | None]") -> None:
-    """Note that the caller serves the task no longer; nor does who gets the identity of its thread next."""
+    """Note that the caller serves the task no longer; nor does the next thread that gets its identity."""
     served = _served.get()
     if served is not None:
         served.clear()  # copies of the context have this very list

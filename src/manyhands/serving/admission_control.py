@@ -311,7 +311,7 @@ class AdmissionControl:
         if not isinstance(request, AwaitingHeader):
             raise TypeError(
                 "proxy_protocol is on, and get_request returned a connection that it did not get from "
-                "ours: nobody would read its PROXY header"
+                "ours: its PROXY header would not be read"
             )
         # The permissions of a Unix socket's file say who may connect.
         if request.family == socket.AF_UNIX or client_address in trusted_networks(server):  # type: ignore[attr-defined]  # mixed into sockets

@@ -1,4 +1,4 @@
-"""What a server's options say of those whom it lets in.
+"""What a server's options say of the clients that it lets in.
 
 Programs set them as attributes of any sort, at any time: a mistake in one takes no protection away.
 """

@@ -39,7 +39,7 @@ UNWINDING_IN_A_HURRY = 0.1
 
 
 BACKLOG_SHARE = 0.5
-"""The share of a drain's time in which clients of the backlog may begin: who begins later is cut off soon."""
+"""The share of a drain's time in which clients of the backlog may begin: a later one is cut off soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a server does while no worker can be had: it accepts nothing more, and who was accepted waits.
+"""What a server does while no worker can be had: it accepts nothing, and an accepted client waits.
 
 A fork, a thread, or what has to be had before one, may fail as `accept` may: for want of descriptors, memory,
 processes or threads. Such a shortage ends as a rule, so it is treated in the same way: a rest, and after
