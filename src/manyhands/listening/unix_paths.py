@@ -18,9 +18,11 @@ import os
 import socket
 import stat
 import time
+from functools import partial
 from typing import NamedTuple
 
 from manyhands.listening import proc_net
+from manyhands.runtime.locks import is_file_lock_taken
 
 Path = str | bytes
 
@@ -177,18 +179,11 @@ def _locked(folder: Path) -> int:
 
 def _wait_for_lock(descriptor: int) -> None:
     deadline = time.monotonic() + LOCK_TIMEOUT
-    while not _is_locked_by(descriptor):
+    take = partial(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    while not is_file_lock_taken(take):
         if time.monotonic() >= deadline:
             raise TimeoutError(errno.ETIMEDOUT, "another program keeps it locked")
         time.sleep(LOCK_RETRY_INTERVAL)
-
-
-def _is_locked_by(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _said(error: OSError) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.runtime.caller import current_task, hub_of_fiber, is_in_the_hub
+from manyhands.runtime.locks import try_until
 from manyhands.runtime.sockets import descriptor_of, takes_more
 
 Report = Callable[[object], None]
@@ -105,17 +106,7 @@ def _takes_more(stream: Any) -> bool:
     if hub is None:
         return takes_more(descriptor, patience)
     deadline = math.inf if is_worker else time.monotonic() + patience
-    return _takes_more_for_fiber(descriptor, deadline)
-
-
-def _takes_more_for_fiber(descriptor: int, deadline: float) -> bool:
-    pause = 0.001
-    while not takes_more(descriptor):
-        if time.monotonic() >= deadline:
-            return False
-        sys.modules["gevent"].sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
-    return True
+    return try_until(lambda: takes_more(descriptor), deadline, LONGEST_PAUSE)
 
 
 _BEYOND_SELECT = "filedescriptor out of range in select()"

@@ -4,6 +4,8 @@ A thread that waits sleeps. A fiber that waits lets the other fibers of its thre
 """
 
 import contextlib
+import errno
+import math
 import sys
 import threading
 import time
@@ -232,10 +234,29 @@ def acquire(lock: "threading.Lock") -> None:
     try_until(lambda: lock.acquire(blocking=False))
 
 
-def try_until(attempt: Callable[[], object]) -> None:
-    """Try in a fiber until it succeeds, ever more seldom; the others of its thread run in between."""
+def try_until(
+    attempt: Callable[[], object], deadline: float = math.inf, longest_pause: float = LONGEST_PAUSE
+) -> bool:
+    """Try in a fiber until it succeeds, ever more seldom; the others of its thread run in between.
+
+    Return False when `deadline`, by `time.monotonic`, was over first.
+    """
     gevent: Any = sys.modules["gevent"]
     pause = FIRST_PAUSE
     while not attempt():
+        if time.monotonic() >= deadline:
+            return False
         gevent.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, longest_pause)
+    return True
+
+
+def is_file_lock_taken(take: Callable[[], object]) -> bool:
+    """Take a lock of a file, by a call that does not wait for it; return False while it is another's."""
+    try:
+        take()
+    except OSError as error:
+        if error.errno not in {errno.EAGAIN, errno.EACCES}:  # either, says fcntl(2)
+            raise
+        return False
+    return True

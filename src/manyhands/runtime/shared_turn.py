@@ -1,16 +1,16 @@
 """A turn that threads, fibers and forked processes take: one of them has it at a time."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from manyhands.runtime.caller import hub_of_fiber
 from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.locks import acquire, try_until
+from manyhands.runtime.locks import acquire, is_file_lock_taken, try_until
 
 
 class SharedTurn:
@@ -81,18 +81,8 @@ def _take_from_other_processes(file: int) -> None:
     if hub_of_fiber() is None:
         fcntl.lockf(file, fcntl.LOCK_EX)
     else:
-        try_until(lambda: _is_free(file))
-
-
-def _is_free(file: int) -> bool:
-    """Take the record lock, unless another process has it."""
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in {errno.EAGAIN, errno.EACCES}:  # either, says fcntl(2)
-            raise
-        return False
-    return True
+        take = partial(fcntl.lockf, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_until(lambda: is_file_lock_taken(take))
 
 
 turn_at_terminal = SharedTurn()

@@ -1,6 +1,7 @@
 """Calls of the system that wait for a signal or for a shell: a fiber that makes one lets the others run."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -30,18 +31,18 @@ def _sigtimedwait(sigset: Any, timeout: float, /) -> Any:
     return _take_signal(sigset, time.monotonic() + timeout)
 
 
-def _take_signal(sigset: Any, deadline: float | None = None) -> Any:
+def _take_signal(sigset: Any, deadline: float = math.inf) -> Any:
     """Take a pending signal of a set; None after the deadline."""
     taken: list[Any] = []
 
     def attempt() -> bool:
         taken[:] = [_plain_sigtimedwait(sigset, 0)]
-        return taken[0] is not None or (deadline is not None and time.monotonic() >= deadline)
+        return taken[0] is not None
 
     # Blocked meanwhile, else it would end the process between two looks, or call its handler.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, sigset)
     try:
-        try_until(attempt)
+        try_until(attempt, deadline)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return taken[0]

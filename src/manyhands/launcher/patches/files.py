@@ -27,10 +27,8 @@ from manyhands.launcher.patches.waiting import (
 )
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.sockets import AT_ONCE
 from manyhands.runtime.unpatched import put_in_place
-
-PIPE_BUFFER = 4096
-"""Bytes that a pipe which can be written to takes without blocking (PIPE_BUF of Linux, pipe(7))."""
 
 MEMORY_DEVICES = 1
 """The major number of /dev/null and its like, which never block (devices.txt of Linux)."""
@@ -83,7 +81,7 @@ class RawFile(io.FileIO):
         with memoryview(data) as view, view.cast("B") as octets:
             while written < len(octets):
                 _wait(self.fileno(), select.POLLOUT)
-                count = super().write(octets[written : written + PIPE_BUFFER])
+                count = super().write(octets[written : written + AT_ONCE])
                 if count is None:
                     return written or None
                 written += count
@@ -257,13 +255,13 @@ def _write(fd: int, data: Any, /) -> int:
     if not is_fiber():
         return _os_write(fd, data)
     with memoryview(data) as view, view.cast("B") as octets:
-        if len(octets) <= PIPE_BUFFER or not _may_block(fd) or not os.get_blocking(fd):
+        if len(octets) <= AT_ONCE or not _may_block(fd) or not os.get_blocking(fd):
             _wait(fd, select.POLLOUT)
             return _os_write(fd, octets)
         written = 0
         while written < len(octets):
             _wait(fd, select.POLLOUT)
-            written += _os_write(fd, octets[written : written + PIPE_BUFFER])
+            written += _os_write(fd, octets[written : written + AT_ONCE])
         return written
 
 

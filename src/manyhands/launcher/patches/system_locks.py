@@ -3,14 +3,13 @@
 The kernel would stop the thread until the lock is free, and with it the fiber that is to release it.
 """
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable
 from typing import Any
 
 from manyhands.launcher.patches.waiting import is_fiber
-from manyhands.runtime.locks import try_until
+from manyhands.runtime.locks import is_file_lock_taken, try_until
 from manyhands.runtime.unpatched import put_in_place
 
 _flock, _lockf, _fcntl, _os_lockf = fcntl.flock, fcntl.lockf, fcntl.fcntl, os.lockf
@@ -22,16 +21,7 @@ _NO_WAIT: dict[int, int] = {fcntl.F_SETLKW: fcntl.F_SETLK, fcntl.F_OFD_SETLKW: f
 def _patiently(take: Callable[[], Any]) -> Any:
     """Take a lock by a call that does not wait for it, as soon as that succeeds."""
     taken: list[Any] = []
-
-    def attempt() -> bool:
-        try:
-            taken.append(take())
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EACCES}:  # either, says fcntl(2)
-                raise
-        return bool(taken)
-
-    try_until(attempt)
+    try_until(lambda: is_file_lock_taken(lambda: taken.append(take())))
     return taken[0]
 
 

@@ -10,6 +10,7 @@ has all fibers, and would run them: a handler of the original would answer its c
 import gc
 import os
 import queue
+import select
 import signal
 import socket
 import sys
@@ -25,9 +26,6 @@ from gevent.hub import Hub
 from gevent.queue import SimpleQueue
 from gevent.socket import wait_read, wait_write
 from greenlet import getcurrent
-
-PIPE_BUFFER = 4096
-"""Bytes that a pipe which can be written to takes without blocking (PIPE_BUF of Linux, pipe(7))."""
 
 LONGEST_LOCK_PAUSE = 0.02
 """Seconds between two tries to get a lock of another process: a semaphore wakes no fiber."""
@@ -136,7 +134,8 @@ def _read(descriptor: int, size: int) -> bytes:
 
 def _write(descriptor: int, data: Any) -> int:
     wait_write(descriptor)
-    return os.write(descriptor, data[:PIPE_BUFFER])
+    # A pipe that can be written to takes as much without blocking (pipe(7)).
+    return os.write(descriptor, data[: select.PIPE_BUF])
 
 
 def _make_methods(lock: Any) -> None:
