@@ -18,7 +18,7 @@ from tests.support import (
     open_descriptors,
     secured,
     serving,
-    wait_until,
+    wait_for_descriptors,
 )
 
 from .proxy_kit import CLIENT, V1, V2, WITH_NAME, Never, Tell, behind_a_balancer, say, wait_for
@@ -43,7 +43,7 @@ def test_tls_follows_the_header_on_a_tls_address(
     ) as server:
         answer = ask_announced(bound(server), authority.client_context(), header)
         assert answer == repr(CLIENT).encode()
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def test_tls_follows_the_header_where_the_listening_socket_is_a_tls_one(

@@ -18,6 +18,7 @@ from tests.support import (
     is_closed_by_server,
     open_descriptors,
     reset,
+    wait_for_descriptors,
     wait_until,
 )
 
@@ -56,7 +57,7 @@ def test_the_handler_has_the_client_that_is_announced(engine: str) -> None:
         for header, client in HEADERS.items():
             assert say(server.server_address, header + b"hello\n") == repr(client).encode()
         wait_until(lambda: len(server.connections) == 0)
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
@@ -293,7 +294,7 @@ def test_the_descriptor_of_a_refused_connection_is_closed(engine: str) -> None:
         for sent in (b"", b"?", V1[:5]):
             say(server.server_address, sent)
         wait_until(lambda: server.connections.balance == (3, 0, 3))
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def test_a_connection_that_was_accepted_outside_the_fibers_is_one_of_theirs() -> None:

@@ -19,6 +19,7 @@ from tests.support import (
     secured,
     server_class,
     serving,
+    wait_for_descriptors,
     wait_until,
 )
 
@@ -85,7 +86,7 @@ def test_a_handle_error_that_fails_leaves_nothing_open(engine: str) -> None:
     with balanced(engine, Never, verify_request=fail, handle_error=fail) as server:
         assert say(server.server_address, V1) == b""
         wait_for(server, Reason.REFUSED_BY_HOOK)
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def test_verify_request_sees_the_client_s_certificate(engine: str, authority: Authority) -> None:
@@ -148,7 +149,7 @@ def test_workers_of_the_program_s_own_get_the_client_that_is_announced(
         assert say(server.server_address, V1 + b"hello\n") == repr(CLIENT).encode()
         assert say(server.server_address, b"?") == b""
     assert len(bad_headers(seen)) == 1
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def test_workers_of_the_program_s_own_get_tls_after_the_header(authority: Authority) -> None:
@@ -157,7 +158,7 @@ def test_workers_of_the_program_s_own_get_tls_after_the_header(authority: Author
     with serving(server):
         answer = ask_announced(server.server_address, authority.client_context())
         assert answer == repr(CLIENT).encode()
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def test_process_request_may_hand_on_to_process_request_thread() -> None:

@@ -18,6 +18,7 @@ from tests.support import (
     call,
     everything,
     is_closed_by_server,
+    left_open,
     open_descriptors,
     reset,
     secured,
@@ -51,7 +52,7 @@ def test_a_client_is_served(engine: str, authority: Authority, seen: list[events
     with serving(secured(server_class(engine)(HERE, Answer), authority)) as server:
         for _ in range(3):
             assert ask_secretly(server.server_address, authority) == b"hello\n"
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert failures(seen) == []
 
 
@@ -114,7 +115,7 @@ def test_a_client_that_speaks_no_tls_is_turned_away(
             peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
             everything(peer)
         assert ask_secretly(server.server_address, authority) == b"hello\n"
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert "Traceback" not in capfd.readouterr().err
     if engine == "threads":
         (failure,) = failures(seen)
@@ -136,7 +137,7 @@ def test_a_client_that_resets_before_the_handshake_does_no_harm(authority: Autho
     reset(call(server.server_address))
     with serving(server):
         assert ask_secretly(server.server_address, authority) == b"hello\n"
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_the_server_closes_the_connection_through_its_hook(authority: Authority) -> None:

@@ -20,6 +20,7 @@ from tests.support import (
     secured,
     server_class,
     serving,
+    wait_for_descriptors,
     wait_until,
 )
 
@@ -116,7 +117,7 @@ def test_a_client_that_reads_nothing_holds_no_other_up(
                 wait_until(lambda: taken)
         peer.close()
     assert all(seconds < 0.5 for seconds in taken)
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 @pytest.fixture

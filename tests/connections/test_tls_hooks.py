@@ -14,6 +14,7 @@ from tests.support import (
     ask_secretly,
     call,
     is_closed_by_server,
+    left_open,
     open_descriptors,
     secured,
     server_class,
@@ -111,7 +112,7 @@ def test_a_failed_handshake_in_verify_request_is_an_event_and_no_traceback(
     (failure,) = failures(seen)
     assert "http request" in failure.error.lower()
     assert len(shut) == 1
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert capfd.readouterr().err == ""
 
 

@@ -16,6 +16,7 @@ from tests.support import (
     call,
     everything,
     is_closed_by_server,
+    left_open,
     open_descriptors,
     secured,
     serving,
@@ -100,7 +101,7 @@ def test_workers_of_the_program_s_own_run_no_handler_without_a_handshake(
             assert is_closed_by_server(silent)
         speak_no_tls(server.server_address)
         wait_until(lambda: len(failures(seen)) == 2)
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert capfd.readouterr().err == ""
 
 

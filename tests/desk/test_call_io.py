@@ -10,7 +10,7 @@ import pytest
 from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.desk.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
-from tests.support import open_descriptors, wait_until
+from tests.support import left_open, open_descriptors, wait_until
 from tests.support.workers import WORKERS, Threads, Worker
 
 Ends = tuple[CallIO, socket.socket]
@@ -219,7 +219,7 @@ def test_a_fiber_needs_no_descriptor_beside_that_of_its_connection() -> None:
         for line in lines:
             line._wait = worker.do(peer_wait, line._connection)  # one that was not interrupted
             waiting.append(worker.spawn(line.wait_for_hang_up))
-        assert len(open_descriptors() - before) <= 1  # for all of them
+        assert len(left_open(before)) <= 1  # for all of them
         for _, peer in pairs:
             peer.close()
         assert [one.result(20) for one in waiting] == [True] * 50

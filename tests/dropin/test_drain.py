@@ -18,6 +18,7 @@ from tests.support import (
     ask,
     call,
     forked,
+    left_open,
     open_descriptors,
     secured,
     server_class,
@@ -89,7 +90,7 @@ def test_no_client_gets_through_any_more_and_nothing_is_left(engine: str) -> Non
     assert server.socket.getsockname()[1] == 0
     server.server_close()
     assert server.fileno() == -1
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_a_unix_socket_is_let_go_of_and_its_file_is_the_program_s_to_remove(tmp_path: Path) -> None:

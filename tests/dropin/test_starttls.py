@@ -28,6 +28,7 @@ from tests.support import (
     open_descriptors,
     server_class,
     serving,
+    wait_for_descriptors,
     wait_until,
 )
 
@@ -141,7 +142,7 @@ def test_a_connection_goes_over_to_tls(
     ):
         peer.sendall(b"hello\n")
         assert everything(peer) == b"HELLO\n"
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 def has_failed(seen: list[events.Event], engine: str, why: str) -> bool:
@@ -169,7 +170,7 @@ def test_what_is_sent_in_clear_behind_the_request_is_refused(
     with Server(Shout, ANY_PORT, engine=engine, **files) as server, call(bound(server)) as plain:
         assert asked(plain, b"STARTTLS\nsteal\n") == b"go\n"
         assert everything(plain) == b""
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
     why = "the client sent 6 bytes in clear after it had asked for TLS"
     assert has_failed(seen, engine, why)
 
@@ -285,7 +286,7 @@ def test_a_drop_in_server_needs_a_context(engine: str, authority: Authority) -> 
     ):
         peer.sendall(b"hello\n")
         assert everything(peer) == b"HELLO\n"
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 HANDLERS = """

@@ -20,6 +20,7 @@ from tests.support import (
     bound,
     call,
     everything,
+    left_open,
     open_descriptors,
     serving,
     wait_until,
@@ -73,7 +74,7 @@ def test_a_listening_socket_is_served_and_stays_its_giver_s(
                 f"tcp://127.0.0.1:{listening.getsockname()[1]}"
             ]
             assert ask(listening.getsockname()) == b"hello\n"
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     assert ask_directly(listening) == b"hello\n"
 
@@ -221,7 +222,7 @@ def test_a_socket_that_is_gone_holds_up_no_other_address() -> None:
     server = Server(Echo, "tcp://127.0.0.1:0", "fd://2147483647")
     with pytest.raises(Mistake, match="descriptor"):
         server.listen()
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_tls_on_a_given_socket_needs_a_certificate(listening: socket.socket) -> None:

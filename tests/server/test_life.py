@@ -18,8 +18,10 @@ from tests.support import (
     call,
     everything,
     is_listening,
+    left_open,
     open_descriptors,
     run_python,
+    wait_for_descriptors,
     wait_until,
 )
 
@@ -65,7 +67,7 @@ def test_an_announcement_that_fails_leaves_nothing_open() -> None:
     with pytest.raises(ZeroDivisionError):
         server.run(lambda: 1 / 0)
     assert server.addresses == []
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -203,7 +205,7 @@ def test_closing_does_no_harm_at_any_time() -> None:
         assert ask(bound(server)) == b"hello\n"
         assert server.close() == []
     assert server.close() == []
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_an_exception_in_the_body_leaves_nothing_open_and_comes_out() -> None:
@@ -217,7 +219,7 @@ def test_an_exception_in_the_body_leaves_nothing_open_and_comes_out() -> None:
     with pytest.raises(ZeroDivisionError):
         body()
     assert server.addresses == []
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -257,7 +259,7 @@ def test_a_thread_that_cannot_be_had_leaves_nothing_listening(
         with pytest.raises(RuntimeError, match="can't start new thread"):
             server.run()
     assert server.addresses == []
-    assert open_descriptors() <= before
+    assert not left_open(before)
     with server:
         assert ask(bound(server)) == b"hello\n"
 

@@ -26,6 +26,7 @@ from tests.support import (
     everything,
     hear,
     is_listening,
+    left_open,
     open_descriptors,
     wait_until,
 )
@@ -66,7 +67,7 @@ def test_a_handler_is_served_on_each_engine(engine: str) -> None:
         assert server.engine.name == engine
     assert server.addresses == []
     wait_until(lambda: set(threading.enumerate()) <= threads)
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -240,7 +241,7 @@ def test_addresses_that_cannot_be_had_leave_none_held(tmp_path: Path) -> None:
         ):
             server.listen()
     assert not path.exists()
-    assert open_descriptors() <= before
+    assert not left_open(before)
     assert server.addresses == []
 
 

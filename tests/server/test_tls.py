@@ -27,6 +27,7 @@ from tests.support import (
     host_names_shown,
     is_closed_by_server,
     open_descriptors,
+    wait_for_descriptors,
     wait_until,
     write_handlers,
 )
@@ -95,7 +96,7 @@ def test_a_client_is_served(
     with Server(Tell, ANY_PORT, engine=engine, **files) as server:
         assert str(server.addresses[0]).startswith("tls://127.0.0.1:")
         assert told(server, client) == (version.name.replace("_", "."), None, None)
-    wait_until(lambda: open_descriptors() <= before)
+    wait_for_descriptors(before)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

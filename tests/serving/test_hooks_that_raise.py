@@ -13,6 +13,7 @@ from tests.support import (
     ask,
     call,
     is_closed_by_server,
+    left_open,
     open_descriptors,
     server_class,
     serving,
@@ -119,7 +120,7 @@ def test_a_hook_of_the_server_that_raises_leaks_nothing(engine: str, hook: str) 
     server.reported.clear()
     del server
     assert set(threading.enumerate()) <= threads
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_the_service_survives_a_handler_and_closes_its_connection(
         if engine != "processes":
             wait_until(lambda: len(server.reported) == 1)
     server.reported.clear()
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_what_handle_error_raises_in_the_loop_ends_it(module: ModuleType) -> None:
@@ -207,7 +208,7 @@ def test_a_server_that_cannot_begin_gives_its_descriptor_back(
     before = open_descriptors()
     with pytest.raises(HookError):
         kind(HERE, Handler)
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 def test_what_handle_timeout_raises_is_the_caller_s(engine: str, module: ModuleType) -> None:

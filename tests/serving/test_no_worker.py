@@ -19,6 +19,7 @@ from tests.support import (
     ask,
     call,
     is_closed_by_server,
+    left_open,
     open_descriptors,
     run_python,
     serving,
@@ -90,7 +91,7 @@ def test_the_client_waits_and_is_served_when_there_are_workers_again(
         wait_until(lambda: not server.connections)
         assert server.connections.accepted == 2
         assert not server.errors
-    assert open_descriptors() <= before
+    assert not left_open(before)
     told = [type(event) for event in seen if not isinstance(event, events.ForkedWithThreads)]
     assert told == [events.AcceptPaused, events.AcceptResumed]
 

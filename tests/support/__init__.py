@@ -5,10 +5,11 @@ from manyhands.testing import running as serving
 
 from .certificates import Authority, replace
 from .copies import forked
+from .descriptors import left_open, open_descriptors, wait_for_descriptors
 from .handlers import write_handlers
 from .peers import is_closed_by_server, is_listening
 from .programs import Program, python, run_python
-from .running import ENGINES, Echo, answering, bound, open_descriptors, server_class
+from .running import ENGINES, Echo, answering, bound, server_class
 from .service_manager import ServiceManager
 from .tls import ask_secretly, host_names_shown, secured, shake_hands, shown
 
@@ -29,6 +30,7 @@ __all__ = [
     "host_names_shown",
     "is_closed_by_server",
     "is_listening",
+    "left_open",
     "open_descriptors",
     "python",
     "read_line",
@@ -40,6 +42,7 @@ __all__ = [
     "serving",
     "shake_hands",
     "shown",
+    "wait_for_descriptors",
     "wait_until",
     "write_handlers",
 ]

@@ -1,6 +1,5 @@
-"""Server classes, and what a server and a process have open."""
+"""Server classes, and the addresses of a server."""
 
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -41,17 +40,3 @@ def server_class(engine: str, module: ModuleType = socketserver) -> Any:
 def bound(server: Server, number: int = 0) -> Any:
     """Return one of the server's addresses as a socket takes it."""
     return socket_address(server.addresses[number])
-
-
-def open_descriptors() -> set[str]:
-    """Name what this process has open, each socket and pipe by its inode.
-
-    Not the file of the turn to ask the operator, which the process keeps from its first fork on.
-    """
-    names = set()
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            names.add(str(link.readlink()))
-        except OSError:
-            continue  # the descriptor of the listing itself
-    return names - {"/memfd:manyhands-turn (deleted)"}

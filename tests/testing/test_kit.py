@@ -29,7 +29,7 @@ from manyhands.testing import (
     stalled,
     wait_until,
 )
-from tests.support import Authority, Echo, open_descriptors, run_python, server_class
+from tests.support import Authority, Echo, left_open, open_descriptors, run_python, server_class
 
 HERE = ("127.0.0.1", 0)
 
@@ -50,7 +50,7 @@ def test_a_handler_is_served_on_a_free_port_and_all_of_it_is_gone_afterwards(eng
     assert peer.fileno() == -1
     with pytest.raises(ConnectionRefusedError):
         call(address)
-    assert open_descriptors() <= before
+    assert not left_open(before)
 
 
 @pytest.mark.parametrize("address", ["tcp://[::1]:0", "unix://{}/s.sock", "unix://@manyhands-{}"])

@@ -1,0 +1,46 @@
+"""What this process has open, and what has been left open."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from manyhands.testing import wait_until
+
+KEPT = "/memfd:manyhands-turn (deleted)"
+"""What a process keeps open from its first fork on: the file of the turn to ask the operator."""
+
+
+def open_descriptors() -> Counter[str]:
+    """Count what this process has open, each socket and pipe by its inode."""
+    return Counter(name for _, name in _links() if name != KEPT)
+
+
+def left_open(before: Counter[str]) -> list[str]:
+    """Describe what is open and was not, `before`."""
+    return [_described(name) for name in sorted((open_descriptors() - before).elements())]
+
+
+def wait_for_descriptors(before: Counter[str]) -> None:
+    """Wait until nothing is open that was not, `before`; an `AssertionError` names what stays."""
+    try:
+        wait_until(lambda: open_descriptors() <= before)
+    except AssertionError:
+        raise AssertionError(f"left open: {', '.join(left_open(before))}") from None
+
+
+def _links() -> Iterator[tuple[int, str]]:
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the descriptor of the listing itself
+            yield int(link.name), str(link.readlink())
+
+
+def _described(name: str) -> str:
+    """Add the kind and the addresses of a socket to its name."""
+    for number, other in _links() if name.startswith("socket:") else ():
+        if other == name:
+            with suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
+                return f"{name} {copy!r}"
+    return name
