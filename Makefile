@@ -50,7 +50,7 @@ bench: .venv/.for-bench ## what a request costs, on our servers and on others (A
 # Of all harnesses together, which get the same share of it.
 SECONDS ?= 3600
 
-soak: .venv/.for-test ## ten minutes of everything at once, on threads and on fibers (ARGS="--minutes 1")
+soak: .venv/.for-test ## ten minutes of everything at once, on three engines (ARGS="--minutes 1")
 	@.venv/bin/python -m soak $(ARGS)
 
 fuzz: .venv/.for-fuzz ## look for inputs that break the parsers (SECONDS=3600 in all)

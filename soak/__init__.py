@@ -1,7 +1,9 @@
 """Everything at once, for ten minutes: ``make soak``.
 
-A server on threads and one on fibers, each in a process of its own, serve a crowd that talks, churns, stalls,
-resets, drips and breaks its handshakes, while their connections are kicked, their listeners suspended and
-resumed, and their certificates replaced. At the end the books must balance and agree with what the crowd did,
-the processes be as large as after their first minute, and nobody who behaved have been cut off.
+A server on threads, one on processes and one on fibers serve a crowd that talks, churns, stalls, resets,
+drips and breaks its handshakes, while connections are kicked, listeners suspended and resumed, certificates
+replaced, and threads and descriptors run out. For a minute nothing reads the logs, and for another there is
+no thread. The books must balance and agree with what the crowd did, memory and the processor time of a
+connection stay as they were, and no client that behaved be cut off. Then SIGTERM comes at the worst moment,
+and must end the process in time.
 """

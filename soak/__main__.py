@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import random
-import signal
 import ssl
 import subprocess
 import sys
@@ -15,25 +14,41 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from soak.clients import CONVERSATIONS, Place, talk, talk_in_tls
+from manyhands.testing import ask
+from soak.clients import CONVERSATIONS, Place, stay, talk, talk_in_tls
 from soak.crowd import Crowd
 from soak.log_reader import LogReader
-from soak.verdict import Sample, complaints
+from soak.service import ALLOW_THREADS, BOOKS, DENY_THREADS, DRAIN, NO_TROUBLES
+from soak.verdict import Sample, Soaked, complaints, cost, thirds
 
-ENGINES = ("threads", "fibers")
+ENGINES = ("threads", "processes", "fibers")
 
 SHOWN = 20
 """Complaints of one kind of engine that are shown: ten thousand would say no more."""
 
 SETTLING = 15.0
-"""Seconds that a server gets to come to rest when everybody has gone."""
+"""Seconds that a server gets to come to rest when the crowd has gone."""
 
 REST = 2.0
 """Seconds without a change after which it is at rest: longer than any deadline's second look takes."""
 
+STEPS = 20
+"""Samples that are taken while the crowd is there."""
 
-END = 2.0
-"""Seconds from SIGTERM to the end of a process that serves nobody."""
+STUCK = range(8, 10)
+"""The steps in which the log is not read: of ten minutes, one."""
+
+WITHOUT_THREADS = range(12, 14)
+"""The steps in which the system has no thread: of ten minutes, another one."""
+
+AFTERMATH = 3.0
+"""Seconds after which a client that was to wait for a thread has one, or knows that it is refused."""
+
+MORE_THAN_THE_PIPE_HOLDS = 300
+"""Connections whose lines a pipe that is not read does not take: 64 KiB of them, pipe(7)."""
+
+PATIENCE = 60.0
+"""Seconds that the end of a process is waited for."""
 
 
 class Service:
@@ -42,65 +57,109 @@ class Service:
     def __init__(self, engine: str, folder: Path, seed: int) -> None:
         self.engine = engine
         program = [sys.executable, "-m", "soak.service", engine, str(folder)]
-        self._process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         self.log = LogReader(self._process.stderr)
-        self.seconds_to_end = 0.0
-        """How long the server took from SIGTERM to the end of its process."""
-
         said = self._hear()
         context = ssl.create_default_context(cafile=said["ca"])
-        place = Place(("127.0.0.1", said["plain"]), ("127.0.0.1", said["tls"]), context)
+        self._plain = ("127.0.0.1", said["plain"])
+        self._place = Place(self._plain, ("127.0.0.1", said["tls"]), context)
         # What the first conversation brings with it stays, and is no growth.
         for conversation in (talk, talk_in_tls):
-            conversation(place, random.Random(seed))
-        self.crowd = Crowd(place, seed)
-        self.samples = [self.at_rest()]
+            conversation(self._place, random.Random(seed))
+        self.crowd = Crowd(self._place, seed)
+        self._before = self._at_rest()[1]
+        self._series: list[Sample] = []
 
-    def _hear(self) -> dict[str, Any]:
+    def _hear(self) -> Any:
         output = self._process.stdout
         assert output is not None
         line = output.readline()
         if not line:
             raise SystemExit(f"the server on {self.engine} said nothing before its end")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        return json.loads(line)
 
-    def sample(self) -> Sample:
-        """Look how large the process is."""
+    def order(self, order: bytes) -> Any:
+        """Tell the process something; return its answer."""
+        orders = self._process.stdin
+        assert orders is not None
+        orders.write(order)
+        orders.flush()
+        return self._hear()
+
+    def look(self) -> None:
+        """Look once more how large the process is."""
+        self._series.append(self._sample())
+
+    def _sample(self) -> Sample:
         proc = Path(f"/proc/{self._process.pid}")
         pages = int((proc / "statm").read_text().split()[1])
+        # The name of the program comes first, and may hold anything: proc_pid_stat(5).
+        times = (proc / "stat").read_text().rpartition(")")[2].split()[11:15]
         return Sample(
             memory=pages * os.sysconf("SC_PAGE_SIZE"),
             threads=len(list((proc / "task").iterdir())),
             descriptors=len(list((proc / "fd").iterdir())),
+            seconds=time.monotonic(),
+            processor=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
+            calls=self._place.calls,
         )
 
-    def stop_the_troubles(self) -> None:
-        """Have nobody kicked any more who has just come."""
-        self._process.send_signal(signal.SIGUSR1)
-
-    def at_rest(self) -> Sample:
-        """Wait until nobody comes or goes in the process; return what it is then."""
+    def _at_rest(self) -> tuple[Sample, Sample]:
+        """Wait until no connection comes or goes in the process; return it at the rest's begin and end."""
         deadline = time.monotonic() + SETTLING
-        sample, since = self.sample(), time.monotonic()
-        while time.monotonic() < min(since + REST, deadline):
+        first = latest = self._sample()
+        while latest.seconds < min(first.seconds + REST, deadline):
             time.sleep(0.1)
-            now = self.sample()
-            if (now.threads, now.descriptors) != (sample.threads, sample.descriptors):
-                since = time.monotonic()
-            sample = now
-        return sample
+            latest = self._sample()
+            if (latest.threads, latest.descriptors) != (first.threads, first.descriptors):
+                first = latest
+        return first, latest
 
-    def end(self) -> dict[str, Any]:
-        """Stop the server; return its books."""
+    def end(self) -> Soaked:
+        """Stop the server when the crowd has gone; return all that was seen of it."""
+        self.order(NO_TROUBLES)
+        rest = self._at_rest()
+        books = self.order(BOOKS)
+        guests = stay(self._place)
+        addresses = ["{}:{}".format(*guest.getsockname()) for guest in guests]
+        last_books, seconds = self._end_at_the_worst_moment()
+        for guest in guests:
+            guest.close()
+        crowd = self.crowd
+        return Soaked(
+            done=crowd.done,
+            expected={kind.__name__: reason for kind, reason in CONVERSATIONS.items() if reason},
+            before=self._before,
+            rest=rest,
+            books=books,
+            last_books=last_books,
+            series=self._series,
+            done_meanwhile=crowd.done_meanwhile,
+            refused=crowd.refused,
+            wrong=[*crowd.wrong, *self.log.broken],
+            guests=addresses,
+            drain_timeout=DRAIN,
+            seconds_to_end=seconds,
+        )
+
+    def _end_at_the_worst_moment(self) -> tuple[dict[str, Any], float]:
+        """Send SIGTERM while the log is stuck and no thread can be had; return the books, and the seconds."""
+        self.log.pause()
+        for _ in range(MORE_THAN_THE_PIPE_HOLDS):
+            ask(self._plain)
+        self.order(DENY_THREADS)
         asked = time.monotonic()
         self._process.terminate()
         try:
-            return self._hear()
+            return self._hear(), self._seconds_to_end(asked)
         finally:
-            self._process.wait(60)
-            self.seconds_to_end = time.monotonic() - asked
             self.log.wait()
+
+    def _seconds_to_end(self, asked: float) -> float:
+        self._process.wait(PATIENCE)
+        return time.monotonic() - asked
 
     def kill(self) -> None:
         """End the process, if it goes on."""
@@ -132,40 +191,56 @@ def soak(engines: Sequence[str], minutes: float) -> int:
     with services(engines) as running:
         for service in running:
             service.crowd.come(seconds)
-            # A log collector that hangs: of ten minutes, for one.
-            service.log.pause(seconds / 10, after=seconds * 4 / 10)
-        time.sleep(seconds / 10)
-        for service in running:
-            service.samples.append(service.sample())
+        began = time.monotonic()
+        for step in range(STEPS):
+            _begin(step, running)
+            time.sleep(max(0.0, began + seconds * (step + 1) / STEPS - time.monotonic()))
+            for service in running:
+                service.look()
         for service in running:
             service.crowd.wait_until_gone()
-            service.stop_the_troubles()
         failed = [service.engine for service in running if not _is_well(service)]
     return int(bool(failed))
 
 
+def _begin(step: int, running: Sequence[Service]) -> None:
+    """Begin and end what lasts for some of the steps."""
+    for service in running:
+        if step == STUCK.start:
+            service.log.pause()
+        elif step == STUCK.stop:
+            service.log.go_on()
+        elif step == WITHOUT_THREADS.start:
+            service.crowd.may_be_refused = True
+            service.order(DENY_THREADS)
+        elif step == WITHOUT_THREADS.stop:
+            service.order(ALLOW_THREADS)
+            service.crowd.are_refused_no_more_after(AFTERMATH)
+
+
 def _is_well(service: Service) -> bool:
     """Stop a server; say what it has to tell, and what is wrong with it."""
-    before, early = service.samples
-    late = service.at_rest()
-    books = service.end()
-    crowd = service.crowd
-    expected = {kind.__name__: reason for kind, reason in CONVERSATIONS.items() if reason}
-    wrong = [*crowd.wrong, *service.log.broken]
-    found = list(complaints(books, crowd.done, wrong, expected, (before, early, late)))
-    if service.seconds_to_end > END:
-        found.append(f"it ended {service.seconds_to_end:.1f} s after SIGTERM, with nobody there")
+    soaked, log = service.end(), service.log
+    books, series = soaked.books, soaked.series
+    early, late = map(cost, thirds(series))
+    found = list(complaints(soaked))
     print(f"\n{service.engine}: {books['accepted']} connections, {dict(books['troubles'])}")
-    print(f"  conversations  {dict(sorted(crowd.done.items()))}")
-    print(f"  log            {service.log.lines} lines, {service.log.dropped} dropped")
+    print(f"  conversations  {dict(sorted(soaked.done.items()))}, {soaked.refused} refused")
+    print(f"  log            {log.lines} lines, {log.dropped} dropped")
     print(f"  ended          {dict(sorted(books['reasons'].items()))}")
-    for name, sample in (("before", before), ("early", early), ("late", late)):
-        print(f"  {name:14} {sample}")
+    print(f"  before         {soaked.before}")
+    for sample in series[1::2]:
+        print(f"  {sample.seconds - soaked.before.seconds:6.0f} s       {sample}")
+    print(f"  afterwards     {soaked.rest[1]}")
+    print(
+        f"  a connection   {early * 1000:.2f} ms of processor time at first, {late * 1000:.2f} ms at last"
+    )
+    print(f"  the end        {soaked.seconds_to_end:.1f} s after SIGTERM")
     for complaint in found[:SHOWN]:
         print(f"  WRONG: {complaint}")
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN} more")
-    print(f"  {'FAILED' if found else 'ok'}")
+    print(f"  {'FAILED' if found else 'ok'}", flush=True)
     return not found
 
 

@@ -4,40 +4,68 @@ A conversation returns when it went as it should, and raises what went wrong.
 """
 
 import random
+import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from manyhands.testing import call as call_plainly
-from manyhands.testing import deaf, drip, everything, half_close, read_line, reset, stalled
-from soak.handler import KICK_ME, POUR
+from manyhands.testing import call, drip, everything, half_close, read_line, reset
+from soak.handler import KICK_ME, POUR, STAY
 
 Address = tuple[str, int]
 
+PATIENCE = 120.0
+"""Seconds that a client waits for anything: longer than the server may be without threads."""
 
-@dataclass(frozen=True)
+SMALL_BUFFER = 4096
+"""Bytes that the kernel receives for a client that does not read."""
+
+
 class Place:
-    """Where the server is."""
+    """Where the server is.
 
-    plain: Address
-    tls: Address
-    context: ssl.SSLContext
+    Attributes
+    ----------
+    calls : int
+        How many connections have been made.
+    """
 
-    def call(self, *, tls: bool = False) -> socket.socket:
-        """Connect."""
-        peer = call_plainly(self.tls if tls else self.plain)
-        return self.context.wrap_socket(peer, server_hostname="127.0.0.1") if tls else peer
+    def __init__(self, plain: Address, tls: Address, context: ssl.SSLContext) -> None:
+        self._plain = plain
+        self._tls = tls
+        self._context = context
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    def call(
+        self, said: bytes = b"", *, for_tls: bool = False, receive_buffer: int | None = None
+    ) -> socket.socket:
+        """Connect, to the address that awaits TLS perhaps, and say something."""
+        peer = call(self._tls if for_tls else self._plain, receive_buffer=receive_buffer)
+        with self._lock:
+            self.calls += 1
+        peer.settimeout(PATIENCE)
+        try:
+            peer.sendall(said)
+        except BaseException:
+            peer.close()
+            raise
+        return peer
+
+    def call_in_tls(self) -> ssl.SSLSocket:
+        """Connect, and shake hands."""
+        return self._context.wrap_socket(self.call(for_tls=True), server_hostname="127.0.0.1")
 
 
 class CutOffError(Exception):
-    """The server ended a conversation with somebody who behaved, or did not end another one."""
+    """The server ended a conversation with a client that behaved, or did not end another one."""
 
 
 def talk(place: Place, dice: random.Random, *, tls: bool = False) -> None:
     """Say some lines, long and short, with pauses; hear each of them again; take leave in good order."""
-    with place.call(tls=tls) as peer:
+    with place.call_in_tls() if tls else place.call() as peer:
         for _ in range(dice.randint(1, 12)):
             line = dice.randbytes(dice.choice((10, 200, 20_000))).hex().encode() + b"\n"
             peer.sendall(line)
@@ -83,33 +111,32 @@ def vanish(place: Place, dice: random.Random) -> None:
 
 def fall_silent(place: Place, dice: random.Random) -> None:
     """Say half a line, and wait to be hung up on."""
-    with stalled(place.plain, b"hello"[: dice.randint(1, 5)]) as peer:
+    with place.call(b"hello"[: dice.randint(1, 5)]) as peer:
         everything(peer)
 
 
 def turn_deaf(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - a conversation like the others
     """Ask for more than any buffer holds, read none of it, and wait to be hung up on."""
-    with deaf(place.plain, POUR) as peer:
+    with place.call(POUR, receive_buffer=SMALL_BUFFER) as peer:
         _wait_for_the_end(peer)
 
 
 def want_to_be_kicked(place: Place, dice: random.Random) -> None:
-    """Talk until somebody has had enough."""
-    with place.call() as peer:
-        peer.sendall(KICK_ME)
+    """Talk until the server has had enough."""
+    with place.call(KICK_ME) as peer:
         while _goes_on(peer):
             time.sleep(dice.uniform(0.01, 0.1))
 
 
 def never_shake_hands(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - as above
     """Call for TLS, say nothing, and wait to be hung up on."""
-    with stalled(place.tls) as peer:
+    with place.call(for_tls=True) as peer:
         everything(peer)
 
 
 def babble(place: Place, dice: random.Random) -> None:
     """Call for TLS, and speak something else."""
-    with stalled(place.tls, b"GET / HTTP/1.0\r\n" + dice.randbytes(20)) as peer:
+    with place.call(b"GET / HTTP/1.0\r\n" + dice.randbytes(20), for_tls=True) as peer:
         everything(peer)
 
 
@@ -128,6 +155,14 @@ CONVERSATIONS: dict[Conversation, str | None] = {
     babble: "handshake_failed",
 }
 """The conversations, and for which reason the server must end each, where it is the server that does."""
+
+
+def stay(place: Place) -> list[socket.socket]:
+    """Return clients that do not leave by themselves, and whose handlers do not let them go."""
+    staying, deaf = place.call(STAY), place.call(POUR, receive_buffer=SMALL_BUFFER)
+    _expect(staying, STAY)
+    select.select([deaf], [], [], PATIENCE)
+    return [staying, deaf, place.call(b"hel"), place.call(for_tls=True)]
 
 
 def _expect(peer: socket.socket, line: bytes) -> None:
@@ -151,7 +186,7 @@ def _goes_on(peer: socket.socket) -> bool:
 
 def _wait_for_the_end(peer: socket.socket) -> None:
     """Wait until the server has given up, without reading what it sent."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         # A reset shows in the socket's own error, whatever there is to read.
         if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

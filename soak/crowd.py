@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 
-from soak.clients import CONVERSATIONS, Conversation, Place
+from soak.clients import CONVERSATIONS, Conversation, CutOffError, Place
 
 SHARES: dict[str, int] = {
     "talk": 6,
@@ -29,6 +29,12 @@ class Crowd:
     ----------
     done : Counter
         How many conversations went as they should, by kind.
+    may_be_refused : bool
+        Whether the server has no thread just now, and may refuse clients.
+    done_meanwhile : Counter
+        How many conversations went as they should meanwhile, by kind.
+    refused : int
+        How many conversations the server cut off meanwhile.
     wrong : list of str
         What went wrong in the others.
     """
@@ -37,6 +43,9 @@ class Crowd:
         self._place = place
         self._lock = threading.Lock()
         self.done: Counter[str] = Counter()
+        self.may_be_refused = False
+        self.done_meanwhile: Counter[str] = Counter()
+        self.refused = 0
         self.wrong: list[str] = []
         self._threads = [
             threading.Thread(target=self._live, args=(kind, seed * 1000 + number), daemon=True)
@@ -56,15 +65,30 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
+    def are_refused_no_more_after(self, seconds: float) -> None:
+        """Take a refusal for a fault again, some seconds from now on."""
+
+        def end() -> None:
+            self.may_be_refused = False
+
+        threading.Timer(seconds, end).start()
+
     def _live(self, kind: Conversation, seed: int) -> None:
         dice = random.Random(seed)
         while time.monotonic() < self._ends_at:
             try:
                 kind(self._place, dice)
             except Exception as error:  # noqa: BLE001 - whatever went wrong is the finding
-                with self._lock:
-                    self.wrong.append(f"{kind.__name__}: {type(error).__name__}: {error}")
+                self._note_failure(kind.__name__, error)
             else:
                 with self._lock:
                     self.done[kind.__name__] += 1
+                    self.done_meanwhile[kind.__name__] += self.may_be_refused
             time.sleep(dice.expovariate(20))
+
+    def _note_failure(self, kind: str, error: Exception) -> None:
+        with self._lock:
+            if self.may_be_refused and isinstance(error, CutOffError | OSError | AssertionError):
+                self.refused += 1
+            else:
+                self.wrong.append(f"{kind}: {type(error).__name__}: {error}")

@@ -28,18 +28,17 @@ class LogReader:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def pause(self, seconds: float, after: float) -> None:
-        """Read nothing for some seconds, from a moment on: then the pipe is soon full."""
+    def pause(self) -> None:
+        """Read nothing: then the pipe is soon full."""
+        self._reads.clear()
 
-        def pause() -> None:
-            self._reads.clear()
-            threading.Timer(seconds, self._reads.set).start()
-
-        threading.Timer(after, pause).start()
+    def go_on(self) -> None:
+        """Read again."""
+        self._reads.set()
 
     def wait(self) -> None:
         """Wait for the log's end."""
-        self._reads.set()
+        self.go_on()
         self._thread.join(60)
 
     def _run(self) -> None:

@@ -1,9 +1,12 @@
-"""What a server does to itself during the soak: kicks, standing still, new certificates, no threads."""
+"""What a server does to itself during the soak: kicks, standing still, new certificates, shortages."""
 
-import queue
+import os
 import random
+import resource
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from manyhands import Server
 from soak.authority import Authority
@@ -15,12 +18,45 @@ PAUSE = 0.5
 STANDING_STILL = 0.2
 """Seconds for which the listeners are suspended."""
 
-
-WITHOUT_THREADS = 0.5
-"""Seconds for which the system has no thread: of ten minutes, about one."""
+SHORTAGE = 0.5
+"""Seconds for which the system has no thread, or no descriptor: less than any client is refused after."""
 
 NO_STACK = 1 << 47
 """Bytes of a stack that no address space holds, so that no thread can be made (mmap(2))."""
+
+
+class Threads:
+    """Whether the system has threads for this process: while nothing denies them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._denials = 0
+
+    def deny(self) -> None:
+        """Have none made until each denial has been taken back."""
+        self._change(1)
+
+    def allow(self) -> None:
+        """Take a denial back."""
+        self._change(-1)
+
+    def _change(self, by: int) -> None:
+        with self._lock:
+            self._denials += by
+            threading.stack_size(NO_STACK if self._denials else 0)
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Leave the process those descriptors that it has (RLIMIT_NOFILE, getrlimit(2))."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class Troubles:
@@ -31,6 +67,7 @@ class Troubles:
         self._authority = authority
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="troubles", daemon=True)
+        self.threads = Threads()
         self.counts: Counter[str] = Counter()
         """How often each kind of trouble was made."""
 
@@ -39,23 +76,28 @@ class Troubles:
         self._thread.start()
 
     def stop(self) -> None:
-        """Make no more trouble; what has been begun is ended. Returns at once."""
+        """Make no more trouble; wait for the end of what has been begun."""
         self._ended.set()
+        self._thread.join()
 
     def _run(self) -> None:
         dice = random.Random(4)
-        kinds = (self._kick, self._kick, self._stand_still, self._reissue, self._deny_threads)
+        kinds = (
+            self._kick,
+            self._kick,
+            self._stand_still,
+            self._reissue,
+            self._deny_threads,
+            self._deny_descriptors,
+        )
         while not self._ended.wait(dice.expovariate(1 / PAUSE)):
             dice.choice(kinds)()
 
     def _kick(self) -> None:
-        while True:
-            try:
-                listener, address = volunteers.get_nowait()
-            except queue.Empty:
-                return
+        for listener, client in volunteers():
             for connection in list(self._server.connections.values()):
-                is_meant = connection.server is listener and connection.client_address == address
+                is_meant = connection.client_address == client
+                is_meant = is_meant and connection.server.server_address == listener
                 if is_meant and connection.close():
                     self.counts["kicks"] += 1
 
@@ -66,12 +108,15 @@ class Troubles:
         self.counts["suspensions"] += 1
 
     def _deny_threads(self) -> None:
-        threading.stack_size(NO_STACK)
-        try:
-            self._ended.wait(WITHOUT_THREADS)
-        finally:
-            threading.stack_size(0)
+        self.threads.deny()
+        self._ended.wait(SHORTAGE)
+        self.threads.allow()
         self.counts["times without threads"] += 1
+
+    def _deny_descriptors(self) -> None:
+        with no_more_descriptors():
+            self._ended.wait(SHORTAGE)
+        self.counts["times without descriptors"] += 1
 
     def _reissue(self) -> None:
         self._authority.issue()

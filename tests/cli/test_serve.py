@@ -52,9 +52,17 @@ def serve(folder: Path) -> Iterator[Any]:
         program.__exit__()
 
 
+STOPPING = "manyhands: stopping: waits up to "
+
+
 def ended(serving: Serving) -> tuple[int, str]:
-    """Return the exit status and what was written on standard error."""
-    return serving.program.wait(), serving.program.errors()
+    """Return the exit status and the errors on standard error.
+
+    That it waits for a conversation is none: a busy machine notices late that its client has gone.
+    """
+    status = serving.program.wait()
+    lines = serving.program.errors().splitlines(keepends=True)
+    return status, "".join(line for line in lines if not line.startswith(STOPPING))
 
 
 def busy(serving: Serving) -> tuple[socket.socket, int]:

@@ -1,4 +1,4 @@
-"""A soak, briefly: everything at once, on both engines."""
+"""A soak, briefly: everything at once, on each of its engines."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from tests.support.programs import ROOT, environment
 
 
 def test_a_few_seconds_of_everything_at_once() -> None:
-    # One command would do. Two share the seconds for which the servers are watched at rest.
+    # One command would do. Several share the seconds for which the servers are watched at rest.
     with ThreadPoolExecutor(len(ENGINES)) as at_once:
         for finished in at_once.map(soaked, ENGINES):
             assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -38,7 +38,7 @@ from manyhands.runtime.sockets import accept_at_once, identity, system_socket
 UNWIND_TIME = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
 
-HUB_END_TIME = 1.0
+HUB_END_TIME = 0.5
 """Seconds that the exit of the interpreter gives to what it does not wait for, accept loops and the hub; and
 that a `join` with an end gives to the hub, which waits for the threads of `blocking`."""
 

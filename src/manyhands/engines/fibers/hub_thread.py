@@ -41,6 +41,9 @@ waits has it for next to none."""
 LOOKS_PER_LIMIT = 4
 """Looks within the time that is allowed: so much finer is the time that is told."""
 
+LAST_LOOK = 0.1
+"""Seconds that the end of a thread is waited for once more that has been waited for in vain."""
+
 _ASLEEP: CodeType = Hub.run.__code__
 
 
@@ -152,6 +155,9 @@ class HubThread:
         self.is_ending = False
         """Whether it takes no further users."""
 
+        self.is_held_up = False
+        """Whether its end was waited for in vain: a thread of `blocking` holds it up, or a fiber."""
+
         self._lock = brief_lock()
         self._users = 1  # the caller
         self._has_hub_gone = False
@@ -214,17 +220,22 @@ class HubThread:
         if is_ending and (self._is_shared or not self.is_current()):
             # Again: a signal may have come between the last `release` and its notice.
             self.call(self._may_be_unused.set)
-            self._thread.join(timeout)
+            self._join(timeout)
 
     def end(self, timeout: float) -> None:
         """End the thread, whatever runs in it; wait for that at most `timeout` seconds.
 
-        Of a thread that all fibers of the program share there is nothing to end.
+        Hardly at all if that was in vain before. Of a thread that all fibers of the program share there is
+        nothing to end.
         """
         if self._is_shared or self.is_current():
             return
         self._ask_to_end()
+        self._join(min(timeout, LAST_LOOK) if self.is_held_up else timeout)
+
+    def _join(self, timeout: float | None) -> None:
         self._thread.join(timeout)
+        self.is_held_up = not self._is_shared and self._thread.is_alive()
 
     def _ask_to_end(self) -> None:
         with self._lock:
