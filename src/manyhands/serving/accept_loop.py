@@ -311,12 +311,17 @@ def _refuse_backlog(watch: ListenerWatch, backoff: Backoff, spare: SpareDescript
         return
     listening = getattr(watch.listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
-        count = spare.refuse_backlog(listening)
-        if count:
-            watch.core.registry.refuse(Reason.REFUSED_OUT_OF_DESCRIPTORS, count)
-            described = format_address(watch.listener.server_address)
-            if event_hub.has_subscribers:
-                event_hub.emit(events.BacklogRefused(described, count, backoff.reason))
+        count, reason = spare.refuse_backlog(listening), Reason.REFUSED_OUT_OF_DESCRIPTORS
+        note_refused(watch.listener, count, reason, backoff.reason)
+
+
+def note_refused(server: Listener, count: int, reason: Reason, why: str) -> None:
+    """Count clients of the backlog that were closed unserved, if there were any, and tell of them."""
+    if count:
+        core_of(server).registry.refuse(reason, count)
+        if event_hub.has_subscribers:
+            described = format_address(server.server_address)
+            event_hub.emit(events.BacklogRefused(described, count, why))
 
 
 class LetGo(socket.socket):

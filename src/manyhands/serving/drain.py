@@ -20,7 +20,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
-from manyhands.serving.accept_loop import LetGo, close_waiting, has_let_go
+from manyhands.serving.accept_loop import LetGo, close_waiting, has_let_go, note_refused
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
@@ -246,11 +246,7 @@ def refuse_backlog(server: Any) -> None:
     if getattr(server, "socket_type", None) != socket.SOCK_STREAM or is_closed(listening):
         return
     count = close_waiting(server.socket, server.request_queue_size)
-    if count:
-        core_of(server).registry.refuse(Reason.REFUSED_STOPPING, count)
-        if event_hub.has_subscribers:
-            described = format_address(server.server_address)
-            event_hub.emit(events.BacklogRefused(described, count, "the server stops"))
+    note_refused(server, count, Reason.REFUSED_STOPPING, "the server stops")
 
 
 def drain_orphan(task: Task, timeout: float) -> None:
