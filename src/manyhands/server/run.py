@@ -15,7 +15,7 @@ from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.server.listener import ListenerGroup
+from manyhands.server.listener_group import ListenerGroup
 from manyhands.serving.accept_loop import AcceptLoop
 from manyhands.serving.drain import (
     BACKLOG_SHARE,

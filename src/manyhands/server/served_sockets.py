@@ -13,7 +13,8 @@ from manyhands.config.options import SERVER_OPTIONS
 from manyhands.connections.connection import current_connection
 from manyhands.engines import Engine
 from manyhands.model.addresses import Address
-from manyhands.server.listener import Handler, ListenerGroup
+from manyhands.server.listener import Handler
+from manyhands.server.listener_group import ListenerGroup
 from manyhands.server.option_attributes import OptionValues
 from manyhands.server.run import Run
 from manyhands.server.systemd import poll_interval
