@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from manyhands import socketserver
-from manyhands.listening.proc_net import sockets_on
+from manyhands.listening.proc_net import entries_in
 from tests.support import Echo, call, everything, hear, python, serving
 
 HERE = ("127.0.0.1", 0)
@@ -281,6 +281,9 @@ TABLE = """\
 
 
 def test_the_kernel_s_table_is_read_by_port() -> None:
-    assert list(sockets_on(8008, TABLE)) == [("0A", "1234"), ("01", "5678")]
-    assert list(sockets_on(8009, TABLE)) == [("0A", "9999")]
-    assert list(sockets_on(80, TABLE)) == []
+    def found(port: int) -> list[tuple[str, str]]:
+        return [(entry.state, entry.inode) for entry in entries_in(TABLE, port)]
+
+    assert found(8008) == [("0A", "1234"), ("01", "5678")]
+    assert found(8009) == [("0A", "9999")]
+    assert found(80) == []

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from manyhands.listening.proc_net import LISTENING, sockets_on
+from manyhands.listening.proc_net import LISTENING, entries_in
 from manyhands.testing import everything
 
 
@@ -15,4 +15,4 @@ def is_closed_by_server(peer: socket.socket) -> bool:
 def is_listening(port: int) -> bool:
     """Tell, without connecting, whether any socket still listens on a TCP port of IPv4."""
     table = Path("/proc/net/tcp").read_text(encoding="ascii")
-    return any(state == LISTENING for state, _ in sockets_on(port, table))
+    return any(entry.state == LISTENING for entry in entries_in(table, port))

@@ -95,20 +95,16 @@ def entries_on(port: int, protocol: str) -> list[Entry] | None:
     # Without IPv6 there is no second one.
     if not tables[0]:
         return None
-    return [_entry(fields) for table in tables for fields in _rows_on(port, table)]
+    return [entry for table in tables for entry in entries_in(table, port)]
 
 
-def sockets_on(port: int, table: str) -> Iterator[tuple[str, str]]:
-    """Yield state and inode of each socket on local `port` in `table`, a text as of ``/proc/net/tcp``."""
-    yield from ((fields[3], fields[9]) for fields in _rows_on(port, table))
-
-
-def _rows_on(port: int, table: str) -> Iterator[list[str]]:
+def entries_in(table: str, port: int) -> Iterator[Entry]:
+    """Yield the sockets on local `port` in `table`, a text as of ``/proc/net/tcp``."""
     end = f":{port:04X}"
     for line in table.splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(end):
-            yield fields
+            yield _entry(fields)
 
 
 def _entry(fields: list[str]) -> Entry:
