@@ -166,6 +166,121 @@ SQLITE = {
         print(db.execute("select count(*) from u").fetchone()[0])
         print([type(row).__name__ for row in db.execute("select 1")])
     """,
+    "what the program's own Connection does": """
+        db = sqlite3.connect("db"); db.execute("create table t (n)"); db.commit()
+        def take(name):
+            files.db = db = sqlite3.Connection("db", isolation_level=None); db.execute("begin immediate")
+        contend(take, lambda: (files.db.execute("commit"), files.db.close()))
+        print(type(db) is sqlite3.Connection, type(db.execute("select 1")) is sqlite3.Cursor)
+    """,
+    "waits besides those of execute": """
+        db = sqlite3.connect("db"); db.execute("create table t (n)"); db.execute("insert into t values (1)")
+        db.commit()
+        def hold_by_reading(take, release):
+            reader = sqlite3.connect("db"); rows = reader.execute("select n from t"); next(rows); held.set()
+            may_release.wait(); took.append("released"); rows.close(); reader.close()
+        def wanting(what):
+            def want(take, release):
+                writer = sqlite3.connect("db"); what(writer); took.append("second"); writer.close()
+            return want
+        def fetch(db):
+            db.isolation_level = None
+            print(db.execute("insert into t values (2) returning n").fetchall())
+        def begin_and_set(db):
+            db.execute("insert into t values (3)"); db.isolation_level = None
+        for what in (fetch, begin_and_set): contend(None, None, hold_by_reading, wanting(what))
+        def hold_by_writing(take, release):
+            holder = sqlite3.connect("other", isolation_level=None); holder.execute("begin exclusive")
+            held.set(); may_release.wait(); took.append("released"); holder.execute("commit"); holder.close()
+        def back_up(db):
+            db.backup(sqlite3.connect("other"))
+        contend(None, None, hold_by_writing, wanting(back_up))
+        print(sqlite3.connect("other").execute("select n from t").fetchall())
+    """,
+    "what the program sees of a connection": """
+        seen, context = [], __import__("contextvars").ContextVar("context"); context.set("mine")
+        db = sqlite3.connect("db"); db.execute("create table t (n)"); db.commit()
+        db.set_trace_callback(seen.append)
+        db.executescript("PRAGMA BUSY_TIMEOUT = 20000; insert into t values (1);")
+        db.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_PRAGMA else 0)
+        name = threading.current_thread().name
+        here = lambda: f"{context.get(None)} {threading.current_thread().name == name}"
+        db.create_function("here", 0, here)
+        def locked():
+            holder = sqlite3.connect("db", isolation_level=None); holder.execute("begin immediate")
+            held.set(); time.sleep(0.1); holder.execute("commit"); holder.close()
+        def lock():
+            global held
+            held = threading.Event(); threading.Thread(target=locked).start(); held.wait()
+        lock(); db.execute("insert into t values (here())"); db.commit()
+        lock(); db.executescript("insert into t values (here())")
+        one, other = __import__("socket").socketpair()
+        def feed():
+            for n in range(3): other.sendall(b"%d\\n" % n); time.sleep(0.05)
+            other.close()
+        lock(); threading.Thread(target=feed).start()
+        with one, one.makefile() as lines:
+            print(db.executemany("insert into t values (?)", ((line.strip(),) for line in lines)).rowcount)
+        print(seen, db.execute("select * from t").fetchall())
+    """,
+    "methods of the program's own": """
+        class Connection(sqlite3.Connection):
+            def __init__(self, *arguments, **keywords):
+                super().__init__(*arguments, **keywords)
+                self.execute("create table if not exists t (n)"); self.calls = []
+            def cursor(self, *arguments): self.calls.append("cursor"); return super().cursor(*arguments)
+            said = []
+            def execute(self, sql, *arguments): self.said.append(sql); return super().execute(sql, *arguments)
+        for keywords in ({}, {"check_same_thread": False}):
+            db = sqlite3.connect("db", factory=Connection, **keywords)
+            db.execute("select 1"); db.cursor().execute("select 2")
+            db.executemany("insert into t values (?)", [(1,)])
+            print(db.calls, db.said, type(db).__name__); db.rollback(); db.close()
+    """,
+    "a connection that threads share": """
+        holder = sqlite3.connect("db", isolation_level=None); holder.execute("create table t (n)")
+        shared = sqlite3.connect("db", check_same_thread=False, isolation_level=None)
+        print(isinstance(shared, sqlite3.Connection), isinstance(shared.cursor(), sqlite3.Cursor))
+        rows = shared.execute("select 1 union select 2 union select 3")
+        holder.execute("begin immediate")
+        shared.set_trace_callback(lambda sql: took.append("asked") if "7" in sql else None)
+        def insert(): shared.execute("insert into t values (7)"); took.append("inserted")
+        def read(): took.append(next(rows)); took.append(shared.execute("select count(*) from t").fetchone())
+        inserting, reading = threading.Thread(target=insert), threading.Thread(target=read)
+        inserting.start()
+        while not took: time.sleep(0.01)
+        reading.start(); time.sleep(0.1)
+        took.append("another"); holder.execute("commit"); inserting.join(); reading.join()
+        print(sorted(map(str, took)), took.index("another") < took.index((1,)))
+        shared.isolation_level = "IMMEDIATE"
+        with shared: shared.executemany("insert into t values (?)", [(8,), (9,)])
+        print(shared.isolation_level, shared.in_transaction, [*shared.execute("select n from t")])
+        try: shared.execute("no statement")
+        except sqlite3.OperationalError as error: print(error)
+        shared.close()
+    """,
+    "a look for the module before its import": """
+        import importlib.util, subprocess, sys
+        PROGRAM = "import importlib.util; importlib.util.find_spec('_sqlite3')\\n" + HEAD
+        PROGRAM += "contend(lambda _: (setattr(files, 'db', sqlite3.connect('db', isolation_level=None)),"
+        PROGRAM += " files.db.execute('begin immediate')), lambda: files.db.execute('commit'))"
+        print(subprocess.check_output([sys.executable, "-c", PROGRAM], text=True))
+    """,
+    "an exception of a signal handler meanwhile": """
+        import signal
+        db = sqlite3.connect("db"); db.execute("create table t (n)"); db.commit()
+        class Alarm(Exception): pass
+        def alarm(*_): raise Alarm
+        signal.signal(signal.SIGALRM, alarm)
+        def hold():
+            holder = sqlite3.connect("db", isolation_level=None); holder.execute("begin exclusive")
+            held.set(); signal.setitimer(signal.ITIMER_REAL, 0.1); time.sleep(0.3)
+            holder.execute("commit"); holder.close()
+        held = threading.Event(); thread = threading.Thread(target=hold); thread.start(); held.wait()
+        try: db.execute("insert into t values (1)"); time.sleep(10)
+        except Alarm: print("raised when the call was over")
+        thread.join(); db.rollback()
+    """,
 }
 
 
@@ -176,7 +291,8 @@ CASES = {**FILES, "processes": OF_PROCESSES, **SQLITE}
 def test_on_fibers_as_on_threads(tmp_path: Path, case: str) -> None:
     outputs = []
     for name, way in (("plain", RUN), ("ours", ON_FIBERS)):
-        write(tmp_path / name / "program.py", HEAD + textwrap.dedent(case))
+        head = f"HEAD = {HEAD!r}\nexec(HEAD)\n"
+        write(tmp_path / name / "program.py", head + textwrap.dedent(case))
         done = python("-W", "ignore", *way, "program.py", cwd=tmp_path / name)
         assert (done.status, done.errors) == (0, ""), done.errors
         outputs.append(done.output)

@@ -73,9 +73,14 @@ def _is_end_of_fiber(failure: BaseException) -> bool:
     return isinstance(failure, sys.modules["greenlet"].GreenletExit)
 
 
-def _throw(main: Any, failure: BaseException) -> None:
-    if not main.dead:
-        main.throw(type(failure), failure, failure.__traceback__)
+def _throw(fiber: Any, failure: BaseException) -> None:
+    if not fiber.dead:
+        fiber.throw(type(failure), failure, failure.__traceback__)
+
+
+def throw_at_next_wait(failure: BaseException) -> None:
+    """Have an exception raised in the calling fiber where it waits next, since its C code raises none."""
+    hub_of_thread().loop.run_callback(_throw, current_thread_or_fiber(), failure)
 
 
 _set_handler, _get_handler = signal.signal, signal.getsignal

@@ -1,224 +1,194 @@
 """SQLite's wait for a database that another connection has locked, by which it would hold up all fibers.
 
-A connection's own wait, its `timeout`, is set to nothing, so that a call fails at once where the database is
-locked. Then the call is made again, in a thread of the system's, with the wait that the program asked for.
+SQLite looks, sleeps and looks again, and sleeps by a function of its VFS, the layer below it that knows the
+system (sqlite.org/vfs.html). Here that function lets other fibers run.
 """
 
+import ctypes
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from itertools import chain
-from types import ModuleType
-from typing import Any, Literal, TypeVar
+from types import MethodDescriptorType, ModuleType
+from typing import Any
 
+import gevent
 from gevent.lock import RLock
 
-from manyhands.launcher.patches.waiting import call_in_native_thread, is_fiber
-
-Result = TypeVar("Result")
+from manyhands.launcher.patches.waiting import is_fiber
+from manyhands.runtime.main_code import throw_at_next_wait
+from manyhands.runtime.unpatched import original
 
 _MODULE = "_sqlite3"
 
-_TIMEOUT = "busy_timeout"
+_plain_sleep: Callable[[float], None] = original(time, "sleep")
 
-BUSY = 5
-"""SQLITE_BUSY, the lowest byte of the codes of a locked database (sqlite.org/rescode.html)."""
-
-_PARAMETERS = (
-    "database", "timeout", "detect_types", "isolation_level", "check_same_thread", "factory",
-    "cached_statements", "uri",
-)  # fmt: skip
-"""The parameters of `sqlite3.connect`, in their order."""
-
-DEFAULT_TIMEOUT = 5.0
-"""Seconds, as `sqlite3.connect` has it."""
+_Sleep = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 
 
-class _Patience:
-    """How long a connection waits for the database, and whose turn it is to use it."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.turn = RLock()
+class _VFS(ctypes.Structure):
+    """`struct sqlite3_vfs`, as far as its function `xSleep` (sqlite.org/c3ref/vfs.html)."""
 
 
-class PatientConnection:
-    """What comes before a connection's class."""
+_VFS._fields_ = [
+    ("iVersion", ctypes.c_int), ("szOsFile", ctypes.c_int), ("mxPathname", ctypes.c_int),
+    ("pNext", ctypes.POINTER(_VFS)), ("zName", ctypes.c_char_p), ("pAppData", ctypes.c_void_p),
+    ("xOpen", ctypes.c_void_p), ("xDelete", ctypes.c_void_p), ("xAccess", ctypes.c_void_p),
+    ("xFullPathname", ctypes.c_void_p), ("xDlOpen", ctypes.c_void_p), ("xDlError", ctypes.c_void_p),
+    ("xDlSym", ctypes.c_void_p), ("xDlClose", ctypes.c_void_p), ("xRandomness", ctypes.c_void_p),
+    ("xSleep", ctypes.c_void_p),
+]  # fmt: skip
 
-    patience = _Patience(DEFAULT_TIMEOUT)  # of one that its own constructor uses
 
-    def cursor(self, factory: Any = None) -> Any:
-        """Make a cursor whose waits let other fibers run."""
-        kind = _sqlite().Cursor if factory is None else factory
-        base: Any = super()
-        return base.cursor(_patient(PatientCursor, kind) if isinstance(kind, type) else kind)
-
-    def execute(self, *arguments: Any) -> Any:
-        """Make a cursor, and execute a statement with it."""
-        return self.cursor().execute(*arguments)
-
-    def executemany(self, *arguments: Any) -> Any:
-        """Make a cursor, and execute a statement with it for each set of parameters."""
-        return self.cursor().executemany(*arguments)
-
-    def executescript(self, *arguments: Any) -> Any:
-        """Make a cursor, and execute several statements with it."""
-        return self.cursor().executescript(*arguments)
-
-    def commit(self) -> None:
-        """Commit the transaction."""
-        base: Any = super()
-        _patiently(self, base.commit)
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> Literal[False]:
-        connection: Any = self
-        if kind is not None:
-            connection.rollback()
-            return False
+def _sleep(_vfs: object, microseconds: int) -> int:
+    if not is_fiber():
+        _plain_sleep(microseconds / 1e6)
+        return microseconds
+    end = time.monotonic() + microseconds / 1e6
+    failure: BaseException | None = None
+    while (left := end - time.monotonic()) > 0:
         try:
-            self.commit()
-        except BaseException:
-            connection.rollback()
-            raise
-        return False
+            gevent.sleep(left)
+        except BaseException as raised:  # noqa: BLE001 - raised below
+            failure = raised
+    if failure is not None:
+        # SQLite passes no exception on. As in a thread, what a signal raises comes when the call is over.
+        throw_at_next_wait(failure)
+    return microseconds
 
 
-class PatientCursor:
-    """What comes before a cursor's class."""
+_patient_sleep = _Sleep(_sleep)
 
-    connection: Any
 
-    def execute(self, *arguments: Any) -> Any:
-        """Execute a statement."""
-        base: Any = super()
-        if arguments and isinstance(arguments[0], str) and _TIMEOUT in arguments[0]:
-            return _asked_for_timeout(self.connection, lambda: base.execute(*arguments))
-        return _patiently(self.connection, lambda: base.execute(*arguments))
+def _patch_waits(module: Any) -> None:
+    """Have SQLite sleep by `_sleep`, in each VFS that sleeps as the default one does."""
+    try:
+        library: Any = ctypes.CDLL(getattr(module, "__file__", None))
+        library.sqlite3_vfs_find.restype = ctypes.POINTER(_VFS)
+        default = library.sqlite3_vfs_find(None)
+    except (OSError, AttributeError):
+        return  # linked in another way: its waits are left as they are
+    # SQLite calls it for as long as the process is there, also when the modules have been cleared.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_patient_sleep))
+    plain = default.contents.xSleep
+    layer = default
+    while layer:
+        if layer.contents.xSleep == plain:
+            layer.contents.xSleep = ctypes.cast(_patient_sleep, ctypes.c_void_p)
+        layer = layer.contents.pNext
 
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
-        """Execute a statement for each set of parameters."""
-        base: Any = super()
-        rest = iter(parameters)
-        under_way: list[Any] = []
 
-        def noted() -> Iterator[Any]:
-            # What was executed stays so: the second try begins with the set that found the database locked.
-            for each in chain(tuple(under_way), rest):
-                under_way[:] = [each]
-                yield each
+# A connection with `check_same_thread=False` is one that threads share; SQLite has a second one wait while a
+# first one is in a call. But all fibers are one thread, and SQLite would let the second one in meanwhile.
 
-        return _patiently(self.connection, lambda: base.executemany(sql, noted()))
+_FROM_OUTSIDE = frozenset({"interrupt", "__enter__"})
+"""What is meant for another thread, or does nothing to the database."""
 
-    def executescript(self, *arguments: Any) -> Any:
-        """Execute several statements."""
-        base: Any = super()
-        # Some may be done when one finds the database locked, so there is no second try: it waits at once.
-        return _in_thread(self.connection, lambda: base.executescript(*arguments))
+
+def _in_turn(method: Any) -> Any:
+    @functools.wraps(method, updated=())
+    def in_turn(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        with self.turn:
+            return method(self, *arguments, **keywords)
+
+    return in_turn
+
+
+def _methods_in_turn(kind: type, plain: type) -> dict[str, Any]:
+    names = [
+        name
+        for name, value in vars(plain).items()
+        if isinstance(value, MethodDescriptorType) and name not in _FROM_OUTSIDE
+    ]
+    return {name: _in_turn(getattr(kind, name)) for name in names}
+
+
+def _attribute_in_turn(kind: Any, name: str) -> Any:
+    descriptor = getattr(kind, name)
+    return property(descriptor.__get__, _in_turn(descriptor.__set__))
+
+
+def _subclass(kind: type, **names: Any) -> Any:
+    about = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (kind,), about | names)
 
 
 @functools.cache
-def _patient(behaviour: type, base: type) -> Any:
-    if issubclass(base, behaviour):
-        return base
-    return type(
-        base.__name__, (behaviour, base), {"__module__": base.__module__, "__doc__": base.__doc__}
+def _shared_cursor(kind: Any) -> Any:
+    return _subclass(
+        kind,
+        turn=property(lambda self: self.connection.turn),
+        __next__=_in_turn(kind.__next__),
+        **_methods_in_turn(kind, _sqlite().Cursor),
     )
 
 
-def _patiently(connection: Any, call: Callable[[], Result]) -> Result:
-    with connection.patience.turn:
-        try:
-            return call()
-        except _sqlite().OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != BUSY or connection.patience.seconds <= 0:
-                raise
-        return _in_thread(connection, call)
+@functools.cache
+def _shared_connection(kind: Any) -> Any:
+    plain: Any = _sqlite().Connection
 
+    def make(cls: Any, *_arguments: Any, **_keywords: Any) -> Any:
+        made = kind.__new__(cls)
+        made.turn = RLock()
+        return made
 
-def _in_thread(connection: Any, call: Callable[[], Result]) -> Result:
-    """Make a call with SQLite's own wait; in a fiber, in a thread of the system's."""
-    with connection.patience.turn:
-        if not is_fiber():
-            return _waiting(connection, call)
-        done: Result = call_in_native_thread(_waiting, None, connection, call)
-        return done
+    plain_cursor: Any = _sqlite().Cursor
 
+    def cursor(self: Any, factory: Any = plain_cursor) -> Any:
+        is_usual = isinstance(factory, type) and issubclass(factory, plain_cursor)
+        return kind.cursor(self, _shared_cursor(factory) if is_usual else factory)
 
-def _asked_for_timeout(connection: Any, call: Callable[[], Result]) -> Result:
-    """Have the program ask for another wait, or hear which one is set."""
-    with connection.patience.turn:
-        _set_timeout(connection, connection.patience.seconds)
-        try:
-            done = call()
-            asking = _sqlite().Cursor(connection)
-            asking.row_factory = None  # a tuple, whatever the program's rows are
-            (milliseconds,) = asking.execute(f"PRAGMA {_TIMEOUT}").fetchone()
-            connection.patience.seconds = milliseconds / 1000
-        finally:
-            _set_timeout(connection, 0)
-    return done
+    def through_cursor(name: str) -> Any:
+        # As in C: not by the program's own `cursor`.
+        shared = _shared_cursor(plain_cursor)
+        return lambda self, *arguments: getattr(plain.cursor(self, shared), name)(*arguments)
 
-
-def _waiting(connection: Any, call: Callable[[], Result]) -> Result:
-    _set_timeout(connection, connection.patience.seconds)
-    try:
-        return call()
-    finally:
-        _set_timeout(connection, 0)
-
-
-def _set_timeout(connection: Any, seconds: float) -> None:
-    _sqlite().Cursor(connection).execute(f"PRAGMA {_TIMEOUT} = {int(seconds * 1000)}")
+    names = _methods_in_turn(kind, plain) | {"__new__": make, "cursor": _in_turn(cursor)}
+    for name in ("isolation_level", "autocommit"):
+        if hasattr(plain, name):  # the second one from Python 3.12 on
+            names[name] = _attribute_in_turn(kind, name)
+    for name in ("execute", "executemany", "executescript"):
+        if getattr(kind, name) is getattr(plain, name):
+            names[name] = _in_turn(functools.wraps(getattr(plain, name))(through_cursor(name)))
+    return _subclass(kind, **names)
 
 
 def _sqlite() -> Any:
     return sys.modules[_MODULE]
 
 
-def _make_patient(module: Any) -> None:
+def _patch_connect(module: Any) -> None:
     plain = module.connect
 
+    @functools.wraps(plain)
     def connect(*arguments: Any, **keywords: Any) -> Any:
-        """Open a database, as `sqlite3.connect` documents it."""
-        given = {**dict(zip(_PARAMETERS, arguments, strict=False)), **keywords}
-        kind, seconds = (
-            given.get("factory", module.Connection),
-            given.get("timeout", DEFAULT_TIMEOUT),
-        )
+        kind = keywords.get("factory", module.Connection)
         is_usual = isinstance(kind, type) and issubclass(kind, module.Connection)
-        if (
-            not is_usual
-            or not isinstance(seconds, int | float)
-            or len(arguments) > len(_PARAMETERS)
-        ):
-            return plain(*arguments, **keywords)
-        # All fibers are one thread, so the check has nothing to find; the thread of a second try is ours.
-        given |= {
-            "timeout": 0,
-            "check_same_thread": False,
-            "factory": _patient(PatientConnection, kind),
-        }
-        made = plain(given.pop("database"), **given) if "database" in given else plain(**given)
-        made.patience = _Patience(seconds)
-        return made
+        if is_usual and not keywords.get("check_same_thread", True):
+            keywords["factory"] = _shared_connection(kind)
+        return plain(*arguments, **keywords)
 
-    connect.__module__ = plain.__module__
     module.connect = connect
 
 
 class _Hook:
     """Finds the module when the program imports it, which most programs do not."""
 
+    is_looking = False
+
     @classmethod
     def find_spec(
         cls, name: str, _path: object = None, _target: object = None
     ) -> ModuleSpec | None:
-        if name != _MODULE:
+        if name != _MODULE or cls.is_looking:
             return None
-        sys.meta_path.remove(cls)
-        spec = importlib.util.find_spec(name)
+        cls.is_looking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            cls.is_looking = False
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
         return spec
@@ -234,15 +204,20 @@ class _Loader:
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _make_patient(module)
+        _patch(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
 
+def _patch(module: Any) -> None:
+    _patch_waits(module)
+    _patch_connect(module)
+
+
 def patch_sqlite() -> None:
     """Have connections of `sqlite3` wait for a locked database in a way that lets other fibers run."""
     if _MODULE in sys.modules:
-        _make_patient(sys.modules[_MODULE])
+        _patch(sys.modules[_MODULE])
     else:
         sys.meta_path.insert(0, _Hook)
