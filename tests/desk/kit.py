@@ -139,8 +139,10 @@ class Person:
 class Desk:
     """A desk whose operator is a script."""
 
-    def __init__(self, home: Path, *arguments: str, **popen: Any) -> None:
-        command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", *arguments]
+    def __init__(
+        self, home: Path, *arguments: str, program: list[str] = MANYHANDS, **popen: Any
+    ) -> None:
+        command = [*program, "chat", "--bind", "127.0.0.1:0", *arguments]
         if "--transcript" not in arguments:
             command += ["--transcript", str(home / "transcript.sqlite")]
         self.process = subprocess.Popen(

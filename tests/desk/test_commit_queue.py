@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from manyhands.desk.transcript_writer import CommitQueue
+from manyhands.desk.commit_queue import CommitQueue
 from tests.support import wait_until
 from tests.support.workers import WORKERS, Worker
 
@@ -127,3 +127,38 @@ def test_without_a_thread_for_the_queue_work_is_done_all_the_same(
         queue.do(book.line(1))
     queue.do(book.line(2))
     assert book.pages == [[1], [2]]
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyhands.desk.commit_queue.SLOW", 0.05)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_no_work_waits_for_a_commit_that_hangs_and_all_of_it_is_done_later(
+    book: Book, worker: Worker
+) -> None:
+    noted: list[str] = []
+    queue = CommitQueue(book.page, note_stuck=lambda: noted.append("stuck"), most_waiting=20)
+    book.may_commit.clear()
+    for number in range(4):
+        assert worker.do(queue.do, book.line(number), 5)
+    assert not worker.do(queue.do, book.line(99), 10, 3)
+    assert noted == ["stuck"]
+    book.may_commit.set()
+    wait_until(lambda: not queue._is_stuck)
+    assert worker.do(queue.do, book.line(4), 10)
+    queue.close()
+    assert [line for page in book.pages for line in page] == [0, 1, 2, 3, 4]
+    assert (queue.take_lines_refused(), queue.take_lines_refused()) == (3, 0)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_the_end_does_not_wait_for_a_commit_that_hangs(book: Book, queue: CommitQueue) -> None:
+    book.may_commit.clear()
+    assert queue.do(book.line(1))
+    assert queue.do(book.line(2), lines=1)
+    assert queue.lines_waiting == 1
+    queue.close()
+    assert not queue.do(book.line(3))
+    book.may_commit.set()

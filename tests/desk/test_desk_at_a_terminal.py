@@ -333,6 +333,20 @@ def test_the_terminal_is_left_as_it_was(tmp_path: Path, end: str) -> None:
         assert not person.screen.cursor.hidden
 
 
+def test_what_is_told_at_the_end_is_seen(tmp_path: Path) -> None:
+    code = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (150_000, 150_000)); "
+    code += "from manyhands.cli import command; command()"
+    desk = [sys.executable, "-c", code, *OPEN_DESK[len(MANYHANDS) :]]
+    with Operator(tmp_path, command=desk) as operator:
+        anna = operator.call("Anna")
+        for number in range(60):
+            anna.says(f"{number:04000}\n")
+        operator.sees("-- the transcript cannot be written")
+        operator.enters("/quit")
+        assert operator.leaves() == 0
+        assert re.search(r"-- lines that were not kept: \d+\nthe desk is closed$", operator.text())
+
+
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     command = ["/usr/bin/env", "TERM=dumb", *OPEN_DESK]
     with Person(command, tmp_path) as operator:

@@ -90,7 +90,8 @@ class Prompt:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Do nothing: all has been shown when `attend` returns."""
+        """Print what has been told since `attend` returned."""
+        self._print_rest()
 
     def attend(self, carry_out: Callable[[str], bool]) -> bool:
         """Prompt until `carry_out` returns False, the person leaves, or `stop`; return False.

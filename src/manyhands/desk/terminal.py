@@ -1,6 +1,7 @@
 """The terminals of the operator and of the client: what their prompts say, and how lines look above them."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from manyhands.model.escaping import escape
 
 _COLOURS = ("ansicyan", "ansigreen", "ansiyellow", "ansimagenta", "ansiblue", "ansired")
 """The colours of callers, in the order of their numbers; the first six differ."""
+
+_LONGEST_WRITE = 0.5
+"""Seconds that the operator waits for the disk that the history is on."""
 
 _OPERATOR_STYLE = Style.from_dict(
     {f"caller-{n}": colour for n, colour in enumerate(_COLOURS)}
@@ -76,10 +80,21 @@ class OperatorTerminal(Prompt):
 
 
 class _History(FileHistory):
-    """A history that a full disk does not end."""
+    """A history that a full disk does not end, and for which the operator does not wait long."""
+
+    _writer: threading.Thread | None = None
 
     def store_string(self, string: str) -> None:
         """Write a line to the file, if that can be done."""
+        # One that is still at it has a disk that hangs.
+        if self._writer is None or not self._writer.is_alive():
+            self._writer = threading.Thread(target=self._store, args=[string], daemon=True)
+            # No thread can be had: then a line is forgotten.
+            with contextlib.suppress(RuntimeError):
+                self._writer.start()
+                self._writer.join(_LONGEST_WRITE)
+
+    def _store(self, string: str) -> None:
         with contextlib.suppress(OSError):
             super().store_string(string)
 

@@ -16,6 +16,9 @@ from manyhands.model.usage_errors import Mistake
 _FULL_TIDY = 60.0
 """Seconds that are spent at most on what is beyond the limits when a transcript is opened."""
 
+_MOMENT = 0.5
+"""Seconds in which all that is done with a file is over, at its close."""
+
 _LASTING = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -164,9 +167,12 @@ class Transcript:
             )
 
     def close(self) -> None:
-        """Close the file; nothing can be kept any more."""
-        with self._lock:
-            self._database.close()
+        """Close the file; nothing can be kept any more. One whose disk hangs is left to the process's end."""
+        if self._lock.acquire(timeout=_MOMENT):
+            try:
+                self._database.close()
+            finally:
+                self._lock.release()
 
     def wait_for_others(self, seconds: float) -> None:
         """Wait so long from now on for another program that holds the lock of the file."""

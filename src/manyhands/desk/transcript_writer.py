@@ -3,128 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, Self
 
 from manyhands.desk.call_io import Ending
+from manyhands.desk.commit_queue import MOST_WAITING, CommitQueue
 from manyhands.desk.screens import Screen, notice
 from manyhands.desk.switchboard import Call
 from manyhands.desk.transcript import Damaged, Direction, NotKept, Refused, Transcript, as_text, now
 from manyhands.desk.transcript_file import BUSY_TIMEOUT
-from manyhands.runtime.locks import Condition
-from manyhands.runtime.unpatched import brief_lock
-
-
-class _Work:
-    """A piece of work, and the wait for its commit."""
-
-    __slots__ = ("carry_out", "failure", "is_done", "is_over")
-
-    def __init__(self, carry_out: Callable[[], object], lock: threading.Lock) -> None:
-        self.carry_out = carry_out
-        # A condition for each: the end of a commit wakes those whose work was in it, and no others.
-        self.is_done = Condition(lock)
-        self.is_over = False
-        self.failure: Exception | None = None
-
-
-class CommitQueue:
-    """Carries out work in a thread of its own, in the order in which it comes.
-
-    A commit to a disk takes as long for one line as for a hundred. So all work that comes in during a commit
-    is committed together in the next one. And a fiber must not wait for a disk.
-
-    Parameters
-    ----------
-    together : callable
-        Makes the context in which work is carried out: a transaction. What it raises, at its end for
-        instance, is raised in every caller whose work was done in it.
-    patience : callable, optional
-        Returns the seconds without work after which that context is made for its own sake; None: never.
-
-    Notes
-    -----
-    Thread-safe, and fibers may wait in it.
-    """
-
-    def __init__(
-        self,
-        together: Callable[[], AbstractContextManager[object]],
-        patience: Callable[[], float | None] = lambda: None,
-    ) -> None:
-        self._together = together
-        self._patience = patience
-        self._lock = brief_lock()
-        self._has_work = Condition(self._lock)
-        self._waiting: list[_Work] = []
-        self._thread: threading.Thread | None = None
-        self._is_closed = False
-
-    def do(self, carry_out: Callable[[], object]) -> None:
-        """Have work carried out, and wait until it is committed.
-
-        Raises
-        ------
-        Exception
-            What went wrong with the work, or with other work that was done together with it.
-        """
-        work = _Work(carry_out, self._lock)
-        with self._lock:
-            # Under the lock until the work is in the queue: `close` cannot end the thread in between.
-            has_thread = self._has_thread()
-            if has_thread:
-                self._waiting.append(work)
-                self._has_work.notify_all()
-                work.is_done.wait_for(lambda: work.is_over)
-        failure = work.failure if has_thread else self._carry_out([work])
-        if failure is not None:
-            raise failure
-
-    def _has_thread(self) -> bool:
-        """Tell whether the thread, started for the first work, carries it out; else the caller has to."""
-        if self._thread is None and not self._is_closed:
-            thread = threading.Thread(target=self._run, name="manyhands-commits", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                # The system has no thread left. What is said is kept all the same, one by one.
-                return False
-            self._thread = thread
-        return not self._is_closed
-
-    def close(self) -> None:
-        """Carry out what there is, and end the thread. Once more does no harm."""
-        with self._lock:
-            self._is_closed = True
-            self._has_work.notify_all()
-        # Without the lock, which the thread needs for what is left.
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            failure = self._carry_out(batch)
-            with self._lock:
-                for work in batch:
-                    work.failure, work.is_over = failure, True
-                    work.is_done.notify_all()
-
-    def _next_batch(self) -> list[_Work] | None:
-        """Wait for work, and take all of it; none when that takes long, and None when there will be none."""
-        with self._lock:
-            self._has_work.wait_for(lambda: self._waiting or self._is_closed, self._patience())
-            batch, self._waiting = self._waiting, []
-            return batch if batch or not self._is_closed else None
-
-    def _carry_out(self, batch: list[_Work]) -> Exception | None:
-        try:
-            with self._together():
-                for work in batch:
-                    work.carry_out()
-        except Exception as failure:  # noqa: BLE001 - raised in every caller that waits for it
-            return failure
-        return None
 
 
 class _Piece(NamedTuple):
@@ -134,9 +22,6 @@ class _Piece(NamedTuple):
     lines: int = 0
     size: int = 100
 
-
-MOST_WAITING = 16 * 2**20
-"""Bytes of text, roughly, that wait for a transcript that cannot be written: some 100,000 lines."""
 
 _RETRY = 1.0
 """Seconds between two attempts to write a transcript that cannot be written."""
@@ -151,9 +36,9 @@ _LOOK = 30.0
 class TranscriptWriter:
     """Writes the transcript of a desk that must go on when the transcript cannot be written.
 
-    A full disk does not silence the desk, and neither does another program that holds the file's lock: what
-    is said is shown and waits, in its order, until it can be written. The operator is told of it, and of
-    what was more than may wait.
+    A full disk does not silence the desk, and neither does one that hangs, or another program that holds the
+    file's lock: what is said is shown and waits, in its order, until it can be written. The operator is told
+    of it, and of what was more than may wait.
 
     Parameters
     ----------
@@ -175,7 +60,9 @@ class TranscriptWriter:
     ) -> None:
         self._transcript = transcript
         self._screen = screen
-        self._commits = CommitQueue(self._transaction, self._patience)
+        self._commits = CommitQueue(
+            self._transaction, self._patience, self._note_stuck, most_waiting
+        )
         # The queue's thread writes but, when there is none, each caller itself: one at a time.
         self._writing = threading.Lock()
         self._waiting: list[_Piece] = []
@@ -185,6 +72,9 @@ class TranscriptWriter:
         self._is_too_much = False
         self._cannot_write = False
         self._next_try = 0.0
+        self._is_last = False
+        """Whether the desk closes: a last try is made, with all patience."""
+
         self._opened: list[Call] = []
         """The calls whose beginning is being kept: nothing of it counts before it is committed."""
 
@@ -222,33 +112,39 @@ class TranscriptWriter:
 
     def desk_closed(self) -> None:
         """Keep that the desk closes; tell the operator what has not been kept until then."""
-        self._next_try = 0.0
-        self._transcript.wait_for_others(BUSY_TIMEOUT)
+        self._is_last = True
         self._keep(_Piece(self._transcript.close_session))
         if self._cannot_write:
-            lost = self._lost + sum(piece.lines for piece in self._waiting)
-            self._screen.tell([notice(f"lines that were not kept: {lost}")])
+            waiting = sum(piece.lines for piece in self._waiting) + self._commits.lines_waiting
+            lost = self._lost + self._commits.take_lines_refused() + waiting
+            self._tell(f"lines that were not kept: {lost}")
 
     def _keep(self, piece: _Piece) -> None:
-        self._commits.do(partial(self._add, piece))
+        if not self._commits.do(partial(self._add, piece), piece.size, piece.lines):
+            self._note_too_much()
 
     def _add(self, piece: _Piece) -> None:
         """Have a piece wait for the end of the transaction, unless too much waits."""
         if self._cannot_write and self._size + piece.size > self._most_waiting:
-            if not self._is_too_much:
-                self._is_too_much = True
-                self._tell("too much waits for the transcript: what is said is not kept")
+            self._note_too_much()
             self._lost += piece.lines
             return
         self._waiting.append(piece)
         self._size += piece.size
+
+    def _note_too_much(self) -> None:
+        if not self._is_too_much:
+            self._is_too_much = True
+            self._tell("too much waits for the transcript: what is said is not kept")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Write what comes in within the context, after what could not be written before."""
         with self._writing:
             yield
-            if not self._cannot_write or time.monotonic() >= self._next_try:
+            if self._is_last:
+                self._transcript.wait_for_others(BUSY_TIMEOUT)
+            if not self._cannot_write or self._is_last or time.monotonic() >= self._next_try:
                 self._write()
 
     def _patience(self) -> float:
@@ -329,11 +225,18 @@ class TranscriptWriter:
                 f"the transcript cannot be written ({why}): what is said is kept when it can be"
             )
 
+    def _note_stuck(self) -> None:
+        # A commit is under way, which is a failure until it ends.
+        self._cannot_write = True
+        self._tell(
+            "the transcript cannot be written (its disk does not answer): what is said is kept when it can be"
+        )
+
     def _note_success(self) -> None:
         if self._cannot_write:
             self._cannot_write = self._is_too_much = False
             self._transcript.wait_for_others(BUSY_TIMEOUT)
-            lost, self._lost = self._lost, 0
+            lost, self._lost = self._lost + self._commits.take_lines_refused(), 0
             self._tell(f"the transcript is written again; lines that were not kept: {lost}")
 
     def _open(self, call: Call) -> int:

@@ -5,6 +5,7 @@ import re
 import resource
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,58 @@ def test_a_closed_pipe_after_the_transcript_is_no_traceback(desk: Desk, tmp_path
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+HANGS = """
+import os, sys, time
+from manyhands.cli import command
+from manyhands.desk import commit_queue, transcript_file
+
+def hang():
+    while os.path.exists(sys.argv[-1] + ".hangs"):
+        time.sleep(0.01)
+
+def connect(path, connect=transcript_file.connect):
+    database = connect(path)
+    database.set_progress_handler(hang, 1)
+    return database
+
+transcript_file.connect, commit_queue.SLOW = connect, 0.2
+command()
+"""
+"""A desk on a disk that answers nothing as long as a file is there."""
+
+
+@pytest.mark.parametrize("recovers", [True, False], ids=["for a while", "until the end"])
+def test_a_disk_that_hangs_silences_no_desk_and_delays_no_end(
+    tmp_path: Path, engine: str, recovers: bool
+) -> None:
+    file = tmp_path / "transcript.sqlite"
+    gate = tmp_path / "transcript.sqlite.hangs"
+    program = [sys.executable, "-c", HANGS]
+    words = ["--engine", engine, "--transcript", str(file)]
+    with Desk(tmp_path, *words, program=program) as desk, desk.takes_a_call() as anna:
+        gate.touch()
+        anna.says("one\n")
+        desk.shows(r"^-- the transcript cannot be written \(its disk does not answer\): ")
+        with desk.takes_a_call() as bob:
+            bob.says("two\n")
+            desk.shows(r"two$")
+            desk.enters("/to 2", "I hear you")
+            assert bob.hears() == "I hear you"
+            if recovers:
+                gate.unlink()
+                desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+            desk.process.terminate()
+            assert desk.ends() == 0
+    if recovers:
+        assert sorted(said for call in kept(tmp_path) for said in call if said[0] != "notice") == [
+            ("in", "one"),
+            ("in", "two"),
+            ("out", "I hear you"),
+        ]
+    else:
+        assert desk.output[-2:] == ["-- lines that were not kept: 5", "the desk is closed"]
 
 
 def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(
