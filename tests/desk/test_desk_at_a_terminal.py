@@ -333,6 +333,23 @@ def test_the_terminal_is_left_as_it_was(tmp_path: Path, end: str) -> None:
         assert not person.screen.cursor.hidden
 
 
+def test_ctrl_z_stops_the_desk_and_fg_goes_on_with_the_line(tmp_path: Path) -> None:
+    shell = ["/bin/bash", "--norc", "--noprofile", "-i"]
+    with Person(shell, tmp_path) as person:
+        person.enters(" ".join([*OPEN_DESK, "--transcript", ":memory:"]))
+        person.sees("nobody on the line")
+        person.types("/li")
+        person.sees("> /li")
+        person.types("\x1a")
+        person.sees("Stopped")
+        person.enters("echo here is the $0")
+        person.sees("here is the /bin/bash")
+        person.enters("fg")
+        person.sees("nobody on the line")
+        person.enters("st")
+        person.sees("-- nobody is on the line")
+
+
 def test_what_is_told_at_the_end_is_seen(tmp_path: Path) -> None:
     code = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (150_000, 150_000)); "
     code += "from manyhands.cli import command; command()"

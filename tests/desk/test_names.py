@@ -115,6 +115,10 @@ def test_a_word_is_in_one_alphabet(name: str) -> None:
             "the desk",
             "you",
             "all",
+            "*operator*",
+            "the desk.",
+            "(Operator)",
+            "o\u0332perator",
         ),
         *(
             "2 Bob",
@@ -149,6 +153,7 @@ def named(switchboard: Switchboard, name: str) -> Call:
             ("Ilse", "llse"),
         ),
         *(("BOB", "B0B"), ("Axel", "Axe1"), ("\u041e\u041e\u041e", "OOO"), ("Oli", "O\u217ci")),
+        ("❤", "❤\ufe0f"),
     ],
 )
 def test_a_name_that_only_looks_like_that_of_another_caller_is_refused(

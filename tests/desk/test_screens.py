@@ -1,7 +1,10 @@
 """The plain screen, whose output may not be read."""
 
+import io
 import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,22 @@ def test_what_the_server_tells_waits_for_no_output(pipe: tuple[int, int], worker
 
         wait_for(has_all, lambda: f"{read.count(10)} lines")
         waiting.result(20)
+
+
+def test_input_that_cannot_be_read_is_its_end_and_is_told(tmp_path: Path) -> None:
+    page = io.StringIO()
+    with (
+        (tmp_path / "page").open("w") as only_written,
+        PlainScreen(only_written.fileno(), page) as screen,
+    ):
+        assert screen.attend(lambda line: True)
+    assert page.getvalue() == "-- standard input cannot be read: Bad file descriptor\n"
+
+
+def test_input_that_another_program_was_quicker_to_read_has_not_ended() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, PlainScreen(ours.fileno(), io.StringIO()) as screen:
+        ours.setblocking(False)
+        assert screen._read() is None
+        theirs.sendall(b"hello")
+        assert screen._read() == b"hello"

@@ -26,7 +26,8 @@ def write():
     print("x" * 1_000_000, flush=True)
 
 with OutputGuard() as guard:
-    guard.begin(0.1)
+    if sys.argv[1] != "patiently":
+        guard.begin(0.1)
     if sys.argv[1] == "another":
         thread = threading.Thread(target=write)
         thread.start()
@@ -74,6 +75,20 @@ def test_an_output_that_is_read_gets_all() -> None:
         [sys.executable, "-c", WRITES, "another"], capture_output=True, check=True, timeout=PATIENCE
     )
     assert (len(done.stdout), done.stderr) == (1_000_000 + len("\nthe end\n"), b"")
+
+
+def test_an_output_that_does_not_wait_gets_all_and_is_left_as_it_was() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with subprocess.Popen([sys.executable, "-c", WRITES, "patiently"], stdout=write_end) as process:
+        data = bytearray()
+        while not data.endswith(b"the end\n"):
+            data += os.read(read_end, 65536)
+        assert len(data) == 1_000_000 + len("\nthe end\n")
+        assert process.wait(PATIENCE) == 0
+    assert not os.get_blocking(write_end)
+    os.close(write_end)
+    os.close(read_end)
 
 
 @pytest.mark.parametrize("end", ["a signal", "the end of the input"])

@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         metavar="NAME",
         type=_encoding,
-        help="what callers send, and what is sent to them: gb18030, big5, latin-1 and so on (default: utf-8)",
+        help="what callers send, and what is sent to them: gbk, big5, latin-1 and so on (default: utf-8)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
     add_flags(parser, _LIMITS.values())

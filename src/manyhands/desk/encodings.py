@@ -7,7 +7,17 @@ from manyhands.model.usage_errors import Mistake
 
 UTF_8 = "utf-8"
 
-OFFERED = ("big5", "euc-kr", "gb18030", "koi8-r", "latin-1", "shift_jis", "utf-8", "windows-1251")
+OFFERED = (
+    "big5",
+    "euc-kr",
+    "gb18030",
+    "gbk",
+    "koi8-r",
+    "latin-1",
+    "shift_jis",
+    "utf-8",
+    "windows-1251",
+)
 """Some of those that callers send; any other that Python knows will do."""
 
 _ASCII = bytes(range(128))

@@ -55,8 +55,9 @@ _OF_THE_DESK = {
         "server",
         "system",
     ),
-    *("the desk", "the operator", "you", "byebye"),
+    *("thedesk", "theoperator", "you", "byebye"),
 }
+"""As it is without spaces."""
 
 _ALPHABETS = {"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LATIN", "LISU"}
 """Those with letters that look like letters of another one."""
@@ -83,12 +84,20 @@ def fault(name: str) -> str | None:
 
 def looks(name: str) -> tuple[tuple[str, bool], tuple[str, bool]]:
     """Return what a name looks like, in any case and in its own. Names that share one look the same."""
-    plain = unicodedata.normalize("NFKC", name).translate(_LOOKS)
+    plain = unicodedata.normalize("NFKC", name.replace(_EMOJI_FORM, "")).translate(_LOOKS)
     return (plain.casefold(), True), (plain.translate(_SHAPES), False)
 
 
 def _is_of_the_desk(name: str) -> bool:
-    return not _OF_THE_DESK.isdisjoint(look.casefold() for look, _ in looks(name))
+    # Whatever stands before, behind and within: "*operator*", "the desk.", an accent below.
+    bare = (re.sub(r"[\W_]", "", _without_marks(look)).casefold() for look, _ in looks(name))
+    return not _OF_THE_DESK.isdisjoint(bare)
+
+
+def _without_marks(text: str) -> str:
+    return "".join(
+        c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c)[0] != "M"
+    )
 
 
 def is_same(name: str, other: str) -> bool:
@@ -150,7 +159,10 @@ def _alphabets(word: str) -> set[str]:
 
 _FAULTS: dict[str, Callable[[str, str], object]] = {
     f"a name has 1 to {LONGEST_NAME} printable characters and is not a number": lambda name, plain: (
-        not 0 < len(name) <= LONGEST_NAME or not _is_printable(name) or _NUMBER.fullmatch(plain)
+        not 0 < len(name) <= LONGEST_NAME
+        or len(plain) > 2 * LONGEST_NAME  # one character may be as wide as a sentence
+        or not _is_printable(name)
+        or _NUMBER.fullmatch(plain)
     ),
     "a name may not have characters that cannot be seen": lambda name, _: _INVISIBLE.search(
         _without_emoji_forms(name)

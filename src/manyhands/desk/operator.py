@@ -18,7 +18,7 @@ HELP = (
     "/all TEXT         say it to everybody on the line",
     "/list             show who is on the line",
     "/kick N           end the call of N",
-    "/encoding N NAME  read and write the lines of N in NAME, as gb18030",
+    "/encoding N NAME  read and write the lines of N in NAME, as gbk",
     "/help             show this",
     "/quit             close the desk",
     "//TEXT            answer with a line that begins with a slash",

@@ -81,6 +81,8 @@ class Prompt:
             history=history,
             completer=completer,
             complete_while_typing=False,
+            # Ctrl-Z, as elsewhere at a terminal; `fg` goes on. Else it would be a character of the line.
+            enable_suspend=True,
             key_bindings=self._keys(),
             output=self._output,
             erase_when_done=True,

@@ -1,7 +1,8 @@
 """The caller's side of the desk: the plain, blocking handler of each call."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,8 +26,9 @@ from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.model.escaping import encodable, escape
 from manyhands.model.socket_addresses import format_address
 
-_CHINESE = "gb18030"
-"""What most programs send that send no UTF-8: GB 18030 has GBK and GB 2312 in it (Chinese Windows)."""
+_CHINESE = ("gbk", "gb18030")
+"""What most programs send that send no UTF-8. GBK (Chinese Windows) first, though GB 18030 has all of it: a
+program that reads GBK fails at a character of four bytes, such as an emoji of the operator's."""
 
 _ANSWER_OF_A_SYSTEM = 1.0
 """Seconds for the system of a caller who has stopped talking to answer that the caller has gone (RST)."""
@@ -224,9 +226,10 @@ class Reception:
         self._notify(call, f"some of what you sent is not {name.upper()} and cannot be read")
         says = f"{call.label} does not send {name.upper()}"
         order = f"/encoding {call.number}"
-        guess = _in_chinese(repaired.original)
-        if guess:
-            says += f"; in {_CHINESE} this would be {guess!r}: {order} {_CHINESE} has it read so"
+        guess = next(_in_chinese(repaired.original), None)
+        if guess is not None:
+            name, text = guess
+            says += f"; in {name} this would be {text!r}: {order} {name} has it read so"
         else:
             says += f": {order} NAME has it read in another encoding"
         self._show(call, notice(says, call.number))
@@ -265,10 +268,10 @@ class Reception:
         self._screen.show(lines, source=call.number)
 
 
-def _in_chinese(data: bytes) -> str:
-    """Return what bytes are in the encoding of Chinese Windows; "" when they are nothing there."""
-    try:
-        text = data.decode(_CHINESE)
-    except UnicodeDecodeError:
-        return ""
-    return text if text.isprintable() else ""
+def _in_chinese(data: bytes) -> Iterator[tuple[str, str]]:
+    """Give back the Chinese encodings in which bytes are a text, and the text."""
+    for name in _CHINESE:
+        with suppress(UnicodeDecodeError):
+            text = data.decode(name)
+            if text.isprintable():
+                yield name, text

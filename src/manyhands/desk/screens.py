@@ -1,5 +1,6 @@
 """What a person at the desk sees: lines, the screens that show them, and the queue between the two."""
 
+import errno
 import io
 import os
 import select
@@ -352,10 +353,23 @@ class PlainScreen:
             # First the wake-ups, then the flag: one that comes in between wakes the next poll.
             self._wake_up.drain()
             if self._keyboard in ready and not self._is_over():
-                data = os.read(self._keyboard, select.PIPE_BUF)
-                if not data:
+                data = self._read()
+                if data == b"":
                     return
-                yield data
+                yield data or b""
+
+    def _read(self) -> bytes | None:
+        """Read from standard input; None when there is nothing now, and b"" at its end."""
+        try:
+            return os.read(self._keyboard, select.PIPE_BUF)
+        except BlockingIOError:
+            return None  # another program reads it as well, and was quicker
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise  # the terminal has been closed
+            # A connection that was reset, or a file that was not opened to be read, has nothing more to say.
+            self.tell([notice(f"standard input cannot be read: {error.strerror}")])
+            return b""
 
     def _is_over(self) -> bool:
         if self._failure is not None:

@@ -47,6 +47,10 @@ class OutputGuard:
 
     def __enter__(self) -> Self:
         self._handler = signal.signal(_NUDGE, lambda *_: None)
+        # A program that shares the output may have changed that for all (O_NONBLOCK, fcntl(2)): Python would
+        # drop what is not taken at once.
+        self._was_blocking = os.get_blocking(self._output)
+        os.set_blocking(self._output, True)
         try:
             self._thread.start()
         except RuntimeError:
@@ -61,6 +65,7 @@ class OutputGuard:
         if is_watched:
             self._thread.join()
         signal.signal(_NUDGE, self._handler)
+        os.set_blocking(self._output, self._was_blocking)
 
     def begin(self, patience: float = PATIENCE) -> None:
         """Note that the command is to end."""
