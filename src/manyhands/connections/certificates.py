@@ -222,8 +222,10 @@ class Certificates:
     Mistake
         When a file cannot be read, or does not hold what it should.
 
-    Notes ----- `context`, `validities` and `reload` may be used in any thread, `reload_soon` in signal
-    handlers too, since it takes no lock; `look` is for the one thread that accepts.
+    Notes
+    -----
+    `context`, `validities` and `reload` may be used in any thread, `reload_soon` in signal handlers too,
+    since it takes no lock; `look` is for the one thread that accepts.
     """
 
     can_reload = True

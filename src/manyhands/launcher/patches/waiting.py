@@ -12,6 +12,7 @@ from manyhands.runtime.unpatched import original, start_native_thread
 
 Result = TypeVar("Result")
 
+# Looked up once, not each time as in `runtime.sockets`: every read and write of a program asks.
 _new_poll: Any = original(select, "poll")
 
 _WAITS = {select.POLLIN: wait_read, select.POLLOUT: wait_write}
