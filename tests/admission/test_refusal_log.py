@@ -1,12 +1,14 @@
 """What is told of refusals, with a clock of our own."""
 
 import os
+import threading
 
 import pytest
 
 from manyhands.admission.refusal_log import INTERVAL, RefusalLog, Tally
 from manyhands.model.connection_states import Reason
 from manyhands.model.events import RefusalSummary
+from tests.support.waiting import PATIENCE
 
 FULL, DENIED = Reason.REFUSED_FULL, Reason.REFUSED_DENIED
 
@@ -141,3 +143,22 @@ def test_a_forked_copy_has_nothing_to_tell_and_does_not_wait(log: RefusalLog) ->
         os._exit(log.rest() is not None)
     log._lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_refusal_in_the_middle_of_another_one_waits_for_nothing() -> None:
+    """A finalizer or a signal handler, which may come anywhere, may warn: the clock stands for it here."""
+    told: list[object] = []
+
+    def clock() -> float:
+        if not told:
+            told.append(None)
+            told.append(log.note(DENIED, None))
+        return 1000.0
+
+    log = RefusalLog[Reason](clock)
+    thread = threading.Thread(target=lambda: told.append(log.note(FULL, None)), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    counts = [dict(tally[0]) for tally in (*told[1:], log.rest()) if isinstance(tally, tuple)]
+    assert sum(sum(each.values()) for each in counts) == 2

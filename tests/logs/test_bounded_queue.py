@@ -1,5 +1,7 @@
 """The queue between a server and a slow subscriber: bounded, counted, and never in the way."""
 
+import errno
+import io
 import os
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 from manyhands import Server, StreamRequestHandler, events, logs
 from manyhands.logs import BoundedQueue
 from manyhands.testing import ask, socket_address
-from tests.support import forked, python, wait_until
+from tests.support import forked, python, run_python, wait_until
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
@@ -119,6 +121,28 @@ def test_a_forked_copy_has_a_thread_of_its_own_and_none_of_the_original_s_items(
     assert slow.consumed == ["of the original", "waits in the original"]
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=repr)
+def test_a_consumer_that_exits_gets_the_next_though_the_hook_fails(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "excepthook", full_disk)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    consumed: list[int] = []
+
+    def consume(item: int) -> None:
+        consumed.append(item)
+        raise error
+
+    queue = queue_of(consume)
+    for number in range(3):
+        queue.put(number)
+    assert queue.close(PATIENCE)
+    assert consumed == [0, 1, 2]
+
+
 class Said(StreamRequestHandler):
     """Emits an event for each line, in whatever process it runs."""
 
@@ -161,6 +185,54 @@ def test_what_cannot_be_handed_to_another_process_is_dropped_and_told_of() -> No
         assert ask(socket_address(server.addresses[0])) == b"hello\n"
     assert Unspeakable.queue.close(PATIENCE)
     assert consumed == ["1 dropped", "1 dropped", "said"]
+
+
+class OneArgumentShortError(Exception):
+    """Can be pickled, and not unpickled: what `Exception` keeps of its arguments is one short."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+class Troublesome(StreamRequestHandler):
+    queue: BoundedQueue[Any]
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.queue.put(OneArgumentShortError("an error", "a handler"))
+            self.queue.put("said")
+            self.wfile.write(line)
+
+
+def test_what_the_process_of_the_server_cannot_make_again_is_dropped_and_told_of() -> None:
+    consumed: list[Any] = []
+    Troublesome.queue = queue_of(consumed.append)
+    with Server(Troublesome, "tcp://127.0.0.1:0", engine="processes") as server:
+        for _ in range(2):
+            assert ask(socket_address(server.addresses[0])) == b"hello\n"
+    assert Troublesome.queue.close(PATIENCE)
+    assert Troublesome.queue.dropped == 2
+    assert consumed.count("said") == 2
+
+
+def test_the_thread_of_a_log_is_no_reason_to_warn_of_a_fork() -> None:
+    assert not run_python(
+        """
+        import threading
+        from manyhands import events, logs, testing
+        from manyhands.socketserver import BaseRequestHandler, ForkingTCPServer
+
+        # `logging` asks for the thread of each record, and `threading` knows ours from then on.
+        queue = logs.BoundedQueue(lambda _: threading.current_thread(), str)
+        queue.put("something")
+        while threading.active_count() == 1:
+            pass
+        events.hub.subscribe(print, events.ForkedWithThreads)
+        with ForkingTCPServer(("127.0.0.1", 0), BaseRequestHandler) as server:
+            with testing.peers.call(server.server_address):
+                server.handle_request()
+        """
+    )
 
 
 @contextmanager

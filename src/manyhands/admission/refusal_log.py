@@ -12,7 +12,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import PEERS_NAMED, event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.unpatched import brief_rlock
 
 INTERVAL = 10.0
 """Seconds between two summaries: soon enough for an operator, and 8,640 lines a day at the very most."""
@@ -69,7 +69,8 @@ class RefusalLog(Generic[Cause]):
         renew_in_copies(self, RefusalLog._start_anew)
 
     def _start_anew(self) -> None:
-        self._lock = brief_lock()
+        # Reentrant: a finalizer, or a signal handler, may warn in the middle of another warning.
+        self._lock = brief_rlock()
         self._told_at = -math.inf
         self._begin()
 

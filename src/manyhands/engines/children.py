@@ -5,12 +5,12 @@ import fcntl
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from types import FunctionType
 
 from manyhands.engines.engine import Task
+from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies, shared_with_copies
 from manyhands.runtime.sockets import has_hung_up
 from manyhands.runtime.unpatched import original
@@ -88,7 +88,7 @@ class Child:
                 self._learn_pid()
             if not (self.pid and isinstance(error, Warning)):
                 raise
-            sys.excepthook(type(error), error, error.__traceback__)
+            print_uncaught(error)
         if self.pid:
             return False
         self._shared[_PID] = os.getpid()

@@ -26,7 +26,12 @@ from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.shared_turn import turn_at_terminal
 from manyhands.runtime.sockets import descriptor_of, takes_more
-from manyhands.runtime.unpatched import brief_rlock, native_thread_id, start_native_thread
+from manyhands.runtime.unpatched import (
+    brief_rlock,
+    count_other_threads,
+    native_thread_id,
+    start_native_thread,
+)
 
 _OF_FAULTS = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
@@ -207,8 +212,10 @@ class ProcessesEngine(Engine):
             os._exit(status)
 
     def _warn_of_threads(self) -> None:
-        threads = threading.active_count()
-        if threads > 1 and not self._warned:
+        if self._warned or threading.active_count() == 1:
+            return
+        # Not ours, which hold no lock while they wait.
+        if (threads := count_other_threads()) > 1:
             self._warned = True
             if event_hub.has_subscribers:
                 event_hub.emit(events.ForkedWithThreads(threads))

@@ -1,7 +1,6 @@
 """A queue with a bound, and a thread behind it: between a server that must not wait and a slow consumer."""
 
 import atexit
-import sys
 import time
 import weakref
 
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from manyhands.logs.relay import Relay
+from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import (
     parent_server,
     prepare_for_workers,
@@ -22,7 +22,7 @@ from manyhands.runtime.unpatched import brief_rlock, start_native_thread
 Item = TypeVar("Item")
 
 LIMIT = 1000
-"""Items that wait at most: seconds of a busy log, and some hundred kilobytes."""
+"""Items that wait at most: seconds of a busy log, and as a rule some hundred kilobytes."""
 
 FLUSH_TIMEOUT = 0.5
 """Seconds that a slow consumer gets at the end for what waits; a program does not hang for a log."""
@@ -46,7 +46,8 @@ class BoundedQueue(Generic[Item]):
     Parameters
     ----------
     consume
-        Called with each item. What it raises goes to `sys.excepthook`.
+        Called with each item. What it raises, `SystemExit` too, goes to `sys.excepthook`, and the next item
+        follows.
     notice
         Makes the item that tells of so many dropped ones, when there is room again.
     limit
@@ -86,10 +87,19 @@ class BoundedQueue(Generic[Item]):
             self._relay.close()
             self._relay = None
         try:
-            self._relay = relay = Relay(self.put)
+            self._relay = relay = Relay(self._take_relayed)
         except (OSError, RuntimeError, MemoryError):
             return  # the next fork tries again
         weakref.finalize(self, relay.close).atexit = False
+
+    def _take_relayed(self, item: Item | None) -> None:
+        if item is not None:
+            self.put(item)
+            return
+        with self._lock:
+            self.dropped += 1
+            self._untold += 1
+        self._look_again()
 
     @property
     def is_relayed(self) -> bool:
@@ -199,14 +209,17 @@ class BoundedQueue(Generic[Item]):
     def _hand_over(self, item: Item) -> None:
         try:
             self._consume(item)
-        except Exception as error:  # noqa: BLE001 - whatever the consumer raises, the server goes on
-            sys.excepthook(type(error), error, error.__traceback__)
+        except BaseException as error:  # noqa: BLE001 - no signal raises in the queue's own thread, which goes on
+            print_uncaught(error)
 
     # For subclasses, whose consumer may be told to hurry, and which have items of their own to tell later.
 
     def _hand_over_within(self, item: Item, deadline: float) -> None:  # noqa: ARG002
         """Hand over an item in the calling thread, which must not wait longer than until `deadline`."""
-        self._hand_over(item)
+        try:
+            self._consume(item)
+        except Exception as error:  # noqa: BLE001 - whatever the consumer raises, the server goes on
+            print_uncaught(error)
 
     def _seconds_until_due(self) -> float | None:
         """Return how long the thread may sleep until `_due` has items; None: until `_look_again`."""

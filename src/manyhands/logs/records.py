@@ -52,16 +52,42 @@ def repeating(record: logging.LogRecord) -> str | None:
     return type(event).__name__ if where is None else f"{type(event).__name__} of {where}"
 
 
+LONGEST_TEXT = 16_384
+"""Characters of a message, or of a traceback, that may wait: so all that waits is some megabytes at most."""
+
+_SHOWN_OF_THE_END = 4_096
+"""Characters of the end of a longer one that are kept: there a traceback says what was raised."""
+
+
 def prepared(record: logging.LogRecord) -> logging.LogRecord:
     """Return a record that can wait, and go to another process: what it refers to may change meanwhile."""
-    if not record.args and not record.exc_info and not record.stack_info:
-        return record
+    is_plain = isinstance(record.msg, str) and not (record.args or record.exc_info)
+    if is_plain and len(record.msg) <= LONGEST_TEXT:
+        return record  # as of all events
     ready = copy.copy(record)
-    ready.msg, ready.args = record.getMessage(), ()
+    ready.msg, ready.args = _shortened(message_of(record)), ()
     if record.exc_info and not record.exc_text:
         ready.exc_text = _formatter.formatException(record.exc_info)
+    if ready.exc_text:
+        ready.exc_text = _shortened(ready.exc_text)
     ready.exc_info = None
     return ready
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return a record's message; where its arguments do not fit, a sentence that says so."""
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - of a program's arguments; a log never fails its server
+        return f"a record of {record.name} cannot be written: {type(error).__name__}"
+
+
+def _shortened(text: str) -> str:
+    left_out = len(text) - LONGEST_TEXT
+    if left_out <= 0:
+        return text
+    head, tail = text[: LONGEST_TEXT - _SHOWN_OF_THE_END], text[-_SHOWN_OF_THE_END:]
+    return f"{head} [{left_out} characters left out] {tail}"
 
 
 _formatter = logging.Formatter()

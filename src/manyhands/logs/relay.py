@@ -34,7 +34,8 @@ class Relay:
     Parameters
     ----------
     deliver
-        A bound method that takes each item, in the receiving thread. Its object is not kept alive.
+        A bound method that takes each item, in the receiving thread; None in the place of one that came and
+        cannot be had here. Its object is not kept alive.
 
     Raises
     ------
@@ -101,16 +102,26 @@ class Relay:
                 return True
 
     def _receive(self) -> None:
+        # Made once: where no memory is left for another one, the log goes on.
+        buffer = memoryview(bytearray(LONGEST))
         try:
-            while data := self._receiver.recv(2 * LONGEST):
+            while length := self._receiver.recv_into(buffer):
                 deliver = self._deliver()
-                if data == _SETTLE:
+                if buffer[:length] == _SETTLE:
                     self._settled.set()
                 elif deliver is not None:
-                    deliver(pickle.loads(data))  # noqa: S301 - of our own copies
+                    deliver(_loaded(buffer[:length]))
         finally:
             self._give_back()
 
     def _give_back(self) -> None:
         self._receiver.close()
         self._sender.close()
+
+
+def _loaded(data: memoryview) -> Any:
+    """Return the item that was sent; None where it cannot be made again, as some exceptions cannot."""
+    try:
+        return pickle.loads(data)  # noqa: S301 - of our own copies
+    except Exception:  # noqa: BLE001 - a value of the program's own, which could do anything
+        return None

@@ -15,12 +15,15 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from manyhands.logs.lines import VERBATIM
-from manyhands.logs.records import NAME, REPEATS
+from manyhands.logs.records import LONGEST_TEXT, NAME, REPEATS
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.error_reports import is_undecoded_name, report_by
 
 Handle = Callable[[logging.LogRecord], object]
 """Handles a record."""
+
+LONGEST_LINE = 8192
+"""Characters of a line that are kept until its end comes: as many as a stream of text would keep."""
 
 
 class LoggedStream(io.TextIOBase):
@@ -65,13 +68,16 @@ class LoggedStream(io.TextIOBase):
         """Log the lines that `text` completes, and keep the rest."""
         # `print` writes a line and its end apart.
         thread = threading.get_ident()
-        *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
+        lines, end, rest = (self._unfinished.pop(thread, "") + text).rpartition("\n")
+        if len(rest) >= LONGEST_LINE:
+            # A program may print without ever ending a line: its progress as dots, say.
+            lines, end, rest = f"{lines}{end}{rest}", "", ""
         if rest:
             self._unfinished[thread] = rest
-        if self._is_verbatim and lines:
-            self._log("\n".join([*lines, ""]))
-        elif not self._is_verbatim:
-            for line in filter(None, lines):
+        if self._is_verbatim:
+            self._log_pieces(f"{lines}{end}")
+        else:
+            for line in filter(None, lines.split("\n")):
                 self._log(line)
         return len(text)
 
@@ -79,6 +85,11 @@ class LoggedStream(io.TextIOBase):
         """Show the unfinished line of the calling thread, where lines are shown as they are."""
         if self._is_verbatim and (rest := self._unfinished.pop(threading.get_ident(), "")):
             self._log(rest)
+
+    def _log_pieces(self, text: str) -> None:
+        # In pieces: what waits is bounded by their number.
+        for start in range(0, len(text), LONGEST_TEXT):
+            self._log(text[start : start + LONGEST_TEXT])
 
     def _log(self, text: str) -> None:
         extra = {VERBATIM: True} if self._is_verbatim else None

@@ -45,12 +45,20 @@ def print_traceback(client_address: object) -> None:
 
 
 def print_uncaught(error: BaseException) -> None:
-    """Hand an exception that must not end the service to `sys.excepthook`, as carefully."""
+    """Hand an exception that must not end the service to `sys.excepthook`, as carefully.
+
+    A hook of the program's that fails, since the disk is full, say, must not end it either: as by the
+    interpreter, both errors are printed.
+    """
     hook = sys.excepthook
     if hook is sys.__excepthook__:
         _print(error)
-    else:
+        return
+    try:
         hook(type(error), error, error.__traceback__)
+    except Exception as failure:  # noqa: BLE001 - of the program's hook, see above
+        _print(failure, "Error in sys.excepthook:\n")
+        _print(error, "\nOriginal exception was:\n")
 
 
 def say(text: str) -> None:

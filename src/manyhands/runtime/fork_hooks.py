@@ -6,10 +6,11 @@ counts are the original's.
 
 import mmap
 import os
-import sys
 import weakref
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any
+
+from manyhands.runtime.error_reports import print_uncaught
 
 _renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 """For each living object, the function that has it begin anew."""
@@ -79,7 +80,7 @@ def _begin_anew() -> None:
         try:
             renew(thing)
         except Exception as error:  # noqa: BLE001 - the other things have to begin anew all the same
-            sys.excepthook(type(error), error, error.__traceback__)
+            print_uncaught(error)
 
 
 os.register_at_fork(after_in_child=_begin_anew)

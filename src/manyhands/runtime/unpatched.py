@@ -72,6 +72,10 @@ def native_thread_id() -> int:
     return identity
 
 
+_started: set[int] = set()
+"""The identities of the threads of `start_native_thread`, ended ones too."""
+
+
 def start_native_thread(function: Callable[..., object], *arguments: object) -> None:
     """Call a function in a new thread of the system's, which gets no signals.
 
@@ -84,12 +88,26 @@ def start_native_thread(function: Callable[..., object], *arguments: object) -> 
     """
 
     def run() -> None:
+        _started.add(native_thread_id())
         # The system gives a signal to any thread that lets it. Python's handlers run in the main thread
         # alone, which might sleep on.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         function(*arguments)
 
     original(_thread, "start_new_thread")(run, ())
+
+
+def count_other_threads() -> int:
+    """Return how many threads the program has, without those of `start_native_thread`.
+
+    `threading` lists these too once they have asked which thread they are, as `logging` does for each record.
+    """
+    import threading  # noqa: PLC0415 - the thread that imports it first is taken for the main thread
+
+    return sum(
+        not (type(each).__name__ == "_DummyThread" and each.ident in _started)
+        for each in threading.enumerate()
+    )
 
 
 def put_in_place(module: ModuleType, name: str, ours: Any) -> None:
