@@ -2,13 +2,17 @@
 
 import contextlib
 import ipaddress
+import socket
+import socketserver as standard
 import threading
 import warnings
+from collections import deque
 from typing import Any
 
 import pytest
 
 from manyhands import Mistake, Server, events, socketserver
+from manyhands.model.connection_states import Reason
 from tests.support import Echo, ask, bound, call, serving, wait_until
 
 from .admission_kit import HERE, of_kind, server_of
@@ -28,6 +32,11 @@ SLIPS = {
     "a network": (ipaddress.ip_network("10.0.0.0/8"), "is not a list of networks"),
     "networks": ([ipaddress.ip_network("10.0.0.0/8")], "is not a network: networks are texts"),
     "a number among networks": (["10.0.0.0/8", 5], "5 is not a network"),
+    "a variable that is not set": ([None], "None is not a network"),
+    "a list in a list": ([["10.0.0.0/8"]], "['10.0.0.0/8'] is not a network"),
+    "the keys of a dict": ({"10.0.0.0/8": "office"}.keys(), "is not a list of networks"),
+    "another list": (deque(["10.0.0.0/8"]), "is not a list of networks"),
+    "a generator": ((text for text in ("10.0.0.0/8",)), "is not a list of networks"),
 }
 slip = pytest.mark.parametrize(("value", "sentence"), SLIPS.values(), ids=list(SLIPS))
 
@@ -40,6 +49,44 @@ def test_the_constructor_refuses_it(name: str, value: object, sentence: str) -> 
         kind(HERE, Echo)
     assert str(raised.value).startswith(f"Program.{name}: ")
     assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, 5, [], {"alice": 1}, [("GET", "/")], len, object()],
+    ids=["a switch", "a number", "an empty list", "a dict", "pairs", "a function", "an object"],
+)
+def test_what_is_the_program_s_own_by_that_name_is_left_alone(value: object) -> None:
+    with serving(server_of("threads", Echo, deny=value)) as server:
+        assert ask(server.server_address) == b"hello\n"
+
+
+@pytest.mark.parametrize("error", [AttributeError, FileNotFoundError, ValueError, KeyError])
+def test_a_property_that_cannot_be_read_lets_no_client_in_until_it_can(
+    error: type[Exception], engine: str
+) -> None:
+    class Program:
+        is_there = False
+
+        @property
+        def allow(self) -> str:
+            if not self.is_there:
+                raise error("no list of friends")
+            return "127.0.0.0/8"
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with serving(server_of(engine, Echo, Program), 0.01) as server:
+            assert is_closed_to(server.server_address)
+            server.is_there = True
+            wait_until(lambda: ask_or_be_reset(server.server_address) == b"hello\n")
+            # What was once read holds on.
+            server.is_there = False
+            if error is not AttributeError:
+                assert ask(server.server_address) == b"hello\n"
 
 
 def test_so_does_that_of_a_datagram_server() -> None:
@@ -68,6 +115,13 @@ def is_closed_to(address: Any) -> bool:
     with contextlib.suppress(ConnectionError):
         return ask(address) == b""
     return True
+
+
+def ask_or_be_reset(address: Any) -> bytes:
+    try:
+        return ask(address)
+    except ConnectionError:
+        return b""
 
 
 def is_told(caught: list[warnings.WarningMessage], sentence: str) -> bool:
@@ -224,3 +278,28 @@ def test_a_number_in_a_text_is_told_from_the_first_client_on() -> None:
 def _wait(request: Any, client_address: Any, server: Any) -> None:
     while data := request.recv(100):
         request.sendall(data)
+
+
+@pytest.mark.parametrize("rules", [{"deny": "127.0.0.0/8"}, {"allow": ["192.0.2.1", "typo"]}])
+@pytest.mark.parametrize("mix_in", ["ThreadingMixIn", "ForkingMixIn", "FiberMixIn"])
+def test_a_mix_in_keeps_datagrams_out_too_that_the_standard_library_s_loop_receives(
+    mix_in: str, rules: dict[str, Any]
+) -> None:
+    served: list[bytes] = []
+
+    class Notes(standard.DatagramRequestHandler):
+        def handle(self) -> None:
+            served.append(self.packet)
+
+    bases = (getattr(socketserver, mix_in), standard.UDPServer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with (
+            type("Program", bases, rules)(HERE, Notes) as server,
+            socket.socket(type=socket.SOCK_DGRAM) as sender,
+        ):
+            for _ in range(2):
+                sender.sendto(b"hello", server.server_address)
+                server.handle_request()
+            assert server._server_core.registry.dropped == {Reason.REFUSED_DENIED: 2}
+    assert not served

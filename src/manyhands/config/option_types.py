@@ -2,8 +2,10 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections import UserList, deque
+from collections.abc import KeysView, Sequence, ValuesView
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import GeneratorType
 from typing import Any
 
 from manyhands.model.networks import EXAMPLES, Networks
@@ -227,14 +229,16 @@ class NetworkList(OptionType):
 
     def is_meant(self, value: object) -> bool:
         """Tell whether a value is meant as a list of networks: all of it is text, or some of it networks."""
+        if isinstance(value, _ONCE):
+            return True  # to look at what is in it would be to use it up
         if not isinstance(value, _SEVERAL):
             return isinstance(value, _WRITTEN)
         entries = list(value)
-        if any(map(_is_network, entries)):
+        if any(map(_holds_network, entries)):
             return True
-        # A dict is a program's own way to keep something by names.
-        are_written = bool(entries) and all(isinstance(entry, _WRITTEN) for entry in entries)
-        return are_written and not isinstance(value, dict)
+        # None: of `os.environ.get`, say. A dict is a program's own way to keep something by names.
+        are_written = all(entry is None or isinstance(entry, _WRITTEN) for entry in entries)
+        return bool(entries) and are_written and not isinstance(value, dict)
 
     def mistake(self, value: object) -> str:
         """Say what is wrong with a value that is meant as a list of networks, and is none."""
@@ -242,12 +246,15 @@ class NetworkList(OptionType):
         return found or f"{value!r} is not {self.expected}"
 
 
-_SEVERAL = (list, tuple, set, frozenset, dict)
+_SEVERAL = (list, tuple, set, frozenset, dict, deque, UserList, KeysView, ValuesView)
 """What the entries of a list of networks may be in, rightly or not."""
+
+_ONCE = (GeneratorType, map, filter)
+"""What hands them out once."""
 
 _AN_IP = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
 
-_WRITTEN = (str, bytes, *_AN_IP)
+_WRITTEN = (str, bytes, bytearray, *_AN_IP)
 """What an entry may be, rightly or not."""
 
 
@@ -260,7 +267,9 @@ def _networks_mistake(value: "str | list[object] | tuple[object, ...]") -> str |
     return None
 
 
-def _is_network(entry: object) -> bool:
+def _holds_network(entry: object) -> bool:
+    if isinstance(entry, list | tuple):
+        return any(map(_holds_network, entry))
     if isinstance(entry, str):
         return _networks_mistake(entry) is None
     return isinstance(entry, _AN_IP)

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.options import has_options
+from manyhands.dropin.base import BaseServer
 from manyhands.engines.threads import Threads
-from manyhands.serving.core import OwnCore
+from manyhands.serving.core import OwnCore, core_of
 from manyhands.serving.request_hooks import process_request_thread as serve_in_worker
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     ThreadingMixInOptions = ForkingMixInOptions = FiberMixInOptions = object
+
+
+def _is_refused(server: Any, request: Any, client_address: Any) -> bool:
+    """Tell whether a datagram is refused that the loop of a class has received which is none of ours.
+
+    Ours asks the limits before, and a connection is asked about wherever it comes from.
+    """
+    return (
+        type(request) is tuple
+        and not isinstance(server, BaseServer)
+        and core_of(server).refuses_datagram(server, request, client_address)
+    )
 
 
 class NoThreads:
@@ -53,6 +66,8 @@ class ThreadingMixIn(ThreadingMixInOptions):
         RuntimeError
             When the system has no thread to give.
         """
+        if _is_refused(self, request, client_address):
+            return
         if self.block_on_close and "_threads" not in vars(self):
             # `setdefault` is one step: two threads that come first get the same `Threads`.
             vars(self).setdefault("_threads", Threads())
@@ -87,6 +102,8 @@ class ForkingMixIn(ForkingMixInOptions):
         OSError
             When the system has no process to give (EAGAIN, ENOMEM in fork(2)).
         """
+        if _is_refused(self, request, client_address):
+            return
         self.active_children = self._server_core.processes.pids
         self._server_core.start(self, "processes", request, client_address)
 
@@ -158,6 +175,8 @@ class FiberMixIn(FiberMixInOptions):
 
     def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request in a new fiber."""
+        if _is_refused(self, request, client_address):
+            return
         self._server_core.start(self, "fibers", request, client_address)
 
     def server_close(self) -> None:

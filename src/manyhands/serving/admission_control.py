@@ -35,6 +35,7 @@ from manyhands.serving.admission_terms import (
     AdmissionTerms,
     Handler,
     admission_terms_of,
+    closed_settings,
     comparable,
     settings_of,
     trusted_networks,
@@ -114,7 +115,22 @@ class AdmissionControl:
         """Whether `count_gone` may have something to do."""
 
     def follow(self, source: object) -> None:
-        """Go by what the attributes of a server say now."""
+        """Go by what the attributes of a server say now.
+
+        Raises
+        ------
+        Exception
+            What a property of the program's raised. What held before goes on to hold; where nothing did, no
+            client is let in until it can be read.
+        """
+        try:
+            self._follow(source)
+        except BaseException:
+            if self._settings is None:
+                self._take(closed_settings())
+            raise
+
+    def _follow(self, source: object) -> None:
         said = [getattr(source, name, None) for name in LIMIT_OPTIONS]
         if all(map(is_, said, self._said)):
             return  # as at nearly every look
@@ -123,13 +139,18 @@ class AdmissionControl:
         attributes = [None if value is None else comparable(value) for value in said]
         if attributes != self._attributes:
             settings = settings_of(source, self._settings)
-            terms = admission_terms_of(settings)
-            self._prepare_admission(terms)
-            self._terms, self._attributes, self._settings = terms, attributes, settings
-            self.bounds_datagrams = terms.most_datagrams is not None
-            self.is_guarded = (
-                terms.most is not None or terms.limits is not None or self.bounds_datagrams
-            )
+            self._take(settings)
+            self._attributes, self._settings = attributes, settings
+
+    def _take(self, settings: dict[str, Any]) -> None:
+        """Go by what the limits are from now on."""
+        terms = admission_terms_of(settings)
+        self._prepare_admission(terms)
+        self._terms = terms
+        self.bounds_datagrams = terms.most_datagrams is not None
+        self.is_guarded = (
+            terms.most is not None or terms.limits is not None or self.bounds_datagrams
+        )
 
     def _prepare_admission(self, terms: AdmissionTerms) -> None:
         if terms.limits is None:

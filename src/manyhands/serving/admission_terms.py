@@ -84,6 +84,9 @@ def comparable(value: object) -> object:
 _NO_CLIENT = "0.0.0.0/0, ::/0"
 """Networks that deny every client that has an address of the Internet protocol."""
 
+_CLOSED = dict.fromkeys(ACCESS_RULES, _NO_CLIENT)
+"""The access rules of a server whose own ones cannot be read."""
+
 
 def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what the limits of a server are, by their names, from the attributes of `source`.
@@ -106,15 +109,29 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
             f"{name} of a server must be {option.kind.expected}, not {value!r}: ignored, and {limit!r} holds",
             stacklevel=2,
         )
-    rules = [(name, getattr(source, name, None)) for name in ACCESS_RULES]
-    mistakes = [mistake for rule in rules if (mistake := access_mistake(*rule))]
+    mistakes = [mistake for name in ACCESS_RULES if (mistake := _mistake_in(name, source))]
     if mistakes:
-        said["allow"] = said["deny"] = _NO_CLIENT
+        said |= _CLOSED
         warn(
             f"no client is served, for an access rule of the server has a mistake in it: {mistakes[0]}",
             stacklevel=2,
         )
     return said
+
+
+def _mistake_in(name: str, source: object) -> str | None:
+    """Return what is wrong with an access rule; None where nothing is."""
+    value = getattr(source, name, None)
+    # A property that raises AttributeError looks as if it was not there.
+    is_lost = value is None and isinstance(getattr(type(source), name, None), property)
+    if is_lost and not hasattr(source, name):
+        return f"{name}: the property raises AttributeError"
+    return access_mistake(name, value)
+
+
+def closed_settings() -> dict[str, Any]:
+    """Return what the limits are of a server whose attributes cannot be read: no client is let in."""
+    return {name: OPTIONS[name].default for name in LIMIT_OPTIONS} | _CLOSED
 
 
 def _is_number_in_text(value: object) -> bool:

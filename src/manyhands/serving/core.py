@@ -195,8 +195,7 @@ class ServerCore:
         options_of = self._shared.options_of
         try:
             self.admission.follow(server if options_of is None else options_of)
-        except (ImportError, OSError):
-            # What the new limits need could not be loaded, for one. The old ones hold until the next look.
+        except Exception:  # noqa: BLE001 - of a property of the program's; what holds meanwhile, `follow` says
             server.handle_error(None, None)
 
     def timeouts(self, server: object) -> Deadlines:
@@ -451,6 +450,15 @@ class ServerCore:
         # timeouts, by whatever names.
         self._follow_limits(server)
         return self.admission.admit_entered(server, connection.client_address)
+
+    def refuses_datagram(self, server: Any, request: Any, client_address: Any) -> bool:
+        """Apply the limits to a datagram of a loop that is none of ours; tell whether it is dropped."""
+        self._follow_limits(server)
+        refusal = self.admission.arrive(server, request, client_address)
+        if refusal is not None:
+            self.registry.drop(refusal)
+            self.note_refusal(server, request, client_address, refusal)
+        return refusal is not None
 
     def identify(self, connection: Connection) -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's.
