@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -215,3 +216,38 @@ def test_serve_writes_stacks_to_its_log(tmp_path: Path) -> None:
     assert [each["event"] for each in told] == ["StacksFollow", "HandlerStack"]
     assert told[1]["handler"] == "slow"
     assert "request.recv(1)" in told[1]["stack"]
+
+
+def test_a_signal_with_a_handler_of_c_code_is_left_alone_and_harms_nothing_afterwards() -> None:
+    """Of `faulthandler.register` Python itself knows nothing (`signal.getsignal`)."""
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import faulthandler, os, signal
+                from manyhands import Server, StreamRequestHandler, events
+
+                faulthandler.register(signal.SIGUSR1, all_threads=False)
+                events.hub.subscribe(print, events.StacksFollow)
+                server = Server(StreamRequestHandler, "tcp://127.0.0.1:0")
+
+                def ask():
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                    server.stop()
+
+                server.run(ask)
+                os.kill(os.getpid(), signal.SIGUSR1)
+                """
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(),
+    )
+    assert finished.returncode == 0
+    assert finished.stderr.count("most recent call first") == 2
+    assert not finished.stdout

@@ -1,6 +1,12 @@
 """Of a stack, the line that tells most."""
 
+from pathlib import Path
+
+import pytest
+
+from manyhands import Server, StreamRequestHandler
 from manyhands.serving.stack_location import CodeLocation, chosen
+from tests.support import bound, call, read_line
 
 OURS = CodeLocation("finish_request", "/lib/manyhands/base.py", 1)
 HANDLER = CodeLocation("Handler.handle", "/home/shop/handlers.py", 12)
@@ -29,3 +35,23 @@ def test_of_our_own_code_there_is_nothing_to_tell() -> None:
 def test_a_place_is_shown_with_its_path_from_the_folder_on() -> None:
     assert HANDLER.shown("/home/shop") == "Handler.handle, handlers.py:12"
     assert HANDLER.shown("/home/sh") == "Handler.handle, /home/shop/handlers.py:12"
+
+
+def test_without_a_working_directory_a_handler_is_cut_off_and_named_with_the_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    class Endless(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"in\n")
+            self.rfile.readline()
+
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    server = Server(Endless, "tcp://127.0.0.1:0", engine=engine)
+    server.start()
+    with call(bound(server)) as peer:
+        assert read_line(peer) == b"in\n"
+        (cut,) = server.drain(0)
+    assert "in process" in cut.doing or __file__ in cut.doing

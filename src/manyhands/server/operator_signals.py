@@ -1,13 +1,15 @@
 """What signals mean to a server besides its end: SIGUSR1 and SIGQUIT ask where the handlers stand.
 
 By default each of the four here ends the process in the middle of everything. A signal that has a handler of
-the program's, or is ignored, is left alone.
+the program's, be it one of `faulthandler.register`, or is ignored, is left alone.
 """
 
+import contextlib
 import signal
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -55,8 +57,7 @@ class OperatorSignals:
         """What each of the signals does that are this server's."""
 
         # By default it is ignored, also by a program that a handler's process has just become (`os.exec*`).
-        is_free = signal.getsignal(signal.SIGURG) is signal.SIG_DFL
-        self._for_children = [signal.SIGURG] if is_free else []
+        self._for_children = [signal.SIGURG] if _is_free(signal.SIGURG) else []
 
         for number in _FOR_STACKS:
             self._add(number, partial(self._ask_for_stacks, number))
@@ -66,7 +67,7 @@ class OperatorSignals:
         self._add(signal.SIGALRM, server.stop)
 
     def _add(self, number: signal.Signals, act: Callable[[], None]) -> None:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if _is_free(number):
             self.acts[number] = act
 
     def in_child(self) -> dict[signal.Signals, Any]:
@@ -135,6 +136,19 @@ class OperatorSignals:
                 engine.signal_children(question)
         else:
             _tell_stacks(engine)
+
+
+def _is_free(number: signal.Signals) -> bool:
+    """Tell whether a signal has its default action, and no handler of C code either."""
+    if signal.getsignal(number) is not signal.SIG_DFL:
+        return False
+    # Python knows its own handlers alone, and would put the default in the place of another one afterwards.
+    # The kernel knows each signal that is caught (SigCgt in proc_pid_status(5)).
+    caught = 0
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        caught = int(next((line[7:] for line in lines if line.startswith("SigCgt:")), "0"), 16)
+    return not caught >> (number - 1) & 1
 
 
 def _tell_stacks(engine: Engine) -> None:

@@ -40,7 +40,7 @@ class CodeLocation(NamedTuple):
 
     def shown(self, folder: str) -> str:
         """Return it as text: ``Handler.handle, examples/echo.py:12``, with the path from `folder` on."""
-        prefix = os.path.join(folder, "")  # noqa: PTH118 - no file is touched
+        prefix = os.path.join(folder, "") if folder else ""  # noqa: PTH118 - no file is touched
         return f"{self.function}, {self.file.removeprefix(prefix)}:{self.line}"
 
 
@@ -103,7 +103,13 @@ def _text(frames: list[FrameType]) -> str:
 
 def _location(task: Task, frame: FrameType | None) -> str:
     location = chosen(_stack(frame), _is_library, _is_ours)
-    return task.handler if location is None else location.shown(str(Path.cwd()))
+    if location is None:
+        return task.handler
+    try:
+        folder = str(Path.cwd())
+    except OSError:
+        folder = ""  # it has been removed, or is not in the root of now (getcwd(3))
+    return location.shown(folder)
 
 
 def _stack(frame: FrameType | None) -> list[CodeLocation]:
