@@ -1,6 +1,7 @@
 """No thread and no process to be had: the client waits, the loop rests and goes on."""
 
 import errno
+import mmap
 import os
 import socket
 import socketserver as standard
@@ -25,6 +26,7 @@ from tests.support import (
     serving,
     wait_until,
 )
+from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
 
@@ -94,6 +96,28 @@ def test_the_client_waits_and_is_served_when_there_are_workers_again(
     assert not left_open(before)
     told = [type(event) for event in seen if not isinstance(event, events.ForkedWithThreads)]
     assert told == [events.AcceptPaused, events.AcceptResumed]
+
+
+def test_so_it_is_with_memory_that_a_process_is_to_share(
+    monkeypatch: pytest.MonkeyPatch, seen: list[events.Event]
+) -> None:
+    def no_memory(*_: object) -> Any:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with serving(type("Timed", (Processes,), {"idle_timeout": 60})(HERE, Echo)) as server:
+        monkeypatch.setattr(mmap, "mmap", no_memory)
+        with call(server.server_address) as peer:
+            peer.sendall(b"first\n")
+            wait_until(lambda: any(isinstance(event, events.AcceptPaused) for event in seen))
+            assert len(server.connections) == 1
+            monkeypatch.undo()
+            assert peer.recv(10) == b"first\n"
+            (connection,) = server.connections.values()
+            assert connection.deadlines.idle_timeout == 60
+            peer.shutdown(socket.SHUT_WR)
+        wait_until(lambda: not server.connections)
+        assert not server.errors
+        assert reasons(server) == {"peer_closed": 1}
 
 
 @pytest.mark.parametrize("kind", [Threads, Processes])
@@ -258,3 +282,35 @@ def test_a_real_shortage_of_threads_is_survived() -> None:
         """
     )
     assert output.splitlines() == ["b'waited\\n'", "b'hello\\n' ['AcceptPaused', 'AcceptResumed']"]
+
+
+def test_on_fibers_a_client_waits_for_memory_and_is_served_when_there_is_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = pytest.importorskip("manyhands.engines.fibers.engine")
+    first_frames = threading.Event()
+
+    class Greedy(engine.Fiber):  # type: ignore[misc, name-defined]
+        """Finds no memory for its first frame, as greenlets do then."""
+
+        def switch(self, *arguments: object) -> object:
+            first_frames.set()
+            raise MemoryError
+
+    with serving(socketserver.FiberTCPServer(HERE, Echo)) as server:
+        with call(server.server_address) as begun:
+            begun.sendall(b"begun\n")
+            assert begun.recv(10) == b"begun\n"
+            monkeypatch.setattr(engine, "Fiber", Greedy)
+            with call(server.server_address) as peer, call(server.server_address) as other:
+                peer.sendall(b"first\n")
+                other.sendall(b"other\n")
+                assert first_frames.wait(PATIENCE)
+                wait_until(lambda: len(server.connections) == 3)
+                begun.sendall(b"on\n")
+                assert begun.recv(10) == b"on\n"
+                monkeypatch.undo()
+                assert peer.recv(10) == b"first\n"
+                assert other.recv(10) == b"other\n"
+        wait_until(lambda: not server.connections)
+        assert balances(server)

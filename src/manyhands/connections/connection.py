@@ -264,12 +264,19 @@ class Connection(ConnectionFacts):
             place.leave()
 
     def count_traffic(self) -> None:
-        """See to it that its traffic can be known, by our own counter where need be. Before it is served."""
+        """See to it that its traffic can be known, by our own counter where need be. Before it is served.
+
+        Raises
+        ------
+        OSError
+            When there is no memory to share with the process of its handler (ENOMEM in mmap(2)). It may be
+            called again.
+        """
         is_shared = self.engine.name == "processes"
-        if is_shared:
+        if is_shared and self.own_timeouts is None:
             # What its handler sets in the child concerns the reaper here.
             self.own_timeouts = self.core.timeouts_on(self.server, self.engine.name)
-        if not kernel_counts(self.client_address):
+        if self._record is None and not kernel_counts(self.client_address):
             self._record = new_record(is_shared=is_shared)
 
     def was_not_served(self, reason: Reason) -> None:
@@ -431,10 +438,12 @@ class Connection(ConnectionFacts):
         Raises
         ------
         OSError
-            When there is no descriptor for it.
+            When there is no descriptor for it, or no memory for what its handler is to share with the reaper.
         """
-        is_needed = self.is_registered and self.core.registry.are_detailed
-        return KeptCopy(self.request) if is_needed else None
+        if not (self.is_registered and self.core.registry.are_detailed):
+            return None
+        self.count_traffic()
+        return KeptCopy(self.request)
 
     def hand_over(self, kept: "KeptCopy | None") -> None:
         """Close what this process has of the connection, but for what it keeps."""

@@ -418,7 +418,7 @@ class ServerCore:
             is_plain = arrival is not None and arrival[1] is None and not self.registry.are_detailed
             return is_plain or self._is_admitted(connection, arrival)
         except BaseException:
-            # No memory to share with its process, or what a subscriber raised.
+            # What a hook, or a subscriber, raised.
             connection.was_not_served(Reason.REFUSED_BY_HOOK)
             raise
 
@@ -437,10 +437,10 @@ class ServerCore:
         if place is not None:
             connection.is_overflow = isinstance(place, OverflowPlace)
         if self.reaper.is_on:
-            connection.count_traffic()
+            # That of a process is counted when the process is made, which may have to wait.
+            if connection.engine.name != "processes":
+                connection.count_traffic()
             self.reaper.call(connection.engine.name)
-        elif self.registry.are_detailed and connection.engine.name == "processes":
-            connection.count_traffic()
         return True
 
     def _place_of_its_own(self, connection: Connection) -> "Place | Reason | None":

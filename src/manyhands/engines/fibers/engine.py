@@ -42,6 +42,9 @@ HUB_END_TIME = 0.5
 """Seconds that the exit of the interpreter gives to what it does not wait for, accept loops and the hub; and
 that a `join` with an end gives to the hub, which waits for the threads of `blocking`."""
 
+MEMORY_PAUSE = 0.1
+"""Seconds until the next try to begin a fiber for which there was no memory."""
+
 _frames_of_threads = monkey.get_original("sys", "_current_frames")
 
 
@@ -178,6 +181,8 @@ class FibersEngine(Engine):
 
     def _begin_all(self, hub_thread: HubThread) -> None:
         """Start a fiber for each task that has arrived. Runs in the hub."""
+        fiber: Fiber | None = None
+        is_short = False
         try:
             while self._arriving:
                 fiber = Fiber(self._carry, hub_thread.hub)
@@ -187,9 +192,17 @@ class FibersEngine(Engine):
                 self._fibers.add(fiber)
                 self._arriving.popleft()
                 fiber.switch(hub_thread, fiber.task)
+                fiber = None
+        except MemoryError:
+            # There was none for a fiber, or for its first frame: then it has not begun.
+            if fiber is not None and fiber in self._fibers:
+                self._arriving.appendleft(fiber.task)
+                self._fibers.discard(fiber)
+            is_short = True
+            hub_thread.call_later(MEMORY_PAUSE, partial(self._begin_all, hub_thread))
         finally:
-            if self._arriving:
-                # Out of memory, perhaps: the others are not forgotten.
+            if self._arriving and not is_short:
+                # Whatever was raised: the others are not forgotten.
                 hub_thread.hub.loop.run_callback(self._begin_all, hub_thread)
 
     def _carry(self, hub_thread: HubThread, task: Task) -> None:

@@ -283,15 +283,22 @@ class HubThread:
     def _start_throwing(
         self, exception: type[BaseException], fibers: "weakref.WeakSet[greenlet]", seconds: float
     ) -> None:
-        timer = self.hub.loop.timer(seconds)
-
         def throw() -> None:
-            timer.close()
             for fiber in list(fibers):
                 if not fiber.dead:
                     fiber.throw(exception)
 
-        timer.start(throw)
+        self.call_later(seconds, throw)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        """Have the hub call `function` after so many seconds. For the hub."""
+        timer = self.hub.loop.timer(seconds)
+
+        def act() -> None:
+            timer.close()
+            function()
+
+        timer.start(act)
 
     def run(self, loop: Callable[[], None], stop: Callable[[], None]) -> None:
         """Run an accept loop here to its end, and `release` the thread: the caller holds it for that.
