@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ MORE_THAN_THE_PIPE_HOLDS = 300
 """Connections whose lines a pipe that is not read does not take: 64 KiB of them, pipe(7)."""
 
 PATIENCE = 60.0
-"""Seconds that the end of a process is waited for."""
+"""Seconds that an answer and the end of a process are waited for."""
 
 
 class Service:
@@ -75,9 +76,14 @@ class Service:
     def _hear(self) -> Any:
         output = self._process.stdout
         assert output is not None
+        too_late = threading.Timer(PATIENCE, self._process.kill)
+        too_late.start()
         line = output.readline()
+        too_late.cancel()
         if not line:
-            raise SystemExit(f"the server on {self.engine} said nothing before its end")
+            raise SystemExit(
+                f"the server on {self.engine} said nothing, and was killed if it did not end"
+            )
         return json.loads(line)
 
     def order(self, order: bytes) -> Any:
@@ -118,15 +124,27 @@ class Service:
         return first, latest
 
     def end(self) -> Soaked:
-        """Stop the server when the crowd has gone; return all that was seen of it."""
+        """End the process when the crowd has gone, and other clients stay; return all that was seen of it.
+
+        SIGTERM comes when the log is stuck and no thread can be had.
+        """
         self.order(NO_TROUBLES)
         rest = self._at_rest()
         books = self.order(BOOKS)
+        self.log.pause()
+        for _ in range(MORE_THAN_THE_PIPE_HOLDS):
+            ask(self._plain)
         guests = stay(self._place)
+        self.order(DENY_THREADS)
+        asked = time.monotonic()
+        self._process.terminate()
+        last_books = self._hear()
+        self._process.wait(PATIENCE)
+        seconds = time.monotonic() - asked
         addresses = ["{}:{}".format(*guest.getsockname()) for guest in guests]
-        last_books, seconds = self._end_at_the_worst_moment()
         for guest in guests:
             guest.close()
+        self.log.wait()
         crowd = self.crowd
         return Soaked(
             done=crowd.done,
@@ -143,23 +161,6 @@ class Service:
             drain_timeout=DRAIN,
             seconds_to_end=seconds,
         )
-
-    def _end_at_the_worst_moment(self) -> tuple[dict[str, Any], float]:
-        """Send SIGTERM while the log is stuck and no thread can be had; return the books, and the seconds."""
-        self.log.pause()
-        for _ in range(MORE_THAN_THE_PIPE_HOLDS):
-            ask(self._plain)
-        self.order(DENY_THREADS)
-        asked = time.monotonic()
-        self._process.terminate()
-        try:
-            return self._hear(), self._seconds_to_end(asked)
-        finally:
-            self.log.wait()
-
-    def _seconds_to_end(self, asked: float) -> float:
-        self._process.wait(PATIENCE)
-        return time.monotonic() - asked
 
     def kill(self) -> None:
         """End the process, if it goes on."""

@@ -158,7 +158,7 @@ CONVERSATIONS: dict[Conversation, str | None] = {
 
 
 def stay(place: Place) -> list[socket.socket]:
-    """Return clients that do not leave by themselves, and whose handlers do not let them go."""
+    """Return clients that do not leave by themselves; the first one's handler does not return either."""
     staying, deaf = place.call(STAY), place.call(POUR, receive_buffer=SMALL_BUFFER)
     _expect(staying, STAY)
     select.select([deaf], [], [], PATIENCE)

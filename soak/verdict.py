@@ -84,7 +84,7 @@ class Soaked:
     last_books
         What it said at its end.
     guests
-        The addresses of those clients that were there at its end.
+        The addresses of those clients that were there at its end; the first one's handler did not return.
     drain_timeout
         Seconds that they got to come to their end.
     seconds_to_end
@@ -211,6 +211,8 @@ def _in_the_last_books(soaked: Soaked) -> Iterator[str]:
 
 
 def _in_time_to_end(soaked: Soaked) -> Iterator[str]:
+    if not any(f" {soaked.guests[0]}," in cut for cut in soaked.last_books["cut_off"]):
+        yield "its drain did not wait for the client that stays"
     if soaked.seconds_to_end > soaked.drain_timeout + TIME_TO_END:
         yield (
             f"it ended {soaked.seconds_to_end:.1f} s after SIGTERM, "

@@ -16,7 +16,9 @@ BOOKS: dict[str, Any] = {
     "troubles": {"kicks": 4, "reloads": 2},
 }
 
-LAST_BOOKS: dict[str, Any] = {"accepted": 40, "open": 0, "closed": 40, "cut_off": []}
+STAYING = "#7 127.0.0.1:4711, 1.0 s old: Echo.handle"
+
+LAST_BOOKS: dict[str, Any] = {"accepted": 40, "open": 0, "closed": 40, "cut_off": [STAYING]}
 
 STEP = TIMED_FROM / 20
 """Seconds between two samples."""
@@ -157,8 +159,8 @@ def test_a_short_soak_is_judged_by_its_books_alone() -> None:
 
 
 def test_a_client_that_was_to_be_gone_and_is_cut_off_is_a_complaint() -> None:
-    cut = ["#7 127.0.0.1:4711, 1.0 s old: Echo.handle", "#8 127.0.0.1:471, 1.0 s old"]
-    assert judge(last_books=LAST_BOOKS | {"cut_off": cut}) == [
+    cut = "#8 127.0.0.1:471, 1.0 s old"
+    assert judge(last_books=LAST_BOOKS | {"cut_off": [STAYING, cut]}) == [
         "cut off at the end, though its client was to be gone: #8 127.0.0.1:471, 1.0 s old"
     ]
 
@@ -166,6 +168,12 @@ def test_a_client_that_was_to_be_gone_and_is_cut_off_is_a_complaint() -> None:
 def test_an_end_that_takes_longer_than_it_may_is_a_complaint() -> None:
     assert judge(seconds_to_end=3.1) == [
         "it ended 3.1 s after SIGTERM, with a drain_timeout of 1 s"
+    ]
+
+
+def test_a_drain_that_did_not_wait_is_a_complaint() -> None:
+    assert judge(last_books=LAST_BOOKS | {"cut_off": []}) == [
+        "its drain did not wait for the client that stays"
     ]
 
 
