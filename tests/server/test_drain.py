@@ -161,22 +161,20 @@ def test_who_is_not_served_any_more_is_closed_and_counted(
 
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "sequential"])
 def test_the_backlog_is_served_in_the_drain_s_own_time(engine: str) -> None:
-    began: list[float] = []
+    begun: list[Any] = []
 
     class Slow(server_class(engine)):  # type: ignore[misc]  # a class of the drop-in's
         def verify_request(self, request: Any, client_address: Any) -> bool:
-            began.append(time.monotonic())
+            begun.append(client_address)
             time.sleep(0.05)
             return True
 
     with Slow(("127.0.0.1", 0), Echo) as server:
         peers = [call(server.server_address) for _ in range(40)]
-        start = time.monotonic()
-        assert len(server.drain(0.4)) == len(began)
-        # Without a bound it takes the 40 clients two seconds to be accepted.
-        assert began[-1] - start < 0.4
-        assert time.monotonic() - start < 1.5
-        assert reasons(server) == {"cut_off": len(began)}
+        assert len(server.drain(0.4)) == len(begun)
+        # To accept all of them takes two seconds.
+        assert 0 < len(begun) < len(peers)
+        assert reasons(server) == {"cut_off": len(begun)}
     for peer in peers:
         peer.close()
 
