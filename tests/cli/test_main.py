@@ -51,13 +51,42 @@ def test_every_command_has_help_that_names_how_it_was_called(command: str) -> No
     assert answer.stdout.startswith(f"usage: python -m manyhands {command} ")
 
 
+NO_COMMAND = "there is no command {!r}, only serve, run, chat, connect, transcript"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ((), "say what to do, one of serve, run, chat, connect, transcript (see manyhands --help)"),
-        (("srve", "x"), "there is no command 'srve', only serve, run, chat, connect, transcript"),
+        (("srve", "x"), f"{NO_COMMAND.format('srve')}; did you mean serve?"),
+        (("Connect",), f"{NO_COMMAND.format('Connect')}; did you mean connect?"),
+        (("help",), f"{NO_COMMAND.format('help')} (see manyhands --help)"),
         (("--verbose",), "unrecognized arguments: --verbose (see python -m manyhands --help)"),
         (("--ver",), "unrecognized arguments: --ver (see python -m manyhands --help)"),
+        *(
+            ((command, *words), f"{sentence} (see python -m manyhands {command} --help)")
+            for command, *words, sentence in [
+                ("chat", "--bnid", "x", "unrecognized arguments: --bnid; did you mean --bind?"),
+                ("chat", "--port=1", "unrecognized arguments: --port=1; did you mean --bind?"),
+                ("chat", "8008", "unrecognized arguments: 8008; --bind says where to listen"),
+                (
+                    *("connect", "localhost", "8008"),
+                    "unrecognized arguments: 8008; an address is one word, HOST:PORT",
+                ),
+                (
+                    *("transcript", "--file", "x"),
+                    "unrecognized arguments: --file; did you mean --transcript?",
+                ),
+                (
+                    *("serve", "x:Y", "--idle-timout", "3"),
+                    "unrecognized arguments: --idle-timout; did you mean --idle-timeout?",
+                ),
+                ("serve", "--zzz", "unrecognized arguments: --zzz"),
+                ("run", "--engin", "x", "unrecognized arguments: --engin; did you mean --engine?"),
+                # An option of `serve`, where it is right.
+                ("run", "--drain-timeout", "3", "unrecognized arguments: --drain-timeout"),
+            ]
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(words: tuple[str, ...], sentence: str) -> None:

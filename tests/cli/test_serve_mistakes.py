@@ -35,7 +35,12 @@ KNOWS_LONG_NAMES = sys.version_info >= (3, 14)
         (("missing.py:Echo", *HERE), "there is no file missing.py"),
         (("handlers:Missing", *HERE), "handlers has no Missing; its classes are Echo, Busy"),
         (("handlers:Nested.Missing", *HERE), "handlers has no Nested.Missing"),
-        (("handlers", *HERE), "'handlers' names no handler: write MODULE:HANDLER"),
+        (("handlers:Ecko", *HERE), ("handlers has no Ecko; its classes are Echo, Busy, Stubborn, "
+         "Shout, Nested; did you mean Echo?")),
+        (("handlers", *HERE), ("'handlers' names no handler: write MODULE:HANDLER, such as "
+         "handlers:Echo")),
+        (("handlers.Echo", *HERE), ("'handlers.Echo' names no handler: write MODULE:HANDLER, such as "
+         "handlers:Echo")),
         ((":Echo", *HERE), "':Echo' names no handler"),
         (("handlers:", *HERE), "'handlers:' names no handler"),
         (("handlers:os", *HERE), "the module os is no handler: it must be"),
@@ -48,7 +53,8 @@ KNOWS_LONG_NAMES = sys.version_info >= (3, 14)
         (("handlers:Echo", "--bind", "udp://:0"), "Echo is a StreamRequestHandler, which cannot"),
         (("plain:Shout", *HERE), "Shout is a DatagramRequestHandler, which cannot serve tcp://"),
         (("plain:Echo", "--bind", "udp://:0"), "Echo is a StreamRequestHandler, which cannot"),
-        (("handlers:Echo",), "the following arguments are required: --bind"),
+        (("handlers:Echo",), ("the following arguments are required: --bind; as in manyhands serve "
+         "shop.py:Echo --bind tcp://127.0.0.1:8008 (see")),
         (HERE, "the following arguments are required: MODULE:HANDLER"),
         (("handlers:Echo", "--bind", "http://:80"), "'http://:80' is not an address: the schemes"),
         (("handlers:Echo", "--bind", "tcp://127.0.0.1"), "'tcp://127.0.0.1' is not an address"),

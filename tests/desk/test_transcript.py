@@ -1,6 +1,7 @@
 """The SQLite file: written by a desk, read by every program."""
 
 import json
+import os
 import sqlite3
 import stat
 import threading
@@ -251,6 +252,9 @@ def test_a_file_that_is_something_else_is_refused_and_left_alone(path: Path, pre
     [
         (lambda path: None, "there is no transcript"),
         (lambda path: path.touch(), "is empty: no desk has written a transcript to it"),
+        (lambda path: path.mkdir(), "it is no file"),
+        (os.mkfifo, "it is no file"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
         (lambda path: path.write_text("Dear diary,\n" * 200), "file is not a database"),
         (foreign_database, "is an SQLite file, but no transcript of manyhands"),
     ],
@@ -261,6 +265,24 @@ def test_what_cannot_be_read_is_one_sentence(path: Path, prepare, why) -> None:
         read(path)
     assert str(path) in str(caught.value)
     assert "file:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("x" * 300, "File name too long"), ("a\0b", "embedded null")]
+)
+def test_a_name_that_no_file_can_have_is_one_sentence(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(Mistake, match=why):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["file:x", "file:x?mode=memory", "a b?c#%41.sqlite"])
+def test_a_name_is_a_name_whatever_it_would_mean_to_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(Path(name))
+    assert [call.name for call in read(Path(name))] == ["Anna", None]
+    assert (tmp_path / name).stat().st_size
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

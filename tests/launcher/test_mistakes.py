@@ -91,7 +91,10 @@ def programs(tmp_path: Path) -> Path:
         ),
         (
             ["--max-thr=5", "file.py"],
-            "unrecognized arguments: --max-thr=5 (see python -m manyhands run --help)",
+            (
+                "unrecognized arguments: --max-thr=5; did you mean --max-threads? "
+                "(see python -m manyhands run --help)"
+            ),
         ),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",

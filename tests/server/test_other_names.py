@@ -1,7 +1,9 @@
 """What a newcomer mistypes gets a sentence with the right word."""
 
+import re
 import socketserver as standard
 import types
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -175,6 +177,43 @@ def test_a_name_that_a_server_does_not_have_gets_the_right_one(name: str) -> Non
         getattr(server, name)
     assert str(error.value).startswith(f"'Server' object has no attribute {name!r}: ")
     assert NAMES[name] in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_so_does_one_that_is_asked_of_the_class(name: str) -> None:
+    assert not hasattr(Server, name)
+    with pytest.raises(AttributeError) as error:
+        getattr(Server, name)
+    assert str(error.value).startswith(f"type object 'Server' has no attribute {name!r}: ")
+    assert NAMES[name] in str(error.value)
+
+
+@pytest.mark.parametrize("value", [3.0, "fibers"], ids=["idle_timeout", "engine"])
+def test_an_option_cannot_be_an_attribute_of_the_class(value: object) -> None:
+    name = "engine" if isinstance(value, str) else "idle_timeout"
+    told = f"{name} = {value!r} would set nothing: options are the constructor's, as in "
+    with pytest.raises(Mistake, match=re.escape(f"Shop.{told}Shop(handler, address, {name}=")):
+        type(Server)("Shop", (Server,), {name: value})
+    with pytest.raises(Mistake, match=re.escape(f"Server.{told}Server(handler, address, {name}=")):
+        setattr(Server, name, value)
+    with pytest.raises(Mistake, match=r"did you mean idle_timeout\?"):
+        Server.idle_timout = value
+    assert Server(Echo, HERE).idle_timeout == SERVER_OPTIONS["idle_timeout"].default
+
+
+def test_a_class_of_the_programs_may_be_abstract_and_override_what_a_server_has() -> None:
+    class Shop(Server, ABC):
+        idle_timeout = property(lambda self: 7.0)  # type: ignore[assignment]
+
+        @abstractmethod
+        def open(self) -> None: ...
+
+    class Open(Shop):
+        def open(self) -> None: ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Shop(Echo, HERE)
+    assert Open(Echo, HERE).idle_timeout == 7.0
 
 
 @pytest.mark.parametrize("name", ["database", "_private", "__wrapped__"])

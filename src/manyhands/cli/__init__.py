@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 from manyhands._version import __version__
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.model.escaping import escape
-from manyhands.model.usage_errors import MISTAKE, Mistake
+from manyhands.model.usage_errors import MISTAKE, Mistake, closest
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -21,6 +21,33 @@ if TYPE_CHECKING:
 COMMANDS = ("serve", "run", "chat", "connect", "transcript")
 
 _FAILED = 1
+
+_OTHER_WORDS = {
+    "--address": "--bind",
+    "--host": "--bind",
+    "--listen": "--bind",
+    "--port": "--bind",
+    "--cert": "--certfile",
+    "--key": "--keyfile",
+    "--file": "--transcript",
+    "--nick": "--name",
+    "--threads": "--max-threads",
+    "--timeout": "--idle-timeout",
+    "--user": "--name",
+    "--verbose": "--log",
+    "--workers": "--max-threads",
+}
+"""Options as other programs have them, and what they are called here, where a command has that."""
+
+_HINTS = {
+    ("serve", "unrecognized"): "--bind says where to listen",
+    ("serve", "required"): "as in manyhands serve shop.py:Echo --bind tcp://127.0.0.1:8008",
+    ("chat", "unrecognized"): "--bind says where to listen",
+    ("connect", "unrecognized"): "an address is one word, HOST:PORT",
+    ("connect", "required"): "as in manyhands connect 127.0.0.1:8008",
+    ("transcript", "unrecognized"): "--transcript says which file, and --caller which caller",
+}
+"""What is right, for a command whose words are too many, or too few."""
 
 
 class Command(Protocol):
@@ -38,8 +65,23 @@ class Command(Protocol):
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are mistakes: one line, like all the others."""
 
+    def refuse_unknown_options(self, words: Sequence[str]) -> None:
+        """Name the option that was meant, before another one is missed."""
+        for word in words[: words.index("--") if "--" in words else None]:
+            name, known = word.partition("=")[0], self._option_string_actions
+            if name.startswith("--") and name not in known:
+                meant = _OTHER_WORDS.get(name) or closest(name, known)
+                is_right_elsewhere = name in _flags_of_servers()
+                hint = f"; did you mean {meant}?" if meant in known else ""
+                self._refuse(f"unrecognized arguments: {word}{'' if is_right_elsewhere else hint}")
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print together with the usage."""
+        command = self.prog.rpartition(" ")[2]
+        hints = [hint for (of, kind), hint in _HINTS.items() if of == command and kind in message]
+        self._refuse("; ".join([message, *hints]))
+
+    def _refuse(self, message: str) -> NoReturn:
         raise Mistake(f"{message} (see {self.prog} --help)")
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
@@ -113,7 +155,9 @@ def _dispatch(words: list[str]) -> int:
     commands = ", ".join(COMMANDS)
     if not words:
         raise Mistake(f"say what to do, one of {commands} (see manyhands --help)")
-    raise Mistake(f"there is no command {words[0]!r}, only {commands}")
+    near = closest(words[0].lower(), COMMANDS)
+    hint = f"; did you mean {near}?" if near else " (see manyhands --help)"
+    raise Mistake(f"there is no command {words[0]!r}, only {commands}{hint}")
 
 
 def _carry_out(name: str, words: list[str]) -> int:
@@ -122,11 +166,13 @@ def _carry_out(name: str, words: list[str]) -> int:
     parser = Parser(prog=f"{_prog()} {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
     if name != "run":
+        parser.refuse_unknown_options(words)
         return command.run(parser.parse_args(words))
     # `run` alone has words that belong to a program.
     from manyhands.cli.run import split
 
     own, program = split(words)
+    parser.refuse_unknown_options(own)
     return command.run(parser.parse_args(own, argparse.Namespace(program=program)))
 
 
@@ -151,6 +197,12 @@ def _top_parser(words: list[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"manyhands {__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     return parser
+
+
+def _flags_of_servers() -> set[str]:
+    from manyhands.config.options import SERVER_OPTIONS
+
+    return {option.flag for option in SERVER_OPTIONS.values()}
 
 
 def _list_of_commands() -> str:

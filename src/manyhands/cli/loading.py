@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import Mistake, closest
 
 
 def load_handler(reference: str) -> Callable[[Any, Any, Any], Any]:
@@ -29,10 +30,20 @@ def load_handler(reference: str) -> Callable[[Any, Any, Any], Any]:
     module_name, colon, name = reference.rpartition(":")
     if not colon or not module_name or not all(map(str.isidentifier, name.split("."))):
         raise Mistake(
-            f"{reference!r} names no handler: write MODULE:HANDLER, such as shop.handlers:Echo"
+            f"{reference!r} names no handler: write MODULE:HANDLER, such as {_example(reference)}"
         )
     handler: Callable[[Any, Any, Any], Any] = _found(_imported(module_name), module_name, name)
     return handler
+
+
+def _example(reference: str) -> str:
+    """Return what was perhaps meant by what names no handler."""
+    module, dot, name = reference.rpartition(".")
+    # Not by `pathlib`, which fails at what can be no name of a file.
+    if any(os.path.isfile(f"{reference}{end}") for end in ("", ".py")):  # noqa: PTH113
+        return f"{reference}:Echo"
+    # With a dot in the place of the colon.
+    return f"{module}:{name}" if dot and module and name.isidentifier() else "shop.handlers:Echo"
 
 
 def _found(module: ModuleType, module_name: str, name: str) -> Any:
@@ -41,15 +52,15 @@ def _found(module: ModuleType, module_name: str, name: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            hint = _shadowed(module, module_name) or _suggestion(found)
+            hint = _shadowed(module, module_name) or _suggestion(found, part)
             raise Mistake(f"{module_name} has no {name}{hint}") from None
         except Exception as error:  # noqa: BLE001 - a property or a module's __getattr__ may raise anything
             raise Mistake(f"{name} of {module_name} cannot be had: {_said(error)}") from None
     return found
 
 
-def _suggestion(found: object) -> str:
-    """Name the classes that are defined in a module or a class: one of them may have been misspelt."""
+def _suggestion(found: object, name: str) -> str:
+    """Name what may have been misspelt, and the classes that are defined in a module or a class."""
     if not isinstance(found, ModuleType | type):
         return ""
     home = found.__name__ if isinstance(found, ModuleType) else found.__module__
@@ -58,7 +69,9 @@ def _suggestion(found: object) -> str:
         for name, value in vars(found).items()
         if isinstance(value, type) and value.__module__ == home
     ]
-    return f"; its classes are {', '.join(classes)}" if classes else ""
+    near = closest(name, [other for other, value in vars(found).items() if callable(value)])
+    there = f"; its classes are {', '.join(classes)}" if classes else ""
+    return f"{there}; did you mean {near}?" if near else there
 
 
 def _shadowed(module: ModuleType, name: str) -> str:

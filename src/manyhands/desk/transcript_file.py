@@ -89,8 +89,15 @@ def _make(file: Path) -> None:
     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, uri: str | None = None) -> sqlite3.Connection:
     """Open an SQLite file, and check that it is a transcript or empty.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    uri : str, optional
+        How SQLite is to open it (https://www.sqlite.org/uri.html).
 
     Raises
     ------
@@ -99,13 +106,12 @@ def connect(path: str) -> sqlite3.Connection:
     sqlite3.Error
         When it cannot be opened.
     """
-    name = path if path == IN_MEMORY or path.startswith("file:") else Path(path).expanduser()
     database = sqlite3.connect(
-        name,
+        uri or (path if path == IN_MEMORY else Path(path).expanduser().absolute()),
         timeout=BUSY_TIMEOUT,
         isolation_level=None,  # transactions begin where this module says so
         check_same_thread=False,  # `Transcript` has a lock
-        uri=path.startswith("file:"),
+        uri=uri is not None,
     )
     try:
         _check(database, path)

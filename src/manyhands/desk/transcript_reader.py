@@ -1,6 +1,7 @@
 """Reading transcripts: the conversations of all desks, while one of them may be writing."""
 
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,11 +75,7 @@ class TranscriptReader:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        file = Path(path).expanduser()
-        if not file.is_file():
-            raise Mistake(f"there is no transcript {path}")
-        if file.stat().st_size == 0:
-            raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
+        _refuse_nothing(path)
         self._database = _open(path)
         # Else one text that is no UTF-8 would be the end of all reading.
         self._database.text_factory = self._decoded
@@ -149,21 +146,29 @@ class TranscriptReader:
         self._database.close()
 
 
+def _refuse_nothing(path: str) -> None:
+    """Refuse a file that is not there, or has nothing in it."""
+    try:
+        found = Path(path).expanduser().stat()
+    except FileNotFoundError:
+        raise Mistake(f"there is no transcript {path}") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Mistake(f"cannot read the transcript {path}: {why}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Mistake(f"cannot read the transcript {path}: it is no file")
+    if found.st_size == 0:
+        raise Mistake(f"the file {path} is empty: no desk has written a transcript to it")
+
+
 def _open(path: str) -> sqlite3.Connection:
     location = quote(str(Path(path).expanduser().absolute()))
     try:
         # What a killed desk left in the write-ahead log can be recovered only by a process that may write
         # (SQLITE_READONLY_RECOVERY). For a file that may only be read, mode=rw falls back to reading.
-        return _checked(f"file:{location}?mode=rw", path)
+        return connect(path, f"file:{location}?mode=rw")
     except sqlite3.Error as error:
         raise Mistake(f"cannot read the transcript {path}: {error}") from None
-
-
-def _checked(uri: str, path: str) -> sqlite3.Connection:
-    try:
-        return connect(uri)
-    except Mistake as mistake:
-        raise Mistake(str(mistake).replace(uri, path)) from None
 
 
 def _parameters(caller: str | None, since: datetime | None) -> dict[str, object]:

@@ -4,9 +4,10 @@ A name that a server does not have gets one sentence, and so does an argument in
 """
 
 import itertools
+from abc import ABCMeta
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.addresses import Address, address_of
@@ -60,9 +61,11 @@ _KEYWORDS_INSTEAD = {
 
 
 def missing(server: object, name: str) -> AttributeError:
-    """Return the error of a program that asks a server for an attribute which it does not have."""
-    kind = type(server).__name__
-    text = f"{kind!r} object has no attribute {name!r}"
+    """Return the error of a program that asks a server, or its class, for an attribute that is not there."""
+    if isinstance(server, type):
+        text = f"type object {server.__name__!r} has no attribute {name!r}"
+    else:
+        text = f"{type(server).__name__!r} object has no attribute {name!r}"
     if not name.startswith("_"):
         instead = _INSTEAD.get(name)
         near = None if instead else closest(name, [each for each in dir(server) if each[0] != "_"])
@@ -135,6 +138,45 @@ def _shown(given: object) -> str:
         return str(address_of(given))
     except Mistake:
         return "tcp://127.0.0.1:8008"
+
+
+class ServerClass(ABCMeta):
+    """The class of `Server` and of classes derived from it: it says the right word, and takes no options.
+
+    On the classes of `manyhands.socketserver` options are attributes of the class. Here they would be seen in
+    the place of those that hold.
+    """
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        """Set an attribute that is no option: those are descriptors, and so is what overrides one."""
+        if not hasattr(type(value), "__get__"):
+            _refuse_option_of_class(cls.__name__, name, value)
+        super().__setattr__(name, value)
+
+    def __init__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any
+    ) -> None:
+        """Make a class, unless an option stands in it."""
+        super().__init__(name, bases, namespace, **keywords)
+        for each, value in namespace.items():
+            if not hasattr(type(value), "__get__"):
+                _refuse_option_of_class(name, each, value)
+
+    if not TYPE_CHECKING:  # to type checkers such an attribute is an error already
+
+        def __getattr__(cls, name: str) -> Any:
+            """Say the right word."""
+            raise missing(cls, name)
+
+
+def _refuse_option_of_class(kind: str, name: str, value: object) -> None:
+    if name in SERVER_OPTIONS:
+        raise Mistake(
+            f"{kind}.{name} = {value!r} would set nothing: options are the constructor's, as in "
+            f"{kind}(handler, address, {name}={value!r})"
+        )
+    if not name.startswith("_"):
+        refuse_slip(name)
 
 
 _Class = TypeVar("_Class", bound=type)

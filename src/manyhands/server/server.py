@@ -18,6 +18,7 @@ from manyhands.server.handler_check import check_handler, described
 from manyhands.server.listener import Handler, Listener
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
 from manyhands.server.other_names import (
+    ServerClass,
     refuse_keywords,
     refuse_other_order,
     says_the_right_word,
@@ -44,7 +45,7 @@ _TIME = Seconds(may_be_zero=True)
 
 @says_the_right_word
 @has_option_attributes(attrgetter("_options"))
-class Server(ServerAttributes):
+class Server(ServerAttributes, metaclass=ServerClass):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
