@@ -11,12 +11,11 @@ from manyhands.protocol.framing import (
     FrameTooLong,
     FramingError,
     IncompleteFrame,
-    LengthPrefix,
     Prefix,
     TextDecoder,
     UndecodableText,
-    VarintPrefix,
 )
+from manyhands.protocol.length_prefixes import LengthPrefix, VarintPrefix
 
 __all__ = [
     "BadLengthPrefix",

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands.connections.frame_reader import ConnectionReader
-from manyhands.protocol.framing import FrameTooLong, IncompleteFrame, LengthPrefix
+from manyhands.protocol.framing import FrameTooLong, IncompleteFrame
+from manyhands.protocol.length_prefixes import LengthPrefix
 from manyhands.testing import FakeClock
 from tests.support.waiting import PATIENCE
 

@@ -14,11 +14,10 @@ from manyhands.protocol.framing import (
     FrameTooLong,
     FramingError,
     IncompleteFrame,
-    LengthPrefix,
     Prefix,
     UndecodableText,
-    VarintPrefix,
 )
+from manyhands.protocol.length_prefixes import LengthPrefix, VarintPrefix
 
 PREFIXES: list[Prefix] = [
     VarintPrefix(),

@@ -5,7 +5,8 @@ from typing import Any
 
 from manyhands.connections.frame_reader import ConnectionReader
 from manyhands.dropin.handlers import StreamRequestHandler
-from manyhands.protocol.framing import LengthPrefix, Prefix, TextDecoder, UndecodableText
+from manyhands.protocol.framing import Prefix, TextDecoder, UndecodableText
+from manyhands.protocol.length_prefixes import LengthPrefix
 
 
 class FramedRequestHandler(StreamRequestHandler):
