@@ -1,9 +1,9 @@
 """What clients can cause as often as they like, held to a rate."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
-from manyhands.admission.refusal_log import INTERVAL, RefusalLog
+from manyhands.admission.refusal_log import INTERVAL, RefusalLog, Tally
 from manyhands.model.events import RepeatedEvents
 
 KINDS = 64
@@ -45,7 +45,7 @@ class Rate:
             # One step: of two threads that come first, both get the same.
             log = self._logs.setdefault(kind, RefusalLog(time.monotonic, INTERVAL))
         tally = log.note(level, peer)
-        return None if tally is None else _repeated(kind, tally[0], tally[1], tally[3])
+        return None if tally is None else _repeated(kind, tally)
 
     def _with_room_for(self, kind: str) -> str:
         """Forget kinds that have been quiet, if there are too many; return the name under which to count."""
@@ -62,18 +62,20 @@ class Rate:
 
     def due(self) -> Iterator[tuple[RepeatedEvents, int]]:
         """Return what is due to be told, with its level."""
-        for kind, log in self._logs.copy().items():
-            if tally := log.due():
-                yield _repeated(kind, tally[0], tally[1], tally[3]), max(tally[0])
+        return self._told_by(RefusalLog.due)
 
     def rest(self) -> Iterator[tuple[RepeatedEvents, int]]:
         """Return what has not been told yet, due or not."""
+        return self._told_by(RefusalLog.rest)
+
+    def _told_by(
+        self, tell: Callable[[RefusalLog[int]], Tally[int] | None]
+    ) -> Iterator[tuple[RepeatedEvents, int]]:
         for kind, log in self._logs.copy().items():
-            if tally := log.rest():
-                yield _repeated(kind, tally[0], tally[1], tally[3]), max(tally[0])
+            if tally := tell(log):
+                yield _repeated(kind, tally), max(tally[0])
 
 
-def _repeated(
-    kind: str, counts: Mapping[int, int], peers: tuple[object, ...], seconds: float
-) -> RepeatedEvents:
+def _repeated(kind: str, tally: Tally[int]) -> RepeatedEvents:
+    counts, peers, _, seconds, _ = tally
     return RepeatedEvents(kind, sum(counts.values()), peers, seconds)
