@@ -3,6 +3,7 @@
 import _socket
 import contextlib
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,15 @@ def half_close(request: Any) -> None:
     with contextlib.suppress(OSError, AttributeError):
         if shutdown is not None:
             shutdown(connection, _socket.SHUT_RD)
+
+
+_LINGER_FOR_NO_TIME = struct.pack("ii", 1, 0)
+
+
+def reset_at_close(request: Any) -> None:
+    """Have the close of a connection be a reset (RST): it lingers, for no time (SO_LINGER in socket(7))."""
+    with contextlib.suppress(OSError, AttributeError):
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NO_TIME)
 
 
 def send_close_notify(request: Any) -> None:

@@ -6,10 +6,8 @@ table (`manyhands.model.connection_states`). A datagram has one too, for the tim
 no registry.
 """
 
-import contextlib
 import itertools
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,12 +17,12 @@ from manyhands.connections.closing import (
     GoodbyeHook,
     can_send_close_notify,
     half_close,
+    reset_at_close,
     said_on_notice,
 )
 from manyhands.connections.facts import ConnectionFacts, KeptCopy
 from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened
-from manyhands.connections.tls_handshake import failed_connection
 from manyhands.connections.traffic import (
     begin_counting,
     kernel_counts,
@@ -43,9 +41,6 @@ if TYPE_CHECKING:
 
 Serve = Callable[[Any, Any], bool | None]
 """Serves a request of an address to its end; False when its handler failed."""
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER (socket(7)): on, for no time, which makes a close a reset (RST)."""
 
 _REASONS = list(Reason)
 """The reasons by their numbers, of which a worker process tells its parent one."""
@@ -384,9 +379,8 @@ class Connection(ConnectionFacts):
         if not self._decide_end(reason):
             return False
         if reason is Reason.WRITE_STALLED:
-            # The close is to be a reset: the kernel would go on offering the peer what it does not take.
-            with contextlib.suppress(OSError, AttributeError):
-                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            # The kernel would go on offering the peer what it does not take.
+            reset_at_close(self.request)
         self._ask_worker_to_end()
         return True
 
@@ -504,11 +498,6 @@ def current_connection() -> Connection | None:
     """Return the connection that the calling thread, or fiber, serves, if any."""
     connection: Connection | None = current_task()
     return connection
-
-
-def is_handshake_failure(error: BaseException) -> bool:
-    """Tell whether it was a TLS handshake that failed with just this error, of which an event has told."""
-    return failed_connection(error) is not None
 
 
 def reason_of_failure(error: BaseException) -> Reason | None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any, Protocol
 
-from manyhands.connections.connection import current_connection, is_handshake_failure
-from manyhands.connections.tls_handshake import send_secrets_at_once
+from manyhands.connections.connection import current_connection
+from manyhands.connections.tls_handshake import failed_connection, send_secrets_at_once
 
 
 class Listener(Protocol):
@@ -72,7 +72,7 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
         if connection is not None:
             connection.note_failure(error)
         # A failed handshake (STARTTLS) has been an event already, and is no failure of the program.
-        if not is_handshake_failure(error):
+        if failed_connection(error) is None:
             self.handle_error(request, client_address)
         return False
     else:

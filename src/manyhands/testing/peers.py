@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from manyhands.connections.connection import RESET_ON_CLOSE
+from manyhands.connections.closing import reset_at_close
 from manyhands.testing.waiting import PATIENCE
 
 _SMALLEST_BUFFER = 4096
@@ -116,7 +116,7 @@ def reset(peer: socket.socket) -> None:
     On a Unix socket this is a plain close. A forked process that inherited the peer's socket keeps the
     connection open: a handler in a process of its own does, if it was started after the call.
     """
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    reset_at_close(peer)
     peer.close()
 
 
