@@ -94,6 +94,24 @@ WAYS = {
     print(subprocess.run(["sh", "-c", "kill -9 $$"]).returncode, os.system("exit 13") >> 8)
     print(os.popen("exit 14").close() >> 8)
 """,
+    "subprocess, and a wait for any child": """
+    first = subprocess.Popen(command(21))
+    print(code(os.waitpid(-1, 0)))
+    second = subprocess.Popen(command(22))
+    select.select([os.pidfd_open(second.pid)], [], [], 30)  # it has ended by now
+    print(code(os.wait()))
+    pipe = os.popen("exit 23")
+    print(code(os.wait()), pipe.close())
+    with subprocess.Popen("echo 24", shell=True, stdout=subprocess.PIPE, text=True) as third:
+        print(type(third.stdout), third.stdout.read())
+""",
+    "the shell of os.system has what is inherited": """
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    sys.addaudithook(lambda event, arguments: event == "os.system" and print(arguments))
+    print(os.system(f"echo here >&{writer}"), os.read(reader, 9))
+    print(os.system("grep SigIgn /proc/self/status"), flush=True)
+""",
     "subprocess in threads": """
     found = []
     def run(status):

@@ -40,6 +40,7 @@ WAYS = {
     "raw": "got = sys.stdin.buffer.raw.read(100).decode().strip()",
     "os.read": "got = os.read(0, 100).decode().strip()",
     "os.readv": "b = bytearray(100); got = bytes(b[:os.readv(0, [b])]).decode().strip()",
+    "both ways": "got = open('/dev/stdin', 'r+b', buffering=0).read(100).decode().strip()",
     "fdopen": "got = os.fdopen(os.dup(0)).readline().strip()",
     "open": "got = open('/dev/stdin').readline().strip()",
     "cmd": "class C(cmd.Cmd):\n    def do_typed(self, _): return True\nC().cmdloop(); got = 'typed'",
@@ -50,6 +51,9 @@ WAYS = {
     "sigtimedwait": "got = signal.sigtimedwait({signal.SIGUSR1}, 60).si_signo == signal.SIGUSR1",
     "sigwaitinfo": "got = signal.sigwaitinfo({signal.SIGUSR1}).si_signo == signal.SIGUSR1",
 }
+
+if sys.version_info >= (3, 14):
+    WAYS["os.readinto"] = "b = bytearray(100); got = bytes(b[:os.readinto(0, b)]).decode().strip()"
 
 SAYS = {"system": "3", "sigwait": "SIGUSR1", "sigtimedwait": "True", "sigwaitinfo": "True"}
 
@@ -126,6 +130,7 @@ FULL = {
     "print": "print('x' * 1_000_000)",
     "write": "sys.stdout.buffer.write(b'x' * 1_000_000); sys.stdout.buffer.flush()",
     "os.write": "assert os.write(1, b'x' * 1_000_000) == 1_000_000",
+    "os.writev": "assert os.writev(1, [b'x' * 500_000, bytearray(b'x' * 500_000)]) == 1_000_000",
     "two": "for _ in 1, 2: threading.Thread(target=print, args=('x' * 500_000,)).start()",
 }
 

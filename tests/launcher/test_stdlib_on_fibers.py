@@ -73,6 +73,26 @@ PROGRAMS = {
         print(frames[threading.get_ident()].f_code.co_name, threading.main_thread().ident in frames)
         ready.set()
     """,
+    "functions are pickled by name, and take their keywords": """
+        import fcntl, os, pickle, signal
+        for function in (
+            open, os.read, os.write, os.open, os.close, os.system, os.wait, os.waitpid, os.wait3, os.wait4,
+            os.waitid, signal.signal, signal.getsignal, signal.pause, select.select, fcntl.flock, fcntl.lockf,
+        ):
+            print(function.__name__, pickle.loads(pickle.dumps(function)) is function)
+        print(signal.signal(signalnum=signal.SIGUSR1, handler=signal.SIG_IGN))
+        print(signal.getsignal(signalnum=signal.SIGUSR1))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); os.kill(os.getpid(), signal.SIGUSR2)
+        print(signal.sigwait(sigset={signal.SIGUSR2}), os.close(fd=os.dup(0)))
+    """,
+    "the only thread waits for a signal handler": """
+        import signal
+        q, simple, event = queue.Queue(), queue.SimpleQueue(), threading.Event()
+        for put, wait in ((q.put, q.get), (simple.put, simple.get), (lambda _: event.set(), event.wait)):
+            signal.signal(signal.SIGALRM, lambda *_, put=put: put("put"))
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            print(wait())
+    """,
     "all of a message is waited for": """
         near, far = socket.socketpair()
         got = []

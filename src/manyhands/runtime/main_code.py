@@ -94,11 +94,11 @@ def _for_main_code(handler: Any) -> Any:
     return _ForMainCode(handler) if callable(handler) else handler
 
 
-def _set_signal(signalnum: Any, handler: Any, /) -> Any:
+def _set_signal(signalnum: Any, handler: Any) -> Any:
     return _own(_set_handler(signalnum, _for_main_code(handler)))
 
 
-def _get_signal(signalnum: Any, /) -> Any:
+def _get_signal(signalnum: Any) -> Any:
     return _own(_get_handler(signalnum))
 
 

@@ -112,8 +112,7 @@ def count_other_threads() -> int:
 
 def put_in_place(module: ModuleType, name: str, ours: Any) -> None:
     """Put a function of ours in the place of a module's, under its name and with its documentation."""
-    before = getattr(module, name)
+    ours.__doc__ = getattr(module, name).__doc__
     ours.__name__ = ours.__qualname__ = name
-    ours.__doc__ = before.__doc__
-    ours.__module__ = getattr(before, "__module__", module.__name__)
+    ours.__module__ = module.__name__  # by which it is pickled, for pools of processes
     setattr(module, name, ours)

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ _plain_system, _plain_sigwait = os.system, signal.sigwait
 _plain_sigwaitinfo, _plain_sigtimedwait = signal.sigwaitinfo, signal.sigtimedwait
 
 
-def _sigwait(sigset: Any, /) -> Any:
+def _sigwait(sigset: Any) -> Any:
     return signal.Signals(_take_signal(sigset).si_signo) if is_fiber() else _plain_sigwait(sigset)
 
 
@@ -51,7 +52,11 @@ def _take_signal(sigset: Any, deadline: float = math.inf) -> Any:
 def _system(command: Any) -> int:
     if not is_fiber():
         return _plain_system(command)
-    process = subprocess.Popen(command, shell=True)  # noqa: S602 - what the program asks for
+    sys.audit("os.system", os.fsencode(command))
+    # The child has what a shell of system(3) would have.
+    process = subprocess.Popen(  # noqa: S602 - what the program asks for
+        command, shell=True, close_fds=False, restore_signals=False
+    )
     with _without_keyboard_signals():
         status = process.wait()
     return -status if status < 0 else status << 8

@@ -177,6 +177,9 @@ _plain_open: Any = builtins.open
 
 _MODES = frozenset({"r", "w", "a"})
 
+_RAW_MODES = _MODES | {"r+", "w+"}
+"""The modes without a buffer; a buffer for both ways is for files that have positions."""
+
 
 def _open(  # noqa: PLR0913, PLR0917 - `open` has them
     file: Any,
@@ -191,7 +194,8 @@ def _open(  # noqa: PLR0913, PLR0917 - `open` has them
     is_binary = "b" in mode if isinstance(mode, str) else False
     way = mode.replace("b", "").replace("t", "") if isinstance(mode, str) else ""
     # What is wrong, or rare, is the original's.
-    is_usual = way in _MODES and isinstance(buffering, int) and (buffering != 0 or is_binary)
+    is_raw = is_binary and buffering == 0 and way in _RAW_MODES
+    is_usual = is_raw or (way in _MODES and isinstance(buffering, int) and buffering != 0)
     if not is_usual or opener is not None or not _may_block(file):
         return _plain_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     if is_binary and (encoding, errors, newline) != (None, None, None):
@@ -218,7 +222,9 @@ def _open_descriptor(path: Any, flags: int) -> int:
     return _os_open_in_fiber(path, flags, 0o666)  # as `FileIO` does without an opener
 
 
-_os_read, _os_readv, _os_write, _os_open = os.read, os.readv, os.write, os.open
+_os_read, _os_readv, _os_open = os.read, os.readv, os.open
+_os_write, _os_writev = os.write, os.writev
+_os_readinto: Any = getattr(os, "readinto", None)  # from Python 3.14 on
 
 _NEVER_WAITS = os.O_NONBLOCK | os.O_PATH
 
@@ -251,6 +257,12 @@ def _readv(fd: int, buffers: Any, /) -> int:
     return _os_readv(fd, buffers)
 
 
+def _readinto(fd: int, buffer: Any, /) -> int:
+    _wait(fd, select.POLLIN)
+    count: int = _os_readinto(fd, buffer)
+    return count
+
+
 def _write(fd: int, data: Any, /) -> int:
     if not is_fiber():
         return _os_write(fd, data)
@@ -263,6 +275,10 @@ def _write(fd: int, data: Any, /) -> int:
             _wait(fd, select.POLLOUT)
             written += _os_write(fd, octets[written : written + AT_ONCE])
         return written
+
+
+def _writev(fd: int, buffers: Any, /) -> int:
+    return _write(fd, b"".join(buffers)) if is_fiber() else _os_writev(fd, buffers)
 
 
 def _patiently(stream: Any) -> Any:
@@ -317,10 +333,13 @@ def _leave() -> None:
 def patch_files() -> None:
     """Have reads and writes of terminals, pipes and fifos let other fibers run."""
     atexit.register(_leave)  # the first to come, so it runs last
+    if _os_readinto is not None:
+        put_in_place(os, "readinto", _readinto)
     for module, name, ours in (
         (os, "read", _read),
         (os, "readv", _readv),
         (os, "write", _write),
+        (os, "writev", _writev),
         (os, "open", _os_open_in_fiber),
         (io, "open", _open),
     ):

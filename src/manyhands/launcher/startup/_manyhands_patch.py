@@ -13,15 +13,13 @@ import queue
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial, partialmethod
-from types import FrameType
 from typing import Any
 
 from gevent import monkey
-from gevent._hub_local import get_hub_if_exists
+from gevent._hub_local import get_hub_if_exists, set_default_hub_class
 from gevent.hub import Hub
 from gevent.queue import SimpleQueue
 from gevent.socket import wait_read, wait_write
@@ -30,41 +28,64 @@ from greenlet import getcurrent
 LONGEST_LOCK_PAUSE = 0.02
 """Seconds between two tries to get a lock of another process: a semaphore wakes no fiber."""
 
+LONGEST_DEAFNESS = 0.5
+"""Seconds until a signal is heard that came when the loop had looked for signals, and was about to sleep."""
+
+
+class WakefulHub(Hub):
+    """gevent's hub, whose loop turns now and then though no fiber has anything to do.
+
+    So a program whose threads all wait goes on waiting, perhaps for a signal, where gevent's own hub
+    raises `LoopExit`.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if self.loop.default:  # that of the main thread, which is the one that hears signals
+            self.stay_awake()
+
+    def stay_awake(self) -> None:
+        """Have the loop turn from now on."""
+        self.loop.timer(LONGEST_DEAFNESS, LONGEST_DEAFNESS).start(lambda: None)
+
 
 def patch() -> None:
     """Have all that waits in this process let fibers run, but those of a process that it was forked from."""
-    # Imports nothing that is to be patched.
-    from manyhands.launcher import children  # noqa: PLC0415
-
-    children.watch_by_descriptors()
     # A queue of the standard library's waits with locks, which are gevent's then; gevent's own has neither
-    # `maxsize` nor `mutex`. But one is C, and waits by itself.
-    monkey.patch_all(queue=False, signal=False)
-    children.leave_statuses_alone()
+    # `maxsize` nor `mutex`. But one is C, and waits by itself. `subprocess` waits by pipes and for processes.
+    monkey.patch_all(queue=False, signal=False, subprocess=False)
     queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]
-    os.close = partial(_close_soon, os.close)
-    # What this imports finds everything patched.
+    # What these import finds everything patched.
+    from manyhands.launcher.children import leave_statuses_alone  # noqa: PLC0415
     from manyhands.launcher.patches import patch_what_is_left  # noqa: PLC0415
+    from manyhands.runtime.unpatched import put_in_place  # noqa: PLC0415
 
+    put_in_place(os, "close", _close_soon(os.close))
+    leave_statuses_alone()
     patch_what_is_left()
     # Programs wait with it while their servers run in threads.
-    signal.pause = _pause
+    put_in_place(signal, "pause", _pause)
     os.register_at_fork(after_in_child=_leave_fibers_behind)
+    set_default_hub_class(WakefulHub)
     # The hub raises it in the program's main code, and would print a traceback of its own before.
     Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
     _patch_multiprocessing()
 
 
-def _close_soon(close: Callable[[int], None], descriptor: int, /) -> None:
-    """Close a descriptor as gevent does, but soon, also when no fiber has anything to do."""
+def _close_soon(close: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what closes a descriptor as gevent does, but soon, also when no fiber has anything to do."""
+
     # gevent closes it when its loop has turned. A fiber that waits for the end of what is closed, such as the
     # parent of a forked process for the last copy of a pipe, would keep an idle loop from turning, for ever.
-    close(descriptor)
-    hub = get_hub_if_exists()
-    if hub is not None and hub.loop is not None:
-        # A loop with one of these looks without waiting (ev_idle in libev's manual).
-        idle = hub.loop.idle()
-        idle.start(idle.close)
+    def close_soon(fd: int) -> None:
+        close(fd)
+        hub = get_hub_if_exists()
+        if hub is not None and hub.loop is not None:
+            # A loop with one of these looks without waiting (ev_idle in libev's manual).
+            idle = hub.loop.idle()
+            idle.start(idle.close)
+
+    return close_soon
 
 
 def _pause() -> None:
@@ -81,7 +102,7 @@ def _pause() -> None:
 
 def _leave_fibers_behind() -> None:
     hub = get_hub_if_exists()
-    if hub is None or hub.loop is None or _only_starts_a_program(sys._getframe()):
+    if hub is None or hub.loop is None:
         return
     loop: Any = hub.loop
     for callback in loop._callbacks:
@@ -91,6 +112,8 @@ def _leave_fibers_behind() -> None:
     for watcher in gc.get_objects():
         if isinstance(watcher, waits) and watcher.active and watcher.loop is loop:
             watcher.stop()
+    if isinstance(hub, WakefulHub):
+        hub.stay_awake()
     forker: Any = getcurrent()
     if hasattr(forker, "rawlink"):
         # A fiber forked: its end is that of the copy, as the end of the only thread would be. The hub would
@@ -100,13 +123,6 @@ def _leave_fibers_behind() -> None:
 
 def _end(_greenlet: object) -> None:
     os._exit(0)
-
-
-def _only_starts_a_program(frame: FrameType | None) -> bool:
-    """Tell whether `subprocess` forked, whose copy is another program at once, and not worth the search."""
-    while frame is not None and frame.f_globals.get("__name__") != "gevent.subprocess":
-        frame = frame.f_back
-    return frame is not None
 
 
 def _patch_multiprocessing() -> None:
