@@ -205,16 +205,36 @@ def test_a_bare_except_of_a_handler_does_not_swallow_ctrl_c(serve: Any) -> None:
         assert serving.program.lines_left() == []
 
 
+STOPS = {
+    "at once": "SERVER.shutdown()",
+    "in a thread": "threading.Thread(target=SERVER.shutdown).start()",
+    "when a thread is over": "(t := threading.Thread(target=int)).start(), t.join(), SERVER.shutdown()",
+    "after a program": "(__import__('subprocess').run(['true']), SERVER.shutdown())",
+}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_handler_can_stop_the_server(serve: Any, number: signal.Signals) -> None:
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_signal_handler_can_stop_the_server(
+    serve: Any, number: signal.Signals, stop: str
+) -> None:
     serving = serve(
-        before=f"signal.signal({int(number)}, lambda *_: SERVER.shutdown())",
+        before=f"signal.signal({int(number)}, lambda *_: ({STOPS[stop]}))",
         serve="globals().update(SERVER=server); server.serve_forever()",
     )
     assert serving.says("hello") == "hello"
     serving.program.send(number)
     assert serving.program.line() == "over"
     assert serving.program.wait() == 0
+
+
+def test_what_a_signal_handler_raises_after_a_wait_is_raised_in_the_main_code(serve: Any) -> None:
+    serving = serve(
+        before="signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.05), sys.exit(7)))"
+    )
+    assert serving.says("hello") == "hello"
+    serving.program.send(signal.SIGTERM)
+    assert serving.program.wait() == 7
 
 
 def test_a_handler_can_stop_the_server(serve: Any) -> None:
@@ -226,12 +246,13 @@ def test_a_handler_can_stop_the_server(serve: Any) -> None:
 
 def test_a_program_that_pauses_until_a_signal_lets_its_server_serve(serve: Any) -> None:
     serving = serve(
-        before="signal.signal(signal.SIGUSR1, lambda *_: None)",
-        serve="threading.Thread(target=server.serve_forever).start(); signal.pause(); server.shutdown()",
+        before="signal.signal(signal.SIGUSR1, lambda *_: print('heard'))",
+        serve="threading.Thread(target=server.serve_forever).start(); signal.pause(); print('paused');"
+        "server.shutdown()",
     )
     assert serving.says("hello") == "hello"
     serving.program.send(signal.SIGUSR1)
-    assert serving.program.line() == "over"
+    assert [serving.program.line() for _ in range(3)] == ["heard", "paused", "over"]
     assert serving.program.wait() == 0
 
 

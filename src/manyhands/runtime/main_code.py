@@ -28,17 +28,24 @@ class _ForMainCode:
         hub = _hub_of_caller()
         if hub is None:
             return self.handler(number, frame)
+        if current_thread_or_fiber() is hub:
+            # All fibers wait. The hub itself must not, but a handler may: it starts threads, or prints.
+            sys.modules["gevent"].spawn(self._call, hub, number)
+        else:
+            # At once, as it would come on threads.
+            self._call(hub, number)
+        return None
+
+    def _call(self, hub: Any, number: int) -> None:
         main = _main_code.greenlet
         try:
-            # At once, as it would come on threads; and it sees the frame that it would see there.
-            return self.handler(number, main.gr_frame)
+            self.handler(number, main.gr_frame)  # the frame that it would see on threads
         except BaseException as failure:
             if _is_end_of_fiber(failure):
                 raise  # thrown into the fiber, while the handler waited in it
             # Not by a switch from here: the fiber may hold a lock of the system, and the main code that wants
             # it would stop the only thread.
             hub.loop.run_callback(_throw, main, failure)
-        return None
 
 
 class _MainCode:

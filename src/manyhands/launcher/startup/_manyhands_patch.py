@@ -98,6 +98,7 @@ def _pause() -> None:
             wait_read(reader.fileno())
         finally:
             signal.set_wakeup_fd(before)
+    time.sleep(0)  # the handler may be about to run, in a fiber
 
 
 def _leave_fibers_behind() -> None:
