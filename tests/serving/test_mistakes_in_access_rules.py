@@ -61,6 +61,32 @@ def test_what_is_the_program_s_own_by_that_name_is_left_alone(value: object) -> 
         assert ask(server.server_address) == b"hello\n"
 
 
+@pytest.mark.parametrize("value", [[], (), 5, True, {}, object()], ids=repr)
+def test_a_rule_that_held_becomes_no_attribute_of_the_program_s_own(value: object) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with serving(server_of("threads", Echo, allow=["127.0.0.0/8"]), 0.01) as server:
+            assert ask(server.server_address) == b"hello\n"
+            server.allow = value
+            wait_until(lambda: is_closed_to(server.server_address))
+            assert is_told(caught, "is not a list of networks, one at least")
+            server.allow = None
+            wait_until(lambda: ask_or_be_reset(server.server_address) == b"hello\n")
+
+
+def test_a_list_of_nobody_is_refused_and_one_that_is_emptied_lets_nobody_in() -> None:
+    with pytest.raises(Mistake, match="allow must be a list of networks, one at least"):
+        Server(Echo, "tcp://127.0.0.1:0", allow=[])
+    allowed, denied = ["127.0.0.0/8"], ["192.0.2.1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Server(Echo, "tcp://127.0.0.1:0", allow=allowed, deny=denied) as server:
+            denied.clear()
+            assert ask(bound(server)) == b"hello\n"
+            allowed.clear()
+            wait_until(lambda: is_closed_to(bound(server)))
+
+
 @pytest.mark.parametrize("error", [AttributeError, FileNotFoundError, ValueError, KeyError])
 def test_a_property_that_cannot_be_read_lets_no_client_in_until_it_can(
     error: type[Exception], engine: str

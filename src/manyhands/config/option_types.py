@@ -206,16 +206,26 @@ class Switch(OptionType):
 
 
 class NetworkList(OptionType):
-    """Networks and single addresses: texts with commas between them, or a list of such."""
+    """Networks and single addresses: texts with commas between them, or a list of such.
+
+    Parameters
+    ----------
+    may_be_empty : bool
+        Whether a list without a network fits. (It would let every client in, or none: a slip in either case.)
+    """
 
     annotation = "str | Sequence[str]"
     metavar = "NETWORK"
     is_repeated = True
 
+    def __init__(self, *, may_be_empty: bool = True) -> None:
+        self._may_be_empty = may_be_empty
+
     @property
     def expected(self) -> str:
         """How networks are written."""
-        return f"a list of networks, as {EXAMPLES}"
+        count = "" if self._may_be_empty else ", one at least"
+        return f"a list of networks{count}, as {EXAMPLES}"
 
     def read(self, text: str) -> str:
         """Turn a word into a list; a `Mistake` says which entry is no network, and why."""
@@ -225,7 +235,7 @@ class NetworkList(OptionType):
         """Tell whether a value is a list of networks."""
         if not isinstance(value, str | list | tuple):
             return False
-        return _networks_mistake(value) is None
+        return (bool(value) or self._may_be_empty) and _networks_mistake(value) is None
 
     def is_meant(self, value: object) -> bool:
         """Tell whether a value is meant as a list of networks: all of it is text, or some of it networks."""

@@ -214,7 +214,7 @@ _ROWS = (
     ),
     _limit(
         "allow",
-        NetworkList(),
+        NetworkList(may_be_empty=False),
         "a network that clients must come from, as 10.0.0.0/8 or 192.0.2.1",
     ),
     _limit("deny", NetworkList(), "a network that clients must not come from"),

@@ -95,6 +95,8 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
     hold while its attribute has one: a mistake takes no protection away. A warning names it.
     """
     said = {name: setting(name, source) for name in LIMIT_OPTIONS}
+    # Copies: what held is to be known when the program has changed its list in place.
+    said |= {name: listed(said[name]) for name in ACCESS_RULES}
     held = said if before is None else before
     for name, limit in held.items():
         option = OPTIONS[name]
@@ -109,7 +111,7 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
             f"{name} of a server must be {option.kind.expected}, not {value!r}: ignored, and {limit!r} holds",
             stacklevel=2,
         )
-    mistakes = [mistake for name in ACCESS_RULES if (mistake := _mistake_in(name, source))]
+    mistakes = [mistake for name in ACCESS_RULES if (mistake := _mistake_in(name, source, before))]
     if mistakes:
         said |= _CLOSED
         warn(
@@ -119,9 +121,13 @@ def settings_of(source: object, before: dict[str, Any] | None = None) -> dict[st
     return said
 
 
-def _mistake_in(name: str, source: object) -> str | None:
+def _mistake_in(name: str, source: object, before: dict[str, Any] | None) -> str | None:
     """Return what is wrong with an access rule; None where nothing is."""
     value = getattr(source, name, None)
+    was_rule = before is not None and before[name] and before[name] != _NO_CLIENT
+    # The attribute is ours then, and no longer what a program may have by that name.
+    if was_rule and value is not None and not OPTIONS[name].fits(value):
+        return f"{name}: {value!r} is not {OPTIONS[name].kind.expected}"
     # A property that raises AttributeError looks as if it was not there.
     is_lost = value is None and isinstance(getattr(type(source), name, None), property)
     if is_lost and not hasattr(source, name):
