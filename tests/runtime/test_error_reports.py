@@ -1,6 +1,7 @@
 """What a handler raised is reported, whatever state the process is in."""
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands.testing import call, everything
+from tests.support.waiting import PATIENCE
 
 WITHOUT_A_DESCRIPTOR = """
 import os, resource
@@ -32,7 +34,7 @@ def test_an_error_is_reported_when_no_descriptor_is_left() -> None:
 
 
 FAILING = """
-import sys
+import asyncio, sys
 from manyhands import socketserver
 
 class Fails(socketserver.StreamRequestHandler):
@@ -40,6 +42,8 @@ class Fails(socketserver.StreamRequestHandler):
         for line in self.rfile:
             if line == b"raise\\n":
                 raise ValueError("x" * 5000)
+            if line == b"cancel\\n":
+                raise asyncio.CancelledError("x" * 5000)  # no Exception: its thread's end, or its fiber's
             self.wfile.write(line)
 
 class Server(socketserver.ThreadingTCPServer):
@@ -59,6 +63,10 @@ with Server(("127.0.0.1", 0), Fails) as server:
 """
 
 
+SAID = {"handler": b"raise\n", "hook": b"hello\n", "worker": b"cancel\n"}
+"""What a client says so that something fails there."""
+
+
 @contextmanager
 def failing(*words: str, stderr: Any) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(
@@ -72,7 +80,7 @@ def failing(*words: str, stderr: Any) -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("engine", ["threads", "fibers"])
-@pytest.mark.parametrize("where", ["handler", "hook"])
+@pytest.mark.parametrize("where", ["handler", "hook", "worker"])
 def test_a_stuck_standard_error_holds_up_no_other_client(engine: str, where: str) -> None:
     reader, writer = os.pipe()
     with failing(engine, where, stderr=writer) as address, call(address) as good:
@@ -81,12 +89,15 @@ def test_a_stuck_standard_error_holds_up_no_other_client(engine: str, where: str
         # Far more than the pipe takes.
         for _ in range(30):
             with call(address) as peer:
-                peer.sendall(b"raise\n" if where == "handler" else b"hello\n")
-                if where == "hook":
+                peer.sendall(SAID[where])
+                if where != "handler":
                     peer.recv(10)
         good.sendall(b"still there?\n")
         assert good.recv(20) == b"still there?\n"
-        assert b"ValueError: xxx" in os.read(reader, 100_000)
+        told = b""
+        while b"Error: xxx" not in told and select.select([reader], [], [], PATIENCE)[0]:
+            told += os.read(reader, 100_000)
+        assert b"Error: xxx" in told
     os.close(reader)
     os.close(writer)
 

@@ -194,7 +194,7 @@ class Lifeline:
             return
         self._has_told = True
         # No thread can be had for it, say: no error of the handler's, which the signal has interrupted.
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, MemoryError):
             act()
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def print_traceback(client_address: object) -> None:
     """
     rule = "-" * 40 + "\n"
     head = f"{rule}Exception occurred during processing of request from {client_address}\n"
-    _print(sys.exception(), head, rule)
+    print_error(sys.exception(), head, rule)
 
 
 def print_uncaught(error: BaseException) -> None:
@@ -52,13 +52,13 @@ def print_uncaught(error: BaseException) -> None:
     """
     hook = sys.excepthook
     if hook is sys.__excepthook__:
-        _print(error)
+        print_error(error)
         return
     try:
         hook(type(error), error, error.__traceback__)
     except Exception as failure:  # noqa: BLE001 - of the program's hook, see above
-        _print(failure, "Error in sys.excepthook:\n")
-        _print(error, "\nOriginal exception was:\n")
+        print_error(failure, "Error in sys.excepthook:\n")
+        print_error(error, "\nOriginal exception was:\n")
 
 
 def say(text: str) -> None:
@@ -66,7 +66,8 @@ def say(text: str) -> None:
     _write(text)
 
 
-def _print(error: BaseException | None, head: str = "", end: str = "") -> None:
+def print_error(error: BaseException | None, head: str = "", end: str = "") -> None:
+    """Print an exception, and what stands before it and after it, with the care of `print_traceback`."""
     try:
         import traceback  # noqa: PLC0415 - takes 3 ms, which a server without errors is spared
 

@@ -98,7 +98,7 @@ class OperatorSignals:
         self._is_telling = True
         try:
             start_native_thread(tell_once)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self._is_telling = False
             return False
         return True

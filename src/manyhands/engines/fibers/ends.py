@@ -17,12 +17,21 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from manyhands.runtime.error_reports import print_error
 from manyhands.runtime.locks import Latch
 
 
 def report_failure() -> None:
-    """Hand the exception that ended a fiber to `threading.excepthook`, as a thread's."""
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+    """Hand the exception that ended a fiber to `threading.excepthook`, as a thread's.
+
+    That of the standard library would hold up all fibers while standard error takes no more.
+    """
+    thread, hook = threading.current_thread(), threading.excepthook
+    error = sys.exception()
+    if hook is not threading.__excepthook__:
+        hook(threading.ExceptHookArgs((*sys.exc_info(), thread)))
+    elif error is not None and not isinstance(error, SystemExit):
+        print_error(error, f"Exception in thread {thread.name}:\n")
 
 
 def reporting_failure(function: Callable[[], object]) -> None:
