@@ -98,3 +98,21 @@ def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> N
     )
     ours = python(*ON_FIBERS, "refuse.py", cwd=tmp_path)
     assert ours.output == "1\n", ours.errors
+
+
+READS = {
+    "os.read": "os.read(self.request.fileno(), 100)",
+    "a file": "os.fdopen(os.dup(self.request.fileno()), 'rb', 0).read(100)",
+    "a buffer": "os.fdopen(os.dup(self.request.fileno()), 'rb').readline()",
+    "a child": "subprocess.run(['head', '-n1'], stdin=self.request, stdout=subprocess.PIPE).stdout",
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_a_handler_that_reads_by_its_descriptor_holds_up_itself_alone(serve: Any, way: str) -> None:
+    lines = f"import subprocess\ndef read(self): return {READS[way]}.decode().strip()\nHandler.read = read\n"
+    serving = serve(before=f"exec({lines!r}, globals())")
+    with serving.conversation() as peer:
+        peer.sendall(b"read\n")
+        assert serving.says("hello") == serving.says("hello") == "hello"
+        assert tell(peer, "later") == "later"

@@ -163,14 +163,14 @@ class Writer(io.BufferedWriter):
 
 
 def _may_block(file: Any) -> bool:
-    """Tell whether a path or a descriptor is that of a terminal, a pipe or a fifo."""
+    """Tell whether a path or a descriptor is that of a terminal, a pipe, a fifo or a socket."""
     try:
         found = os.stat(file)
     except (OSError, ValueError, TypeError):
         return False  # what is wrong with it, `open` says
-    return stat.S_ISFIFO(found.st_mode) or (
-        stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) != MEMORY_DEVICES
-    )
+    if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        return True
+    return stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) != MEMORY_DEVICES
 
 
 _plain_open: Any = builtins.open
