@@ -1,5 +1,8 @@
 """The encodings that lines may be in."""
 
+import codecs
+import errno
+
 import pytest
 
 from manyhands.desk.encodings import OFFERED, encoding, unwritable
@@ -20,6 +23,20 @@ def test_an_encoding_of_lines_is_known_by_pythons_name(name: str) -> None:
 def test_what_is_no_encoding_is_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(Mistake, match=r"there is no encoding .*; there are big5, "):
         encoding(name)
+
+
+def test_one_that_cannot_be_loaded_just_now_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look_up(name: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", "/usr/lib/python3/encodings/koi8_r.py")
+
+    with monkeypatch.context() as shortage:
+        shortage.setattr(codecs, "lookup", look_up)
+        with pytest.raises(
+            Mistake, match=r"^the encoding 'koi8-r' cannot be loaded now: Too many open files$"
+        ):
+            encoding("koi8-r")
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,37 @@ def test_handlers_that_are_the_first_to_ask_take_turns(server):
         assert process.stderr.readline() == "['one', 'two']\n"
 
 
+ON_A_PATH = """
+import socket, sys, threading
+from manyhands import ask, socketserver
+
+class Ask(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(ask("who? ").encode())
+
+server = socketserver.ThreadingUnixStreamServer(sys.argv[1], Ask)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+client = socket.socket(socket.AF_UNIX)
+client.bind(sys.argv[2])
+client.connect(sys.argv[1])
+client.recv(100)
+server.shutdown()
+"""
+
+
+def test_the_path_of_a_client_moves_no_cursor(tmp_path):
+    path = tmp_path / "\x1b[31mred\u202e"
+    asked = subprocess.run(
+        [sys.executable, "-c", ON_A_PATH, str(tmp_path / "server"), str(path)],
+        input="Anna\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+        check=True,
+    )
+    assert asked.stdout == f"[#1 {tmp_path}/\\x1b[31mred\\u202e] who? "
+
+
 def leave_while_a_third_still_asks(library: str) -> tuple[int, str]:
     # Standard input stays open, so that the third question is still waiting for its answer at the exit.
     with run(library, "ThreadingTCPServer", callers=3) as process, killed_at_the_end(process):

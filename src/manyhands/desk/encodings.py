@@ -43,6 +43,8 @@ def encoding(name: str) -> str:
         raise Mistake(
             f"there is no encoding {name!r}; there are {', '.join(OFFERED)} and others"
         ) from None
+    except OSError as error:
+        raise Mistake(f"the encoding {name!r} cannot be loaded now: {error.strerror}") from None
     if not _fits(known):
         raise Mistake(
             f"the encoding {name!r} is not for lines of text: ASCII is something else in it; "

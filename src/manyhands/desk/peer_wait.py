@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import math
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -13,6 +15,9 @@ from manyhands.runtime.locks import Latch
 from manyhands.runtime.wakeup import PollableLatch
 
 Result = TypeVar("Result")
+
+_LOOK_INTERVAL = 0.5
+"""Seconds between two looks at a caller who only listens, while the desk is out of descriptors."""
 
 
 def peer_wait(connection: socket.socket) -> "ThreadPeerWait | FiberPeerWait":
@@ -189,6 +194,19 @@ class FiberPeerWait:
         call_in_hub(self._hub, lambda: greenlet(function, self._hub).switch())
 
 
+def _look_for_hang_up(descriptor: int, timeout: float | None) -> bool:
+    """Wait for a hang-up by a look now and then, which needs no descriptor."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    while not poll.poll(0):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        Latch().wait(min(left, _LOOK_INTERVAL))
+    return True
+
+
 class _HangUps:
     """The wait for nothing but a hang-up, which gevent's loop has not: one epoll for all fibers that wait so.
 
@@ -207,7 +225,10 @@ class _HangUps:
     @classmethod
     def wait_for(cls, hub: Any, descriptor: int, timeout: float | None) -> bool:
         """Wait until a connection is over in both directions; return whether that came in time."""
-        shared = cls._of.get(hub) or cls._of.setdefault(hub, cls(hub))
+        try:
+            shared = cls._of.get(hub) or cls._of.setdefault(hub, cls(hub))
+        except OSError:
+            return _look_for_hang_up(descriptor, timeout)  # no descriptor can be had for it
         with shared._latch(hub, descriptor) as latch:
             return latch.wait(timeout)
 

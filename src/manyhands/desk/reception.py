@@ -1,5 +1,6 @@
 """The caller's side of the desk: the plain, blocking handler of each call."""
 
+import codecs
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -100,6 +101,9 @@ class Reception:
         self._writer = writer
         self._screen = screen
         self._terms = terms
+        for name in _CHINESE:
+            # Loaded now: when it is needed, there may be no descriptor to read the file of it.
+            codecs.lookup(name)
         self._pace = Pace(terms.max_line_rate, terms.line_burst)
         # No longer than a bucket takes to fill up: the tokens of a full one that goes on resting are lost.
         self._rest = min(_REST, self._pace.burst * self._pace.interval)

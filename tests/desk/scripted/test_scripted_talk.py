@@ -1,7 +1,9 @@
 """A desk whose operator is a script on standard input, with real callers."""
 
+import resource
 import socket
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.desk.kit import Desk
@@ -214,3 +216,33 @@ def test_the_operator_is_told_when_the_current_caller_leaves(
         desk.enters("for Anna only", "/to 2", "hello Bob")
         desk.shows("^-- that was said to nobody: /to N chooses whom to answer; there is 2 ")
         assert bob.hears() == "hello Bob"
+
+
+def test_out_of_descriptors_no_caller_is_lost_and_each_is_told_what_is_to_be_told(
+    tmp_path: Path, engine: str
+) -> None:
+    def have_few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    with (
+        Desk(tmp_path, "--engine", engine, preexec_fn=have_few) as desk,
+        desk.takes_a_call() as listener,
+        desk.takes_a_call() as other,
+        ExitStack() as crowd,
+    ):
+        for _ in range(40):
+            crowd.enter_context(desk.call())
+        desk.shows("Too many open files")
+        listener.socket.shutdown(socket.SHUT_WR)
+        desk.shows("^-- 1 .* has stopped talking and only listens$")
+        other.says(b"caf\xe9\n")
+        desk.shows(
+            "^-- 2 .* does not send UTF-8: /encoding 2 NAME has it read in another encoding$"
+        )
+        desk.enters("/to 1", "hello", "/to 2", "hello")
+        assert listener.hears().startswith("desk: you have stopped talking")
+        assert listener.hears() == "hello"
+        listener.socket.close()
+        desk.enters("/to 1", "are you there?")
+        desk.shows("^-- 1 .* has left: hung up$")
+        assert not any("lost" in line for line in desk.output)
