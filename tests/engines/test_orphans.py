@@ -137,3 +137,28 @@ def test_orphans_of_the_drop_in_without_options_go_on() -> None:
             peer.sendall(b"line\n")
             assert peer.recv(10) == b"line\n"
         assert not has_ended(pid)
+
+
+OWN_HANDLER = """
+import os, signal
+from manyhands import Server, StreamRequestHandler
+
+heard = []
+signal.signal(signal.SIGIO, lambda number, frame: heard.append(number))
+
+class Handler(StreamRequestHandler):
+    def handle(self):
+        os.kill(os.getpid(), signal.SIGIO)
+        self.wfile.write(b"%d\\n" % len(heard))
+
+server = Server(Handler, "tcp://127.0.0.1:0", engine="processes")
+server.run(lambda: print(server.addresses[0].port, flush=True))
+"""
+
+
+def test_a_handler_of_the_same_signal_that_the_program_has_is_called_in_a_handler_too() -> None:
+    with Program(["-c", OWN_HANDLER]) as program:
+        with call(("127.0.0.1", int(program.line()))) as peer:
+            assert peer.recv(10) == b"1\n"
+        program.send(signal.SIGTERM)
+        assert program.wait() == 0

@@ -13,6 +13,7 @@ from manyhands.http.clients import CLIENT_TIMEOUT, MOST_CLIENTS
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address, parse
+from manyhands.runtime.sockets import accept_at_once
 from manyhands.testing import call, everything, socket_address, wait_until
 from tests.support import forked, is_listening
 from tests.support.waiting import PATIENCE
@@ -199,3 +200,19 @@ def test_however_many_clients_come_no_more_descriptors_are_taken() -> None:
 def test_an_answer_that_takes_long_to_read_comes_whole() -> None:
     with pages_at() as server:
         assert len(get(server, "/long").partition(b"\r\n\r\n")[2]) == LONG
+
+
+def test_a_moment_without_memory_costs_no_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = [MemoryError("for the socket"), MemoryError("for another one")]
+
+    def accept(listener: socket.socket) -> tuple[int, Any]:
+        if failures:
+            raise failures.pop()
+        return accept_at_once(listener)
+
+    monkeypatch.setattr("manyhands.http.server.accept_at_once", accept)
+    with pages_at() as server:
+        assert get(server, "/greeting", "Accept: a").endswith(b"hello, a\n")
+    assert capsys.readouterr().err.count("MemoryError") == 2

@@ -7,7 +7,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from types import FunctionType
+from types import FrameType, FunctionType
 
 from manyhands.engines.engine import Task
 from manyhands.runtime.error_reports import print_uncaught
@@ -181,7 +181,14 @@ class Lifeline:
             own = os.open(
                 f"/proc/self/fd/{self._reader}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
-            signal.signal(signal.SIGIO, lambda *_: self._look(act))
+            before = signal.getsignal(signal.SIGIO)
+
+            def look(number: int, frame: FrameType | None) -> None:
+                self._look(act)
+                if callable(before):
+                    before(number, frame)  # the program's own, for descriptors of its own
+
+            signal.signal(signal.SIGIO, look)
             fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
             os.close(self._reader)

@@ -107,17 +107,24 @@ class PageServer:
             poll.register(descriptor, select.POLLIN)
         try:
             while self._is_open:
-                left = self._clients.seconds_left()
-                for descriptor, _ in poll.poll(None if left is None else 1000 * left):
-                    if descriptor in by_descriptor:
-                        self._take_client(by_descriptor[descriptor])
-                    else:
-                        self._serve(descriptor)
-                self._clients.end_late_ones()
+                try:
+                    self._turn(by_descriptor)
+                except Exception as error:  # noqa: BLE001 - no memory, say; the page is wanted most then
+                    print_uncaught(error)
+                    original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
         finally:
             # Here and not in `close`, which does not wait for a page that is being made.
             self._give_back()
             self._has_ended.set()
+
+    def _turn(self, listeners: dict[int, Any]) -> None:
+        left = self._clients.seconds_left()
+        for descriptor, _ in self._clients.poll.poll(None if left is None else 1000 * left):
+            if descriptor in listeners:
+                self._take_client(listeners[descriptor])
+            else:
+                self._serve(descriptor)
+        self._clients.end_late_ones()
 
     def _take_client(self, listener: Any) -> None:
         try:
