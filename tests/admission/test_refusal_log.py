@@ -1,6 +1,7 @@
 """What is told of refusals, with a clock of our own."""
 
 import os
+import pickle
 import threading
 
 import pytest
@@ -162,3 +163,9 @@ def test_a_refusal_in_the_middle_of_another_one_waits_for_nothing() -> None:
     assert not thread.is_alive()
     counts = [dict(tally[0]) for tally in (*told[1:], log.rest()) if isinstance(tally, tuple)]
     assert sum(sum(each.values()) for each in counts) == 2
+
+
+def test_a_tally_can_go_to_another_process(log: RefusalLog[Reason]) -> None:
+    tally = log.note(FULL, ("192.0.2.1", 50000))
+    assert tally is not None
+    assert pickle.loads(pickle.dumps(RefusalSummary(*tally))) == RefusalSummary(*tally)

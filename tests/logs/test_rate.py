@@ -4,15 +4,17 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from manyhands import events, logs
+from manyhands import Server, events, logs
 from manyhands.logs.rate import KINDS, Rate
 from manyhands.logs.records import RecordQueue
+from manyhands.model.connection_states import Reason
 from manyhands.model.events import RepeatedEvents
 from manyhands.runtime.error_reports import report
-from tests.support import wait_until
+from tests.support import Echo, bound, call, everything, wait_until
 
 PEERS = [("192.0.2.1", 50000 + number) for number in range(5)]
 
@@ -126,3 +128,44 @@ def test_failures_of_one_place_in_the_program_are_one_kind() -> None:
     text = stream.getvalue()
     assert text.count("Traceback") == 2
     assert text.count(", 4 times more within ") == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_refusals_of_handlers_processes_are_held_to_a_rate_too() -> None:
+    """Behind a balancer each reads its client's address, and refuses it, by itself."""
+    options: dict[str, Any] = {"proxy_protocol": True, "proxy_trusted": "127.0.0.1"}
+    with (
+        logged() as records,
+        Server(
+            Echo, "tcp://127.0.0.1:0", engine="processes", deny="192.0.2.0/24", **options
+        ) as server,
+    ):
+        for _ in range(5):
+            with call(bound(server)) as peer:
+                peer.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+                assert everything(peer) == b""
+        wait_until(lambda: server.connections.closed.get(Reason.REFUSED_DENIED) == 5)
+    told = [record.event for record in records if not is_of_forks(record.event)]
+    assert [type(event) for event in told] == [events.ConnectionsRefused, RepeatedEvents]
+    assert told[1].count == 4
+
+
+def is_of_forks(event: events.Event) -> bool:
+    return isinstance(event, events.ForkedWithThreads)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.DatagramsFull("127.0.0.1:1", 3),
+        events.ServerFull("127.0.0.1:1", 3),
+        events.BacklogRefused("127.0.0.1:1", 3, "no descriptor"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_crowds_are_held_to_a_rate(event: events.Event) -> None:
+    with logged() as records:
+        for _ in range(3):
+            events.hub.emit(event)
+        wait_until(lambda: len(records) == 1)
+    assert [type(record.event) for record in records] == [type(event), RepeatedEvents]

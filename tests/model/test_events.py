@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import pickle
 import threading
 from typing import Any
 
@@ -345,3 +346,10 @@ def test_a_copy_of_the_process_can_subscribe_whatever_another_thread_was_doing()
         assert wait() == 0
     release.set()
     holder.join()
+
+
+@pytest.mark.parametrize(
+    "event", [event for event, _ in EXAMPLES], ids=lambda event: type(event).__name__
+)
+def test_a_handler_s_process_can_hand_it_to_that_of_its_server(event: Event) -> None:
+    assert pickle.loads(pickle.dumps(event)) == event

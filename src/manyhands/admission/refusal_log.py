@@ -4,7 +4,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from manyhands.model import lazy_events as events
@@ -137,7 +136,7 @@ class RefusalLog(Generic[Cause]):
         self._told_at = self._clock()
         # The wall clock may be set meanwhile (NTP), so the other one says how long it took.
         seconds = self._told_at - self._since
-        counts = MappingProxyType(dict(self._counts.most_common()))
+        counts = dict(self._counts.most_common())
         peers = tuple(self._peers.values())
         self._begin()
         return counts, peers, self._wall_clock() - seconds, seconds, self._what

@@ -2,12 +2,13 @@
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterable
 
 from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
 from manyhands.logs.rate import Rate
 from manyhands.model.escaping import escape
-from manyhands.model.events import Event, EventsDropped, RepeatedEvents
+from manyhands.model.events import ConnectionsRefused, Event, EventsDropped, RepeatedEvents
 
 NAME = "manyhands"
 """The logger of events; that of connections which end is its child ``access``."""
@@ -45,7 +46,9 @@ def repeating(record: logging.LogRecord) -> str | None:
     if event is None:
         named: str | None = getattr(record, REPEATS, None)
         return named
-    if not event.is_provoked:
+    # Each listener holds its refusals to a rate, but each handler's process tells of its own.
+    is_of_worker = isinstance(event, ConnectionsRefused) and record.process != os.getpid()
+    if not (event.is_provoked or is_of_worker):
         return None
     # Of handlers and listeners there are few; each is worth its own line.
     where = getattr(event, "handler", None) or getattr(event, "listener", None)

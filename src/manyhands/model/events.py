@@ -74,6 +74,8 @@ class DatagramsFull(Event):
     Emitted once for each crowd: again only after the buffer has been emptied in between.
     """
 
+    is_provoked: ClassVar[bool] = True
+
     listener: str
     limit: int
 
@@ -135,6 +137,7 @@ class BacklogRefused(Event):
     """`accept` kept failing for so long, lately with `error`, that `count` clients were closed unserved."""
 
     level: ClassVar[Level] = "error"
+    is_provoked: ClassVar[bool] = True
 
     listener: str
     count: int
