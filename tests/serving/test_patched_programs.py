@@ -1,5 +1,7 @@
 """A program that gevent or eventlet has patched, wholly or in part, is served on the engine of its class."""
 
+import signal
+
 import pytest
 
 from tests.support import Program, call, read_line
@@ -66,3 +68,40 @@ def test_a_program_that_eventlet_has_patched_is_served_one_request() -> None:
         with call(("127.0.0.1", int(program.line()))) as peer:
             peer.sendall(b"hello\n")
         assert program.line() == "ended"
+
+
+SERVER = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import eventlet
+eventlet.monkey_patch()
+import manyhands, threading, time
+
+class Handler(manyhands.socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line)
+
+def tell():
+    while not server.addresses:
+        time.sleep(0.01)
+    print(str(server.addresses[0]).rpartition(":")[2], flush=True)
+
+server = manyhands.Server(Handler, "tcp://127.0.0.1:0", engine=sys.argv[1])
+threading.Thread(target=tell).start()
+server.run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_a_server_in_a_program_that_eventlet_has_patched_serves_until_a_signal(engine: str) -> None:
+    with Program(["-W", "ignore", "-c", SERVER, engine]) as program:
+        address = "127.0.0.1", int(program.line())
+        with call(address) as first, call(address) as second:
+            for peer in (second, first):
+                peer.sendall(b"hello\n")
+                assert read_line(peer) == b"hello\n"
+        program.send(signal.SIGTERM)
+        assert program.line() == "ended"
+        assert program.wait() == 0

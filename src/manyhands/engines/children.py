@@ -14,6 +14,7 @@ from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies, shared_with_copies
 from manyhands.runtime.sockets import has_hung_up
 from manyhands.runtime.unpatched import original
+from manyhands.runtime.wakeup import wait_until_readable
 
 CHILD_POLL_INTERVAL = 0.02
 """Seconds between two looks at the children where no pidfd tells when one ends."""
@@ -278,11 +279,8 @@ class ChildWatcher:
             )
         else:
             # Not epoll's own poll: in a program under `gevent.monkey` that would hold up all fibers.
-            poll = select.poll()
-            poll.register(self._epoll, select.POLLIN)
-            poll.poll(
-                1000 * (LONGEST_CHILD_WAIT if timeout is None else min(timeout, LONGEST_CHILD_WAIT))
-            )
+            longest = LONGEST_CHILD_WAIT if timeout is None else min(timeout, LONGEST_CHILD_WAIT)
+            wait_until_readable(self._epoll.fileno(), longest)
 
     def __del__(self) -> None:
         # A server that does not wait for its children is forgotten before they end.

@@ -95,6 +95,13 @@ def _task_of_context() -> Any:
     return task if is_server else None
 
 
+def is_main_thread() -> bool:
+    """Tell whether the caller is the program's main thread, which alone may handle signals."""
+    current, main = threading.current_thread(), threading.main_thread()
+    # eventlet has another object for it.
+    return current is main or (current.name == main.name and is_patched_by_eventlet("thread"))
+
+
 def is_threading_patched() -> bool:
     """Tell whether `gevent.monkey`, or eventlet, has made fibers of the program's threads."""
     monkey = sys.modules.get("gevent.monkey")

@@ -104,10 +104,8 @@ class WakeUp:
 
     def wait_until(self, condition: Callable[[], object]) -> None:
         """Sleep until `condition` holds; whatever changes it wakes. Signal handlers run meanwhile."""
-        poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
         while not condition():
-            poll.poll()
+            wait_until_readable(self.fileno(), None)
             # Before the next look: what comes in between wakes the next poll.
             self.drain()
 
@@ -159,16 +157,11 @@ class PollableLatch:
 
     def is_set(self) -> bool:
         """Tell whether it is readable."""
-        return self._wait(0)
+        return wait_until_readable(self._reader, 0)
 
     def wait(self) -> None:
         """Wait until it is set."""
-        self._wait(None)
-
-    def _wait(self, milliseconds: int | None) -> bool:
-        poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
-        return bool(poll.poll(milliseconds))
+        wait_until_readable(self._reader, None)
 
     def close(self) -> None:
         """Give the descriptors back. Once more does no harm."""
@@ -176,3 +169,13 @@ class PollableLatch:
         self._reader = self._writer = -1
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def wait_until_readable(descriptor: int, seconds: float | None) -> bool:
+    """Wait for a descriptor, as the program's threads wait; return whether it is readable."""
+    if not hasattr(select, "poll"):
+        # eventlet takes it away. Its `select` has no bound for the numbers of descriptors.
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))

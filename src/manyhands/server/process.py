@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
+from manyhands.runtime.caller import is_main_thread
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.operator_signals import OperatorSignals, take_no_notice
 from manyhands.server.served_sockets import ServedSockets
@@ -278,7 +279,7 @@ class ServerProcess:
         sockets = self._sockets
         # In any thread: a forked child that kept the listeners open would keep their port.
         sockets.engine.on_child = sockets.close_copies
-        if threading.current_thread() is not threading.main_thread():
+        if not is_main_thread():
             return nullcontext()
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
