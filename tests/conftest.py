@@ -1,5 +1,6 @@
 """Fixtures that the tests of several rooms use."""
 
+import encodings.idna
 import faulthandler
 import signal
 import socketserver as standard
@@ -12,6 +13,10 @@ import pytest
 from manyhands import events, socketserver
 from tests.support import ENGINES, Authority
 from tests.support.workers import WORKERS, Worker
+
+# What `connect` loads at its first call, is loaded: where another thread forks just then, the child has that
+# module's lock taken, for the interpreter renews none of these, and waits for ever when it connects itself.
+assert encodings.idna
 
 # A shell has what it runs in the background ignore Ctrl-C, and programs that the tests start would inherit
 # that, though it is Ctrl-C that ends them.
