@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from manyhands import events, socketserver
-from tests.support import ENGINES, Authority
+from tests.support import ENGINES, Authority, shake_hands
 from tests.support.workers import WORKERS, Worker
 
 # What `connect` loads at its first call, is loaded: where another thread forks just then, the child has that
@@ -70,7 +70,11 @@ def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """A certificate authority for this run."""
-    return Authority()
+    authority = Authority()
+    # OpenSSL makes its algorithms when they are first used, and holds a lock meanwhile. The clients of tests
+    # are in the process of the server: one that forks just then leaves a child that waits for it for ever.
+    shake_hands(authority.server_context(), authority.client_context(), "localhost")
+    return authority
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

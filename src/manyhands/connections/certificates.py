@@ -19,8 +19,7 @@ from manyhands.model.usage_errors import Mistake
 from manyhands.protocol.certificate_names import NotACertificateError, chosen, host_names
 from manyhands.protocol.certificate_validity import Validity, validity
 from manyhands.runtime.error_reports import is_undecoded_name
-from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.fork_hooks import forking
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -238,18 +237,13 @@ class Certificates:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self.renew_lock()
         self._is_reload_due = False
         # Taken before the files are read: a file that is written meanwhile then counts as changed.
         self._seen = self._tried = self._signatures()
         self._next_look = clock() + FILES_INTERVAL
         self._expiry = ExpiryNotices(wall_clock)
-        self._context, self._validities = _default_context(settings)
-        renew_in_copies(self, Certificates.renew_lock)
-
-    def renew_lock(self) -> None:
-        """Take a fresh lock: in a forked copy, another thread of the original may hold this one for ever."""
-        self._lock = brief_lock()
+        with forking:
+            self._context, self._validities = _default_context(settings)
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -270,7 +264,7 @@ class Certificates:
             False when a file cannot be used: an event says why, and the old context is kept.
         """
         certfile, why_not = self._settings.pairs[0].certfile, ""
-        with self._lock:
+        with forking:
             self._tried = self._signatures()
             try:
                 self._context, self._validities = _default_context(self._settings)
@@ -323,7 +317,8 @@ def _signature(file: str) -> _Signature:
 def _default_context(settings: Settings) -> tuple[ssl.SSLContext, Mapping[str, Validity]]:
     """Make a context for each certificate; return the first, which hands over to the others by name.
 
-    Returns also from when until when each certificate is valid, by its file.
+    Returns also from when until when each certificate is valid, by its file. With `forking`: OpenSSL holds
+    locks meanwhile, on which a handshake in a copy that is made just then would wait for ever.
     """
     # The names first: a file that is no certificate at all gets an error that says so, and not OpenSSL's.
     read = [_read(pair) for pair in settings.pairs]

@@ -11,6 +11,10 @@ from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any
 
 from manyhands.runtime.error_reports import print_uncaught
+from manyhands.runtime.unpatched import brief_rlock
+
+forking = brief_rlock()
+"""Held for each fork, and by what must not be under way in another thread just then."""
 
 _renewals: "weakref.WeakKeyDictionary[Any, Callable[[Any], object]]" = weakref.WeakKeyDictionary()
 """For each living object, the function that has it begin anew."""
@@ -83,4 +87,8 @@ def _begin_anew() -> None:
             print_uncaught(error)
 
 
+# In the copy it is held by the thread that forked, which is there, and may release it.
+os.register_at_fork(
+    before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release
+)
 os.register_at_fork(after_in_child=_begin_anew)
