@@ -1,5 +1,6 @@
 """The desk as a person uses it: a real terminal with the operator, and several callers at once."""
 
+import os
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from manyhands.desk.terminal import _History
 from manyhands.desk.transcript_reader import TranscriptReader
 from tests.desk.kit import MANYHANDS, Caller, Person, wait_for
 
@@ -268,6 +270,20 @@ def test_the_history_outlives_the_desk(tmp_path: Path) -> None:
     with Operator(tmp_path) as operator:
         operator.types("\x1b[A\x1b[A")
         operator.sees("> /list")
+
+
+def test_a_history_whose_disk_does_not_answer_holds_up_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.desk.terminal._LONGEST_WRITE", 0.05)
+    file = tmp_path / "history"
+    os.mkfifo(file)  # to open it waits for a reader
+    history = _History(str(file))
+    history.append_string("one")
+    history.append_string("two")
+    assert history.get_strings() == ["one", "two"]
+    with file.open() as reader:
+        assert "+one" in reader.read()
 
 
 def test_in_memory_keeps_no_history_either(tmp_path: Path) -> None:

@@ -26,8 +26,7 @@ def write():
     print("x" * 1_000_000, flush=True)
 
 with OutputGuard() as guard:
-    if sys.argv[1] != "patiently":
-        guard.begin(0.1)
+    guard.begin(float(sys.argv[2]))
     if sys.argv[1] == "another":
         thread = threading.Thread(target=write)
         thread.start()
@@ -50,7 +49,7 @@ def took_no_more(process: "subprocess.Popen[bytes]") -> bool:
 def test_a_pipe_that_is_not_read_is_given_up(thread: str) -> None:
     read_end, write_end = os.pipe()
     with subprocess.Popen(
-        [sys.executable, "-c", WRITES, thread], stdout=write_end, stderr=subprocess.PIPE
+        [sys.executable, "-c", WRITES, thread, "0.1"], stdout=write_end, stderr=subprocess.PIPE
     ) as process:
         os.close(write_end)
         assert took_no_more(process)
@@ -63,7 +62,7 @@ def test_a_terminal_that_takes_nothing_is_given_up(is_stopped: bool) -> None:
     if is_stopped:
         termios.tcflow(terminal, termios.TCOOFF)  # as Ctrl-S does
     with subprocess.Popen(
-        [sys.executable, "-c", WRITES, "main"], stdout=terminal, stderr=subprocess.PIPE
+        [sys.executable, "-c", WRITES, "main", "0.1"], stdout=terminal, stderr=subprocess.PIPE
     ) as process:
         os.close(terminal)
         assert took_no_more(process)
@@ -72,7 +71,10 @@ def test_a_terminal_that_takes_nothing_is_given_up(is_stopped: bool) -> None:
 
 def test_an_output_that_is_read_gets_all() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WRITES, "another"], capture_output=True, check=True, timeout=PATIENCE
+        [sys.executable, "-c", WRITES, "another", "20"],
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE,
     )
     assert (len(done.stdout), done.stderr) == (1_000_000 + len("\nthe end\n"), b"")
 
@@ -80,7 +82,9 @@ def test_an_output_that_is_read_gets_all() -> None:
 def test_an_output_that_does_not_wait_gets_all_and_is_left_as_it_was() -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
-    with subprocess.Popen([sys.executable, "-c", WRITES, "patiently"], stdout=write_end) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITES, "main", "20"], stdout=write_end
+    ) as process:
         data = bytearray()
         while not data.endswith(b"the end\n"):
             data += os.read(read_end, 65536)

@@ -135,6 +135,27 @@ CALLS: dict[str, tuple[Any, str]] = {
         lambda: events.hub.subscribe(print, "ConnectionClosed"),  # type: ignore[arg-type]
         "'ConnectionClosed' is no class of events: subscribe(print, events.ConnectionClosed) names one",
     ),
+    "a port that is a text": (
+        lambda: Server(Echo, ("127.0.0.1", "8008")),  # type: ignore[arg-type]
+        (
+            "('127.0.0.1', '8008') is not an address: the host must be a text and the port a number, as in "
+            "('127.0.0.1', 8008)"
+        ),
+    ),
+    "a host of bytes": (
+        lambda: Server(Echo, (b"127.0.0.1", 8008)),  # type: ignore[arg-type]
+        (
+            "(b'127.0.0.1', 8008) is not an address: the host must be a text and the port a number, as in "
+            "('127.0.0.1', 8008)"
+        ),
+    ),
+    "a run on an address": (
+        lambda: Server(Echo, HERE).run(8008),  # type: ignore[arg-type]
+        (
+            "run() takes what is called when the server listens, not 8008: an address is the "
+            "constructor's"
+        ),
+    ),
     "metrics on a number": (
         lambda: metrics.serve(Server(Echo, HERE), 9108),  # type: ignore[arg-type]
         "9108 is not an address: write '127.0.0.1:9108'",

@@ -164,6 +164,8 @@ def _of_tuple(given: object) -> Address:
             zone = ""
         case (str(host), int(port), int(), int(scope)) if 0 < scope <= HIGHEST_ZONE:
             zone = f"%{scope}"
+        case (_, _) | (_, _, _, _):
+            raise NotSo("the host must be a text and the port a number, as in ('127.0.0.1', 8008)")
         case _:
             raise NotSo("it must be a text, such as tcp://127.0.0.1:8008, or a pair (host, port)")
     # True is an int too, and no port.

@@ -307,6 +307,8 @@ class Server(ServerAttributes, metaclass=ServerClass):
 
         Raises
         ------
+        Mistake
+            When `announce` cannot be called.
         OSError
             See `listen`.
         RuntimeError
@@ -314,6 +316,11 @@ class Server(ServerAttributes, metaclass=ServerClass):
         Exception
             Whatever ended the accept loop, such as an exception that `handle_error` raised; or `announce`.
         """
+        if not callable(announce):
+            raise Mistake(
+                f"run() takes what is called when the server listens, not {announce!r}: an address is the "
+                "constructor's"
+            )
         sockets = self._sockets
         sockets.refuse_own_handler()
         run = sockets.current_run
