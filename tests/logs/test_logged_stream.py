@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +82,27 @@ def test_arguments_that_do_not_fit_cost_the_message_and_do_not_raise() -> None:
     queue.put(logging.LogRecord("x", logging.ERROR, "", 0, "%d", ("no number",), None))
     assert queue.close(PATIENCE)
     assert log.texts == ["a record of x cannot be written: TypeError"]
+
+
+@pytest.mark.parametrize("verbatim", [True, False])
+def test_what_else_a_program_does_with_its_standard_error_is_done_to_the_stream_behind(
+    verbatim: bool, tmp_path: Path
+) -> None:
+    log = Log()
+    with (tmp_path / "errors").open("w", encoding="utf-8") as behind:
+        stream: Any = LoggedStream(behind, log, verbatim=verbatim)
+        stream.reconfigure(line_buffering=True)
+        assert behind.line_buffering
+        assert stream.name == behind.name
+        assert stream.fileno() == stream.buffer.fileno() == behind.fileno()
+        assert stream.buffer.raw is behind.buffer.raw
+        stream.buffer.write(b"bytes\n")
+        print("text", file=stream)
+    assert "".join(log.texts).replace("\n", "") == "bytestext"
+
+
+def test_where_there_was_no_standard_error_it_has_no_such_attribute() -> None:
+    stream: Any = LoggedStream(None, Log())
+    for part in (stream, stream.buffer):
+        with pytest.raises(AttributeError, match="standard error has no attribute"):
+            part.name  # noqa: B018

@@ -100,6 +100,13 @@ class LoggedStream(io.TextIOBase):
                 )
             )
 
+    def __getattr__(self, name: str) -> Any:
+        # What else a program asks of its standard error, as `reconfigure` and `name`. (Not of a name of our
+        # own, which it asks for before it is set.)
+        if name.startswith("_") or self._stream is None:
+            raise AttributeError(f"standard error has no attribute {name!r}")
+        return getattr(self._stream, name)
+
     def writable(self) -> bool:
         """Tell that it can be written to."""
         return True
@@ -125,8 +132,14 @@ class _Bytes(io.RawIOBase):
         self._text.write(bytes(data).decode(self._text.encoding, self._text.errors))
         return len(data)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._text.__getattr__("buffer"), name)
+
     def writable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        return self._text.fileno()
 
     def flush(self) -> None:
         self._text.flush()
