@@ -43,7 +43,16 @@ def test_each_mark_is_told_once(seen: list[events.Event]) -> None:
 
 
 def test_what_is_valid_for_days_alone_is_not_told_of_at_once(seen: list[events.Event]) -> None:
-    assert told_within(6, 6, seen) == [1, 0]
+    assert told_within(6, 6, seen) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("life", [1, 2])
+def test_what_is_valid_for_a_day_or_two_is_told_of_before_its_end(
+    life: int, seen: list[events.Event]
+) -> None:
+    first, *others = told_within(life, 1.5 * life, seen)
+    assert first == life / 2
+    assert others == [0]
 
 
 def test_a_server_that_starts_late_tells_the_nearest_mark_alone(seen: list[events.Event]) -> None:

@@ -47,8 +47,8 @@ class ExpiryNotices:
 
 
 def _notice(validity: Validity, left: float) -> float:
-    """Return the nearest of `DAYS_BEFORE` that has been passed; infinite where none has."""
+    """Return the nearest mark that has been passed, in days before the end; infinite where none has."""
     longest = (validity.not_after - validity.not_before) / DAY / SHARE_OF_LIFE
-    return min(
-        (days for days in DAYS_BEFORE if left <= days * DAY and days <= longest), default=math.inf
-    )
+    # The last third is a mark itself: one that is valid for a day or two would be told of when it is over.
+    marks = (min(longest, DAYS_BEFORE[0]), *DAYS_BEFORE)
+    return min((days for days in marks if left <= days * DAY and days <= longest), default=math.inf)
