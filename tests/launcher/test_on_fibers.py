@@ -116,3 +116,21 @@ def test_a_handler_that_reads_by_its_descriptor_holds_up_itself_alone(serve: Any
         peer.sendall(b"read\n")
         assert serving.says("hello") == serving.says("hello") == "hello"
         assert tell(peer, "later") == "later"
+
+
+def test_a_handler_that_sends_a_file_by_its_descriptor_holds_up_itself_alone(serve: Any) -> None:
+    lines = """
+def file(self):
+    with open("large", "wb+") as large:
+        large.truncate(8_000_000)
+        return str(os.sendfile(self.request.fileno(), large.fileno(), offset=0, count=9_000_000))
+Handler.file = file
+"""
+    serving = serve(before=f"exec({lines!r}, globals())")
+    with serving.conversation() as peer:
+        peer.sendall(b"file\n")
+        assert serving.says("hello") == "hello"
+        received = 0
+        while received < 8_000_000:
+            received += len(peer.recv(min(1_000_000, 8_000_000 - received)))
+        assert peer.recv(100) == b"8000000\n"

@@ -93,6 +93,17 @@ PROGRAMS = {
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             print(wait())
     """,
+    "all of a message is sent": """
+        near, far = socket.socketpair()
+        got = []
+        def receive():
+            while data := far.recv(65536): got.append(len(data))
+        thread = threading.Thread(target=receive); thread.start()
+        large = b"x" * 3_000_000
+        print(near.send(large), near.sendmsg(iter([b"head", bytearray(large)])))
+        print(near.send(b"x", socket.MSG_DONTWAIT))
+        near.close(); thread.join(); print(sum(got))
+    """,
     "all of a message is waited for": """
         near, far = socket.socketpair()
         got = []

@@ -1,6 +1,7 @@
 """A fiber's socket does what a plain blocking socket does, and lets others run meanwhile."""
 
 import array
+import contextlib
 import select
 import socket
 import threading
@@ -99,6 +100,50 @@ def test_an_array_is_sent_by_its_bytes(pair: Pair, fibers: Fibers) -> None:
     assert far.recv(100) == numbers.tobytes()
 
 
+def receive(far: socket.socket, count: int) -> bytes:
+    received = b""
+    while len(received) < count:
+        received += far.recv(count - len(received))
+    return received
+
+
+@pytest.mark.parametrize("data", [LARGE, bytearray(LARGE), array.array("I", LARGE)])
+def test_a_send_waits_until_all_is_sent_as_that_of_a_socket_that_blocks(
+    pair: Pair, fibers: Fibers, data: Any
+) -> None:
+    own, far = pair
+    sending = fibers.spawn(own.send, data)
+    wait_until(lambda: is_waiting(own, WRITE))
+    assert receive(far, len(LARGE)) == LARGE
+    assert sending.result(PATIENCE) == len(LARGE)
+    sending = fibers.spawn(own.sendmsg, iter([b"head", data]))
+    wait_until(lambda: is_waiting(own, WRITE))
+    assert receive(far, 4 + len(LARGE)) == b"head" + LARGE
+    assert sending.result(PATIENCE) == 4 + len(LARGE)
+
+
+def test_a_send_with_a_timeout_and_one_that_does_not_wait_take_what_there_is_room_for(
+    pair: Pair, fibers: Fibers
+) -> None:
+    own, _ = pair
+    assert 0 < fibers.do(own.send, LARGE, socket.MSG_DONTWAIT) < len(LARGE)
+    own.settimeout(0.05)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(1000):
+            assert fibers.do(own.send, LARGE) < len(LARGE)
+        pytest.fail("it never waited in vain")
+
+
+def test_a_send_tells_what_was_sent_before_the_peer_hung_up(pair: Pair, fibers: Fibers) -> None:
+    own, far = pair
+    sending = fibers.spawn(own.send, LARGE)
+    wait_until(lambda: is_waiting(own, WRITE))
+    far.close()
+    assert 0 < sending.result(PATIENCE) < len(LARGE)
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):
+        fibers.do(own.send, LARGE)
+
+
 def test_text_is_refused_as_a_plain_socket_refuses_it(pair: Pair, fibers: Fibers) -> None:
     own, far = pair
     with pytest.raises(TypeError):
@@ -161,6 +206,21 @@ def test_waiting_for_all_waits_for_all(pair: Pair, fibers: Fibers) -> None:
     far.sendall(b"hi")
     assert filling.result(PATIENCE) == 3
     assert buffer == b"ghi"
+
+
+def test_waiting_for_all_waits_for_all_whatever_else_is_told(pair: Pair, fibers: Fibers) -> None:
+    own, far = pair
+    buffer = bytearray(6)
+    for receive in (
+        lambda: own.recvfrom(6, socket.MSG_WAITALL),
+        lambda: (own.recvfrom_into(buffer, 6, socket.MSG_WAITALL), bytes(buffer))[::-1],
+        lambda: own.recvmsg(6, 0, socket.MSG_WAITALL),
+    ):
+        receiving = fibers.spawn(receive)
+        far.sendall(b"abc")
+        wait_until(lambda: is_waiting(own))
+        far.sendall(b"def")
+        assert receiving.result(PATIENCE)[0] == b"abcdef"
 
 
 def test_waiting_for_all_ends_with_the_connection(pair: Pair, fibers: Fibers) -> None:

@@ -575,21 +575,33 @@ def readinto(self, buffer):
 
 
 def send(sock, data, int flags=0):
-    """Send some of `data`, once something can be sent; return how many bytes."""
+    """Send what a socket that blocks would send: all of `data`, or some of it if there is a timeout."""
     cdef Channel channel = channel_in(sock)
     cdef Py_buffer view
     cdef ssize_t count
+    cdef ssize_t sent = 0
     if flags & MSG_DONTWAIT:
         return sock.plain.send(data, flags)
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         while True:
             channel.check_open()
-            count = c_send(channel.fd, view.buf, view.len, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+            count = c_send(
+                channel.fd, <char*> view.buf + sent, view.len - sent,
+                flags | MSG_DONTWAIT | MSG_NOSIGNAL,
+            )
             if count >= 0:
-                return count
-            if channel.would_block():
-                channel.wait_to_send(channel.seconds)
+                sent += count
+                if sent == view.len or not channel.is_patient:
+                    return sent
+                continue
+            try:
+                if channel.would_block():
+                    channel.wait_to_send(channel.seconds)
+            except OSError:
+                if not sent:
+                    raise
+                return sent  # the next call will meet the error
     finally:
         PyBuffer_Release(&view)
 

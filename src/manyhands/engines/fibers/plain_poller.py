@@ -439,17 +439,25 @@ def readinto(self: Any, buffer: Any) -> int | None:
 
 
 def send(sock: Any, data: Any, flags: int = 0) -> int:
-    """Send some of `data`, once something can be sent; return how many bytes."""
+    """Send what a socket that blocks would send: all of `data`, or some of it if there is a timeout."""
     channel: Channel = sock.channel
-    while True:
-        try:
-            count: int = sock.plain.send(data, flags)
-        except BlockingIOError:
-            if channel.timeout == 0 or flags & MSG_DONTWAIT:
-                raise
-            channel.wait_to_send(channel.timeout)
-        else:
-            return count
+    sent: int = 0
+    with memoryview(data) as view, view.cast("B") as octets:
+        while True:
+            try:
+                try:
+                    sent += sock.plain.send(octets[sent:], flags)
+                except BlockingIOError:
+                    if channel.timeout == 0 or flags & MSG_DONTWAIT:
+                        raise
+                    channel.wait_to_send(channel.timeout)
+                    continue
+            except OSError:
+                if not sent:
+                    raise
+                return sent  # the next call will meet the error
+            if sent == len(octets) or channel.timeout is not None or flags & MSG_DONTWAIT:
+                return sent
 
 
 def sendall(sock: Any, data: Any, flags: int = 0) -> None:

@@ -189,6 +189,44 @@ class FiberSocket(gevent.socket.socket):
                 pause_here(pause)
                 pause = min(2 * pause, LONGEST_RESEND_PAUSE)
 
+    def sendmsg(
+        self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /
+    ) -> int:
+        """Send several buffers, as `send` does."""
+        pieces = [memoryview(each).cast("B") for each in buffers]
+        sent: int = super().sendmsg(pieces, ancdata, flags, address)
+        is_whole = self.channel.timeout is not None or flags & socket.MSG_DONTWAIT
+        rest = b"" if is_whole else b"".join(pieces)[sent:]
+        if rest:
+            with contextlib.suppress(OSError):  # the next call will meet the error
+                sent += self.send(rest, flags)
+        return sent
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """Receive, and tell from where."""
+        if self._is_for_all_of_a_stream(flags):
+            return self.recv_with_flags(bufsize, flags), None  # as the kernel has it for a stream
+        received: tuple[bytes, Any] = super().recvfrom(bufsize, flags)
+        return received
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """Receive into a buffer, and tell from where."""
+        if self._is_for_all_of_a_stream(flags):
+            return self.recv_into_with_flags(buffer, nbytes, flags), None
+        received: tuple[int, Any] = super().recvfrom_into(buffer, nbytes, flags)
+        return received
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[Any, ...]:
+        """Receive, with what comes beside the data."""
+        data, *others = super().recvmsg(bufsize, ancbufsize, flags)
+        if 0 < len(data) < bufsize and self._is_for_all_of_a_stream(flags):
+            data += self.recv_with_flags(bufsize - len(data), flags)
+        return (data, *others)
+
+    def _is_for_all_of_a_stream(self, flags: int) -> bool:
+        is_for_all = flags & socket.MSG_WAITALL and self.type == socket.SOCK_STREAM
+        return bool(is_for_all) and self._may_wait_for_more(flags)
+
     def _wait(self, event: int, timeout_exc: BaseException | None = None) -> None:
         """Wait, for those of gevent's methods that have no faster way here."""
         timeout, set_limits = self.channel.timeout, self.channel.limits

@@ -3,7 +3,7 @@
 from manyhands.launcher.patches.calls import patch_calls
 from manyhands.launcher.patches.console import patch_console
 from manyhands.launcher.patches.files import patch_files
-from manyhands.launcher.patches.receiving import patch_receiving
+from manyhands.launcher.patches.own_sockets import patch_own_sockets
 from manyhands.launcher.patches.selecting import patch_selecting
 from manyhands.launcher.patches.sqlite import patch_sqlite
 from manyhands.launcher.patches.system_locks import patch_system_locks
@@ -14,7 +14,7 @@ def patch_what_is_left() -> None:
     """Have what else waits, or is particular to threads, do in fibers what it does in threads."""
     raise_in_main_code()
     patch_selecting()
-    patch_receiving()
+    patch_own_sockets()
     patch_files()
     patch_console()
     patch_calls()

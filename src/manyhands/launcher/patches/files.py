@@ -223,7 +223,7 @@ def _open_descriptor(path: Any, flags: int) -> int:
 
 
 _os_read, _os_readv, _os_open = os.read, os.readv, os.open
-_os_write, _os_writev = os.write, os.writev
+_os_write, _os_writev, _os_sendfile = os.write, os.writev, os.sendfile
 _os_readinto: Any = getattr(os, "readinto", None)  # from Python 3.14 on
 
 _NEVER_WAITS = os.O_NONBLOCK | os.O_PATH
@@ -279,6 +279,20 @@ def _write(fd: int, data: Any, /) -> int:
 
 def _writev(fd: int, buffers: Any, /) -> int:
     return _write(fd, b"".join(buffers)) if is_fiber() else _os_writev(fd, buffers)
+
+
+def _sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+    if not is_fiber() or not _may_block(out_fd) or not os.get_blocking(out_fd):
+        return _os_sendfile(out_fd, in_fd, offset, count)
+    sent = 0
+    while sent < count:
+        _wait(out_fd, select.POLLOUT)
+        start = None if offset is None else offset + sent
+        piece = _os_sendfile(out_fd, in_fd, start, min(count - sent, AT_ONCE))
+        if not piece:
+            break  # the end of the file
+        sent += piece
+    return sent
 
 
 def _patiently(stream: Any) -> Any:
@@ -340,6 +354,7 @@ def patch_files() -> None:
         (os, "readv", _readv),
         (os, "write", _write),
         (os, "writev", _writev),
+        (os, "sendfile", _sendfile),
         (os, "open", _os_open_in_fiber),
         (io, "open", _open),
     ):
