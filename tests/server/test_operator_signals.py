@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ENGINES, Program, call, read_line
+from tests.support import ENGINES, Program, call, everything, read_line
 from tests.support.programs import environment
 
 PROGRAM = """
@@ -94,8 +94,8 @@ def test_sigusr2_means_nothing_and_sigalrm_stops(engine: str) -> None:
             )
         running.send(signal.SIGALRM)
         peer.sendall(b"it\n")
-        assert read_line(peer) == b"finished it\n"
-        peer.close()
+        # Of what comes after the drain has begun the handler may get nothing.
+        assert everything(peer) in {b"finished it\n", b"finished "}
         assert until(running, "ended")
         assert running.wait() == 0
 
