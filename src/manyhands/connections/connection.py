@@ -129,7 +129,7 @@ class Connection(ConnectionFacts):
         server: Any,
         request: Any,
         client_address: Any,
-        serve: Serve,
+        serve: Serve | None,
         engine: "Engine",
         core: Core,
     ) -> None:
@@ -150,6 +150,7 @@ class Connection(ConnectionFacts):
 
         self.engine = engine
         self.core = core
+        # What serves it; None: the server's hooks, in the accept loop, where what they raise is raised.
         self._serve = serve
 
         self.state = State.ACCEPTED
@@ -186,16 +187,21 @@ class Connection(ConnectionFacts):
         begun = None if self.engine.knows_its_callers else begin_serving(self)
         is_served = False
         try:
-            is_unopened = isinstance(self.request, Unopened)
-            if self.engine.wraps_sockets and not is_unopened:
-                self.request = self.engine.adopt(self.request)
-            may_begin = not is_unopened or self._is_opened_or_closed()
+            # A socket of the system's, in clear, as most are, is what the handler gets.
+            is_ready = type(self.request) is socket.socket and not self.engine.wraps_sockets
+            may_begin = is_ready or self._is_made_ready()
             if not may_begin or not self.take(Step.HANDLER_BEGINS):
                 self.server.shutdown_request(self.request)
                 return False
             if self._record is not None:
                 begin_counting(self.request, self._record)
-            is_served = self._serve(self.request, self.client_address) is not False
+            if self._serve is not None:
+                is_served = self._serve(self.request, self.client_address) is not False
+            else:
+                self.server.finish_request(self.request, self.client_address)
+                # Not in a `finally`: what the handler raises is reported first, and the accept loop does it.
+                self.server.shutdown_request(self.request)
+                is_served = True
         except Exception as error:
             self.note_failure(error)
             raise
@@ -208,7 +214,12 @@ class Connection(ConnectionFacts):
                 if begun is not None:
                     end_serving(begun)
 
-    def _is_opened_or_closed(self) -> bool:
+    def _is_made_ready(self) -> bool:
+        """Have the request as its handler gets it; return False when no handler may have it."""
+        if not isinstance(self.request, Unopened):
+            if self.engine.wraps_sockets:
+                self.request = self.engine.adopt(self.request)
+            return True
         try:
             return opening.is_opened(self)
         except BaseException:
@@ -297,6 +308,7 @@ class Connection(ConnectionFacts):
             self._end_registered(is_served=is_served)
             return
         # No registry concludes a datagram.
+        self.state = State.CLOSED
         _decisions.pop(self.number, None)
         if self.place is not None:
             self.place.leave()
@@ -358,12 +370,12 @@ class Connection(ConnectionFacts):
 
     def conclude(self) -> Reason:
         """Come to the last state; return why it ended. For the registry, and once."""
-        self.take(Step.WORKER_ENDED)
+        self.state = State.CLOSED  # the step is one from every state
         # After the state: a decision that comes too late finds it.
         decision = _decisions.pop(self.number, None)
         if decision is not None:
             (self.reason,) = decision
-            self.state = State.CLOSED
+            self.state = State.CLOSED  # for what decided it went on to another state meanwhile
         return self.reason or Reason.HANDLER_RETURNED
 
     def expire(self, reason: Reason) -> bool:
@@ -492,6 +504,32 @@ class Connection(ConnectionFacts):
             and self.state is State.OPEN
             and self.number not in self.core.registry
         )
+
+
+class Datagram(Connection):
+    """A datagram that an accept loop serves itself, made while its handler is at work.
+
+    See `runtime.caller.Turn`.
+    """
+
+    __slots__ = ()
+
+    def __init__(  # noqa: PLR0913, PLR0917 - as of any connection
+        self,
+        came_at: float,
+        server: Any,
+        request: Any,
+        client_address: Any,
+        engine: "Engine",
+        core: Core,
+    ) -> None:
+        super().__init__(server, request, client_address, None, engine, core)
+        self.opened_at = came_at
+        self.state = State.OPEN
+
+    def end_turn(self) -> None:
+        """Note that its handler is done."""
+        self._end(is_served=True)
 
 
 def current_connection() -> Connection | None:

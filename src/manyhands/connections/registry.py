@@ -175,20 +175,27 @@ class Registry(Mapping[int, Connection]):
 
     def open(self, connection: Connection) -> None:
         """Count a connection that was accepted, and have it among the open ones."""
-        with self._lock:
+        # `with` costs twice as much, and each connection pays for it.
+        self._lock.acquire()
+        try:
             self._accepted += 1
             self._open[connection.number] = connection
             for wait in self._waits:
                 wait.look(len(self._open))
+        finally:
+            self._lock.release()
 
     def close(self, connection: Connection) -> bool:
         """Count a connection as closed, under its reason; return False when that was done before."""
-        with self._lock:
+        self._lock.acquire()
+        try:
             if self._open.pop(connection.number, None) is None:
                 return False
             self._closed[connection.conclude()] += 1
             for wait in self._waits:
                 wait.look(len(self._open))
+        finally:
+            self._lock.release()
         # Outside of the lock: a subscriber may read the registry.
         try:
             if self.totals is not None:

@@ -267,10 +267,13 @@ class BaseServer(BaseServerOptions):
             return
         admission = core.admission
         try:
-            is_welcome = self.verify_request if self.proxy_protocol is not True else self.__trusts
-            if is_welcome(request, client_address):
+            if (
+                self.verify_request(request, client_address)
+                if self.proxy_protocol is not True
+                else self.__trusts(request, client_address)
+            ):
                 self.process_request(request, client_address)
-                if id(request) in admission.arriving:
+                if admission.arriving and id(request) in admission.arriving:
                     admission.note_taken_elsewhere(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
@@ -304,7 +307,7 @@ class BaseServer(BaseServerOptions):
 
     def process_request(self, request: "Request", client_address: Any) -> None:
         """Serve the request here and now. A hook; the mix-ins have an engine do it."""
-        self._server_core.start(self, "sequential", request, client_address)
+        self._server_core.serve_here(self, request, client_address)
 
     def server_close(self) -> None:
         """Give back what the server holds; a loop that still serves it ends. A hook."""
@@ -317,19 +320,17 @@ class BaseServer(BaseServerOptions):
         Without a handler, when the client fails its TLS handshake, or does not begin with a PROXY header
         where one is due.
         """
-        if type(request) is tuple:
-            # A datagram: there is nothing to open, and most servers of datagrams handle them in the loop.
-            handler: Any = self.RequestHandlerClass
-            handler(request, client_address, self)
+        kind: Any = self.RequestHandlerClass
+        if type(request) in NEVER_TLS:
+            # A datagram, or a connection in clear: there is nothing to open. On fibers it is of another type.
+            kind(request, client_address, self)
             return
         # Opened by now, unless a process_request of the program's own brought the request here.
         if isinstance(request, Unopened):
             request, client_address = self._server_core.open_late(self, request, client_address)
             if request is None:
                 return
-        if type(request) not in NEVER_TLS:
-            send_secrets_at_once(request, self)
-        kind: Any = self.RequestHandlerClass
+        send_secrets_at_once(request, self)
         new: Any = getattr(kind, "__new__", None)
         init: Any = getattr(kind, "__init__", None)
         # A function's, and no mock's: that would be called without the handler.

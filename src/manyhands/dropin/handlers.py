@@ -108,7 +108,7 @@ class BaseRequestHandler:
         self.setup()
         try:
             # Not by `hasattr(self)`: a handler's own `__getattr__` may answer to any name.
-            if hasattr(type(self), "goodbye") or "goodbye" in vars(self):
+            if hasattr(type(self), "goodbye") or "goodbye" in self.__dict__:
                 _handle_until_goodbye(self)
             else:
                 self.handle()

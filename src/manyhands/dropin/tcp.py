@@ -14,7 +14,7 @@ from manyhands.listening.bind import bind, listen
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.sockets import send_at_once
+from manyhands.runtime.sockets import accept, send_at_once
 from manyhands.serving.core import core_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         core = self._server_core
         engine = core.latest
         accepted: tuple[Any, Any] = (
-            self.socket.accept()
+            accept(self.socket)
             if engine is None or not engine.wraps_sockets
             else engine.accept(self.socket)
         )

@@ -91,7 +91,7 @@ class Engine(abc.ABC):
     name: ClassVar[str]
 
     knows_its_callers: ClassVar[bool] = False
-    """Whether `runtime.caller.task_of_fiber` tells the task that the caller is part of."""
+    """Whether the engine sees to it that `runtime.caller.current_task` knows its tasks; else they do."""
 
     at_once: ClassVar[int] = 1
     """How many connections to hand over before anything else is done: more, where each costs little."""

@@ -2,9 +2,12 @@
 
 import sys
 import threading
+from _thread import get_ident
+from sys import modules
 from types import FrameType
 
 from manyhands.engines.engine import Engine, Task
+from manyhands.runtime.caller import Turn, begin_serving, end_serving, serving, this_caller
 from manyhands.runtime.unpatched import brief_rlock
 
 
@@ -12,6 +15,7 @@ class SequentialEngine(Engine):
     """Serves each connection in the thread that accepted it; the next one waits in the backlog."""
 
     name = "sequential"
+    knows_its_callers = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,40 +25,88 @@ class SequentialEngine(Engine):
         """Begin anew."""
         # Several threads may serve at once: a program may call `handle_request` in each.
         self._threads: dict[Task, int] = {}
+        self._turns: list[Turn] = []
+        self._spare_turn: Turn | None = None
         self._changed = threading.Condition(brief_rlock())
         self._joining = 0
         """How many threads wait for an end. Few ever do, and each request would pay for the lock."""
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""
-        self._threads[task] = threading.get_ident()
+        threads = self._threads
+        threads[task] = thread = get_ident()
+        # What `begin_serving` and `end_serving` do: each request would pay for their calls.
+        caller = thread if "greenlet" not in modules else this_caller()
+        before = serving.get(caller)
+        serving[caller] = task
         try:
             task.process_request_thread()
         finally:
-            self.abandon(task)
+            if before is None:
+                serving.pop(caller, None)
+            else:
+                serving[caller] = before
+            # A copy of this process that was forked meanwhile has forgotten it.
+            threads.pop(task, None)
+            # After the task has gone: a thread that waits was counted before it looked, or finds it gone.
+            if self._joining:
+                self._tell_of_end()
 
-    def abandon(self, task: Task) -> None:
-        """Count a task no longer; its thread can accept again when it has come to its end."""
+    def begin_turns(self) -> Turn:
+        """Have the caller serve datagrams in turns, without a task for each, until `end_turns`."""
+        turn, self._spare_turn = self._spare_turn, None
+        if turn is None or turn.thread != get_ident():
+            turn = Turn()
+        turn.begun = begin_serving(turn)
+        self._turns.append(turn)
+        return turn
+
+    def end_turns(self, turn: Turn) -> None:
+        """Have the caller serve in turns no longer."""
+        end_serving(turn.begun)
+        turn.begun = None
         # A copy of this process that was forked meanwhile has forgotten it.
-        self._threads.pop(task, None)
-        # After the task has gone: a thread that waits was counted before it looked, or finds the task gone.
+        if turn in self._turns:
+            self._turns.remove(turn)
+            self._spare_turn = turn
+
+    def end_turn(self, turn: Turn) -> None:
+        """Tell whatever watches a turn that it is over."""
+        turn.end()
+        self._tell_of_end()
+
+    def _tell_of_end(self) -> None:
         if self._joining:
             with self._changed:
                 self._changed.notify_all()
 
+    def abandon(self, task: Task) -> None:
+        """Count a task no longer; its thread can accept again when it has come to its end."""
+        self._threads.pop(task, None)
+        for turn in self._turns.copy():
+            if turn.task is task:
+                turn.made_of = None
+        self._tell_of_end()
+
+    def _by_task(self) -> dict[Task, int]:
+        """Return the tasks under way, and the threads that serve them."""
+        in_turns = {turn.task: turn.thread for turn in self._turns.copy()}
+        in_turns.pop(None, None)
+        return self._threads.copy() | in_turns
+
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks under way: one for each thread that serves, so one, or none."""
-        return tuple(self._threads.copy())
+        return tuple(self._by_task())
 
     def frames(self) -> dict[Task, FrameType]:
         """Return the frame on top of each thread that serves."""
         now = sys._current_frames()
-        return {task: now[thread] for task, thread in self._threads.copy().items() if thread in now}
+        return {task: now[thread] for task, thread in self._by_task().items() if thread in now}
 
     def running(self) -> int:
-        """Return how many connections are being served."""
-        return len(self._threads)
+        """Return how many connections, and datagrams, are being served."""
+        return len(self._threads) + len([turn for turn in self._turns.copy() if turn.made_of])
 
     def reap(self) -> None:
         """Do nothing: there are no workers."""
@@ -66,7 +118,7 @@ class SequentialEngine(Engine):
             self._joining += 1
             try:
                 return self._changed.wait_for(
-                    lambda: all(thread == here for thread in self._threads.copy().values()), timeout
+                    lambda: all(thread == here for thread in self._by_task().values()), timeout
                 )
             finally:
                 self._joining -= 1

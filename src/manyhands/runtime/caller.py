@@ -8,35 +8,98 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable
-from contextvars import ContextVar, Token
 from typing import Any
 
 from manyhands.runtime.unpatched import is_patched_by_eventlet, native_thread_id
 
-_Served = list[Any]
-"""A task, the identity of the thread that serves it, and the fiber that does, if there are fibers; empty when
-that is over."""
+serving: dict[Any, Any] = {}
+"""What each thread serves, by its identity, or each fiber, by itself: a task, or a `Turn`.
 
-_served: "ContextVar[_Served | None]" = ContextVar("served", default=None)
-"""What is served in this context. Fibers carry their task themselves: a context for each would be felt.
-
-A context is copied: into threads (`asyncio.to_thread`, and with `-X thread_inherit_context=1` of Python 3.14
-every new one) and into fibers of gevent's. So it says who serves the task as well: a copy does not.
+Fibers of the engine `fibers` carry theirs themselves. No context variable: a context is copied into what a
+handler starts (`asyncio.to_thread`, fibers of gevent's, and with `-X thread_inherit_context=1` of Python 3.14
+every thread), and that serves no task.
 """
 
 
-def begin_serving(task: Any) -> "Token[_Served | None]":
-    """Note that the caller serves a task from now on; `end_serving` takes what this returns."""
-    fiber = None if sys.modules.get("greenlet") is None else _current_fiber()
-    return _served.set([task, get_ident(), fiber])
+class Turn:
+    """What a thread serves in its turns, one after the other, where to make a task of each would be felt.
+
+    A task is made when one is asked for. The thread sets `began_at`, then `made_of`; when the turn is over it
+    resets that, and then, if the turn is watched, has it end.
+    """
+
+    __slots__ = ("_tasks", "began_at", "begun", "is_watched", "made_of", "thread")
+
+    begun: Any
+    """What `end_serving` is to take when the turns are over."""
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+        self.began_at = 0.0
+        """When the turn began, by `time.monotonic`."""
+
+        self.made_of: tuple[Any, ...] | None = None
+        """The class of the task that is under way, and what it is made of; None between two turns."""
+
+        self.is_watched = False
+        """Whether anything waits for the end of the turn, or has asked for its task."""
+
+        # By the identity of what it is made of, which it keeps: so no other one can have that meanwhile.
+        self._tasks: dict[int, tuple[object, Any]] = {}
+
+    @property
+    def task(self) -> Any:
+        """The task that is under way, the same one whichever thread asks; None where there is none."""
+        while (made_of := self.made_of) is not None:
+            self.is_watched = True
+            # It may have ended just before, unseen. If not, its thread will see that it is watched.
+            if self.made_of is made_of:
+                return self._task_of(made_of)
+        return None
+
+    def _task_of(self, made_of: tuple[Any, ...]) -> Any:
+        known = self._tasks.get(id(made_of))
+        if known is None:
+            kind, *parts = made_of
+            # `setdefault` is one step: of two threads that come first, both get the same.
+            known = self._tasks.setdefault(id(made_of), (made_of, kind(self.began_at, *parts)))
+        return known[1]
+
+    def end(self) -> None:
+        """Tell the task of a turn, if one was made, that it is over."""
+        self.is_watched = False
+        while self._tasks:
+            _, (_, task) = self._tasks.popitem()
+            task.end_turn()
 
 
-def end_serving(begun: "Token[_Served | None]") -> None:
-    """Note that the caller serves the task no longer; nor does the next thread that gets its identity."""
-    served = _served.get()
-    if served is not None:
-        served.clear()  # copies of the context have this very list
-    _served.reset(begun)
+def this_caller() -> Any:
+    """Return what the calling thread, or fiber, is known by in `serving`."""
+    return get_ident() if "greenlet" not in sys.modules else _current_fiber()
+
+
+def begin_serving(task: Any) -> tuple[Any, Any]:
+    """Note what the caller serves from now on, a task or its turns; `end_serving` takes what this returns."""
+    caller = this_caller()
+    begun = caller, serving.get(caller)
+    serving[caller] = task
+    return begun
+
+
+def end_serving(begun: tuple[Any, Any]) -> None:
+    """Note that the caller serves the task no longer, but what it served before, if anything."""
+    caller, before = begun
+    if before is None:
+        serving.pop(caller, None)
+    else:
+        serving[caller] = before
+
+
+def forget_others() -> None:
+    """Forget, in a forked copy of the process, what others serve: most are in threads that it has not got."""
+    own = {get_ident(), this_caller()}
+    for other in [caller for caller in serving if caller not in own]:
+        del serving[other]
 
 
 def hub_of_fiber() -> Any:
@@ -83,16 +146,17 @@ def task_of_fiber() -> Any:
 
 def current_task() -> Any:
     """Return the task that the caller serves; in a thread of `blocking`, that of the fiber that waits."""
-    return task_of_fiber() or _task_of_context()
+    served = task_of_fiber() or _served_by_caller()
+    return served.task if type(served) is Turn else served
 
 
-def _task_of_context() -> Any:
-    served = _served.get()
-    if not served:
-        return None
-    task, thread, fiber = served
-    is_server = thread == get_ident() and (fiber is None or fiber is _current_fiber())
-    return task if is_server else None
+def _served_by_caller() -> Any:
+    if "greenlet" not in sys.modules:
+        return serving.get(get_ident())
+    fiber = _current_fiber()
+    # What is no fiber's is the thread's own, which may have begun it before there were any.
+    is_thread_itself = fiber.parent is None and fiber not in serving
+    return serving.get(get_ident() if is_thread_itself else fiber)
 
 
 def is_main_thread() -> bool:

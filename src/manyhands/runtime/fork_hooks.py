@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any
 
+from manyhands.runtime.caller import forget_others
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.unpatched import brief_rlock
 
@@ -80,6 +81,7 @@ def set_parent_server(process: int | None) -> None:
 def _begin_anew() -> None:
     # The engine `processes` sets it after this, in the copies that it makes. Others are the program's own.
     set_parent_server(None)
+    forget_others()
     for thing, renew in list(_renewals.items()):
         try:
             renew(thing)

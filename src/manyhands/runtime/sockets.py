@@ -8,6 +8,7 @@ between them and it.
 import _socket
 import functools
 import select
+import socket
 from socket import IPPROTO_TCP, SOCK_NONBLOCK, TCP_NODELAY
 from typing import Any
 
@@ -96,6 +97,27 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
     finally:
         borrowed.detach()
     return accepted
+
+
+_PLAIN: Any = socket.socket
+_PLAIN_ACCEPT = _PLAIN.accept
+_IS_SYSTEMS = issubclass(_PLAIN, _socket.socket)
+"""Whether the program was not patched before it loaded this."""
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept a connection, as `socket.accept` does, which makes members of enumerations for each one."""
+    if type(listener) is not _PLAIN or _PLAIN.accept is not _PLAIN_ACCEPT or not _IS_SYSTEMS:
+        return listener.accept()  # the program, or gevent, has a way of its own
+    inner: Any = listener
+    descriptor, address = inner._accept()
+    connection: socket.socket = _PLAIN(
+        _family.__get__(inner), _type.__get__(inner), _proto.__get__(inner), descriptor
+    )
+    # What was accepted is set to block, or not, by the default alone (socket.accept).
+    if listener.gettimeout() and socket.getdefaulttimeout() is None:
+        connection.setblocking(True)
+    return connection, address
 
 
 def system_socket(request: Any) -> Any:

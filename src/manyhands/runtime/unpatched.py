@@ -34,6 +34,19 @@ def is_patched_by_eventlet(part: str) -> bool:
     return patcher is not None and bool(patcher.is_monkey_patched(part))
 
 
+def are_waits_patched() -> bool:
+    """Tell whether threads of the program, or its waits in `select`, are not the system's."""
+    # Most programs have loaded neither, and are asked often.
+    monkey = sys.modules.get("gevent.monkey")
+    is_patched_by_gevent = monkey is not None and (
+        monkey.is_module_patched("select") or monkey.is_module_patched("threading")
+    )
+    return is_patched_by_gevent or (
+        "eventlet.patcher" in sys.modules
+        and (is_patched_by_eventlet("thread") or is_patched_by_eventlet("select"))
+    )
+
+
 def green_selectors() -> "ModuleType | None":
     """Return the module with the selectors that the program's threads need, where these are no threads.
 

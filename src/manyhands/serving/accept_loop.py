@@ -34,10 +34,11 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import accept_at_once, has_client_waiting
-from manyhands.runtime.unpatched import green_selectors, original
+from manyhands.runtime.unpatched import are_waits_patched, green_selectors, original
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import OPTIONS_INTERVAL, core_of
 from manyhands.serving.listener_watch import ListenerWatch
+from manyhands.serving.plain_turns import serve_plainly
 from manyhands.serving.reaper import ReaperTurns
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
 
@@ -175,6 +176,12 @@ class AcceptLoop:
             self._attending(wakeup) as reaper_turns,
         ):
             selector.register(wakeup, selectors.EVENT_READ, wakeup)
+            may_be_plain = (
+                type(selector) is ServerSelector
+                and not are_waits_patched()
+                and len(self._listeners) == 1
+                and self._chores == ()
+            )
             watches = self._watches(selector, wakeup)
             while watches and not self._is_over():
                 timeout = self._prepare(watches, poll_interval, selector, reaper_turns)
@@ -186,6 +193,8 @@ class AcceptLoop:
                     self.child_asked_to_stop = wakeup.drain()
                     reaper_turns.was_woken = True
                 self._turn(watches, called, spare)
+                if may_be_plain and called == set(watches):
+                    serve_plainly(watches[0], wakeup, self._is_stopping, poll_interval)
 
     def _watches(self, selector: selectors.BaseSelector, wakeup: WakeUp) -> list[ListenerWatch]:
         try:

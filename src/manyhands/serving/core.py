@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import weakref
+from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
 from operator import is_
@@ -23,12 +24,12 @@ from manyhands.admission.refusal_log import RefusalNotices
 from manyhands.config.options import by_engine, is_on, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import say_refusal
-from manyhands.connections.connection import Connection, Serve, current_connection
+from manyhands.connections.connection import Connection, Datagram, Serve, current_connection
 from manyhands.connections.opening import is_opened
 from manyhands.connections.peer_errors import is_lost_in_handshake
 from manyhands.connections.registry import Registry
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
-from manyhands.engines import ENGINES, Engine, ProcessesEngine, ThreadsEngine
+from manyhands.engines import ENGINES, Engine, ProcessesEngine, SequentialEngine, ThreadsEngine
 from manyhands.engines.threads import Threads
 from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
@@ -41,12 +42,12 @@ from manyhands.runtime.error_reports import warn
 from manyhands.runtime.fork_hooks import parent_server
 from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
+from manyhands.serving.admission_terms import LIMIT_OPTIONS
 from manyhands.serving.reaper import Reaper
 from manyhands.serving.request_hooks import (
     Listener,
     OverflowServer,
     process_request_thread,
-    serve_and_raise,
     shut_down,
 )
 from manyhands.serving.serve_loops import ServeLoops
@@ -54,6 +55,7 @@ from manyhands.serving.worker_shortage import WorkerShortage
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
+    from manyhands.runtime.caller import Turn
     from manyhands.runtime.wakeup import PollableLatch
 
 OPTIONS_INTERVAL = 0.5
@@ -111,8 +113,8 @@ class ServerCore:
     def __init__(self, chosen: str = "sequential", owner: "ServerCore | None" = None) -> None:
         # Not the owner itself: a core that refers to itself would outlive its server until the next
         # collection.
-        self._shared: _Shared = _Shared() if owner is None else owner._shared
-        shared = self._shared
+        self.shared: _Shared = _Shared() if owner is None else owner.shared
+        shared = self.shared
         self._chosen = chosen
         self.registry = shared.registry
         """The connections of the server, or of all its listeners."""
@@ -124,6 +126,12 @@ class ServerCore:
 
         self.latest: Engine | None = None
         """The engine that was asked for last."""
+
+        self._sequential: SequentialEngine | None = None
+        """The engine of that name, once it was asked for."""
+
+        self.turn: Turn | None = None
+        """While a thread serves in turns: its own."""
 
         self.loops = ServeLoops()
         self.accepted_from: Any = None
@@ -141,17 +149,20 @@ class ServerCore:
         self._callers: set[int] = set()
         """The threads that serve the next request themselves: see `serve_in_caller`."""
 
+        self.looking_callers: set[int] = set()
+        """The threads whose `handle_request` has looked around before it serves a request."""
+
         self._timeouts = NONE
         self._timeout_attributes: list[object] = [object()] * len(TIMEOUTS)  # none of a program's
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers of a drain, while the server listens on the engine `processes`."""
-        return self._shared.notice
+        return self.shared.notice
 
     @drain_notice.setter
     def drain_notice(self, notice: "PollableLatch | None") -> None:
-        self._shared.notice = notice
+        self.shared.notice = notice
 
     @property
     def is_draining(self) -> bool:
@@ -170,15 +181,23 @@ class ServerCore:
 
     def take_options_from(self, source: object) -> None:
         """Take the options from an object that tells of their changes, by `options_changed`."""
-        self._shared.options_of = source
+        self.shared.options_of = source
 
     def options_changed(self) -> None:
         """Have the next look at the options see a change at once. Thread-safe."""
-        self._shared.look_at = 0.0
+        self.shared.look_at = 0.0
+
+    def look_at_own_options(self, server: object) -> None:
+        """Have the next look see a change of the options that a server has as attributes of its own, if any.
+
+        Those of its class are looked at as ever: hardly a program changes these while it serves.
+        """
+        if not _FOLLOWED.isdisjoint(vars(server)):
+            self.options_changed()
 
     def follow_options(self, server: Listener, now: float) -> None:
         """Go by what the server's limits and timeouts say now; looked at every `OPTIONS_INTERVAL` seconds."""
-        shared = self._shared
+        shared = self.shared
         if now < shared.look_at:
             return
         # Again and again: a program's attributes tell nothing of their changes, and neither does a list.
@@ -192,7 +211,7 @@ class ServerCore:
                 engine.on_orphan = self.reaper.keep_deadlines
 
     def _follow_limits(self, server: Listener) -> None:
-        options_of = self._shared.options_of
+        options_of = self.shared.options_of
         try:
             self.admission.follow(server if options_of is None else options_of)
         except Exception:  # noqa: BLE001 - of a property of the program's; what holds meanwhile, `follow` says
@@ -203,7 +222,7 @@ class ServerCore:
 
         It is `NONE` itself where there are none.
         """
-        source = server if self._shared.options_of is None else self._shared.options_of
+        source = server if self.shared.options_of is None else self.shared.options_of
         # By identity: to compare a program's own attributes could do anything.
         attributes = [getattr(source, name, None) for name in TIMEOUTS]
         if not all(map(is_, attributes, self._timeout_attributes)):
@@ -228,7 +247,7 @@ class ServerCore:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines that were needed so far."""
-        return tuple(self._shared.engines.copy().values())
+        return tuple(self.shared.engines.copy().values())
 
     def engine_of(self, server: object, chosen: str | None = None) -> Engine:
         """Return the engine that the next connection goes to, set up as the server's attributes say now.
@@ -239,6 +258,9 @@ class ServerCore:
         name = getattr(type(server), "engine", None)
         if name is None:
             name = chosen or self._chosen
+            if name == "sequential" and self._sequential is not None:
+                self.latest = self._sequential
+                return self._sequential  # it goes by no attributes
         elif not (isinstance(name, str) and name in ENGINES):
             _warn_about(type(server), name)
             name = chosen or self._chosen
@@ -249,11 +271,13 @@ class ServerCore:
             engine.attributes = attributes
             _set_up(engine, server)
         self.latest = engine
+        if isinstance(engine, SequentialEngine):
+            self._sequential = engine
         return engine
 
     def engine_named(self, name: str) -> Engine:
         """Return the engine of that name, made when it is first asked for."""
-        engines = self._shared.engines
+        engines = self.shared.engines
         return engines.get(name) or engines.setdefault(name, ENGINES[name]())
 
     @property
@@ -302,13 +326,11 @@ class ServerCore:
             When another loop has taken the client of which this one was told too, or its place. `get_request`
             would wait for the next client, and the loop could not be stopped meanwhile.
         """
+        if self.turn is None:
+            self._look_before_request(server)
         loops, admission = self.loops, self.admission
-        if not self.reaper.accept_loops:
-            self.attend(server)
-        elif not self._shared.look_at:
-            # Options that were changed since the loop began its turn hold for the next client, too.
-            self.follow_options(server, time.monotonic())
-        with loops.accepting:
+        loops.accepting.acquire()
+        try:
             # The other loop may have ended since it took the client.
             has_gone = loops.were_several and not has_client_waiting(server)
             if has_gone or (admission.is_guarded and not self._has_room(server)):
@@ -322,6 +344,8 @@ class ServerCore:
             if loops.were_several:
                 admission.in_hand.arrival = id(request)
             refusal = admission.arrive(server, request, client_address)
+        finally:
+            loops.accepting.release()
         if self.accept_backoff.since is not None:
             try:
                 self._note_success(server)
@@ -330,6 +354,14 @@ class ServerCore:
                 shut_down(server, request, client_address)
                 raise
         return request, client_address, refusal
+
+    def _look_before_request(self, server: Listener) -> None:
+        if not self.reaper.accept_loops:
+            if get_ident() not in self.looking_callers:
+                self.attend(server)
+        elif not self.shared.look_at:
+            # Options that were changed since the loop began its turn hold for the next client, too.
+            self.follow_options(server, time.monotonic())
 
     def _has_room(self, server: object) -> bool:
         room = self._room
@@ -345,11 +377,15 @@ class ServerCore:
 
     def attend(self, server: Listener) -> None:
         """Do once for a server what an accept loop of ours would do at each turn."""
-        engine = self.engine_of(server)
-        engine.reap()
         self.options_changed()
+        self.look_around(server, self.engine_of(server))
+
+    def look_around(self, server: Listener, engine: Engine) -> None:
+        """Do what is due before a request is served without an accept loop."""
+        engine.reap()
         self.follow_options(server, time.monotonic())
-        self.do_chores(server)
+        if self.admission.has_chores or self.refusals.are_due:
+            self.do_chores(server)
         if engine.name == "processes":
             self.reaper.look_here()
 
@@ -382,19 +418,10 @@ class ServerCore:
             if is_callers and threading.get_ident() in self._callers
             else self.engine_of(server, chosen)
         )
-        is_sequential = engine.name == "sequential"
-        if is_sequential and type(request) is tuple and not self.admission.bounds_datagrams:
-            # The shortest way: a datagram is in no registry, and no worker can be lacking.
-            serve = serve or partial(serve_and_raise, server)
-            engine.start(Connection(server, request, client_address, serve, engine, self))
-            return
-        if serve is None:
-            serve = (
-                partial(serve_and_raise, server)
-                if is_sequential
-                # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
-                else getattr(server, "process_request_thread", None)
-                or partial(process_request_thread, server)
+        if serve is None and engine.name != "sequential":
+            # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
+            serve = getattr(server, "process_request_thread", None) or partial(
+                process_request_thread, server
             )
         connection = Connection(server, request, client_address, serve, engine, self)
         # A datagram is no connection.
@@ -409,6 +436,34 @@ class ServerCore:
         may_wait = connection.is_registered and bool(self.reaper.accept_loops)
         if not self.shortage.start(connection, may_wait=may_wait):
             self.reaper.wake_loop()
+
+    def serve_here(self, server: Any, request: Any, client_address: Any) -> None:
+        """Serve a request in the calling thread, as sequential servers do, unless another engine is to."""
+        engine, turn = self._sequential, self.turn
+        if engine is None or self._callers or getattr(type(server), "engine", None) is not None:
+            self.start(server, "sequential", request, client_address)
+            return
+        self.latest = engine
+        if type(request) is not tuple:
+            connection = Connection(server, request, client_address, None, engine, self)
+            # The registry comes first, so that the connection is counted at every moment.
+            connection.is_registered = True
+            self.registry.open(connection)
+            if self._is_let_in(connection):
+                self.shortage.start(connection, may_wait=False)
+            return
+        if turn is None or turn.made_of is not None or turn.thread != get_ident():
+            self.start(server, "sequential", request, client_address)
+            return
+        # The shortest way: a datagram is in no registry, and no worker can be lacking.
+        turn.made_of = Datagram, server, request, client_address, engine, self
+        try:
+            server.finish_request(request, client_address)
+            server.shutdown_request(request)
+        finally:
+            turn.made_of = None
+            if turn.is_watched:
+                engine.end_turn(turn)
 
     def _is_let_in(self, connection: Connection) -> bool:
         """Have a connection leave the arriving ones, with its place; return False when it was refused."""
@@ -609,7 +664,7 @@ class ServerCore:
         """Do for all engines what a mix-in does for its own, which is `joined`: wait, if the close is to."""
         self.refuse_waiting(server)
         self.refusals.tell_the_rest(server)
-        for name, engine in self._shared.engines.copy().items():
+        for name, engine in self.shared.engines.copy().items():
             if name != joined and is_on("block_on_close", server):
                 engine.join_workers()
             elif name != joined:
@@ -710,6 +765,9 @@ def _reason_of_loss(error: BaseException, failed: object) -> Reason:
     is_reset = getattr(error, "errno", None) == errno.ENOTCONN or isinstance(error, ConnectionError)
     return Reason.PEER_RESET if is_reset else Reason.REFUSED_BY_HOOK
 
+
+_FOLLOWED = frozenset({*LIMIT_OPTIONS, *TIMEOUTS})
+"""The options that `follow_options` looks at."""
 
 _ENGINE_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}
 """The attributes of a server that an engine goes by, by the engine's name; its bound is the first."""

@@ -4,12 +4,17 @@ While it waits it does what an accept loop does at each turn: reap workers, foll
 """
 
 import contextlib
+import math
 import queue
 import selectors
 import time
+from _thread import get_ident
 from functools import partial
 from typing import Any
 
+from manyhands.engines.sequential import SequentialEngine
+from manyhands.runtime.sockets import poll_to_read
+from manyhands.runtime.unpatched import are_waits_patched
 from manyhands.serving.accept_loop import new_selector
 from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
 from manyhands.serving.reaper import ReaperTurns
@@ -29,13 +34,15 @@ def handle_request(server: Listener) -> Any:
         The result of `handle_timeout` when no client came in time; else that of `_handle_request_noblock`, a
         hook that returns nothing unless the program overrides it.
     """
-    timeouts = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
-    deadline = time.monotonic() + min(timeouts) if timeouts else None
+    timeout, own = server.socket.gettimeout(), server.timeout
+    if timeout is None or (own is not None and own < timeout):
+        timeout = own
+    deadline = None if timeout is None else time.monotonic() + timeout
     core = core_of(server)
-    core.options_changed()
+    core.look_at_own_options(server)
     if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
         return server.handle_timeout()
-    result = core.serve_in_caller(server, handle_request_noblock)
+    result = _serve_one(server, core)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
     engine = core.latest
@@ -46,6 +53,26 @@ def handle_request(server: Listener) -> Any:
     if rest:
         time.sleep(_seconds_left(deadline, rest) or 0.0)
     return result
+
+
+def _serve_one(server: Listener, core: ServerCore) -> Any:
+    """Serve the request that is there."""
+    engine = core.engine_of(server)
+    core.look_around(server, engine)
+    caller, turn = get_ident(), None
+    if core.turn is None and isinstance(engine, SequentialEngine):
+        turn = core.turn = engine.begin_turns()
+        turn.began_at = time.monotonic()
+    core.looking_callers.add(caller)
+    try:
+        if getattr(type(server), "engine", None) is None:
+            return handle_request_noblock(server)
+        return core.serve_in_caller(server, handle_request_noblock)
+    finally:
+        core.looking_callers.discard(caller)
+        if turn is not None and isinstance(engine, SequentialEngine):
+            core.turn = None
+            engine.end_turns(turn)
 
 
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
@@ -79,6 +106,13 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
 
 def _has_got_client(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until a client connects; return False when the deadline came first."""
+    if core.engine_of(server).name != "processes" and not are_waits_patched():
+        # As nearly always, and a selector costs more than the rest of the call.
+        poll = poll_to_read(server.fileno())
+        while not poll.poll(_milliseconds(_seconds_left(deadline))):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+        return True
     reaper_turns = ReaperTurns(core.reaper)
     with new_selector() as selector:
         selector.register(server, selectors.EVENT_READ)
@@ -103,6 +137,10 @@ def _seconds_to_sleep(
         return _seconds_left(deadline)
     core.follow_options(server, time.monotonic())
     return reaper_turns.turn(_seconds_left(deadline, OPTIONS_INTERVAL), OPTIONS_INTERVAL)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else math.ceil(1000 * seconds)
 
 
 def _seconds_left(deadline: float | None, most: float | None = None) -> float | None:

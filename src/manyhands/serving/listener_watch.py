@@ -46,7 +46,9 @@ class ListenerWatch:
         self._has_place = self.core.room_for(listener)
         self._selector = selector
         self._wake = wake
-        self._polled: int | None = None
+        self.polled: int | None = None
+        """The descriptor that the selector has; None while the listener is left alone."""
+
         self.is_closed = False
         """Whether the listening socket has been closed. Some programs take the socket away when they stop."""
 
@@ -58,14 +60,14 @@ class ListenerWatch:
     def _poll(self, descriptor: int) -> None:
         self.leave_alone()
         self._selector.register(descriptor, selectors.EVENT_READ, self)
-        self._polled = descriptor
+        self.polled = descriptor
         self._look = poll_to_read(descriptor)
 
     def leave_alone(self) -> None:
         """Have the listener polled no longer."""
-        if self._polled is not None:
-            self._selector.unregister(self._polled)
-            self._polled = None
+        if self.polled is not None:
+            self._selector.unregister(self.polled)
+            self.polled = None
 
     def prepare(self, now: float) -> float | None:
         """Poll the listener, or leave it alone, before the loop sleeps.
@@ -92,13 +94,13 @@ class ListenerWatch:
         rest = core.seconds_to_rest(now)
         # `has_room` is asked again before each accept, and costs more.
         may_be_polled = not rest and (
-            (self._polled is not None and self.engine.has_room() and self._has_place())
+            (self.polled is not None and self.engine.has_room() and self._has_place())
             or self.has_room()
         )
         if not may_be_polled:
             self.leave_alone()
             return rest or (None if self._has_place() else ROOM_INTERVAL)
-        if descriptor != self._polled:
+        if descriptor != self.polled:
             self._poll(descriptor)
         return None
 
@@ -119,7 +121,7 @@ class ListenerWatch:
         try:
             # Last: a client that called after the listener was suspended is seen only by a look later still.
             return bool(
-                has_client and not core.is_suspended and self.listener.fileno() == self._polled
+                has_client and not core.is_suspended and self.listener.fileno() == self.polled
             )
         except _NO_SOCKET:
             return False
@@ -156,5 +158,5 @@ class ListenerWatch:
 
         That of fibers may not have looked yet at a listener that it has just been given.
         """
-        if self._polled is not None and not self._look.poll(0):
+        if self.polled is not None and not self._look.poll(0):
             self.is_crowded = False

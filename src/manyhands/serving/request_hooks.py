@@ -82,13 +82,6 @@ def process_request_thread(self: Any, request: Any, client_address: Any) -> bool
         self.shutdown_request(request)
 
 
-def serve_and_raise(server: Listener, request: Any, client_address: Any) -> None:
-    """Serve a request in the calling thread; what the handler raises is raised."""
-    # Not in a `finally`: when the handler raises, `_handle_request_noblock` reports it and then closes.
-    server.finish_request(request, client_address)
-    server.shutdown_request(request)
-
-
 def shut_down(server: Listener, request: Any, client_address: Any) -> None:
     """Close a request that no handler serves; `handle_error` reports what the hook raises."""
     try:
