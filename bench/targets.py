@@ -151,6 +151,18 @@ TARGETS = (
         against="stdlib",
         sense="at least",
     ),
+    *(
+        Target(
+            f"CPU per {what}, drop-in without a mix-in, {title}",
+            f"{service}-{kind}",
+            "cpu_us",
+            1.1,
+            contestant="manyhands-in-turn",
+            against="stdlib-in-turn",
+        )
+        for service, title in (("in-turn", "serve_forever"), ("requests", "handle_request"))
+        for kind, what in (("churn", "connection"), ("udp", "datagram"))
+    ),
     Target(
         "100 busy among 15,000 idle, against the 100 alone, fibers",
         "idle-15000",

@@ -216,6 +216,25 @@ WORKLOADS = {
             measure_load,
             {"mode": "udp", "connections": 100, "size": 64},
         ),
+        *(
+            Workload(
+                f"{service}-{kind}",
+                f"{title}; {what}, one after the other",
+                service + suffix,
+                measure_load,
+                {**settings, "size": 64},
+            )
+            for service, title in (("in-turn", "serve_forever"), ("requests", "handle_request"))
+            for kind, suffix, what, settings in (
+                (
+                    "churn",
+                    "",
+                    "connect, echo, close",
+                    {"mode": "churn", "connections": 1, "sources": 100},
+                ),
+                ("udp", "-udp", "UDP echo of 64 B", {"mode": "udp", "connections": 20}),
+            )
+        ),
         Workload(
             "stop",
             "shutdown() with 10 clients connected",

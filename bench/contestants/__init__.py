@@ -3,6 +3,8 @@
 Each program is run with the name of a service (``echo``, ``lines``, ``udp``, ``tls``, ``halves``), listens on
 a free port of 127.0.0.1 and prints the port. All have a backlog of 1,024, set in each one's documented way,
 since the load opens thousands of connections; where a program says how much to receive at once, it is 64 KiB.
+``in-turn`` and ``requests`` serve one client after the other, by `serve_forever` and by a loop of
+`handle_request`; ``in-turn-udp`` and ``requests-udp`` one datagram after the other.
 """
 
 import functools
@@ -80,6 +82,7 @@ def _cannot_import(needs: str) -> str | None:
 
 
 ALL = ("echo", "lines", "udp")
+IN_TURN = ("in-turn", "in-turn-udp", "requests", "requests-udp")
 LATENCY = ("tls", "halves")
 
 CONTESTANTS = {
@@ -186,6 +189,21 @@ CONTESTANTS = {
             nodelay=True,
             packages=("trio",),
             needs="trio",
+        ),
+        Contestant(
+            "stdlib-in-turn",
+            "standard library, in turn",
+            "stdlib_in_turn.py",
+            IN_TURN,
+            nodelay=False,
+        ),
+        Contestant(
+            "manyhands-in-turn",
+            "manyhands, in turn",
+            "manyhands_in_turn.py",
+            IN_TURN,
+            nodelay=False,
+            packages=("manyhands",),
         ),
         Contestant("node", "Node.js net", "node_net.js", ALL, nodelay=False),
     )

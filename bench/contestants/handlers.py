@@ -40,6 +40,22 @@ def handlers(module):
     }
 
 
+def serve_in_turn(module):
+    """Serve what the command line names, one client after the other, for ever."""
+    service = sys.argv[1]
+    is_datagrams = service.endswith("udp")
+
+    class Server(module.UDPServer if is_datagrams else module.TCPServer):
+        request_queue_size = 1024
+
+    with Server(("127.0.0.1", 0), handlers(module)["udp" if is_datagrams else "echo"]) as server:
+        print(server.server_address[1], flush=True)
+        if service.startswith("in-turn"):
+            server.serve_forever()
+        while True:
+            server.handle_request()
+
+
 def serve(module, stream_server, datagram_server):
     """Serve what the command line names, for ever; ``stop TIMES CLIENTS`` times how long it takes to stop."""
     service = sys.argv[1]

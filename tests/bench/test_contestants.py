@@ -8,7 +8,17 @@ from bench.processes import Cores, MeasurementError, crowd, load, serving
 from bench.rounds import measure
 from bench.workloads import WORKLOADS, Effort
 
-MODES = {"echo": "echo", "lines": "lines", "udp": "udp", "tls": "tls", "halves": "echo"}
+MODES = {
+    "echo": "echo",
+    "lines": "lines",
+    "udp": "udp",
+    "tls": "tls",
+    "halves": "echo",
+    "in-turn": "churn",
+    "in-turn-udp": "udp",
+    "requests": "churn",
+    "requests-udp": "udp",
+}
 SERVICES = [
     (name, service)
     for name, contestant in CONTESTANTS.items()
@@ -68,7 +78,9 @@ def test_threads_bear_it(workload, cores):
 def test_each_load_on_connections_tells_its_latency(cores):
     for name, workload in WORKLOADS.items():
         if name != "stop":
-            figures = measure(name, "stdlib", BRIEF, cores)["figures"]
+            is_threads = workload.service_of(CONTESTANTS["stdlib"])
+            contestant = "stdlib" if is_threads else "stdlib-in-turn"
+            figures = measure(name, contestant, BRIEF, cores)["figures"]
             assert {"cpu_us", "p50", "p99.9", "max"} <= figures.keys(), workload
 
 
