@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.socket_classes import connection_behind
+from manyhands.connections.tls_handshake import was_too_slow
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.sockets import descriptor_of, has_hung_up, is_closed
 
@@ -102,3 +103,15 @@ def is_lost_in_handshake(error: BaseException, listener: object) -> bool:
                 return True
         step = step.tb_next
     return False
+
+
+def reason_of_loss(error: BaseException, failed: object) -> Reason:
+    """Return why a connection is lost that failed within `get_request`, perhaps in its TLS handshake."""
+    if failed is not None:
+        is_slow = was_too_slow(failed)
+        return Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
+    if is_lost_in_handshake(error, None):
+        return Reason.HANDSHAKE_FAILED
+    # The kernel knows no peer (ENOTCONN in getpeername(2)) of a connection that was reset.
+    is_reset = getattr(error, "errno", None) == errno.ENOTCONN or isinstance(error, ConnectionError)
+    return Reason.PEER_RESET if is_reset else Reason.REFUSED_BY_HOOK

@@ -15,9 +15,9 @@ from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving import accept_loop
-from manyhands.serving.core import OwnCore, ServerCore, core_of, refuse_own_handler
+from manyhands.serving.core import OwnCore, ServerCore, core_of
 from manyhands.serving.handle_request import handle_request
-from manyhands.serving.request_hooks import shut_down
+from manyhands.serving.request_hooks import refuse_own_handler, shut_down
 from manyhands.serving.serve_loops import ShutDown
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from manyhands.server.option_attributes import OptionValues
 from manyhands.server.run import Run
 from manyhands.server.systemd import poll_interval
 from manyhands.server.tls import ServerTLS
-from manyhands.serving.core import refuse_own_handler
 from manyhands.serving.drain import CutOff
+from manyhands.serving.request_hooks import refuse_own_handler
 
 if TYPE_CHECKING:
     import ssl

@@ -27,9 +27,9 @@ from manyhands.server.process import ServerProcess, answering_operators
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
-from manyhands.serving.core import refuse_forked_handler
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
+from manyhands.serving.request_hooks import refuse_forked_handler
 
 if TYPE_CHECKING:
     import ssl

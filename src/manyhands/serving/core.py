@@ -24,22 +24,18 @@ from manyhands.admission.refusal_log import RefusalNotices
 from manyhands.config.options import by_engine, is_on, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import say_refusal
-from manyhands.connections.connection import Connection, Datagram, Serve, current_connection
+from manyhands.connections.connection import Connection, Datagram, Serve
 from manyhands.connections.opening import is_opened
-from manyhands.connections.peer_errors import is_lost_in_handshake
+from manyhands.connections.peer_errors import is_lost_in_handshake, reason_of_loss
 from manyhands.connections.registry import Registry
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
 from manyhands.engines import ENGINES, Engine, ProcessesEngine, SequentialEngine, ThreadsEngine
 from manyhands.engines.threads import Threads
-from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
 from manyhands.model.connection_states import Reason
-from manyhands.model.event_hub import event_hub
-from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import NAMES as TIMEOUTS
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.runtime.error_reports import warn
-from manyhands.runtime.fork_hooks import parent_server
 from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
 from manyhands.serving.admission_terms import LIMIT_OPTIONS
@@ -48,10 +44,11 @@ from manyhands.serving.request_hooks import (
     Listener,
     OverflowServer,
     process_request_thread,
+    refuse_forked_handler,
     shut_down,
 )
 from manyhands.serving.serve_loops import ServeLoops
-from manyhands.serving.worker_shortage import WorkerShortage
+from manyhands.serving.worker_shortage import WorkerShortage, end_pause, tell_of_pause
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
@@ -348,7 +345,7 @@ class ServerCore:
             loops.accepting.release()
         if self.accept_backoff.since is not None:
             try:
-                self._note_success(server)
+                end_pause(self.accept_backoff, server)
             except BaseException:
                 self.admission.withdraw(request, Reason.REFUSED_BY_HOOK)
                 shut_down(server, request, client_address)
@@ -570,7 +567,7 @@ class ServerCore:
         arrival, failed = object(), tls_handshake.failed_connection(error)
         refusal = self.admission.arrive(server, arrival, client_address)
         if refusal is None:
-            self.admission.withdraw(arrival, _reason_of_loss(error, failed))
+            self.admission.withdraw(arrival, reason_of_loss(error, failed))
         else:
             self.registry.refuse(refusal)
             self.note_refusal(server, arrival, client_address, refusal)
@@ -629,16 +626,7 @@ class ServerCore:
         # that.
         reason = getattr(error, "strerror", None) or type(error).__name__
         if self.accept_backoff.fail(time.monotonic(), reason):
-            number = getattr(error, "errno", None)
-            if event_hub.has_subscribers:
-                event_hub.emit(
-                    events.AcceptPaused(format_address(server.server_address), number, reason)
-                )
-
-    def _note_success(self, server: Listener) -> None:
-        paused = self.accept_backoff.succeed(time.monotonic())
-        if paused is not None and event_hub.has_subscribers:
-            event_hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
+            tell_of_pause(server, error, reason)
 
     # Now and then
 
@@ -713,25 +701,6 @@ def share_core(listener: object, owner: ServerCore) -> ServerCore:
     return core
 
 
-def refuse_forked_handler(action: str, *servers: object) -> None:
-    """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
-    served = current_connection()
-    if parent_server() is not None and served is not None and served.server in servers:
-        raise RuntimeError(
-            f"a handler in a process of its own cannot {action}, for it has a copy of it"
-        )
-
-
-def refuse_own_handler(*servers: object) -> None:
-    """Raise `RuntimeError` when the caller serves a connection of one of these: it would wait for itself."""
-    served = current_connection()
-    if served is not None and served.server in servers:
-        raise RuntimeError(
-            "the server is being served: call stop(), or a drop-in's shutdown(), for a handler is one of "
-            "those whom the end waits for"
-        )
-
-
 def _is_forced(kind: type) -> bool:
     """Tell whether a class has its engine from one of ours, as `manyhands run --engine` sets it there."""
     if getattr(kind, "engine", None) is None:
@@ -752,18 +721,6 @@ def _warn_about(kind: type, name: object) -> None:
             f"{kind.__name__}.engine is {name!r}, which is none of {', '.join(ENGINES)}: ignored",
             stacklevel=3,
         )
-
-
-def _reason_of_loss(error: BaseException, failed: object) -> Reason:
-    """Return why a connection is lost that failed within `get_request`, perhaps in its TLS handshake."""
-    if failed is not None:
-        is_slow = tls_handshake.was_too_slow(failed)
-        return Reason.HANDSHAKE_TOO_SLOW if is_slow else Reason.HANDSHAKE_FAILED
-    if is_lost_in_handshake(error, None):
-        return Reason.HANDSHAKE_FAILED
-    # The kernel knows no peer (ENOTCONN in getpeername(2)) of a connection that was reset.
-    is_reset = getattr(error, "errno", None) == errno.ENOTCONN or isinstance(error, ConnectionError)
-    return Reason.PEER_RESET if is_reset else Reason.REFUSED_BY_HOOK
 
 
 _FOLLOWED = frozenset({*LIMIT_OPTIONS, *TIMEOUTS})

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from manyhands.connections.connection import current_connection
 from manyhands.connections.tls_handshake import failed_connection, send_secrets_at_once
+from manyhands.runtime.fork_hooks import parent_server
 
 
 class Listener(Protocol):
@@ -88,6 +89,25 @@ def shut_down(server: Listener, request: Any, client_address: Any) -> None:
         server.shutdown_request(request)
     except Exception:  # noqa: BLE001 - a hook's failure must not end the service
         server.handle_error(request, client_address)
+
+
+def refuse_forked_handler(action: str, *servers: object) -> None:
+    """Raise `RuntimeError` when the caller is a forked handler of one of these: the deed would be in vain."""
+    served = current_connection()
+    if parent_server() is not None and served is not None and served.server in servers:
+        raise RuntimeError(
+            f"a handler in a process of its own cannot {action}, for it has a copy of it"
+        )
+
+
+def refuse_own_handler(*servers: object) -> None:
+    """Raise `RuntimeError` when the caller serves a connection of one of these: it would wait for itself."""
+    served = current_connection()
+    if served is not None and served.server in servers:
+        raise RuntimeError(
+            "the server is being served: call stop(), or a drop-in's shutdown(), for a handler is one of "
+            "those whom the end waits for"
+        )
 
 
 class OverflowServer:

@@ -32,6 +32,20 @@ def is_told(error: BaseException) -> bool:
     return _TOLD in vars(error)
 
 
+def tell_of_pause(server: Any, error: Exception, reason: str) -> None:
+    """Tell that nothing more is accepted for now: of a shortage, at its first failure."""
+    if event_hub.has_subscribers:
+        listener, number = format_address(server.server_address), getattr(error, "errno", None)
+        event_hub.emit(events.AcceptPaused(listener, number, reason))
+
+
+def end_pause(backoff: Backoff, server: Any) -> None:
+    """Note that a client was accepted, or has a worker, and tell of the end of the pause before it."""
+    paused = backoff.succeed(time.monotonic())
+    if paused is not None and event_hub.has_subscribers:
+        event_hub.emit(events.AcceptResumed(format_address(server.server_address), paused))
+
+
 _BEFORE_A_WORKER = frozenset({State.ACCEPTED, State.CLOSING})
 """The states of a connection that has had no worker: it may be kicked before its turn comes."""
 
@@ -79,7 +93,7 @@ class WorkerShortage:
                 return False
             raise
         if self.backoff.since is not None:
-            self._note_success(connection)
+            end_pause(self.backoff, connection.server)
         return True
 
     def _note_failure(
@@ -91,10 +105,8 @@ class WorkerShortage:
         is_first = self.backoff.fail(now, reason)
         waits = may_wait and not self.backoff.patience_is_over(now)
         try:
-            if waits and is_first and event_hub.has_subscribers:
-                listener = format_address(connection.server.server_address)
-                number = getattr(error, "errno", None)
-                event_hub.emit(events.AcceptPaused(listener, number, reason))
+            if waits and is_first:
+                tell_of_pause(connection.server, error, reason)
         except BaseException:
             self._give_up(connection, error)
             raise
@@ -110,12 +122,6 @@ class WorkerShortage:
             vars(error)[_TOLD] = True
             engine, peer = connection.engine.name, connection.client_address
             event_hub.emit(events.WorkerFailed(engine, peer, str(error)))
-
-    def _note_success(self, connection: Connection) -> None:
-        paused = self.backoff.succeed(time.monotonic())
-        if paused is not None and event_hub.has_subscribers:
-            listener = format_address(connection.server.server_address)
-            event_hub.emit(events.AcceptResumed(listener, paused))
 
     def retry(self, refuse: Refuse) -> None:
         """Have those begin that wait, as far as there are workers, and refuse those that waited too long."""
