@@ -1,7 +1,9 @@
 """What `manyhands serve` says of a person's mistakes: one sentence, and status 2."""
 
 import os
+import re
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -200,3 +202,18 @@ def test_a_path_with_a_live_server_is_refused(folder: Path) -> None:
         alive.listen()
         sentence = refused(folder, "handlers:Echo", "--bind", f"unix://{folder}/a.sock")
     assert sentence.endswith(f"cannot listen on {folder}/a.sock (a live server answers there)")
+
+
+def test_too_few_descriptors_are_one_sentence(folder: Path, engine: str) -> None:
+    # As many as the interpreter needs to load it all, and too few for what wakes the accept loop.
+    program = 'ulimit -n 7; exec "$0" -m manyhands serve handlers:Echo --engine "$@"'
+    finished = subprocess.run(
+        ["sh", "-c", program, sys.executable, engine, *HERE],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert re.fullmatch("manyhands: 7 open files are too few: .*\n", finished.stderr)

@@ -110,11 +110,21 @@ def reporting(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EIO}:
             raise  # of standard output: `main` knows what to do
-        log.say(logging.ERROR, f"{type(error).__name__} ended the server", sys.exc_info())
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            log.say(logging.ERROR, _too_few_descriptors())
+        else:
+            log.say(logging.ERROR, f"{type(error).__name__} ended the server", sys.exc_info())
         raise SystemExit(1) from None
     finally:
         end_of_process.note_end_of_service()
         log.end()
+
+
+def _too_few_descriptors() -> str:
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"{most} open files are too few: each client is one, and the server needs some (ulimit -n)"
 
 
 @contextmanager
