@@ -124,7 +124,9 @@ def _too_few_descriptors() -> str:
     import resource
 
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return f"{most} open files are too few: each client is one, and the server needs some (ulimit -n)"
+    return (
+        f"{most} open files are too few: each client is one, and the server needs some (ulimit -n)"
+    )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The terminals of the operator and of the client: what their prompts say, and how lines look above them."""
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -141,7 +142,46 @@ def _paint_for_operator(line: ScreenLine) -> StyleAndTextTuples:
     if not line.is_said:
         return [(f"class:notice {_colour(line.number)}", str(line))]
     style = "class:you" if line.is_own else ""
-    return [(_colour(line.number), f"[{line.label}] "), (style, line.text)]
+    label = f"[{line.label}] "
+    # Not the application's, which the thread that shows a line has not got.
+    columns = shutil.get_terminal_size().columns
+    return [
+        (_colour(line.number), label),
+        (style, with_marked_rows(line.text, get_cwidth(label), columns)),
+    ]
+
+
+_BEGINNINGS = ("[", "--", ">")
+"""How lines of the desk begin, those of callers with their labels."""
+
+_MARK = "⋮ "
+
+
+def with_marked_rows(text: str, column: int, columns: int) -> str:
+    """Mark those rows of a long line that the operator would take for a line of its own.
+
+    Parameters
+    ----------
+    text
+        What follows the label: a caller may have put blanks and another one's label into it.
+    column
+        Where on the screen it begins.
+    columns
+        How wide the screen is.
+    """
+    if column + get_cwidth(text) <= columns:
+        return text
+    shown = []
+    for position, character in enumerate(text):
+        width = get_cwidth(character)
+        if column + width > columns:
+            column = 0
+            if text[position : position + columns].lstrip().startswith(_BEGINNINGS):
+                shown.append(_MARK)
+                column = len(_MARK)
+        shown.append(character)
+        column += width
+    return "".join(shown)
 
 
 def _message(status: Status, width: int) -> StyleAndTextTuples:
