@@ -15,10 +15,9 @@ with atheris.instrument_imports():
         FrameBuffer,
         FramingError,
         IncompleteFrame,
-        LengthPrefix,
         TextDecoder,
-        VarintPrefix,
     )
+    from manyhands.protocol.length_prefixes import LengthPrefix, VarintPrefix
 
 Ask = Callable[[FrameBuffer], bytes | None]
 

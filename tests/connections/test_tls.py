@@ -84,6 +84,8 @@ def test_a_stalled_handshake_frees_its_slot(authority: Authority, seen: list[eve
         with call(server.server_address) as silent:
             assert is_closed_by_server(silent)
             name = silent.getsockname()
+        # That was for the silent client alone: on a busy machine another's handshake may take as long.
+        server.handshake_timeout = None
         assert ask_secretly(server.server_address, authority) == b"hello\n"
     (failure,) = failures(seen)
     assert failure.peer == name

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.engines.test_processes import is_zombie
-from tests.support import Program, call, wait_until
+from tests.support import Program, call, read_line, wait_until
 
 HANDLERS = """
     import contextlib, os, signal, socket, sys, time, warnings
     from manyhands import Server, StreamRequestHandler, socketserver
     warnings.simplefilter("ignore")
+    AT_IT = b"at it\\n"
 
     class Handler(StreamRequestHandler):
         def handle(self):
             self.wfile.write(b"%d\\n" % os.getpid())
             act = self.rfile.readline().strip().decode()
+            self.wfile.write(AT_IT)
             if act == "sleep":
                 time.sleep(3600)
             if act == "compute":
@@ -79,6 +81,10 @@ def orphaned(program: str, options: str, *acts: str) -> Iterator[list[tuple[sock
             peer = call(address)
             handlers.append((peer, int(peer.recv(20))))
             peer.sendall(f"{act}\n".encode())
+            assert read_line(peer) == b"at it\n"
+        for (_, pid), act in zip(handlers, acts, strict=True):
+            # Python hears of a signal that comes in the instant before a wait of the system's only after it.
+            wait_until(lambda pid=pid, act=act: act == "compute" or is_asleep(pid))  # type: ignore[misc]
         parent.send(signal.SIGKILL)
         parent.wait()
         try:
@@ -88,6 +94,11 @@ def orphaned(program: str, options: str, *acts: str) -> Iterator[list[tuple[sock
                 peer.close()
                 if Path(f"/proc/{pid}").exists():
                     os.kill(pid, signal.SIGKILL)
+
+
+def is_asleep(pid: int) -> bool:
+    # The state follows the name, which is in brackets (proc_pid_stat(5)).
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def has_ended(pid: int) -> bool:

@@ -104,6 +104,16 @@ PROGRAMS = {
         print(near.send(b"x", socket.MSG_DONTWAIT))
         near.close(); thread.join(); print(sum(got))
     """,
+    "all is sent with a timeout": """
+        near, far = socket.socketpair()
+        got = []
+        def receive():
+            while data := far.recv(65536): got.append(len(data))
+        thread = threading.Thread(target=receive); thread.start()
+        near.settimeout(30)
+        print(near.sendall(b"x" * 3_000_000))
+        near.close(); thread.join(); print(sum(got))
+    """,
     "all of a message is waited for": """
         near, far = socket.socketpair()
         got = []

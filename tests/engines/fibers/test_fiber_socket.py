@@ -112,6 +112,8 @@ def test_a_send_waits_until_all_is_sent_as_that_of_a_socket_that_blocks(
     pair: Pair, fibers: Fibers, data: Any
 ) -> None:
     own, far = pair
+    # Else the buffers of the two grow to what holds nearly all of it.
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
     sending = fibers.spawn(own.send, data)
     wait_until(lambda: is_waiting(own, WRITE))
     assert receive(far, len(LARGE)) == LARGE

@@ -47,8 +47,9 @@ def _patient_recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) 
     return count
 
 
-def _patient_send(self: Any, data: Any, flags: int = 0, *timeout: Any) -> int:
-    sent: int = _send(self, data, flags, *timeout)
+def _patient_send(self: Any, data: Any, flags: int = 0, **timeout: Any) -> int:
+    # gevent's `sendall` says by keyword how long this part of it may take.
+    sent: int = _send(self, data, flags, **timeout)
     if timeout or self.timeout is not None or flags & socket.MSG_DONTWAIT:
         return sent
     with memoryview(data) as view, view.cast("B") as octets, contextlib.suppress(OSError):
