@@ -25,8 +25,7 @@ class SequentialEngine(Engine):
         """Begin anew."""
         # Several threads may serve at once: a program may call `handle_request` in each.
         self._threads: dict[Task, int] = {}
-        self._turns: list[Turn] = []
-        self._spare_turn: Turn | None = None
+        self._turns: dict[int, Turn] = {}
         self._changed = threading.Condition(brief_rlock())
         self._joining = 0
         """How many threads wait for an end. Few ever do, and each request would pay for the lock."""
@@ -54,21 +53,18 @@ class SequentialEngine(Engine):
 
     def begin_turns(self) -> Turn:
         """Have the caller serve datagrams in turns, without a task for each, until `end_turns`."""
-        turn, self._spare_turn = self._spare_turn, None
-        if turn is None or turn.thread != get_ident():
+        # It stays, for a program that calls `handle_request` again and again.
+        turn = self._turns.get(get_ident())
+        if turn is None:
             turn = Turn()
+            self._turns[turn.thread] = turn
         turn.begun = begin_serving(turn)
-        self._turns.append(turn)
         return turn
 
     def end_turns(self, turn: Turn) -> None:
         """Have the caller serve in turns no longer."""
         end_serving(turn.begun)
         turn.begun = None
-        # A copy of this process that was forked meanwhile has forgotten it.
-        if turn in self._turns:
-            self._turns.remove(turn)
-            self._spare_turn = turn
 
     def end_turn(self, turn: Turn) -> None:
         """Tell whatever watches a turn that it is over."""
@@ -83,14 +79,14 @@ class SequentialEngine(Engine):
     def abandon(self, task: Task) -> None:
         """Count a task no longer; its thread can accept again when it has come to its end."""
         self._threads.pop(task, None)
-        for turn in self._turns.copy():
+        for turn in self._turns.copy().values():
             if turn.task is task:
                 turn.made_of = None
         self._tell_of_end()
 
     def _by_task(self) -> dict[Task, int]:
         """Return the tasks under way, and the threads that serve them."""
-        in_turns = {turn.task: turn.thread for turn in self._turns.copy()}
+        in_turns = {turn.task: turn.thread for turn in self._turns.copy().values()}
         in_turns.pop(None, None)
         return self._threads.copy() | in_turns
 
@@ -106,7 +102,9 @@ class SequentialEngine(Engine):
 
     def running(self) -> int:
         """Return how many connections, and datagrams, are being served."""
-        return len(self._threads) + len([turn for turn in self._turns.copy() if turn.made_of])
+        return len(self._threads) + len(
+            [turn for turn in self._turns.copy().values() if turn.made_of]
+        )
 
     def reap(self) -> None:
         """Do nothing: there are no workers."""

@@ -6,6 +6,7 @@ While it waits it does what an accept loop does at each turn: reap workers, foll
 import contextlib
 import math
 import queue
+import select
 import selectors
 import time
 from _thread import get_ident
@@ -13,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from manyhands.engines.sequential import SequentialEngine
-from manyhands.runtime.sockets import poll_to_read
 from manyhands.runtime.unpatched import are_waits_patched
 from manyhands.serving.accept_loop import new_selector
 from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
@@ -59,20 +59,20 @@ def _serve_one(server: Listener, core: ServerCore) -> Any:
     """Serve the request that is there."""
     engine = core.engine_of(server)
     core.look_around(server, engine)
-    caller, turn = get_ident(), None
     if core.turn is None and isinstance(engine, SequentialEngine):
         turn = core.turn = engine.begin_turns()
         turn.began_at = time.monotonic()
+        try:
+            return handle_request_noblock(server)
+        finally:
+            core.turn = None
+            engine.end_turns(turn)
+    caller = get_ident()
     core.looking_callers.add(caller)
     try:
-        if getattr(type(server), "engine", None) is None:
-            return handle_request_noblock(server)
         return core.serve_in_caller(server, handle_request_noblock)
     finally:
         core.looking_callers.discard(caller)
-        if turn is not None and isinstance(engine, SequentialEngine):
-            core.turn = None
-            engine.end_turns(turn)
 
 
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
@@ -108,7 +108,8 @@ def _has_got_client(server: Listener, core: ServerCore, deadline: float | None) 
     """Wait until a client connects; return False when the deadline came first."""
     if core.engine_of(server).name != "processes" and not are_waits_patched():
         # As nearly always, and a selector costs more than the rest of the call.
-        poll = poll_to_read(server.fileno())
+        poll = select.poll()
+        poll.register(server, select.POLLIN)
         while not poll.poll(_milliseconds(_seconds_left(deadline))):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
