@@ -7,7 +7,7 @@ from sys import modules
 from types import FrameType
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.runtime.caller import Turn, begin_serving, end_serving, serving, this_caller
+from manyhands.runtime.caller import Turn, serving, this_caller
 from manyhands.runtime.unpatched import brief_rlock
 
 
@@ -54,17 +54,23 @@ class SequentialEngine(Engine):
     def begin_turns(self) -> Turn:
         """Have the caller serve datagrams in turns, without a task for each, until `end_turns`."""
         # It stays, for a program that calls `handle_request` again and again.
-        turn = self._turns.get(get_ident())
+        thread = get_ident()
+        turn = self._turns.get(thread)
         if turn is None:
-            turn = Turn()
-            self._turns[turn.thread] = turn
-        turn.begun = begin_serving(turn)
+            turn = self._turns[thread] = Turn()
+        # What `begin_serving` does, as above.
+        turn.caller = caller = thread if "greenlet" not in modules else this_caller()
+        turn.before = serving.get(caller)
+        serving[caller] = turn
         return turn
 
     def end_turns(self, turn: Turn) -> None:
         """Have the caller serve in turns no longer."""
-        end_serving(turn.begun)
-        turn.begun = None
+        if turn.before is None:
+            serving.pop(turn.caller, None)
+        else:
+            serving[turn.caller] = turn.before
+            turn.before = None
 
     def end_turn(self, turn: Turn) -> None:
         """Tell whatever watches a turn that it is over."""

@@ -375,12 +375,12 @@ class ServerCore:
     def attend(self, server: Listener) -> None:
         """Do once for a server what an accept loop of ours would do at each turn."""
         self.options_changed()
-        self.look_around(server, self.engine_of(server))
+        self.look_around(server, self.engine_of(server), time.monotonic())
 
-    def look_around(self, server: Listener, engine: Engine) -> None:
+    def look_around(self, server: Listener, engine: Engine, now: float) -> None:
         """Do what is due before a request is served without an accept loop."""
         engine.reap()
-        self.follow_options(server, time.monotonic())
+        self.follow_options(server, now)
         if self.admission.has_chores or self.refusals.are_due:
             self.do_chores(server)
         if engine.name == "processes":

@@ -13,7 +13,7 @@ from _thread import get_ident
 from functools import partial
 from typing import Any
 
-from manyhands.engines.sequential import SequentialEngine
+from manyhands.engines import Engine, SequentialEngine
 from manyhands.runtime.unpatched import are_waits_patched
 from manyhands.serving.accept_loop import new_selector
 from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
@@ -40,14 +40,16 @@ def handle_request(server: Listener) -> Any:
     deadline = None if timeout is None else time.monotonic() + timeout
     core = core_of(server)
     core.look_at_own_options(server)
-    if not (_has_got_room(server, core, deadline) and _has_got_client(server, core, deadline)):
+    if not _has_got_room(server, core, deadline):
         return server.handle_timeout()
-    result = _serve_one(server, core)
+    engine = core.engine_of(server)
+    if not _has_got_client(server, core, engine, deadline):
+        return server.handle_timeout()
+    result = _serve_one(server, core, engine)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
-    engine = core.latest
-    if engine is not None:
-        engine.let_begin()
+    if core.latest is not None:
+        core.latest.let_begin()
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest(time.monotonic())
     if rest:
@@ -55,13 +57,13 @@ def handle_request(server: Listener) -> Any:
     return result
 
 
-def _serve_one(server: Listener, core: ServerCore) -> Any:
+def _serve_one(server: Listener, core: ServerCore, engine: Engine) -> Any:
     """Serve the request that is there."""
-    engine = core.engine_of(server)
-    core.look_around(server, engine)
+    now = time.monotonic()
+    core.look_around(server, engine, now)
     if core.turn is None and isinstance(engine, SequentialEngine):
         turn = core.turn = engine.begin_turns()
-        turn.began_at = time.monotonic()
+        turn.began_at = now
         try:
             return handle_request_noblock(server)
         finally:
@@ -78,7 +80,7 @@ def _serve_one(server: Listener, core: ServerCore) -> Any:
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until the limits let a connection in; return False when the deadline came first."""
     core.follow_options(server, time.monotonic())
-    if core.room_for(server)():
+    if not core.admission.is_guarded or core.room_for(server)():
         return True  # as of most servers, which have no limits: so the rest is for the others alone
     reaper_turns = ReaperTurns(core.reaper)
     # `wake` may be called by a signal handler or a finalizer in this very thread, in the middle of a wait. An
@@ -104,13 +106,15 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
         core.admission.forget(wake)
 
 
-def _has_got_client(server: Listener, core: ServerCore, deadline: float | None) -> bool:
+def _has_got_client(
+    server: Listener, core: ServerCore, engine: Engine, deadline: float | None
+) -> bool:
     """Wait until a client connects; return False when the deadline came first."""
-    if core.engine_of(server).name != "processes" and not are_waits_patched():
+    if engine.name != "processes" and not are_waits_patched():
         # As nearly always, and a selector costs more than the rest of the call.
         poll = select.poll()
         poll.register(server, select.POLLIN)
-        while not poll.poll(_milliseconds(_seconds_left(deadline))):
+        while not poll.poll(None if deadline is None else _milliseconds_left(deadline)):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
         return True
@@ -140,8 +144,8 @@ def _seconds_to_sleep(
     return reaper_turns.turn(_seconds_left(deadline, OPTIONS_INTERVAL), OPTIONS_INTERVAL)
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else math.ceil(1000 * seconds)
+def _milliseconds_left(deadline: float) -> int:
+    return math.ceil(1000 * max(0.0, deadline - time.monotonic()))
 
 
 def _seconds_left(deadline: float | None, most: float | None = None) -> float | None:
