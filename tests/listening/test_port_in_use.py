@@ -126,9 +126,15 @@ def test_a_port_that_a_server_of_the_standard_library_has_left_is_kept_for_some_
 
 def test_of_many_connections_some_are_named() -> None:
     with left_in_time_wait(5) as address:
-        assert re.search(
-            r"by 5 connections to (127\.0\.0\.1:\d+, ){3}2 more peers in TIME_WAIT, ", said(address)
+        named = re.search(
+            r"by (\d+) connections to (127\.0\.0\.1:\d+, ){3}(\d+) more peers in TIME_WAIT, ",
+            said(address),
         )
+    assert named is not None
+    count, others = int(named[1]), int(named[3])
+    # A client of another program may have got the port meanwhile, for its own end.
+    assert count >= 5
+    assert others == count - 3
 
 
 def test_a_client_that_has_not_closed_keeps_the_port_too() -> None:
