@@ -3,11 +3,10 @@
 import sys
 import threading
 from _thread import get_ident
-from sys import modules
 from types import FrameType
 
 from manyhands.engines.engine import Engine, Task
-from manyhands.runtime.caller import Turn, serving, this_caller
+from manyhands.runtime.caller import Turn, begin_serving, end_serving
 from manyhands.runtime.unpatched import brief_rlock
 
 
@@ -32,24 +31,15 @@ class SequentialEngine(Engine):
 
     def start(self, task: Task) -> None:
         """Serve `task` to its end."""
-        threads = self._threads
-        threads[task] = thread = get_ident()
-        # What `begin_serving` and `end_serving` do: each request would pay for their calls.
-        caller = thread if "greenlet" not in modules else this_caller()
-        before = serving.get(caller)
-        serving[caller] = task
+        self._threads[task] = get_ident()
+        begun = begin_serving(task)
         try:
             task.process_request_thread()
         finally:
-            if before is None:
-                serving.pop(caller, None)
-            else:
-                serving[caller] = before
+            end_serving(begun)
             # A copy of this process that was forked meanwhile has forgotten it.
-            threads.pop(task, None)
-            # After the task has gone: a thread that waits was counted before it looked, or finds it gone.
-            if self._joining:
-                self._tell_of_end()
+            self._threads.pop(task, None)
+            self._tell_of_end()
 
     def begin_turns(self) -> Turn:
         """Have the caller serve datagrams in turns, without a task for each, until `end_turns`."""
@@ -58,19 +48,13 @@ class SequentialEngine(Engine):
         turn = self._turns.get(thread)
         if turn is None:
             turn = self._turns[thread] = Turn()
-        # What `begin_serving` does, as above.
-        turn.caller = caller = thread if "greenlet" not in modules else this_caller()
-        turn.before = serving.get(caller)
-        serving[caller] = turn
+        turn.begun = begin_serving(turn)
         return turn
 
     def end_turns(self, turn: Turn) -> None:
         """Have the caller serve in turns no longer."""
-        if turn.before is None:
-            serving.pop(turn.caller, None)
-        else:
-            serving[turn.caller] = turn.before
-            turn.before = None
+        end_serving(turn.begun)
+        turn.begun = None
 
     def end_turn(self, turn: Turn) -> None:
         """Tell whatever watches a turn that it is over."""
@@ -78,6 +62,7 @@ class SequentialEngine(Engine):
         self._tell_of_end()
 
     def _tell_of_end(self) -> None:
+        # After the task has gone: a thread that waits was counted before it looked, or finds it gone.
         if self._joining:
             with self._changed:
                 self._changed.notify_all()

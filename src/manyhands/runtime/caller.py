@@ -28,14 +28,11 @@ class Turn:
     resets that, and then, if the turn is watched, has it end.
     """
 
-    __slots__ = ("_tasks", "before", "began_at", "caller", "is_watched", "made_of", "thread")
+    __slots__ = ("_tasks", "began_at", "begun", "is_watched", "made_of", "thread")
 
     def __init__(self) -> None:
-        self.caller: Any = None
-        """What its caller is known by in `serving`."""
-
-        self.before: Any = None
-        """What its caller served before the turns began."""
+        self.begun: Any = None
+        """What `end_serving` is to take when the turns are over."""
 
         self.thread = get_ident()
         self.began_at = 0.0

@@ -11,7 +11,6 @@ its loops, whether it is suspended, how `accept` fares there, and what is told o
 import errno
 import os
 import socket
-import threading
 import time
 import weakref
 from _thread import get_ident
@@ -144,10 +143,7 @@ class ServerCore:
         """Whether the accept loops leave the listener alone."""
 
         self._callers: set[int] = set()
-        """The threads that serve the next request themselves: see `serve_in_caller`."""
-
-        self.looking_callers: set[int] = set()
-        """The threads whose `handle_request` has looked around before it serves a request."""
+        """The threads that are in `handle_request`: see `serve_for_caller`."""
 
         self._timeouts = NONE
         self._timeout_attributes: list[object] = [object()] * len(TIMEOUTS)  # none of a program's
@@ -286,20 +282,26 @@ class ServerCore:
 
     # A connection's way from the listener to its engine
 
-    def serve_in_caller(self, server: object, handle: Callable[[Any], Any]) -> Any:
-        """Have the caller serve the request that `handle` hands over, if the class of its server would.
-
-        Whatever engine the whole program was given: a program that asks a sequential class for one request
-        looks at what its handler has left next.
-        """
-        if self._chosen != "sequential" or not _is_forced(type(server)):
-            return handle(server)
-        caller = threading.get_ident()
+    def serve_for_caller(self, server: object, handle: Callable[[Any], Any]) -> Any:
+        """Have `handle` hand over a request for the caller's `handle_request`, which has looked around."""
+        caller = get_ident()
         self._callers.add(caller)
         try:
             return handle(server)
         finally:
             self._callers.discard(caller)
+
+    def _is_for_caller(self, server: object, chosen: str) -> bool:
+        """Tell whether a request is served in the caller of `handle_request`, as the server's class would.
+
+        Whatever engine the whole program was given: a program that asks a sequential class for one request
+        looks at what its handler has left next.
+        """
+        return (
+            get_ident() in self._callers
+            and chosen == self._chosen == "sequential"
+            and _is_forced(type(server))
+        )
 
     def seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
@@ -354,7 +356,7 @@ class ServerCore:
 
     def _look_before_request(self, server: Listener) -> None:
         if not self.reaper.accept_loops:
-            if get_ident() not in self.looking_callers:
+            if get_ident() not in self._callers:
                 self.attend(server)
         elif not self.shared.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
@@ -409,10 +411,9 @@ class ServerCore:
         Exception
             Whatever the handler raised, when the engine is sequential.
         """
-        is_callers = self._callers and chosen == "sequential"
         engine = (
             self.engine_named(chosen)
-            if is_callers and threading.get_ident() in self._callers
+            if self._callers and self._is_for_caller(server, chosen)
             else self.engine_of(server, chosen)
         )
         if serve is None and engine.name != "sequential":
@@ -437,19 +438,14 @@ class ServerCore:
     def serve_here(self, server: Any, request: Any, client_address: Any) -> None:
         """Serve a request in the calling thread, as sequential servers do, unless another engine is to."""
         engine, turn = self._sequential, self.turn
-        if engine is None or self._callers or getattr(type(server), "engine", None) is not None:
-            self.start(server, "sequential", request, client_address)
-            return
-        self.latest = engine
-        if type(request) is not tuple:
-            connection = Connection(server, request, client_address, None, engine, self)
-            # The registry comes first, so that the connection is counted at every moment.
-            connection.is_registered = True
-            self.registry.open(connection)
-            if self._is_let_in(connection):
-                self.shortage.start(connection, may_wait=False)
-            return
-        if turn is None or turn.made_of is not None or turn.thread != get_ident():
+        if (
+            turn is None
+            or engine is None
+            or turn.made_of is not None
+            or type(request) is not tuple
+            or getattr(type(server), "engine", None) is not None
+            or turn.thread != get_ident()
+        ):
             self.start(server, "sequential", request, client_address)
             return
         # The shortest way: a datagram is in no registry, and no worker can be lacking.

@@ -9,7 +9,6 @@ import queue
 import select
 import selectors
 import time
-from _thread import get_ident
 from functools import partial
 from typing import Any
 
@@ -69,12 +68,7 @@ def _serve_one(server: Listener, core: ServerCore, engine: Engine) -> Any:
         finally:
             core.turn = None
             engine.end_turns(turn)
-    caller = get_ident()
-    core.looking_callers.add(caller)
-    try:
-        return core.serve_in_caller(server, handle_request_noblock)
-    finally:
-        core.looking_callers.discard(caller)
+    return core.serve_for_caller(server, handle_request_noblock)
 
 
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
