@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -170,6 +170,10 @@ def test_two_threads_that_ask_for_the_deadlines_first_get_the_same() -> None:
     made: list[object] = []
 
     class Timed(Core):
+        @property
+        def options(self) -> Self:
+            return self
+
         def timeouts_on(self, server: object, engine: str) -> object:
             if not made:
                 made.append(None)

@@ -150,7 +150,7 @@ def test_a_max_children_of_the_program_s_own_leaves_the_usual_bound(value: objec
     with serving(socketserver.ForkingTCPServer(("127.0.0.1", 0), Echo)) as server:
         server.max_children = value
         assert ask(server.server_address) == b"hello\n"
-        assert core_of(server).engine_of(server).limit == 40
+        assert core_of(server).engines.of(server).limit == 40
 
 
 @pytest.mark.filterwarnings("ignore:.*fork")

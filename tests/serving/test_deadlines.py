@@ -301,7 +301,7 @@ class Stubborn(socketserver.StreamRequestHandler):
                 self.request.recv(1)
 
     def _pause(self) -> Any:
-        if core_of(self.server).engine_of(self.server).name != "fibers":
+        if core_of(self.server).engines.of(self.server).name != "fibers":
             return threading.Event().wait
         gevent: Any = pytest.importorskip("gevent")
         return gevent.sleep

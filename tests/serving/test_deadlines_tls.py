@@ -90,7 +90,7 @@ class Talkative(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         pause: Any = threading.Event().wait
-        if core_of(self.server).engine_of(self.server).name == "fibers":
+        if core_of(self.server).engines.of(self.server).name == "fibers":
             pause = pytest.importorskip("gevent").sleep
         with contextlib.suppress(OSError):
             while True:

@@ -483,7 +483,7 @@ def test_a_signal_that_falls_into_the_hub_thread_reaches_the_program() -> None:
         HubThread._is_unused = interrupted
 
         def handler(request, client_address, server):
-            server._server_core.latest._hub_thread._may_be_unused.set()
+            server._server_core.engines.latest._hub_thread._may_be_unused.set()
 
         with FiberTCPServer(("127.0.0.1", 0), handler) as server:
             peer = socket.create_connection(server.server_address)

@@ -15,7 +15,7 @@ import pytest
 from manyhands import events, socketserver
 from manyhands.admission.refusal_log import RefusalLog, RefusalNotices
 from manyhands.model.connection_states import Reason
-from manyhands.serving import admission_control, core, handle_request
+from manyhands.serving import admission_control, core, followed_options, handle_request
 from manyhands.serving.core import core_of
 from manyhands.serving.reaper import ReaperTurns
 from tests.support import Echo, everything, read_line, serving, wait_until
@@ -221,7 +221,7 @@ def test_with_forked_handlers_a_deadline_there_holds_with_the_next_call() -> Non
 
 @pytest.mark.parametrize("engine", AT_ONCE)
 def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "OPTIONS_INTERVAL", 0.0)
+    monkeypatch.setattr(followed_options, "OPTIONS_INTERVAL", 0.0)
     with (
         own_loop(server_of(engine, Echo, when_full="refuse")) as server,
         calling(server.server_address) as peer,
@@ -236,7 +236,7 @@ def test_a_cap_set_later_holds_there(engine: str, monkeypatch: pytest.MonkeyPatc
 def test_the_cap_holds_there_and_a_client_that_waits_is_served_later(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "OPTIONS_INTERVAL", 0.0)
+    monkeypatch.setattr(followed_options, "OPTIONS_INTERVAL", 0.0)
     with own_loop(server_of(engine, max_connections=1)) as server:
         first = enter(server.server_address)
         with calling(server.server_address) as second:
@@ -250,13 +250,13 @@ def test_the_cap_holds_there_and_a_client_that_waits_is_served_later(
 def test_refusals_are_told_there(seen: list[events.Event]) -> None:
     now = 100.0
     server = server_of("threads", deny="127.0.0.1")
-    core_of(server).refusals = RefusalNotices(RefusalLog(lambda: now))
+    core_of(server).unserved.refusals = RefusalNotices(RefusalLog(lambda: now))
     with own_loop(server):
         for _ in range(3):
             assert is_refused(server.server_address)
         now += 10.0
         server.deny = None
-        core_of(server).options_changed()
+        core_of(server).options.changed()
         with calling(server.server_address):
             wait_until(lambda: len(of_kind(seen, events.ConnectionsRefused)) == 2)
 

@@ -261,7 +261,7 @@ def test_refusals_are_told_at_once_and_then_together(seen: list[events.Event]) -
 def test_a_flood_that_has_ended_is_told_of_when_it_is_time(seen: list[events.Event]) -> None:
     now = 100.0
     server = server_of("threads", deny="127.0.0.1")
-    core_of(server).refusals = RefusalNotices(RefusalLog(lambda: now))
+    core_of(server).unserved.refusals = RefusalNotices(RefusalLog(lambda: now))
     with serving(server, 0.02):
         for _ in range(3):
             assert is_refused(server.server_address)

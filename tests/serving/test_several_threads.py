@@ -52,7 +52,7 @@ def test_two_threads_get_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "threads", slow(ENGINES["threads"]))
     made = ServerCore()
     with socketserver.ThreadingTCPServer(HERE, Echo) as server:
-        engines: list[Engine] = at_the_same_time(lambda: made.engine_of(server, "threads"))
+        engines: list[Engine] = at_the_same_time(lambda: made.engines.of(server, "threads"))
     assert engines[0] is engines[1]
 
 

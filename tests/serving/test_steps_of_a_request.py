@@ -84,7 +84,7 @@ def test_who_waits_for_a_sequential_handler_hears_of_its_end() -> None:
         serving = threading.Thread(target=server.handle_request)
         serving.start()
         assert begun.wait(20)
-        engine = core_of(server).engine_of(server)
+        engine = core_of(server).engines.of(server)
         assert not engine.join(0.01)
         threading.Timer(0.02, may_end.set).start()
         assert engine.join(20)

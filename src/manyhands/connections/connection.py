@@ -75,6 +75,16 @@ class RegistryOfConnections(Protocol):
     def __contains__(self, number: object, /) -> bool: ...
 
 
+class OptionsOfServer(Protocol):
+    """What a connection needs of the options of its server."""
+
+    def timeouts(self, server: Any) -> Deadlines:
+        """Return the timeouts that the server's options say now."""
+
+    def timeouts_on(self, server: Any, engine: str) -> "ConnectionTimeouts":
+        """Return what a handler may set its own timeouts in."""
+
+
 class Core(Protocol):
     """What a connection needs of the core of the server that serves it."""
 
@@ -83,17 +93,15 @@ class Core(Protocol):
         """Where it is counted."""
 
     @property
+    def options(self) -> OptionsOfServer:
+        """What holds for it."""
+
+    @property
     def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers that the server drains, if anything does."""
 
     def identify(self, connection: "Connection") -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
-
-    def timeouts(self, server: Any) -> Deadlines:
-        """Return the timeouts that the server's options say now."""
-
-    def timeouts_on(self, server: Any, engine: str) -> "ConnectionTimeouts":
-        """Return what a handler may set its own timeouts in."""
 
 
 class Connection(ConnectionFacts):
@@ -281,7 +289,7 @@ class Connection(ConnectionFacts):
         is_shared = self.engine.name == "processes"
         if is_shared and self.own_timeouts is None:
             # What its handler sets in the child concerns the reaper here.
-            self.own_timeouts = self.core.timeouts_on(self.server, self.engine.name)
+            self.own_timeouts = self.core.options.timeouts_on(self.server, self.engine.name)
         if self._record is None and not kernel_counts(self.client_address):
             self._record = new_record(is_shared=is_shared)
 
@@ -489,7 +497,7 @@ class Connection(ConnectionFacts):
             if self._is_known_here_alone():
                 self.core.registry.open(self)
                 engine = "threads"
-            made = self.core.timeouts_on(self.server, engine)
+            made = self.core.options.timeouts_on(self.server, engine)
             # The handler and another thread may both be the first to ask.
             first = _first_timeouts.setdefault(self.number, made)
             if self.own_timeouts is None:

@@ -152,7 +152,7 @@ class BaseServer(BaseServerOptions):
                 loops.add(wakeup)
             try:
                 loop = accept_loop.AcceptLoop([self], self.__stop_flag())
-                engine = core.engine_of(self)
+                engine = core.engines.of(self)
                 engine.run(partial(self.__serve, loop, wakeup, poll_interval), loop.stop)
             finally:
                 # Before the end is told: a program that waits for it may start anew the thread object whose
@@ -260,7 +260,7 @@ class BaseServer(BaseServerOptions):
         try:
             request, client_address, refusal = core.next_request(self)
         except BaseException as error:  # noqa: BLE001 - a hook's failure must not end the service
-            core.lose_client(self, error)
+            core.unserved.lose(self, error)
             return
         if refusal is not None:
             core.turn_away(self, request, client_address, refusal)
@@ -277,7 +277,7 @@ class BaseServer(BaseServerOptions):
                     admission.note_taken_elsewhere(request)
                 return
         except Exception as error:  # noqa: BLE001 - whatever the hooks raise is handle_error's
-            core.refuse(self, request, client_address, error)
+            core.unserved.refuse(self, request, client_address, error)
         except BaseException:
             admission.withdraw(request, Reason.REFUSED_BY_HOOK)
             self.shutdown_request(request)
@@ -383,7 +383,7 @@ def load_for_serving(server: BaseServer) -> None:
     """
     # Each line is for those servers alone that need it: the others do not pay for the import.
     if getattr(type(server), "engine", None) == "fibers":
-        core_of(server).engine_of(server)
+        core_of(server).engines.of(server)
     if server.proxy_protocol is True:
         import manyhands.connections.proxy_reader  # noqa: PLC0415
     if "ssl" in sys.modules:

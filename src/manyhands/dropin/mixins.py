@@ -104,7 +104,7 @@ class ForkingMixIn(ForkingMixInOptions):
         """
         if _is_refused(self, request, client_address):
             return
-        self.active_children = self._server_core.processes.pids
+        self.active_children = self._server_core.engines.processes.pids
         self._server_core.start(self, "processes", request, client_address)
 
     def collect_children(self, *, blocking: bool = False) -> None:
@@ -116,13 +116,13 @@ class ForkingMixIn(ForkingMixInOptions):
         if self.active_children is None:
             return
         if blocking:
-            self._server_core.processes.join()
+            self._server_core.engines.processes.join()
         else:
-            self._server_core.processes.collect()
+            self._server_core.engines.processes.collect()
 
     def _tell_of_ends(self) -> None:
         if self.active_children is not None:
-            self._server_core.processes.tell_of_ends()
+            self._server_core.engines.processes.tell_of_ends()
 
     def handle_timeout(self) -> None:
         """Collect children when no client came within the timeout of `handle_request`."""
@@ -166,7 +166,7 @@ class FiberMixIn(FiberMixInOptions):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         # Made here so that a missing gevent is an error before an address is bound.
-        self._server_core.engine_of(self, "fibers")
+        self._server_core.engines.of(self, "fibers")
         super().__init__(*arguments, **keywords)
 
     # The hook has the name that it has with threads. It is the function itself and no method that calls it:
@@ -183,4 +183,4 @@ class FiberMixIn(FiberMixInOptions):
         """Close the server, then wait for its fibers."""
         super().server_close()  # type: ignore[misc]  # the server class that the mix-in stands before
         if self.block_on_close:
-            self._server_core.engine_of(self, "fibers").join_workers()
+            self._server_core.engines.of(self, "fibers").join_workers()

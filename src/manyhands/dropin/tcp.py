@@ -123,7 +123,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         if type(self.socket) is not socket.socket and tls_handshake.is_tls(self.socket):
             return accept_before_handshake(self)
         core = self._server_core
-        engine = core.latest
+        engine = core.engines.latest
         accepted: tuple[Any, Any] = (
             accept(self.socket)
             if engine is None or not engine.wraps_sockets
@@ -158,7 +158,7 @@ class TCPServer(BaseServer, TCPServerOptions):
 def accept_before_handshake(server: TCPServer, context: Any = None) -> tuple[Any, Any]:
     """Accept one connection for TLS, with a context, or with that of the listening socket."""
     core = core_of(server)
-    engine = core.engine_of(server)
+    engine = core.engines.of(server)
     terms = tls_handshake.tls_terms_of(server.socket, context)
     plain: Any
     plain, peer = tls_handshake.accept_plain(server.socket)

@@ -37,7 +37,7 @@ def _registry_of(server: AnyServer) -> Registry:
 
 
 def _engines_of(server: AnyServer) -> tuple[Engine, ...]:
-    return (server.engine,) if isinstance(server, Server) else core_of(server).engines
+    return (server.engine,) if isinstance(server, Server) else tuple(core_of(server).engines)
 
 
 def _info_of(server: AnyServer) -> ServerInfo:

@@ -60,7 +60,7 @@ class ServedSockets:
         self.group = ListenerGroup()
         """The listeners, and what they share."""
 
-        self.group.core.take_options_from(options)
+        self.group.core.options.take_from(options)
         self.chores: list[Callable[[], object]] = [] if tls is None else [tls.look]
         """What the accept loop does after each of its turns."""
 
@@ -74,7 +74,7 @@ class ServedSockets:
     def engine(self) -> Engine:
         """The engine that all listeners share."""
         settings = SimpleNamespace(**self.options, daemon_threads=True)
-        return self.group.core.engine_of(settings, self.options["engine"])
+        return self.group.core.engines.of(settings, self.options["engine"])
 
     @property
     def addresses(self) -> list[Address]:

@@ -282,7 +282,7 @@ class Server(ServerAttributes, metaclass=ServerClass):
         return blocking(self.connections.wait_for, least, most, timeout)
 
     def _note_change(self) -> None:
-        self._sockets.group.core.options_changed()
+        self._sockets.group.core.options.changed()
         self._sockets.notice()
 
     # Being the process

@@ -36,7 +36,8 @@ from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import accept_at_once, has_client_waiting
 from manyhands.runtime.unpatched import are_waits_patched, green_selectors, original
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.serving.core import OPTIONS_INTERVAL, core_of
+from manyhands.serving.core import core_of
+from manyhands.serving.followed_options import OPTIONS_INTERVAL
 from manyhands.serving.listener_watch import ListenerWatch
 from manyhands.serving.plain_turns import serve_plainly
 from manyhands.serving.reaper import ReaperTurns
@@ -210,7 +211,7 @@ class AcceptLoop:
 
     def _selector(self) -> selectors.BaseSelector:
         first = self._listeners[0]
-        own = core_of(first).engine_of(first).selector()
+        own = core_of(first).engines.of(first).selector()
         return new_selector() if own is None else own
 
     @contextlib.contextmanager
@@ -220,7 +221,7 @@ class AcceptLoop:
         core.reaper.wake_loop = wakeup.wake_from_handler
         core.reaper.accept_loops.add(self)
         # What the program has set since the last loop holds from the first client on.
-        core.options_changed()
+        core.options.changed()
         try:
             yield ReaperTurns(core.reaper)
         finally:
@@ -270,7 +271,7 @@ class AcceptLoop:
                 self._take_from(watch, spare)
             listener, core = watch.listener, watch.core
             watch.engine.reap()
-            if core.admission.has_chores or core.refusals.are_due:
+            if core.admission.has_chores or core.unserved.refusals.are_due:
                 core.do_chores(listener)
             try:
                 listener.service_actions()

@@ -12,32 +12,22 @@ import errno
 import os
 import socket
 import time
-import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
-from operator import is_
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from manyhands.admission.refusal_log import RefusalNotices
-from manyhands.config.options import by_engine, is_on, setting
-from manyhands.connections import tls_handshake
-from manyhands.connections.closing import say_refusal
+from manyhands.config.options import is_on
 from manyhands.connections.connection import Connection, Datagram, Serve
 from manyhands.connections.opening import is_opened
-from manyhands.connections.peer_errors import is_lost_in_handshake, reason_of_loss
 from manyhands.connections.registry import Registry
-from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
-from manyhands.engines import ENGINES, Engine, ProcessesEngine, SequentialEngine, ThreadsEngine
-from manyhands.engines.threads import Threads
-from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
+from manyhands.engines import ENGINES, Engine
+from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
-from manyhands.model.timeouts import NAMES as TIMEOUTS
-from manyhands.model.timeouts import NONE, Deadlines
-from manyhands.runtime.error_reports import warn
 from manyhands.runtime.sockets import has_client_waiting
 from manyhands.serving.admission_control import AdmissionControl, OverflowPlace
-from manyhands.serving.admission_terms import LIMIT_OPTIONS
+from manyhands.serving.engine_choice import EngineChoice
+from manyhands.serving.followed_options import FollowedOptions
 from manyhands.serving.reaper import Reaper
 from manyhands.serving.request_hooks import (
     Listener,
@@ -47,27 +37,19 @@ from manyhands.serving.request_hooks import (
     shut_down,
 )
 from manyhands.serving.serve_loops import ServeLoops
-from manyhands.serving.worker_shortage import WorkerShortage, end_pause, tell_of_pause
+from manyhands.serving.unserved_clients import ACCEPTED_FROM, UnservedClients
+from manyhands.serving.worker_shortage import WorkerShortage, end_pause
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
     from manyhands.runtime.caller import Turn
     from manyhands.runtime.wakeup import PollableLatch
 
-OPTIONS_INTERVAL = 0.5
-"""Seconds within which a change of a server's limits and timeouts holds."""
-
 _ATTRIBUTE = "_server_core"
 """Where a server has its core, among its own attributes."""
 
-_ACCEPTED_FROM = "_manyhands_accepted_from"
-"""The attribute in which an error keeps the address of the client whose connection was accepted before it."""
-
 _CHOICE = "_engine_choice"
 """The class attribute by which a server class, or a mix-in, chooses an engine."""
-
-_warned_about: "weakref.WeakSet[type]" = weakref.WeakSet()
-"""Classes whose `engine` is none: once is enough, for the name is looked at again and again."""
 
 
 class _Shared:
@@ -76,9 +58,8 @@ class _Shared:
     __slots__ = (
         "admission",
         "engines",
-        "look_at",
         "notice",
-        "options_of",
+        "options",
         "reaper",
         "registry",
         "shortage",
@@ -90,9 +71,8 @@ class _Shared:
         self.admission = AdmissionControl(self.registry)
         self.reaper = Reaper(self.registry)
         self.shortage = WorkerShortage()
+        self.options = FollowedOptions(self.admission, self.reaper)
         self.notice: PollableLatch | None = None
-        self.options_of: object = None
-        self.look_at = 0.0
 
 
 class ServerCore:
@@ -109,23 +89,22 @@ class ServerCore:
     def __init__(self, chosen: str = "sequential", owner: "ServerCore | None" = None) -> None:
         # Not the owner itself: a core that refers to itself would outlive its server until the next
         # collection.
-        self.shared: _Shared = _Shared() if owner is None else owner.shared
-        shared = self.shared
-        self._chosen = chosen
+        self._shared: _Shared = _Shared() if owner is None else owner._shared
+        shared = self._shared
+        self.engines = EngineChoice(chosen, shared.engines)
         self.registry = shared.registry
         """The connections of the server, or of all its listeners."""
 
         self.admission = shared.admission
         self.reaper = shared.reaper
+        self.options = shared.options
         self.shortage = shared.shortage
         """Of workers: what becomes of connections meanwhile."""
 
-        self.latest: Engine | None = None
-        """The engine that was asked for last."""
+        self.accept_backoff = Backoff()
+        """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
 
-        self._sequential: SequentialEngine | None = None
-        """The engine of that name, once it was asked for."""
-
+        self.unserved = UnservedClients(self.registry, self.admission, self.accept_backoff)
         self.turn: Turn | None = None
         """While a thread serves in turns: its own."""
 
@@ -135,27 +114,20 @@ class ServerCore:
         `loops.accepting`: a hook around it may fail, and the connection is to be counted all the same."""
 
         self._room: Callable[..., bool] | None = None
-        self.accept_backoff = Backoff()
-        """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
-
-        self.refusals = RefusalNotices()
         self.is_suspended = False
         """Whether the accept loops leave the listener alone."""
 
         self._callers: set[int] = set()
         """The threads that are in `handle_request`: see `serve_for_caller`."""
 
-        self._timeouts = NONE
-        self._timeout_attributes: list[object] = [object()] * len(TIMEOUTS)  # none of a program's
-
     @property
     def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers of a drain, while the server listens on the engine `processes`."""
-        return self.shared.notice
+        return self._shared.notice
 
     @drain_notice.setter
     def drain_notice(self, notice: "PollableLatch | None") -> None:
-        self.shared.notice = notice
+        self._shared.notice = notice
 
     @property
     def is_draining(self) -> bool:
@@ -170,138 +142,24 @@ class ServerCore:
         self.registry.are_detailed = True
         return self.registry
 
-    # Options
-
-    def take_options_from(self, source: object) -> None:
-        """Take the options from an object that tells of their changes, by `options_changed`."""
-        self.shared.options_of = source
-
-    def options_changed(self) -> None:
-        """Have the next look at the options see a change at once. Thread-safe."""
-        self.shared.look_at = 0.0
-
-    def look_at_own_options(self, server: object) -> None:
-        """Have the next look see a change of the options that a server has as attributes of its own, if any.
-
-        Those of its class are looked at as ever: hardly a program changes these while it serves.
-        """
-        if not _FOLLOWED.isdisjoint(vars(server)):
-            self.options_changed()
-
     def follow_options(self, server: Listener, now: float) -> None:
         """Go by what the server's limits and timeouts say now; looked at every `OPTIONS_INTERVAL` seconds."""
-        shared = self.shared
-        if now < shared.look_at:
-            return
-        # Again and again: a program's attributes tell nothing of their changes, and neither does a list.
-        shared.look_at = now + OPTIONS_INTERVAL
-        self._follow_limits(server)
-        timeouts = self.timeouts(server)
-        if timeouts is not NONE or self.reaper.is_on:
-            engine = self.engine_of(server)
-            self.reaper.switch(timeouts, engine.name)
-            if engine.name == "processes" and engine.on_orphan is None:
-                engine.on_orphan = self.reaper.keep_deadlines
-
-    def _follow_limits(self, server: Listener) -> None:
-        options_of = self.shared.options_of
-        try:
-            self.admission.follow(server if options_of is None else options_of)
-        except Exception:  # noqa: BLE001 - of a property of the program's; what holds meanwhile, `follow` says
-            server.handle_error(None, None)
-
-    def timeouts(self, server: object) -> Deadlines:
-        """Return the timeouts that the server's options say now; the same object while nothing changes.
-
-        It is `NONE` itself where there are none.
-        """
-        source = server if self.shared.options_of is None else self.shared.options_of
-        # By identity: to compare a program's own attributes could do anything.
-        attributes = [getattr(source, name, None) for name in TIMEOUTS]
-        if not all(map(is_, attributes, self._timeout_attributes)):
-            said = Deadlines(*[setting(name, source) for name in TIMEOUTS])
-            if said != self._timeouts:
-                self._timeouts = NONE if said == NONE else said
-            self._timeout_attributes = attributes
-        return self._timeouts
-
-    def timeouts_on(self, server: object, engine: str) -> ConnectionTimeouts:
-        """Return what a connection's handler may set its own timeouts in."""
-        is_shared = engine == "processes"
-        reaper = self.reaper
-        return ConnectionTimeouts(
-            lambda: self.timeouts(server),
-            lambda: reaper.wake_loop() if is_shared else reaper.hurry(engine),
-            shared_store() if is_shared else private_store(),
-        )
-
-    # Engines
-
-    @property
-    def engines(self) -> tuple[Engine, ...]:
-        """The engines that were needed so far."""
-        return tuple(self.shared.engines.copy().values())
-
-    def engine_of(self, server: object, chosen: str | None = None) -> Engine:
-        """Return the engine that the next connection goes to, set up as the server's attributes say now.
-
-        `chosen` is what a mix-in chooses, in place of the server's class; its attribute `engine` overrides
-        both.
-        """
-        name = getattr(type(server), "engine", None)
-        if name is None:
-            name = chosen or self._chosen
-            if name == "sequential" and self._sequential is not None:
-                self.latest = self._sequential
-                return self._sequential  # it goes by no attributes
-        elif not (isinstance(name, str) and name in ENGINES):
-            _warn_about(type(server), name)
-            name = chosen or self._chosen
-        engine = self.engine_named(name)
-        # Each connection asks, and a program may change its bounds at any time: so this must be cheap.
-        attributes = [getattr(server, each, None) for each in _ENGINE_ATTRIBUTES[name]]
-        if attributes != engine.attributes:
-            engine.attributes = attributes
-            _set_up(engine, server)
-        self.latest = engine
-        if isinstance(engine, SequentialEngine):
-            self._sequential = engine
-        return engine
-
-    def engine_named(self, name: str) -> Engine:
-        """Return the engine of that name, made when it is first asked for."""
-        engines = self.shared.engines
-        return engines.get(name) or engines.setdefault(name, ENGINES[name]())
-
-    @property
-    def processes(self) -> ProcessesEngine:
-        """The engine `processes`, whose children are `active_children`, even where another one serves."""
-        engine = self.engine_named("processes")
-        assert isinstance(engine, ProcessesEngine)  # noqa: S101 - tells the type checker
-        return engine
+        self.options.follow(server, now, self.engines)
 
     # A connection's way from the listener to its engine
 
     def serve_for_caller(self, server: object, handle: Callable[[Any], Any]) -> Any:
-        """Have `handle` hand over a request for the caller's `handle_request`, which has looked around."""
+        """Have `handle` hand over a request for the caller's `handle_request`, which has looked around.
+
+        Where its class is sequential it is served in the caller, whatever engine the whole program was given:
+        a program that asks for one request looks at what its handler has left next.
+        """
         caller = get_ident()
         self._callers.add(caller)
         try:
             return handle(server)
         finally:
             self._callers.discard(caller)
-
-    def _is_for_caller(self, server: object, chosen: str) -> bool:
-        """Tell whether a request is served in the caller of `handle_request`, as the server's class would.
-
-        Whatever engine the whole program was given: a program that asks a sequential class for one request
-        looks at what its handler has left next.
-        """
-        return (
-            get_ident() in self._callers
-            and chosen == self._chosen == "sequential"
-            and _is_forced(type(server))
-        )
 
     def seconds_to_rest(self, now: float) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
@@ -313,7 +171,7 @@ class ServerCore:
         """Have connections begin that wait for a worker; return the seconds until the next try, if any."""
         if self.shortage.seconds_to_retry(now) is None:
             return None
-        self.shortage.retry(self.refuse)
+        self.shortage.retry(self.unserved.refuse)
         return self.shortage.seconds_to_retry(now)
 
     def next_request(self, server: Listener) -> tuple[Any, Any, Reason | None]:
@@ -338,7 +196,7 @@ class ServerCore:
             try:
                 request, client_address = server.get_request()
             except BaseException as error:
-                vars(error)[_ACCEPTED_FROM] = self.accepted_from
+                vars(error)[ACCEPTED_FROM] = self.accepted_from
                 raise
             if loops.were_several:
                 admission.in_hand.arrival = id(request)
@@ -358,7 +216,7 @@ class ServerCore:
         if not self.reaper.accept_loops:
             if get_ident() not in self._callers:
                 self.attend(server)
-        elif not self.shared.look_at:
+        elif not self.options.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
             self.follow_options(server, time.monotonic())
 
@@ -376,21 +234,21 @@ class ServerCore:
 
     def attend(self, server: Listener) -> None:
         """Do once for a server what an accept loop of ours would do at each turn."""
-        self.options_changed()
-        self.look_around(server, self.engine_of(server), time.monotonic())
+        self.options.changed()
+        self.look_around(server, self.engines.of(server), time.monotonic())
 
     def look_around(self, server: Listener, engine: Engine, now: float) -> None:
         """Do what is due before a request is served without an accept loop."""
         engine.reap()
         self.follow_options(server, now)
-        if self.admission.has_chores or self.refusals.are_due:
+        if self.admission.has_chores or self.unserved.refusals.are_due:
             self.do_chores(server)
         if engine.name == "processes":
             self.reaper.look_here()
 
     def refuse_waiting(self, server: object) -> None:
         """Refuse the connections of a server that wait for a worker: it closes."""
-        self.shortage.end(server, self.refuse)
+        self.shortage.end(server, self.unserved.refuse)
 
     def start(
         self,
@@ -412,9 +270,11 @@ class ServerCore:
             Whatever the handler raised, when the engine is sequential.
         """
         engine = (
-            self.engine_named(chosen)
-            if self._callers and self._is_for_caller(server, chosen)
-            else self.engine_of(server, chosen)
+            self.engines.named(chosen)
+            if self._callers
+            and get_ident() in self._callers
+            and self.engines.is_overridden(server, chosen)
+            else self.engines.of(server, chosen)
         )
         if serve is None and engine.name != "sequential":
             # Looked up on the server: a subclass may have overridden it, whatever engine it gets.
@@ -437,7 +297,7 @@ class ServerCore:
 
     def serve_here(self, server: Any, request: Any, client_address: Any) -> None:
         """Serve a request in the calling thread, as sequential servers do, unless another engine is to."""
-        engine, turn = self._sequential, self.turn
+        engine, turn = self.engines.sequential, self.turn
         if (
             turn is None
             or engine is None
@@ -477,8 +337,8 @@ class ServerCore:
         place = self._place_of_its_own(connection) if arrival is None else arrival[1]
         if isinstance(place, Reason):
             server, request = connection.server, connection.request
-            self.note_refusal(server, request, connection.client_address, place)
-            self._send_away(server, request, connection.client_address)
+            self.unserved.note_refusal(server, request, connection.client_address, place)
+            self.unserved.send_away(server, request, connection.client_address)
             connection.was_not_served(place)
             return False
         connection.place = place
@@ -496,16 +356,16 @@ class ServerCore:
         server = connection.server
         # The limits alone: a loop of the program's own, on a class of the standard library's, keeps its own
         # timeouts, by whatever names.
-        self._follow_limits(server)
+        self.options.follow_limits(server)
         return self.admission.admit_entered(server, connection.client_address)
 
     def refuses_datagram(self, server: Any, request: Any, client_address: Any) -> bool:
         """Apply the limits to a datagram of a loop that is none of ours; tell whether it is dropped."""
-        self._follow_limits(server)
+        self.options.follow_limits(server)
         refusal = self.admission.arrive(server, request, client_address)
         if refusal is not None:
             self.registry.drop(refusal)
-            self.note_refusal(server, request, client_address, refusal)
+            self.unserved.note_refusal(server, request, client_address, refusal)
         return refusal is not None
 
     def identify(self, connection: Connection) -> Reason | None:
@@ -518,7 +378,7 @@ class ServerCore:
         """
         refusal = self.admission.identify(connection.place, connection.client_address)
         if refusal is not None:
-            self.note_refusal(connection.server, None, connection.client_address, refusal)
+            self.unserved.note_refusal(connection.server, None, connection.client_address, refusal)
         return refusal
 
     def open_late(self, server: Listener, request: Any, client_address: Any) -> tuple[Any, Any]:
@@ -531,98 +391,24 @@ class ServerCore:
             return None, None
         return connection.request, connection.client_address
 
-    # What may go wrong with a client before it has a worker. A hook's failure must not end the service: it is
-    # reported through `handle_error`, and the next client's turn comes.
-
-    def lose_client(self, server: Listener, error: BaseException) -> None:
-        """Go on after an accept, or a `get_request`, that failed; count what was accepted before.
-
-        An error that is no `Exception`, such as a `KeyboardInterrupt`, is raised.
-        """
-        client_address = vars(error).pop(_ACCEPTED_FROM, None)
-        if client_address is None and is_lost_in_handshake(error, getattr(server, "socket", None)):
-            # The program has accepted it by itself, and its peer's address cannot be asked any more.
-            client_address = ""
-        trouble = classify(error) if isinstance(error, OSError) else AcceptTrouble.BROKEN
-        if client_address is not None:
-            self._count_lost(server, client_address, error)
-            # The client waits no longer, whatever failed with its connection: the next one's turn comes.
-            has_to_rest = trouble is AcceptTrouble.EXHAUSTED
-        else:
-            # It still waits, or there is none: the next try may well fail the same way.
-            has_to_rest = trouble is not AcceptTrouble.THIS_CLIENT
-        if not isinstance(error, Exception):
-            raise error
-        if has_to_rest:
-            self._rest_after(server, error)
-        if not isinstance(error, OSError):
-            server.handle_error(None, None)
-
-    def _count_lost(self, server: Listener, client_address: Any, error: BaseException) -> None:
-        """Count a connection that was accepted, and failed within `get_request`, under the rules for all."""
-        arrival, failed = object(), tls_handshake.failed_connection(error)
-        refusal = self.admission.arrive(server, arrival, client_address)
-        if refusal is None:
-            self.admission.withdraw(arrival, reason_of_loss(error, failed))
-        else:
-            self.registry.refuse(refusal)
-            self.note_refusal(server, arrival, client_address, refusal)
-        if failed is not None:
-            shut_down(server, failed, client_address)
-
-    def refuse(self, server: Listener, request: Any, client_address: Any, error: Exception) -> None:
-        """Report what a hook raised, and close the request that it was about."""
-        has_shaken = tls_handshake.failed_connection(error) is None
-        reason = Reason.REFUSED_BY_HOOK if has_shaken else Reason.HANDSHAKE_FAILED
-        self.admission.withdraw(request, reason)
-        try:
-            # Of a failed handshake an event has told.
-            if has_shaken:
-                server.handle_error(request, client_address)
-        finally:
-            shut_down(server, request, client_address)
-
     def turn_away(
         self, server: Listener, request: Any, client_address: Any, reason: Reason
     ) -> None:
         """Refuse a request that has arrived, or have the overflow handler serve it."""
-        handler = self.admission.overflow_for(server, request, reason)
-        is_counted = handler is not None or type(request) is tuple
+        handler, unserved = self.admission.overflow_for(server, request, reason), self.unserved
         try:
-            if not is_counted:
-                self.registry.refuse(reason)
-            self.note_refusal(server, request, client_address, reason)
-            if handler is not None:
-                serve = partial(process_request_thread, OverflowServer(server, handler))
-                self.start(server, self._chosen, request, client_address, serve)
-            elif type(request) is tuple:
-                self.registry.drop(reason)
+            if handler is None:
+                unserved.turn_away(server, request, client_address, reason)
             else:
-                self._send_away(server, request, client_address)
+                unserved.note_refusal(server, request, client_address, reason)
+                serve = partial(process_request_thread, OverflowServer(server, handler))
+                self.start(server, self.engines.chosen, request, client_address, serve)
         except Exception as error:  # noqa: BLE001 - no worker for the overflow handler, say
-            self.refuse(server, request, client_address, error)
+            unserved.refuse(server, request, client_address, error)
         except BaseException:
             self.admission.withdraw(request, reason)
             shut_down(server, request, client_address)
             raise
-
-    def _send_away(self, server: Listener, request: Any, client_address: Any) -> None:
-        """Say the refusal on a connection, and close it."""
-        say_refusal(request, self.admission.refusal)
-        shut_down(server, request, client_address)
-
-    def note_refusal(
-        self, server: Listener, request: Any, client_address: Any, reason: Reason
-    ) -> None:
-        """Tell of a refusal, now or together with others."""
-        self.refusals.note(server, request, client_address, reason)
-
-    def _rest_after(self, server: Listener, error: Exception) -> None:
-        # Not the text of a program's own exception, which may hold what a client sent: `handle_error` has
-        # that.
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        if self.accept_backoff.fail(time.monotonic(), reason):
-            tell_of_pause(server, error, reason)
 
     # Now and then
 
@@ -630,8 +416,8 @@ class ServerCore:
         """Do what is due by now, in the accept loop: tell of refusals, count what has ended elsewhere."""
         if self.admission.has_chores:
             self.admission.count_gone()
-        if self.refusals.are_due:
-            self.refusals.tell_what_is_due(server)
+        if self.unserved.refusals.are_due:
+            self.unserved.refusals.tell_what_is_due(server)
 
     def set_suspended(self, server: object, value: bool) -> None:
         """Have the accept loops leave a server's listener alone, or look at it again; they are to be woken.
@@ -647,11 +433,11 @@ class ServerCore:
     def close(self, server: object, *, joined: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `joined`: wait, if the close is to."""
         self.refuse_waiting(server)
-        self.refusals.tell_the_rest(server)
-        for name, engine in self.shared.engines.copy().items():
-            if name != joined and is_on("block_on_close", server):
+        self.unserved.refusals.tell_the_rest(server)
+        for engine in self.engines:
+            if engine.name != joined and is_on("block_on_close", server):
                 engine.join_workers()
-            elif name != joined:
+            elif engine.name != joined:
                 engine.reap()
             engine.release()
         self.reaper.rest()
@@ -695,47 +481,3 @@ def share_core(listener: object, owner: ServerCore) -> ServerCore:
     chosen = getattr(listener, _CHOICE, "sequential")
     core = vars(listener)[_ATTRIBUTE] = ServerCore(chosen, owner)
     return core
-
-
-def _is_forced(kind: type) -> bool:
-    """Tell whether a class has its engine from one of ours, as `manyhands run --engine` sets it there."""
-    if getattr(kind, "engine", None) is None:
-        return False  # as of nearly all, and each call of `handle_request` asks
-    said_by = next((each for each in kind.__mro__ if "engine" in vars(each)), None)
-    return said_by is not None and said_by.__module__.partition(".")[0] in _OUR_MODULES
-
-
-_OUR_MODULES = {__name__.partition(".")[0], "socketserver"}
-"""The first parts of the names that our classes' modules have, `manyhands.install` or not."""
-
-
-def _warn_about(kind: type, name: object) -> None:
-    # One that is no text is the program's own attribute, which happens to have that name.
-    if isinstance(name, str) and kind not in _warned_about:
-        _warned_about.add(kind)
-        warn(
-            f"{kind.__name__}.engine is {name!r}, which is none of {', '.join(ENGINES)}: ignored",
-            stacklevel=3,
-        )
-
-
-_FOLLOWED = frozenset({*LIMIT_OPTIONS, *TIMEOUTS})
-"""The options that `follow_options` looks at."""
-
-_ENGINE_ATTRIBUTES = {name: by_engine(name) for name in ENGINES}
-"""The attributes of a server that an engine goes by, by the engine's name; its bound is the first."""
-
-_ENGINE_ATTRIBUTES["threads"] += ("_threads",)
-
-
-def _set_up(engine: Engine, server: object) -> None:
-    """Set an engine up as the attributes of its server are now."""
-    if engine.name != "sequential":
-        engine.limit = setting(_ENGINE_ATTRIBUTES[engine.name][0], server)
-        engine.daemon = is_on("daemon_threads", server)
-    if isinstance(engine, ThreadsEngine):
-        threads = getattr(server, "_threads", None)
-        if isinstance(threads, Threads):
-            engine.threads = threads
-    elif engine.name == "fibers":
-        engine.hub_block_time = setting("hub_block_time", server)

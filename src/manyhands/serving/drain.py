@@ -289,7 +289,7 @@ def drain_drop_in(
         When a handler of the server calls it.
     """
     core, began = core_of(server), time.monotonic()
-    engine = core.engine_of(server)
+    engine = core.engines.of(server)
     if engine.name == "sequential":
         # Its handler runs in the loop itself, so waiting for the loop would be waiting without a timeout.
         stop()

@@ -15,7 +15,8 @@ from typing import Any
 from manyhands.engines import Engine, SequentialEngine
 from manyhands.runtime.unpatched import are_waits_patched
 from manyhands.serving.accept_loop import new_selector
-from manyhands.serving.core import OPTIONS_INTERVAL, ServerCore, core_of
+from manyhands.serving.core import ServerCore, core_of
+from manyhands.serving.followed_options import OPTIONS_INTERVAL
 from manyhands.serving.reaper import ReaperTurns
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
 
@@ -38,17 +39,17 @@ def handle_request(server: Listener) -> Any:
         timeout = own
     deadline = None if timeout is None else time.monotonic() + timeout
     core = core_of(server)
-    core.look_at_own_options(server)
+    core.options.may_have_changed(server)
     if not _has_got_room(server, core, deadline):
         return server.handle_timeout()
-    engine = core.engine_of(server)
+    engine = core.engines.of(server)
     if not _has_got_client(server, core, engine, deadline):
         return server.handle_timeout()
     result = _serve_one(server, core, engine)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
-    if core.latest is not None:
-        core.latest.let_begin()
+    if core.engines.latest is not None:
+        core.engines.latest.let_begin()
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest(time.monotonic())
     if rest:
@@ -90,7 +91,7 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
             if not left:
                 return False
             # The place may be held by a worker that has ended, or by a connection that has expired.
-            engine = core.engine_of(server)
+            engine = core.engines.of(server)
             engine.reap()
             if engine.name == "processes":
                 left = reaper_turns.turn(left, OPTIONS_INTERVAL)
@@ -128,7 +129,7 @@ def _seconds_to_sleep(
 
     Where handlers are forked there is no reaper thread: the caller keeps the timeouts of their connections.
     """
-    engine = core.engine_of(server)
+    engine = core.engines.of(server)
     if engine.name != "processes":
         return _seconds_left(deadline)
     engine.reap()

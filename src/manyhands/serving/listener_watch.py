@@ -42,7 +42,7 @@ class ListenerWatch:
     ) -> None:
         self.listener = listener
         self.core = core_of(listener)
-        self.engine = self.core.engine_of(listener)
+        self.engine = self.core.engines.of(listener)
         self._has_place = self.core.room_for(listener)
         self._selector = selector
         self._wake = wake
@@ -130,7 +130,7 @@ class ListenerWatch:
         """Tell whether the next connection would be served at once; if not, room wakes the loop."""
         core = self.core
         # Asked for anew each time: a program may change its engine, or its bound, at any time.
-        engine = self.engine = core.engine_of(self.listener)
+        engine = self.engine = core.engines.of(self.listener)
         engine.on_room = self._wake
         core.follow_options(self.listener, time.monotonic())
         has_worker = engine.has_room()

@@ -61,7 +61,7 @@ def _serve_while_plain(
 ) -> None:
     listener, core, now = watch.listener, watch.core, time.monotonic
     socket = getattr(listener, "socket", None)
-    shared, backoff, admission = core.shared, core.accept_backoff, core.admission
+    options, backoff, admission = core.options, core.accept_backoff, core.admission
     while not (
         is_stopping()
         or core.is_suspended
@@ -72,7 +72,7 @@ def _serve_while_plain(
         ready = wait()
         if ready == only_a_client:
             turn.began_at = now()
-            if turn.began_at >= shared.look_at or listener.socket is not socket:
+            if turn.began_at >= options.look_at or listener.socket is not socket:
                 return
             handle_request_noblock(listener)
         elif ready:

@@ -309,7 +309,7 @@ def _timeouts_of(connection: Connection, usual: dict[int, Deadlines]) -> Deadlin
     core = connection.core
     of_server = usual.get(id(core))
     if of_server is None:
-        of_server = usual[id(core)] = core.timeouts(connection.server)
+        of_server = usual[id(core)] = core.options.timeouts(connection.server)
     own: ConnectionTimeouts | None = connection.own_timeouts
     return of_server if own is None else own.with_usual(of_server)
 
