@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from manyhands.testing import ask, call, everything, reset, wait_until
-from tests.support import Program
+from tests.support import Program, full_pipe
 from tests.support.programs import environment
 from tests.support.waiting import PATIENCE
 
@@ -57,23 +57,6 @@ AFTER_THE_DRAIN = 2.0
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "failing.py").write_text(textwrap.dedent(HANDLERS), encoding="utf-8")
     return tmp_path
-
-
-@contextmanager
-def full_pipe() -> Iterator[tuple[int, int]]:
-    """A pipe that takes no more, and its reader."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
-    try:
-        yield reader, writer
-    finally:
-        os.close(reader)
-        os.close(writer)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from tests.support import Echo, ask, bound, call, hear, run_python, serving, wait_until
+from tests.support import Echo, ask, bound, call, hear, python, run_python, serving, wait_until
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -330,3 +330,24 @@ def test_the_engine_is_joined_when_subscribers_have_heard_of_every_end() -> None
         assert server.engine.join(PATIENCE)
     unsubscribe()
     assert joined == [True]
+
+
+def test_children_say_nothing_of_the_other_clients_in_development_mode() -> None:
+    finished = python(
+        *("-X", "dev", "-c"),
+        """if True:
+        from manyhands import Server
+        from tests.engines.test_processes import hold_until_told
+        from tests.support import call
+
+        with Server(hold_until_told, "tcp://127.0.0.1:0", engine="processes") as server:
+            address = server.addresses[0]
+            peers = [call((address.host, address.port)) for _ in range(3)]
+            assert len({peer.recv(100) for peer in peers}) == 3
+            for peer in peers:
+                peer.sendall(b"!")
+                peer.close()
+        """,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "unclosed" not in finished.stderr

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands.testing import call, everything
+from tests.support import full_pipe
 from tests.support.waiting import PATIENCE
 
 WITHOUT_A_DESCRIPTOR = """
@@ -113,3 +114,56 @@ def test_a_full_disk_under_standard_error_ends_no_service(engine: str, where: st
         with call(address) as peer:
             peer.sendall(b"hello\n")
             assert peer.recv(10) == b"hello\n"
+
+
+WARNS = """
+import sys, threading, warnings
+from manyhands import socketserver
+
+warnings.simplefilter("always")
+{how}
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line)
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+with socketserver.ForkingTCPServer(("127.0.0.1", 0), Echo) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+"""Its first fork is worth a warning."""
+
+SHOWN_OTHERWISE = """
+warnings.showwarning = lambda message, *_: print(str(message).split()[0], flush=True)
+"""
+
+
+@contextmanager
+def warning(how: str, stderr: int) -> Iterator[tuple["subprocess.Popen[str]", tuple[str, int]]]:
+    program = [sys.executable, "-c", WARNS.format(how=how)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, ("127.0.0.1", int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+def test_a_warning_at_a_stuck_standard_error_holds_up_no_accept_loop() -> None:
+    with full_pipe() as (_, writer), warning("", writer) as (_, address), call(address) as peer:
+        peer.sendall(b"hello\n")
+        assert peer.recv(10) == b"hello\n"
+
+
+def test_a_warning_that_a_program_shows_otherwise_does_not_need_standard_error() -> None:
+    with (
+        full_pipe() as (_, writer),
+        warning(SHOWN_OTHERWISE, writer) as (process, address),
+        call(address) as peer,
+    ):
+        peer.sendall(b"hello\n")
+        assert peer.recv(10) == b"hello\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "forking\n"

@@ -5,7 +5,7 @@ from manyhands.testing import running as serving
 
 from .certificates import Authority, replace
 from .copies import forked
-from .descriptors import left_open, open_descriptors, wait_for_descriptors
+from .descriptors import full_pipe, left_open, open_descriptors, wait_for_descriptors
 from .handlers import write_handlers
 from .peers import is_closed_by_server, is_listening
 from .programs import Program, python, run_python
@@ -26,6 +26,7 @@ __all__ = [
     "call",
     "everything",
     "forked",
+    "full_pipe",
     "hear",
     "host_names_shown",
     "is_closed_by_server",

@@ -57,6 +57,9 @@ class ProcessesEngine(Engine):
         """The process ids of the children under way."""
 
         self._children: dict[Task, Child] = {}
+        self._ended: deque[Child] = deque()
+        """The children that have ended, and whose tasks have not been told yet."""
+
         self._watcher: ChildWatcher | None = None
         self._lifeline: Lifeline | None = None
         self._warned = False
@@ -74,9 +77,6 @@ class ProcessesEngine(Engine):
         self._starting: dict[Task, bool] = {}
         """The tasks whose child is just being forked, and whether it is to be killed at once."""
 
-        self._ended: deque[Child] = deque()
-        """The children that have ended, and whose tasks have not been told yet."""
-
         self._ending: dict[Task, int] = {}
         """The tasks that are just told of their child's end, and the threads that tell them."""
 
@@ -84,6 +84,10 @@ class ProcessesEngine(Engine):
         self._carried: Child | None = None
         """In a handler's process, the process itself."""
 
+        # Closed, for Python warns of each socket that is not, in every child (``-X dev``).
+        for child in [*self._children.values(), *self._ended]:
+            child.drop_kept()
+        self._ended.clear()
         # In place: the drop-in's `active_children` is this very set.
         self.pids.clear()
         self._children.clear()

@@ -143,11 +143,15 @@ def report_by(way: Report) -> Callable[[], None]:
     return lambda: _ways.remove(way)
 
 
+_OF_WARNINGS = {"warnings", "_py_warnings"}
+"""The modules that have Python's own `showwarning`, which prints; the second from Python 3.14 on."""
+
+
 def warn(message: str, *, stacklevel: int = 1) -> None:
     """Issue a `RuntimeWarning`. Where a filter makes it an exception, that goes to `sys.excepthook`.
 
     ``python -W error`` is for finding what a program should not do. A server that runs under it still serves:
-    a client must not pay for a warning.
+    a client must not pay for a warning. And a standard error that is stuck costs the warning.
 
     Parameters
     ----------
@@ -156,6 +160,11 @@ def warn(message: str, *, stacklevel: int = 1) -> None:
     stacklevel
         The line that the warning names: 1 the caller's, 2 that of the caller's caller, as in `warnings.warn`.
     """
+    # Not where the program has warnings shown in another way, as in its log (`logging.captureWarnings`).
+    is_printed = warnings.showwarning.__module__ in _OF_WARNINGS
+    if is_printed and sys.stderr is not None and not _takes_more(sys.stderr):
+        _Output.lost += 1
+        return
     try:
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
     except Exception as error:  # noqa: BLE001 - a RuntimeWarning, or what the program's showwarning raises
