@@ -41,6 +41,13 @@ def test_neither_concerns_a_unix_socket(client_address: object) -> None:
     assert not denied(Limits(allow=SOME, deny=SOME), client_address)
 
 
-def test_a_host_that_is_no_ip_address_is_not_allowed() -> None:
-    assert denied(Limits(allow=SOME), ("a.host", 1))
-    assert not denied(Limits(deny=SOME), ("a.host", 1))
+@pytest.mark.parametrize("limits", [Limits(allow=SOME), Limits(deny=SOME)], ids=["allow", "deny"])
+def test_a_host_whose_address_is_not_known_is_kept_out(limits: Limits) -> None:
+    assert denied(limits, ("a.host", 1))
+    assert denied(limits, ("",))
+    assert not denied(Limits(), ("a.host", 1))
+
+
+def test_no_network_denies_a_client_of_another_family() -> None:
+    assert denied(Limits(allow=SOME), (3, 1024))
+    assert not denied(Limits(deny=SOME), (3, 1024))

@@ -6,7 +6,12 @@ import socket
 import socketserver as standard
 import threading
 import warnings
-from collections import deque
+from collections import UserString, deque
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,10 +19,45 @@ import pytest
 from manyhands import Mistake, Server, events, socketserver
 from manyhands.model.connection_states import Reason
 from tests.support import Echo, ask, bound, call, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 from .admission_kit import HERE, of_kind, server_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Entries:
+    """Hands out entries, and has nothing else of a list."""
+
+    def __init__(self, *entries: str) -> None:
+        self._entries = entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+
+class Written:
+    """A network of another library: it is written as one."""
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+
+    def __str__(self) -> str:
+        return self._network
+
+
+class Broken:
+    """An object of the program's own, which can neither be written nor looked into."""
+
+    def __str__(self) -> str:
+        raise ValueError("not now")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("not now")
+
+
+_in_itself: list[object] = []
+_in_itself.append(_in_itself)
 
 SLIPS = {
     "host bits": ("127.0.0.1/8", "the address has bits set"),
@@ -36,6 +76,18 @@ SLIPS = {
     "a list in a list": ([["10.0.0.0/8"]], "['10.0.0.0/8'] is not a network"),
     "the keys of a dict": ({"10.0.0.0/8": "office"}.keys(), "is not a list of networks"),
     "another list": (deque(["10.0.0.0/8"]), "is not a list of networks"),
+    "the items of a dict": ({"10.0.0.0/8": "office"}.items(), "is not a list of networks"),
+    "another dict": (MappingProxyType({"10.0.0.0/8": "office"}), "is not a list of networks"),
+    "an iterator of a list": (iter(["10.0.0.0/8"]), "is not a list of networks"),
+    "an iterator of several": (chain(["10.0.0.0/8"]), "is not a list of networks"),
+    "pairs of an iterator": (zip(["10.0.0.0/8"], strict=True), "is not a list of networks"),
+    "a view of bytes": (memoryview(b"10.0.0.0/8"), "is not a list of networks"),
+    "another text": (UserString("10.0.0.0/8"), "is not a list of networks"),
+    "a path": (Path("/etc/denied"), "is not a list of networks"),
+    "a class of the program's own": (Entries("10.0.0.0/8"), "is not a list of networks"),
+    "a network of another library": (Written("10.0.0.0/8"), "is not a list of networks"),
+    "such networks": ([Written("10.0.0.0/8")], "is not a network: networks are texts"),
+    "a set in a list": ([{"10.0.0.0/8"}], "is not a network"),
     "a generator": ((text for text in ("10.0.0.0/8",)), "is not a list of networks"),
 }
 slip = pytest.mark.parametrize(("value", "sentence"), SLIPS.values(), ids=list(SLIPS))
@@ -53,8 +105,11 @@ def test_the_constructor_refuses_it(name: str, value: object, sentence: str) -> 
 
 @pytest.mark.parametrize(
     "value",
-    [True, 5, [], {"alice": 1}, [("GET", "/")], len, object()],
-    ids=["a switch", "a number", "an empty list", "a dict", "pairs", "a function", "an object"],
+    [True, 5, [], {"alice": 1}, [("GET", "/")], len, IPv4Network, object(), Broken(), _in_itself],
+    ids=[
+        *("a switch", "a number", "an empty list", "a dict", "pairs", "a function", "a class"),
+        *("an object", "one that raises", "a list of itself"),
+    ],
 )
 def test_what_is_the_program_s_own_by_that_name_is_left_alone(value: object) -> None:
     with serving(server_of("threads", Echo, deny=value)) as server:
@@ -329,3 +384,49 @@ def test_a_mix_in_keeps_datagrams_out_too_that_the_standard_library_s_loop_recei
                 server.handle_request()
             assert server._server_core.registry.dropped == {Reason.REFUSED_DENIED: 2}
     assert not served
+
+
+@pytest.mark.parametrize(
+    ("said", "is_served"),
+    [
+        ("127.0.0.1", (True, False)),
+        (["127.0.0.1", 1], (True, False)),
+        ("192.0.2.1", (False, True)),
+        ("a.host", (False, False)),
+        ("", (False, False)),
+        (None, (False, False)),
+        (["a.host", 1], (False, False)),
+        ({"host": "127.0.0.1"}, (False, False)),
+        (("a.host", 1), (False, False)),
+    ],
+    ids=repr,
+)
+def test_an_address_of_the_programs_own_form_gets_no_client_past_the_rules(
+    said: object, is_served: tuple[bool, bool], engine: str
+) -> None:
+    class Program:
+        def get_request(self) -> Any:
+            return super().get_request()[0], said  # type: ignore[misc]
+
+    for rules, served in zip(
+        ({"allow": "127.0.0.0/8"}, {"deny": "127.0.0.0/8"}), is_served, strict=True
+    ):
+        with serving(server_of(engine, Echo, Program, **rules)) as server:
+            assert is_closed_to(server.server_address) is not served
+            assert server.connections.wait_for(at_most=0, timeout=PATIENCE)
+            assert (Reason.REFUSED_DENIED in server.connections.closed) is not served
+
+
+@pytest.mark.parametrize("rules", [{"allow": "10.0.0.0/8"}, {"deny": "127.0.0.0/8"}])
+def test_a_unix_socket_in_the_place_of_the_listener_is_no_concern_of_theirs(
+    rules: dict[str, str], tmp_path: Path
+) -> None:
+    class Program:
+        def server_bind(self) -> None:
+            self.socket.close()
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.bind(str(tmp_path / "socket"))
+            self.server_address = self.socket.getsockname()
+
+    with serving(server_of("threads", Echo, Program, **rules)) as server:
+        assert not is_closed_to(server.server_address)

@@ -73,9 +73,13 @@ class Limits(NamedTuple):
         ip : IP or None
             What `client_ip` reads of it.
         """
-        # A Unix socket, or an address that a PROXY header is still to announce.
-        if ip is None and not isinstance(client_address, tuple):
-            return False
+        if ip is None:
+            # A Unix socket, or an address that a PROXY header is still to announce.
+            if not isinstance(client_address, tuple):
+                return False
+            # A host whose address is not known may be one that is not to be served.
+            if self.deny and client_address and isinstance(client_address[0], str):
+                return True
         return self.deny.hold(ip) or (bool(self.allow) and not self.allow.hold(ip))
 
 

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections import UserList, deque
-from collections.abc import KeysView, Sequence, ValuesView
+from collections import UserString
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from types import GeneratorType
+from itertools import islice
 from typing import Any
 
 from manyhands.model.networks import EXAMPLES, Networks
@@ -239,16 +239,15 @@ class NetworkList(OptionType):
 
     def is_meant(self, value: object) -> bool:
         """Tell whether a value is meant as a list of networks: all of it is text, or some of it networks."""
-        if isinstance(value, _ONCE):
+        if isinstance(value, Iterator):
             return True  # to look at what is in it would be to use it up
-        if not isinstance(value, _SEVERAL):
-            return isinstance(value, _WRITTEN)
-        entries = list(value)
-        if any(map(_holds_network, entries)):
+        if isinstance(value, _WRITTEN) or _is_network(value):
             return True
+        entries = _entries(value)
         # None: of `os.environ.get`, say. A dict is a program's own way to keep something by names.
         are_written = all(entry is None or isinstance(entry, _WRITTEN) for entry in entries)
-        return bool(entries) and are_written and not isinstance(value, dict)
+        is_list_of_text = bool(entries) and are_written and not isinstance(value, Mapping)
+        return is_list_of_text or any(_holds_network(entry, _DEEPEST) for entry in entries)
 
     def mistake(self, value: object) -> str:
         """Say what is wrong with a value that is meant as a list of networks, and is none."""
@@ -256,16 +255,37 @@ class NetworkList(OptionType):
         return found or f"{value!r} is not {self.expected}"
 
 
-_SEVERAL = (list, tuple, set, frozenset, dict, deque, UserList, KeysView, ValuesView)
-"""What the entries of a list of networks may be in, rightly or not."""
-
-_ONCE = (GeneratorType, map, filter)
-"""What hands them out once."""
+_WRITTEN = (str, bytes, bytearray, memoryview, UserString, os.PathLike)
+"""What an entry may be written as, rightly or not."""
 
 _AN_IP = (IPv4Address, IPv4Network, IPv6Address, IPv6Network)
 
-_WRITTEN = (str, bytes, bytearray, *_AN_IP)
-"""What an entry may be, rightly or not."""
+_MOST_ENTRIES = 10_000
+"""Entries that are looked at of an object of the program's own, which may have them without end."""
+
+_DEEPEST = 3
+"""Lists in lists that are looked into: one may hold itself."""
+
+
+def _entries(value: object) -> list[object]:
+    """Return what is in a value, of any class, that hands its entries out again and again; else nothing."""
+    # What can be called is the program's own: a method, a class, a mock.
+    if isinstance(value, _WRITTEN) or callable(value) or not isinstance(value, Iterable):
+        return []
+    try:
+        return list(islice(value, _MOST_ENTRIES))
+    except Exception:  # noqa: BLE001 - of an object of the program's own, which is no list then
+        return []
+
+
+def _is_network(value: object) -> bool:
+    """Tell whether an object, be it of another library's, is written as a network or an address."""
+    if isinstance(value, _AN_IP):
+        return True
+    try:
+        return not callable(value) and _networks_mistake(str(value)) is None
+    except Exception:  # noqa: BLE001 - of an object of the program's own
+        return False
 
 
 def _networks_mistake(value: "str | list[object] | tuple[object, ...]") -> str | None:
@@ -277,12 +297,10 @@ def _networks_mistake(value: "str | list[object] | tuple[object, ...]") -> str |
     return None
 
 
-def _holds_network(entry: object) -> bool:
-    if isinstance(entry, list | tuple):
-        return any(map(_holds_network, entry))
-    if isinstance(entry, str):
-        return _networks_mistake(entry) is None
-    return isinstance(entry, _AN_IP)
+def _holds_network(entry: object, depth: int) -> bool:
+    if _is_network(entry):
+        return True
+    return depth > 0 and any(_holds_network(inner, depth - 1) for inner in _entries(entry))
 
 
 class Message(OptionType):

@@ -45,6 +45,9 @@ from manyhands.serving.request_hooks import Listener
 MOST_OVERFLOW = 100
 """Connections that an overflow handler serves at once, at the most: it says a word and goes."""
 
+NOT_KNOWN = "an unknown address"
+"""The address of a client that has gone, of which nothing but that is known."""
+
 
 class OverflowPlace:
     """The place of a connection that the overflow handler serves, beyond `max_connections`."""
@@ -246,7 +249,7 @@ class AdmissionControl:
     def arrive(self, server: object, request: Any, client_address: Any) -> Reason | None:
         """Let in a connection that was accepted, or a datagram; or return why it must be refused."""
         if type(request) is tuple:
-            return self._screen(client_address) if self.is_guarded else None
+            return self._screen(server, client_address) if self.is_guarded else None
         place = self._admit(server, client_address) if self.is_guarded else None
         if isinstance(place, Reason):
             return place
@@ -257,6 +260,8 @@ class AdmissionControl:
         self, server: object, client_address: Any, entered: int = 0
     ) -> Place | Reason | None:
         terms, admission = self._terms, self._admission
+        if terms.limits is not None:
+            client_address = _address_of(server, client_address)
         if not self._has_place(terms, entered):
             self.count_gone()
             if not self._has_place(terms, entered):
@@ -271,10 +276,11 @@ class AdmissionControl:
         known = None if _is_announced_later(server) else client_address
         return admission.admit(known, time.monotonic())
 
-    def _screen(self, client_address: Any) -> Reason | None:
+    def _screen(self, server: object, client_address: Any) -> Reason | None:
         if self._admission is None or self._terms.limits is None:
             return None
-        return self._admission.admit_datagram(client_address, time.monotonic())
+        known = _address_of(server, client_address)
+        return self._admission.admit_datagram(known, time.monotonic())
 
     def take(self, request: Any) -> tuple[Any, HeldPlace | None] | None:
         """Take out a connection that has reached an engine, with its place; None: it came in another way.
@@ -385,6 +391,23 @@ class AdmissionControl:
 def _is_announced_later(server: object) -> bool:
     """Tell whether a balancer stands in front, whose header has the client's address: see `identify`."""
     return getattr(server, "proxy_protocol", False) is True
+
+
+def _address_of(server: object, client_address: Any) -> Any:
+    """Return a client's address in the form that the rules read: a `get_request` may return any object.
+
+    That of a Unix socket stays as it is, which no rule concerns.
+    """
+    if isinstance(client_address, tuple):
+        return client_address
+    if client_address is NOT_KNOWN:
+        return None
+    family = getattr(getattr(server, "socket", None), "family", None)
+    if (family or getattr(server, "address_family", None)) == socket.AF_UNIX:
+        return client_address
+    # A host alone, or a list, as JSON has it; what cannot be read is an address that is not known.
+    is_list = isinstance(client_address, list)
+    return tuple(client_address) if is_list and client_address else (str(client_address),)
 
 
 CLOSED_INTERVAL = 0.5

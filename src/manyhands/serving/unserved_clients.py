@@ -14,7 +14,7 @@ from manyhands.connections.peer_errors import is_lost_in_handshake, reason_of_lo
 from manyhands.connections.registry import Registry
 from manyhands.model.accept_errors import AcceptTrouble, Backoff, classify
 from manyhands.model.connection_states import Reason
-from manyhands.serving.admission_control import AdmissionControl
+from manyhands.serving.admission_control import NOT_KNOWN, AdmissionControl
 from manyhands.serving.request_hooks import Listener, shut_down
 from manyhands.serving.worker_shortage import tell_of_pause
 
@@ -50,7 +50,7 @@ class UnservedClients:
         client_address = vars(error).pop(ACCEPTED_FROM, None)
         if client_address is None and is_lost_in_handshake(error, getattr(server, "socket", None)):
             # The program has accepted it by itself, and its peer's address cannot be asked any more.
-            client_address = ""
+            client_address = NOT_KNOWN
         trouble = classify(error) if isinstance(error, OSError) else AcceptTrouble.BROKEN
         if client_address is not None:
             self._count_lost(server, client_address, error)
@@ -70,13 +70,15 @@ class UnservedClients:
         """Count a connection that was accepted, and failed within `get_request`, under the rules for all."""
         arrival, failed = object(), tls_handshake.failed_connection(error)
         refusal = self._admission.arrive(server, arrival, client_address)
-        if refusal is None:
-            self._admission.withdraw(arrival, reason_of_loss(error, failed))
-        else:
-            self._registry.refuse(refusal)
-            self.note_refusal(server, arrival, client_address, refusal)
-        if failed is not None:
-            shut_down(server, failed, client_address)
+        try:
+            if refusal is None:
+                self._admission.withdraw(arrival, reason_of_loss(error, failed))
+            else:
+                self._registry.refuse(refusal)
+                self.note_refusal(server, arrival, client_address, refusal)
+        finally:
+            if failed is not None:
+                shut_down(server, failed, client_address)
 
     def _rest_after(self, server: Listener, error: Exception) -> None:
         # Not the text of a program's own exception, which may hold what a client sent: `handle_error` has
