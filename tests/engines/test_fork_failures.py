@@ -1,6 +1,8 @@
 """A fork that fails, or ends in an exception: no handler runs unseen, no child is lost, the books balance."""
 
+import contextlib
 import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 
 from manyhands import Server, events, socketserver
-from tests.support import ask, bound, call, hear, run_python, serving, wait_until
+from tests.support import ask, bound, call, everything, hear, run_python, serving, wait_until
+from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
 
@@ -34,6 +37,47 @@ def test_an_exit_status_of_the_program_s_own_is_no_reason_of_ours(way: str) -> N
             assert server.wait_for_connections(at_most=0, timeout=20)
         told = {reason.value: count for reason, count in server.connections.closed.items()}
     assert told == {"handler_returned": 1, "handler_failed": len(statuses) - 1}
+
+
+class Ended(socketserver.BaseRequestHandler):
+    """Ends as it is told to."""
+
+    def handle(self) -> None:
+        how = self.request.recv(20)
+        if how == b"killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == b"fails":
+            raise ValueError
+        if how == b"exits":
+            os._exit(3)
+
+
+def reap_all(number: int, frame: object) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+@pytest.mark.parametrize(
+    "way", [signal.SIG_IGN, reap_all], ids=["ignored", "reaped by the program"]
+)
+def test_a_child_whose_status_the_program_takes_has_returned_if_it_said_so(way: Any) -> None:
+    class Program(socketserver.ForkingTCPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass
+
+    before = signal.signal(signal.SIGCHLD, way)
+    try:
+        with serving(Program(HERE, Ended)) as server:
+            for how in (b"returns", b"killed", b"fails", b"exits"):
+                with call(server.server_address) as peer:
+                    peer.sendall(how)
+                    assert everything(peer) == b""
+                assert server.connections.wait_for(at_most=0, timeout=PATIENCE)
+            told = {reason.value: count for reason, count in server.connections.closed.items()}
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert told == {"handler_returned": 1, "handler_failed": 3}
 
 
 OUT_OF_DESCRIPTORS = """

@@ -65,6 +65,21 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.fixture
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Have the system lack the memory for threads and processes."""
+
+    def no_thread(self: threading.Thread) -> None:
+        raise MemoryError
+
+    def no_process() -> int:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(ConnectionThread, "start", no_thread)
+    monkeypatch.setattr(os, "fork", no_process)
+    return monkeypatch
+
+
 def reasons(server: Any) -> dict[str, int]:
     return {reason.value: count for reason, count in server.connections.closed.items()}
 
@@ -74,10 +89,12 @@ def balances(server: Any) -> bool:
     return bool(connections.accepted == len(connections) + sum(connections.closed.values()))
 
 
+@pytest.mark.parametrize("shortage", ["failing", "without_memory"])
 @pytest.mark.parametrize("kind", [Threads, Processes])
 def test_the_client_waits_and_is_served_when_there_are_workers_again(
-    kind: Any, failing: pytest.MonkeyPatch, seen: list[events.Event]
+    kind: Any, shortage: str, request: pytest.FixtureRequest, seen: list[events.Event]
 ) -> None:
+    failing = request.getfixturevalue(shortage)
     before = open_descriptors()
     with serving(kind(HERE, Echo)) as server:
         with call(server.server_address) as peer:

@@ -167,7 +167,7 @@ def said_on_notice(goodbye: GoodbyeHook, notice: PollableLatch | None) -> Iterat
         return
     thread = threading.Thread(target=_call_on_notice, args=(goodbye, notice), daemon=True)
     # Without a thread it is not called: see above.
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, MemoryError):
         thread.start()
     try:
         yield

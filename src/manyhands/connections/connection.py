@@ -45,6 +45,9 @@ Serve = Callable[[Any, Any], bool | None]
 _REASONS = list(Reason)
 """The reasons by their numbers, of which a worker process tells its parent one."""
 
+_FOR_PARENT_TO_DECIDE = 1 + len(_REASONS)
+"""What a worker process tells its parent of a task that has come to its end, for no other reason."""
+
 _numbers = itertools.count(1)
 
 _decisions: dict[int, tuple[Reason]] = {}
@@ -470,9 +473,9 @@ class Connection(ConnectionFacts):
             self.server.handle_error(request, self.client_address)
 
     def word_for_parent(self) -> int:
-        """Return the number of the reason for its end, from 1; 0 when the parent is to decide."""
+        """Return the number of the reason for its end, from 1; the last when the parent is to decide."""
         if self.reason in {None, Reason.HANDLER_RETURNED}:
-            return 0
+            return _FOR_PARENT_TO_DECIDE
         return 1 + _REASONS.index(self.reason)
 
     def worker_ended(self, status: int, word: int) -> None:

@@ -127,10 +127,15 @@ class Child:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
             # The program has taken it: it waits for every child, or ignores SIGCHLD (waitpid(2)).
-            self.status = 0
+            self.guess_status()
         else:
             self.status = os.waitstatus_to_exitcode(status) if ended else None
         return self.status is not None
+
+    def guess_status(self) -> None:
+        """Take for its exit status, which the program has taken, what the child has told at its end."""
+        # One that was killed, or has ended by itself, came to no end of its task.
+        self.status = 0 if self.told else 1
 
     def kill(self) -> None:
         """Kill it, unless it is known to have ended."""
@@ -238,7 +243,7 @@ class ChildWatcher:
             try:
                 child.pidfd = os.pidfd_open(child.pid)
             except ProcessLookupError:
-                child.status = 0  # it has ended, and the program has taken its status
+                child.guess_status()  # it has ended, and the program has taken the true one
             except OSError:
                 pass
         if child.pidfd < 0 or self._epoll is None:

@@ -42,7 +42,7 @@ class Task(Protocol):
         """End the connection under its handler. Thread-safe; never blocks."""
 
     def word_for_parent(self) -> int:
-        """Return, in a worker process at its end, a number that says what came of the task; 0: nothing."""
+        """Return, in a worker process at its end, a number from 1 that says what came of the task."""
 
     def worker_ended(self, status: int, word: int) -> None:
         """Note, in the original process, that a worker process has ended.

@@ -43,9 +43,9 @@ class AcceptTrouble(enum.Enum):
     """The listener cannot accept: rest, for the program may be about to replace it."""
 
 
-def is_exhausted(error: OSError) -> bool:
+def is_exhausted(error: Exception) -> bool:
     """Tell whether `error` says that descriptors or memory have run out."""
-    return error.errno in EXHAUSTED_ERRNOS
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED_ERRNOS
 
 
 def classify(error: OSError) -> AcceptTrouble:

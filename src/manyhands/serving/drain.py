@@ -194,7 +194,7 @@ class _Notified:
         if goodbye.falls_due():
             try:
                 engine.beside(goodbye.call)
-            except RuntimeError:
+            except (RuntimeError, MemoryError):
                 goodbye.withdraw()  # the system has no thread for it
 
 

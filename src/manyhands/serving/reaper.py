@@ -233,7 +233,7 @@ class Reaper:
             if self._thread is None and self._registry:
                 thread = threading.Thread(target=self._run, name="manyhands-deadlines", daemon=True)
                 # The next connection tries again.
-                with contextlib.suppress(RuntimeError):
+                with contextlib.suppress(RuntimeError, MemoryError):
                     thread.start()
                     self._thread = thread
 

@@ -75,7 +75,7 @@ class WorkerShortage:
 
         Raises
         ------
-        OSError or RuntimeError
+        OSError, RuntimeError or MemoryError
             When there is no worker, and it may not wait, or has waited too long.
         BaseException
             Whatever else a hook, a handler in this very thread, or a subscriber raised.
@@ -85,7 +85,7 @@ class WorkerShortage:
         except BaseException as error:
             if connection.state not in _BEFORE_A_WORKER or connection.engine.has_taken(connection):
                 raise  # it has a worker, which brings it to its end
-            if not isinstance(error, OSError | RuntimeError):
+            if not isinstance(error, OSError | RuntimeError | MemoryError):
                 connection.was_not_served(Reason.REFUSED_BY_HOOK)
                 raise
             if self._note_failure(connection, error, may_wait=may_wait):
@@ -96,12 +96,12 @@ class WorkerShortage:
             end_pause(self.backoff, connection.server)
         return True
 
-    def _note_failure(
-        self, connection: Connection, error: OSError | RuntimeError, *, may_wait: bool
-    ) -> bool:
+    def _note_failure(self, connection: Connection, error: Exception, *, may_wait: bool) -> bool:
         """Note that there was no worker; return whether the connection may go on waiting for one."""
-        now, reason = time.monotonic(), getattr(error, "strerror", None) or str(error)
-        self.is_of_descriptors = isinstance(error, OSError) and is_exhausted(error)
+        now = time.monotonic()
+        # Python's own error of memory has no text.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self.is_of_descriptors = is_exhausted(error)
         is_first = self.backoff.fail(now, reason)
         waits = may_wait and not self.backoff.patience_is_over(now)
         try:
@@ -121,7 +121,7 @@ class WorkerShortage:
         if event_hub.has_subscribers:
             vars(error)[_TOLD] = True
             engine, peer = connection.engine.name, connection.client_address
-            event_hub.emit(events.WorkerFailed(engine, peer, str(error)))
+            event_hub.emit(events.WorkerFailed(engine, peer, str(error) or type(error).__name__))
 
     def retry(self, refuse: Refuse) -> None:
         """Have those begin that wait, as far as there are workers, and refuse those that waited too long."""
