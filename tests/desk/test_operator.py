@@ -8,7 +8,8 @@ from manyhands.desk.call_io import Ending
 from manyhands.desk.operator import Operator
 from manyhands.desk.screens import ScreenLine
 from manyhands.desk.switchboard import Call, Switchboard
-from manyhands.desk.transcript import IN_MEMORY, Transcript
+from manyhands.desk.transcript import Transcript
+from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.desk.transcript_writer import TranscriptWriter
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from manyhands.cli import main
-from manyhands.desk.transcript import IN_MEMORY, Direction, NotKept, Transcript
+from manyhands.desk.transcript import Direction, NotKept, Transcript
+from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.desk.transcript_reader import Conversation, TranscriptReader, moment
 from manyhands.model.usage_errors import Mistake
 
@@ -229,13 +230,22 @@ def newer_transcript(path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
 
 
+def older_transcript(path: Path) -> None:
+    Transcript(str(path)).close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE calls DROP COLUMN ending")
+
+
 @pytest.mark.parametrize(
     ("prepare", "why"),
     [
         (lambda path: path.write_text("Dear diary,\n" * 200), "file is not a database"),
         (foreign_database, "is an SQLite file, but no transcript of manyhands"),
         (newer_transcript, "was written by a newer manyhands"),
+        (older_transcript, "no such column: ending"),
         (lambda path: path.mkdir(), "Is a directory"),
+        (os.mkfifo, r"it is no file \(:memory: keeps nothing\)"),
+        (lambda path: path.symlink_to("/dev/null"), r"it is no file \(:memory: keeps nothing\)"),
     ],
 )
 def test_a_file_that_is_something_else_is_refused_and_left_alone(path: Path, prepare, why) -> None:
@@ -425,8 +435,21 @@ def test_a_damaged_name_does_not_hide_other_callers(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(path)
-    damage(path, "UPDATE calls SET name = x'ff' WHERE id = 2")
-    assert "Anna" in printed(capsys, path, "--caller", "anna")
+    for name in ("x'ff'", "CAST(x'ff' AS TEXT)", "1.5", "''"):
+        damage(path, f"UPDATE calls SET name = {name} WHERE id = 2")
+        assert "Anna" in printed(capsys, path, "--caller", "anna")
+
+
+def test_a_reader_that_stops_in_the_middle_lets_the_log_be_emptied(path: Path) -> None:
+    """As one in a pager does, while a desk writes for hours."""
+    written(path)
+    with TranscriptReader(str(path)) as reader:
+        conversations = reader.conversations()
+        next(conversations)
+        with sqlite3.connect(path) as database:
+            (row,) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        assert row[0] == 0
+        assert list(conversations)
 
 
 def test_a_file_with_damaged_pages_is_one_sentence(

@@ -135,6 +135,16 @@ def test_what_is_too_old_is_removed_when_the_transcript_is_opened(old_and_new: P
     assert texts(old_and_new) == ["now", "now"]
 
 
+def test_what_a_wrong_clock_has_left_hides_nothing_that_is_too_old(path: Path) -> None:
+    past, future = (as_text(datetime.now(UTC) + timedelta(days=days)) for days in (-100, 9000))
+    with Transcript(str(path)) as transcript:
+        call = transcript.open_call(1, "somewhere", past)
+        for at, text in [(future, "odd"), (past, "then"), (None, "now"), (future, "odd at last")]:
+            transcript.keep(Direction.IN, [(call, text)] * 1500, at)
+    Transcript(str(path), Limits(keep=timedelta(days=90))).close()
+    assert set(texts(path)) == {"now", "odd at last"}
+
+
 def test_what_is_not_too_old_stays(old_and_new: Path) -> None:
     Transcript(str(old_and_new), Limits(keep=timedelta(days=101))).close()
     assert len(texts(old_and_new)) == 3003

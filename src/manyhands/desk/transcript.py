@@ -9,9 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from manyhands.desk.transcript_file import IN_MEMORY, file_size, identity, open_or_make
+from manyhands.desk.commit_queue import SLOW
+from manyhands.desk.transcript_file import CANNOT_WRITE, IN_MEMORY, Files, Found, open_or_make
 from manyhands.desk.transcript_limits import NO_LIMITS, Housekeeping, Limits, give_back
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.locks import Latch
 
 _FULL_TIDY = 60.0
 """Seconds that are spent at most on what is beyond the limits when a transcript is opened."""
@@ -30,6 +32,9 @@ _LASTING = (
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """Errors that do not go away (https://www.sqlite.org/rescode.html)."""
+
+_TABLES_CHANGED = ("no such table", "no such column", "has no column")
+"""What SQLite says, with its most general code, when another program has removed or changed a table."""
 
 
 class Direction(StrEnum):
@@ -53,6 +58,10 @@ class Damaged(NotKept):
     """The file is no transcript any more."""
 
 
+class TablesChanged(NotKept):
+    """Another program has removed or changed a table, for a while perhaps."""
+
+
 class Refused(NotKept):
     """The transcript does not take what was to be written, now or later."""
 
@@ -70,7 +79,8 @@ class Transcript:
     Raises
     ------
     Mistake
-        When it cannot be opened or written, or is something else than a transcript.
+        When it cannot be opened or written, or is something else than a transcript. A file whose disk does
+        not answer within `SLOW` seconds is opened later: until then all methods wait for it.
 
     Notes
     -----
@@ -83,18 +93,51 @@ class Transcript:
         # Reentrant: the methods that write are called within `together` too.
         self._lock = threading.RLock()
         self._path = path
-        self._database = open_or_make(path)
-        self._note_files()
+        self._limits = limits
         self._housekeeping = Housekeeping(limits)
         self._opened_at = now()
         self._session: int | None = None
         self.file = 1
         """Counts the files that this transcript has been in: a call's id is good for one of them."""
 
-        if limits != NO_LIMITS:
-            self._tidy_all()
         self.addresses: Sequence[str] = ()
         """Where the desk listens; kept with its first call, so that a desk without calls leaves no trace."""
+
+        self._open_in_time()
+
+    def _open_in_time(self) -> None:
+        """Open the file, or leave that under way: all methods wait for it then, as for any commit."""
+        is_begun, is_over = Latch(), Latch()
+        failures: list[Exception] = []
+
+        def open_() -> None:
+            with self._lock:
+                is_begun.set()
+                try:
+                    self._open_first()
+                except Exception as failure:  # noqa: BLE001 - the constructor raises it
+                    failures.append(failure)
+            is_over.set()
+
+        try:
+            # In a thread: no signal ends a call of the system for a disk that does not answer.
+            threading.Thread(target=open_, name="manyhands-opening", daemon=True).start()
+        except RuntimeError:
+            open_()  # the system has no thread left
+        # Before that, another one might have the lock first.
+        is_begun.wait()
+        if is_over.wait(SLOW) and failures:
+            raise failures[0]
+
+    def _open_first(self) -> None:
+        self._files = Files(self._path, is_open=False)
+        # Until there is another one: what is written raises, as it does after `close`.
+        self._database = sqlite3.connect(IN_MEMORY, check_same_thread=False)
+        self._database.close()
+        self._database = open_or_make(self._path)
+        self._files = Files(self._path)
+        if self._limits != NO_LIMITS:
+            self._tidy_all()
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +167,15 @@ class Transcript:
                 "calls (session_id, number, name, peer, opened_at) VALUES (?, ?, ?, ?, ?)",
                 (self._session, number, name, peer, at or now()),
             )
+
+    def has_call(self, call_id: int, number: int) -> bool:
+        """Tell whether a call of this desk's is still in the file: another program may have removed it."""
+        with self._committed() as database:
+            found = database.execute(
+                "SELECT 1 FROM calls WHERE id = ? AND session_id IS ? AND number = ?",
+                (call_id, self._session, number),
+            )
+            return found.fetchone() is not None
 
     def name_call(self, call_id: int, name: str) -> None:
         """Write the name that a caller has given itself."""
@@ -170,6 +222,8 @@ class Transcript:
         """Close the file; nothing can be kept any more. One whose disk hangs is left to the process's end."""
         if self._lock.acquire(timeout=_MOMENT):
             try:
+                # SQLite touches the index at the end, which may have been cut.
+                self._files.look()
                 self._database.close()
             finally:
                 self._lock.release()
@@ -179,22 +233,23 @@ class Transcript:
         with self._lock, suppress(sqlite3.Error):
             self._database.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
-    def has_moved(self) -> bool:
-        """Tell whether another file, or none, has the transcript's name: it was moved, or removed.
+    def look(self) -> Found:
+        """Look whether the file, and what SQLite keeps beside it, are still there under their names.
 
-        SQLite would go on writing to the old one, which may have no name any more.
+        SQLite would go on writing to files that were moved or removed.
 
         Raises
         ------
         Damaged
-            The file has been emptied.
+            What was said has been cut off.
         """
-        if self._path == IN_MEMORY:
-            return False
-        found = identity(self._path)
-        if found is not None and found == self._identity and not file_size(self._path):
+        with self._lock:
+            found = self._files.look()
+        if found is Found.EMPTIED:
             raise Damaged("the file has been emptied")
-        return found != self._identity
+        if found is Found.LOG_CUT:
+            raise Damaged("its write-ahead log has been emptied")
+        return found
 
     def open_anew(self) -> None:
         """Go on in the file that has the name now, which is made when it is not there.
@@ -205,16 +260,36 @@ class Transcript:
             When it cannot be opened. Nothing can be kept until another call has opened it.
         """
         with self._lock:
-            with suppress(sqlite3.Error):
-                # What is in the write-ahead log, which has the old name, belongs to the file that was moved.
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            # What is in the write-ahead log, which has the old name, belongs to the file that was moved.
+            self._empty_log()
             self._close_file()
-            # A log that is left would be applied to the next file. (Unless another desk has begun that one.)
-            for file, known in self._beside.items():
-                if known is not None and identity(file) == known:
-                    with suppress(OSError):
-                        Path(file).expanduser().unlink()
+            self._files.remove_log()
             self._open_next()
+
+    def open_again(self) -> bool:
+        """Open the same file again, whose log was removed; return whether all of that is in the file.
+
+        Raises
+        ------
+        NotKept
+            When another program reads the file just now, or it cannot be opened.
+        """
+        with self._lock:
+            # The index may be that of another program's log already.
+            is_whole = not self._files.is_log_another()
+            if is_whole and not self._empty_log():
+                raise NotKept("its log was removed, and another program reads the file")
+            self._close_file()
+            self._open_file()
+        return is_whole
+
+    def _empty_log(self) -> bool:
+        """Copy the write-ahead log into the file; return whether all of it is there."""
+        with suppress(sqlite3.Error):
+            (row,) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _, frames, copied = row
+            return bool(frames == copied)
+        return False
 
     def put_aside(self) -> str:
         """Rename a file that is damaged, and begin a new one; return the new name of the old one.
@@ -244,18 +319,15 @@ class Transcript:
     def _open_next(self) -> None:
         self._session = None
         self.file += 1
+        self._open_file()
+
+    def _open_file(self) -> None:
         try:
             self._database = open_or_make(self._path)
         except Mistake as mistake:
-            raise NotKept(str(mistake)) from None
-        self._note_files()
-
-    def _note_files(self) -> None:
-        self._identity = identity(self._path)
-        # The write-ahead log and its index (https://www.sqlite.org/walformat.html).
-        self._beside = {
-            f"{self._path}{end}": identity(f"{self._path}{end}") for end in ("-wal", "-shm")
-        }
+            why = str(mistake).removeprefix(f"{CANNOT_WRITE}{self._path}: ")
+            raise NotKept(why) from None
+        self._files = Files(self._path)
 
     def tidy(self) -> bool:
         """Remove some of what is beyond the limits; return whether the size has been reached just now.
@@ -334,7 +406,10 @@ def _not_kept(error: Exception) -> NotKept:
         return Refused(str(error))
     # Extended codes have the kind in their lower byte.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return Damaged(str(error)) if code in _DAMAGED else NotKept(str(error))
+    if code in _DAMAGED:
+        return Damaged(str(error))
+    is_of_tables = any(sign in str(error) for sign in _TABLES_CHANGED)
+    return TablesChanged(str(error)) if is_of_tables else NotKept(str(error))
 
 
 def now() -> str:

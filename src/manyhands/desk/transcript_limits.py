@@ -32,6 +32,12 @@ WHERE ended_at IS NOT NULL
 ORDER BY id LIMIT 1
 """
 
+_NEWEST_TOO_OLD = """
+SELECT max(id) FROM
+  (SELECT id, said_at FROM messages WHERE said_at <= ? ORDER BY id LIMIT ?)
+WHERE said_at < ?
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -131,12 +137,14 @@ class Housekeeping:
     def _remove_older(
         self, database: sqlite3.Connection, session: int | None, since: datetime, end: float
     ) -> None:
-        limit = _as_text(since)
+        limit, now = _as_text(since), _as_text(datetime.now(UTC))
         while time.monotonic() < end:
+            # What is from the future, as a clock that was wrong has left it, is as old as what is around it.
+            newest = database.execute(_NEWEST_TOO_OLD, (now, _AT_ONCE, limit)).fetchone()
             removed = _remove(
                 database,
-                "SELECT id FROM (SELECT id, said_at FROM messages ORDER BY id LIMIT ?) WHERE said_at < ?",
-                (_AT_ONCE, limit),
+                "SELECT id FROM messages WHERE id <= ? AND NOT said_at BETWEEN ? AND ? LIMIT ?",
+                (*newest, limit, now, _AT_ONCE),
             )
             if not removed:
                 self._next_look = time.monotonic() + _INTERVAL

@@ -5,7 +5,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import Self, TypeGuard, TypeVar
 from urllib.parse import quote
@@ -22,14 +21,21 @@ _LONGEST_INTEGER = 18
 
 Value = TypeVar("Value")
 
-_QUERY = """
-SELECT calls.id, session_id, number, name, peer, opened_at, ended_at, ending,
+_CALLS = """
+SELECT id FROM calls
+WHERE (opened_at >= :since OR ended_at >= :since OR EXISTS
+       (SELECT 1 FROM messages WHERE call_id = calls.id AND said_at >= :since))
+  AND (:caller IS NULL OR number = :number OR casefold(CAST(name AS BLOB)) = :caller
+       OR peer = :caller OR peer LIKE :host ESCAPE '\\')
+ORDER BY id
+"""
+
+_CALL = """
+SELECT session_id, number, name, peer, opened_at, ended_at, ending,
        direction, said_at, text
 FROM calls LEFT JOIN messages ON messages.call_id = calls.id AND said_at >= :since
-WHERE (opened_at >= :since OR ended_at >= :since OR said_at >= :since)
-  AND (:caller IS NULL OR number = :number OR casefold(name) = :caller
-       OR peer = :caller OR peer LIKE :host ESCAPE '\\')
-ORDER BY calls.id, messages.id
+WHERE calls.id = :call
+ORDER BY messages.id
 """
 
 
@@ -103,10 +109,17 @@ class TranscriptReader:
         Mistake
             When the file turns out to be damaged.
         """
+        parameters = _parameters(caller, since)
+        for (call,) in self._rows(_CALLS, parameters):
+            rows = self._rows(_CALL, {"since": parameters["since"], "call": call})
+            # A desk may have removed it meanwhile.
+            if rows:
+                yield self._conversation(rows)
+
+    def _rows(self, query: str, parameters: dict[str, object]) -> list[tuple[object, ...]]:
+        """Read all rows at once: while a query is under way, the log of a desk that writes only grows."""
         try:
-            rows = self._database.execute(_QUERY, _parameters(caller, since))
-            for _, group in groupby(rows, key=lambda row: row[0]):
-                yield self._conversation(list(group))
+            return self._database.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
             raise Mistake(f"cannot read the transcript {self._path}: {error}") from None
 
@@ -118,7 +131,7 @@ class TranscriptReader:
             return text.decode(errors="replace")
 
     def _conversation(self, rows: list[tuple[object, ...]]) -> Conversation:
-        call = _Row(rows[0][1:8])
+        call = _Row(rows[0][:7])
         conversation = Conversation(
             session=call.number(),
             number=call.number(),
@@ -131,8 +144,8 @@ class TranscriptReader:
         self.is_damaged |= call.is_damaged
         for row in rows:
             # A call in which nothing was said has one row without a message.
-            if row[8:] != (None, None, None):
-                message = _Row(row[8:])
+            if row[7:] != (None, None, None):
+                message = _Row(row[7:])
                 conversation.messages.append(
                     Spoken(message.direction(), message.time(), message.text())
                 )
@@ -194,7 +207,8 @@ def _number(caller: str | None) -> int | None:
 
 
 def _casefold(text: object) -> str | None:
-    return text.casefold() if isinstance(text, str) else None
+    # As bytes: SQLite would not call this with a text that is no UTF-8, and give up.
+    return text.decode(errors="replace").casefold() if isinstance(text, bytes) else None
 
 
 class _Row:

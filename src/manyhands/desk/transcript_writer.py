@@ -11,8 +11,17 @@ from manyhands.desk.call_io import Ending
 from manyhands.desk.commit_queue import MOST_WAITING, CommitQueue
 from manyhands.desk.screens import Screen, notice
 from manyhands.desk.switchboard import Call
-from manyhands.desk.transcript import Damaged, Direction, NotKept, Refused, Transcript, as_text, now
-from manyhands.desk.transcript_file import BUSY_TIMEOUT
+from manyhands.desk.transcript import (
+    Damaged,
+    Direction,
+    NotKept,
+    Refused,
+    TablesChanged,
+    Transcript,
+    as_text,
+    now,
+)
+from manyhands.desk.transcript_file import BUSY_TIMEOUT, Found
 
 
 class _Piece(NamedTuple):
@@ -25,6 +34,12 @@ class _Piece(NamedTuple):
 
 _RETRY = 1.0
 """Seconds between two attempts to write a transcript that cannot be written."""
+
+_BETWEEN_FILES = 60.0
+"""Seconds at least between two files that are begun because the one before was damaged."""
+
+_REPAIR = 10.0
+"""Seconds that another program gets to bring a table back; a copy of the tables takes some."""
 
 _GLANCE = 0.05
 """Seconds that such an attempt waits for another program's lock."""
@@ -70,13 +85,17 @@ class TranscriptWriter:
         self._size = 0
         self._lost = 0
         self._is_too_much = False
+        self._refused_why = ""
         self._cannot_write = False
-        self._next_try = 0.0
+        self._next_try = self._next_file = self._failing_since = 0.0
         self._is_last = False
         """Whether the desk closes: a last try is made, with all patience."""
 
         self._opened: list[Call] = []
         """The calls whose beginning is being kept: nothing of it counts before it is committed."""
+
+        self._found: set[Call] = set()
+        """The calls that have been found in the file since this commit began."""
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +133,7 @@ class TranscriptWriter:
         """Keep that the desk closes; tell the operator what has not been kept until then."""
         self._is_last = True
         self._keep(_Piece(self._transcript.close_session))
-        if self._cannot_write:
+        if self._cannot_write or self._lost:
             waiting = sum(piece.lines for piece in self._waiting) + self._commits.lines_waiting
             lost = self._lost + self._commits.take_lines_refused() + waiting
             self._tell(f"lines that were not kept: {lost}")
@@ -157,6 +176,12 @@ class TranscriptWriter:
             self._write_waiting()
         except Damaged as why:
             self._put_aside(why)
+        except TablesChanged as why:
+            is_for_long = self._cannot_write and time.monotonic() >= self._failing_since + _REPAIR
+            if is_for_long or self._is_last:
+                self._put_aside(why)
+            else:
+                self._note_failure(why)
         except NotKept as why:
             self._note_failure(why)
         else:
@@ -172,11 +197,17 @@ class TranscriptWriter:
                 )
 
     def _follow_the_file(self) -> None:
-        if self._transcript.has_moved():
+        found = self._transcript.look()
+        if found is Found.NOT_OPEN:
+            self._transcript.open_anew()
+        elif found is Found.MOVED:
             self._transcript.open_anew()
             self._tell(
                 "the transcript was moved or removed: what is said from now on is in a new file of its name"
             )
+        elif found is Found.LOG_REMOVED:
+            lost = "" if self._transcript.open_again() else ", but for what was said last"
+            self._tell(f"a file beside the transcript was removed: what was in it is kept{lost}")
 
     def _write_waiting(self) -> None:
         try:
@@ -192,10 +223,14 @@ class TranscriptWriter:
             self._write_together([piece])
         except Refused as why:
             # It would be refused again, and with it all that comes later.
-            self._tell(f"the transcript does not take what was said ({why}): it is not kept")
+            self._lost += piece.lines
+            if self._refused_why != str(why):
+                self._refused_why = str(why)
+                self._tell(f"the transcript does not take what was said ({why}): it is not kept")
 
     def _write_together(self, pieces: Sequence[_Piece]) -> None:
         self._opened = []
+        self._found = set()
         try:
             with self._transcript.together():
                 for piece in pieces:
@@ -206,19 +241,26 @@ class TranscriptWriter:
                 call.row = None
             raise
 
-    def _put_aside(self, why: Damaged) -> None:
+    def _put_aside(self, why: NotKept) -> None:
+        if time.monotonic() < self._next_file:
+            # A disk that damages whatever is written to it would be filled with such files.
+            self._note_failure(why)
+            return
+        self._next_file = time.monotonic() + _BETWEEN_FILES
         try:
             aside = self._transcript.put_aside()
         except NotKept as failure:
             self._note_failure(failure)
             return
         self._tell(f"the transcript is damaged ({why}): it is {aside} now, and a new one is begun")
-        self._cannot_write, self._next_try = True, 0.0
+        self._cannot_write = True
+        self._write()
 
     def _note_failure(self, why: NotKept) -> None:
         self._next_try = time.monotonic() + _RETRY
         if not self._cannot_write:
             self._cannot_write = True
+            self._failing_since = time.monotonic()
             # Nothing that is said from now on waits for the file.
             self._transcript.wait_for_others(_GLANCE)
             self._tell(
@@ -241,12 +283,24 @@ class TranscriptWriter:
 
     def _open(self, call: Call) -> int:
         """Return the row of a call, which is written now unless it is in the file. Within a transaction."""
-        if call.row is None or call.file != self._transcript.file:
+        if not self._is_in_file(call):
             at = as_text(call.opened_at)
             call.row = self._transcript.open_call(call.number, call.peer, at, call.name)
             call.file = self._transcript.file
             self._opened.append(call)
-        return call.row
+            self._found.add(call)
+        return call.row or 0
+
+    def _is_in_file(self, call: Call) -> bool:
+        if call in self._found:
+            return True
+        if call.row is None or call.file != self._transcript.file:
+            return False
+        # Another desk, which keeps less, may have removed a call that was silent for long.
+        if not self._transcript.has_call(call.row, call.number):
+            return False
+        self._found.add(call)
+        return True
 
     def _tell(self, text: str) -> None:
         self._screen.tell([notice(text)])

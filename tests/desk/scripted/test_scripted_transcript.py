@@ -62,18 +62,19 @@ def test_a_closed_pipe_after_the_transcript_is_no_traceback(desk: Desk, tmp_path
 HANGS = """
 import os, sys, time
 from manyhands.cli import command
-from manyhands.desk import commit_queue, transcript_file
+from manyhands.desk import commit_queue, transcript, transcript_file
 
 def hang():
     while os.path.exists(sys.argv[-1] + ".hangs"):
         time.sleep(0.01)
 
 def connect(path, connect=transcript_file.connect):
+    hang()
     database = connect(path)
     database.set_progress_handler(hang, 1)
     return database
 
-transcript_file.connect, commit_queue.SLOW = connect, 0.2
+transcript_file.connect, commit_queue.SLOW, transcript.SLOW = connect, 0.2, 0.2
 command()
 """
 """A desk on a disk that answers nothing as long as a file is there."""
@@ -109,6 +110,30 @@ def test_a_disk_that_hangs_silences_no_desk_and_delays_no_end(
         ]
     else:
         assert desk.output[-2:] == ["-- lines that were not kept: 5", "the desk is closed"]
+
+
+@pytest.mark.parametrize("recovers", [True, False], ids=["for a while", "until the end"])
+def test_a_disk_that_hangs_at_the_start_keeps_no_desk_from_opening(
+    tmp_path: Path, recovers: bool
+) -> None:
+    file = tmp_path / "transcript.sqlite"
+    gate = tmp_path / "transcript.sqlite.hangs"
+    gate.touch()
+    program = [sys.executable, "-c", HANGS]
+    with (
+        Desk(tmp_path, "--transcript", str(file), program=program) as desk,
+        desk.takes_a_call() as anna,
+    ):
+        anna.says("one\n")
+        desk.shows(r"^-- the transcript cannot be written \(its disk does not answer\): ")
+        desk.shows(r"one$")
+        if recovers:
+            gate.unlink()
+            desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+        desk.process.terminate()
+        assert desk.ends() == 0
+    if recovers:
+        assert kept(tmp_path)[0][0] == ("in", "one")
 
 
 def test_a_full_disk_is_told_to_the_operator_and_the_conversation_goes_on(
