@@ -23,7 +23,7 @@ class SharedTurn:
     """
 
     def __init__(self) -> None:
-        self._files: list[int] = []
+        self._files: list[tuple[int, object]] = []
         self._start_anew()
         renew_in_copies(self, SharedTurn._start_anew)
 
@@ -35,34 +35,46 @@ class SharedTurn:
     def share(self) -> None:
         """Share the turn with the copies that are forked from now on.
 
-        Out of descriptors, or of room for a file, nothing happens: the next call tries again.
+        Where no file can be had nothing happens: the next call tries again.
         """
-        if not self._files:
-            with contextlib.suppress(OSError):
+        if self._file() is None:
+            with contextlib.suppress(OSError, ImportError):  # no descriptor, no room, another root
+                descriptor = _anonymous_file()
                 # Of two threads that come at once the first one's counts: the list only grows.
-                self._files.append(_anonymous_file())
+                self._files.append((descriptor, _identity(descriptor)))
+
+    def _file(self) -> int | None:
+        # A program that becomes a daemon closes it, and another file may have its number then.
+        there = (number for number, identity in self._files if _identity(number) == identity)
+        return next(there, None)
 
     @contextmanager
     def take(self) -> Iterator[None]:
         """Wait for the turn, and keep it for the time of the context."""
         # Both: a record lock belongs to a process, and keeps none of its threads out.
+        lock = (
+            self._lock
+        )  # a copy that is forked in between, by a signal handler say, gets another one
         self.waiting += 1
         try:
-            acquire(self._lock)
+            acquire(lock)
         finally:
             self.waiting -= 1
         try:
             self.share()
-            file = self._files[0] if self._files else None
+            file = self._file()
             if file is not None:
                 _take_from_other_processes(file)
             try:
                 yield
             finally:
                 if file is not None:
-                    fcntl.lockf(file, fcntl.LOCK_UN)
+                    with contextlib.suppress(
+                        OSError
+                    ):  # closed meanwhile, and the lock has gone with it
+                        fcntl.lockf(file, fcntl.LOCK_UN)
         finally:
-            self._lock.release()
+            lock.release()
 
 
 def _anonymous_file() -> int:
@@ -74,6 +86,15 @@ def _anonymous_file() -> int:
     descriptor, path = tempfile.mkstemp()
     os.unlink(path)  # noqa: PTH108 - no other use of pathlib here
     return descriptor
+
+
+def _identity(descriptor: int) -> object:
+    """Return what no other open file has; None for a descriptor that is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _take_from_other_processes(file: int) -> None:
