@@ -1,6 +1,7 @@
 """Programs that do with servers and listeners what real libraries do: on both modules."""
 
 import concurrent.futures
+import gc
 import os
 import select
 import socket
@@ -10,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.support import answering, call, hear, is_closed_by_server, serving
+from tests.support import (
+    Echo,
+    answering,
+    call,
+    everything,
+    hear,
+    is_closed_by_server,
+    serving,
+    wait_until,
+)
 
 HERE = ("127.0.0.1", 0)
 
@@ -204,3 +214,68 @@ def test_get_request_of_the_program_wraps_tls(module: ModuleType, authority: Any
         authority.client_context().wrap_socket(peer, server_hostname="localhost") as secured,
     ):
         assert secured.recv(100) == b"secret"
+
+
+def test_a_server_serves_without_a_socket(module: ModuleType) -> None:
+    class Piped(module.BaseServer):  # type: ignore[name-defined,misc]  # a class of either module
+        def fileno(self) -> int:
+            return reader
+
+        def get_request(self) -> tuple[bytes, None]:
+            return os.read(reader, 1), None
+
+    served: list[bytes] = []
+    reader, writer = os.pipe()
+    server = Piped("a pipe", lambda request, *_: served.append(request))
+    with serving(server, poll_interval=0.01):
+        for count in range(1, 5):
+            os.write(writer, b"%d" % count)
+            wait_until(lambda: len(served) == count)  # noqa: B023 - called here
+    assert served == [b"1", b"2", b"3", b"4"]
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("method", ["handle_request", "serve_forever"])
+def test_a_closed_listener_is_a_selector_s_error(module: ModuleType, method: str) -> None:
+    server = module.TCPServer(HERE, Echo)
+    server.server_close()
+    with pytest.raises(ValueError, match=r"^Invalid file descriptor: -1$"):
+        getattr(server, method)()
+
+
+def test_a_connection_is_of_the_class_that_the_program_has_put_in_its_place(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(socket.socket):
+        pass
+
+    def handler(request: Any, *_: object) -> None:
+        kinds.append(type(request))
+
+    kinds: list[type] = []
+    with module.TCPServer(HERE, handler) as server, call(server.server_address):
+        monkeypatch.setattr(socket, "socket", Own)
+        server.handle_request()
+    assert kinds == [Own]
+
+
+def test_a_connection_that_get_request_does_not_return_is_closed(module: ModuleType) -> None:
+    class Stop(BaseException):
+        pass
+
+    class Stopped(module.TCPServer):  # type: ignore[name-defined,misc]  # a class of either module
+        def get_request(self) -> Any:
+            _accepted = super().get_request()
+            raise Stop
+
+    # No reference of ours keeps it: it is closed without a collection.
+    gc.disable()
+    try:
+        with Stopped(HERE, Echo) as server, call(server.server_address) as peer:
+            with pytest.raises(Stop) as raised:
+                server.handle_request()
+            del raised
+            assert everything(peer) == b""
+    finally:
+        gc.enable()

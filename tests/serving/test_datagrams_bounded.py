@@ -237,3 +237,23 @@ def test_a_failure_gives_the_place_back(fails: str, monkeypatch: pytest.MonkeyPa
 
 def _no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_threads_that_each_ask_for_a_request_serve_no_more_than_may_be() -> None:
+    class OneAtATime(socketserver.UDPServer):
+        max_datagrams = 1
+
+    gate = Gate()
+    with OneAtATime(("127.0.0.1", 0), gate) as server, sender() as peer:
+        threads = [threading.Thread(target=server.handle_request) for _ in range(2)]
+        for thread in threads:
+            peer.sendto(b"hold", server.server_address)
+            thread.start()
+        wait_until(lambda: gate.most == 1)
+        # The other one looks for room again and again: it would be served by now.
+        threads[1].join(0.1)
+        gate.is_open = True
+        for thread in threads:
+            thread.join(20)
+        assert {peer.recv(100) for _ in threads} == {b"served hold"}
+    assert (gate.most, gate.served) == (1, 2)

@@ -1,5 +1,6 @@
 """A sequential drop-in without options serves in short turns: nothing that it promises is lost with them."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -241,6 +242,33 @@ def test_a_listener_that_is_replaced_under_the_turns_is_served() -> None:
             assert ask(server.socket.getsockname()) == b"hello\n"
 
 
+def test_a_listener_that_a_handler_takes_away_ends_the_loop() -> None:
+    taken: list[socket.socket] = []
+
+    def take(request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(request.recv(100))
+        clients.append(client_address)
+        if len(clients) == 3:
+            taken.append(server.socket)
+            del server.socket
+
+    def serve() -> None:
+        server.serve_forever()
+        ended.append(True)
+
+    clients: list[Any] = []
+    ended: list[bool] = []
+    server = TCPServer(HERE, take)
+    loop = threading.Thread(target=serve)
+    loop.start()
+    for _ in range(3):
+        assert ask(server.server_address) == b"hello\n"
+    with call(server.server_address):
+        loop.join(PATIENCE)
+    assert ended == [True]
+    taken[0].close()
+
+
 def serve_until(begun: threading.Event, done: threading.Event) -> None:
     served = begin_serving("a task")
     begun.set()
@@ -273,3 +301,62 @@ def test_a_copy_that_a_handler_forks_knows_what_it_serves_and_no_other() -> None
     with serving(UDPServer(HERE, Datagrams(fork))) as server:
         exchange(server, 2)
     assert seen == [0, 0]
+
+
+def serve_as(identity: int, server: Any) -> None:
+    """Serve in a thread that has the identity of one that this copy of the process has not got."""
+
+    def act() -> None:
+        if threading.get_ident() == identity:
+            server.serve_forever()
+        threading.Event().wait()
+
+    for _ in range(100):
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        if thread.ident == identity:
+            return
+    threading.Thread(
+        target=server.serve_forever, daemon=True
+    ).start()  # the system gives it no more
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_copy_has_nothing_of_the_turn_that_is_under_way_in_the_original() -> None:
+    is_held_up, goes_on = threading.Event(), threading.Event()
+
+    class Working(UDPServer):
+        def service_actions(self) -> None:
+            if here == os.getpid() and len(seen) == 3:
+                is_held_up.set()
+                goes_on.wait(PATIENCE)
+
+    def tell(server: Any) -> None:
+        seen.append((sequential(server).running(), current_connection(), threading.get_ident()))
+
+    def serve_in_the_copy() -> bool:
+        serve_as(loop, server)
+        seen.clear()
+        exchange(server, 3)
+        return len(seen) == 3 and all(count == 1 and ours for count, ours, _ in seen)
+
+    here = os.getpid()
+    seen: list[Any] = []
+    with serving(Working(HERE, Datagrams(tell))) as server:
+        exchange(server, 3)
+        assert is_held_up.wait(PATIENCE)
+        loop = seen[0][-1]
+        with forked(serve_in_the_copy) as wait:
+            assert wait() == 0
+        goes_on.set()
+
+
+def test_a_thread_that_serves_in_turns_begins_no_others() -> None:
+    engine = SequentialEngine()
+    turn = engine.begin_turns()
+    assert turn is not None
+    assert engine.begin_turns() is None
+    engine.end_turns(turn)
+    assert engine.begin_turns() is turn
+    engine.end_turns(turn)
+    assert threading.get_ident() not in served_by_threads

@@ -41,13 +41,18 @@ class SequentialEngine(Engine):
             self._threads.pop(task, None)
             self._tell_of_end()
 
-    def begin_turns(self) -> Turn:
-        """Have the caller serve datagrams in turns, without a task for each, until `end_turns`."""
+    def begin_turns(self) -> Turn | None:
+        """Have the caller serve datagrams in turns, without a task for each, until `end_turns`.
+
+        None where it does so already, further up.
+        """
         # It stays, for a program that calls `handle_request` again and again.
         thread = get_ident()
         turn = self._turns.get(thread)
         if turn is None:
             turn = self._turns[thread] = Turn()
+        elif turn.begun is not None:
+            return None
         turn.begun = begin_serving(turn)
         return turn
 

@@ -100,14 +100,14 @@ def accept_at_once(listener: Any) -> tuple[int, Any]:
 
 
 _PLAIN: Any = socket.socket
-_PLAIN_ACCEPT = _PLAIN.accept
-_IS_SYSTEMS = issubclass(_PLAIN, _socket.socket)
-"""Whether the program was not patched before it loaded this."""
+_PLAIN_ACCEPT: Any = _PLAIN.accept if issubclass(_PLAIN, _socket.socket) else None
+"""None where the program was patched before it loaded this."""
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Any]:
     """Accept a connection, as `socket.accept` does, which makes members of enumerations for each one."""
-    if type(listener) is not _PLAIN or _PLAIN.accept is not _PLAIN_ACCEPT or not _IS_SYSTEMS:
+    kind: Any = socket.socket
+    if kind is not _PLAIN or type(listener) is not kind or kind.accept is not _PLAIN_ACCEPT:
         return listener.accept()  # the program, or gevent, has a way of its own
     inner: Any = listener
     descriptor, address = inner._accept()

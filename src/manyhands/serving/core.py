@@ -42,7 +42,6 @@ from manyhands.serving.worker_shortage import WorkerShortage, end_pause
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
-    from manyhands.runtime.caller import Turn
     from manyhands.runtime.wakeup import PollableLatch
 
 _ATTRIBUTE = "_server_core"
@@ -105,9 +104,6 @@ class ServerCore:
         """Grows while `accept`, or the program's `get_request`, fails in a way that comes again."""
 
         self.unserved = UnservedClients(self.registry, self.admission, self.accept_backoff)
-        self.turn: Turn | None = None
-        """While a thread serves in turns: its own."""
-
         self.loops = ServeLoops()
         self.accepted_from: Any = None
         """The address of the client that our `get_request` accepted last, for the holder of
@@ -183,9 +179,9 @@ class ServerCore:
             When another loop has taken the client of which this one was told too, or its place. `get_request`
             would wait for the next client, and the loop could not be stopped meanwhile.
         """
-        if self.turn is None:
-            self._look_before_request(server)
         loops, admission = self.loops, self.admission
+        if loops.turn is None:
+            self._look_before_request(server)
         loops.accepting.acquire()
         try:
             # The other loop may have ended since it took the client.
@@ -297,7 +293,7 @@ class ServerCore:
 
     def serve_here(self, server: Any, request: Any, client_address: Any) -> None:
         """Serve a request in the calling thread, as sequential servers do, unless another engine is to."""
-        engine, turn = self.engines.sequential, self.turn
+        engine, turn = self.engines.sequential, self.loops.turn
         if (
             turn is None
             or engine is None

@@ -61,14 +61,18 @@ def _serve_one(server: Listener, core: ServerCore, engine: Engine) -> Any:
     """Serve the request that is there."""
     now = time.monotonic()
     core.look_around(server, engine, now)
-    if core.turn is None and isinstance(engine, SequentialEngine):
-        turn = core.turn = engine.begin_turns()
-        turn.began_at = now
-        try:
-            return handle_request_noblock(server)
-        finally:
-            core.turn = None
-            engine.end_turns(turn)
+    loops = core.loops
+    # Under a limit each datagram has a place, which those of a turn have not.
+    may_be_plain = loops.turn is None and not core.admission.is_guarded
+    if may_be_plain and isinstance(engine, SequentialEngine):
+        turn = engine.begin_turns()
+        if turn is not None:
+            loops.turn, turn.began_at = turn, now
+            try:
+                return handle_request_noblock(server)
+            finally:
+                loops.turn = None
+                engine.end_turns(turn)
     return core.serve_for_caller(server, handle_request_noblock)
 
 
@@ -108,11 +112,15 @@ def _has_got_client(
     if engine.name != "processes" and not are_waits_patched():
         # As nearly always, and a selector costs more than the rest of the call.
         poll = select.poll()
-        poll.register(server, select.POLLIN)
-        while not poll.poll(None if deadline is None else _milliseconds_left(deadline)):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-        return True
+        try:
+            poll.register(server, select.POLLIN)
+        except (AttributeError, TypeError, ValueError):
+            pass  # no descriptor: a selector's error is what programs know
+        else:
+            while not poll.poll(None if deadline is None else _milliseconds_left(deadline)):
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+            return True
     reaper_turns = ReaperTurns(core.reaper)
     with new_selector() as selector:
         selector.register(server, selectors.EVENT_READ)

@@ -36,19 +36,22 @@ def serve_plainly(
     poll_interval
         Seconds to wait for a client; None: as long as it takes.
     """
-    core, engine, polled = watch.core, watch.engine, watch.polled
-    if polled is None or core.turn is not None or not isinstance(engine, SequentialEngine):
+    loops, engine, polled = watch.core.loops, watch.engine, watch.polled
+    if polled is None or loops.turn is not None or not isinstance(engine, SequentialEngine):
         return
     poll = select.poll()
     poll.register(polled, select.POLLIN)
     poll.register(wakeup, select.POLLIN)
     timeout = None if poll_interval is None else math.ceil(1000 * max(0.0, poll_interval))
     wait = partial(poll.poll, timeout)
-    turn = core.turn = engine.begin_turns()
+    turn = engine.begin_turns()
+    if turn is None:
+        return
+    loops.turn = turn
     try:
         _serve_while_plain(watch, turn, is_stopping, wait, [(polled, select.POLLIN)])
     finally:
-        core.turn = None
+        loops.turn = None
         engine.end_turns(turn)
 
 
@@ -60,7 +63,7 @@ def _serve_while_plain(
     only_a_client: object,
 ) -> None:
     listener, core, now = watch.listener, watch.core, time.monotonic
-    socket = getattr(listener, "socket", None)
+    socket = getattr(listener, "socket", None)  # a program's own kind of server may have none
     options, backoff, admission = core.options, core.accept_backoff, core.admission
     while not (
         is_stopping()
@@ -72,7 +75,7 @@ def _serve_while_plain(
         ready = wait()
         if ready == only_a_client:
             turn.began_at = now()
-            if turn.began_at >= options.look_at or listener.socket is not socket:
+            if turn.began_at >= options.look_at or getattr(listener, "socket", None) is not socket:
                 return
             handle_request_noblock(listener)
         elif ready:

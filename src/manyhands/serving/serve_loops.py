@@ -1,10 +1,14 @@
 """The accept loops of one server: one as a rule, several where several threads call its `serve_forever`."""
 
 import threading
+from typing import TYPE_CHECKING
 
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.runtime.wakeup import WakeUp
+
+if TYPE_CHECKING:
+    from manyhands.runtime.caller import Turn
 
 
 class ServeLoops:
@@ -25,6 +29,9 @@ class ServeLoops:
         self.threads = {}
         self.were_several = False
         """Whether there have been several at the same time since there was none."""
+
+        self.turn: Turn | None = None
+        """While a thread serves in turns: its own."""
 
         self.lock = brief_lock()
         """Held while a loop is added or removed, with all that depends on their number."""

@@ -60,7 +60,11 @@ class UnservedClients:
             # It still waits, or there is none: the next try may well fail the same way.
             has_to_rest = trouble is not AcceptTrouble.THIS_CLIENT
         if not isinstance(error, Exception):
-            raise error
+            try:
+                raise error
+            finally:
+                # The traceback has this frame: the two would keep alive what `get_request` had accepted.
+                del error
         if has_to_rest:
             self._rest_after(server, error)
         if not isinstance(error, OSError):
