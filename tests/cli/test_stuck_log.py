@@ -34,6 +34,8 @@ HANDLERS = """
                 raise ValueError("no way")
             if kind == "print":
                 print("x" * 5000, file=sys.stderr, flush=True)
+            if kind == "keep a line":
+                print("this is written when the process ends")
             if kind == "warn":
                 warnings.warn("be warned")
             if kind == "thread":
@@ -46,6 +48,8 @@ HANDLERS = """
             if kind == "threads":
                 threading.stack_size(0)
 """
+
+SERVE = (sys.executable, "-m", "manyhands", "serve", "failing:Fails")
 
 HERE = ("--bind", "tcp://127.0.0.1:0", "--drain-timeout", "1")
 
@@ -63,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 def serving(
     folder: Path, *words: str, stderr: Any, **more: Any
 ) -> Iterator[tuple["subprocess.Popen[str]", tuple[str, int]]]:
-    command = [sys.executable, "-m", "manyhands", "serve", "failing:Fails", *HERE, *words]
+    command = [*SERVE, *HERE, *words]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -274,31 +278,75 @@ def test_the_word_for_a_handler_that_holds_up_fibers_holds_up_none(folder: Path)
             process.kill()
 
 
-def test_a_standard_output_that_is_stuck_from_the_start_holds_up_neither(
-    folder: Path, engine: str
+@contextmanager
+def stuck_output() -> Iterator[int]:
+    with full_pipe() as (_, writer):
+        yield writer
+
+
+@contextmanager
+def unread_output() -> Iterator[int]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        yield full.fileno()
+
+
+@contextmanager
+def terminal_that_has_gone() -> Iterator[int]:
+    keyboard, screen = os.openpty()
+    os.close(keyboard)
+    yield screen
+    os.close(screen)
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        (stuck_output, "it takes no more"),
+        (unread_output, "Broken pipe"),
+        (full_disk, "No space left on device"),
+        (terminal_that_has_gone, "Input/output error"),
+    ],
+)
+def test_a_standard_output_that_takes_nothing_from_the_start_holds_up_neither(
+    folder: Path, engine: str, output: Any, why: str
 ) -> None:
-    words = ["serve", "failing:Fails", "--bind", f"unix://{folder}/x.sock", "--engine", engine]
     with (
-        full_pipe() as (_, writer),
+        output() as writer,
+        # The client calls at once: where this listens is not printed.
+        socket.create_server(("127.0.0.1", 0)) as listener,
         subprocess.Popen(
-            [sys.executable, "-m", "manyhands", *words],
+            [*SERVE, "--bind", f"fd://{listener.fileno()}", "--engine", engine],
             stdout=writer,
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
             env=environment(),
+            pass_fds=[listener.fileno()],
         ) as process,
     ):
+        port = listener.getsockname()[1]
         try:
-            wait_until((folder / "x.sock").exists)
-            with socket.socket(socket.AF_UNIX) as peer:
-                peer.settimeout(PATIENCE)
-                peer.connect(f"{folder}/x.sock")
-                peer.sendall(b"hello\n")
-                assert peer.recv(10) == b"hello\n"
-            assert ends_in_time(process) == 0
+            with call(("127.0.0.1", port)) as peer:
+                for line in (b"hello\n", b"keep a line\n"):
+                    peer.sendall(line)
+                    assert peer.recv(20) == line
+            # On processes the child is at its end, and tries for half a second to say what it kept.
+            assert ends_in_time(process, drain=0.5) == 0
+            assert process.stderr is not None
+            told = process.stderr.read()
         finally:
             process.kill()
+    sentence = f"tcp://127.0.0.1:{port} (standard output cannot be written: {why})"
+    assert told.splitlines()[0] == f"manyhands: listening on {sentence}"
+    assert "Traceback" not in told
 
 
 def test_a_handler_that_is_stuck_in_standard_output_does_not_keep_the_service(

@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         end_of_process.leave_if_stuck(status)
-        print(end="", flush=True)
+        _flush_output()
     except SystemExit as end:
         end_of_process.leave_if_stuck(end.code)
         raise
@@ -140,6 +140,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"manyhands: the output cannot be written: {error.strerror}", file=sys.stderr)
         return _FAILED
     return status
+
+
+def _flush_output() -> None:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        if not end_of_process.has_served:
+            raise
+        # What handlers printed, and were told of when it failed: the service itself has not failed.
+        _forget_output()
 
 
 def _accept_any_text() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
+    Report,
     add_log_arguments,
     add_metrics_argument,
     announce_metrics,
@@ -126,12 +127,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the desk until it is closed; return 0."""
-    with _logged(arguments):
-        _run(arguments)
+    with _logged(arguments) as report:
+        _run(arguments, report)
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, report: Report) -> None:
     from manyhands.desk import desk
     from manyhands.desk.reception import Terms
     from manyhands.desk.transcript_limits import Limits
@@ -155,7 +156,7 @@ def _run(arguments: argparse.Namespace) -> None:
     def beside(server: "Server") -> Iterator[None]:
         nonlocal is_open
         is_open = True
-        with _measured(arguments, server):
+        with _measured(arguments, server, report):
             yield
 
     end_of_process.heed_stop_signals(stop)
@@ -168,7 +169,7 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
+def _logged(arguments: argparse.Namespace) -> AbstractContextManager[Report]:
     if arguments.log is None and not arguments.access_log:
         return reporting(arguments, only_errors=True)
     from manyhands.desk import environment
@@ -182,9 +183,9 @@ def _logged(arguments: argparse.Namespace) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _measured(arguments: argparse.Namespace, server: "Server") -> Iterator[None]:
+def _measured(arguments: argparse.Namespace, server: "Server", report: Report) -> Iterator[None]:
     with serving_metrics(arguments, server) as exporter:
-        announce_metrics(exporter)
+        announce_metrics(exporter, report)
         yield
 
 

@@ -54,6 +54,11 @@ class EndOfProcess:
         """Note that handlers were cut off, whose threads the interpreter's exit must not wait for."""
         self._has_left_threads = True
 
+    @property
+    def has_served(self) -> bool:
+        """Whether a service has ended."""
+        return self._output_deadline is not None
+
     def note_end_of_service(self) -> None:
         """Note that a service has ended: its output has `OUTPUT_TIMEOUT` from now on."""
         self._output_deadline = time.monotonic() + OUTPUT_TIMEOUT

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,19 +49,32 @@ def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def announce(line: str) -> None:
-    """Print a line to standard output, unless that takes no more: a service does not wait for its reader."""
+def announce(line: str, report: Report) -> None:
+    """Print a line to standard output; where it takes none, have the log tell, for the service goes on."""
+    try:
+        _print_now(line)
+    except OSError as error:
+        # ENOSPC, EPIPE (its reader has gone), EIO (its terminal has), or not in time.
+        report(f"{line} (standard output cannot be written: {error.strerror or error})")
+
+
+def _print_now(line: str) -> None:
     descriptor = descriptor_of(sys.stdout)
-    if descriptor < 0 or takes_more(descriptor, OUTPUT_TIMEOUT):
-        # In one write: a terminal that is stopped (Ctrl-S) takes none, and would take the line without its
-        # end.
-        print(f"{line}\n", end="", flush=True)
+    if descriptor < 0:
+        print(line, flush=True)
+        return
+    if not takes_more(descriptor, OUTPUT_TIMEOUT):
+        raise TimeoutError("it takes no more")
+    sys.stdout.flush()
+    # In one write: a terminal that is stopped (Ctrl-S) takes none, and would take the line without its end.
+    # And past the stream, which would keep a line that the disk has not taken.
+    os.write(descriptor, f"{line}\n".encode(sys.stdout.encoding, "backslashreplace"))
 
 
-def announce_metrics(exporter: "Exporter | None") -> None:
+def announce_metrics(exporter: "Exporter | None", report: Report) -> None:
     """Print where the metrics are, if they are served."""
     for address in exporter.addresses if exporter is not None else ():
-        announce(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics")
+        announce(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", report)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
     _listen(server)
     end_of_process.heed_stop_signals(server.stop)
     with serving_metrics(arguments, server) as exporter, end_of_process.comes_in_time(server):
-        cut_off = server.run(lambda: _announce(server, exporter))
+        cut_off = server.run(lambda: _announce(server, exporter, report))
     for connection in cut_off:
         report(f"cut off {connection}")
     if cut_off:
@@ -92,10 +92,10 @@ def _listen(server: "Server") -> None:
         raise Mistake(sentence_of(error)) from None
 
 
-def _announce(server: "Server", exporter: "Exporter | None") -> None:
+def _announce(server: "Server", exporter: "Exporter | None", report: Report) -> None:
     for address in server.addresses:
-        announce(f"listening on {address}")
-    announce_metrics(exporter)
+        announce(f"listening on {address}", report)
+    announce_metrics(exporter, report)
 
 
 def _sentence(event: "Event") -> str:

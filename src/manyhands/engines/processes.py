@@ -41,6 +41,9 @@ _OF_FAULTS = {
 
 _BLOCKED = signal.valid_signals() - _OF_FAULTS
 
+_LAST_WORDS_TIMEOUT = 0.5
+"""Seconds that a stuck output gets at a child's end for what its handler printed, and has not flushed."""
+
 
 class ProcessesEngine(Engine):
     """Gives each connection a process of its own.
@@ -156,7 +159,7 @@ class ProcessesEngine(Engine):
         """Fork a child. Without the lock: a full pipe, or a fork hook of the program, may wait."""
         # The child would write too what is buffered now. But a stream that is stuck must not hold up the
         # accept loop: better a line twice than no client any more.
-        _flush_standard_streams(only_if_writable=True)
+        _flush_standard_streams(_leave)
         fork_hooks.prepare_workers()
         # Handlers ask the operator one at a time, be they the first to ask.
         turn_at_terminal.share()
@@ -210,7 +213,7 @@ class ProcessesEngine(Engine):
         try:
             # Not by the status: that is the program's, which may end the process itself, or become another.
             child.tell(child.task.word_for_parent())
-            _flush_standard_streams()
+            _flush_standard_streams(_flush_in_time)
         finally:
             # Not sys.exit: it would run the cleanups and the exit functions of the parent.
             os._exit(status)
@@ -396,13 +399,39 @@ class ProcessesEngine(Engine):
             child.kill()
 
 
-def _flush_standard_streams(*, only_if_writable: bool = False) -> None:
+def _flush_standard_streams(when_stuck: Callable[[Any], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
-        descriptor = descriptor_of(stream) if only_if_writable else -1
-        if descriptor >= 0 and not takes_more(descriptor):
-            continue  # its lock may even be held by a thread that is stuck in it
+        descriptor = descriptor_of(stream)
         try:
-            stream.flush()
+            if descriptor >= 0 and not takes_more(descriptor):
+                when_stuck(stream)
+            else:
+                stream.flush()
         except (AttributeError, ValueError, OSError):
             # None (a daemon), closed, or a broken pipe: nothing to flush to.
             continue
+
+
+def _leave(stream: Any) -> None:
+    """Do not flush a stream: its lock may even be held by a thread that is stuck in it."""
+
+
+def _flush_in_time(stream: Any) -> None:
+    """Flush what a handler printed, if anything; its process does not stay for a stream that takes no more.
+
+    Raises
+    ------
+    TimeoutError
+        When the stream has not taken it in time.
+    """
+
+    def give_up(*_: object) -> NoReturn:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, _LAST_WORDS_TIMEOUT)
+    try:
+        stream.flush()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
