@@ -4,6 +4,7 @@
 import pytest
 
 from manyhands.desk.call_io import Ending
+from manyhands.desk.look_alikes import looks
 from manyhands.desk.names import fault
 from manyhands.desk.switchboard import Call, NameRefused, Switchboard
 from tests.desk.test_operator import Ear
@@ -192,3 +193,44 @@ def test_a_name_that_was_given_up_is_free() -> None:
     assert switchboard.give_name(call, "Else") is None
     assert named(switchboard, "llse").name == "llse"
     call.connection.hang_up(Ending.KICKED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ᴏᴘᴇʀᴀᴛᴏʀ",
+        "ꓳꓑꓰꓣꓮꓔꓳꓣ",
+        "ᎠᎬᏚᏦ",
+        "ʏou",
+        "🅳🅴🆂🅺",
+        "\U0001f1e9\U0001f1ea\U0001f1f8\U0001f1f0",
+        "øperatør",
+        "đesk",
+        "adrnin",
+        "ⲞⲢeⲅatoⲅ",
+        "the ꓓꓰꓢꓗ",
+    ],
+)
+def test_no_letters_make_a_name_look_like_the_desks(name: str) -> None:
+    assert fault(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("ANNA", "ꓮꓠꓠꓮ"), ("anna", "ᴀɴɴᴀ"), ("Bernard", "Bemard"), ("WEB", "ᎳᎬB"), ("AB", "🅰🅱")],
+)
+def test_letters_of_any_alphabet_that_look_like_another_callers_are_refused(
+    name: str, other: str
+) -> None:
+    assert fault(other) or set(looks(name)) & set(looks(other))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("דן", "דו"), ("هدى", "ندى"), ("王芳", "王方"), ("Øystein", "Oystein")],
+)
+def test_callers_of_other_alphabets_keep_names_that_only_strangers_confuse(
+    name: str, other: str
+) -> None:
+    assert not fault(name)
+    assert not set(looks(name)) & set(looks(other))

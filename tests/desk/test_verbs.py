@@ -59,12 +59,24 @@ def test_every_verb_is_in_the_help() -> None:
         assert any(line.startswith(verb) for line in operator.HELP), verb
 
 
-@pytest.mark.parametrize("line", ["byebye", " ByeBye ", "BYEBYE\t"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("byebye", " ByeBye ", "BYEBYE\t", "byebye\r", "\u3000byebye\xa0", "byebye" + " " * 500),
+        *(
+            "byebye\0",
+            "\ufeffbyebye",
+            "byebye\u200b",
+            "\uff42\uff59\uff45" * 2,
+            "b\0y\0e\0b\0y\0e\0",
+        ),
+    ],
+)
 def test_a_caller_says_goodbye(line: str) -> None:
     assert messages.is_goodbye(line)
 
 
-@pytest.mark.parametrize("line", ["byebye!", "bye bye", "", "no byebye"])
+@pytest.mark.parametrize("line", ["byebye!", "bye bye", "", "no byebye", "byebye" + "x" * 9000])
 def test_a_caller_says_no_goodbye(line: str) -> None:
     assert not messages.is_goodbye(line)
 
@@ -75,6 +87,8 @@ def test_a_caller_says_no_goodbye(line: str) -> None:
         ("/name Anna", "Anna"),
         ("/name  Anna   Maria ", "Anna Maria"),
         ("/name", ""),
+        ("\ufeff/name Anna", "Anna"),
+        ("/name Anna\0", "Anna"),
         ("/names Anna", None),
         ("hello /name Anna", None),
         ("", None),
@@ -82,3 +96,15 @@ def test_a_caller_says_no_goodbye(line: str) -> None:
 )
 def test_a_caller_gives_a_name(line: str, name: str | None) -> None:
     assert messages.name_in(line) == name
+
+
+@pytest.mark.parametrize(
+    "line", ["", " ", "\t", "\r", "\v\f", "\u3000\xa0", "\u200b\u2060", "\ufeff", "\u2800\u3164"]
+)
+def test_a_blank_line_says_nothing(line: str) -> None:
+    assert messages.says_nothing(line)
+
+
+@pytest.mark.parametrize("line", [".", " a", "\0", "\x1b", "👍", "\u200b你"])
+def test_any_other_line_says_something(line: str) -> None:
+    assert not messages.says_nothing(line)

@@ -122,7 +122,8 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
 
 def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     if not environment.has_terminal():
-        return PlainScreen.on_standard_streams()
+        # A full disk under what is shown ends no calls.
+        return PlainScreen.on_standard_streams(may_lose=True)
     try:
         from manyhands.desk.terminal import OperatorTerminal  # noqa: PLC0415 - an extra
     except ImportError:

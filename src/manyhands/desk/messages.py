@@ -11,15 +11,17 @@ a character in two packets          the character, whole, also when the 0.2 s fa
 bytes that are no UTF-8             U+FFFD in their place, and `Message.is_repaired`
 half a character, then nothing      U+FFFD, after twice 0.2 s; or once it cannot become a whole one
 more than `limit` bytes, no end     `LineTooLong`, and no more than `limit` bytes were kept
-empty lines in a row                empty messages; with `merges_empty_lines` one, or none after a text
+empty lines in a row                empty messages; with `merges_empty_lines` (blank ones too) one or none
 ==================================  =========================================================
 """
 
 import codecs
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from manyhands.desk.encodings import UTF_8
+from manyhands.desk.look_alikes import INVISIBLE
 
 LINE_LIMIT = 8192
 """Bytes of one line, without its end: the default of the desk, far above what a person types."""
@@ -27,8 +29,11 @@ LINE_LIMIT = 8192
 _REST_OF_CHARACTER = 8
 """Bytes, of which the rest of a character has fewer in any encoding."""
 
-_EMPTY_LINES = re.compile(rb"\n(?:\r?\n)+")
-"""The end of a line, and empty lines after it."""
+_EMPTY_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
+"""The end of a line, and lines after it that are empty or blank."""
+
+_LONGEST_GOODBYE = 64
+"""Characters, with all that is not seen."""
 
 UNFINISHED = 0.2
 """Seconds after which a text without an end of line is a message: callers exist that never send one."""
@@ -231,12 +236,25 @@ class MessageDecoder:
 # What a caller may say to the desk itself.
 
 
+def says_nothing(text: str) -> bool:
+    """Tell whether there is nothing to be seen in a line: it is empty, or of blanks and the like alone."""
+    return not text[:1].isalnum() and not INVISIBLE.sub("", text).strip()
+
+
 def is_goodbye(text: str) -> bool:
-    """Tell whether a caller's line says goodbye: `byebye`, in any case, spaces around it or none."""
-    return text.strip().casefold() == "byebye"
+    """Tell whether a caller's line says goodbye: `byebye`, in any case, blanks around it or none.
+
+    What is not seen does not count: programs send the NUL at the end of their strings, or a mark of the
+    encoding (U+FEFF), and input methods letters of full width.
+    """
+    text = text.strip()
+    if len(text) > _LONGEST_GOODBYE:
+        return False
+    seen = "".join(c for c in INVISIBLE.sub("", text) if c.isprintable())
+    return unicodedata.normalize("NFKC", seen).strip().casefold() == "byebye"
 
 
 def name_in(text: str) -> str | None:
     """Return NAME when a caller's line is `/name NAME`, which names the caller; None when it is not."""
-    verb, *name = text.split() or [""]
+    verb, *name = text.lstrip("\ufeff").rstrip("\0").split() or [""]
     return " ".join(name) if verb == "/name" else None

@@ -8,20 +8,16 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from manyhands.desk.look_alikes import EMOJI_FORM, INVISIBLE, SCRIPTS, bare_looks
+
 LONGEST_NAME = 32
 """Characters of a caller's name: it stands before each of the caller's lines."""
 
 _MOST_MARKS = 4
 """Marks on one letter: Hebrew and Vietnamese have three."""
 
-_JOINER, _EMOJI_FORM = "\u200d", "\ufe0f"
-"""What emoji are made of, besides emoji."""
-
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-"""Default_Ignorable_Code_Point, and two blanks that are letters or signs to Unicode."""
+_JOINER = "\u200d"
+"""What makes one emoji of several."""
 
 _ROUND = "()\uff08\uff09"
 """Brackets that names have, and no label."""
@@ -59,22 +55,6 @@ _OF_THE_DESK = {
 }
 """As it is without spaces."""
 
-_ALPHABETS = {"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LATIN", "LISU"}
-"""Those with letters that look like letters of another one."""
-
-_LOOKS = str.maketrans(
-    "АВСЕНІЈКМОРЅТУХѴԌӀасеһіјкорѕухѵԁԛԝӏёЁїЇ"
-    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹαικνορυχγϲϳ"
-    "ՕՍօսհոցզլᎪᎫᎬᎳᎷᎻᏔᏚᏢᏦᏟᏃᎠᎡᎢᏴᏀᏞᏙıɑɡǀ",
-    "ABCEHIJKMOPSTYXVGIacehijkopsyxvdqwlëËïÏ"
-    "ABEZHIKMNOPTYXCaikvopuxycj"
-    "OUouhngqlAJEWMHWSPKCZDRTBGLViagl",
-)
-"""Letters of other alphabets that look like Latin ones, which many fonts draw with the same strokes."""
-
-_SHAPES = str.maketrans("I1|0", "lllO")
-"""What looks the same within ASCII."""
-
 
 def fault(name: str) -> str | None:
     """Return why no caller may have this name, in one sentence of ASCII; None: one may."""
@@ -82,22 +62,9 @@ def fault(name: str) -> str | None:
     return next((why for why, is_so in _FAULTS.items() if is_so(name, plain)), None)
 
 
-def looks(name: str) -> tuple[tuple[str, bool], tuple[str, bool]]:
-    """Return what a name looks like, in any case and in its own. Names that share one look the same."""
-    plain = unicodedata.normalize("NFKC", name.replace(_EMOJI_FORM, "")).translate(_LOOKS)
-    return (plain.casefold(), True), (plain.translate(_SHAPES), False)
-
-
 def _is_of_the_desk(name: str) -> bool:
     # Whatever stands before, behind and within: "*operator*", "the desk.", an accent below.
-    bare = (re.sub(r"[\W_]", "", _without_marks(look)).casefold() for look, _ in looks(name))
-    return not _OF_THE_DESK.isdisjoint(bare)
-
-
-def _without_marks(text: str) -> str:
-    return "".join(
-        c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c)[0] != "M"
-    )
+    return not _OF_THE_DESK.isdisjoint(bare_looks(name))
 
 
 def is_same(name: str, other: str) -> bool:
@@ -118,10 +85,10 @@ def _without_emoji_forms(name: str) -> str:
 def _kept(name: str) -> Iterator[str]:
     for position, character in enumerate(name):
         before, after = name[position - 1 : position], name[position + 1 : position + 2]
-        is_form = character == _EMOJI_FORM and _is_emoji(before)
+        is_form = character == EMOJI_FORM and _is_emoji(before)
         is_joiner = (
             character == _JOINER
-            and _is_emoji(before.replace(_EMOJI_FORM, "\N{GRINNING FACE}"))
+            and _is_emoji(before.replace(EMOJI_FORM, "\N{GRINNING FACE}"))
             and _is_emoji(after)
         )
         if not is_form and not is_joiner:
@@ -154,7 +121,7 @@ def _mixes_alphabets(name: str) -> bool:
 
 
 def _alphabets(word: str) -> set[str]:
-    return {unicodedata.name(letter, "").partition(" ")[0] for letter in word} & _ALPHABETS
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in word} & SCRIPTS
 
 
 _FAULTS: dict[str, Callable[[str, str], object]] = {
@@ -164,7 +131,7 @@ _FAULTS: dict[str, Callable[[str, str], object]] = {
         or not _is_printable(name)
         or _NUMBER.fullmatch(plain)
     ),
-    "a name may not have characters that cannot be seen": lambda name, _: _INVISIBLE.search(
+    "a name may not have characters that cannot be seen": lambda name, _: INVISIBLE.search(
         _without_emoji_forms(name)
     ),
     "a name may not have brackets": lambda name, plain: any(map(_is_bracket, name + plain)),

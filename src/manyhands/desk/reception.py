@@ -18,6 +18,7 @@ from manyhands.desk.messages import (
     MessageDecoder,
     is_goodbye,
     name_in,
+    says_nothing,
 )
 from manyhands.desk.operator import from_the_desk
 from manyhands.desk.screens import Screen, ScreenLine, notice
@@ -179,8 +180,7 @@ class Reception:
 
     def _hear(self, call: Call, messages: list[Message]) -> bool:
         """Keep what a caller says, then show it; return whether the caller says goodbye."""
-        # An empty line says nothing.
-        messages = [message for message in messages if message.text]
+        messages = [message for message in messages if not says_nothing(message.text)]
         goodbye = next((n for n, m in enumerate(messages) if is_goodbye(m.text)), None)
         if goodbye is not None:
             messages = messages[: goodbye + 1]

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, Self, TextIO, TypeVar
 
 from manyhands.desk.encodings import of_standard_input
 from manyhands.desk.messages import LineTooLong, MessageDecoder
+from manyhands.desk.output import PlainOutput
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
@@ -226,7 +227,9 @@ class PlainScreen:
     keyboard : int
         The descriptor to read from.
     output : TextIO
-        Where to write; each batch is flushed. A thread of its own writes, since the reader may be slow.
+        Where to write. A thread of its own writes, since the reader may be slow.
+    may_lose : bool
+        Whether lines for which a disk has no room are dropped and counted; else they end the command.
 
     Notes
     -----
@@ -234,9 +237,9 @@ class PlainScreen:
     belongs to the main thread. Leaving the context writes what still waits.
     """
 
-    def __init__(self, keyboard: int, output: TextIO) -> None:
+    def __init__(self, keyboard: int, output: TextIO, *, may_lose: bool = False) -> None:
         self._keyboard = keyboard
-        self._output = output
+        self._output = PlainOutput(output, may_lose=may_lose)
         self._wake_up = WakeUp()
         self._is_stopping = False
         self._is_looked_at = False
@@ -245,11 +248,11 @@ class PlainScreen:
         self._writer = threading.Thread(target=self._write, name="manyhands-output", daemon=True)
 
     @classmethod
-    def on_standard_streams(cls) -> Self:
+    def on_standard_streams(cls, *, may_lose: bool = False) -> Self:
         """Return a screen on standard input and output."""
         # In a program that was started with them closed these are None.
         keyboard = sys.stdin.fileno() if sys.stdin else os.open(os.devnull, os.O_RDONLY)
-        return cls(keyboard, sys.stdout or io.StringIO())
+        return cls(keyboard, sys.stdout or io.StringIO(), may_lose=may_lose)
 
     def __enter__(self) -> Self:
         self._writer.start()
@@ -264,6 +267,7 @@ class PlainScreen:
         # The writer ends when it has written what waits.
         self._queue.close()
         self._writer.join()
+        self._output.close()
 
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         """Write lines; the caller waits until the last lines of the same source are written."""
@@ -279,9 +283,8 @@ class PlainScreen:
     def _try_to_write(self, text: str) -> None:
         try:
             self._output.write(text)
-            self._output.flush()
         except OSError as failure:
-            # The reader has gone (EPIPE), or the disk is full. The main thread raises it, and so ends the
+            # The reader has gone (EPIPE). The main thread raises it, and so ends the
             # program; until then lines are taken and dropped, for a call must not wait for a writer.
             self._failure = failure
             self.stop()

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Protocol
 
 from manyhands.desk.call_io import Ending
-from manyhands.desk.names import fault, is_same, looks
+from manyhands.desk.look_alikes import looks
+from manyhands.desk.names import fault, is_same
 
 NAMED = 50
 """Unread callers that a status names: more than the widest terminal has room for, and few to write out again

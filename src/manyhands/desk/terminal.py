@@ -15,6 +15,7 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
 from manyhands.desk.encodings import OFFERED
+from manyhands.desk.look_alikes import begins_as_a_line
 from manyhands.desk.operator import VERBS
 from manyhands.desk.prompt import Prompt
 from manyhands.desk.screens import ScreenLine
@@ -151,9 +152,6 @@ def _paint_for_operator(line: ScreenLine) -> StyleAndTextTuples:
     ]
 
 
-_BEGINNINGS = ("[", "--", ">")
-"""How lines of the desk begin, those of callers with their labels."""
-
 _MARK = "⋮ "
 
 
@@ -176,12 +174,21 @@ def with_marked_rows(text: str, column: int, columns: int) -> str:
         width = get_cwidth(character)
         if column + width > columns:
             column = 0
-            if text[position : position + columns].lstrip().startswith(_BEGINNINGS):
+            if begins_as_a_line(_row(text[position:], columns)):
                 shown.append(_MARK)
                 column = len(_MARK)
         shown.append(character)
         column += width
     return "".join(shown)
+
+
+def _row(text: str, columns: int) -> str:
+    """Return what fits into one row, with what takes no room in it."""
+    for position, character in enumerate(text):
+        columns -= get_cwidth(character)
+        if columns < 0:
+            return text[:position]
+    return text
 
 
 def _message(status: Status, width: int) -> StyleAndTextTuples:

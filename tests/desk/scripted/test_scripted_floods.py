@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.desk.kit import Desk
 
 from .kit import endings, kept
 
 
-def test_empty_lines_say_nothing_and_are_neither_shown_nor_kept(desk: Desk, tmp_path: Path) -> None:
-    with desk.call() as caller:
-        caller.says("\n" * 5000 + "hello\n\r\n\r\nagain\n" + "\r\n" * 5000 + "byebye\n")
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " \t\r\n", "\u200b\n"])
+def test_empty_and_blank_lines_say_nothing_and_are_neither_shown_nor_kept(
+    tmp_path: Path, engine: str, blank: str
+) -> None:
+    rate = ("--line-burst", "20000")
+    with Desk(tmp_path, "--engine", engine, *rate) as desk, desk.call() as caller:
+        caller.says(blank * 5000 + f"hello\n{blank}{blank}again\n" + blank * 5000 + "byebye\n")
         desk.shows("has left: said byebye$")
     assert [line.partition("] ")[2] for line in desk.output if line.startswith("[")] == [
         "hello",
