@@ -165,7 +165,7 @@ class ProcessesEngine(Engine):
         turn_at_terminal.share()
         # The child sets what signals do to it. And in this process a handler of one may look at the
         # children, which must be complete then.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        mask = fork_hooks.change_signal_mask(signal.SIG_BLOCK, _BLOCKED)
         try:
             here, looks = os.getpid(), self._looks
             try:
@@ -177,7 +177,7 @@ class ProcessesEngine(Engine):
                 if child.pid:
                     self._do(partial(self._enter, child, looks))
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            fork_hooks.change_signal_mask(signal.SIG_SETMASK, mask)
 
     def _enter(self, child: Child, looks: int) -> None:
         """Know a child from now on; the children had been looked at `looks` times before its fork."""
@@ -192,7 +192,7 @@ class ProcessesEngine(Engine):
             # A handler of SIGCHLD has come since the fork: perhaps for this child, of which it did not know.
             self._take_statuses()
 
-    def _serve_in_child(self, child: Child, parent: int, mask: set[Any]) -> NoReturn:
+    def _serve_in_child(self, child: Child, parent: int, mask: set[int]) -> NoReturn:
         status = 1
         try:
             fork_hooks.set_parent_server(parent)
@@ -203,7 +203,7 @@ class ProcessesEngine(Engine):
                 # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
                 act = partial(start_native_thread, self.on_orphan, child.task)
                 child.lifeline.watch(act)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            fork_hooks.change_signal_mask(signal.SIG_SETMASK, mask)
             status = 0 if child.task.process_request_thread() else 1
         finally:
             self._end_child(child, status)

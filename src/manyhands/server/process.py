@@ -23,6 +23,7 @@ from typing import Any, Protocol, Self
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.caller import is_main_thread
+from manyhands.runtime.fork_hooks import change_signal_mask
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.operator_signals import OperatorSignals, take_no_notice
 from manyhands.server.served_sockets import ServedSockets
@@ -136,13 +137,13 @@ def _block() -> None:
     if _in_force:
         handled = set().union(*(signals.numbers for signals in _in_force))
         # For each thread: two of them may fork at the same time.
-        _blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        _blocked.mask = change_signal_mask(signal.SIG_BLOCK, handled)
 
 
 def _unblock() -> None:
     mask = vars(_blocked).pop("mask", None)
     if mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        change_signal_mask(signal.SIG_SETMASK, mask)
 
 
 def _put_back_in_copy() -> None:
