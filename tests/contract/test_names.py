@@ -3,6 +3,8 @@
 import contextlib
 import inspect
 import socketserver as standard
+import sys
+import typing
 from types import ModuleType
 from unittest import mock
 
@@ -184,3 +186,17 @@ def test_a_handshake_timeout_of_the_program_s_own_costs_no_client(authority: Aut
 def test_a_mock_of_a_class_can_be_made(name: str) -> None:
     mock.create_autospec(getattr(socketserver, name))
     mock.Mock(spec=getattr(socketserver, name))
+
+
+@pytest.mark.parametrize("name", socketserver.__all__)
+def test_the_type_hints_of_a_class_and_of_a_program_s_subclass_can_be_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = getattr(socketserver, name)
+    # As after `install`: of a class, hints are looked up in the module that it says it is of.
+    monkeypatch.setitem(sys.modules, "socketserver", socketserver)
+    own = type("Own", (kind,), {"__annotations__": {"number": int}, "__module__": __name__})
+    assert typing.get_type_hints(own)["number"] is int
+    for method in vars(kind).values():
+        if inspect.isfunction(method):
+            typing.get_type_hints(method)

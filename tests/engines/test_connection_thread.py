@@ -132,6 +132,20 @@ if sys.version_info >= (3, 13):
         begin()
         assert thread.has_begun()
 
+    def test_a_thread_that_has_not_begun_is_alive_and_can_be_joined(
+        work: Work, begin: Callable[[], None]
+    ) -> None:
+        thread = start(work)
+        assert thread in threading.enumerate()
+        thread.join(0.01)
+        assert thread.is_alive()
+        with pytest.raises(RuntimeError, match="only be started once"):
+            thread.start()
+        begin()
+        work.release.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
     def test_let_begin_waits_until_the_thread_has_begun(
         work: Work, begin: Callable[[], None]
     ) -> None:

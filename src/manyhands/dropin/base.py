@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     BaseServerOptions = object
+    # So that `typing.get_type_hints` finds all names, of a program's subclasses too.
+    _Address = Socket = Request = CutOff = Any
 
 
 _Value = TypeVar("_Value")
@@ -77,9 +79,9 @@ class BaseServer(BaseServerOptions):
     timeout: float | None = None
     """Seconds that `handle_request` waits before it calls `handle_timeout`; `serve_forever` ignores it."""
 
-    server_address: "_Address"
+    server_address: _Address
     RequestHandlerClass: Callable[[Any, Any, Self], Any]
-    socket: "Socket"
+    socket: Socket
 
     connections = _FromCore(ServerCore.detailed_registry)
     """The open connections by their numbers, a live view, and how many ended, by the reason: `Registry`."""

@@ -14,11 +14,12 @@ from manyhands.runtime.caller import current_task
 from manyhands.serving.core import core_if_made
 
 if TYPE_CHECKING:
-    import ssl
+    from ssl import SSLContext
 
     from manyhands.config.keywords import DatagramRequestHandlerOptions
     from manyhands.connections.timeouts import ConnectionTimeouts
-    from manyhands.dropin.base import BaseServer, Request
+    from manyhands.dropin.base import BaseServer as _Server
+    from manyhands.dropin.base import Request
     from manyhands.protocol.proxy_header import ProxyHeader
 
     # `DatagramRequestHandler.socket`, below, hides the module within its class.
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     DatagramRequestHandlerOptions = object
+    # As in `dropin.base`.
+    SSLContext = ConnectionTimeouts = _Server = Request = ProxyHeader = _Socket = Any
 
 
 class _ProxyHeaderAttribute:
@@ -94,10 +97,10 @@ class BaseRequestHandler:
 
     request: Any
     client_address: Any
-    server: "BaseServer"
+    server: _Server
 
     def __init__(
-        self, request: "Request", client_address: Any, server: "BaseServer", **state: Any
+        self, request: "Request", client_address: Any, server: "_Server", **state: Any
     ) -> None:
         self.request = request
         self.client_address = client_address
@@ -166,7 +169,7 @@ class StreamRequestHandler(BaseRequestHandler):
             )  # the handler may have wrapped it itself
         open_files(self)
 
-    def upgrade_to_tls(self, context: "ssl.SSLContext | None" = None) -> None:
+    def upgrade_to_tls(self, context: "SSLContext | None" = None) -> None:
         """Go over to TLS, after the client has asked for it and has got the go-ahead (STARTTLS, RFC 3207).
 
         `request`, `connection`, `rfile` and `wfile` speak TLS afterwards. For the thread or fiber that runs
@@ -209,7 +212,7 @@ class DatagramRequestHandler(BaseRequestHandler, DatagramRequestHandlerOptions):
     """Gives the handler of a datagram two files: `rfile` holds it, `wfile` becomes the reply."""
 
     packet: bytes
-    socket: "_Socket"
+    socket: _Socket
     rfile: io.BytesIO
     wfile: io.BytesIO
 

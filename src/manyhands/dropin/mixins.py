@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     ThreadingMixInOptions = ForkingMixInOptions = FiberMixInOptions = object
+    Request = Any  # as in `dropin.base`
 
 
 def _is_refused(server: Any, request: Any, client_address: Any) -> bool:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 else:
     # What editors and type checkers know of the options, which the decorator sets.
     TCPServerOptions = UDPServerOptions = object
+    # As in `dropin.base`.
+    Request = BoundPath = _InetAddress = _Socket = Any
 
 _INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
@@ -56,10 +58,10 @@ class TCPServer(BaseServer, TCPServerOptions):
     address_family: int = socket.AF_INET
     socket_type: int = socket.SOCK_STREAM
 
-    server_address: "_InetAddress"
-    socket: "_Socket"
+    server_address: _InetAddress
+    socket: _Socket
 
-    __bound_path: "BoundPath | None" = None
+    __bound_path: BoundPath | None = None
 
     def __init__(
         self,

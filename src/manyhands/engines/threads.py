@@ -55,7 +55,8 @@ class _Beginning(Latch):
     """Whether a thread has begun, in the place of the `Event` that `threading` keeps for it.
 
     `Thread.start` waits for that event, which costs two switches of threads for each connection. Here `wait`
-    does not wait; what needs a thread that has begun calls `wait_until_set`.
+    does not wait; what needs a thread that has begun calls `wait_until_set`. `threading` is told that it has
+    begun once it is certain to: a program may join each thread that it finds, and ask whether it is alive.
     """
 
     # Has no value until the thread is certain to begin: no constructor, for each connection would pay for it.
@@ -64,7 +65,11 @@ class _Beginning(Latch):
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as `Event` has it
         """Do not wait. `Thread.start` calls this once the system has made the thread."""
         self._is_certain = True
-        return self.is_set()
+        return True
+
+    def is_set(self) -> bool:
+        """Tell whether the thread has begun, or is certain to."""
+        return hasattr(self, "_is_certain") or super().is_set()
 
     def wait_until_set(self) -> bool:
         """Wait until the thread has begun; return False when it was not started, or could not be."""
@@ -107,7 +112,7 @@ class ConnectionThread(_Thread):
     def has_begun(self) -> bool:
         """Wait until the thread has begun; return False when it was not started, or could not be.
 
-        Before that it can neither be waited for, nor is it known to be alive.
+        Before the start it can neither be waited for, nor is it known to be alive.
         """
         beginning: threading.Event | _Beginning = self._started
         return (
@@ -157,7 +162,7 @@ class Threads:
     def reap(self) -> None:
         """Forget all threads that have ended. Looks at every thread; the engine has a cheaper way."""
         for thread in self:
-            # One of the engine's that has not begun is not alive either.
+            # One of the engine's that is not started yet is not alive either.
             if not thread.is_alive() and (
                 not isinstance(thread, ConnectionThread) or thread.has_ended()
             ):
