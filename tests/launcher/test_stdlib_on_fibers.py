@@ -106,6 +106,87 @@ PROGRAMS = {
         print(near.sendall(large))
         near.close(); thread.join(); print(sum(got))
     """,
+    "a descriptor is closed at once": """
+        import os
+        reader, writer = os.pipe()
+        os.close(reader)
+        try: os.write(writer, b"x")
+        except BrokenPipeError: print("no reader")
+        low = os.dup(writer); os.close(low); print(os.dup(writer) == low)
+        os.close(low); os.dup2(writer, low); time.sleep(0.01); os.fstat(low)
+        for closed in (reader, -1):
+            try: os.close(closed)
+            except OSError as error: print(error)
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        for _ in range(100):
+            for end in os.pipe(): os.close(end)
+        print("none is left open")
+    """,
+    "a descriptor is closed while a thread waits for it": """
+        import os
+        reader, writer = os.pipe()
+        ended = []
+        def read():
+            try: ended.append(os.read(reader, 1))
+            except OSError: ended.append(b"")
+        thread = threading.Thread(target=read); thread.start()
+        time.sleep(0.05); os.write(writer, b"x"); os.close(reader); os.close(writer)
+        thread.join(10); print(ended == [b"x"] or ended == [b""])
+    """,
+    "a thread gets a signal, and its clock is asked for, by its identity": """
+        import signal
+        got = []
+        signal.signal(signal.SIGUSR1, lambda *_: got.append("signal"))
+        def send(identity):
+            signal.pthread_kill(identity, signal.SIGUSR1)
+        def clock(): print(time.clock_gettime(time.pthread_getcpuclockid(threading.get_ident())) > 0)
+        main = threading.get_ident()
+        send(threading.main_thread().ident)
+        threading.Thread(target=send, args=(main,)).start()
+        while len(got) < 2: time.sleep(0.01)
+        clock()
+        thread = threading.Thread(target=clock); thread.start(); thread.join()
+        for identity, number in ((threading.get_ident(), 0), (threading.get_ident(), 9999)):
+            try: print(signal.pthread_kill(identity, number))
+            except (OSError, ValueError) as error: print(type(error).__name__)
+    """,
+    "a socket's waits keep the kernel's limits": """
+        import os, struct
+        def tried(call, *arguments):
+            began = time.monotonic()
+            try: return call(*arguments)
+            except BlockingIOError: return time.monotonic() - began < 5
+        near, far = socket.socketpair()
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            near.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, 50_000))
+        print(tried(near.recv, 1), tried(near.recv_into, bytearray(1)), tried(near.recvfrom, 1))
+        print(tried(near.recvmsg, 1), tried(near.recv, 2, socket.MSG_WAITALL))
+        print(tried(near.makefile("rb", 0).read, 1))
+        print(tried(near.dup().recv, 1), tried(socket.fromfd(near.fileno(), near.family, near.type).recv, 1))
+        print(tried(socket.socket(fileno=os.dup(near.fileno())).recv, 1))
+        print(tried(near.sendall, b"x" * 10_000_000), tried(near.sendmsg, [b"x"]))
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 50_000))
+        print(tried(listener.accept))
+        near.settimeout(0.05)
+        try: near.recv(1)
+        except TimeoutError: print("the timeout of Python comes first")
+        import ssl
+        context = ssl.create_default_context()
+        for limit in (None, 0.05):
+            peer, other = socket.socketpair()
+            threading.Timer(0.05, other.close if limit is None else int).start()
+            peer.settimeout(limit)
+            try: context.wrap_socket(peer, server_hostname="localhost")
+            except OSError as error: print(type(error).__name__)
+    """,
+    "a socket says what it is by name": """
+        near, far = socket.socketpair(type=socket.SOCK_DGRAM)
+        print(near.family.name, repr(near.type), near.dup().family.name)
+        near.setblocking(False)
+        print(repr(near.type), near.type == socket.SOCK_DGRAM)
+    """,
     "all of a message is waited for": """
         near, far = socket.socketpair()
         got = []

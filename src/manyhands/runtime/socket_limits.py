@@ -1,15 +1,19 @@
 """The limits that a program sets on a socket's waits in the kernel: SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT.
 
-The kernel follows them where a call blocks (socket(7)). One of a fiber's socket never does.
+The kernel follows them where a call blocks (socket(7)). One of a fiber's socket never does, nor of gevent's.
 """
 
 import socket
 import struct
+import sys
 from typing import Any, NamedTuple
 
 _TIMEVAL = struct.Struct("@ll")  # struct timeval: seconds and microseconds, each a long
 
-OPTIONS = frozenset({socket.SO_RCVTIMEO, socket.SO_SNDTIMEO, socket.SO_RCVLOWAT})
+_WITH_64_BITS = {66, 67} if sys.platform == "linux" else set()
+"""SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, whose time has 64 bits (include/uapi/asm-generic/socket.h)."""
+
+OPTIONS = frozenset({socket.SO_RCVTIMEO, socket.SO_SNDTIMEO, socket.SO_RCVLOWAT, *_WITH_64_BITS})
 """The options of SOL_SOCKET that set a limit."""
 
 
@@ -32,14 +36,15 @@ class Limits(NamedTuple):
 def limits_of(sock: Any) -> Limits | None:
     """Ask the kernel for the limits of a socket; None where the program has set none."""
     found = Limits(
-        _seconds(sock, socket.SO_RCVTIMEO),
-        _seconds(sock, socket.SO_SNDTIMEO),
+        seconds_of(sock, socket.SO_RCVTIMEO),
+        seconds_of(sock, socket.SO_SNDTIMEO),
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT),
     )
     return None if found == Limits(None, None, 1) else found
 
 
-def _seconds(sock: Any, option: int) -> float | None:
+def seconds_of(sock: Any, option: int) -> float | None:
+    """Ask the kernel how long a call may wait: `SO_RCVTIMEO` or `SO_SNDTIMEO`; None for ever."""
     seconds, microseconds = _TIMEVAL.unpack(
         sock.getsockopt(socket.SOL_SOCKET, option, _TIMEVAL.size)
     )

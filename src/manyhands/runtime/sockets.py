@@ -17,6 +17,25 @@ from manyhands.runtime.unpatched import original
 _family, _type, _proto = _socket.socket.family, _socket.socket.type, _socket.socket.proto
 
 
+def named_family(number: int) -> socket.AddressFamily:
+    """Return an address family as the standard library has it: a number with a name, if it has one."""
+    family: socket.AddressFamily = _named(socket.AddressFamily, number)
+    return family
+
+
+def named_kind(number: int) -> socket.SocketKind:
+    """Return a socket's type as the standard library has it, without the flag that it does not block."""
+    kind: socket.SocketKind = _named(socket.SocketKind, number & ~SOCK_NONBLOCK)
+    return kind
+
+
+def _named(names: Any, number: int) -> Any:
+    try:
+        return names(number)
+    except ValueError:
+        return number
+
+
 def descriptor_of(request: Any) -> int:
     """Return the descriptor; -1 when it is closed or detached, or there is no socket at all. Thread-safe."""
     try:

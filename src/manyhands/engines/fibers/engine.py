@@ -22,7 +22,6 @@ from manyhands.engines.fibers.ends import (
     reporting_failure,
 )
 from manyhands.engines.fibers.hub_thread import HubThread, Watchdog
-from manyhands.engines.fibers.limits import Limits, limits_of
 from manyhands.engines.fibers.selector import FiberSelector
 from manyhands.engines.fibers.sockets import (
     PLAIN_ACCEPTS,
@@ -33,6 +32,7 @@ from manyhands.engines.fibers.sockets import (
 from manyhands.engines.fibers.tls_sockets import let_contexts_make_them, wrap
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
+from manyhands.runtime.socket_limits import Limits, limits_of
 from manyhands.runtime.sockets import accept_at_once, identity, system_socket
 
 UNWIND_TIME = 0.5

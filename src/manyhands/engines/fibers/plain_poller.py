@@ -37,7 +37,7 @@ from manyhands.engines.fibers.foreign_threads import (
 from manyhands.engines.fibers.spinning import note_end
 
 if TYPE_CHECKING:
-    from manyhands.engines.fibers.limits import Limits
+    from manyhands.runtime.socket_limits import Limits
 
 BATCH = 256
 """Descriptors served between two turns of gevent's loop: its timers must not wait for a whole crowd."""

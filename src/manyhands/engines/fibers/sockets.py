@@ -15,9 +15,7 @@ from typing import Any, Self, TypeVar
 import gevent.socket
 from gevent import monkey
 
-from manyhands.engines.fibers import limits
 from manyhands.engines.fibers.foreign_threads import READ, WRITE, native_thread_id, pause_here
-from manyhands.engines.fibers.limits import Limits, limits_of
 from manyhands.engines.fibers.poller import (
     Channel,
     Poller,
@@ -29,6 +27,9 @@ from manyhands.engines.fibers.poller import (
     set_slot,
 )
 from manyhands.listening.called_address import AnsweringSocket
+from manyhands.runtime import socket_limits
+from manyhands.runtime.socket_limits import Limits, limits_of
+from manyhands.runtime.sockets import named_family, named_kind
 
 Result = TypeVar("Result")
 
@@ -103,6 +104,16 @@ class FiberSocket(gevent.socket.socket):
     _sock = plain  # by which gevent's methods find it
 
     @property
+    def family(self) -> socket.AddressFamily:
+        """The address family."""
+        return named_family(self._identity[0])
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """The type of the socket, without the flag by which the kernel knows that it does not block."""
+        return named_kind(self._identity[1])
+
+    @property
     def hub(self) -> Any:
         """The hub of the fibers."""
         return self.channel.poller.hub
@@ -147,6 +158,7 @@ class FiberSocket(gevent.socket.socket):
             self.family, self.type, self.proto, os.dup(self.fileno()), poller=self.channel.poller
         )
         twin.settimeout(self.gettimeout())
+        twin.channel.limits = self.channel.limits
         return twin
 
     def shutdown(self, how: int) -> None:
@@ -166,7 +178,7 @@ class FiberSocket(gevent.socket.socket):
     def setsockopt(self, *arguments: Any) -> None:
         """Set an option of the socket, as `socket.socket.setsockopt` does."""
         self.plain.setsockopt(*arguments)
-        if arguments[0] == socket.SOL_SOCKET and arguments[1] in limits.OPTIONS:
+        if arguments[0] == socket.SOL_SOCKET and arguments[1] in socket_limits.OPTIONS:
             self.channel.limits = limits_of(self.plain)
 
     def fileno(self) -> int:

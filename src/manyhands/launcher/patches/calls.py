@@ -1,4 +1,7 @@
-"""Calls of the system that wait for a signal or for a shell: a fiber that makes one lets the others run."""
+"""Calls of the system that wait for a signal or for a shell: a fiber that makes one lets the others run.
+
+And those that take the identity of a thread, which in a fiber is none that the system knows.
+"""
 
 import contextlib
 import math
@@ -11,8 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from manyhands.launcher.patches.waiting import is_fiber
+from manyhands.runtime.caller import hub_of_thread
 from manyhands.runtime.locks import try_until
-from manyhands.runtime.unpatched import put_in_place
+from manyhands.runtime.unpatched import native_thread_id, original, put_in_place
 
 _plain_system, _plain_sigwait = os.system, signal.sigwait
 _plain_sigwaitinfo, _plain_sigtimedwait = signal.sigwaitinfo, signal.sigtimedwait
@@ -49,6 +53,30 @@ def _take_signal(sigset: Any, deadline: float = math.inf) -> Any:
     return taken[0]
 
 
+_plain_pthread_kill, _plain_getcpuclockid = signal.pthread_kill, time.pthread_getcpuclockid
+_threads_of_system = original(sys, "_current_frames")
+_main_thread = native_thread_id()  # the one that patches
+
+
+def _pthread_kill(thread_id: int, signalnum: int, /) -> None:
+    _plain_pthread_kill(_thread_of(thread_id), signalnum)
+
+
+def _pthread_getcpuclockid(thread_id: int, /) -> int:
+    return _plain_getcpuclockid(_thread_of(thread_id))
+
+
+def _thread_of(identity: int) -> int:
+    """Return the thread of the system that a thread is, or that a fiber runs in.
+
+    The C library takes it for the address of the thread (pthread_kill(3)); with a fiber's identity it waits
+    for ever, all signals blocked, or crashes.
+    """
+    if identity in _threads_of_system():
+        return identity
+    return native_thread_id() if hub_of_thread() is not None else _main_thread
+
+
 def _system(command: Any) -> int:
     if not is_fiber():
         return _plain_system(command)
@@ -82,3 +110,5 @@ def patch_calls() -> None:
     put_in_place(signal, "sigwaitinfo", _sigwaitinfo)
     put_in_place(signal, "sigtimedwait", _sigtimedwait)
     put_in_place(os, "system", _system)
+    put_in_place(signal, "pthread_kill", _pthread_kill)
+    put_in_place(time, "pthread_getcpuclockid", _pthread_getcpuclockid)

@@ -1,17 +1,28 @@
 """A program's own sockets, which send and receive all that a call waits for.
 
-gevent's `recv` leaves MSG_WAITALL to a call that does not wait, and its `send` takes what there is room for.
+gevent's `recv` leaves MSG_WAITALL to a call that does not wait, its `send` takes what there is room for, and
+its waits know nothing of the limits that the kernel has for them.
 """
 
 import contextlib
+import errno
+import os
 import socket
 from typing import Any
 
 import gevent.socket
+from gevent._hub_primitives import wait_on_watcher
+
+from manyhands.runtime.socket_limits import seconds_of
+from manyhands.runtime.sockets import named_family, named_kind
 
 _Socket: Any = gevent.socket.socket
 _recv, _recv_into = _Socket.recv, _Socket.recv_into
 _send, _sendmsg = _Socket.send, _Socket.sendmsg
+_wait = _Socket._wait
+
+EV_WRITE = 2
+"""As libev's header has it."""
 
 _NOT_FOR_ALL = socket.MSG_DONTWAIT | socket.MSG_PEEK
 
@@ -73,7 +84,22 @@ def _patient_sendmsg(
     return sent
 
 
+def _patient_wait(self: Any, watcher: Any, **timeout_exc: Any) -> None:
+    # A closed socket has neither, and gevent knows what to say then.
+    if self.timeout is None and watcher is not None and self._sock.fileno() >= 0:
+        option = socket.SO_SNDTIMEO if watcher.events & EV_WRITE else socket.SO_RCVTIMEO
+        seconds = seconds_of(self._sock, option)
+        if seconds is not None:
+            late = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            wait_on_watcher(watcher, seconds, late, self.hub)
+            return
+    _wait(self, watcher, **timeout_exc)
+
+
 def patch_own_sockets() -> None:
-    """Have sockets wait until all is sent, and for all of a message where a program asks for that."""
+    """Have sockets wait as those that block, and say what they are by the standard library's names."""
     _Socket.recv, _Socket.recv_into = _patient_recv, _patient_recv_into
     _Socket.send, _Socket.sendmsg = _patient_send, _patient_sendmsg
+    _Socket._wait = _patient_wait
+    _Socket.family = property(lambda self: named_family(self._sock.family))
+    _Socket.type = property(lambda self: named_kind(self._sock.type))

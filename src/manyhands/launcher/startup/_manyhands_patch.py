@@ -14,10 +14,10 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from functools import partial, partialmethod
 from typing import Any
 
+import gevent.os
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists, set_default_hub_class
 from gevent.hub import Hub
@@ -60,7 +60,7 @@ def patch() -> None:
     from manyhands.launcher.patches import patch_what_is_left  # noqa: PLC0415
     from manyhands.runtime.unpatched import put_in_place  # noqa: PLC0415
 
-    put_in_place(os, "close", _close_soon(os.close))
+    put_in_place(os, "close", _close)
     leave_statuses_alone()
     patch_what_is_left()
     # Programs wait with it while their servers run in threads.
@@ -72,20 +72,26 @@ def patch() -> None:
     _patch_multiprocessing()
 
 
-def _close_soon(close: Callable[[int], None]) -> Callable[[int], None]:
-    """Return what closes a descriptor as gevent does, but soon, also when no fiber has anything to do."""
+_close_now = monkey.get_original("os", "close")
 
-    # gevent closes it when its loop has turned. A fiber that waits for the end of what is closed, such as the
-    # parent of a forked process for the last copy of a pipe, would keep an idle loop from turning, for ever.
-    def close_soon(fd: int) -> None:
-        close(fd)
-        hub = get_hub_if_exists()
-        if hub is not None and hub.loop is not None:
-            # A loop with one of these looks without waiting (ev_idle in libev's manual).
-            idle = hub.loop.idle()
-            idle.start(idle.close)
 
-    return close_soon
+def _close(fd: int) -> None:
+    """Close a descriptor now, unless a fiber waits for it: then soon, after that has heard of it.
+
+    gevent closes each when its loop has turned. Meanwhile a pipe that is closed still takes data, the number
+    is not free (the lowest is what `open` and `dup` are to return), and what gets it would be closed instead.
+    """
+    hub = get_hub_if_exists()
+    # It tells fibers that wait for the descriptor, and whether there are any.
+    if hub is None or hub.loop is None or not hub.loop.closing_fd(fd):
+        _close_now(fd)
+        return
+    gevent.os.close(fd)
+    # A fiber that waits for the end of what is closed, such as the parent of a forked process for the last
+    # copy of a pipe, would keep an idle loop from turning, for ever. A loop with one of these looks without
+    # waiting (ev_idle in libev's manual).
+    idle = hub.loop.idle()
+    idle.start(idle.close)
 
 
 def _pause() -> None:
