@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from manyhands import DatagramRequestHandler, Mistake, Server
+from manyhands import DatagramRequestHandler, Mistake, Server, StreamRequestHandler
 from manyhands.listening import multicast
 from tests.support import bound
 
@@ -112,3 +112,9 @@ def test_a_group_that_cannot_be_joined_is_a_sentence() -> None:
         multicast.join(listener, (GROUP, 5000), LOOPBACK)
         with pytest.raises(OSError, match=f"cannot join the group {GROUP}:5000"):
             multicast.join(listener, (GROUP, 5000), LOOPBACK)
+
+
+@pytest.mark.parametrize("address", [f"tcp://{GROUP}:0", f"tcp://[{GROUP_6}]:0"])
+def test_a_group_takes_no_connections_and_the_server_says_so(address: str) -> None:
+    with pytest.raises(Mistake, match="is a group of multicast addresses, which has datagrams"):
+        Server(StreamRequestHandler, address).listen()

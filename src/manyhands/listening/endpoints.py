@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from manyhands.listening.bind import explained
 from manyhands.listening.inherited_sockets import GivenSocket, given_sockets
-from manyhands.listening.multicast import number_of_interface
+from manyhands.listening.multicast import is_group, number_of_interface
 from manyhands.listening.unix_access import Access, access_of
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake
@@ -76,8 +76,20 @@ def endpoints(address: Address) -> list[Endpoint]:
         return [Endpoint(socket.AF_UNIX, kind, socket_path(address), access=access)]
     is_for_all = address.host in {"", "::"}
     found = [_every_interface(kind, address)] if is_for_all else _resolved(kind, address)
+    if address.is_stream:
+        _refuse_groups(found, address)
     interface = number_of_interface(address)
     return [_on(interface, endpoint)._replace(is_tls=address.is_tls) for endpoint in found]
+
+
+def _refuse_groups(found: list[Endpoint], address: Address) -> None:
+    """Refuse a group for connections: the kernel binds IPv4's, and no client can connect to it (RFC 9293)."""
+    for endpoint in found:
+        if is_group(endpoint.family, endpoint.address[0]):
+            raise Mistake(
+                f"cannot listen on {address}: {endpoint.address[0]} is a group of multicast addresses, "
+                "which has datagrams and no connections, as in udp://"
+            )
 
 
 def _on(interface: int, endpoint: Endpoint) -> Endpoint:
