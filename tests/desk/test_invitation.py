@@ -84,16 +84,17 @@ def test_every_kind_of_address_can_be_called(
     assert lines[2].endswith(netcat)
 
 
-def test_the_command_in_the_first_lines_works_as_it_stands(tmp_path: Path) -> None:
-    with Desk(tmp_path) as desk:
+@pytest.mark.parametrize("encoding", ["utf-8", "gbk"])
+def test_the_command_in_the_first_lines_works_as_it_stands(tmp_path: Path, encoding: str) -> None:
+    with Desk(tmp_path, "--encoding", encoding) as desk:
         command = next(line.strip() for line in desk.output if " connect " in line)
         done = subprocess.run(
             command,
             shell=True,
-            input=b"hello\nbyebye\n",
+            input="你好\nbyebye\n".encode(),
             capture_output=True,
             env=environment(tmp_path),
             check=True,
         )
-        desk.shows("hello$")
+        desk.shows("你好$")
         assert (done.stdout, done.stderr) == (b"byebye\n", b"")

@@ -2,16 +2,20 @@
 
 import json
 import os
+import shlex
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from manyhands.cli import main
-from manyhands.desk.transcript import Direction, NotKept, Transcript
+from manyhands.desk.transcript import Direction, NotKept, Transcript, as_text
 from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.desk.transcript_reader import Conversation, TranscriptReader, moment
 from manyhands.model.usage_errors import Mistake
@@ -343,6 +347,38 @@ def test_json_has_one_conversation_on_each_line_and_the_real_text(
     assert bob["messages"][0]["text"] == HARD_TEXT
     assert "\x9b" not in output
     assert "\u202e" not in output
+
+
+def test_json_is_json_in_an_encoding_that_has_not_all_of_it(path: Path) -> None:
+    written(path)
+    with Transcript(str(path)) as transcript:
+        transcript.keep(Direction.IN, [(transcript.open_call(3, "somewhere"), "你好 😀 é")])
+    command = [sys.executable, "-m", "manyhands", "transcript", "--json", "--transcript", str(path)]
+    for encoding in ("gbk", "ascii", "latin-1", "utf-8"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        output = subprocess.check_output(command, env=environment).decode(encoding)
+        documents = [json.loads(line) for line in output.splitlines()]
+        assert documents[-1]["messages"][0]["text"] == "你好 😀 é"
+
+
+def test_a_row_at_a_terminal_that_looks_like_another_line_is_marked(path: Path) -> None:
+    with Transcript(str(path)) as transcript:
+        call = transcript.open_call(1, "somewhere", as_text(NOW))
+        for other in (
+            "12:00:00 > yes",
+            "\u200b\uff11\uff12:00:00 > yes",
+            "== 2 Bob",
+            "-- hung up",
+            "and so on",
+        ):
+            transcript.keep(
+                Direction.IN, [(call, "x" * (80 - len("12:00:00 < ")) + other)], as_text(NOW)
+            )
+    command = [sys.executable, "-m", "manyhands", "transcript", "--transcript", str(path)]
+    output, status = pexpect.run(shlex.join(command), withexitstatus=True, dimensions=(24, 80))
+    assert status == 0
+    assert output.decode().count("x⋮ ") + output.decode().count("x\u200b⋮ ") == 4
+    assert "⋮" not in subprocess.check_output(command, text=True)
 
 
 def test_caller_and_since_choose_what_is_printed(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
-from manyhands.cli.flags import add_flags, given_options
+from manyhands.cli.flags import add_flags, encoding, given_options
 from manyhands.cli.output import (
     Report,
     add_log_arguments,
@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoding",
         metavar="NAME",
-        type=_encoding,
+        type=partial(encoding, "--encoding"),
         help="what callers send, and what is sent to them: gbk, big5, latin-1 and so on (default: utf-8)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
@@ -202,15 +202,6 @@ def _engine(text: str) -> str:
     if not _ENGINES.fits(text):
         raise Mistake(f"--engine must be {_ENGINES.expected}, not {text!r}")
     return text
-
-
-def _encoding(text: str) -> str:
-    from manyhands.desk.encodings import encoding
-
-    try:
-        return encoding(text)
-    except Mistake as mistake:
-        raise Mistake(f"--encoding: {mistake}") from None
 
 
 def _size(text: str) -> int:

@@ -3,7 +3,9 @@
 import argparse
 import math
 import sys
+from functools import partial
 
+from manyhands.cli.flags import encoding
 from manyhands.model.usage_errors import Mistake
 
 HELP = "call a desk"
@@ -24,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="what the operator is to call you")
     parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        type=partial(encoding, "--encoding"),
+        help="what the desk speaks: gbk, big5, latin-1 and so on (default: utf-8)",
+    )
+    parser.add_argument(
         "--wait",
         metavar="SECONDS",
         type=_seconds,
@@ -42,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Mistake(f"a desk is called on a tcp:// or unix:// address, not on {address}")
     name = None if arguments.name is None else client.check_name(arguments.name)
     try:
-        client.run(address, name, arguments.wait)
+        client.run(address, name, arguments.wait, arguments.encoding)
     except client.CallFailed as failure:
         print(f"manyhands: {failure}", file=sys.stderr)
         return 1

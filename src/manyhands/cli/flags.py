@@ -6,6 +6,7 @@ from typing import Any
 
 from manyhands.config.option import Option, refuse_useless
 from manyhands.config.option_types import OptionValue
+from manyhands.model.usage_errors import Mistake
 
 
 def add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
@@ -101,3 +102,19 @@ def _default(option: Option) -> str:
             return "as the class says"
         return "no bound" if option.kind.unit else "none"
     return option.default_text
+
+
+def encoding(flag: str, text: str) -> str:
+    """Read the name of an encoding for lines of text.
+
+    Raises
+    ------
+    Mistake
+        There is none of this name, or it is not for lines.
+    """
+    from manyhands.desk import encodings
+
+    try:
+        return encodings.encoding(text)
+    except Mistake as mistake:
+        raise Mistake(f"{flag}: {mistake}") from None

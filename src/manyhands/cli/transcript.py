@@ -1,7 +1,10 @@
 """`manyhands transcript`: what was said at the desk."""
 
 import argparse
+import re
+import shutil
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,9 @@ HELP = "print what was said at the desk"
 
 _UNKNOWN = "??:??:??"
 """A time that cannot be read."""
+
+_BEGINNING = re.compile(r"\d+[:.-]\d|\?\?:|==")
+"""How lines of a conversation begin: with a time or a date, or as a heading."""
 
 _MARKS = {"in": "<", "out": ">", "notice": "> desk:"}
 
@@ -65,15 +71,36 @@ def _json(conversation: "Conversation") -> str:
     import json
     from dataclasses import asdict
 
-    return escape_json(json.dumps(asdict(conversation), ensure_ascii=False))
+    document = json.dumps(asdict(conversation), ensure_ascii=False)
+    return escape_json(document, sys.stdout.encoding)
 
 
 def _text(conversation: "Conversation") -> str:
     lines = [
-        f"{_time(message.at, conversation.opened_at)} {_MARKS[message.direction]} {escape(message.text)}"
+        _line(
+            f"{_time(message.at, conversation.opened_at)} {_MARKS[message.direction]} ",
+            escape(message.text),
+        )
         for message in conversation.messages
     ]
     return "\n".join([_heading(conversation), *lines, _end(conversation), ""])
+
+
+def _line(label: str, text: str) -> str:
+    """Return a line; at a terminal with a mark where a row of it would be taken for another line."""
+    if not sys.stdout.isatty():
+        return label + text
+    from manyhands.desk.marked_rows import with_marked_rows
+
+    columns = shutil.get_terminal_size().columns
+    return label + with_marked_rows(text, len(label), columns, _begins)
+
+
+def _begins(row: str) -> bool:
+    from manyhands.desk.look_alikes import INVISIBLE, begins_as_a_line
+
+    seen = unicodedata.normalize("NFKC", INVISIBLE.sub("", row)).lstrip()
+    return begins_as_a_line(row) or _BEGINNING.match(seen) is not None
 
 
 def _heading(conversation: "Conversation") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from manyhands.desk import environment
 from manyhands.desk.call_io import GOODBYE, CallIO, Ending
+from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import (
     LineTooLong,
     Message,
@@ -41,7 +42,12 @@ class CallFailed(Exception):  # noqa: N818 - what happened
     """The call could not be made, or ended without a goodbye; the text says how, in one sentence."""
 
 
-def run(address: Address, name: str | None = None, silence: float = SILENCE) -> None:
+def run(
+    address: Address,
+    name: str | None = None,
+    silence: float = SILENCE,
+    encoding: str | None = None,
+) -> None:
     """Call a desk from standard input and output, until one of both says goodbye.
 
     At a terminal, this is a prompt. Else lines are read and sent; at the end of the input the desk's
@@ -55,6 +61,8 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
         What to be called.
     silence : float
         Seconds.
+    encoding : str, optional
+        What the desk speaks, one of `encodings`; UTF-8 by default.
 
     Raises
     ------
@@ -65,6 +73,7 @@ def run(address: Address, name: str | None = None, silence: float = SILENCE) -> 
     """
     with OutputGuard() as guard, _keyboard() as keyboard, _connect(address) as connection:
         desk = CallIO(connection, _OUTBOX)
+        desk.encoding = encoding or UTF_8
         if name is not None:
             desk.say(f"/name {name}")
         if not isinstance(keyboard, PlainScreen):

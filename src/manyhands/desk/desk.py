@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from manyhands.desk import environment
 from manyhands.desk.call_io import GOODBYE
+from manyhands.desk.encodings import UTF_8
 from manyhands.desk.operator import Operator, from_the_desk
 from manyhands.desk.reception import Reception, Terms
 from manyhands.desk.screens import Keyboard, PlainScreen, notice
@@ -108,7 +109,7 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
             server.answering_signals(),
         ):
             try:
-                _invite(server, file)
+                _invite(server, file, settings.terms.encoding)
                 if screen.attend(operator.carry_out):
                     guard.begin(PATIENCE_WITH_A_READER)
                     _serve_remaining_calls(reception, operator, switchboard, screen)
@@ -163,9 +164,9 @@ def _best_engine() -> Literal["threads", "fibers"]:
     return "fibers"
 
 
-def _invite(server: Server, transcript: str) -> None:
+def _invite(server: Server, transcript: str, encoding: str) -> None:
     where = "nowhere" if transcript == IN_MEMORY else f"in {transcript}"
-    lines = [*invitation(server.addresses), f"what is said is kept {where}"]
+    lines = [*invitation(server.addresses, encoding), f"what is said is kept {where}"]
     print("\n".join([*lines, "/help says what you can do"]), flush=True)  # noqa: T201 - a command's first lines
 
 
@@ -199,11 +200,12 @@ def _telling_of_events(screen: Keyboard) -> Iterator[None]:
 # How to call in: commands that work as they stand in another terminal.
 
 
-def invitation(addresses: Iterable[Address]) -> Iterator[str]:
+def invitation(addresses: Iterable[Address], encoding: str = UTF_8) -> Iterator[str]:
     """Say how to call in on each address, with our client and with netcat."""
+    spoken = "" if encoding == UTF_8 else f" --encoding {encoding}"
     for address in addresses:
         yield f"the desk is open on {address}; to call in, type in another terminal"
-        yield f"    {_command()} connect {_target(address)}"
+        yield f"    {_command()} connect {_target(address)}{spoken}"
         yield f"or  {_netcat(address)}"
 
 

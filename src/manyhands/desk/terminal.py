@@ -14,8 +14,8 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
+from manyhands.desk import marked_rows
 from manyhands.desk.encodings import OFFERED
-from manyhands.desk.look_alikes import begins_as_a_line
 from manyhands.desk.operator import VERBS
 from manyhands.desk.prompt import Prompt
 from manyhands.desk.screens import ScreenLine
@@ -152,43 +152,9 @@ def _paint_for_operator(line: ScreenLine) -> StyleAndTextTuples:
     ]
 
 
-_MARK = "⋮ "
-
-
 def with_marked_rows(text: str, column: int, columns: int) -> str:
-    """Mark those rows of a long line that the operator would take for a line of its own.
-
-    Parameters
-    ----------
-    text
-        What follows the label: a caller may have put blanks and another one's label into it.
-    column
-        Where on the screen it begins.
-    columns
-        How wide the screen is.
-    """
-    if column + get_cwidth(text) <= columns:
-        return text
-    shown = []
-    for position, character in enumerate(text):
-        width = get_cwidth(character)
-        if column + width > columns:
-            column = 0
-            if begins_as_a_line(_row(text[position:], columns)):
-                shown.append(_MARK)
-                column = len(_MARK)
-        shown.append(character)
-        column += width
-    return "".join(shown)
-
-
-def _row(text: str, columns: int) -> str:
-    """Return what fits into one row, with what takes no room in it."""
-    for position, character in enumerate(text):
-        columns -= get_cwidth(character)
-        if columns < 0:
-            return text[:position]
-    return text
+    """Mark those rows of a long line that the operator would take for a line of its own."""
+    return marked_rows.with_marked_rows(text, column, columns, width=get_cwidth)
 
 
 def _message(status: Status, width: int) -> StyleAndTextTuples:

@@ -330,7 +330,7 @@ class Transcript:
         self._files = Files(self._path)
 
     def tidy(self) -> bool:
-        """Remove some of what is beyond the limits; return whether the size has been reached just now.
+        """Remove some of what is beyond the limits; return whether it is to be told that the size is reached.
 
         Raises
         ------
@@ -342,6 +342,10 @@ class Transcript:
                 return self._housekeeping.tidy(self._database, self._session)
             except sqlite3.Error as error:
                 raise _not_kept(error) from error
+
+    def log_size(self) -> int:
+        """Return how many bytes the write-ahead log has; it grows for as long as another program reads."""
+        return self._files.log_size()
 
     def _tidy_all(self) -> None:
         # Another desk may be writing to the file: `tidy` goes on with what is left.

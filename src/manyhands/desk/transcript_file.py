@@ -152,6 +152,10 @@ class Files:
             return Found.LOG_REMOVED
         return Found.AS_THEY_WERE
 
+    def log_size(self) -> int:
+        """Return the size of the write-ahead log in bytes; 0 when there is none."""
+        return 0 if self._beside[self._log] is None else file_size(self._log)
+
     def is_log_another(self) -> bool:
         """Tell whether another program has begun a log in the place of the one that was removed."""
         return identity(self._log) not in {None, self._beside[self._log]} and bool(

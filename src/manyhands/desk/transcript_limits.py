@@ -17,6 +17,9 @@ _LONGEST = 0.05
 _INTERVAL = 60.0
 """Seconds between two looks for what is too old."""
 
+_BETWEEN_WORDS = 3600.0
+"""Seconds between two words on the size that has been reached."""
+
 _TARGET = 0.9
 """How much of the size is left when it has been reached: not to remove a little at each line from then on."""
 
@@ -118,12 +121,13 @@ class Housekeeping:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._next_look = 0.0
+        self._next_word = 0.0
         self._is_shrinking = False
 
     def tidy(
         self, database: sqlite3.Connection, session: int | None, at_most: float = _LONGEST
     ) -> bool:
-        """Remove for so many seconds; return whether the size has been reached just now.
+        """Remove for so many seconds; return whether it is to be told that the size has been reached.
 
         `session` is the one under way: its calls that have not ended are not removed.
         """
@@ -161,7 +165,11 @@ class Housekeeping:
         while time.monotonic() < end and _size(database) > max_size * _TARGET:
             if not _remove_oldest(database, session):
                 break
-        return is_first
+        if not is_first or time.monotonic() < self._next_word:
+            return False
+        # It is reached again and again from then on.
+        self._next_word = time.monotonic() + _BETWEEN_WORDS
+        return True
 
 
 def _remove_oldest(database: sqlite3.Connection, session: int | None) -> bool:

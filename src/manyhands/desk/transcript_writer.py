@@ -38,6 +38,9 @@ _RETRY = 1.0
 _BETWEEN_FILES = 60.0
 """Seconds at least between two files that are begun because the one before was damaged."""
 
+_LONG_LOG = 64 * 2**20
+"""Bytes of a write-ahead log that has not been emptied for long."""
+
 _REPAIR = 10.0
 """Seconds that another program gets to bring a table back; a copy of the tables takes some."""
 
@@ -86,6 +89,7 @@ class TranscriptWriter:
         self._lost = 0
         self._is_too_much = False
         self._refused_why = ""
+        self._log_to_tell = _LONG_LOG
         self._cannot_write = False
         self._next_try = self._next_file = self._failing_since = 0.0
         self._is_last = False
@@ -195,6 +199,12 @@ class TranscriptWriter:
                 self._tell(
                     "the transcript has reached its size: the oldest calls are removed from it"
                 )
+        size = self._transcript.log_size()
+        if size >= self._log_to_tell:
+            self._log_to_tell = 2 * size
+            self._tell(
+                f"another program reads the transcript, whose log cannot be emptied: it has {size >> 20} MB"
+            )
 
     def _follow_the_file(self) -> None:
         found = self._transcript.look()

@@ -52,15 +52,35 @@ def escape(text: str) -> str:
     return text if text.isprintable() else text.translate(_table(_backslashed))
 
 
-def escape_json(document: str) -> str:
+def escape_json(document: str, encoding: str = "utf-8") -> str:
     r"""Write the control characters inside a JSON document as ``\u009b``, which reads back the same.
 
     Parameters
     ----------
     document : str
         JSON on one line (RFC 8259), so that such characters can stand in its strings only.
+    encoding : str
+        What the document is to be written in. What that does not have is escaped, too.
     """
-    return document if document.isprintable() else document.translate(_table(_in_json))
+    safe = document if document.isprintable() else document.translate(_table(_in_json))
+    if _has_all(safe, encoding):
+        return safe
+    # A program's own way to write what an encoding has not, such as `backslashreplace`, is no JSON.
+    return "".join(c if c.encode(encoding, "ignore") else _pair(c) for c in safe)
+
+
+def _has_all(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pair(character: str) -> str:
+    """Write a character as JSON does, by its UTF-16 (RFC 8259, section 7)."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2))
 
 
 def encodable(text: str) -> str:
