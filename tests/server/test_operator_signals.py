@@ -1,7 +1,6 @@
 """SIGUSR1 and SIGQUIT ask for stacks, SIGUSR2 means nothing, SIGALRM stops; a late SIGTERM harms nothing."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -170,8 +169,11 @@ def slow(request, client_address, server):
 """
 
 
-def storm(arguments: list[str], folder: Path, ready: str) -> int:
-    """Send SIGTERM to a program again and again from when it is ready to when it is gone."""
+ANY = (signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def storm(arguments: list[str], folder: Path, ready: str, number: signal.Signals) -> int:
+    """Tell a program that is ready to stop, and send it a signal again and again until it is gone."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,
@@ -184,24 +186,54 @@ def storm(arguments: list[str], folder: Path, ready: str) -> int:
     assert process.stdout is not None
     while ready not in process.stdout.readline():
         assert process.poll() is None
+    process.terminate()
     deadline = time.monotonic() + 20
     while process.poll() is None and time.monotonic() < deadline:
-        os.kill(process.pid, signal.SIGTERM)
+        process.send_signal(number)
         time.sleep(0.0005)
     process.stdout.close()
     return process.wait(20)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_serve_ends_with_0_however_often_it_is_told_to_stop(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [
+        *((engine, number) for engine in ENGINES for number in (signal.SIGTERM, signal.SIGQUIT)),
+        *(("threads", number) for number in ANY),
+    ],
+)
+def test_serve_ends_with_0_whatever_it_is_told_while_it_ends(
+    engine: str, number: signal.Signals, tmp_path: Path
+) -> None:
     (tmp_path / "handlers.py").write_text(HANDLERS, encoding="utf-8")
     serve = ["-m", "manyhands", "serve", "handlers:slow", "--bind", "tcp://127.0.0.1:0"]
-    assert storm([*serve, "--engine", engine], tmp_path, "listening on") == 0
+    assert storm([*serve, "--engine", engine], tmp_path, "listening on", number) == 0
 
 
-def test_a_desk_ends_with_0_however_often_it_is_told_to_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_desk_ends_with_0_whatever_it_is_told_while_it_ends(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     chat = ["-m", "manyhands", "chat", "--bind", "tcp://127.0.0.1:0", "--transcript"]
-    assert storm([*chat, str(tmp_path / "transcript")], tmp_path, "or  ") == 0
+    assert storm([*chat, str(tmp_path / "transcript")], tmp_path, "or  ", number) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
+def test_a_program_ends_with_0_when_another_signal_comes_at_its_interpreter_s_end(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    text = """if True:
+    import atexit, os, signal, time
+    from manyhands import Server
+    for each in (signal.SIGTERM, signal.SIGALRM, signal.SIGQUIT, signal.SIGUSR1):
+        atexit.register(os.kill, os.getpid(), each)
+    server = Server(lambda *_: None, "tcp://127.0.0.1:0")
+    server.run(lambda: print("ready", flush=True))
+    """
+    with Program(["-c", text], tmp_path) as running:
+        assert running.line() == "ready"
+        running.send(number)
+        assert running.wait() == 0
 
 
 def test_serve_writes_stacks_to_its_log(tmp_path: Path) -> None:

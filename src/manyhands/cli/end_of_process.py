@@ -70,10 +70,10 @@ class EndOfProcess:
         """
         if not self._is_of_command:
             return
-        from manyhands.server.process import HandledSignals, ignore_stop_signals_at_exit
+        from manyhands.server.process import HandledSignals, end_with_servers
 
         HandledSignals({signal.SIGINT: stop, signal.SIGTERM: stop}).__enter__()
-        ignore_stop_signals_at_exit()
+        end_with_servers()
 
     @contextmanager
     def comes_in_time(self, server: "Server") -> Iterator[None]:

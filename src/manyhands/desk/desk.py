@@ -29,6 +29,7 @@ from manyhands.model import events
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import MissingExtra, Mistake
 from manyhands.server import Server
+from manyhands.server.process import HandledSignals
 
 Beside = Callable[[Server], AbstractContextManager[object]]
 """Makes the context of what goes on beside the desk, from its server: metrics, for one."""
@@ -102,7 +103,7 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
             screen.stop()
 
         with (
-            environment.stopping_on_signals(stop),
+            HandledSignals(dict.fromkeys(environment.STOP_SIGNALS, stop)),
             _telling_of_events(screen),
             beside(server),
             server,

@@ -11,7 +11,8 @@ from pathlib import Path
 from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+"""SIGHUP comes when the terminal window is closed, SIGALRM of an `alarm` that was set before the start."""
 
 _MOST_DESCRIPTORS = 65_536
 """As many callers as one desk can have. Some hard limits are a thousand times as much, and cost memory."""
@@ -25,9 +26,8 @@ def has_terminal() -> bool:
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT, SIGTERM, SIGHUP and SIGALRM call `stop`, so that everything comes to its proper end."""
-    # SIGHUP comes when the terminal window is closed, SIGALRM of an `alarm` that was set before the start.
-    before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
+    """Have `STOP_SIGNALS` call `stop`, so that everything comes to its proper end."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -23,6 +23,9 @@ from manyhands.serving.stack_location import stack_texts
 
 _FOR_STACKS = (signal.SIGUSR1, signal.SIGQUIT)
 
+SIGNALS_OF_OPERATORS = (*_FOR_STACKS, signal.SIGUSR2)
+"""Those after which a server goes on."""
+
 
 class SignalledServer(Protocol):
     """A server that signals come to."""
@@ -31,9 +34,6 @@ class SignalledServer(Protocol):
     def engine(self) -> Engine:
         """What carries its handlers."""
 
-    def stop(self) -> None:
-        """Ask for the end; return at once."""
-
     def notice(self) -> None:
         """Have the accept loop, or the drain, look around."""
 
@@ -41,13 +41,20 @@ class SignalledServer(Protocol):
 class OperatorSignals:
     """The meaning of SIGUSR1, SIGQUIT, SIGUSR2 and SIGALRM to one server. Made in the main thread.
 
+    Parameters
+    ----------
+    server
+        The server.
+    stop
+        Asks for its end, and returns at once.
+
     Notes
     -----
     A signal handler takes no lock and emits no event, for it may interrupt code that holds the lock: a thread
     of the system's does so, or else `look`.
     """
 
-    def __init__(self, server: SignalledServer) -> None:
+    def __init__(self, server: SignalledServer, stop: Callable[[], None]) -> None:
         self._server = server
         self._due: dict[signal.Signals, Callable[[], None]] = {}
         self._is_telling = False
@@ -64,7 +71,7 @@ class OperatorSignals:
         ignore = partial(self._ignore, signal.SIGUSR2)
         self._add(signal.SIGUSR2, partial(self._have_done, signal.SIGUSR2, ignore))
         # Of `alarm(2)`, set before the program was started: its time is over.
-        self._add(signal.SIGALRM, server.stop)
+        self._add(signal.SIGALRM, stop)
 
     def _add(self, number: signal.Signals, act: Callable[[], None]) -> None:
         if _is_free(number):

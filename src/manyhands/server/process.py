@@ -25,7 +25,11 @@ from manyhands.model.event_hub import event_hub
 from manyhands.runtime.caller import is_main_thread
 from manyhands.runtime.fork_hooks import change_signal_mask
 from manyhands.runtime.wakeup import WakeUp
-from manyhands.server.operator_signals import OperatorSignals, take_no_notice
+from manyhands.server.operator_signals import (
+    SIGNALS_OF_OPERATORS,
+    OperatorSignals,
+    take_no_notice,
+)
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.systemd import service_of_environment
 
@@ -33,19 +37,38 @@ _NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
 """The errnos of opening /dev/tty in a process without a terminal, or whose terminal has gone (tty(4))."""
 
 
-def ignore_stop_signals_at_exit() -> None:
-    """Have SIGINT and SIGTERM ignored from the interpreter's exit functions on. For signal handlers too.
+class _End:
+    """What signals do once the servers of this process have stopped."""
+
+    ends_process = False
+    """Whether the process is there for its servers, and ends with them."""
+
+
+def end_with_servers() -> None:
+    """Note that this process ends with its servers: their signals harm it no more from then on.
+
+    For a command. SIGALRM, SIGHUP and those that ask for stacks would kill it, after it has served.
+    """
+    _End.ends_process = True
+    ignore_signals_at_exit()
+
+
+def ignore_signals_at_exit() -> None:
+    """Have a server's signals ignored from the interpreter's exit functions on. For signal handlers too.
 
     Of a process that has been asked to stop, and has stopped, one more signal is no failure.
     """
-    atexit.unregister(_ignore_stop_signals)
-    atexit.register(_ignore_stop_signals)
+    atexit.unregister(_ignore_signals)
+    atexit.register(_ignore_signals)
 
 
-def _ignore_stop_signals() -> None:
+def _ignore_signals() -> None:
+    # Ignored, and not handled: the interpreter puts the system's way in the place of handlers at its end.
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Ignored, and not handled: the interpreter puts the system's way in the place of handlers at its end.
         signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGALRM, *SIGNALS_OF_OPERATORS):
+        if signal.getsignal(number) in {signal.SIG_DFL, take_no_notice}:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class HandledSignals:
@@ -81,7 +104,8 @@ class HandledSignals:
         if self._wakeup_fd is not None:
             signal.set_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
-            _put_back(number, handler)
+            would_kill = handler is signal.SIG_DFL and _End.ends_process
+            _put_back(number, take_no_notice if would_kill else handler)
         _in_force.remove(self)
 
     def leave_to_the_parent(self, others: Mapping[signal.Signals, Any]) -> None:
@@ -164,7 +188,7 @@ os.register_at_fork(
 @contextmanager
 def answering_operators(sockets: ServedSockets) -> Iterator[None]:
     """Have `OperatorSignals` mean what they do to a server for the time of a context. In the main thread."""
-    others = OperatorSignals(sockets)
+    others = OperatorSignals(sockets, sockets.stop)
     both = (sockets.chores, sockets.drain_chores)
     for chores in both:
         chores.append(others.look)
@@ -285,11 +309,11 @@ class ServerProcess:
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        sighup = SighupHandler(sockets.stop, sockets.notice, self._reloadable())
+        sighup = SighupHandler(self._stop, sockets.notice, self._reloadable())
         if sighup.is_needed:
             acts[signal.SIGHUP] = sighup
             self._have_done(sighup.look, sockets.chores)
-        others = OperatorSignals(sockets)
+        others = OperatorSignals(sockets, self._stop)
         self._have_done(others.look, sockets.chores)
         self._have_done(others.look, sockets.drain_chores)
         signals = HandledSignals({**acts, **others.acts}, wakeup.signal_fileno())
@@ -297,10 +321,13 @@ class ServerProcess:
         return signals
 
     def _on_stop_signal(self) -> None:
-        ignore_stop_signals_at_exit()
         # The second one is from an operator who does not want to wait for the drain.
         if self._sockets.is_stopping:
             self._sockets.hurry()
+        self._stop()
+
+    def _stop(self) -> None:
+        ignore_signals_at_exit()
         self._sockets.stop()
 
     def _reloadable(self) -> Reloadable | None:
