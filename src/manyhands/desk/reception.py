@@ -113,7 +113,7 @@ class Reception:
 
     def serve(self, request: Any, client_address: Any, server: object = None) -> None:  # noqa: ARG002 - a handler
         """Serve one call to its end: what `manyhands.Server` takes as a handler."""
-        peer = escape(format_address(client_address))
+        peer = format_address(client_address)
         try:
             connection = CallIO(request, self._terms.outbox)
         except OSError as error:

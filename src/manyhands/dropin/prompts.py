@@ -18,7 +18,6 @@ from typing import Any
 
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.dropin.above_the_prompt import printing_above
-from manyhands.model.escaping import escape
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.caller import hub_of_fiber
 from manyhands.runtime.shared_turn import turn_at_terminal
@@ -82,7 +81,7 @@ def _label(connection: Connection | None, others: str = "") -> str:
     if connection is None:
         return ""
     # The path of a Unix socket is its client's to choose.
-    peer = escape(format_address(connection.client_address))
+    peer = format_address(connection.client_address)
     return f"[#{connection.number} {peer}{others}] "
 
 

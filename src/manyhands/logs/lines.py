@@ -15,7 +15,7 @@ from typing import Any
 
 from manyhands.model.escaping import escape, escape_json
 from manyhands.model.events import Event
-from manyhands.model.socket_addresses import format_address
+from manyhands.model.socket_addresses import address_text
 
 
 def measurements(event: Event) -> dict[str, Any]:
@@ -66,11 +66,11 @@ def _of_dataclass(record: Any) -> dict[str, Any]:
 
 
 def _peers(value: Any) -> list[str]:
-    return [format_address(peer) for peer in value]
+    return [address_text(peer) for peer in value]
 
 
 _BY_NAME: dict[str, Callable[[Any], Any]] = {
-    "peer": format_address,
+    "peer": address_text,
     "peers": _peers,
     "since": iso_time,
     "not_after": iso_time,

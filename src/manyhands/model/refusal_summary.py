@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from manyhands.model.connection_states import Reason
-from manyhands.model.escaping import escape
 from manyhands.model.event_hub import PEERS_NAMED
 from manyhands.model.socket_addresses import format_address
 
@@ -16,7 +15,7 @@ def named(peers: tuple[object, ...]) -> str:
 
 
 def _peer(client_address: object) -> str:
-    return escape(format_address(client_address)) if client_address else "a Unix socket"
+    return format_address(client_address) if client_address else "a Unix socket"
 
 
 def counted(count: int, what: str) -> str:

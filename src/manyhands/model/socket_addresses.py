@@ -3,6 +3,8 @@
 import os
 from socket import AF_INET, AF_INET6, inet_pton
 
+from manyhands.model.escaping import escape
+
 IP = tuple[int, int]
 """The bits that an address has (32 or 128), and the address as a number."""
 
@@ -14,7 +16,15 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 def format_address(address: object) -> str:
-    """Write a socket's address for a person: ``127.0.0.1:8008``, ``[::1]:8008``, ``/run/echo.sock``."""
+    """Write a socket's address for a person: ``127.0.0.1:8008``, ``[::1]:8008``, ``/run/echo.sock``.
+
+    One line, whatever is in it: the client chooses the path of its own Unix socket.
+    """
+    return escape(address_text(address))
+
+
+def address_text(address: object) -> str:
+    """Write a socket's address as `format_address` does, with all that is in it: for programs."""
     if isinstance(address, tuple) and len(address) >= 2:
         # A client of IPv4 on a socket for both versions: people know it by its IPv4 address.
         host = str(address[0]).removeprefix("::ffff:") or "*"
