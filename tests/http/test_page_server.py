@@ -216,3 +216,36 @@ def test_a_moment_without_memory_costs_no_page(
     with pages_at() as server:
         assert get(server, "/greeting", "Accept: a").endswith(b"hello, a\n")
     assert capsys.readouterr().err.count("MemoryError") == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("GET /greeting HTTP/1.1", b" 200 OK"), ("POST /greeting HTTP/1.1", b" 405 ")],
+)
+def test_a_client_that_goes_on_sending_gets_its_answer_all_the_same(
+    line: str, status: bytes
+) -> None:
+    with pages_at() as server, call(socket_address(server.addresses[0])) as peer:
+        peer.sendall(f"{line}\r\nContent-Length: {LONG}\r\n\r\n".encode())
+        peer.sendall(b"x" * LONG)  # a reset would end this
+        answer = everything(peer)
+    assert status in answer
+    assert answer.endswith(b"\n")
+
+
+def test_a_head_that_is_too_long_gets_an_answer_and_not_a_reset() -> None:
+    with pages_at() as server, call(socket_address(server.addresses[0])) as peer:
+        peer.sendall(b"GET /greeting HTTP/1.1\r\nX: " + b"x" * LONG)
+        assert b" 400 " in everything(peer)
+
+
+def test_one_that_has_its_answer_and_stays_gives_its_place_to_the_next() -> None:
+    with pages_at() as server, contextlib.ExitStack() as stack:
+        address = socket_address(server.addresses[0])
+        waits = stack.enter_context(call(address))
+        for _ in range(2 * MOST_CLIENTS):
+            peer = stack.enter_context(call(address))
+            peer.sendall(b"GET /greeting HTTP/1.1\r\n\r\n")
+            assert b" 200 OK" in everything(peer)
+        waits.sendall(b"GET /greeting HTTP/1.1\r\n\r\n")
+        assert b" 200 OK" in everything(waits)

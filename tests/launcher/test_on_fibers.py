@@ -86,7 +86,8 @@ def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> N
     write(
         tmp_path / "refuse.py",
         "import contextlib, os, resource, socket, time\n"
-        "from manyhands.serving.accept_loop import SpareDescriptor\n"
+        "from manyhands.runtime.spare_descriptor import SpareDescriptor\n"
+        "from manyhands.serving.accept_loop import close_waiting\n"
         "time.sleep(0.01)  # there is a loop now\n"
         "with socket.create_server(('127.0.0.1', 0)) as listener, SpareDescriptor() as spare:\n"
         "    with socket.create_connection(listener.getsockname()):\n"
@@ -94,7 +95,8 @@ def test_without_descriptors_the_backlog_is_refused_at_once(tmp_path: Path) -> N
         "        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
         "        with contextlib.suppress(OSError):\n"
         "            while True: os.dup(0)\n"
-        "        print(spare.refuse_backlog(listener))\n",
+        "        with spare.given_up():\n"
+        "            print(close_waiting(listener, 9))\n",
     )
     ours = python(*ON_FIBERS, "refuse.py", cwd=tmp_path)
     assert ours.output == "1\n", ours.errors

@@ -15,7 +15,7 @@ from manyhands.model.usage_errors import Mistake
 from manyhands.serving.core import core_of
 from manyhands.testing import ask, call, socket_address, wait_until
 from tests.http.asking import request
-from tests.support import Authority, Echo, everything, server_class, serving
+from tests.support import Authority, Echo, everything, run_python, server_class, serving
 from tests.support.waiting import PATIENCE
 
 from .scraping import scrape
@@ -297,3 +297,59 @@ def test_nothing_is_counted_for_a_server_without_metrics() -> None:
     with serving(socketserver.TCPServer(("127.0.0.1", 0), Echo)) as plain:
         assert core_of(plain).registry.totals is None
         assert not core_of(plain).registry.are_detailed
+
+
+OUT_OF_DESCRIPTORS = """
+    import os, resource, socket, sys, warnings
+    from manyhands import Server, metrics
+
+    warnings.simplefilter("ignore")
+
+    def hold(request, client_address, server):
+        request.sendall(b"!")
+        request.recv(1)
+
+    def scrape():
+        with socket.socket(fileno=sockets.pop()) as peer:
+            peer.settimeout(20)
+            peer.connect(page)
+            peer.sendall(b"GET /metrics HTTP/1.0\\r\\n\\r\\n")
+            return peer.makefile("rb").read()
+
+    # Made while there are descriptors: the clients are in the same process.
+    sockets = [socket.socket().detach() for _ in range(40)]
+    with Server(hold, "tcp://127.0.0.1:0", engine=sys.argv[1]) as server:
+        with metrics.serve(server, "127.0.0.1:0") as exporter:
+            page = ("127.0.0.1", exporter.addresses[0].port)
+            client = socket.socket(fileno=sockets.pop())
+            client.connect(("127.0.0.1", server.addresses[0].port))
+            client.recv(1)  # the server has all that it needs by now
+            silent = [socket.socket(fileno=sockets.pop()) for _ in range(30)]
+            open_now = len(os.listdir("/proc/self/fd")) + 5
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_now, open_now))
+            held = []
+            try:
+                while True:
+                    held.append(os.dup(0))
+            except OSError:
+                pass
+            for number in range(5):
+                for peer in silent[6 * number : 6 * number + 6]:
+                    peer.connect(page)
+                figures = scrape()
+                print(figures[9:15].decode(), b"process_open_fds" in figures)
+                try:
+                    while True:
+                        held.append(os.dup(0))
+                except OSError:
+                    pass
+            for descriptor in held:
+                os.close(descriptor)
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
+def test_the_page_is_there_when_no_descriptor_is_however_many_clients_are_silent(
+    engine: str,
+) -> None:
+    assert run_python(OUT_OF_DESCRIPTORS, engine) == "200 OK True\n" * 5

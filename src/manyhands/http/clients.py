@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from manyhands.http.messages import END_OF_HEAD, LONGEST_HEAD, Request, parse
 from manyhands.runtime.unpatched import original
 
 CLIENT_TIMEOUT = 2.0
-"""Seconds for a client to send its request, and as many to take the answer."""
+"""Seconds for a client to send its request, and as many to take the answer and to close."""
 
 MOST_CLIENTS = 32
 """Clients that are served at once: there are seldom more than two, a scraper and a person."""
@@ -20,13 +21,17 @@ Answer = Callable[[Request | None], bytes]
 
 
 class _Client:
-    """One client: what has come of its request, or what is left of its answer."""
+    """One client: what has come of its request, or what is left of its answer; at last, its end."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.head = b""
         self.answer: memoryview | None = None
         self.deadline = time.monotonic() + CLIENT_TIMEOUT
+
+    def need(self) -> int:
+        """Return how much it needs its place: least when it has its answer."""
+        return 1 if self.answer is None else 2 * bool(self.answer)
 
 
 class Clients:
@@ -49,14 +54,23 @@ class Clients:
         return self._poll
 
     def add(self, connection: Any) -> None:
-        """Serve a client; where there are too many, the one that has said nothing for longest goes."""
+        """Serve a client; where there are too many, one goes."""
         if len(self._clients) >= MOST_CLIENTS:
-            # The order is that of their coming.
-            silent = (each for each in self._clients.values() if each.answer is None)
-            self._close(next(silent, None) or next(iter(self._clients.values())))
+            self.end_one()
         connection.setblocking(False)
         self._clients[connection.fileno()] = _Client(connection)
         self._poll.register(connection, select.POLLIN)
+
+    def end_one(self) -> bool:
+        """End the client that needs its place least; return False when there is none.
+
+        One that has its answer, else the one that has said nothing for longest.
+        """
+        # The order is that of their coming, and `min` returns the first of several.
+        least = min(self._clients.values(), key=_Client.need, default=None)
+        if least is not None:
+            self._close(least)
+        return least is not None
 
     def seconds_left(self) -> float | None:
         """Return the seconds until the next client has used its time up; None where there is none."""
@@ -84,7 +98,9 @@ class Clients:
         try:
             if client.answer is None:
                 self._receive_request(client)
-            if client.answer is not None:
+            elif not client.answer:
+                self._receive_rest(client)
+            if client.answer:
                 self._send_answer(client, client.answer)
         except BlockingIOError:
             return
@@ -109,6 +125,14 @@ class Clients:
     def _send_answer(self, client: _Client, left: memoryview) -> None:
         client.answer = left[client.connection.send(left) :]
         if not client.answer:
+            # Not closed yet: a close before all has been read is a reset (RFC 1122, 4.2.2.13), and a client
+            # that is still sending then loses the answer (RFC 9112, section 9.6).
+            client.connection.shutdown(socket.SHUT_WR)
+            self._poll.modify(client.connection, select.POLLIN)
+
+    def _receive_rest(self, client: _Client) -> None:
+        """Throw away what a client sends after its request, until it closes."""
+        if not client.connection.recv(LONGEST_HEAD):
             self._close(client)
 
     def _close(self, client: _Client) -> None:

@@ -13,13 +13,16 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from manyhands.http.clients import Answer, Clients
+from manyhands.http.messages import Request
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
+from manyhands.model.accept_errors import is_exhausted
 from manyhands.model.addresses import Address
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once
+from manyhands.runtime.spare_descriptor import SpareDescriptor
 from manyhands.runtime.unpatched import original, start_native_thread
 from manyhands.runtime.wakeup import PollableLatch
 
@@ -30,14 +33,14 @@ CLOSE_TIMEOUT = 1.0
 """Seconds that closing waits for an answer under way."""
 
 NO_DESCRIPTOR_PAUSE = 0.1
-"""Seconds until the next accept after one that failed."""
+"""Seconds until the next accept after one that failed, and the next try for what is kept in reserve."""
 
 
 class PageServer:
     """Answers requests of HTTP until it is closed. Thread-safe.
 
     One thread serves all clients, and waits for none: a client that is silent, or does not read, holds up no
-    other. Pages are made one after the other.
+    other. Pages are made one after the other. Out of descriptors it answers as ever, with two of its own.
 
     Parameters
     ----------
@@ -61,7 +64,9 @@ class PageServer:
         answer: Answer,
         on_close: Callable[[], None],
     ) -> None:
-        self._clients = Clients(answer)
+        self._for_client, self._for_files = SpareDescriptor(), SpareDescriptor()
+        self._answer = answer
+        self._clients = Clients(self._answered)
         self._on_close = on_close
         self._listeners: list[Any] = []
         self._is_open = True
@@ -119,6 +124,8 @@ class PageServer:
 
     def _turn(self, listeners: dict[int, Any]) -> None:
         left = self._clients.seconds_left()
+        if not self._has_reserve():
+            left = NO_DESCRIPTOR_PAUSE if left is None else min(left, NO_DESCRIPTOR_PAUSE)
         for descriptor, _ in self._clients.poll.poll(None if left is None else 1000 * left):
             if descriptor in listeners:
                 self._take_client(listeners[descriptor])
@@ -126,17 +133,35 @@ class PageServer:
                 self._serve(descriptor)
         self._clients.end_late_ones()
 
+    def _has_reserve(self) -> bool:
+        """Have the descriptors that are kept in reserve; return False when one is still missing."""
+        return self._for_client.take() and self._for_files.take()
+
+    def _answered(self, request: Request | None) -> bytes:
+        # Figures of the process are read from files, one after the other.
+        with self._for_files.given_up():
+            return self._answer(request)
+
     def _take_client(self, listener: Any) -> None:
         try:
-            # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
-            descriptor, _ = accept_at_once(listener)
+            self._clients.add(self._accepted(listener))
         except OSError as error:
             # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
             # stays readable, and this would be a busy loop.
             if not isinstance(error, BlockingIOError):
                 original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
-            return
-        self._clients.add(original(socket, "socket")(fileno=descriptor))
+
+    def _accepted(self, listener: Any) -> Any:
+        try:
+            # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
+            descriptor, _ = accept_at_once(listener)
+        except OSError as error:
+            if not is_exhausted(error) or not (
+                self._for_client.give_up() or self._clients.end_one()
+            ):
+                raise
+            descriptor, _ = accept_at_once(listener)
+        return original(socket, "socket")(fileno=descriptor)
 
     def _serve(self, descriptor: int) -> None:
         try:
@@ -150,6 +175,8 @@ class PageServer:
             listener.close()
         self._clients.close()
         self._closing.close()
+        self._for_client.give_up()
+        self._for_files.give_up()
 
     def _leave_to_the_original(self) -> None:
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port

@@ -26,7 +26,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.accept_errors import Backoff
@@ -34,6 +33,7 @@ from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.sockets import accept_at_once, has_client_waiting
+from manyhands.runtime.spare_descriptor import SpareDescriptor
 from manyhands.runtime.unpatched import are_waits_patched, green_selectors, original
 from manyhands.runtime.wakeup import WakeUp
 from manyhands.serving.core import core_of
@@ -61,45 +61,6 @@ def new_selector() -> selectors.BaseSelector:
 MOST_REFUSED = 256
 """Clients that one call refuses: the rest wait for the next turn, so that the accept loop can still be
 stopped."""
-
-
-class SpareDescriptor:
-    """The spare descriptor of one accept loop, to refuse clients with when there is no other one.
-
-    Without a free descriptor (EMFILE, ENFILE in accept(2)) a client cannot even be refused, since only an
-    accepted connection can be closed. Closing the spare one frees a descriptor; accepting and closing clients
-    one by one then empties the backlog.
-    """
-
-    def __init__(self) -> None:
-        self._descriptor = -1
-        # `gevent.monkey` replaces `os.close` by one that closes at the next turn of its loop: too late for
-        # the next accept, which needs the descriptor now.
-        self._close = original(os, "close")
-
-    def __enter__(self) -> Self:
-        self._take()
-        return self
-
-    def _take(self) -> None:
-        if self._descriptor < 0:
-            # Where not even this one is left, clients simply stay in the backlog.
-            with contextlib.suppress(OSError):
-                self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-    def _give_up(self, *_exception: object) -> None:
-        if self._descriptor >= 0:
-            self._close(self._descriptor)
-            self._descriptor = -1
-
-    __exit__ = _give_up
-
-    def refuse_backlog(self, listener: socket.socket) -> int:
-        """Accept and close the clients that wait on `listener`, a bound stream socket; return how many."""
-        self._give_up()
-        count = close_waiting(listener, MOST_REFUSED)
-        self._take()
-        return count
 
 
 def close_waiting(listener: socket.socket, most: int) -> int:
@@ -321,7 +282,11 @@ def _refuse_backlog(watch: ListenerWatch, backoff: Backoff, spare: SpareDescript
         return
     listening = getattr(watch.listener, "socket", None)
     if isinstance(listening, socket.socket) and listening.type == socket.SOCK_STREAM:
-        count, reason = spare.refuse_backlog(listening), Reason.REFUSED_OUT_OF_DESCRIPTORS
+        # Without a free descriptor a client cannot even be refused, since only an accepted connection can be
+        # closed. With the spare one given up they are accepted and closed one by one.
+        with spare.given_up():
+            count = close_waiting(listening, MOST_REFUSED)
+        reason = Reason.REFUSED_OUT_OF_DESCRIPTORS
         note_refused(watch.listener, count, reason, backoff.reason)
 
 
