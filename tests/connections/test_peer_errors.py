@@ -5,6 +5,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,4 +224,57 @@ def test_a_handler_that_writes_after_the_end_of_its_session_has_failed(
         call(server.server_address) as plain,
         client.wrap_socket(plain, server_hostname="localhost"),
     ):
+        wait_for(server, Reason.HANDLER_FAILED)
+
+
+@pytest.mark.parametrize("says", [b"GET / HTTP/1.1\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x28"])
+def test_so_is_one_that_the_first_read_does_for_a_get_request_that_wraps_by_itself(
+    engine: str, says: bytes, authority: Authority
+) -> None:
+    context = authority.server_context()
+
+    def secure(server: Any) -> Any:
+        accept = server.get_request
+
+        def get_request() -> Any:
+            plain, client_address = accept()
+            secret = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            return secret, client_address
+
+        server.get_request = get_request
+        return server
+
+    with ended(engine, receive, secure) as server, call(server.server_address) as peer:
+        peer.sendall(says)
+        wait_for(server, Reason.HANDSHAKE_FAILED)
+
+
+def test_a_client_of_a_unix_socket_that_reads_no_more_has_ended_it(
+    engine: str, tmp_path: Path
+) -> None:
+    class Quiet:
+        address_family = socket.AF_UNIX
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass
+
+    def answer(request: Any, client_address: Any, server: Any) -> None:
+        request.recv(1)
+        request.sendall(b"the answer")
+
+    base = server_class(engine)
+    kind = type(base.__name__, (Quiet, base), {})
+    path = str(tmp_path / "socket")
+    with serving(kind(path, answer)) as server, call(server.server_address) as peer:
+        peer.shutdown(socket.SHUT_RD)
+        peer.sendall(b"?")
+        wait_for(server, Reason.PEER_RESET)
+
+
+def test_a_write_of_its_own_after_the_end_is_a_failure_of_the_handler(engine: str) -> None:
+    def handler(request: Any, client_address: Any, server: Any) -> None:
+        request.shutdown(socket.SHUT_WR)
+        request.sendall(b"too late")
+
+    with ended(engine, handler, plainly) as server, call(server.server_address):
         wait_for(server, Reason.HANDLER_FAILED)

@@ -6,6 +6,8 @@ import signal
 import socket
 import socketserver as standard
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from manyhands import socketserver as ours
 from manyhands.connections import socket_classes
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.sockets import has_hung_up
 from tests.support import (
     ENGINES,
     Authority,
@@ -35,6 +38,13 @@ from tests.support import (
 ANY_PORT = "tcp://127.0.0.1:0"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+RESET = """
+import socket, struct, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as peer:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+"""
 
 
 class Shout(StreamRequestHandler):
@@ -225,6 +235,27 @@ def test_a_handshake_that_fails_is_its_own_reason_and_no_traceback(
             everything(plain)
         wait_until(lambda: server.connections.closed == {Reason.HANDSHAKE_FAILED: 1})
     assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_is_gone_before_it_goes_over_has_failed_its_handshake(
+    engine: str, authority: Authority, seen: list[events.Event]
+) -> None:
+    context = authority.server_context()
+
+    class Late(BaseRequestHandler):
+        def handle(self) -> None:
+            # No read, to which the kernel would tell of the reset, and then no other call any more.
+            wait_until(lambda: has_hung_up(self.request.fileno()))
+            upgrade_to_tls(self, context)
+
+    base = server_class(engine)
+    quiet = {"handle_error": lambda *_: None}
+    with serving(type(base.__name__, (base,), quiet)(("127.0.0.1", 0), Late)) as server:
+        # A forked handler has a copy of the client's end, which a close would leave open.
+        subprocess.run([sys.executable, "-c", RESET, str(server.server_address[1])], check=True)
+        wait_until(lambda: server.connections.closed == {Reason.HANDSHAKE_FAILED: 1})
+    if engine != "processes":
+        assert any(isinstance(event, events.HandshakeFailed) for event in seen)
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])

@@ -1,5 +1,6 @@
 """Which errors of a handler are its client's doing: a reset, or a TLS session that it broke off."""
 
+import _socket
 import errno
 import sys
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from manyhands.connections.socket_classes import connection_behind
 from manyhands.connections.tls_handshake import was_too_slow
 from manyhands.model.connection_states import Reason
-from manyhands.runtime.sockets import descriptor_of, has_hung_up, is_closed
+from manyhands.runtime.sockets import descriptor_of, has_hung_up, is_closed, system_socket
 
 if TYPE_CHECKING:
     import ssl
@@ -50,15 +51,37 @@ def reason_of(error: Exception, request: Any) -> Reason:
     for connection, method in _raised_in(error, ssl_module.SSLSocket):
         # A handler that wraps its connection by itself leaves the plain one without a descriptor.
         if connection is own or (connection.server_side and is_closed(own)):
-            is_over = method != "do_handshake"
-            return Reason.PEER_RESET if is_over else Reason.HANDSHAKE_FAILED
+            # Of a program's own that does no handshake by itself the first read or write is one, too.
+            # `version` would tell nothing any more: after an error OpenSSL takes no handshake for done.
+            finished = ssl_module.SSLSocket.get_channel_binding(connection, "tls-unique")
+            is_shaken = method != "do_handshake" and finished is not None
+            return Reason.PEER_RESET if is_shaken else Reason.HANDSHAKE_FAILED
     return Reason.HANDLER_FAILED
 
 
 def _is_of_another(error: OSError, request: Any) -> bool:
     """Tell whether `error` cannot be about the connection of `request`, which goes on in the kernel."""
-    descriptor = descriptor_of(connection_behind(request))
-    return error.errno in _ENDS_A_CONNECTION and descriptor >= 0 and not has_hung_up(descriptor)
+    own = connection_behind(request)
+    descriptor = descriptor_of(own)
+    if error.errno not in _ENDS_A_CONNECTION or descriptor < 0 or has_hung_up(descriptor):
+        return False
+    return not (error.errno == errno.EPIPE and _is_read_no_more(own))
+
+
+def _is_read_no_more(connection: Any) -> bool:
+    """Tell whether the client of a Unix socket has ended what it receives, and no more (shutdown(2))."""
+    inner = system_socket(connection)
+    kind = getattr(inner, "family", None), getattr(inner, "type", None)
+    if kind != (_socket.AF_UNIX, _socket.SOCK_STREAM):
+        return False
+    try:
+        # Nothing is sent by it.
+        _socket.socket.send(inner, b"", _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+    except BrokenPipeError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _breaks_session(error: Exception, ssl_module: Any) -> bool:

@@ -244,7 +244,7 @@ def wrap_before_handshake(
     try:
         connection = wrap(plain, terms)
     except OSError as error:
-        _note_failed_wrap(error, plain, client_address)
+        note_failed_wrap(error, plain, client_address)
         raise
     except BaseException:
         plain.close()
@@ -254,7 +254,7 @@ def wrap_before_handshake(
     return connection
 
 
-def _note_failed_wrap(error: OSError, connection: Any, client_address: object) -> None:
+def note_failed_wrap(error: OSError, connection: Any, client_address: object) -> None:
     """Make `error` that of a failed handshake of `connection`, and tell of it."""
     vars(error)[_HANDSHAKE] = connection
     if event_hub.has_subscribers:
@@ -339,7 +339,7 @@ def for_worker(request: Any, wrapper: Callable[..., Any] | None) -> Any:
         connection = wrap(plain, terms, wrapper)
     except OSError as error:
         plain.close()
-        _note_failed_wrap(error, request, due.client_address)
+        note_failed_wrap(error, request, due.client_address)
         raise
     due.is_for_worker = True
     _mark(connection, due)

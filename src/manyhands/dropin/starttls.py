@@ -53,18 +53,18 @@ def upgrade_to_tls(
     served = current_connection()
     server = None if served is None else served.server
     peer = handler_or_request.getpeername() if served is None else served.client_address
-    connection = _wrapped(handler_or_request, server, context)
+    connection = _wrapped(handler_or_request, server, context, peer)
     return _secured(handler_or_request, connection, server, peer)
 
 
 def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":
     plain, server, peer = handler.request, handler.server, handler.client_address
     if not hasattr(handler, "rfile"):
-        handler.request = _secured(plain, _wrapped(plain, server, context), server, peer)
+        handler.request = _secured(plain, _wrapped(plain, server, context, peer), server, peer)
         return handler.request  # type: ignore[no-any-return]  # a handler of any class
     # The go-ahead may still be in its buffer, and must go out in clear.
     handler.wfile.flush()
-    connection = _wrapped(plain, server, context)
+    connection = _wrapped(plain, server, context, peer)
     # After the plain socket has lost its descriptor: a peek then sees the buffer alone, and receives nothing.
     unread = _buffered(handler.rfile)
     for file in (handler.rfile, handler.wfile):
@@ -77,7 +77,9 @@ def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSL
     return _secured(plain, connection, server, peer, refusal)
 
 
-def _wrapped(plain: Any, server: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":
+def _wrapped(
+    plain: Any, server: Any, context: "ssl.SSLContext | None", peer: object
+) -> "ssl.SSLSocket":
     """Make the TLS connection, which takes the descriptor; the handshake is not done here."""
     if tls_handshake.is_tls(plain):
         raise RuntimeError("the connection speaks TLS already")
@@ -86,7 +88,12 @@ def _wrapped(plain: Any, server: Any, context: "ssl.SSLContext | None") -> "ssl.
         raise Mistake(
             "upgrade_to_tls needs a certificate: give the Server certfile and keyfile, or the call a context"
         )
-    return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+    try:
+        return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+    except OSError as error:
+        # The client is gone by now (ENOTCONN): it is as if its handshake had failed.
+        tls_handshake.note_failed_wrap(error, plain, peer)
+        raise
 
 
 def _buffered(rfile: Any) -> int:
