@@ -1,15 +1,20 @@
 """Standard error in every state: what it does not take is counted, and told of when it takes some again."""
 
+import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from manyhands.logs.line_writer import LineWriter
+from manyhands.logs.lines import JSONLines
+from manyhands.logs.stderr_log import StderrHandler
 from manyhands.runtime.sockets import AT_ONCE
 from tests.support.waiting import PATIENCE
 
@@ -101,3 +106,41 @@ def test_a_pipe_that_another_program_has_made_non_blocking_gets_every_byte(
             got.extend(os.read(reader, 1_000_000))
         writing.result(PATIENCE)
     assert got.endswith(b"x\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("gbk", "您好 \\U0001f600\n".encode("gbk")), ("utf-8", "您好 😀\n".encode())],
+)
+def test_lines_are_in_the_encoding_of_standard_error(
+    encoding: str,
+    written: bytes,
+    writer: LineWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (tmp_path / "log").open("w", encoding=encoding) as log:
+        direct(monkeypatch, log)
+        writer.write("您好 😀\n")
+    assert (tmp_path / "log").read_bytes() == written
+
+
+@pytest.mark.parametrize("encoding", [None, "no such encoding", 5])
+def test_a_stream_of_the_program_without_a_known_encoding_gets_utf_8(
+    encoding: object, writer: LineWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        direct(monkeypatch, SimpleNamespace(fileno=log.fileno, encoding=encoding))
+        writer.write("您好\n")
+    assert (tmp_path / "log").read_bytes() == "您好\n".encode()
+
+
+def test_json_is_utf_8_whatever_standard_error_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "log").open("w", encoding="gbk") as log:
+        direct(monkeypatch, log)
+        handler = StderrHandler(JSONLines(), queued=False)
+        handler.handle(logging.makeLogRecord({"msg": "您好", "levelno": logging.INFO}))
+        handler.close()
+    assert json.loads((tmp_path / "log").read_bytes().decode())["message"] == "您好"

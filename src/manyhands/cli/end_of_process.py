@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from manyhands.runtime.error_reports import encoding_of
 from manyhands.runtime.sockets import descriptor_of, takes_more
 from manyhands.runtime.unpatched import native_thread_id, original, start_native_thread
 
@@ -183,4 +184,5 @@ def _say(line: str) -> None:
     descriptor = descriptor_of(sys.__stderr__)
     with contextlib.suppress(OSError):
         if descriptor >= 0 and takes_more(descriptor):
-            os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))
+            encoding = encoding_of(sys.__stderr__)
+            os.write(descriptor, f"{line}\n".encode(encoding, "backslashreplace"))

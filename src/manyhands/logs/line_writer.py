@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from manyhands.runtime.error_reports import encoding_of
 from manyhands.runtime.sockets import AT_ONCE, descriptor_of, takes_more
 
 
@@ -18,10 +19,13 @@ class LineWriter:
     ----------
     notice
         Makes the text that tells of so many lost ones, and why the last of them was.
+    encoding
+        That of the text; None: that of standard error, in which the terminal is.
     """
 
-    def __init__(self, notice: Callable[[int, str], str]) -> None:
+    def __init__(self, notice: Callable[[int, str], str], encoding: str | None = None) -> None:
         self._notice = notice
+        self._encoding = encoding
         self._untold = 0
         self._why = ""
         self._is_torn = False
@@ -54,7 +58,8 @@ class LineWriter:
             self._why = "standard error is closed"
             return False
         start = "\n" if self._is_torn else ""
-        data = f"{start}{text}".encode(errors="backslashreplace")
+        encoding = self._encoding or encoding_of(sys.stderr)
+        data = f"{start}{text}".encode(encoding, "backslashreplace")
         left = data
         try:
             while left:

@@ -31,7 +31,9 @@ class StderrHandler(logging.Handler):
         super().__init__()
         self.setFormatter(formatter)
         self._writer = LineWriter(
-            lambda count, why: f"{self.format(record_of(NAME, LinesLost(count, why)))}\n"
+            lambda count, why: f"{self.format(record_of(NAME, LinesLost(count, why)))}\n",
+            # Programs read it, wherever (RFC 8259, section 8.1).
+            "utf-8" if isinstance(formatter, JSONLines) else None,
         )
         self._queue = RecordQueue(self._write, handle_within=self._write_within)
         self.emit = self._queue.put if queued else self._queue.consume_now  # type: ignore[method-assign]

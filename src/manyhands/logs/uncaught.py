@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from manyhands.logs.lines import VERBATIM
 from manyhands.logs.records import LONGEST_TEXT, NAME, REPEATS
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.error_reports import is_undecoded_name, report_by
+from manyhands.runtime.error_reports import encoding_of, is_undecoded_name, report_by
 
 Handle = Callable[[logging.LogRecord], object]
 """Handles a record."""
@@ -57,7 +57,7 @@ class LoggedStream(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The encoding of the bytes that its `buffer` takes."""
-        return getattr(self._stream, "encoding", None) or "utf-8"
+        return encoding_of(self._stream)
 
     @property
     def errors(self) -> str:  # type: ignore[override]

@@ -1,5 +1,6 @@
 """How servers report what a handler or a hook raised: as the standard library does, unless told otherwise."""
 
+import codecs
 import math
 import sys
 import time
@@ -24,6 +25,15 @@ LONGEST_PAUSE = 1.0
 
 _PIECE = 1000
 """Characters that are written at once: in UTF-8 no more than a pipe takes without blocking (`AT_ONCE`)."""
+
+
+def encoding_of(stream: object) -> str:
+    """Return the encoding of a stream of text, as `gbk` in a terminal of that; UTF-8 where none is known."""
+    known = getattr(stream, "encoding", None)
+    try:
+        return codecs.lookup(known).name if isinstance(known, str) else "utf-8"
+    except LookupError:
+        return "utf-8"  # a stream of the program's own
 
 
 class _Output:
