@@ -168,6 +168,11 @@ def test_a_missing_folder_is_named(path: Path) -> None:
         socketserver.UnixStreamServer(str(path / "deep" / "b.sock"), Echo)
 
 
+def test_a_folder_that_takes_no_sockets_is_not_said_to_be_missing() -> None:
+    with pytest.raises(FileNotFoundError, match="its folder takes no sockets"):
+        socketserver.UnixStreamServer("/proc/b.sock", Echo)
+
+
 def test_another_server_s_file_is_not_removed(path: Path) -> None:
     first = tidy(socketserver.UnixStreamServer)(str(path), Echo)
     path.unlink()

@@ -76,7 +76,7 @@ NAMES = (
         ("tcp://localhost:\u0668", "the port must be a number from 0 to 65535, not '\u0668'"),
         ("tcp://localhost:65536", "the port must be from 0 to 65535"),
         ("tcp://localhost:" + "9" * 5000, "the port must be from 0 to 65535"),
-        ("http://localhost:80", SCHEMES),
+        ("http://localhost:80", f"{SCHEMES}; HTTP is spoken over tcp://"),
         ("://localhost:80", SCHEMES),
         ("tcp://::1:8008", "an IPv6 address needs brackets, as in tcp://[::1]:8008"),
         ("::1", "an IPv6 address needs brackets, as in tcp://[::1]:8008"),

@@ -15,6 +15,7 @@ from manyhands import (
     Server,
     StreamRequestHandler,
     events,
+    logs,
     metrics,
 )
 from manyhands.config.options import SERVER_OPTIONS
@@ -45,6 +46,19 @@ class BareStandard(standard.StreamRequestHandler):
     pass
 
 
+class Asks(StreamRequestHandler):
+    def handle(self, request: Any) -> None:  # type: ignore[override]
+        pass
+
+
+class Hands(BaseRequestHandler):
+    def __init__(self, request: Any, client_address: Any, server: Any) -> None:
+        self.handle(request)
+
+    def handle(self, request: Any) -> None:  # type: ignore[override]
+        request.sendall(b"handed")
+
+
 EXPECTED = (
     "it must be a class derived from BaseRequestHandler, or callable with "
     "(request, client_address, server)"
@@ -54,6 +68,35 @@ MODULE = types.ModuleType("shop")
 MODULE.Echo = type("Echo", (StreamRequestHandler,), {"__module__": "shop"})  # type: ignore[attr-defined]
 
 CALLS: dict[str, tuple[Any, str]] = {
+    "a handle that asks for more": (
+        lambda: Server(Asks, HERE),
+        (
+            "Asks.handle is called without arguments (missing a required argument: 'request'): the "
+            "connection is self.request, and its client's address self.client_address"
+        ),
+    ),
+    "workers by another word": (
+        lambda: Server(Echo, HERE, max_workers=3),  # type: ignore[call-arg]
+        (
+            "'max_workers' is no option of Server: max_threads, max_children or max_fibers bounds "
+            "those of the engine"
+        ),
+    ),
+    "a form of the log that is none": (
+        lambda: logs.to_stderr("xml"),  # type: ignore[arg-type]
+        "a log is written as 'text' or 'json', not as 'xml'",
+    ),
+    "a logger that is no name": (
+        lambda: logs.to_logging(3),  # type: ignore[arg-type]
+        "to_logging() takes the name of a logger, not 3",
+    ),
+    "another scheme": (
+        lambda: Server(Echo, "https://127.0.0.1:0"),
+        (
+            "'https://127.0.0.1:0' is not an address: the schemes are tcp, tls, udp, unix, unix-datagram, "
+            "fd, tls+fd, systemd, tls+systemd; HTTPS is spoken over tls://"
+        ),
+    ),
     "the order of socketserver": (
         lambda: Server(("127.0.0.1", 8008), Echo),  # type: ignore[arg-type]
         "the handler comes first, and its addresses after it: Server(Echo, 'tcp://127.0.0.1:8008')",
@@ -290,3 +333,9 @@ def test_a_programs_own_attributes_are_its_own() -> None:
 def test_a_handler_may_do_its_work_in_any_step(step: str) -> None:
     kind = type("Early", (StreamRequestHandler,), {step: lambda self, *_: None})
     Server(type("Late", (kind,), {}), HERE)
+
+
+def test_a_constructor_may_call_handle_as_it_likes() -> None:
+    with Server(Hands, HERE) as server:
+        address = server.addresses[0]
+        assert ask((address.host, address.port)) == b"handed"

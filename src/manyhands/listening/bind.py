@@ -126,7 +126,9 @@ def _reason(error: OSError, listener: socket.socket, address: Any) -> str:
     if number == errno.EADDRNOTAVAIL:
         return " (no interface of this machine has that address)"
     if number == errno.ENOENT and _is_path(address):
-        return " (its folder does not exist)"
+        # /proc, for one, is there, and says the same.
+        is_there = os.path.isdir(os.path.dirname(address) or os.curdir)
+        return f" (its folder {'takes no sockets' if is_there else 'does not exist'})"
     return ""
 
 

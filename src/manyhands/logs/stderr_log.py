@@ -12,6 +12,7 @@ from manyhands.logs.records import NAME, RecordQueue, record_of
 from manyhands.logs.uncaught import LoggedStream, take_over
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event, LinesLost
+from manyhands.model.usage_errors import Mistake
 
 Form = Literal["text", "json"]
 
@@ -138,7 +139,15 @@ class StderrLog:
 
 
 def formatter_of(form: Form | None, sentence: Callable[[Event], str] = str) -> logging.Formatter:
-    """Return what makes the lines of a form; without one plain lines, with `sentence` of an event."""
+    """Return what makes the lines of a form; without one plain lines, with `sentence` of an event.
+
+    Raises
+    ------
+    Mistake
+        When there is no such form.
+    """
+    if form not in {None, "text", "json"}:
+        raise Mistake(f"a log is written as 'text' or 'json', not as {form!r}")
     if form == "json":
         return JSONLines()
     return TextLines() if form == "text" else PlainLines(sentence)
@@ -162,6 +171,11 @@ def to_stderr(
     -------
     callable
         Call it to end that.
+
+    Raises
+    ------
+    Mistake
+        When there is no such form.
     """
     log = StderrLog(formatter_of(form), access=access, queued=queued)
     log.log_events()

@@ -7,6 +7,7 @@ from manyhands.logs.bounded_queue import LIMIT, BoundedQueue
 from manyhands.logs.records import NAME, RecordQueue, level_of, record_of
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event, EventsDropped, Subscriber
+from manyhands.model.usage_errors import Mistake
 
 
 class Queued(BoundedQueue[Event]):
@@ -53,7 +54,14 @@ def to_logging(
     -------
     callable
         Call it to end that: what waits is handled first, for half a second at most.
+
+    Raises
+    ------
+    Mistake
+        When `name` is no name.
     """
+    if not isinstance(name, str):
+        raise Mistake(f"to_logging() takes the name of a logger, not {name!r}")
     queue = RecordQueue(_handle, name, limit)
     consume = queue.put if queued else queue.consume_now
 

@@ -203,6 +203,21 @@ def _is_group(host: str) -> bool:
         return False
 
 
+_SECURED = "TLS over TCP is tls://"
+
+_OTHER_SCHEMES = {
+    "http": "HTTP is spoken over tcp://",
+    "https": "HTTPS is spoken over tls://",
+    "ssl": _SECURED,
+    "tcps": _SECURED,
+    "tcp+tls": _SECURED,
+    "tls+tcp": _SECURED,
+    "file": "a Unix socket is unix://PATH",
+    "unixgram": "datagrams on a Unix socket are unix-datagram://PATH",
+}
+"""Schemes as other programs have them, and what is right here."""
+
+
 def _split_scheme(text: str, default_scheme: str) -> tuple[str, str, str | None]:
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -212,7 +227,9 @@ def _split_scheme(text: str, default_scheme: str) -> tuple[str, str, str | None]
             rest = f":{rest}"
     scheme = scheme.lower()
     if scheme not in SCHEMES:
-        raise NotSo(f"the schemes are {', '.join(SCHEMES)}")
+        meant = _OTHER_SCHEMES.get(scheme)
+        hint = f"; {meant}" if meant else ""
+        raise NotSo(f"the schemes are {', '.join(SCHEMES)}{hint}")
     # It means nothing here, so it would silently become a part of the host or the path.
     if "#" in rest:
         raise NotSo("it cannot have a fragment ('#' and what follows)")

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Sequence
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from manyhands.model.addresses import Address
@@ -37,6 +37,7 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
         if not address.is_given:
             check_kind(handler, address, is_stream=address.is_stream)
     _refuse_without_work(handler)
+    _refuse_handle_with_arguments(handler)
 
 
 def described(handler: object) -> str:
@@ -114,6 +115,10 @@ _STEPS = ("__init__", "setup", "handle", "finish")
 """What a handler class may do its work in."""
 
 
+def _name(kind: type) -> tuple[str, str]:
+    return kind.__module__.partition(".")[0], kind.__name__
+
+
 def _refuse_without_work(handler: object) -> None:
     """Refuse handler classes that have none of the steps themselves: each client would be closed at once."""
     # By name, as of servers below: the standard library's classes are bases as well.
@@ -121,15 +126,41 @@ def _refuse_without_work(handler: object) -> None:
     names = [kind.__name__ for kind in kinds]
     if "BaseRequestHandler" not in names:
         return
-    own = [
-        kind for kind in kinds if (kind.__module__.partition(".")[0], kind.__name__) not in _LIBRARY
-    ]
+    own = [kind for kind in kinds if _name(kind) not in _LIBRARY]
     # The bases themselves are what they are: each connection is closed at once.
     if not own or any(step in vars(kind) for kind in own for step in _STEPS):
         return
     near = closest("handle", [name for kind in own for name in vars(kind)])
     has_not = f"{described(handler)} has no `handle`, which is what serves a client"
     raise Mistake(f"{has_not}: did you mean that by {near}?" if near else has_not)
+
+
+def _refuse_handle_with_arguments(handler: object) -> None:
+    """Refuse handler classes whose `handle` cannot be called: each client would be closed with an error."""
+    own = [kind for kind in _bases(handler) if _name(kind) not in _LIBRARY]
+    # A constructor of its own may call it with anything.
+    if any({"__init__", "__new__"} & set(vars(kind)) for kind in own):
+        return
+    found = inspect.getattr_static(_innermost(handler), "handle", None)
+    # A static method, or a decorator's object, can do anything.
+    mistake = _missing_argument(found) if isinstance(found, FunctionType) else None
+    if mistake is not None:
+        raise Mistake(
+            f"{described(handler)}.handle is called without arguments ({mistake}): "
+            "the connection is self.request, and its client's address self.client_address"
+        )
+
+
+def _missing_argument(method: FunctionType) -> str | None:
+    try:
+        signature = inspect.signature(method)
+    except Exception:  # noqa: BLE001 - a `__signature__` can be anything
+        return None
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 _LIBRARY = {

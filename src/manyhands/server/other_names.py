@@ -17,6 +17,7 @@ _HOOK = "is a hook of the classes of manyhands.socketserver; a Server's connecti
 
 _INSTEAD = {
     "serve_forever": "run() serves until it is told to stop, start() does so in a thread of its own",
+    "run_forever": "run() serves until it is told to stop, start() does so in a thread of its own",
     "serve": "run() serves until it is told to stop, start() does so in a thread of its own",
     "shutdown": "stop() asks for the end, close() waits for it",
     "terminate": "stop() asks for the end, close() waits for it",
@@ -54,6 +55,7 @@ _KEYWORDS_INSTEAD = {
     "bind_and_activate": "listen() binds, and run() and start() call it: there is nothing to leave out",
     "timeout": "idle_timeout ends silent connections, drain_timeout a drain",
     "threads": "engine='threads', and max_threads bounds them",
+    "max_workers": "max_threads, max_children or max_fibers bounds those of the engine",
     "workers": "max_threads, max_children or max_fibers bounds those of the engine",
     "daemon_threads": "it needs no setting: a server drains within drain_timeout, and ends",
     "allow_reuse_address": "it needs no setting: a restarted server gets its port back",
