@@ -209,6 +209,16 @@ def test_a_name_that_was_given_up_is_free() -> None:
         "adrnin",
         "ⲞⲢeⲅatoⲅ",
         "the ꓓꓰꓢꓗ",
+        "⑵ Bob",
+        "2. Bob",
+        "2、Bob",
+        "desk\u2236 hi",
+        "Anna\ua789 hi",
+        "\u226b yes",
+        "\u276f yes",
+        "Anna has left",
+        "Anna is called Bob",
+        "The transcript was moved",
     ],
 )
 def test_no_letters_make_a_name_look_like_the_desks(name: str) -> None:
@@ -234,3 +244,10 @@ def test_callers_of_other_alphabets_keep_names_that_only_strangers_confuse(
 ) -> None:
     assert not fault(name)
     assert not set(looks(name)) & set(looks(other))
+
+
+@pytest.mark.parametrize(
+    "name", ["7-Eleven", "2pac", "R2-D2", "José 2", "D’Arcy", "ben-Ami", "一一", "X Æ A-12"]
+)
+def test_names_with_numbers_and_signs_are_names(name: str) -> None:
+    assert not fault(name)

@@ -361,6 +361,16 @@ def test_json_is_json_in_an_encoding_that_has_not_all_of_it(path: Path) -> None:
         assert documents[-1]["messages"][0]["text"] == "你好 😀 é"
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_without_an_output_nothing_is_printed_and_nothing_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    written(path)
+    # As in a program that was started with its output closed.
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["transcript", "--transcript", str(path), *form]) == 0
+
+
 def test_a_row_at_a_terminal_that_looks_like_another_line_is_marked(path: Path) -> None:
     with Transcript(str(path)) as transcript:
         call = transcript.open_call(1, "somewhere", as_text(NOW))

@@ -146,10 +146,10 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
     settings = desk.Settings(**given, terms=Terms(**terms), limits=limits)
     is_open = False
 
-    def stop() -> None:
+    def stop(number: signal.Signals) -> None:
         # While the desk is open it has handlers of its own, and afterwards there is nothing to stop.
         if not is_open:
-            raise SystemExit(SIGNALLED + signal.SIGTERM)
+            raise SystemExit(SIGNALLED + number)
         end_of_process.comes_soon()
 
     @contextmanager
@@ -159,7 +159,9 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
         with _measured(arguments, server, report):
             yield
 
-    end_of_process.heed_stop_signals(stop)
+    # A terminal that is closed sends SIGHUP, and its shell may send another.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        end_of_process.heed_stop_signals(partial(stop, number), [number])
     desk.run(settings, beside)
 
 

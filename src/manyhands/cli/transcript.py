@@ -72,7 +72,8 @@ def _json(conversation: "Conversation") -> str:
     from dataclasses import asdict
 
     document = json.dumps(asdict(conversation), ensure_ascii=False)
-    return escape_json(document, sys.stdout.encoding)
+    # Of a program that was started with its output closed there is none.
+    return escape_json(document, sys.stdout.encoding if sys.stdout else "utf-8")
 
 
 def _text(conversation: "Conversation") -> str:
@@ -88,7 +89,7 @@ def _text(conversation: "Conversation") -> str:
 
 def _line(label: str, text: str) -> str:
     """Return a line; at a terminal with a mark where a row of it would be taken for another line."""
-    if not sys.stdout.isatty():
+    if not sys.stdout or not sys.stdout.isatty():
         return label + text
     from manyhands.desk.marked_rows import with_marked_rows
 

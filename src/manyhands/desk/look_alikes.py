@@ -123,10 +123,10 @@ def _without_a_stroke(character: str) -> str:
     return found[1] if character.isupper() else found[1].lower()
 
 
-_DASHES = frozenset("\u2212\u2500\u2501\u23af\u30fc\u4e00\uff0d\uff70")
+_DASHES = frozenset("\u2212\u2500\u2501\u23af\u30fc\uff0d\uff70")
 """What is drawn as a dash, besides what is one to Unicode."""
 
-_ARROW_HEADS = frozenset("><\u203a\u00bb\u276f\u27e9\u1433\u227b\u2771\u3009\u300b")
+_ARROW_HEADS = frozenset("><\u203a\u00bb\u276f\u27e9\u1433\u227b\u2771\u3009\u300b\u226b\u27eb")
 
 _ROUND = frozenset("()\uff08\uff09\u207d\u208d")
 

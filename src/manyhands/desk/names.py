@@ -8,7 +8,13 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
-from manyhands.desk.look_alikes import EMOJI_FORM, INVISIBLE, SCRIPTS, bare_looks
+from manyhands.desk.look_alikes import (
+    EMOJI_FORM,
+    INVISIBLE,
+    SCRIPTS,
+    bare_looks,
+    begins_as_a_line,
+)
 
 LONGEST_NAME = 32
 """Characters of a caller's name: it stands before each of the caller's lines."""
@@ -28,10 +34,12 @@ _NUMBER = re.compile(r"[\s!-/:-@\[-`{-~]*\d[\d\s!-/:-@\[-`{-~]*")
 """A number, with or without punctuation: an address and `#1` too."""
 
 _LABEL = re.compile(
-    r"""\d+\s            # "2 Bob": a caller's label
-      | .*[,;]\s*\d      # "Anna, 2 Bob": a list of them
+    r"""\W*\d+[^\w-]    # "2 Bob", "(2) Bob": a caller's label
+      | .*[,;\u3001]\s*\d  # "Anna, 2 Bob": a list of them
       | .*\(\d+\)$       # "Bob (3)": with unread lines
-      | .*:(\s|$)        # "desk: ..."
+      | .*[:\u2236\ua789\u02d0\u02f8\u05c3\u0589\u1361\u16ec\u205a](\s|$)  # "desk: ..."
+      | .*\b(has\ (called|left|stopped)|is\ called|says\ more)\b  # what the desk says of a caller
+      | the\ transcript\b
       | [-=>/]           # "-- 1 Anna has left", and what the operator types
       | you\ to\b        # "you to 2 Bob"
     """,
@@ -50,6 +58,7 @@ _OF_THE_DESK = {
         "operator",
         "server",
         "system",
+        "transcript",
     ),
     *("thedesk", "theoperator", "you", "byebye"),
 }
@@ -142,7 +151,7 @@ _FAULTS: dict[str, Callable[[str, str], object]] = {
         _mixes_alphabets(plain)
     ),
     "a name may not look like what the desk itself writes": lambda name, plain: (
-        _LABEL.match(plain.casefold()) or _is_of_the_desk(name)
+        _LABEL.match(plain.casefold()) or begins_as_a_line(name) or _is_of_the_desk(name)
     ),
 }
 """What may be wrong with a name, as it is and in its compatibility form (NFKC); the first fault counts."""

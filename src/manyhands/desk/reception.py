@@ -114,6 +114,9 @@ class Reception:
     def serve(self, request: Any, client_address: Any, server: object = None) -> None:  # noqa: ARG002 - a handler
         """Serve one call to its end: what `manyhands.Server` takes as a handler."""
         peer = format_address(client_address)
+        if not isinstance(client_address, tuple):
+            # A client chooses the path of its own Unix socket, and could write another label into its own.
+            peer = peer.replace("[", r"\x5b").replace("]", r"\x5d")
         try:
             connection = CallIO(request, self._terms.outbox)
         except OSError as error:

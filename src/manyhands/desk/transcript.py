@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Self
 
 from manyhands.desk.commit_queue import SLOW
-from manyhands.desk.transcript_file import CANNOT_WRITE, IN_MEMORY, Files, Found, open_or_make
+from manyhands.desk.transcript_file import (
+    CANNOT_WRITE,
+    IN_MEMORY,
+    Files,
+    Found,
+    Locked,
+    open_or_make,
+)
 from manyhands.desk.transcript_limits import NO_LIMITS, Housekeeping, Limits, give_back
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Latch
@@ -20,6 +27,9 @@ _FULL_TIDY = 60.0
 
 _MOMENT = 0.5
 """Seconds in which all that is done with a file is over, at its close."""
+
+_GLANCE = 0.05
+"""Seconds to wait for another program's lock when a file is opened anew."""
 
 _LASTING = (
     sqlite3.IntegrityError,
@@ -80,7 +90,8 @@ class Transcript:
     ------
     Mistake
         When it cannot be opened or written, or is something else than a transcript. A file whose disk does
-        not answer within `SLOW` seconds is opened later: until then all methods wait for it.
+        not answer within `SLOW` seconds is opened later: until then all methods wait for it. So is one whose
+        lock another program holds: until `open_anew` has opened it nothing can be kept.
 
     Notes
     -----
@@ -134,8 +145,9 @@ class Transcript:
         # Until there is another one: what is written raises, as it does after `close`.
         self._database = sqlite3.connect(IN_MEMORY, check_same_thread=False)
         self._database.close()
-        self._database = open_or_make(self._path)
-        self._files = Files(self._path)
+        with suppress(Locked):
+            self._database = open_or_make(self._path)
+            self._files = Files(self._path)
         if self._limits != NO_LIMITS:
             self._tidy_all()
 
@@ -323,7 +335,8 @@ class Transcript:
 
     def _open_file(self) -> None:
         try:
-            self._database = open_or_make(self._path)
+            # Callers may be waiting; and it is tried again.
+            self._database = open_or_make(self._path, _GLANCE)
         except Mistake as mistake:
             why = str(mistake).removeprefix(f"{CANNOT_WRITE}{self._path}: ")
             raise NotKept(why) from None

@@ -26,6 +26,8 @@ VERSION = 1
 BUSY_TIMEOUT = 1.0
 """Seconds that a write waits for another desk that writes to the same file."""
 
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
 _COLUMNS = (
     "id, addresses, opened_at, closed_at FROM sessions",
     "id, session_id, number, name, peer, opened_at, ended_at, ending FROM calls",
@@ -74,20 +76,32 @@ COMMIT;
 """
 
 
-def open_or_make(path: str) -> sqlite3.Connection:
+class Locked(Mistake):
+    """Another program holds the lock of the file."""
+
+
+def open_or_make(path: str, patience: float | None = None) -> sqlite3.Connection:
     """Open a transcript to write to it; make it when it is not there.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    patience : float, optional
+        Seconds to wait for another program that holds its lock; `BUSY_TIMEOUT` by default.
 
     Raises
     ------
     Mistake
-        When that cannot be done, or it is something else than a transcript.
+        When that cannot be done, or it is something else than a transcript; `Locked` when it may be later.
     """
     try:
         if path != IN_MEMORY:
             _make(_path(path))
-        return _prepared(connect(path))
+        return _prepared(connect(path), BUSY_TIMEOUT if patience is None else patience)
     except (sqlite3.Error, OSError) as error:
-        raise Mistake(f"{CANNOT_WRITE}{path}: {_why(error)}") from None
+        kind = Locked if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY else Mistake
+        raise kind(f"{CANNOT_WRITE}{path}: {_why(error)}") from None
 
 
 class Found(Enum):
@@ -165,10 +179,12 @@ class Files:
     def remove_log(self) -> None:
         """Remove what is left beside a file that was moved: it would be applied to the next one."""
         for file, known in self._beside.items():
-            # Unless another desk has begun the next one.
-            if known is not None and identity(file) == known:
+            # Unless another desk has begun the next one, or has this one open.
+            if self._is_open and known is not None and identity(file) == known:
                 with contextlib.suppress(OSError):
                     Path(file).unlink()
+            # The next file of this name may get the same number from the disk.
+            self._beside[file] = None
 
     def _restore_index(self) -> None:
         # The index is mapped into memory: a touch of what has been cut off it would kill the process (SIGBUS,
@@ -278,8 +294,9 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
     return value
 
 
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+def _prepared(database: sqlite3.Connection, patience: float) -> sqlite3.Connection:
     try:
+        database.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
         # Before the tables: a file that is made so gives pages back when rows are removed.
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Readers go on while a desk writes (https://www.sqlite.org/wal.html).

@@ -3,11 +3,13 @@
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.desk.kit import MANYHANDS, PATIENCE, Caller, Desk, running
+from tests.desk.kit import MANYHANDS, PATIENCE, Caller, Desk, environment, running
 
 from .kit import endings
 
@@ -83,3 +85,63 @@ def test_an_order_that_is_unfinished_at_the_end_of_the_input_is_carried_out(desk
         desk.process.stdin.write(b"/list\nlast words")
         desk.process.stdin.close()
         assert caller.hears() == "last words"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_desk_is_open_ends_it_as_shells_say(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """And one more, whenever it comes, is no failure."""
+    program = """if True:
+        import os, sys
+        from manyhands.cli import command
+        from manyhands.desk import environment
+
+        def transcript_file(given, name=sys.argv.pop(1)):
+            os.kill(os.getpid(), int(name))
+            return given
+
+        environment.transcript_file = transcript_file
+        command()
+    """
+    words = ["chat", "--bind", "127.0.0.1:0", "--transcript", str(tmp_path / "t.sqlite")]
+    command = [sys.executable, "-c", program, str(int(number)), *words]
+    done = subprocess.run(
+        command, capture_output=True, env=environment(tmp_path), timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stderr) == (128 + number, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_more_while_the_desk_comes_to_its_end_is_no_failure(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    program = """if True:
+        import atexit, os, sys
+        from manyhands.cli import command
+
+        number = int(sys.argv.pop(1))
+
+        class Output:
+            def __getattr__(self, name):
+                return getattr(sys.__stdout__, name)
+
+            def write(self, text):
+                sys.__stdout__.write(text)
+                if "is closed" in text:
+                    os.kill(os.getpid(), number)
+
+        sys.stdout = Output()
+        command()
+    """
+    words = ["chat", "--bind", "127.0.0.1:0", "--transcript", str(tmp_path / "t.sqlite")]
+    command = [sys.executable, "-c", program, str(int(number)), *words]
+    done = subprocess.run(
+        command,
+        input=b"/quit\n",
+        capture_output=True,
+        env=environment(tmp_path),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -3,6 +3,7 @@
 import resource
 import socket
 import struct
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -246,3 +247,18 @@ def test_out_of_descriptors_no_caller_is_lost_and_each_is_told_what_is_to_be_tol
         desk.enters("/to 1", "are you there?")
         desk.shows("^-- 1 .* has left: hung up$")
         assert not any("lost" in line for line in desk.output)
+
+
+def test_a_client_writes_no_other_label_into_the_path_of_its_socket(
+    tmp_path: Path, engine: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/desk"
+        with (
+            Desk(tmp_path, "--engine", engine, "--bind", f"unix://{path}") as desk,
+            socket.socket(socket.AF_UNIX) as caller,
+        ):
+            caller.bind("\0x] hello [2 Bob")
+            caller.connect(path)
+            caller.sendall(b"pay me\n")
+            desk.shows(r"^\[1 @x\\x5d hello \\x5b2 Bob\] pay me$")

@@ -1,5 +1,6 @@
 """What a desk does when its transcript, or a file beside it, is changed under its hands."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from manyhands.desk.transcript import Transcript
 from tests.desk.kit import Desk
 
 from .kit import kept
@@ -123,3 +125,21 @@ def test_what_a_transcript_refuses_again_and_again_is_told_once(desk: Desk, tmp_
         "-- the transcript does not take what was said (no): it is not kept",
         "-- lines that were not kept: 21",
     ]
+
+
+def test_a_transcript_that_is_locked_at_the_start_is_written_when_it_is_free(
+    tmp_path: Path, engine: str
+) -> None:
+    path = tmp_path / "transcript.sqlite"
+    Transcript(str(path)).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as another:
+        another.execute("BEGIN EXCLUSIVE")
+        with Desk(tmp_path, "--engine", engine) as desk, desk.call() as caller:
+            caller.says("early\n")
+            desk.shows(r"^-- the transcript cannot be written \(database is locked\): ")
+            desk.shows("early$")
+            another.execute("ROLLBACK")
+            desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+            caller.says("late\n")
+            desk.shows("late$")
+    assert kept(tmp_path)[0][:2] == [("in", "early"), ("in", "late")]
