@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sqlite3
 import stat
@@ -135,6 +136,21 @@ def test_a_failure_of_another_kind_leaves_nothing_behind_either(path: Path) -> N
             stumble()
         transcript.open_call(2, "somewhere")
     assert [conversation.number for conversation in read(path)] == [2]
+
+
+def test_a_look_at_the_files_gives_up_no_lock_of_sqlites(path: Path) -> None:
+    """The kernel drops all locks of a process on a file when that closes any descriptor of it (fcntl(2))."""
+    with Transcript(str(path)) as transcript:
+        call = transcript.open_call(1, "somewhere")
+        for number in range(3):
+            transcript.look()
+            transcript.keep(Direction.IN, [(call, str(number))])
+        transcript.look()
+        locks = Path("/proc/locks").read_text()
+        index = Path(f"{path}-shm").stat()
+        assert re.search(
+            rf"POSIX +ADVISORY +READ +{os.getpid()} +[\w:]+:{index.st_ino} 128 128", locks
+        )
 
 
 def test_two_desks_write_to_one_file(path: Path) -> None:

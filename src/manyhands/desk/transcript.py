@@ -237,6 +237,7 @@ class Transcript:
                 # SQLite touches the index at the end, which may have been cut.
                 self._files.look()
                 self._database.close()
+                self._files.close()
             finally:
                 self._lock.release()
 
@@ -327,6 +328,7 @@ class Transcript:
     def _close_file(self) -> None:
         with suppress(sqlite3.Error):
             self._database.close()
+        self._files.close()
 
     def _open_next(self) -> None:
         self._session = None

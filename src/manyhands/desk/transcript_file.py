@@ -144,6 +144,9 @@ class Files:
         self._log, self._index = (str(_path(path)) + end for end in ("-wal", "-shm"))
         self._identity = identity(path)
         self._beside = {file: identity(file) for file in (self._log, self._index)}
+        # Open for as long as SQLite has the index open: a close would give up the locks that it holds there
+        # (POSIX locks, fcntl(2); https://www.sqlite.org/howtocorrupt.html, section 2.2).
+        self._index_reader: int | None = None
         self._index_size = 0 if self._beside[self._index] is None else file_size(self._index)
 
     def look(self) -> Found:
@@ -169,6 +172,12 @@ class Files:
     def log_size(self) -> int:
         """Return the size of the write-ahead log in bytes; 0 when there is none."""
         return 0 if self._beside[self._log] is None else file_size(self._log)
+
+    def close(self) -> None:
+        """Give back what was needed to look. Not before SQLite has closed the files."""
+        reader, self._index_reader = self._index_reader, None
+        if reader is not None:
+            os.close(reader)
 
     def is_log_another(self) -> bool:
         """Tell whether another program has begun a log in the place of the one that was removed."""
@@ -203,8 +212,9 @@ class Files:
         # The size first: a log that is begun anew is cut after its index has forgotten it.
         size = file_size(self._log)
         try:
-            with open(self._index, "rb") as index:  # noqa: PTH123 - one look at each commit
-                header = index.read(_INDEX_HEADER.size)
+            if self._index_reader is None:
+                self._index_reader = os.open(self._index, os.O_RDONLY | os.O_CLOEXEC)
+            header = os.pread(self._index_reader, _INDEX_HEADER.size, 0)
         except OSError:
             return False
         if len(header) < _INDEX_HEADER.size:
