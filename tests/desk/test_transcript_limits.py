@@ -17,6 +17,7 @@ from manyhands.desk.transcript_reader import TranscriptReader
 from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.model.usage_errors import Mistake
 from tests.desk.test_operator import Ear, Page
+from tests.support import wait_until
 
 TEXT = "x" * 1000
 
@@ -157,6 +158,18 @@ def test_what_is_too_old_is_removed_when_the_transcript_is_opened(old_and_new: P
     Transcript(str(old_and_new), Limits(keep=timedelta(days=90))).close()
     assert numbers(old_and_new) == [2, 3]
     assert texts(old_and_new) == ["now", "now"]
+
+
+def test_a_desk_need_not_wait_until_all_that_is_too_old_is_removed(
+    old_and_new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.desk.transcript.SLOW", 0.0)
+    monkeypatch.setattr("manyhands.desk.transcript_limits._AT_ONCE", 10)
+    monkeypatch.setattr("manyhands.desk.transcript_limits._LONGEST", 0.0)
+    with Transcript(str(old_and_new), Limits(keep=timedelta(days=90))) as transcript:
+        transcript.keep(Direction.IN, [(transcript.open_call(4, "somewhere"), "meanwhile")])
+        assert texts(old_and_new)[-1] == "meanwhile"
+        wait_until(lambda: texts(old_and_new) == ["now", "now", "meanwhile"])
 
 
 def test_what_a_wrong_clock_has_left_hides_nothing_that_is_too_old(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ from manyhands.runtime.locks import Latch
 
 _FULL_TIDY = 60.0
 """Seconds that are spent at most on what is beyond the limits when a transcript is opened."""
+
+_BREATH = 0.005
+"""Seconds between two steps of that, for those who wait for the lock."""
 
 _MOMENT = 0.5
 """Seconds in which all that is done with a file is over, at its close."""
@@ -128,6 +132,8 @@ class Transcript:
                     self._open_first()
                 except Exception as failure:  # noqa: BLE001 - the constructor raises it
                     failures.append(failure)
+            if not failures and self._limits != NO_LIMITS:
+                self._tidy_all()
             is_over.set()
 
         try:
@@ -148,8 +154,6 @@ class Transcript:
         with suppress(Locked):
             self._database = open_or_make(self._path)
             self._files = Files(self._path)
-        if self._limits != NO_LIMITS:
-            self._tidy_all()
 
     def __enter__(self) -> Self:
         return self
@@ -363,10 +367,16 @@ class Transcript:
         return self._files.log_size()
 
     def _tidy_all(self) -> None:
-        # Another desk may be writing to the file: `tidy` goes on with what is left.
-        with suppress(sqlite3.Error):
-            self._housekeeping.tidy(self._database, None, _FULL_TIDY)
-            give_back(self._database)
+        """Remove all that is beyond the limits, as far as `_FULL_TIDY` goes; what is left is for `tidy`."""
+        end = time.monotonic() + _FULL_TIDY
+        # Another desk may be writing to the file.
+        with suppress(NotKept, sqlite3.Error):
+            while not self._housekeeping.is_done and time.monotonic() < end:
+                # A little at a time: the desk may be open by now, and keeps what is said in between.
+                self.tidy()
+                time.sleep(_BREATH)
+            with self._lock:
+                give_back(self._database)
 
     @contextmanager
     def together(self) -> Iterator[None]:

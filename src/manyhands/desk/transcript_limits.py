@@ -123,6 +123,12 @@ class Housekeeping:
         self._next_look = 0.0
         self._next_word = 0.0
         self._is_shrinking = False
+        self._is_done = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last look has removed all that there was to remove."""
+        return self._is_done
 
     def tidy(
         self, database: sqlite3.Connection, session: int | None, at_most: float = _LONGEST
@@ -132,6 +138,7 @@ class Housekeeping:
         `session` is the one under way: its calls that have not ended are not removed.
         """
         end = time.monotonic() + at_most
+        self._is_done = True
         if self._limits.keep is not None and time.monotonic() >= self._next_look:
             self._remove_older(database, session, datetime.now(UTC) - self._limits.keep, end)
         return self._limits.max_size is not None and self._shrink(
@@ -154,6 +161,7 @@ class Housekeeping:
                 self._next_look = time.monotonic() + _INTERVAL
                 _remove_empty_calls(database, session, limit)
                 return
+        self._is_done = False
 
     def _shrink(
         self, database: sqlite3.Connection, session: int | None, max_size: int, end: float
@@ -162,8 +170,9 @@ class Housekeeping:
             self._is_shrinking = False
             return False
         is_first, self._is_shrinking = not self._is_shrinking, True
-        while time.monotonic() < end and _size(database) > max_size * _TARGET:
-            if not _remove_oldest(database, session):
+        while _size(database) > max_size * _TARGET and _remove_oldest(database, session):
+            if time.monotonic() >= end:
+                self._is_done = False
                 break
         if not is_first or time.monotonic() < self._next_word:
             return False
