@@ -187,6 +187,57 @@ PROGRAMS = {
         near.setblocking(False)
         print(repr(near.type), near.type == socket.SOCK_DGRAM)
     """,
+    "poll tells all that the kernel tells": """
+        import os
+        reader, writer = os.pipe()
+        poll = select.poll(); poll.register(reader, select.POLLIN)
+        print(poll.poll(10), poll.poll(0))
+        threading.Timer(0.05, os.close, (writer,)).start()
+        print([event for _, event in poll.poll(20_000)] == [select.POLLHUP])
+        poll.modify(reader, 0); print([event for _, event in poll.poll()] == [select.POLLHUP])
+        os.close(reader); print([event for _, event in poll.poll()] == [select.POLLNVAL])
+        poll.unregister(reader)
+        reader, writer = os.pipe(); os.close(reader)
+        poll.register(writer); print([event for _, event in poll.poll()] == [select.POLLOUT | select.POLLERR])
+        poll.unregister(writer)
+        with open(__file__) as file:
+            poll.register(file, select.POLLIN); print([event for _, event in poll.poll()])
+            poll.modify(file, select.POLLPRI); print(poll.poll(10))
+        calls = (lambda: poll.poll("soon"), lambda: poll.unregister(writer), lambda: poll.modify(writer, 1))
+        for call in calls:
+            try: call()
+            except (TypeError, KeyError, OSError) as error: print(type(error).__name__)
+        near, far = socket.socketpair()
+        with selectors.PollSelector() as selector:
+            selector.register(near, selectors.EVENT_READ)
+            threading.Timer(0.05, far.send, (b"x",)).start()
+            print([event for _, event in selector.select(20)], selector.select(0) != [])
+    """,
+    "a function of C is no method of a class that has it": """
+        import copy, inspect, io, os, pickle
+        class Tools:
+            sleep, read, open, select = time.sleep, os.read, io.open, select.select
+            resolve = socket.gethostbyname
+        tools = Tools()
+        reader, writer = os.pipe(); os.write(writer, b"x")
+        print(tools.sleep(0), tools.read(reader, 1), tools.select([], [], [], 0), tools.resolve("127.0.0.1"))
+        with tools.open(__file__) as file: print(file.readline() != "")
+        print(io.open is open, inspect.isroutine(open), copy.copy(open) is open)
+        for function in (time.sleep, open, input, select.select, os.read, socket.gethostbyname):
+            print(function.__name__, pickle.loads(pickle.dumps(function)) is function)
+            print(repr(function))
+    """,
+    "a binary file of lines has no lines": """
+        import os, warnings
+        reader, writer = os.pipe()
+        with warnings.catch_warnings(record=True) as told, open(writer, "wb", buffering=1):
+            print(told[0].message, told[0].category.__name__, told[0].filename == __file__)
+    """,
+    "a question without standard input is an error": """
+        del sys.stdin
+        try: input("? ")
+        except RuntimeError as error: print(error)
+    """,
     "all of a message is waited for": """
         near, far = socket.socketpair()
         got = []

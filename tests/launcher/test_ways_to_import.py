@@ -195,3 +195,40 @@ assert manyhands.install() is socketserver is sys.modules["socketserver"]
     write(tmp_path / "program.py", program)
     ours = python(*RUN, "program.py", cwd=tmp_path)
     assert (ours.status, ours.errors) == (0, "")
+
+
+GREEN = {
+    "its own": "from eventlet.green import SocketServer as socketserver",
+    "its web server's": "from eventlet.green.http import server; socketserver = server.socketserver",
+    "a patched import": "import eventlet; socketserver = eventlet.import_patched('socketserver')",
+}
+
+
+@pytest.mark.parametrize("way", GREEN)
+def test_a_green_copy_of_eventlet_s_is_served_by_the_standard_library(
+    way: str, tmp_path: Path
+) -> None:
+    program = """
+import eventlet, os
+from eventlet.green import socket
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(self.rfile.readline())
+
+server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo)
+server.daemon_threads = True
+eventlet.spawn(server.serve_forever)
+client = socket.create_connection(server.server_address)
+client.sendall(b"line\\n")
+print(client.recv(100), flush=True)
+os._exit(0)
+"""
+    # eventlet says that it is not maintained any more.
+    program = f'import warnings; warnings.simplefilter("ignore")\n{GREEN[way]}\n{program}'
+    write(tmp_path / "program.py", program)
+    write(tmp_path / "installed.py", f"import manyhands; manyhands.install()\n{program}")
+    plain = python("program.py", cwd=tmp_path)
+    assert (plain.status, plain.output) == (0, "b'line\\n'\n"), plain.errors
+    for ours in (python(*RUN, "program.py", cwd=tmp_path), python("installed.py", cwd=tmp_path)):
+        assert (ours.status, ours.output) == (0, plain.output), ours.errors

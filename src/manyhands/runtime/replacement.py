@@ -5,6 +5,7 @@ The import system, and programs that drive it themselves (`importlib.util.LazyLo
 module late, and patch first what it imports.
 """
 
+import sys
 from importlib.machinery import ModuleSpec
 from importlib.machinery import SourceFileLoader as _SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -61,6 +62,14 @@ def spec_for(name: str, provider: str) -> ModuleSpec:
     return spec
 
 
+def is_for_green_copy() -> bool:
+    """Tell whether eventlet imports a copy with its own sockets (`eventlet.green`, `import_patched`).
+
+    These stand in the places of the standard library's then, and the copy is to be the standard library's.
+    """
+    return getattr(sys.modules.get("socket"), "__name__", "socket") != "socket"
+
+
 class ReplacementFinder:
     """Has `import` find the replacement of a module: for `sys.meta_path`.
 
@@ -78,4 +87,8 @@ class ReplacementFinder:
         self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None
     ) -> ModuleSpec | None:
         """Return where a module is; None for any other than the replaced one."""
-        return spec_for(name, self._provider) if name == self._name else None
+        return (
+            spec_for(name, self._provider)
+            if name == self._name and not is_for_green_copy()
+            else None
+        )

@@ -123,9 +123,25 @@ def count_other_threads() -> int:
     )
 
 
-def put_in_place(module: ModuleType, name: str, ours: Any) -> None:
+class Builtin(staticmethod):  # type: ignore[type-arg]  # takes none at run time
+    """A function in the place of one of C, which as a class's attribute is no method either.
+
+    Programs have such attributes: ``open = io.open``, ``sleep = time.sleep``.
+    """
+
+    def __init__(self, function: Callable[..., Any], module: ModuleType, name: str) -> None:
+        super().__init__(function)
+        self.__name__ = self.__qualname__ = name
+        self.__module__ = module.__name__
+        self.__doc__ = getattr(module, name).__doc__
+
+    def __reduce__(self) -> str:
+        return self.__name__  # pickled by name, for pools of processes
+
+    def __repr__(self) -> str:
+        return f"<built-in function {self.__name__}>"
+
+
+def put_in_place(module: ModuleType, name: str, ours: Callable[..., Any]) -> None:
     """Put a function of ours in the place of a module's, under its name and with its documentation."""
-    ours.__doc__ = getattr(module, name).__doc__
-    ours.__name__ = ours.__qualname__ = name
-    ours.__module__ = module.__name__  # by which it is pickled, for pools of processes
-    setattr(module, name, ours)
+    setattr(module, name, Builtin(ours, module, name))

@@ -13,15 +13,18 @@ from gevent.lock import RLock
 
 from manyhands.launcher.patches.files import RawFile
 from manyhands.launcher.patches.waiting import is_fiber, wait_until_ready
+from manyhands.runtime.unpatched import put_in_place
 
 _plain_input: Any = builtins.input
+_PlainFileIO = io.FileIO
 
 _turn = RLock()
 """Held while a fiber reads a line: readline knows one line at a time."""
 
 
 def _input(prompt: object = "", /) -> str:
-    if not is_fiber() or not _is_terminal(sys.stdin, 0) or not _is_terminal(sys.stdout, 1):
+    streams = getattr(sys, "stdin", None), getattr(sys, "stdout", None)  # a program may have none
+    if not is_fiber() or not all(map(_is_terminal, streams, (0, 1))):
         # It reads by way of `sys.stdin`, whose waits let others run.
         line: str = _plain_input(prompt)
         return line
@@ -120,7 +123,10 @@ class _Readline:
 class _PatientIO:
     """What `getpass` takes for `io`: it opens the terminal by itself."""
 
-    FileIO = RawFile
+    @property
+    def FileIO(self) -> type[io.FileIO]:  # noqa: N802 - the standard library's name
+        # A test of the program's may have put a stand-in there.
+        return RawFile if io.FileIO is _PlainFileIO else io.FileIO
 
     def __getattr__(self, name: str) -> Any:
         return getattr(io, name)
@@ -130,7 +136,5 @@ def patch_console() -> None:
     """Have questions at the terminal let other fibers run."""
     import getpass  # noqa: PLC0415 - few programs use it, and it takes next to no time
 
-    _input.__name__ = _input.__qualname__ = "input"
-    _input.__doc__ = _plain_input.__doc__
-    builtins.input = _input
+    put_in_place(builtins, "input", _input)
     vars(getpass)["io"] = _PatientIO()

@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import sys
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -200,6 +201,13 @@ def _open(  # noqa: PLR0913, PLR0917 - `open` has them
         return _plain_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     if is_binary and (encoding, errors, newline) != (None, None, None):
         return _plain_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+    if is_binary and buffering == 1:
+        warnings.warn(
+            "line buffering (buffering=1) isn't supported in binary mode, "
+            "the default buffer size will be used",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     raw = RawFile(file, way, closefd, opener=None if isinstance(file, int) else _open_descriptor)
     try:
         if buffering == 0:
@@ -359,7 +367,7 @@ def patch_files() -> None:
         (io, "open", _open),
     ):
         put_in_place(module, name, ours)
-    builtins.open = _open
+    builtins.open = io.open
     for name in ("stdin", "stdout", "stderr"):
         ours = _patiently(getattr(sys, name))
         setattr(sys, name, ours)

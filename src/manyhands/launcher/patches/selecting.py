@@ -1,5 +1,6 @@
-"""`select.epoll`, which gevent takes away, `select.select` of all descriptors, and the frames of fibers."""
+"""`epoll`, which gevent takes away, `poll` and `select` of all descriptors, and the frames of fibers."""
 
+import contextlib
 import gc
 import select
 import selectors
@@ -58,6 +59,63 @@ class Epoll:
                 wait_read(self._epoll.fileno(), left, TimeoutError())
             except TimeoutError:
                 return []
+
+
+EVERYTHING = select.POLLIN | select.POLLPRI | select.POLLOUT
+
+
+class Poll:
+    """`select.poll`, whose `poll` lets other fibers run, and tells all that the kernel tells.
+
+    gevent's knows neither POLLHUP nor POLLERR nor POLLNVAL, and waits for ever for what is closed.
+    """
+
+    def __init__(self) -> None:
+        self._poll = original(select, "poll")()
+        self._masks: dict[int, int] = {}
+
+    def register(self, fd: Any, eventmask: int = EVERYTHING, /) -> None:
+        """Look at a descriptor too, or for other events."""
+        self._poll.register(fd, eventmask)
+        self._masks[_descriptor(fd)] = eventmask
+
+    def modify(self, fd: Any, eventmask: int, /) -> None:
+        """Look for other events of a descriptor."""
+        self._poll.modify(fd, eventmask)
+        self._masks[_descriptor(fd)] = eventmask
+
+    def unregister(self, fd: Any, /) -> None:
+        """Look at a descriptor no longer."""
+        self._poll.unregister(fd)
+        del self._masks[_descriptor(fd)]
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Wait for events, at most `timeout` milliseconds; return the descriptors and their events."""
+        if not is_fiber():
+            found: list[tuple[int, int]] = self._poll.poll(timeout)
+            return found
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        found = self._poll.poll(0)
+        if found or seconds == 0:
+            gevent.sleep(0)  # as `Epoll.poll`
+            return found
+        return self._wait(None if seconds is None else time.monotonic() + seconds)
+
+    def _wait(self, deadline: float | None) -> list[tuple[int, int]]:
+        # Descriptors come and go between two calls, so it is made for each that waits.
+        with Epoll() as epoll:
+            for descriptor, mask in self._masks.items():
+                # What epoll does not take, a file for one, is ready at once or never (epoll_ctl(2)).
+                with contextlib.suppress(PermissionError):
+                    epoll.register(descriptor, mask)
+            found: list[tuple[int, int]] = self._poll.poll(0)
+            while not found:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                epoll.poll(left, 1)
+                found = self._poll.poll(0)
+        return found
 
 
 _by_gevent: Any = select.select
@@ -124,12 +182,14 @@ def _frames() -> dict[int, FrameType]:
 
 
 def patch_selecting() -> None:
-    """Have programs wait with `epoll`, and with `select` for any descriptor, and find the fibers' frames."""
+    """Have programs wait with `epoll`, `poll` and `select` for any descriptor, and find fibers' frames."""
     select.epoll = Epoll  # type: ignore[misc, assignment]
     selector: Any = type(
         "EpollSelector", (_epoll_selector,), {"__module__": "selectors", "_selector_cls": Epoll}
     )
     selectors.EpollSelector = selector  # type: ignore[misc]
+    select.poll = Poll  # type: ignore[misc, assignment]
+    selectors.PollSelector._selector_cls = Poll  # type: ignore[attr-defined]
     put_in_place(select, "select", _select)
     # This one can be asked for as it was (`monkey.get_original`): ours is slow.
     api.patch_item(sys, "_current_frames", _frames)

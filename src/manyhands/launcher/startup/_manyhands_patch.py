@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from functools import partial, partialmethod
+from types import BuiltinFunctionType
 from typing import Any
 
 import gevent.os
@@ -65,11 +66,26 @@ def patch() -> None:
     patch_what_is_left()
     # Programs wait with it while their servers run in threads.
     put_in_place(signal, "pause", _pause)
+    _leave_unbound()
     os.register_at_fork(after_in_child=_leave_fibers_behind)
     set_default_hub_class(WakefulHub)
     # The hub raises it in the program's main code, and would print a traceback of its own before.
     Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
     _patch_multiprocessing()
+
+
+def _leave_unbound() -> None:
+    """Have functions of gevent's be no methods where those of C that they replace are none."""
+    # What these import has to be patched before.
+    from manyhands.runtime.unpatched import Builtin, put_in_place  # noqa: PLC0415
+
+    for module in (os, select, signal, socket, time):
+        for name, now in list(vars(module).items()):
+            if not monkey.is_object_patched(module.__name__, name) or isinstance(now, Builtin):
+                continue
+            plain = monkey.get_original(module.__name__, name)
+            if isinstance(plain, BuiltinFunctionType):
+                put_in_place(module, name, now)
 
 
 _close_now = monkey.get_original("os", "close")

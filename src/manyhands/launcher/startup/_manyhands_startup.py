@@ -65,14 +65,14 @@ class _Finder:
         return None
 
     @classmethod
-    def _replacement(cls) -> "ModuleSpec":
+    def _replacement(cls) -> "ModuleSpec | None":
         cls.is_looking_for_ours = True
         try:
             # See the top of the file; this brings little more than itself.
-            from manyhands.runtime.replacement import spec_for  # noqa: PLC0415
+            from manyhands.runtime.replacement import is_for_green_copy, spec_for  # noqa: PLC0415
         finally:
             cls.is_looking_for_ours = False
-        return spec_for(_NAME, "manyhands.launcher.takeover")
+        return None if is_for_green_copy() else spec_for(_NAME, "manyhands.launcher.takeover")
 
 
 def _take_over() -> None:
