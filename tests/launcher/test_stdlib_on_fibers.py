@@ -233,6 +233,23 @@ PROGRAMS = {
         with warnings.catch_warnings(record=True) as told, open(writer, "wb", buffering=1):
             print(told[0].message, told[0].category.__name__, told[0].filename == __file__)
     """,
+    "the main code sets signal handlers, and they do, and no thread": """
+        import os, signal
+        def handle(number, frame):
+            signal.signal(number, lambda *_: got.append("second")); got.append("first")
+        def set_one():
+            try: signal.signal(signal.SIGUSR1, handle)
+            except ValueError as error: print(error)
+        got = []
+        thread = threading.Thread(target=set_one); thread.start(); thread.join()
+        set_one()
+        for count in (1, 2):
+            # Once while the main code waits, and once while another thread runs.
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
+            while len(got) < count: time.sleep(0.01)
+        print(got, os.system("true"))
+        thread = threading.Thread(target=lambda: print(os.system("exit 3"))); thread.start(); thread.join()
+    """,
     "a question without standard input is an error": """
         del sys.stdin
         try: input("? ")

@@ -37,7 +37,9 @@ class _ForMainCode:
         return None
 
     def _call(self, hub: Any, number: int) -> None:
-        main = _main_code.greenlet
+        main, fiber = _main_code.greenlet, current_thread_or_fiber()
+        is_nested = fiber in _handling
+        _handling.add(fiber)
         try:
             self.handler(number, main.gr_frame)  # the frame that it would see on threads
         except BaseException as failure:
@@ -46,6 +48,13 @@ class _ForMainCode:
             # Not by a switch from here: the fiber may hold a lock of the system, and the main code that wants
             # it would stop the only thread.
             hub.loop.run_callback(_throw, main, failure)
+        finally:
+            if not is_nested:
+                _handling.discard(fiber)
+
+
+_handling: set[object] = set()
+"""The fibers in which a signal handler runs."""
 
 
 class _MainCode:
@@ -54,6 +63,8 @@ class _MainCode:
     def __init__(self) -> None:
         self.greenlet: Any = None
         self.is_looked_after = False
+        self.is_alone = False
+        """Whether the main code alone may set signal handlers, as on threads."""
 
     def note(self) -> None:
         self.greenlet = current_thread_or_fiber()
@@ -102,6 +113,15 @@ def _for_main_code(handler: Any) -> Any:
 
 
 def _set_signal(signalnum: Any, handler: Any) -> Any:
+    is_main = not _main_code.is_alone or _hub_of_caller() is None
+    if not is_main and current_thread_or_fiber() not in _handling:
+        # A handler's alarm, say, would be raised in the main code. On threads it hears that it cannot be set.
+        raise ValueError("signal only works in main thread of the main interpreter")
+    return set_handler(signalnum, handler)
+
+
+def set_handler(signalnum: Any, handler: Any) -> Any:
+    """Set a signal handler, as `signal.signal` does, in whichever fiber."""
     return _own(_set_handler(signalnum, _for_main_code(handler)))
 
 
@@ -109,16 +129,17 @@ def _get_signal(signalnum: Any) -> Any:
     return _own(_get_handler(signalnum))
 
 
-def raise_in_main_code() -> None:
+def raise_in_main_code(*, alone: bool = False) -> None:
     """Have what signal handlers raise from now on raised in the main code. For the main thread.
 
-    `signal.signal` and `signal.getsignal` go on giving the program its own handlers.
+    `signal.signal` and `signal.getsignal` go on giving the program its own handlers. With `alone` the main
+    code alone may set one, and signal handlers themselves.
     """
     global _set_handler, _get_handler
     if _main_code.is_looked_after:
         return
     _main_code.note()
-    _main_code.is_looked_after = True
+    _main_code.is_looked_after, _main_code.is_alone = True, alone
     os.register_at_fork(after_in_child=_main_code.note)
     _set_handler, _get_handler = signal.signal, signal.getsignal
     put_in_place(signal, "signal", _set_signal)
@@ -126,4 +147,4 @@ def raise_in_main_code() -> None:
     for number in signal.valid_signals():
         handler = signal.getsignal(number)
         if callable(handler):
-            signal.signal(number, handler)
+            set_handler(number, handler)

@@ -12,7 +12,7 @@ from manyhands.runtime.main_code import raise_in_main_code
 
 def patch_what_is_left() -> None:
     """Have what else waits, or is particular to threads, do in fibers what it does in threads."""
-    raise_in_main_code()
+    raise_in_main_code(alone=True)
     patch_selecting()
     patch_own_sockets()
     patch_files()

@@ -16,6 +16,7 @@ from typing import Any
 from manyhands.launcher.patches.waiting import is_fiber
 from manyhands.runtime.caller import hub_of_thread
 from manyhands.runtime.locks import try_until
+from manyhands.runtime.main_code import set_handler
 from manyhands.runtime.unpatched import native_thread_id, original, put_in_place
 
 _plain_system, _plain_sigwait = os.system, signal.sigwait
@@ -95,13 +96,13 @@ def _without_keyboard_signals() -> Iterator[None]:
     """Leave Ctrl-C to the program that runs in the terminal meanwhile (system(3))."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
     for number in before:
-        signal.signal(number, signal.SIG_IGN)
+        set_handler(number, signal.SIG_IGN)
     try:
         yield
     finally:
         for number, handler in before.items():
             if signal.getsignal(number) is signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+                set_handler(number, signal.SIG_DFL if handler is None else handler)
 
 
 def patch_calls() -> None:
