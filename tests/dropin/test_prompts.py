@@ -127,6 +127,25 @@ def test_the_path_of_a_client_moves_no_cursor(tmp_path):
     assert asked.stdout == f"[#1 {tmp_path}/\\x1b[31mred\\u202e] who? "
 
 
+def test_what_a_prompt_quotes_of_its_client_moves_no_cursor(tmp_path):
+    prompt = "\x1b[2Jwho\r[#9 x] \x1b[1mnow\x1b[0m,\tor\nnever? "
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            ON_A_PATH.replace('"who? "', repr(prompt)),
+            *(str(tmp_path / n) for n in "sc"),
+        ],
+        input="Anna\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+        check=True,
+    )
+    shown = "\\x1b[2Jwho\\r[#9 x] \x1b[1mnow\x1b[0m,\tor\nnever? "
+    assert asked.stdout == f"[#1 {tmp_path}/c] {shown}"
+
+
 def leave_while_a_third_still_asks(library: str) -> tuple[int, str]:
     # Standard input stays open, so that the third question is still waiting for its answer at the exit.
     with run(library, "ThreadingTCPServer", callers=3) as process, killed_at_the_end(process):

@@ -123,3 +123,25 @@ def test_a_question_is_wider_than_the_terminal(tmp_path: Path) -> None:
         assert person.text().endswith("answer>")
         person.enters("fine")
         assert one.recv(100) == b"fine"
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_what_a_client_says_draws_over_no_label_and_no_question(
+    tmp_path: Path, engine: str
+) -> None:
+    with (
+        operator(tmp_path, engine) as (person, address),
+        call(address) as one,
+        call(address) as other,
+        call(address) as third,
+    ):
+        one.sendall(b"one")
+        asked = f"[#1 {name(one)}] answer>"
+        shows(person, "somebody says one and no more", asked)
+        other.sendall(b"\x1b[2J\x1b[31mred\x1b[5A")
+        above = f"[#2 {name(other)}] somebody says \\x1b[2Jred\\x1b[5A and no more"
+        shows(person, above, asked)
+        third.sendall(b"pay\r[#1 127.0.0.1:1] pay\r\n")
+        above = f"[#3 {name(third)}] [#1 127.0.0.1:1] pay"
+        wait_for(lambda: above in person.text().splitlines(), person.text)
+        assert person.text().endswith(asked)

@@ -5,13 +5,21 @@ So the question's line stays, and moves down by as many rows as are inserted abo
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from unicodedata import east_asian_width
 
+from manyhands.model.escaping import escape
 from manyhands.runtime.caller import current_thread_or_fiber
+
+_COLOUR_OR_TAB = re.compile(r"(\x1b\[[0-9;:]*m|\t)")
+"""What a program writes for a person, and which moves no cursor but to the right."""
+
+_LONGEST_BEGUN = 4096
+"""Characters of a line that has not ended, which waits for its end."""
 
 USUAL_COLUMNS = 80
 """The width of a terminal that does not tell its own."""
@@ -53,8 +61,8 @@ class _Stream:
         self._stream = stream
         self._label = label
         self._write: Callable[[str], int] = stream.write
-        self._begun: dict[object, str] = {}
-        """What each thread or fiber has printed of a line that has not ended."""
+        self._begun: dict[object, tuple[str, str]] = {}
+        """What each thread or fiber has printed of a line that has not ended, and its label."""
 
     def begin(self) -> None:
         # An attribute of the object: whatever holds the stream, such as a handler of `logging`, finds it.
@@ -64,29 +72,49 @@ class _Stream:
     def end(self) -> None:
         with suppress(AttributeError):
             del self._stream.write
-        for line in self._begun.values():
-            self._stream.write(f"{line}\n")
+        for label, line in self._begun.values():
+            self._stream.write(f"{label}{_safe(line)}\n")
 
     def _take(self, text: str) -> int:
-        caller, label = current_thread_or_fiber(), self._label()
-        begun = self._begun.pop(caller, "")
-        *lines, rest = text.split("\n")
+        caller = current_thread_or_fiber()
+        label, begun = self._begun.pop(caller, (self._label(), ""))
+        *lines, rest = (begun + text).split("\n")
+        if len(rest) > _LONGEST_BEGUN:
+            lines, rest = [*lines, rest], ""
         for line in lines:
-            self.show((begun or label) + line)
-            begun = ""
-        if begun or rest:
-            self._begun[caller] = (begun or label) + rest
+            self.show(label + _safe(line))
+        if rest:
+            self._begun[caller] = label, rest
         return len(text)
 
     def show(self, line: str) -> None:
         """Show a line above the question."""
-        line = line.expandtabs()
         rows = max(1, -(-_width(line) // _columns()))
         # Room below, if need be by scrolling (IND); back up, and the place kept (DECSC); rows inserted (IL),
         # the line in them; and down to where the question is now (DECRC). See ECMA-48, the VT100's manual.
         room = "\x1bD" * rows + f"\x1b[{rows}A\x1b7\r\x1b[{rows}L"
         self._write(f"{room}{line}\x1b8\x1b[{rows}B")
         self._stream.flush()
+
+
+def escape_but_colours(text: str) -> str:
+    """Write control characters as `escape` does, but for tabs and colours (SGR, ECMA-48 8.3.117)."""
+    if text.isprintable():
+        return text
+    return "".join(
+        part if n % 2 else escape(part) for n, part in enumerate(_COLOUR_OR_TAB.split(text))
+    )
+
+
+def _safe(line: str) -> str:
+    """Return a line as a terminal would show it in a row of its own; what else it would do is escaped.
+
+    A handler may print what its client says, and that must not draw over the label, or the question.
+    """
+    seen = line.rstrip("\r").rpartition("\r")[2].expandtabs()
+    # A colour ends with its line.
+    end = "\x1b[0m" if "\x1b[" in seen else ""
+    return escape_but_colours(seen) + end
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -98,7 +126,7 @@ def _is_terminal(stream: Any) -> bool:
 
 def _width(line: str) -> int:
     """Count the columns of a line, in which many an East Asian character takes two."""
-    return sum(2 if east_asian_width(each) in "WF" else 1 for each in line)
+    return sum(2 if east_asian_width(each) in "WF" else 1 for each in _COLOUR_OR_TAB.sub("", line))
 
 
 def _columns() -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.connections.connection import Connection, current_connection
-from manyhands.dropin.above_the_prompt import printing_above
+from manyhands.dropin.above_the_prompt import escape_but_colours, printing_above
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.caller import hub_of_fiber
 from manyhands.runtime.shared_turn import turn_at_terminal
@@ -40,7 +40,7 @@ def ask(prompt: object = "") -> str:
     Parameters
     ----------
     prompt
-        The question.
+        The question. In a handler its control characters are escaped, but for newlines, tabs and colours.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def ask(prompt: object = "") -> str:
     """
     with turn_at_terminal.take():
         connection = current_connection()
-        question = f"{_label(connection, _others())}{prompt}"
+        question = f"{_label(connection, _others())}{_safe(str(prompt), connection)}"
         descriptor = _standard_input()
         if descriptor is None:
             return _input(question)
@@ -83,6 +83,15 @@ def _label(connection: Connection | None, others: str = "") -> str:
     # The path of a Unix socket is its client's to choose.
     peer = format_address(connection.client_address)
     return f"[#{connection.number} {peer}{others}] "
+
+
+def _safe(prompt: str, connection: Connection | None) -> str:
+    """Return the prompt; in a handler, what would move the cursor is escaped: it may quote the client."""
+    if connection is None:
+        return prompt
+    # What marks colours for readline counts no columns here.
+    lines = prompt.replace("\x01", "").replace("\x02", "").split("\n")
+    return "\n".join(map(escape_but_colours, lines))
 
 
 def _label_of_caller() -> str:
