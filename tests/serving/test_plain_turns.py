@@ -167,6 +167,27 @@ def received(peer: socket.socket) -> bytes:
         return b""
 
 
+def test_the_loop_waits_for_no_room_in_another_engine_that_the_class_has_got() -> None:
+    class Server(TCPServer):
+        max_threads = 1
+
+    with serving(Server(HERE, Echo)) as server:
+        for _ in range(3):
+            ask(server.server_address)
+        Server.engine = "threads"
+        with call(server.server_address) as first, call(server.server_address) as second:
+            for peer in (first, second):
+                peer.sendall(b"hello\n")
+            assert first.recv(10) == b"hello\n"
+            second.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                second.recv(10)
+            stop = threading.Thread(target=server.shutdown)
+            stop.start()
+            stop.join(PATIENCE)
+            assert not stop.is_alive()
+
+
 def test_a_suspended_server_serves_no_client_until_it_is_resumed() -> None:
     with serving(TCPServer(HERE, Echo)) as server:
         ask(server.server_address)

@@ -65,7 +65,9 @@ def _serve_while_plain(
     listener, core, now = watch.listener, watch.core, time.monotonic
     socket = getattr(listener, "socket", None)  # a program's own kind of server may have none
     options, backoff, admission = core.options, core.accept_backoff, core.admission
-    while not (
+    engines, engine = core.engines, watch.engine
+    # Each connection asks which engine is its own: one that goes to another may be the last that has room.
+    while engines.latest is engine and not (
         is_stopping()
         or core.is_suspended
         or backoff.since is not None
