@@ -157,10 +157,11 @@ class ServerCore:
         finally:
             self._callers.discard(caller)
 
-    def seconds_to_rest(self, now: float) -> float:
+    def seconds_to_rest(self) -> float:
         """Return the seconds for which accepting is of no use: no descriptor, or no worker, is left."""
         if self.accept_backoff.since is None and self.shortage.backoff.since is None:
             return 0.0
+        now = time.monotonic()
         return self.accept_backoff.resting(now) or self.shortage.backoff.resting(now)
 
     def retry_workers(self, now: float) -> float | None:
@@ -236,7 +237,7 @@ class ServerCore:
     def look_around(self, server: Listener, engine: Engine, now: float) -> None:
         """Do what is due before a request is served without an accept loop."""
         engine.reap()
-        self.follow_options(server, now)
+        self.options.follow(server, now, self.engines)
         if self.admission.has_chores or self.unserved.refusals.are_due:
             self.do_chores(server)
         if engine.name == "processes":

@@ -236,7 +236,7 @@ def serve_backlog(
         ):
             break
         handle_request_noblock(server)
-        if core.seconds_to_rest(time.monotonic()):
+        if core.seconds_to_rest():
             break  # out of descriptors, or of workers
 
 

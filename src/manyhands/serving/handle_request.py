@@ -51,7 +51,7 @@ def handle_request(server: Listener) -> Any:
     if core.engines.latest is not None:
         core.engines.latest.let_begin()
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
-    rest = core.seconds_to_rest(time.monotonic())
+    rest = core.seconds_to_rest()
     if rest:
         time.sleep(_seconds_left(deadline, rest) or 0.0)
     return result

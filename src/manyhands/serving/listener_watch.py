@@ -91,7 +91,7 @@ class ListenerWatch:
         if core.is_suspended:
             self.leave_alone()
             return retry  # `resume` wakes the loop
-        rest = core.seconds_to_rest(now)
+        rest = core.seconds_to_rest()
         # `has_room` is asked again before each accept, and costs more.
         may_be_polled = not rest and (
             (self.polled is not None and self.engine.has_room() and self._has_place())
@@ -115,7 +115,7 @@ class ListenerWatch:
             if is_first
             else self.engine.has_room()
             and self._has_place()
-            and not core.seconds_to_rest(time.monotonic())
+            and not core.seconds_to_rest()
             and self._look.poll(0)
         )
         try:
