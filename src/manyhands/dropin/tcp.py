@@ -191,8 +191,9 @@ class UDPServer(TCPServer, UDPServerOptions):
     def get_request(self) -> tuple[tuple[bytes, "_Socket"], Any]:  # type: ignore[override]
         """Receive one datagram. A hook."""
         # One byte more than is wanted tells whether there was more.
-        data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
-        if len(data) > self.max_packet_size:
+        most = self.max_packet_size
+        data, client_address = self.socket.recvfrom(most + 1)
+        if len(data) > most:
             data = cut_to_size(self, data, client_address)
         return (data, self.socket), client_address
 
