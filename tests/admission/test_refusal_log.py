@@ -105,7 +105,7 @@ def test_the_first_three_hosts_are_named(log: RefusalLog) -> None:
 
 def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
     assert str(told(log.note(FULL, ("192.0.2.1", 5)))) == (
-        "refused 1 connection from 192.0.2.1:5: the server had max_connections already"
+        "refused 1 connection from 192.0.2.1:5: the server had max_connections (or max_datagrams) already"
     )
     for host in ("192.0.2.1", "2001:db8::1", "192.0.2.3"):
         log.note(FULL, (host, 5))
@@ -113,7 +113,7 @@ def test_a_summary_is_a_sentence(log: RefusalLog, clock: Clock) -> None:
     clock.now += 2.5
     assert str(told(log.rest())) == (
         "refused 4 connections within 2.5 s from 192.0.2.1:5, [2001:db8::1]:5, 192.0.2.3:5, ...: "
-        "the server had max_connections already (3); "
+        "the server had max_connections (or max_datagrams) already (3); "
         "its address is not one that the server serves (allow, deny) (1)"
     )
 
@@ -131,7 +131,7 @@ def test_a_refused_address_is_shown_safely(
     log: RefusalLog, client_address: object, shown: str
 ) -> None:
     assert str(told(log.note(FULL, client_address))) == (
-        f"refused 1 connection{shown}: the server had max_connections already"
+        f"refused 1 connection{shown}: the server had max_connections (or max_datagrams) already"
     )
 
 

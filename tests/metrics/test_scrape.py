@@ -345,6 +345,7 @@ OUT_OF_DESCRIPTORS = """
                     pass
             for descriptor in held:
                 os.close(descriptor)
+        client.shutdown(socket.SHUT_WR)
 """
 
 

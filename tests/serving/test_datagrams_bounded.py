@@ -1,6 +1,8 @@
 """A flood of datagrams takes no more workers than it may, and nothing from connections and other senders."""
 
+import select
 import socket
+import socketserver as standard
 import sys
 import threading
 from collections.abc import Iterator
@@ -257,3 +259,38 @@ def test_threads_that_each_ask_for_a_request_serve_no_more_than_may_be() -> None
             thread.join(20)
         assert {peer.recv(100) for _ in threads} == {b"served hold"}
     assert (gate.most, gate.served) == (1, 2)
+
+
+@pytest.mark.parametrize("mix_in", ["ThreadingMixIn", "ForkingMixIn", "FiberMixIn"])
+def test_a_mix_in_drops_those_beyond_the_bound_that_the_standard_library_s_loop_receives(
+    mix_in: str, seen: list[events.Event]
+) -> None:
+    def hold(request: Any, client_address: Any, server: Any) -> None:
+        data, answers = request
+        while not gate.poll(0) and data == b"hold":
+            pause()
+        answers.sendto(b"served " + data, client_address)
+
+    bases = (getattr(socketserver, mix_in), standard.UDPServer)
+    kind = type("Program", bases, {"max_datagrams": MOST})
+    opened, opens = socket.socketpair()
+    gate = select.poll()
+    gate.register(opened, select.POLLIN)
+    with opened, opens, kind(("127.0.0.1", 0), hold) as server, sender() as peer:
+        for _ in range(MOST + 2):
+            peer.sendto(b"hold", server.server_address)
+            server.handle_request()
+        connections = server._server_core.registry
+        assert connections.dropped == {Reason.REFUSED_FULL: 2}
+        opens.send(b"!")
+        assert {peer.recv(100) for _ in range(MOST)} == {b"served hold"}
+        wait_until(
+            lambda: (
+                server._server_core.admission.has_room_for_datagram() or server.service_actions()
+            )
+        )
+        peer.sendto(b"one more", server.server_address)
+        server.handle_request()
+        assert peer.recv(100) == b"served one more"
+    (told,) = of_kind(seen, events.ConnectionsRefused)
+    assert told.summary.what == "datagram"

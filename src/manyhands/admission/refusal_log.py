@@ -50,7 +50,7 @@ class RefusalLog(Generic[Cause]):
     >>> now = 0.0
     >>> log = RefusalLog(lambda: now)
     >>> print(events.RefusalSummary(*log.note(Reason.REFUSED_FULL, ("192.0.2.1", 50000))))
-    refused 1 connection from 192.0.2.1:50000: the server had max_connections already
+    refused 1 connection from 192.0.2.1:50000: the server had max_connections (or max_datagrams) already
     """
 
     def __init__(

@@ -144,7 +144,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.HANDSHAKE_FAILED: "the TLS handshake failed",
     Reason.HANDSHAKE_TOO_SLOW: "PROXY header and TLS handshake took longer than handshake_timeout",
     Reason.BAD_PROXY_HEADER: "it did not begin with a valid PROXY header",
-    Reason.REFUSED_FULL: "the server had max_connections already",
+    Reason.REFUSED_FULL: "the server had max_connections (or max_datagrams) already",
     Reason.REFUSED_FULL_FOR_ADDRESS: "its address had max_connections_per_ip already",
     Reason.REFUSED_TOO_FAST: "connections came faster than max_rate or max_rate_per_ip",
     Reason.REFUSED_DENIED: "its address is not one that the server serves (allow, deny)",

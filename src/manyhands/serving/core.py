@@ -357,9 +357,16 @@ class ServerCore:
         return self.admission.admit_entered(server, connection.client_address)
 
     def refuses_datagram(self, server: Any, request: Any, client_address: Any) -> bool:
-        """Apply the limits to a datagram of a loop that is none of ours; tell whether it is dropped."""
+        """Apply the limits to a datagram of a loop that is none of ours; tell whether it is dropped.
+
+        It has been received, so it cannot wait in the kernel's buffer for a place, as in ours.
+        """
         self.options.follow_limits(server)
-        refusal = self.admission.arrive(server, request, client_address)
+        refusal = (
+            self.admission.arrive(server, request, client_address)
+            if self.admission.has_room_for_datagram()
+            else Reason.REFUSED_FULL
+        )
         if refusal is not None:
             self.registry.drop(refusal)
             self.unserved.note_refusal(server, request, client_address, refusal)
