@@ -97,3 +97,23 @@ def test_a_server_tells_of_each_certificate_and_so_do_its_figures(
     assert (first.certfile, second.certfile) == (soon[0], soon[0])
     assert 4.9 < first.days < 5
     assert 1.9 < second.days < 2
+
+
+def test_a_chain_that_ends_before_its_certificate_counts(
+    authority: Authority, tmp_path: Path
+) -> None:
+    own, key = authority.write(tmp_path, "a.example", stem="own", days=(-360, 500))
+    sooner, _ = authority.write(tmp_path, "sooner", stem="sooner", days=(-900, 20))
+    later, _ = authority.write(tmp_path, "later", stem="later", days=(-900, 900))
+    ends = {}
+    for stem, files in {
+        "alone": (own,),
+        "longer": (own, later),
+        "chained": (own, later, sooner),
+    }.items():
+        chain = tmp_path / f"{stem}.pem"
+        chain.write_bytes(b"".join(Path(file).read_bytes() for file in files))
+        with Server(print, ANY_PORT, certfile=str(chain), keyfile=key) as server:
+            (ends[stem],) = server.info().certificates.values()
+    assert ends["alone"] == ends["longer"]
+    assert ends["alone"] - ends["chained"] == 480 * DAY

@@ -64,11 +64,11 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (
         events.CertificateExpires("site.pem", 1_772_366_400.0, 6.96),
-        "the certificate site.pem expires in 7.0 days (2026-03-01 12:00 UTC)",
+        "the certificate site.pem, or its chain, expires in 7.0 days (2026-03-01 12:00 UTC)",
     ),
     (
         events.CertificateExpires("site.pem", 1_772_366_400.0, -0.5),
-        "the certificate site.pem has expired (2026-03-01 12:00 UTC): clients refuse it",
+        "the certificate site.pem, or its chain, has expired (2026-03-01 12:00 UTC): clients refuse it",
     ),
     (events.NothingToReload("SIGHUP"), "SIGHUP came, and there is nothing to reload"),
     (events.SignalIgnored("SIGUSR2"), "SIGUSR2 came, which means nothing here"),

@@ -4,6 +4,7 @@ A connection keeps the context that was current when it was accepted. So a reloa
 session ticket of an earlier context resumes nothing: an authority that was taken out of `client_ca` is out.
 """
 
+import contextlib
 import re
 import ssl
 import sys
@@ -74,24 +75,34 @@ class Settings:
 
 
 def _read(pair: Pair) -> tuple[tuple[str, ...], Validity]:
-    """Return the host names of a certificate, and from when until when it is valid.
+    """Return the host names of a certificate, and from when until when it is valid with its chain.
 
     Raises
     ------
     Mistake
         When the file cannot be read, or holds no certificate.
     """
-    found = _CERTIFICATE.search(_contents("certfile", pair.certfile))
-    if found is None:
+    found = _CERTIFICATE.findall(_contents("certfile", pair.certfile))
+    if not found:
         raise Mistake(
             f"certfile {pair.certfile!r} holds no certificate in PEM form "
             "(-----BEGIN CERTIFICATE-----)"
         )
     try:
-        der = ssl.PEM_cert_to_DER_cert(found[0].decode())
-        return host_names(der), validity(der)
+        own, *chain = [ssl.PEM_cert_to_DER_cert(each.decode()) for each in found]
+        valid = validity(own)
+        for each in chain:
+            # OpenSSL takes a chain whose times are written in another way.
+            with contextlib.suppress(NotACertificateError):
+                # Clients refuse a certificate whose chain has ended, as they do one that has ended itself.
+                valid = min(valid, validity(each), key=_end)
+        return host_names(own), valid
     except (NotACertificateError, ValueError) as error:
         raise Mistake(f"certfile {pair.certfile!r} holds a broken certificate: {error}") from None
+
+
+def _end(valid: Validity) -> float:
+    return valid.not_after
 
 
 def _make_context(pair: Pair, settings: Settings) -> ssl.SSLContext:

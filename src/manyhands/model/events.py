@@ -207,7 +207,7 @@ class CertificateNotReloaded(Event):
 
 @dataclass(frozen=True, slots=True)
 class CertificateExpires(Event):
-    """A certificate that is shown to clients expires in `days`, or has expired where that is negative.
+    """A certificate that is shown to clients, or its chain, expires in `days`; it has where that is negative.
 
     Emitted 30, 14, 7, 3 and 1 days before its end, and at its end, once each for a certificate; of one that
     is valid for less than 90 days, within the last third of its life. `not_after` is in seconds since 1970.
@@ -220,8 +220,8 @@ class CertificateExpires(Event):
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
         if self.days <= 0:
-            return f"the certificate {self.certfile} has expired ({when}): clients refuse it"
-        return f"the certificate {self.certfile} expires in {self.days:.1f} days ({when})"
+            return f"the certificate {self.certfile}, or its chain, has expired ({when}): clients refuse it"
+        return f"the certificate {self.certfile}, or its chain, expires in {self.days:.1f} days ({when})"
 
 
 @dataclass(frozen=True, slots=True)
