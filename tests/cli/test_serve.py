@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support import (
+    Authority,
     Program,
     ask,
+    ask_secretly,
     call,
     everything,
     is_closed_by_server,
@@ -127,6 +129,26 @@ def test_a_signal_that_comes_as_soon_as_it_says_that_it_listens_ends_it_graceful
         )
     serving = serve("handlers:Echo", "--bind", "tcp://127.0.0.1:0", "--engine", engine)
     assert ended(serving) == (0, "")
+
+
+@pytest.mark.parametrize("engine", ["sequential", *ENGINES])
+def test_clients_that_reset_before_they_are_accepted_end_no_service(
+    serve: Any, folder: Path, authority: Authority, engine: str
+) -> None:
+    certfile, keyfile = map(str, authority.write(folder, "localhost"))
+    files = ["--certfile", certfile, "--keyfile", keyfile]
+    serving = serve("handlers:Echo", "--bind", "tls://127.0.0.1:0", "--engine", engine, *files)
+    # They wait in the backlog, and are gone when their turn comes.
+    serving.program.send(signal.SIGSTOP)
+    for _ in range(5):
+        reset(call(serving.address()))
+    serving.program.send(signal.SIGCONT)
+    assert ask_secretly(serving.address(), authority) == b"hello\n"
+    serving.program.send(signal.SIGTERM)
+    status, errors = ended(serving)
+    assert status == 0
+    assert "HandshakeFailed, 4 times more" in errors
+    assert "Traceback" not in errors
 
 
 def test_udp_is_served(serve: Any) -> None:

@@ -376,8 +376,11 @@ def is_finished(request: object) -> bool:
 
 def was_too_slow(request: object) -> bool:
     """Return whether the handshake of `request` failed by its timeout."""
-    # A plain socket has no attributes: one that could not be wrapped.
-    due: _Handshake | None = getattr(request, _HANDSHAKE, None)
+    # A plain socket, one that could not be wrapped, has none; and of gevent's each raises when it is closed.
+    try:
+        due: _Handshake | None = getattr(request, _HANDSHAKE, None)
+    except OSError:
+        return False
     return due is not None and due.was_too_slow
 
 
