@@ -14,7 +14,7 @@ import pytest
 from manyhands import socketserver, testing
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
-from manyhands.connections.traffic import Traffic, traffic_of
+from manyhands.connections.traffic import TCP_TIME_WAIT, Traffic, traffic_of
 from manyhands.engines import ENGINES
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
@@ -35,6 +35,8 @@ class Obedient(socketserver.StreamRequestHandler):
                 return
             if line == b"fail\n":
                 raise ValueError("as told")
+            if line == b"farewell\n":
+                self.request.shutdown(socket.SHUT_WR)
             if line == b"keep\n":
                 self.request.detach()
                 return
@@ -97,6 +99,29 @@ def test_a_peer_that_resets_is_the_reason(engine: str) -> None:
         registry = server.connections
         peer = call(server.server_address)
         say(peer, "hello")
+        reset(peer)
+        wait_for(registry, Reason.PEER_RESET)
+
+
+def test_a_peer_that_closes_after_the_server_has_not_reset(engine: str) -> None:
+    """The kernel says of both that there is no connection any more."""
+    with serving(server_of(engine), 0.02) as server:
+        registry = server.connections
+        with call(server.server_address) as peer:
+            assert say(peer, "farewell") == b"farewell\n"
+            [connection] = registry.values()
+            assert everything(peer) == b""
+            peer.shutdown(socket.SHUT_WR)
+        wait_for(registry, Reason.PEER_CLOSED)
+        assert (connection.bytes_in, connection.bytes_out) == (9, 9)
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `close_peer`
+def test_a_peer_that_resets_after_the_server_has_closed_is_the_reason(engine: str) -> None:
+    with serving(server_of(engine), 0.02) as server:
+        registry = server.connections
+        peer = call(server.server_address)
+        say(peer, "farewell")
         reset(peer)
         wait_for(registry, Reason.PEER_RESET)
 
@@ -356,13 +381,13 @@ class Inquisitive:
     """Looks at its connections after the close_notify, as a program that reads the registry then does."""
 
     def close_request(self, request: Any) -> None:
-        wait_until(lambda: (traffic_of(request) or OVER).was_reset)
-        told = [connection.traffic for connection in self.connections.values()]
-        assert not any(traffic.was_reset for traffic in told)
+        wait_until(lambda: (traffic_of(request) or OVER).state == TCP_TIME_WAIT)
+        told = [connection.traffic.state for connection in self.connections.values()]
+        assert TCP_TIME_WAIT not in told
         super().close_request(request)
 
 
-OVER = Traffic(7, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
+OVER = Traffic(TCP_TIME_WAIT, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # a child has no registry

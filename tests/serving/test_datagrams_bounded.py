@@ -251,7 +251,8 @@ def test_threads_that_each_ask_for_a_request_serve_no_more_than_may_be() -> None
         for thread in threads:
             peer.sendto(b"hold", server.server_address)
             thread.start()
-        wait_until(lambda: gate.most == 1)
+            # One after the other: a thread whose place is taken in the last moment returns.
+            wait_until(lambda: gate.most == 1)
         # The other one looks for room again and again: it would be served by now.
         threads[1].join(0.1)
         gate.is_open = True

@@ -108,10 +108,7 @@ class ConnectionFacts:
         return self._last_traffic
 
     def _note_traffic_of_copy(self) -> None:
-        traffic = self.traffic
-        if traffic is not None and traffic.was_reset and self.reason is not Reason.PEER_RESET:
-            # Both have closed, in good order, and the kernel counted the peer's FIN as a byte.
-            self._last_traffic = traffic._replace(bytes_in=traffic.bytes_in - 1)
+        self.traffic_now()
         self._traffic_is_final = True
 
     def _reason_by_the_kernel(self) -> Reason:

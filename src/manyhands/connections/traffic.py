@@ -38,8 +38,11 @@ TCP_ESTABLISHED = 1
 TCP_CLOSE = 7
 """A connection that is none any more: after a reset."""
 
-PEER_HAS_CLOSED = frozenset({8, 9, 11})
-"""`TCP_CLOSE_WAIT`, `TCP_LAST_ACK` and `TCP_CLOSING`: the peer's FIN has come."""
+TCP_TIME_WAIT = 6
+"""Both sides have closed, and all has been acknowledged."""
+
+PEER_HAS_CLOSED = frozenset({TCP_TIME_WAIT, 8, 9, 11})
+"""The others are `TCP_CLOSE_WAIT`, `TCP_LAST_ACK` and `TCP_CLOSING`: the peer's FIN has come."""
 
 
 class Traffic(NamedTuple):
@@ -167,6 +170,11 @@ def traffic_of(sock: Any) -> Traffic | None:
     except (OSError, AttributeError, struct.error):
         return None  # no TCP socket, no socket at all, closed, or fewer bytes from an old kernel
     waits_for_peer = bool(unacked or unsent)
+    if state == TCP_CLOSE and acked > out - again:
+        # The peer has acknowledged our FIN, which counts as a byte: no reset has ended the connection. The
+        # kernel keeps the rest of it elsewhere (`tcp_time_wait` in net/ipv4/tcp_minisocks.c). A reset that
+        # came after that is told by an error of the handler's call alone.
+        state = TCP_TIME_WAIT
     if state in PEER_HAS_CLOSED:
         bytes_in -= (
             1  # `tcpi_bytes_received` counts the sequence number of the peer's FIN as a byte
