@@ -103,22 +103,25 @@ def of_tls(address: Any, authority: Authority) -> bool:
 
 def of_upgraded(address: Any, authority: Authority) -> tuple[bool, bool]:
     """Tell it of a connection in clear, and of the same one after STARTTLS."""
+    # Made first: a process that the server forks meanwhile would have OpenSSL's locks as they are then.
+    context = authority.client_context()
     with call(address) as plain:
         plain.sendall(b"STARTTLS\n")
         before = SAYS[read_line(plain)]
-        with authority.client_context().wrap_socket(plain, server_hostname="localhost") as secret:
+        with context.wrap_socket(plain, server_hostname="localhost") as secret:
             secret.sendall(b"?\n")
             return before, SAYS[secret.recv(100)]
 
 
 def of_announced(address: Any, authority: Authority | None = None) -> bool:
     """Tell it of a connection that begins with a PROXY header."""
+    context = authority and authority.client_context()
     with call(address) as plain:
         plain.sendall(V1)
-        if authority is None:
+        if context is None:
             plain.sendall(b"?\n")
             return SAYS[plain.recv(100)]
-        with authority.client_context().wrap_socket(plain, server_hostname="localhost") as secret:
+        with context.wrap_socket(plain, server_hostname="localhost") as secret:
             secret.sendall(b"?\n")
             return SAYS[secret.recv(100)]
 
@@ -277,10 +280,20 @@ def test_tls_that_the_worker_s_hook_begins_does_so(
         assert of_tls(server.server_address, authority)
 
 
-def test_tls_that_a_handler_begins_in_its_setup_does_so(engine: str, authority: Authority) -> None:
+class BareTell(BaseRequestHandler):
+    """Tells it without files."""
+
+    def handle(self) -> None:
+        tell(self.request, self.client_address, self.server)
+
+
+@pytest.mark.parametrize("kind", [Tell, BareTell])
+def test_tls_that_a_handler_begins_in_its_setup_does_so(
+    engine: str, kind: Any, authority: Authority
+) -> None:
     context = authority.server_context()
 
-    class Secret(Tell):
+    class Secret(kind):  # type: ignore[misc]  # of either kind
         def setup(self) -> None:
             self.request = context.wrap_socket(self.request, server_side=True)
             super().setup()

@@ -109,6 +109,8 @@ class BaseRequestHandler:
         if state:
             vars(self).update(state)
         self.setup()
+        if self.request is not request:
+            send_secrets_at_once(self.request, server)  # `setup` may have wrapped it for TLS
         try:
             # Not by `hasattr(self)`: a handler's own `__getattr__` may answer to any name.
             if hasattr(type(self), "goodbye") or "goodbye" in self.__dict__:
