@@ -173,7 +173,11 @@ def checks(bin_folder: Path) -> list[Step]:
 
 def in_plain_python(python: Path) -> Step:
     """Make the step for the half of the fiber engine that runs where nothing could be compiled."""
-    folders = ["tests/engines/fibers", "tests/serving/test_fibers.py"]
+    folders = [
+        "tests/engines/fibers",
+        "tests/serving/test_fibers.py",
+        "tests/launcher/test_on_fibers.py",
+    ]
     step = pytest(python, "fibers in plain Python", *folders)
     step.command = ["env", "MANYHANDS_PURE_PYTHON=1", *step.command]
     return step

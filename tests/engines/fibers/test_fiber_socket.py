@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import os
 import select
 import socket
 import threading
@@ -24,6 +25,26 @@ def test_bytes_come_and_go(pair: Pair, fibers: Fibers) -> None:
     assert far.recv(100) == b"and back"
     far.close()
     assert fibers.do(own.recv, 100) == b""
+
+
+def test_the_descriptor_blocks_as_the_program_expects(pair: Pair, fibers: Fibers) -> None:
+    """The program may read from it, or give it to another program."""
+    own, far = pair
+    far.sendall(b"a line, and more")
+
+    def use() -> bytes:
+        own.getsockname()
+        own.getpeername()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        own.send(b"x")
+        own.sendall(bytearray(b"y"))
+        return bytes(own.recv(2) + own.recv(2, socket.MSG_PEEK) + own.recv(20))
+
+    assert fibers.do(use) == b"a liline, and more"
+    assert os.get_blocking(own.fileno())
+    descriptor = fibers.do(own.detach)
+    assert os.get_blocking(descriptor)
+    os.close(descriptor)
 
 
 def test_a_fiber_that_waits_lets_others_run(pair: Pair, fibers: Fibers) -> None:

@@ -398,7 +398,7 @@ def recv(sock: Any, bufsize: int, flags: int = 0) -> bytes:
         if not channel.may_try():
             channel.wait(READ, channel.timeout)
         try:
-            received = sock.plain.recv(bufsize)
+            received = sock.bare.recv(bufsize, MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not received:
@@ -416,7 +416,7 @@ def recv_into(sock: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if not channel.may_try():
             channel.wait(READ, channel.timeout)
         try:
-            count = sock.plain.recv_into(buffer, nbytes)
+            count = sock.bare.recv_into(buffer, nbytes, MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not count:
@@ -446,7 +446,7 @@ def send(sock: Any, data: Any, flags: int = 0) -> int:
         while True:
             try:
                 try:
-                    sent += sock.plain.send(octets[sent:], flags)
+                    sent += sock.bare.send(octets[sent:], flags | MSG_DONTWAIT)
                 except BlockingIOError:
                     if channel.timeout == 0 or flags & MSG_DONTWAIT:
                         raise
@@ -466,7 +466,7 @@ def sendall(sock: Any, data: Any, flags: int = 0) -> None:
     if channel.fd >= 0 and type(data) is bytes and not flags:
         # Nearly everything that is sent fits into the kernel's buffer.
         try:
-            sent = sock.plain.send(data)
+            sent = sock.bare.send(data, MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         if sent == len(data):
@@ -482,7 +482,7 @@ def _send_rest(sock: Any, rest: memoryview, flags: int) -> None:
     deadline = None if channel.timeout is None else time.monotonic() + channel.timeout
     while rest:
         try:
-            rest = rest[sock.plain.send(rest, flags) :]
+            rest = rest[sock.bare.send(rest, flags | MSG_DONTWAIT) :]
         except BlockingIOError:
             if channel.timeout == 0 or flags & MSG_DONTWAIT:
                 raise

@@ -73,7 +73,7 @@ class FiberSocket(gevent.socket.socket):
         self._closed = False
         self._identity = family, type, proto
         self.inner: socket.socket | None = None
-        """What `plain` has made."""
+        """What `bare` has made."""
 
         self.channel = Channel(poller, fileno)
         """The descriptor, and the fibers that wait for it. For this room: the poller and TLS."""
@@ -89,17 +89,30 @@ class FiberSocket(gevent.socket.socket):
     _write_event = WRITE
 
     @property
-    def plain(self) -> socket.socket:
-        """The plain, non-blocking socket inside: made when it is needed, for many connections end without."""
+    def bare(self) -> socket.socket:
+        """The plain socket inside: made when it is needed, for many connections end without.
+
+        For what never waits, and with MSG_DONTWAIT. Its descriptor blocks until `plain` is asked for: a
+        program may read from the descriptor, or give it to another program.
+        """
         if self.inner is None:
             # A thread and a fiber may both be the first to need it.
             with _making:
                 if self.inner is None:
                     descriptor = self.channel.give_up()
                     inner: socket.socket = self._gevent_sock_class(*self._identity, descriptor)  # type: ignore[attr-defined]
-                    inner.setblocking(False)
+                    if inner.gettimeout() is not None:  # by `socket.setdefaulttimeout`
+                        inner.setblocking(False)
                     self.inner = inner
         return self.inner
+
+    @property
+    def plain(self) -> socket.socket:
+        """The plain socket inside, which does not block."""
+        inner = self.bare
+        if inner.gettimeout() is None and inner is not _closed:
+            inner.setblocking(False)
+        return inner
 
     _sock = plain  # by which gevent's methods find it
 
@@ -125,7 +138,7 @@ class FiberSocket(gevent.socket.socket):
         family, kind, proto = plain.family, plain.type, plain.proto
         taken = cls(family, kind, proto, plain.detach(), poller=poller)
         taken.settimeout(timeout)
-        taken.channel.limits = limits_of(taken.plain)  # a hook may have set them
+        taken.channel.limits = limits_of(taken.bare)  # a hook may have set them
         return taken
 
     recv = recv
@@ -173,13 +186,21 @@ class FiberSocket(gevent.socket.socket):
         if self.inner is None and buflen > 0:
             # The reaper asks each of ten thousand idle connections, every second: none gets a `plain` for it.
             return self.channel.getsockopt(level, optname, buflen)
-        return self.plain.getsockopt(level, optname, buflen)
+        return self.bare.getsockopt(level, optname, buflen)
 
     def setsockopt(self, *arguments: Any) -> None:
         """Set an option of the socket, as `socket.socket.setsockopt` does."""
-        self.plain.setsockopt(*arguments)
+        self.bare.setsockopt(*arguments)
         if arguments[0] == socket.SOL_SOCKET and arguments[1] in socket_limits.OPTIONS:
-            self.channel.limits = limits_of(self.plain)
+            self.channel.limits = limits_of(self.bare)
+
+    def getsockname(self) -> Any:
+        """Return the address of this side."""
+        return self.bare.getsockname()
+
+    def getpeername(self) -> Any:
+        """Return the address of the other side."""
+        return self.bare.getpeername()
 
     def fileno(self) -> int:
         """Return the descriptor; -1 of a closed socket."""
@@ -259,7 +280,7 @@ class FiberSocket(gevent.socket.socket):
         if channel.poller.is_open and channel.poller.thread != native_thread_id():
             # For this thread the socket is closed from now on.
             channel.is_closed = True
-            inner, self.inner = self.plain, _closed
+            inner, self.inner = self.bare, _closed
             call_in_hub_thread(channel.poller, _close, channel, inner)
         elif self.inner is None:
             channel.close()
@@ -271,8 +292,8 @@ class FiberSocket(gevent.socket.socket):
     def detach(self) -> int:
         """Give the descriptor up, and return it; a fiber that waits for it gets an error."""
         self._closed = True
-        # The channel does not close it: `plain` has taken it over.
-        descriptor = self.plain.detach()
+        # The channel does not close it: `bare` has taken it over.
+        descriptor = self.bare.detach()
         call_in_hub_thread(self.channel.poller, self.channel.close)
         return descriptor
 
@@ -289,14 +310,18 @@ class FiberSocket(gevent.socket.socket):
         if bufsize > 0 and self._may_wait_for_more(flags):
             buffer = bytearray(bufsize)
             return bytes(memoryview(buffer)[: self._fill(memoryview(buffer), flags)])
-        return self._patiently(READ, flags, lambda: self.plain.recv(bufsize, flags))
+        return self._patiently(
+            READ, flags, lambda: self.bare.recv(bufsize, flags | socket.MSG_DONTWAIT)
+        )
 
     def recv_into_with_flags(self, buffer: Any, nbytes: int, flags: int) -> int:
         """Receive in the cases that the poller's `recv_into` leaves."""
         if self._may_wait_for_more(flags):
             with memoryview(buffer) as view, view.cast("B") as octets:
                 return self._fill(octets[: nbytes or None], flags)
-        return self._patiently(READ, flags, lambda: self.plain.recv_into(buffer, nbytes, flags))
+        return self._patiently(
+            READ, flags, lambda: self.bare.recv_into(buffer, nbytes, flags | socket.MSG_DONTWAIT)
+        )
 
     def _may_wait_for_more(self, flags: int) -> bool:
         """Tell whether a receive waits for more than the first bytes, or not for ever."""
@@ -332,7 +357,7 @@ class FiberSocket(gevent.socket.socket):
     ) -> int:
         while True:
             try:
-                return self.plain.recv_into(rest, 0, flags)
+                return self.bare.recv_into(rest, 0, flags | socket.MSG_DONTWAIT)
             except BlockingIOError:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -343,27 +368,27 @@ class FiberSocket(gevent.socket.socket):
 
     def _wait_for_bytes(self, wanted: int, timeout: float | None) -> None:
         """Wait until the kernel tells of `wanted` bytes, at most `timeout` seconds."""
-        before = self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        before = self.bare.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
         # Of what the caller has by now the kernel knows nothing.
         is_lower = wanted < before
         if is_lower:
-            self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
         try:
             self.channel.wait(READ, timeout)
         finally:
             if is_lower and self.fileno() >= 0:
-                self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
+                self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
 
     def _peek_all(self, view: memoryview, wanted: int, flags: int, timeout: float | None) -> int:
-        before = self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        before = self.bare.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
         # What was only peeked at stays, and would end every further wait at once (socket(7)).
-        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+        self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
         try:
             with contextlib.suppress(TimeoutError):  # then there is what there is
                 self.channel.wait(READ, timeout)
-            return self.plain.recv_into(view, 0, flags)
+            return self.bare.recv_into(view, 0, flags | socket.MSG_DONTWAIT)
         finally:
-            self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
+            self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, before)
 
     def _patiently(self, event: int, flags: int, attempt: Callable[[], Result]) -> Result:
         """Try; where that would block, wait and try again."""
