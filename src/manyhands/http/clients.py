@@ -41,10 +41,13 @@ class Clients:
     ----------
     answer
         Answers a request.
+    close_connection
+        Closes the connection of a client.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, close_connection: Callable[[Any], None]) -> None:
         self._answer = answer
+        self._close_connection = close_connection
         self._poll = original(select, "poll")()
         self._clients: dict[int, _Client] = {}
 
@@ -140,7 +143,7 @@ class Clients:
         self._clients.pop(descriptor, None)
         with contextlib.suppress(OSError, KeyError):
             self._poll.unregister(descriptor)
-        client.connection.close()
+        self._close_connection(client.connection)
 
     def close(self) -> None:
         """End all of them."""

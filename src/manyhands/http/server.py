@@ -66,7 +66,7 @@ class PageServer:
     ) -> None:
         self._for_client, self._for_files = SpareDescriptor(), SpareDescriptor()
         self._answer = answer
-        self._clients = Clients(self._answered)
+        self._clients = Clients(self._answered, self._close_connection)
         self._on_close = on_close
         self._listeners: list[Any] = []
         self._is_open = True
@@ -76,6 +76,7 @@ class PageServer:
         try:
             for endpoint in endpoints(address):
                 self._listeners.append(_listening(endpoint))
+            self._has_reserve()
             start_native_thread(self._run)
         except BaseException:
             self._give_back()
@@ -141,6 +142,11 @@ class PageServer:
         # Figures of the process are read from files, one after the other.
         with self._for_files.given_up():
             return self._answer(request)
+
+    def _close_connection(self, connection: Any) -> None:
+        client, files = self._for_client, self._for_files
+        missing, other = (client, files) if files.is_there else (files, client)
+        missing.take_over(connection, like=other)
 
     def _take_client(self, listener: Any) -> None:
         try:

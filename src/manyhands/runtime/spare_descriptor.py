@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import Self
 
@@ -33,6 +34,23 @@ class SpareDescriptor:
         if descriptor >= 0:
             self._close(descriptor)
         return descriptor >= 0
+
+    def take_over(self, connection: socket.socket, like: "SpareDescriptor") -> None:
+        """Close a connection; where this descriptor is missing it gets the connection's number in one step.
+
+        Between a close and an open another thread, out of descriptors too, could take it. `like` is the one
+        in reserve that is copied (dup2(2)).
+        """
+        if self._descriptor >= 0 or like._descriptor < 0 or connection.fileno() < 0:
+            connection.close()
+            return
+        self._descriptor = connection.detach()
+        os.dup2(like._descriptor, self._descriptor, inheritable=False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is in reserve now."""
+        return self._descriptor >= 0
 
     @contextlib.contextmanager
     def given_up(self) -> Iterator[None]:
