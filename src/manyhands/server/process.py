@@ -67,7 +67,9 @@ def _ignore_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGHUP, signal.SIGALRM, *SIGNALS_OF_OPERATORS):
-        if signal.getsignal(number) in {signal.SIG_DFL, take_no_notice}:
+        handler = signal.getsignal(number)
+        is_ours = isinstance(getattr(handler, "__self__", None), HandledSignals)
+        if is_ours or handler in {signal.SIG_DFL, take_no_notice}:
             signal.signal(number, signal.SIG_IGN)
 
 
