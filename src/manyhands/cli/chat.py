@@ -160,8 +160,8 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
             yield
 
     # A terminal that is closed sends SIGHUP, and its shell may send another.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        end_of_process.heed_stop_signals(partial(stop, number), [number])
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    end_of_process.heed_stop_signals({number: partial(stop, number) for number in numbers})
     desk.run(settings, beside)
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -64,12 +64,8 @@ class EndOfProcess:
         """Note that a service has ended: its output has `OUTPUT_TIMEOUT` from now on."""
         self._output_deadline = time.monotonic() + OUTPUT_TIMEOUT
 
-    def heed_stop_signals(
-        self,
-        stop: Callable[[], None],
-        numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
-    ) -> None:
-        """Have SIGINT and SIGTERM call `stop` until the process is gone, unless a server handles them.
+    def heed_stop_signals(self, acts: Mapping[signal.Signals, Callable[[], None]]) -> None:
+        """Have each signal call its function until the process is gone, unless a server handles it.
 
         So one that comes when the server has stopped does not make a failure of the end.
         """
@@ -77,7 +73,7 @@ class EndOfProcess:
             return
         from manyhands.server.process import HandledSignals, end_with_servers
 
-        HandledSignals(dict.fromkeys(numbers, stop)).__enter__()
+        HandledSignals(acts).__enter__()
         end_with_servers()
 
     @contextmanager

@@ -1,6 +1,7 @@
 """`manyhands serve`: a handler class, on addresses, without a line of server code."""
 
 import argparse
+import signal
 from typing import TYPE_CHECKING, Any
 
 from manyhands.cli.end_of_process import end_of_process
@@ -66,7 +67,7 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
 
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
-    end_of_process.heed_stop_signals(server.stop)
+    end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))
     with serving_metrics(arguments, server) as exporter, end_of_process.comes_in_time(server):
         cut_off = server.run(lambda: _announce(server, exporter, report))
     for connection in cut_off:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from manyhands.model.escaping import escape, escape_json
+from manyhands.runtime.error_reports import encoding_of
 
 if TYPE_CHECKING:
     from manyhands.desk.transcript_reader import Conversation
@@ -72,8 +73,7 @@ def _json(conversation: "Conversation") -> str:
     from dataclasses import asdict
 
     document = json.dumps(asdict(conversation), ensure_ascii=False)
-    # Of a program that was started with its output closed there is none.
-    return escape_json(document, sys.stdout.encoding if sys.stdout else "utf-8")
+    return escape_json(document, encoding_of(sys.stdout))
 
 
 def _text(conversation: "Conversation") -> str:

@@ -293,24 +293,21 @@ class TranscriptWriter:
 
     def _open(self, call: Call) -> int:
         """Return the row of a call, which is written now unless it is in the file. Within a transaction."""
-        if not self._is_in_file(call):
+        row = self._row_in_file(call)
+        if row is None:
             at = as_text(call.opened_at)
-            call.row = self._transcript.open_call(call.number, call.peer, at, call.name)
+            row = call.row = self._transcript.open_call(call.number, call.peer, at, call.name)
             call.file = self._transcript.file
             self._opened.append(call)
-            self._found.add(call)
-        return call.row or 0
-
-    def _is_in_file(self, call: Call) -> bool:
-        if call in self._found:
-            return True
-        if call.row is None or call.file != self._transcript.file:
-            return False
-        # Another desk, which keeps less, may have removed a call that was silent for long.
-        if not self._transcript.has_call(call.row, call.number):
-            return False
         self._found.add(call)
-        return True
+        return row
+
+    def _row_in_file(self, call: Call) -> int | None:
+        if call.row is None or call.file != self._transcript.file:
+            return None
+        # Another desk, which keeps less, may have removed a call that was silent for long.
+        is_there = call in self._found or self._transcript.has_call(call.row, call.number)
+        return call.row if is_there else None
 
     def _tell(self, text: str) -> None:
         self._screen.tell([notice(text)])

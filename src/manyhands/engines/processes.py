@@ -429,7 +429,7 @@ def _flush_in_time(stream: Any) -> None:
         raise TimeoutError
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    fork_hooks.change_signal_mask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, _LAST_WORDS_TIMEOUT)
     try:
         stream.flush()

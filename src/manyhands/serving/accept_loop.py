@@ -203,7 +203,7 @@ class AcceptLoop:
             if timeout is not None and (soonest is None or timeout < soonest):
                 soonest = timeout
         first = watches[0]
-        first.core.follow_options(first.listener, now)
+        first.core.options.follow(first.listener, now, first.core.engines)
         has_processes = first.engine.name == "processes"
         if has_processes or self._engine_descriptors:
             self._follow_engines(watches, selector)

@@ -138,10 +138,6 @@ class ServerCore:
         self.registry.are_detailed = True
         return self.registry
 
-    def follow_options(self, server: Listener, now: float) -> None:
-        """Go by what the server's limits and timeouts say now; looked at every `OPTIONS_INTERVAL` seconds."""
-        self.options.follow(server, now, self.engines)
-
     # A connection's way from the listener to its engine
 
     def serve_for_caller(self, server: object, handle: Callable[[Any], Any]) -> Any:
@@ -215,7 +211,7 @@ class ServerCore:
                 self.attend(server)
         elif not self.options.look_at:
             # Options that were changed since the loop began its turn hold for the next client, too.
-            self.follow_options(server, time.monotonic())
+            self.options.follow(server, time.monotonic(), self.engines)
 
     def _has_room(self, server: object) -> bool:
         room = self._room
@@ -368,8 +364,7 @@ class ServerCore:
             else Reason.REFUSED_FULL
         )
         if refusal is not None:
-            self.registry.drop(refusal)
-            self.unserved.note_refusal(server, request, client_address, refusal)
+            self.unserved.turn_away(server, request, client_address, refusal)
         return refusal is not None
 
     def identify(self, connection: Connection) -> Reason | None:

@@ -78,7 +78,7 @@ def _serve_one(server: Listener, core: ServerCore, engine: Engine) -> Any:
 
 def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) -> bool:
     """Wait until the limits let a connection in; return False when the deadline came first."""
-    core.follow_options(server, time.monotonic())
+    core.options.follow(server, time.monotonic(), core.engines)
     if not core.admission.is_guarded or core.room_for(server)():
         return True  # as of most servers, which have no limits: so the rest is for the others alone
     reaper_turns = ReaperTurns(core.reaper)
@@ -88,7 +88,7 @@ def _has_got_room(server: Listener, core: ServerCore, deadline: float | None) ->
     wake = partial(wakes.put, None)
     try:
         while True:
-            core.follow_options(server, time.monotonic())
+            core.options.follow(server, time.monotonic(), core.engines)
             if core.room_for(server)(wake):
                 return True
             left = _seconds_left(deadline, REAP_INTERVAL)
@@ -143,7 +143,7 @@ def _seconds_to_sleep(
     engine.reap()
     if not core.registry:
         return _seconds_left(deadline)
-    core.follow_options(server, time.monotonic())
+    core.options.follow(server, time.monotonic(), core.engines)
     return reaper_turns.turn(_seconds_left(deadline, OPTIONS_INTERVAL), OPTIONS_INTERVAL)
 
 

@@ -132,7 +132,7 @@ class ListenerWatch:
         # Asked for anew each time: a program may change its engine, or its bound, at any time.
         engine = self.engine = core.engines.of(self.listener)
         engine.on_room = self._wake
-        core.follow_options(self.listener, time.monotonic())
+        core.options.follow(self.listener, time.monotonic(), core.engines)
         has_worker = engine.has_room()
         if has_worker and self._has_place(self._wake):
             return True

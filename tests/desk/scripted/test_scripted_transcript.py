@@ -80,6 +80,15 @@ command()
 """A desk on a disk that answers nothing as long as a file is there."""
 
 
+def ends_on(desk: Desk, gate: Path | None) -> None:
+    """End a desk whose disk hangs; where there is a gate, after the disk has answered again."""
+    if gate is not None:
+        gate.unlink()
+        desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
+    desk.process.terminate()
+    assert desk.ends() == 0
+
+
 @pytest.mark.parametrize("recovers", [True, False], ids=["for a while", "until the end"])
 def test_a_disk_that_hangs_silences_no_desk_and_delays_no_end(
     tmp_path: Path, engine: str, recovers: bool
@@ -97,11 +106,7 @@ def test_a_disk_that_hangs_silences_no_desk_and_delays_no_end(
             desk.shows(r"two$")
             desk.enters("/to 2", "I hear you")
             assert bob.hears() == "I hear you"
-            if recovers:
-                gate.unlink()
-                desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
-            desk.process.terminate()
-            assert desk.ends() == 0
+            ends_on(desk, gate if recovers else None)
     if recovers:
         assert sorted(said for call in kept(tmp_path) for said in call if said[0] != "notice") == [
             ("in", "one"),
@@ -127,11 +132,7 @@ def test_a_disk_that_hangs_at_the_start_keeps_no_desk_from_opening(
         anna.says("one\n")
         desk.shows(r"^-- the transcript cannot be written \(its disk does not answer\): ")
         desk.shows(r"one$")
-        if recovers:
-            gate.unlink()
-            desk.shows("^-- the transcript is written again; lines that were not kept: 0$")
-        desk.process.terminate()
-        assert desk.ends() == 0
+        ends_on(desk, gate if recovers else None)
     if recovers:
         assert kept(tmp_path)[0][0] == ("in", "one")
 
