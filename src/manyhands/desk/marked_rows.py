@@ -1,22 +1,11 @@
 """Long lines of callers, whose rows on a screen a person would take for lines of their own."""
 
-import unicodedata
 from collections.abc import Callable, Iterator
 
 from manyhands.desk.look_alikes import begins_as_a_line
+from manyhands.model.columns import width
 
 _MARK = "⋮ "
-
-
-def width(text: str) -> int:
-    """Return how many columns a text takes (Unicode Standard Annex 11)."""
-    return sum(map(_width, text))
-
-
-def _width(character: str) -> int:
-    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def with_marked_rows(

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from unicodedata import east_asian_width
 
+from manyhands.model.columns import width
 from manyhands.model.escaping import escape
 from manyhands.runtime.caller import current_thread_or_fiber
 
@@ -89,7 +89,7 @@ class _Stream:
 
     def show(self, line: str) -> None:
         """Show a line above the question."""
-        rows = max(1, -(-_width(line) // _columns()))
+        rows = max(1, -(-width(_COLOUR_OR_TAB.sub("", line)) // _columns()))
         # Room below, if need be by scrolling (IND); back up, and the place kept (DECSC); rows inserted (IL),
         # the line in them; and down to where the question is now (DECRC). See ECMA-48, the VT100's manual.
         room = "\x1bD" * rows + f"\x1b[{rows}A\x1b7\r\x1b[{rows}L"
@@ -122,11 +122,6 @@ def _is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
         return False
-
-
-def _width(line: str) -> int:
-    """Count the columns of a line, in which many an East Asian character takes two."""
-    return sum(2 if east_asian_width(each) in "WF" else 1 for each in _COLOUR_OR_TAB.sub("", line))
 
 
 def _columns() -> int:
