@@ -30,6 +30,7 @@ FLOORS = (
     ("dropin",),
     ("socketserver", "proxy", "framing"),
     ("installation",),
+    ("control",),
     ("server",),
     ("logs",),
     ("http",),

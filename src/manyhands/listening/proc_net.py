@@ -4,8 +4,8 @@
 descriptor on that inode holds it. Processes of other users do not show their descriptors; then the answer
 is that another program holds it, without a name.
 
-``/proc/net/unix`` is read only for a server between its `bind` and its `listen`, which refuses clients as a
-dead one does; one that listens answers.
+``/proc/net/unix`` is read for the names of control sockets, and for a server between its `bind` and its
+`listen`, which refuses clients as a dead one does; one that listens answers.
 """
 
 # Without `pathlib`: programs change their user or root before they bind, and then it may be out of reach.
@@ -49,6 +49,7 @@ MAPPED = bytes(10) + b"\xff\xff"
 # Columns of the table of Unix sockets.
 LISTENING_FLAG = 0x10000  # __SO_ACCEPTCON, include/linux/net.h
 UNCONNECTED = 1  # SS_UNCONNECTED, include/uapi/linux/net.h; a connection is SS_CONNECTED
+STREAM = 1  # SOCK_STREAM
 DATAGRAM = 2  # SOCK_DGRAM, which answers as soon as it is bound
 
 
@@ -209,16 +210,30 @@ def is_starting(path: str | bytes, found: os.stat_result) -> bool:
 def starting(table: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield inode and path of each socket in `table` that is bound, is no connection and listens not yet.
 
-    The columns are ``Num RefCount Protocol Flags Type St Inode Path``. An accepted connection has the path
-    of its listener.
+    An accepted connection has the path of its listener.
+    """
+    for flags, kind, state, inode, name in _named(table):
+        if not flags & LISTENING_FLAG and kind != DATAGRAM and state == UNCONNECTED:
+            yield inode, name
+
+
+def listening(table: bytes) -> Iterator[bytes]:
+    """Yield path, or ``@name``, of each stream socket in `table` that listens."""
+    for flags, kind, _, _, name in _named(table):
+        if flags & LISTENING_FLAG and kind == STREAM:
+            yield name
+
+
+def _named(table: bytes) -> Iterator[tuple[int, int, int, str, bytes]]:
+    """Yield flags, type, state, inode and name of each socket that has a name.
+
+    The columns of the table are ``Num RefCount Protocol Flags Type St Inode Path``.
     """
     for line in table.split(b"\n")[1:]:
         fields = line.split(maxsplit=7)
-        if len(fields) < 8:
-            continue  # a socket without a name
-        flags, kind, state = (int(field, 16) for field in fields[3:6])
-        if not flags & LISTENING_FLAG and kind != DATAGRAM and state == UNCONNECTED:
-            yield fields[6].decode("ascii"), fields[7]
+        if len(fields) == 8:
+            flags, kind, state = (int(field, 16) for field in fields[3:6])
+            yield flags, kind, state, fields[6].decode("ascii"), fields[7]
 
 
 def _resolved(bound: bytes, inode: str) -> Iterator[bytes]:

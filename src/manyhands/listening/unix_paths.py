@@ -93,9 +93,7 @@ def bind_over_stale(listener: socket.socket, path: Path) -> str | None:
     try:
         return _bind_over(listener, path)
     finally:
-        # Closing alone would leave the lock to a child that another thread forks just now.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        _unlock(descriptor)
 
 
 def _bind_over(listener: socket.socket, path: Path) -> str | None:
@@ -122,6 +120,25 @@ def _binds(listener: socket.socket, path: Path) -> bool:
         if error.errno == errno.EADDRINUSE:
             return False
         raise
+    return True
+
+
+def remove_stale(path: Path, kind: int) -> bool:
+    """Remove the socket of type `kind` at `path` if the server that made it is gone; tell whether it was."""
+    try:
+        if what_is_at(path, kind) is not None:
+            return False
+        descriptor = _locked(os.path.dirname(os.path.abspath(path)))
+    except OSError:
+        return False  # not to be seen, or not to be locked
+    try:
+        if what_is_at(path, kind) is not None:
+            return False
+        os.unlink(path)
+    except OSError:
+        return False  # gone already, or the folder is not ours to change
+    finally:
+        _unlock(descriptor)
     return True
 
 
@@ -175,6 +192,12 @@ def _locked(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _unlock(descriptor: int) -> None:
+    # Closing alone would leave the lock to a child that another thread forks just now.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _wait_for_lock(descriptor: int) -> None:
