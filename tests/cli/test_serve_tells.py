@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,44 @@ def test_metrics_are_answered_while_handlers_are_busy_and_while_it_drains(
         assert program.wait() == 0
 
 
+def status_of(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read()
+
+
+def test_health_is_answered_without_prometheus_client_until_the_drain_has_ended(
+    folder: Path, engine: str
+) -> None:
+    (folder / "prometheus_client.py").write_text("raise ImportError('as if it were not there')\n")
+    words = [*SERVE, "--engine", engine, "--health", "0"]
+    words[words.index("handlers:Echo")] = "handlers:Busy"
+    with Program(words, folder) as program, call(address(program.line())) as peer:
+        found = re.fullmatch(r"health on (http://127\.0\.0\.1:\d+/)readyz", program.line())
+        assert found
+        assert peer.recv(20)
+        assert status_of(f"{found[1]}readyz") == (200, b"ready\n")
+        program.send(signal.SIGTERM)
+        assert "waits up to 30 s" in program.error_line()
+        assert status_of(f"{found[1]}readyz") == (503, b"drain\n")
+        assert status_of(f"{found[1]}healthz") == (200, b"ok\n")
+        peer.sendall(b"now\n")
+        assert everything(peer) == b"finished now\n"
+        assert program.wait() == 0
+
+
+def test_health_is_beside_the_metrics_and_may_name_their_port(serve: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    program = serve("--metrics", str(port), "--health", f"127.0.0.1:{port}")
+    program.line()
+    assert program.line() == f"metrics on http://127.0.0.1:{port}/metrics"
+    wait_until(lambda: status_of(f"http://127.0.0.1:{port}/readyz") == (200, b"ready\n"))
+    assert stopped(program) == []
+
+
 @pytest.mark.parametrize(
     ("said", "host"), [("0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "0.0.0.0")]
 )
@@ -196,9 +236,10 @@ def test_a_port_that_is_taken_is_one_sentence(folder: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port} (held by process" in said
 
 
+@pytest.mark.parametrize("flag", ["--metrics", "--health"])
 @pytest.mark.parametrize("where", ["nowhere", "udp://127.0.0.1:0", "127.0.0.1:99999"])
-def test_an_address_that_does_not_fit_is_one_sentence(folder: Path, where: str) -> None:
-    assert where.removeprefix("udp://") in refused(folder, "--metrics", where)
+def test_an_address_that_does_not_fit_is_one_sentence(folder: Path, flag: str, where: str) -> None:
+    assert where.removeprefix("udp://") in refused(folder, flag, where)
 
 
 def test_a_form_that_does_not_exist_is_one_sentence(folder: Path) -> None:

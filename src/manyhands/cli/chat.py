@@ -14,10 +14,10 @@ from manyhands.cli.flags import add_flags, encoding, given_options
 from manyhands.cli.output import (
     Report,
     add_log_arguments,
-    add_metrics_argument,
-    announce_metrics,
+    add_page_arguments,
+    announce,
     reporting,
-    serving_metrics,
+    serving_pages,
 )
 from manyhands.config.option_types import Choice, OptionType, Rate, Whole
 from manyhands.config.options import SERVER_OPTIONS, by_group
@@ -122,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
     add_flags(parser, _LIMITS.values())
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
-    add_metrics_argument(parser)
+    add_page_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -186,8 +186,9 @@ def _logged(arguments: argparse.Namespace) -> AbstractContextManager[Report]:
 
 @contextmanager
 def _measured(arguments: argparse.Namespace, server: "Server", report: Report) -> Iterator[None]:
-    with serving_metrics(arguments, server) as exporter:
-        announce_metrics(exporter, report)
+    with serving_pages(arguments, server) as pages:
+        for line in pages:
+            announce(line, report)
         yield
 
 

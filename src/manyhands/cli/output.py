@@ -1,11 +1,11 @@
-"""What the commands tell an operator while they serve: lines on standard error, and metrics."""
+"""What the commands tell an operator while they serve: lines on standard error, and pages for tools."""
 
 import argparse
 import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from manyhands.cli.end_of_process import OUTPUT_TIMEOUT, end_of_process
@@ -15,7 +15,8 @@ from manyhands.model.usage_errors import MISTAKE, Mistake
 from manyhands.runtime.sockets import descriptor_of, takes_more
 
 if TYPE_CHECKING:
-    from manyhands.metrics import Exporter
+    from manyhands.http.server import PageServer
+    from manyhands.model.addresses import Address
     from manyhands.model.events import Event
     from manyhands.server import Server
 
@@ -38,14 +39,21 @@ def add_log_arguments(parser: argparse.ArgumentParser, unless: str = "plain line
     )
 
 
-def add_metrics_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare the flag of the metrics."""
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of the pages for tools."""
     parser.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
-        help="let Prometheus scrape /metrics there: a port alone is one of 127.0.0.1, 0.0.0.0:PORT is for "
-        "every interface; port 0 takes a free one "
+        help="let Prometheus scrape /metrics there, and have /healthz and /readyz beside it: a port alone is "
+        "one of 127.0.0.1, 0.0.0.0:PORT is for every interface; port 0 takes a free one "
         "(needs prometheus-client; default: no metrics)",
+    )
+    parser.add_argument(
+        "--health",
+        metavar="[HOST:]PORT",
+        help="answer balancers and orchestrators there: /healthz is 200 while the server lives, /readyz "
+        "while it takes clients, and 503 once it drains; the address is written as that of --metrics "
+        "(default: only beside the metrics)",
     )
 
 
@@ -69,12 +77,6 @@ def _print_now(line: str) -> None:
     # In one write: a terminal that is stopped (Ctrl-S) takes none, and would take the line without its end.
     # And past the stream, which would keep a line that the disk has not taken.
     os.write(descriptor, f"{line}\n".encode(sys.stdout.encoding, "backslashreplace"))
-
-
-def announce_metrics(exporter: "Exporter | None", report: Report) -> None:
-    """Print where the metrics are, if they are served."""
-    for address in exporter.addresses if exporter is not None else ():
-        announce(f"metrics on {str(address).replace('tcp:', 'http:')}/metrics", report)
 
 
 @contextmanager
@@ -144,17 +146,42 @@ def _too_few_descriptors() -> str:
 
 
 @contextmanager
-def serving_metrics(arguments: argparse.Namespace, server: "Server") -> "Iterator[Exporter | None]":
-    """Serve the metrics of a server where ``--metrics`` says; yield what serves them."""
-    if arguments.metrics is None:
-        yield None
-        return
-    # Not at the top: it needs prometheus-client, an extra.
-    from manyhands import metrics
+def serving_pages(arguments: argparse.Namespace, server: "Server") -> "Iterator[list[str]]":
+    """Serve the pages for tools where ``--metrics`` and ``--health`` say; yield lines that tell where."""
+    with ExitStack() as stack:
+        lines: list[str] = []
+        if arguments.metrics is not None:
+            # Not at the top: it needs prometheus-client, an extra.
+            from manyhands import metrics
 
+            exporter = stack.enter_context(_served(metrics.serve, server, arguments.metrics))
+            lines += [f"metrics on {_url(address)}/metrics" for address in exporter.addresses]
+        if arguments.health is not None and not _is_beside_metrics(arguments):
+            from manyhands.http import health
+
+            pages = stack.enter_context(_served(health.serve, server, arguments.health))
+            lines += [f"health on {_url(address)}{health.READY}" for address in pages.addresses]
+        yield lines
+
+
+def _served(
+    serve: "Callable[[Server, str], PageServer]", server: "Server", address: str
+) -> "PageServer":
     try:
-        exporter = metrics.serve(server, arguments.metrics)
+        return serve(server, address)
     except OSError as error:
         raise Mistake(sentence_of(error)) from None
-    with exporter:
-        yield exporter
+
+
+def _is_beside_metrics(arguments: argparse.Namespace) -> bool:
+    """Tell whether both flags name one port: the metrics' pages have those of the health."""
+    from manyhands.http.page_address import read_page_address
+
+    if arguments.metrics is None:
+        return False
+    health = read_page_address(arguments.health)
+    return bool(health.port) and health == read_page_address(arguments.metrics)
+
+
+def _url(address: "Address") -> str:
+    return str(address).replace("tcp:", "http:")

@@ -9,18 +9,16 @@ from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
     Report,
     add_log_arguments,
-    add_metrics_argument,
+    add_page_arguments,
     announce,
-    announce_metrics,
     reporting,
-    serving_metrics,
+    serving_pages,
 )
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.listening.bind import sentence_of
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
-    from manyhands.metrics import Exporter
     from manyhands.model.events import Event
     from manyhands.server import Server
 
@@ -47,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_flags(parser, SERVER_OPTIONS.values())
     add_log_arguments(parser)
-    add_metrics_argument(parser)
+    add_page_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,8 +66,8 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
     end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))
-    with serving_metrics(arguments, server) as exporter, end_of_process.comes_in_time(server):
-        cut_off = server.run(lambda: _announce(server, exporter, report))
+    with serving_pages(arguments, server) as pages, end_of_process.comes_in_time(server):
+        cut_off = server.run(lambda: _announce(server, pages, report))
     for connection in cut_off:
         report(f"cut off {connection}")
     if cut_off:
@@ -93,10 +91,9 @@ def _listen(server: "Server") -> None:
         raise Mistake(sentence_of(error)) from None
 
 
-def _announce(server: "Server", exporter: "Exporter | None", report: Report) -> None:
-    for address in server.addresses:
-        announce(f"listening on {address}", report)
-    announce_metrics(exporter, report)
+def _announce(server: "Server", pages: list[str], report: Report) -> None:
+    for line in (*(f"listening on {address}" for address in server.addresses), *pages):
+        announce(line, report)
 
 
 def _sentence(event: "Event") -> str:

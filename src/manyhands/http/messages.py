@@ -13,7 +13,8 @@ LONGEST_HEAD = 16 * 1024
 
 END_OF_HEAD = b"\r\n\r\n"
 
-_TEXT = "text/plain; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
+"""The media type of a sentence, or a word."""
 
 
 class Request(NamedTuple):
@@ -33,10 +34,11 @@ class Request(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a page shows: its media type, and its bytes."""
+    """What a page shows: its media type, its bytes, and the status of the response."""
 
     media_type: str
     body: bytes
+    status: HTTPStatus = HTTPStatus.OK
 
 
 Page = Callable[[Request], Content]
@@ -76,7 +78,7 @@ def answering(pages: Mapping[str, Page], hint: str) -> Callable[[Request | None]
         if page is None:
             return _refusal(HTTPStatus.NOT_FOUND, hint)
         content = page(request)
-        head = _head(HTTPStatus.OK, content)
+        head = _head(content)
         # The head tells the length of what GET would get (RFC 9110, section 9.3.2).
         return head if request.method == "HEAD" else head + content.body
 
@@ -84,14 +86,14 @@ def answering(pages: Mapping[str, Page], hint: str) -> Callable[[Request | None]
 
 
 def _refusal(status: HTTPStatus, sentence: str) -> bytes:
-    content = Content(_TEXT, f"{sentence}\n".encode())
-    return _head(status, content) + content.body
+    content = Content(TEXT, f"{sentence}\n".encode(), status)
+    return _head(content) + content.body
 
 
-def _head(status: HTTPStatus, content: Content) -> bytes:
+def _head(content: Content) -> bytes:
     lines = (
         # Of version 1.0, in which the end of the connection is the end of the response.
-        f"HTTP/1.0 {status.value} {status.phrase}",
+        f"HTTP/1.0 {content.status.value} {content.status.phrase}",
         f"Content-Type: {content.media_type}",
         f"Content-Length: {len(content.body)}",
         "Connection: close",

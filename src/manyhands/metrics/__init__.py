@@ -19,10 +19,12 @@ MissingExtra
 from collections.abc import Callable
 from functools import partial
 
+from manyhands.http.health import pages_of
 from manyhands.http.messages import Content, Request, answering
+from manyhands.http.page_address import page_address
 from manyhands.http.server import PageServer
-from manyhands.model.addresses import Address, parse
-from manyhands.model.usage_errors import MissingExtra, Mistake
+from manyhands.model.addresses import Address
+from manyhands.model.usage_errors import MissingExtra
 
 try:
     import prometheus_client as _client
@@ -32,7 +34,8 @@ except ImportError:
 # After that check, since these need it too.
 from prometheus_client.exposition import choose_encoder
 
-from manyhands.metrics.collector import AnyServer, ServerCollector
+from manyhands.metrics.collector import ServerCollector
+from manyhands.server.any_server import AnyServer
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
 
@@ -73,6 +76,8 @@ def collect(
 def serve(server: AnyServer, address: str | Address) -> Exporter:
     """Let Prometheus scrape a server's figures, and the process's, over HTTP at ``/metrics``.
 
+    The pages of `manyhands.http.health` are there too: ``/healthz`` and ``/readyz``.
+
     Parameters
     ----------
     server : manyhands.Server or a server of `manyhands.socketserver`
@@ -93,34 +98,16 @@ def serve(server: AnyServer, address: str | Address) -> Exporter:
     OSError
         When the address cannot be had; the text says what holds it.
     """
-    _check(server, address)
-    where = address if isinstance(address, Address) else _parsed(address)
-    if where.scheme != "tcp":
-        raise Mistake(f"metrics are served on a tcp:// address, not on {where}")
+    where = page_address(server, address, "metrics")
     registry = _client.CollectorRegistry()
     _client.ProcessCollector(registry=registry)
     end = collect(server, registry)
     try:
-        answer = answering({PATH: partial(_page, registry)}, f"the metrics are at {PATH}")
-        return Exporter(where, answer, end)
+        pages = pages_of(server) | {PATH: partial(_page, registry)}
+        return Exporter(where, answering(pages, f"the metrics are at {PATH}"), end)
     except BaseException:
         end()
         raise
-
-
-def _check(server: object, address: object) -> None:
-    if isinstance(server, str | Address | type) or not hasattr(server, "__dict__"):
-        raise Mistake(
-            f"{server!r} is no server: the server comes first, metrics.serve(server, '127.0.0.1:9108')"
-        )
-    if not isinstance(address, str | Address):
-        where = f"127.0.0.1:{address}" if isinstance(address, int) else "127.0.0.1:9108"
-        raise Mistake(f"{address!r} is not an address: write {where!r}")
-
-
-def _parsed(text: str) -> Address:
-    # Other programs' exporters listen on every interface then. No password protects this page.
-    return parse(f"127.0.0.1:{text}" if text.isascii() and text.isdecimal() else text)
 
 
 def _page(registry: "_client.CollectorRegistry", request: Request) -> Content:

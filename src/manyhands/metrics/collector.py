@@ -1,9 +1,7 @@
 """A server's figures, read when they are scraped."""
 
-import socketserver as standard
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, TypeAlias
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -15,18 +13,15 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from manyhands.connections.registry import Registry
-from manyhands.dropin.base import BaseServer
 from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event, kinds
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.server import Server
+from manyhands.server.any_server import AnyServer, listeners_of
 from manyhands.serving.core import core_of
 from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals, info_of
-
-AnyServer: TypeAlias = Server | BaseServer | standard.BaseServer
-"""Whose figures they are: a mix-in of ours may stand on a class of the standard library's, too."""
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
@@ -44,8 +39,7 @@ def _info_of(server: AnyServer) -> ServerInfo:
     """Return the snapshot of a `manyhands.Server` or of a drop-in server, without connections."""
     if isinstance(server, Server):
         return server.info(first=0, totals=True)
-    listener: Any = server
-    return info_of(core_of(server), [listener], first=0, totals=True)
+    return info_of(core_of(server), listeners_of(server), first=0, totals=True)
 
 
 class ServerCollector(Collector):
