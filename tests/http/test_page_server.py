@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from manyhands.http.clients import CLIENT_TIMEOUT, MOST_CLIENTS
 from manyhands.http.messages import Content, Request, answering
-from manyhands.http.server import PageServer
+from manyhands.http.server import CLIENT_TIMEOUT, MOST_CLIENTS, PageServer
 from manyhands.model.addresses import Address, parse
 from manyhands.runtime.sockets import accept_at_once
 from manyhands.testing import call, everything, socket_address, wait_until
@@ -93,7 +92,7 @@ def test_every_address_of_a_name_is_answered_on() -> None:
 def test_a_client_that_says_nothing_does_not_hold_up_the_next_one_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.http.clients.CLIENT_TIMEOUT", 0.2)
+    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.2)
     with pages_at() as server, call(socket_address(server.addresses[0])):
         assert b" 200 OK" in get(server, "/greeting")
 
@@ -122,8 +121,8 @@ def test_closing_frees_the_port_at_once_and_may_be_done_twice() -> None:
 def test_a_client_that_says_nothing_does_not_keep_the_port_of_a_closed_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("manyhands.http.clients.CLIENT_TIMEOUT", 0.3)
-    monkeypatch.setattr("manyhands.http.server.CLOSE_TIMEOUT", 0.0)
+    monkeypatch.setattr("manyhands.http.server.CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
     server = pages_at()
     with call(socket_address(server.addresses[0])) as client:
         client.sendall(b"GET ")
@@ -212,7 +211,7 @@ def test_a_moment_without_memory_costs_no_page(
             raise failures.pop()
         return accept_at_once(listener)
 
-    monkeypatch.setattr("manyhands.http.server.accept_at_once", accept)
+    monkeypatch.setattr("manyhands.poll_server.server.accept_at_once", accept)
     with pages_at() as server:
         assert get(server, "/greeting", "Accept: a").endswith(b"hello, a\n")
     assert capsys.readouterr().err.count("MemoryError") == 2

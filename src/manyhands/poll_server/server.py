@@ -1,0 +1,240 @@
+"""Serves clients from a thread that depends on nothing of the servers that it tells of.
+
+The thread and its sockets are the system's in every program, gevent's patches or not: it answers while the
+hub of the fibers is blocked, while all workers are busy and while a server drains. It takes no lock that a
+forked handler could need.
+"""
+
+import abc
+import contextlib
+import os
+import select
+import socket
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Self
+
+from manyhands.listening.bind import bind, listen
+from manyhands.listening.endpoints import Endpoint, endpoints
+from manyhands.listening.unix_access import giving
+from manyhands.model.accept_errors import is_exhausted
+from manyhands.model.addresses import Address
+from manyhands.poll_server.clients import Client, Clients
+from manyhands.runtime.error_reports import print_uncaught
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.sockets import accept_at_once
+from manyhands.runtime.spare_descriptor import SpareDescriptor
+from manyhands.runtime.unpatched import original, start_native_thread
+from manyhands.runtime.wakeup import PollableLatch
+
+if TYPE_CHECKING:
+    from manyhands.listening.unix_paths import BoundPath
+
+BACKLOG = 128
+"""Clients that wait to be accepted, which is done at once: more come together only where one means harm."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for an answer under way."""
+
+NO_DESCRIPTOR_PAUSE = 0.1
+"""Seconds until the next accept after one that failed, and the next try for what is kept in reserve."""
+
+
+class PollServer(abc.ABC):
+    """Serves clients until it is closed. Thread-safe.
+
+    One thread serves all clients, and waits for none: a client that is silent, or does not read, holds up no
+    other. What they ask for is answered one after the other. Out of descriptors it answers as ever, with two
+    of its own.
+
+    Parameters
+    ----------
+    address : Address
+        Where.
+
+    Raises
+    ------
+    Mistake, OSError
+        As of `manyhands.listening`: when the address cannot be had.
+    RuntimeError
+        When the system has no thread left.
+
+    Notes
+    -----
+    What a subclass has to be ready for comes first in its `__init__`, and then this one's, which begins to
+    serve.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._for_client, self._for_files = SpareDescriptor(), SpareDescriptor()
+        self.clients = Clients(self._close_connection)
+        """The clients that are there. For the thread of the server."""
+
+        self._listeners: list[Any] = []
+        self._files: list[BoundPath] = []
+        self._is_open = True
+        self._claim = ["to close it"]
+        self._closing = PollableLatch()
+        self._has_ended = Latch()
+        try:
+            for endpoint in endpoints(address):
+                self._listen(endpoint)
+            self._has_reserve()
+            start_native_thread(self._run)
+        except BaseException:
+            self._give_back()
+            raise
+        self.addresses = [_address(listener) for listener in self._listeners]
+        """Where it listens, with the ports that it got."""
+
+        renew_in_copies(self, PollServer._leave_to_the_original)
+
+    @abc.abstractmethod
+    def new_client(self, connection: Any) -> Client:
+        """Return the client that a connection is of, which was accepted just now, as the protocol has it."""
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until `do_chores` has something to do; None when it never has."""
+        return None
+
+    def do_chores(self) -> None:  # noqa: B027 - most servers have none
+        """Do what is due by now, beside answering. Called after each turn."""
+
+    def has_closed(self) -> None:  # noqa: B027 - as above
+        """Note that it answers no more. Called once, by the thread that closes it."""
+
+    def close(self) -> None:
+        """Answer no more. Once more does no harm."""
+        try:
+            # One step: of several threads, or of a signal handler and what it interrupts, one closes.
+            self._claim.pop()
+        except IndexError:
+            return
+        # In this order: the thread gives the latch's descriptor back once it finds the server closed.
+        self._closing.set()
+        self._is_open = False
+        self._has_ended.wait(CLOSE_TIMEOUT)
+        self.has_closed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def room_for_files(self) -> AbstractContextManager[None]:
+        """Return a context in which a file can be opened, one after the other, whatever the others hold."""
+        return self._for_files.given_up()
+
+    def _run(self) -> None:
+        poll = self.clients.poll
+        poll.register(self._closing.fileno(), select.POLLIN)
+        by_descriptor = {listener.fileno(): listener for listener in self._listeners}
+        for descriptor in by_descriptor:
+            poll.register(descriptor, select.POLLIN)
+        try:
+            while self._is_open:
+                try:
+                    self._turn(by_descriptor)
+                except Exception as error:  # noqa: BLE001 - no memory, say; it is wanted most then
+                    print_uncaught(error)
+                    original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+        finally:
+            # Here and not in `close`, which does not wait for an answer that is being made.
+            self._give_back()
+            self._has_ended.set()
+
+    def _turn(self, listeners: dict[int, Any]) -> None:
+        waits = [self.clients.seconds_left(), self.seconds_left()]
+        if not self._has_reserve():
+            waits.append(NO_DESCRIPTOR_PAUSE)
+        left = min((wait for wait in waits if wait is not None), default=None)
+        for descriptor, events in self.clients.poll.poll(None if left is None else 1000 * left):
+            if descriptor in listeners:
+                self._take_client(listeners[descriptor])
+            else:
+                self._serve(descriptor, events)
+        self.clients.end_late_ones()
+        self.do_chores()
+
+    def _has_reserve(self) -> bool:
+        """Have the descriptors that are kept in reserve; return False when one is still missing."""
+        return self._for_client.take() and self._for_files.take()
+
+    def _close_connection(self, connection: Any) -> None:
+        client, files = self._for_client, self._for_files
+        missing, other = (client, files) if files.is_there else (files, client)
+        missing.take_over(connection, like=other)
+
+    def _take_client(self, listener: Any) -> None:
+        try:
+            connection = self._accepted(listener)
+            connection.setblocking(False)
+            self.clients.add(self.new_client(connection))
+        except OSError as error:
+            # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
+            # stays readable, and this would be a busy loop.
+            if not isinstance(error, BlockingIOError):
+                original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+
+    def _accepted(self, listener: Any) -> Any:
+        try:
+            # Not `accept`: under gevent's patches it makes one of gevent's sockets, which needs a hub.
+            descriptor, _ = accept_at_once(listener)
+        except OSError as error:
+            if not is_exhausted(error) or not (
+                self._for_client.give_up() or self.clients.end_one()
+            ):
+                raise
+            descriptor, _ = accept_at_once(listener)
+        return original(socket, "socket")(fileno=descriptor)
+
+    def _serve(self, descriptor: int, events: int) -> None:
+        try:
+            self.clients.serve(descriptor, events)
+        except Exception as error:  # noqa: BLE001 - of what a program answers itself; the next may do
+            print_uncaught(error)
+            self.clients.end(descriptor)
+
+    def _listen(self, endpoint: Endpoint) -> None:
+        listener = original(socket, "socket")(endpoint.family, endpoint.kind)
+        # As soon as there is one: what fails later has it closed.
+        self._listeners.append(listener)
+        if endpoint.family != socket.AF_UNIX:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if endpoint.is_dual_stack:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        with giving(endpoint.access, listener, endpoint.address):
+            file = bind(listener, endpoint.address)
+            if file is not None:
+                self._files.append(file)
+        listen(listener, endpoint.address, BACKLOG)
+        listener.setblocking(False)
+
+    def _give_back(self) -> None:
+        for file in self._files:
+            file.unlink()
+        for listener in self._listeners:
+            listener.close()
+        self.clients.close()
+        self._closing.close()
+        self._for_client.give_up()
+        self._for_files.give_up()
+
+    def _leave_to_the_original(self) -> None:
+        # In a forked copy, which has no thread for them: while one copy of a listener is open its port
+        # answers, though nothing accepts.
+        self._claim.clear()
+        self._is_open = False
+        with contextlib.suppress(OSError):
+            self._give_back()
+
+
+def _address(listener: Any) -> Address:
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        path = os.fsdecode(name)
+        return Address("unix", path=f"@{path[1:]}" if path.startswith("\0") else path)
+    host, port, *_ = name
+    return Address("tcp", host=host, port=port)

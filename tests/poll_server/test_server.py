@@ -1,0 +1,115 @@
+"""A server of one thread: on a Unix path too, with clients that stay and are told of by themselves."""
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyhands.model.addresses import Address
+from manyhands.poll_server.clients import Client
+from manyhands.poll_server.server import PollServer
+from manyhands.testing import call
+from tests.support import forked
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+class Shouting(Client):
+    """Gets back what it has sent, in capitals."""
+
+    def receive(self, data: bytes) -> None:
+        self.has_ended = not data
+        self.send(data.upper())
+
+
+class Shouter(PollServer):
+    """Shouts back, and ticks when it is asked to."""
+
+    ticks = 0
+
+    def new_client(self, connection: Any) -> Client:
+        return Shouting(connection)
+
+    def seconds_left(self) -> float | None:
+        return 0.01 if self.ticks else None
+
+    def do_chores(self) -> None:
+        if not self.ticks:
+            return
+        self.ticks -= 1
+        for client in self.clients:
+            client.send(b"tick\n")
+            self.clients.settle(client)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "shouter.sock"
+
+
+def told(peer: socket.socket, count: int) -> bytes:
+    received = b""
+    while len(received) < count and (data := peer.recv(count - len(received))):
+        received += data
+    return received
+
+
+def test_a_client_that_stays_is_answered_each_time(place: Path) -> None:
+    with Shouter(Address("unix", path=str(place))) as server, call(str(place)) as peer:
+        assert [str(each) for each in server.addresses] == [f"unix://{place}"]
+        for _ in range(3):
+            peer.sendall(b"hello")
+            assert told(peer, 5) == b"HELLO"
+
+
+def test_a_client_is_sent_what_is_due_without_having_asked(place: Path) -> None:
+    with Shouter(Address("unix", path=str(place))) as server, call(str(place)) as peer:
+        peer.sendall(b"hello")
+        assert told(peer, 5) == b"HELLO"
+        server.ticks = 2
+        peer.sendall(b"x")
+        assert told(peer, 11) == b"Xtick\ntick\n"
+
+
+def test_more_than_a_connection_holds_comes_whole_to_a_client_that_reads_late(place: Path) -> None:
+    with Shouter(Address("unix", path=str(place))), call(str(place)) as peer:
+        peer.setblocking(False)
+        sent = received = 0
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            try:
+                sent += peer.send(b"x" * 65536)
+            except BlockingIOError:
+                break
+        peer.setblocking(True)
+        while received < sent:
+            received += len(peer.recv(65536))
+        assert received == sent > 65536
+
+
+def test_the_file_has_its_mode_and_goes_with_the_server_and_not_with_a_copy(place: Path) -> None:
+    server = Shouter(Address("unix", path=str(place), mode=0o600))
+    with server:
+        assert place.stat().st_mode & 0o777 == 0o600
+        with forked(lambda: server.close() or True) as wait:
+            assert wait() == 0
+        with call(str(place)) as peer:
+            peer.sendall(b"still")
+            assert told(peer, 5) == b"STILL"
+    assert not place.exists()
+
+
+def test_a_path_that_is_taken_is_left_to_its_server(place: Path) -> None:
+    with Shouter(Address("unix", path=str(place))), pytest.raises(OSError, match="a live server"):
+        Shouter(Address("unix", path=str(place)))
+    assert not place.exists()
+
+
+def test_an_abstract_name_is_told_as_people_write_it() -> None:
+    name = f"@manyhands-shouter-{time.monotonic_ns()}"
+    with Shouter(Address("unix", path=name)) as server, call(f"\0{name[1:]}") as peer:
+        assert str(server.addresses[0]) == f"unix://{name}"
+        peer.sendall(b"hello")
+        assert told(peer, 5) == b"HELLO"
