@@ -9,6 +9,7 @@ import _socket
 import functools
 import select
 import socket
+import sys
 from socket import IPPROTO_TCP, SOCK_NONBLOCK, TCP_NODELAY
 from typing import Any
 
@@ -143,6 +144,19 @@ def system_socket(request: Any) -> Any:
     """Return the system's socket of one that is gevent's; any other object as it is."""
     # gevent's is no subclass of the standard library's, and keeps one inside.
     return request if isinstance(request, _socket.socket) else getattr(request, "_sock", request)
+
+
+def peer_user(connection: socket.socket) -> int | None:
+    """Return the number of the user at the other end of a Unix socket; None where the system does not tell.
+
+    That is the user that called `connect`, or `listen` for the end that connected (unix(7), SO_PEERCRED).
+    """
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    # struct ucred has the process, the user and the group, each an int of C.
+    credentials = connection.getsockopt(socket.SOL_SOCKET, option, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
 
 
 def send_at_once(connection: Any) -> None:

@@ -1,0 +1,233 @@
+"""Which server is meant, and where it is after a new start."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from manyhands.control import discovery, places
+from manyhands.control.client import Client, Unreachable
+from manyhands.control.discovery import Follower, choose, servers
+from manyhands.model.usage_errors import Mistake
+from tests.control.kit import answering, served
+from tests.support import open_descriptors, wait_for_descriptors
+
+
+class Servers:
+    """Control sockets of servers in the user's folder, made and ended by the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[int, ExitStack] = {}
+
+    def start(self, pid: int, **hello: object) -> str:
+        place = f"{self._folder}/{pid}.sock"
+        stack = self._running[pid] = ExitStack()
+        stack.enter_context(served(place, answering({"pid": lambda _: pid}, pid=pid, **hello)))
+        return place
+
+    def end(self, pid: int) -> None:
+        """End one as SIGKILL does: its file stays."""
+        self._running.pop(pid).close()
+
+    def end_all(self) -> None:
+        for pid in list(self._running):
+            self.end(pid)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder for control sockets, in which alone they are looked for."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    # This machine's table would have the servers of other tests.
+    monkeypatch.setattr("manyhands.listening.proc_net.PROC", str(tmp_path))
+    list(places.defaults())
+    return tmp_path / "manyhands"
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[Servers]:
+    started = Servers(folder)
+    yield started
+    started.end_all()
+
+
+def pid_of(client: Client) -> int:
+    with client:
+        pid: int = client.call("pid")
+        return pid
+
+
+def test_the_only_server_is_the_one_that_is_meant(running: Servers) -> None:
+    place = running.start(71)
+    with choose() as client:
+        assert client.place == place
+        assert client.call("pid") == 71
+
+
+def test_a_server_is_chosen_by_its_process(running: Servers) -> None:
+    running.start(71)
+    running.start(72)
+    assert pid_of(choose("72")) == 72
+
+
+def test_a_server_is_chosen_by_its_place(running: Servers, tmp_path: Path) -> None:
+    running.start(71)
+    with served(f"{tmp_path}/other", answering({"pid": lambda _: 5})):
+        assert pid_of(choose(f"{tmp_path}/other")) == 5
+        assert pid_of(choose(f"unix://{tmp_path}/other")) == 5
+
+
+def test_of_several_none_is_chosen_and_each_is_named(running: Servers, folder: Path) -> None:
+    running.start(72, name="chat")
+    running.start(71)
+    with pytest.raises(Mistake) as mistake:
+        choose()
+    assert str(mistake.value) == (
+        "there are 2 servers, and --control PATH says which one is meant: "
+        f"{folder}/71.sock (process 71, serve shop:Echo); {folder}/72.sock (process 72, chat)"
+    )
+
+
+def test_without_a_server_it_is_said_what_makes_one(folder: Path) -> None:
+    assert folder.is_dir()
+    with pytest.raises(Unreachable, match="no server of yours has a control socket in"):
+        choose()
+
+
+def test_a_process_without_a_server_is_named(running: Servers) -> None:
+    running.start(71)
+    for pid in ("7", "9999999999"):
+        with pytest.raises(Unreachable, match=f"^process {pid} has no control socket"):
+            choose(pid)
+
+
+def test_what_is_no_place_is_a_mistake() -> None:
+    for text in ("", "@", "12345678901" * 10, "²"):
+        with pytest.raises((Mistake, Unreachable)):
+            choose(text)
+
+
+def test_what_a_server_that_is_gone_has_left_is_removed(running: Servers, folder: Path) -> None:
+    running.start(71)
+    running.start(72)
+    running.end(71)
+    assert (folder / "71.sock").exists()
+    assert pid_of(choose()) == 72
+    assert [file.name for file in folder.iterdir()] == ["72.sock"]
+
+
+def test_a_server_that_does_not_answer_is_in_the_list(running: Servers, folder: Path) -> None:
+    running.start(72)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(f"{folder}/71.sock")
+        stopped.listen()
+        first, second = servers(timeout=0.05)
+        assert first.client is None
+        assert first.name == f"{folder}/71.sock (process 71, which does not answer)"
+        assert first.why_not.startswith(f"the server at {folder}/71.sock says nothing")
+        assert second.client is not None
+        assert pid_of(second.client) == 72
+
+
+def test_where_none_answers_the_reason_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "LOOK_TIMEOUT", 0.05)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(f"{folder}/71.sock")
+        stopped.listen()
+        with pytest.raises(Unreachable, match=f"^the server at {folder}/71.sock says nothing"):
+            choose()
+
+
+def test_an_abstract_name_that_is_not_its_user_s_is_passed_over(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, foreign = f"@manyhands.{os.geteuid()}.71", f"@manyhands.{os.geteuid() + 1}.72"
+    line = "0: 00000002 00000000 00010000 0001 01 101 {}\n"
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "unix").write_text("head\n" + line.format(own) + line.format(foreign))
+    # Only root is shown those of others.
+    monkeypatch.setattr(places.Place, "is_own", True)
+    assert folder.is_dir()
+    with served(own, answering({"pid": lambda _: 71})), served(foreign, answering({})):
+        [found] = servers()
+    assert found.place.text == own
+    assert found.client is not None
+    found.client.close()
+
+
+def test_a_server_is_found_again_in_the_process_that_it_has_next(running: Servers) -> None:
+    follower = Follower()
+    running.start(71)
+    assert pid_of(follower.connect()) == 71
+    running.end(71)
+    with pytest.raises(Unreachable) as ended:
+        follower.connect()
+    assert str(ended.value) == (
+        "the server (process 71, serve shop:Echo) has ended, and is not back yet"
+    )
+    running.start(72, started="2026-11-30T01:02:04+00:00")
+    assert pid_of(follower.connect()) == 72
+
+
+def test_a_server_that_is_still_there_is_taken_again(running: Servers) -> None:
+    follower = Follower("71")
+    running.start(71)
+    running.start(72)
+    assert pid_of(follower.connect()) == 71
+    assert pid_of(follower.connect()) == 71
+
+
+def test_another_server_is_not_taken_for_the_one_that_has_ended(running: Servers) -> None:
+    follower = Follower()
+    running.start(71)
+    assert pid_of(follower.connect()) == 71
+    running.start(72)  # that was there before
+    running.start(73, name="chat", started="2026-11-30T01:02:04+00:00")
+    running.end(71)
+    with pytest.raises(Unreachable, match="is not back yet"):
+        follower.connect()
+    # Of those that were started since the last one is meant: an old one may be draining.
+    running.start(74, started="2026-11-30T01:02:05+00:00")
+    running.start(75, started="2026-11-30T01:02:06+00:00")
+    assert pid_of(follower.connect()) == 75
+
+
+def test_a_place_that_was_given_is_kept_to(running: Servers, tmp_path: Path) -> None:
+    place = f"{tmp_path}/given"
+    running.start(71)
+    follower = Follower(place)
+    with pytest.raises(Unreachable, match="there is no control socket at"):
+        follower.connect()
+    with served(place, answering({"pid": lambda _: 5}, name="a")):
+        assert pid_of(follower.connect()) == 5
+    Path(place).unlink()
+    with served(place, answering({"pid": lambda _: 6}, name="b")):
+        assert pid_of(follower.connect()) == 6
+
+
+def test_the_pauses_between_tries_grow_to_a_bound(folder: Path) -> None:
+    follower = Follower(f"{folder}/none")
+    pauses = []
+    for _ in range(300):
+        pauses.append(follower.pause)
+        with pytest.raises(Unreachable):
+            follower.connect()
+    assert pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert set(pauses[4:]) == {2.0}
+
+
+def test_clients_that_are_not_chosen_are_closed(running: Servers) -> None:
+    running.start(71)
+    running.start(72)
+    before = open_descriptors()
+    with pytest.raises(Mistake):
+        choose()
+    # The servers here are of this process, and have an end of each connection too.
+    wait_for_descriptors(before)
