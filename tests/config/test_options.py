@@ -241,7 +241,8 @@ def test_a_number_too_long_to_be_shown_is_not_shown() -> None:
 
 def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() -> None:
     tls = {"certfile", "keyfile", "client_ca", "client_certificates", "alpn"}
-    assert set(DROP_IN_OPTIONS) == set(OPTIONS) - {"drain_timeout"} - tls
+    of_server = {"drain_timeout", "control", "control_read", *tls}
+    assert set(DROP_IN_OPTIONS) == set(OPTIONS) - of_server
 
 
 def test_the_help_of_a_served_option_shows_the_default_of_the_server() -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 import manyhands
 from manyhands import Mistake, Server, StreamRequestHandler, events, logs, metrics, socketserver
+from manyhands.control.client import Client
 from manyhands.desk import desk
 from manyhands.engines.fibers import engine as fibers
 from manyhands.serving import drain, reaper
@@ -115,9 +116,13 @@ def serve(engine: str, certfile: str) -> None:
     with contextlib.suppress(Mistake):
         Server(Talker, "systemd://").listen()  # no socket was given
     options: dict[str, Any] = {"engine": engine, "idle_timeout": None, "drain_timeout": 1.0}
-    server = Server(Talker, HERE, "tls://127.0.0.1:0", certfile=certfile, **options)
+    control = f"@manyhands-locks-{os.getpid()}"
+    server = Server(
+        Talker, HERE, "tls://127.0.0.1:0", certfile=certfile, control=control, **options
+    )
     with watched(server):
         server.start()
+        operators_ask(control)
         clients_come_and_go(server)
         clients_are_refused(server, several=engine != "sequential")
         clients_are_ended(server)
@@ -179,6 +184,13 @@ def called(server: Server, line: bytes) -> Iterator[socket.socket]:
         peer.sendall(line)
         assert read_line(peer) == line
         yield peer
+
+
+def operators_ask(control: str) -> None:
+    with Client(control) as client:
+        client.watch("stats", "events")
+        assert client.call("status")["servers"]
+        assert client.call("connections.list")["open"] == 0
 
 
 def clients_come_and_go(server: Server) -> None:

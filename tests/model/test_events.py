@@ -72,6 +72,7 @@ EXAMPLES: list[tuple[Event, str]] = [
     ),
     (events.NothingToReload("SIGHUP"), "SIGHUP came, and there is nothing to reload"),
     (events.SignalIgnored("SIGUSR2"), "SIGUSR2 came, which means nothing here"),
+    (events.NoControlSocket("permission denied"), "no control socket: permission denied"),
     (
         events.StacksFollow("SIGUSR1", 2),
         "SIGUSR1 came, which asks for the stacks of 2 handlers",

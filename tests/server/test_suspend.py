@@ -128,7 +128,7 @@ def set_a_limit(listener: Any) -> None:
 
 
 def set_a_limit_of_the_whole(listener: Any) -> None:
-    listener.owner.options.change("deny", "192.0.2.1")
+    listener.owner.options.change(deny="192.0.2.1")
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,11 @@ class ServerOptions(TypedDict, total=False):
     """Time until a connection is closed, give or take a tenth. Seconds, default none."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
+    control: str | PathLike[str] | None
+    """The control socket, on which operators ask what the server does, and have it do something: a
+    path, @NAME, or auto for a place by itself. Default none."""
+    control_read: str | PathLike[str] | None
+    """One more control socket, on which nothing can be changed. Default none."""
     unlink_on_close: bool
     """Remove the path of a Unix socket when its server closes. Default True."""
 
@@ -208,6 +213,11 @@ class ServerAttributes:
     """Time until a connection is closed, give or take a tenth. Seconds, default none."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
+    control: Settled[str | PathLike[str] | None]
+    """The control socket, on which operators ask what the server does, and have it do something: a
+    path, @NAME, or auto for a place by itself. Default none."""
+    control_read: Settled[str | PathLike[str] | None]
+    """One more control socket, on which nothing can be changed. Default none."""
     unlink_on_close: Settled[bool]
     """Remove the path of a Unix socket when its server closes. Default True."""
 

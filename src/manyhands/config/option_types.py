@@ -347,6 +347,22 @@ class File(OptionType):
         return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
 
 
+class SocketPlace(OptionType):
+    """Where a control socket is: the path of a Unix socket, ``@NAME``, or ``auto``."""
+
+    annotation = "str | PathLike[str]"
+    metavar = "PATH"
+    expected = "the path of a socket, @NAME or auto"
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is a place; whether the system takes it is found out when it is opened."""
+        return (
+            isinstance(value, str | os.PathLike)
+            and str(value) not in {"", "@"}
+            and "\0" not in str(value)
+        )
+
+
 class Name(OptionType):
     """A name in ASCII, without spaces, of up to `longest` characters."""
 

@@ -26,6 +26,7 @@ from manyhands.config.option_types import (
     Rate,
     Seconds,
     Several,
+    SocketPlace,
     Switch,
     Whole,
 )
@@ -36,6 +37,7 @@ _of_engine = partial(Option, group="engine")
 _of_listener = partial(Option, group="listener")
 _of_tls = partial(Option, group="tls")
 _limit = partial(Option, group="limits", owners=("BaseServer",), is_unset=True, is_adjustable=True)
+_of_control = partial(Option, group="control")
 _deadline = partial(Option, group="deadlines", owners=("BaseServer",), is_adjustable=True)
 
 # In the order of `--help` and of the documentation.
@@ -287,6 +289,17 @@ _ROWS = (
         group="drain",
         default=30.0,
         is_adjustable=True,
+    ),
+    _of_control(
+        "control",
+        SocketPlace(),
+        "the control socket, on which operators ask what the server does, and have it do something: a path, "
+        "@NAME, or auto for a place by itself",
+    ),
+    _of_control(
+        "control_read",
+        SocketPlace(),
+        "one more control socket, on which nothing can be changed",
     ),
     Option(
         "automatic_reply",

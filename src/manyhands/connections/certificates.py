@@ -198,6 +198,7 @@ class GivenContext:
     """A context that the program has made, and keeps up to date itself: nothing is reloaded here."""
 
     can_reload = False
+    why_not_reloaded = None
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -248,6 +249,9 @@ class Certificates:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self.why_not_reloaded: str | None = None
+        """Why the files could not be used when they were read last, as a sentence."""
+
         self._is_reload_due = False
         # Taken before the files are read: a file that is written meanwhile then counts as changed.
         self._seen = self._tried = self._signatures()
@@ -274,20 +278,21 @@ class Certificates:
         bool
             False when a file cannot be used: an event says why, and the old context is kept.
         """
-        certfile, why_not = self._settings.pairs[0].certfile, ""
+        certfile, why_not = self._settings.pairs[0].certfile, None
         with forking:
             self._tried = self._signatures()
             try:
                 self._context, self._validities = _default_context(self._settings)
             except Mistake as mistake:
                 why_not = str(mistake)
+        self.why_not_reloaded = why_not
         if event_hub.has_subscribers:
             event_hub.emit(
-                events.CertificateNotReloaded(why_not)
-                if why_not
-                else events.CertificateReloaded(certfile)
+                events.CertificateReloaded(certfile)
+                if why_not is None
+                else events.CertificateNotReloaded(why_not)
             )
-        return not why_not
+        return why_not is None
 
     def reload_soon(self) -> None:
         """Have the next `look` reload."""

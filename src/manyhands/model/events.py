@@ -474,6 +474,18 @@ class ConnectionLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NoControlSocket(Event):
+    """No control socket could be had in any of the places where one is made by itself; `error` says why."""
+
+    level: ClassVar[Level] = "info"
+
+    error: str
+
+    def __str__(self) -> str:
+        return f"no control socket: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed(Event):
     """A connection that the registry had as open is closed, after `age` seconds, for `reason`.
 

@@ -13,10 +13,11 @@ from manyhands.model.usage_errors import Mistake
 
 _Class = TypeVar("_Class", bound=type)
 
-_ADJUSTABLE = frozenset(name for name, option in SERVER_OPTIONS.items() if option.is_adjustable)
+ADJUSTABLE = {name: option for name, option in SERVER_OPTIONS.items() if option.is_adjustable}
+"""The options that may be changed while a server runs, by their names."""
 
 # `engine` is not among them: it is the engine itself on a server, and the class's choice on a listener.
-_SETTLED = SERVER_OPTIONS.keys() - _ADJUSTABLE - {"engine"} | {"ssl_context"}
+_SETTLED = SERVER_OPTIONS.keys() - ADJUSTABLE.keys() - {"engine"} | {"ssl_context"}
 
 
 class OptionValues(dict[str, Any]):
@@ -49,19 +50,20 @@ class OptionValues(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
-    def change(self, name: str, value: object) -> None:
-        """Change an option.
+    def change(self, **values: object) -> None:
+        """Change options: all of them, or none.
 
         Raises
         ------
         Mistake
-            When the value does not fit, or the option is settled when a server is made.
+            When a value does not fit, or an option is settled when a server is made.
         """
-        if name not in _ADJUSTABLE:
-            raise settled(name, value)
-        SERVER_OPTIONS[name].check(value)
-        self._permit(name)
-        self[name] = value
+        for name, value in values.items():
+            if name not in ADJUSTABLE:
+                raise settled(name, value)
+            ADJUSTABLE[name].check(value)
+            self._permit(name)
+        self.update(values)
         self._note_change()
 
     def settled(self) -> dict[str, object]:
@@ -81,7 +83,7 @@ class _OptionAttribute:
         return self if server is None else self._values_of(server)[self._name]
 
     def __set__(self, server: Any, value: object) -> None:
-        self._values_of(server).change(self._name, value)
+        self._values_of(server).change(**{self._name: value})
 
 
 class _OfOwner:
@@ -103,7 +105,7 @@ class _OfOwner:
         owner = listener.owner
         if listener.run is not owner.current_run:
             raise RuntimeError(f"{self._name} cannot be set: that run of the server has ended")
-        owner.options.change(self._name, value)
+        owner.options.change(**{self._name: value})
 
 
 class _Settled:
@@ -121,7 +123,7 @@ class _Settled:
 
 def has_owners_options(listener: _Class) -> _Class:
     """Give a listener's class the options of its owner as attributes. A decorator."""
-    for name in _ADJUSTABLE:
+    for name in ADJUSTABLE:
         setattr(listener, name, _OfOwner(name))
     for name in _SETTLED:
         setattr(listener, name, _Settled(name))

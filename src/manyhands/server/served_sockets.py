@@ -25,6 +25,9 @@ from manyhands.serving.request_hooks import refuse_own_handler
 if TYPE_CHECKING:
     import ssl
 
+Controlled = Callable[[], Callable[[], None]]
+"""Has operators ask about the server, on control sockets; returns what ends that."""
+
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
 
@@ -70,6 +73,11 @@ class ServedSockets:
         self.current_run = Run(self)
         """The run that is under way, or the next one."""
 
+        self.controlled: Controlled | None = None
+        """What opens the control sockets, if the server is to have any."""
+
+        self._leave_control: Callable[[], None] | None = None
+
     @property
     def engine(self) -> Engine:
         """The engine that all listeners share."""
@@ -111,6 +119,13 @@ class ServedSockets:
     def listen(self) -> None:
         """Bind every address, unless that was done before. For what it raises, see `Server.listen`."""
         self.group.listen(self._addresses, self._handler, self.options, self, self.engine)
+        if self.controlled is None or self._leave_control is not None:
+            return
+        try:
+            self._leave_control = self.controlled()
+        except BaseException:
+            self.group.close()
+            raise
 
     def start(self) -> None:
         """Serve in a thread of their own. For what it raises, see `Server.start`."""
@@ -127,6 +142,7 @@ class ServedSockets:
             run.start_thread()
         except BaseException:
             self.group.close()
+            self._close_control()
             raise
 
     def stop(self) -> None:
@@ -162,8 +178,14 @@ class ServedSockets:
 
     def begin_next_run(self) -> None:
         """Be as new: a run has ended."""
+        self._close_control()
         self.group.is_suspended = False
         self.current_run = Run(self)
+
+    def _close_control(self) -> None:
+        leave, self._leave_control = self._leave_control, None
+        if leave is not None:
+            leave()
 
     def set_suspended(self, value: bool) -> None:
         """Accept no client, or accept clients again."""

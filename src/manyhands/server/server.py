@@ -98,6 +98,11 @@ class Server(ServerAttributes, metaclass=ServerClass):
         check_handler(handler, self._addresses)
         tls = server_tls(self._addresses, options, ssl_context)
         self._sockets = ServedSockets(handler, self._addresses, self._options, tls)
+        if self.control is not None or self.control_read is not None:
+            # Not at the top: few servers of a program's own have one.
+            from manyhands.server.controls import opening  # noqa: PLC0415
+
+            self._sockets.controlled = opening(self._sockets, handler)
 
     # What it is made of
 

@@ -25,6 +25,10 @@ class ServerTLS(Protocol):
         """Whether it is made of files, which can be read again."""
 
     @property
+    def why_not_reloaded(self) -> str | None:
+        """Why the files could not be used when they were read last; None where they could."""
+
+    @property
     def context(self) -> "ssl.SSLContext":
         """The context of the next connection."""
 

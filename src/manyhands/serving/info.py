@@ -221,7 +221,7 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
     return ServerInfo(
         tuple(map(_listener, listeners)),
         tuple(EngineInfo(each.name, each.running(), each.limit) for each in core.engines),
-        {name: _plain(value) for name, value in (options or {}).items()},
+        {name: plain(value) for name, value in (options or {}).items()},
         accepted,
         {state.value: states[state] for state in State if state is not State.CLOSED},
         {reason.value: count for reason, count in closed.items()},
@@ -233,8 +233,8 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
     )
 
 
-def _plain(value: object) -> object:
-    """Return what JSON has for the value of an option."""
+def plain(value: object) -> object:
+    """Return what JSON has for the value of an option; of what is no plain data its name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):
@@ -242,9 +242,9 @@ def _plain(value: object) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, Iterable):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return getattr(value, "__qualname__", type(value).__name__)
 
 
@@ -266,10 +266,11 @@ def _page(core: ServerCore, first: int, after: int) -> ConnectionPage:
     items = tuple(islice(following, max(0, first)))
     is_last = next(following, None) is None
     following_page = None if is_last or not items else items[-1].number
-    return ConnectionPage(tuple(map(_connection, items)), following_page, len(still_open))
+    return ConnectionPage(tuple(map(connection_info, items)), following_page, len(still_open))
 
 
-def _connection(connection: Connection) -> ConnectionInfo:
+def connection_info(connection: Connection) -> ConnectionInfo:
+    """Take the snapshot of one connection. Thread-safe."""
     # Once: each look at `traffic` asks the kernel, and figures of two looks would not fit together.
     traffic, reason = connection.traffic, connection.reason
     return ConnectionInfo(

@@ -1,6 +1,6 @@
-"""The line of the program that a handler is executing, read from its stack.
+"""The line of the program that a handler is executing, read from its stack, and the calls that led there.
 
-Read only when a drain cuts a handler off, so it costs the connections nothing.
+Read only when a drain cuts a handler off, or an operator asks, so it costs the connections nothing.
 """
 
 import os
@@ -96,9 +96,33 @@ def stack_texts(engine: Engine) -> dict[Task, str]:
 
 
 def _text(frames: list[FrameType]) -> str:
+    lines = ((frame, frame.f_lineno) for frame in _from_the_handler_on(frames))
+    return "".join(StackSummary.extract(lines).format())
+
+
+def _from_the_handler_on(frames: list[FrameType]) -> list[FrameType]:
     # The calls by which every handler is reached say nothing; of a worker that opens, or ends, they do.
-    own = list(dropwhile(lambda frame: _is_ours(frame.f_code.co_filename), frames)) or frames
-    return "".join(StackSummary.extract((frame, frame.f_lineno) for frame in own).format())
+    return list(dropwhile(lambda frame: _is_ours(frame.f_code.co_filename), frames)) or frames
+
+
+def calls_of_task(frame: FrameType) -> list[str]:
+    """Return the calls of a task from its handler on, the innermost last, as ``FILE:LINE in FUNCTION``.
+
+    `frame` is the one on top, of `Engine.frames`. No file is read.
+    """
+    return calls(_from_the_handler_on(_frames(frame)))
+
+
+def calls(frames: Sequence[FrameType]) -> list[str]:
+    """Return the last `MOST_CALLS` calls as ``FILE:LINE in FUNCTION``."""
+    return [
+        f"{each.f_code.co_filename}:{each.f_lineno} in {each.f_code.co_qualname}"
+        for each in frames[-MOST_CALLS:]
+    ]
+
+
+MOST_CALLS = 100
+"""Calls of a stack that are told: of an endless recursion the last ones say it all."""
 
 
 def _location(task: Task, frame: FrameType | None) -> str:

@@ -1,0 +1,170 @@
+"""The verbs about connections."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manyhands.control.connection_pages import SORTS, Entry, page_of, row_of
+from manyhands.control.messages import Refusal
+from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
+from manyhands.control.process import ControlledProcess
+from manyhands.control.protocol import Code
+from manyhands.control.verbs import Asker, Verb
+from manyhands.model.connection_states import State
+from manyhands.model.socket_addresses import format_address
+from manyhands.serving.stack_location import calls_of_task
+
+LARGEST_SERVER = 2**31
+LONGEST_TIME = 1e9
+"""Seconds: thirty years, more than a server runs."""
+
+_id = Text(40)
+
+
+def _list(
+    asker: Asker,
+    *,
+    where: Mapping[str, Any] | None = None,
+    sort: str = "id",
+    limit: int = 100,
+    after: str | None = None,
+) -> dict[str, object]:
+    asker.asks_for_ends = True
+    page = page_of(asker.process.connections(), where or {}, sort, limit, after)
+    return {
+        "items": [row_of(entry) for entry in page.items],
+        "next": page.next,
+        "total": page.total,
+        "open": page.open,
+    }
+
+
+def _get(asker: Asker, *, id: str) -> dict[str, object]:  # noqa: A002 - the parameter's name
+    asker.asks_for_ends = True
+    entry = _open(asker, id)
+    _, connection = entry
+    version, header = connection.tls_version, connection.proxy_header
+    engine = connection.engine
+    frame = engine.frames().get(connection)
+    own = connection.own_timeouts
+    deadlines = connection.core.options.timeouts(connection.server) if own is None else own
+    return {
+        **row_of(entry),
+        "local": format_address(connection.local_address),
+        "tls": None
+        if version is None
+        else {
+            "version": version,
+            "cipher": connection.tls_cipher,
+            "client": connection.client_certificate_subject,
+        },
+        "proxy": None
+        if header is None
+        else {
+            "version": header.version,
+            "command": header.command.name,
+            "source": _address(header.source),
+            "destination": _address(header.destination),
+        },
+        "deadlines": {
+            "idle_timeout": deadlines.idle_timeout,
+            "write_timeout": deadlines.write_timeout,
+            "max_age": deadlines.max_age,
+        },
+        "stack": None if frame is None else calls_of_task(frame),
+        "pid": engine.processes().get(connection),
+    }
+
+
+def _address(address: object) -> str | None:
+    return None if address is None else format_address(address)
+
+
+def _close(
+    asker: Asker,
+    *,
+    id: str | None = None,  # noqa: A002 - the parameter's name
+    ids: Sequence[str] | None = None,
+) -> dict[str, object]:
+    if (id is None) == (ids is None):
+        raise Refusal(Code.BAD_PARAMS, "connections.close takes an id, or ids")
+    if id is not None:
+        _open(asker, id)
+    closed: list[str] = []
+    gone: list[str] = []
+    for each in [id] if id is not None else ids or ():
+        entry = _found(asker.process, each)
+        is_closed = entry is not None and entry[1].close()
+        (closed if is_closed else gone).append(each)
+    return {"closed": closed, "gone": gone}
+
+
+def _open(asker: Asker, connection_id: str) -> Entry:
+    found, number = _found(asker.process, connection_id), _number(connection_id)
+    if found is None:
+        known = "" if number is None else asker.end_of(number)
+        raise Refusal(Code.NO_SUCH_THING, f"there is no connection {_named(connection_id)}{known}")
+    return found
+
+
+def _found(process: ControlledProcess, connection_id: str) -> Entry | None:
+    number = _number(connection_id)
+    return None if number is None else process.connection(number)
+
+
+def _named(connection_id: str) -> str:
+    return connection_id if connection_id.isalnum() else repr(connection_id)
+
+
+def _number(connection_id: str) -> int | None:
+    is_number = connection_id.isascii() and connection_id.isdecimal()
+    return int(connection_id) if is_number else None
+
+
+CONNECTION_VERBS = (
+    Verb(
+        "connections.list",
+        _list,
+        "the open connections, by page",
+        (
+            Param(
+                "where",
+                Fields(
+                    Param("state", Word(*(state.value for state in State)), "the state"),
+                    Param(
+                        "peer", Text(), "a part of the client's address, or a network as 10.0.0.0/8"
+                    ),
+                    Param("listener", Text(), "the address that the client called"),
+                    Param("handler", Text(), "the name of its handler"),
+                    Param("server", Whole(1, LARGEST_SERVER), "the number of its server"),
+                    Param(
+                        "idle_over", Number(0, LONGEST_TIME), "nothing received for more seconds"
+                    ),
+                    Param("age_over", Number(0, LONGEST_TIME), "open for more seconds"),
+                    Param(
+                        "text",
+                        Text(),
+                        "a part of its id, of its client's address or of its handler's name",
+                    ),
+                ),
+                "only those that are so",
+            ),
+            Param("sort", Word(*SORTS), "a field to sort by, descending with - before it"),
+            Param("limit", Whole(1, 1000), "how many on a page, 100 unless told"),
+            Param("after", Text(), "the next of the page before"),
+        ),
+    ),
+    Verb(
+        "connections.get",
+        _get,
+        "one open connection, with its stack",
+        (Param("id", _id, "which", is_required=True),),
+    ),
+    Verb(
+        "connections.close",
+        _close,
+        "end connections under their handlers",
+        (Param("id", _id, "which"), Param("ids", Several(_id, 1000), "which ones")),
+        writes=True,
+    ),
+)
+"""The verbs about connections."""

@@ -1,0 +1,75 @@
+"""What happens in the servers of this process, for clients that watch, or ask for what has ended."""
+
+import time
+from collections import deque
+from typing import Any
+
+from manyhands.logs.lines import iso_time, measurements
+from manyhands.model.event_hub import event_hub
+from manyhands.model.events import ConnectionClosed, Event
+from manyhands.runtime.fork_hooks import renew_in_copies
+
+MOST_WAITING = 500
+"""Events in a batch, of a tenth of a second: what comes beyond them is counted. Each costs some 20 µs."""
+
+MOST_ENDED = 1000
+"""Connections of which it is remembered when they ended, and why."""
+
+
+class EventFeed:
+    """Takes events from the hub while that is of use, which costs each connection an event at its end.
+
+    Called by any thread with an event; all else is for the thread that serves the clients.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Event]] = deque()
+        self._ended: deque[tuple[int, float, str]] = deque(maxlen=MOST_ENDED)
+        self._unsubscribe: Any = None
+        self._missed = 0
+        self.is_watched = False
+        """Whether events are kept for clients that watch."""
+
+        renew_in_copies(self, EventFeed.end)
+
+    def begin(self) -> None:
+        """Take events from now on."""
+        if self._unsubscribe is None:
+            self._unsubscribe = event_hub.subscribe(self, Event)
+
+    def end(self) -> None:
+        """Take none any more, and forget those of before."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self._ended.clear()
+        self._waiting.clear()
+
+    def __call__(self, event: Event) -> None:
+        """Take notice of an event. It takes no lock: deques have their ends changed in one step."""
+        if isinstance(event, ConnectionClosed):
+            self._ended.append((event.number, time.monotonic(), event.reason))
+        if not self.is_watched:
+            return
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append((time.time(), event))
+        else:
+            self._missed += 1
+
+    def take(self) -> tuple[list[dict[str, Any]], int]:
+        """Return the events that wait, as JSON has them, and how many there was no place for."""
+        items = []
+        while self._waiting:
+            when, event = self._waiting.popleft()
+            items.append(
+                {"event": type(event).__name__, "at": iso_time(when), **measurements(event)}
+            )
+        missed, self._missed = self._missed, 0
+        return items, missed
+
+    def end_of(self, number: int) -> str:
+        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
+        for ended, when, reason in reversed(self._ended):
+            if ended == number:
+                return f": it ended {time.monotonic() - when:.0f} s ago, {reason}"
+        return ""

@@ -1,0 +1,187 @@
+"""The control protocol's lines: JSON-RPC 2.0, one object a line, in and out. No I/O.
+
+See https://www.jsonrpc.org/specification. Batches are not part of this protocol: each line has its answer.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, NoReturn, Self
+
+from manyhands.control.protocol import LONGEST_REQUEST, Code
+
+DEEPEST = 32
+"""Lists and objects in each other: a request needs three. The parser itself is limited by its stack alone."""
+
+RequestId = str | int | float | None
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, and no error of the program's
+    """What a client asked for is not done: the code, and a sentence that says why."""
+
+    def __init__(self, code: Code, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.request_id: RequestId = None
+        """The id of the request, where it could be read."""
+
+    def of(self, request_id: RequestId) -> Self:
+        """Return it as the answer to a request."""
+        self.request_id = request_id
+        return self
+
+
+class Request(NamedTuple):
+    """What a client asks for.
+
+    Attributes
+    ----------
+    id : RequestId
+        What the answer is to have, too.
+    is_notification : bool
+        Whether no answer is wanted.
+    verb : str
+        What to do.
+    params : dict
+        With what, by the names of the parameters.
+    """
+
+    id: RequestId
+    is_notification: bool
+    verb: str
+    params: dict[str, Any]
+
+
+class Lines:
+    """Cuts what comes from a client into its lines."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether a line has begun, and its end has not come."""
+        return bool(self._rest)
+
+    def cut(self, data: bytes) -> Iterator[bytes]:
+        """Take what has come, and yield each line that is whole, without its end; not those without a word.
+
+        Raises
+        ------
+        Refusal
+            A line is longer than `LONGEST_REQUEST`. Nothing after that can be told apart.
+        """
+        self._rest += data
+        while (end := self._rest.find(b"\n")) >= 0:
+            line = bytes(self._rest[:end])
+            del self._rest[: end + 1]
+            _check_length(line)
+            if line.strip():
+                yield line
+        _check_length(self._rest)
+
+
+def _check_length(line: bytes | bytearray) -> None:
+    if len(line) >= LONGEST_REQUEST:
+        raise Refusal(
+            Code.TOO_LONG, f"a line has more than {LONGEST_REQUEST} bytes: the connection is closed"
+        )
+
+
+def read_request(line: bytes) -> Request:
+    """Read one line.
+
+    Raises
+    ------
+    Refusal
+        It is no request. `request_id` is its id, if it has one.
+    """
+    said = _parsed(line)
+    if isinstance(said, list):
+        raise Refusal(Code.NO_REQUEST, "batches are not answered: send one request a line")
+    if not isinstance(said, dict):
+        raise Refusal(Code.NO_REQUEST, "a request is an object, as in " + _EXAMPLE)
+    number = said.get("id")
+    if isinstance(number, bool) or not isinstance(number, str | int | float | None):
+        raise Refusal(Code.NO_REQUEST, "the id of a request is a text or a number")
+    try:
+        return Request(number, "id" not in said, _verb(said), _params(said))
+    except Refusal as refused:
+        raise refused.of(number) from None
+
+
+_EXAMPLE = '{"jsonrpc":"2.0","id":1,"method":"status"}'
+
+
+def _verb(said: dict[str, Any]) -> str:
+    if said.get("jsonrpc") != "2.0" or not isinstance(said.get("method"), str):
+        raise Refusal(Code.NO_REQUEST, "a request has jsonrpc and a method, as in " + _EXAMPLE)
+    verb: str = said["method"]
+    return verb
+
+
+def _params(said: dict[str, Any]) -> dict[str, Any]:
+    params = said.get("params", {})
+    if not isinstance(params, dict):
+        raise Refusal(Code.BAD_PARAMS, "params is an object of names and values")
+    return params
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise Refusal(Code.NO_JSON, "a line is JSON in UTF-8, and this one is no UTF-8") from None
+    if _depth(text) > DEEPEST:
+        raise Refusal(Code.NO_JSON, f"more than {DEEPEST} lists and objects are in each other")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except ValueError as error:
+        # Of a number with thousands of digits, too (sys.set_int_max_str_digits).
+        raise Refusal(Code.NO_JSON, f"the line is no JSON: {error}") from None
+
+
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"')
+
+
+def _depth(text: str) -> int:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    deepest = depth = 0
+    for sign in re.findall(r"[\[\]{}]", _TEXT.sub("", text)):
+        depth += 1 if sign in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number in JSON (RFC 8259, section 6)")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return number
+
+
+def result(request_id: RequestId, value: object) -> bytes:
+    """Return the line that answers a request."""
+    return _line({"jsonrpc": "2.0", "id": request_id, "result": value})
+
+
+def error_line(refused: Refusal) -> bytes:
+    """Return the line that says why a request is not answered."""
+    error = {"code": int(refused.code), "message": str(refused)}
+    return _line({"jsonrpc": "2.0", "id": refused.request_id, "error": error})
+
+
+def notification(method: str, params: Mapping[str, object]) -> bytes:
+    """Return a line that tells something without having been asked."""
+    return _line({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def _line(document: Mapping[str, object]) -> bytes:
+    # In ASCII: a client chooses the path of its Unix socket, and that may be no UTF-8 (PEP 383).
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -1,0 +1,298 @@
+"""Serves a control socket, from a thread that depends on nothing of the servers that it is for."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from manyhands.control.event_feed import EventFeed
+from manyhands.control.messages import (
+    Lines,
+    Refusal,
+    error_line,
+    notification,
+    read_request,
+    result,
+)
+from manyhands.control.process import ControlledProcess
+from manyhands.control.protocol import Code
+from manyhands.control.server_verbs import VERBS
+from manyhands.control.watching import EVENTS_INTERVAL, Watch
+from manyhands.model.addresses import Address
+from manyhands.poll_server.clients import Client
+from manyhands.poll_server.server import PollServer
+from manyhands.runtime.error_reports import print_uncaught
+from manyhands.runtime.sockets import peer_user
+
+MOST_CLIENTS = 64
+"""Clients that are served at once: a few operators, each with a tool or two, and scripts."""
+
+LINE_TIMEOUT = 30.0
+"""Seconds from the first byte of a request to the end of its line."""
+
+REFUSAL_TIMEOUT = 1.0
+"""Seconds for a client to take the sentence by which it is turned away."""
+
+MOST_UNSENT = 1024 * 1024
+"""Bytes that wait for a client before no request of its is read, and no event is kept for it."""
+
+
+class _TurnedAway(Client):
+    """A client that gets one sentence, and no more."""
+
+    def __init__(self, connection: Any, sentence: str) -> None:
+        super().__init__(connection)
+        self.deadline = time.monotonic() + REFUSAL_TIMEOUT
+        self.send(error_line(Refusal(Code.NOT_NOW, sentence)))
+
+    @property
+    def is_heard(self) -> bool:
+        """No: nothing that it says would be answered."""
+        return False
+
+    def receive(self, data: bytes) -> None:
+        """Take no notice."""
+
+    def has_taken_all(self) -> None:
+        """Note that it has its sentence."""
+        self.has_ended = True
+
+
+class ControlClient(Client):
+    """One client: its requests, and what it watches.
+
+    Parameters
+    ----------
+    connection
+        Its connection.
+    process
+        The process that it asks about.
+    feed
+        What happens there.
+    room_for_files
+        Returns a context in which an answer may open a file.
+    may_write
+        Whether it may change anything.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        process: ControlledProcess,
+        feed: EventFeed,
+        room_for_files: Callable[[], AbstractContextManager[None]],
+        *,
+        may_write: bool,
+    ) -> None:
+        super().__init__(connection)
+        self.process = process
+        self.may_write = may_write
+        self._feed = feed
+        self._room_for_files = room_for_files
+        self.watched: Watch | None = None
+        """What it watches, if anything."""
+
+        self.has_unread_stats = False
+        self.asks_for_ends = False
+        """Whether it has asked for connections, and so may ask what has become of one."""
+
+        self._lines = Lines()
+        self._asked: deque[bytes] = deque()
+        self._is_at_an_end = False
+        self.send(notification("hello", process.hello(may_write=may_write)))
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it may ask for more: not while its requests wait, or too much of what it was told."""
+        return not self._asked and not self._is_at_an_end and not self.is_behind
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it does not read what it is told."""
+        return sum(map(len, self.unsent)) >= MOST_UNSENT
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request of its waits, and may be answered."""
+        return bool(self._asked) and not self.is_behind
+
+    def need(self) -> int:
+        """Return how much it needs its place: least when it does not read."""
+        return 0 if self.is_behind else 1
+
+    def receive(self, data: bytes) -> None:
+        """Take what it asks for; answer the first of that."""
+        if not data:
+            self.has_ended = True
+            return
+        try:
+            for line in self._lines.cut(data):
+                self._asked.append(line)
+                self.deadline = None
+        except Refusal as refused:
+            self._is_at_an_end = True
+            self.send(error_line(refused))
+        if not self._lines.is_amid:
+            self.deadline = None
+        elif self.deadline is None:
+            self.deadline = time.monotonic() + LINE_TIMEOUT
+        self.answer_one()
+
+    def answer_one(self) -> None:
+        """Answer one request, so that the other clients have their turn between two."""
+        if self.is_asking:
+            self.send(self._answer(self._asked.popleft()))
+
+    def _answer(self, line: bytes) -> bytes:
+        try:
+            request = read_request(line)
+        except Refusal as refused:
+            return error_line(refused)
+        try:
+            with self._room_for_files():
+                answer = result(request.id, VERBS.do(self, request))
+        except Refusal as refused:
+            answer = error_line(refused.of(request.id))
+        except Exception as error:  # noqa: BLE001 - of a program's own hooks, say; the next may do
+            print_uncaught(error)
+            answer = error_line(
+                Refusal(Code.INTERNAL, f"{type(error).__name__}: {error}").of(request.id)
+            )
+        return b"" if request.is_notification else answer
+
+    def send(self, data: bytes) -> None:
+        """Have data sent, if there is any."""
+        if data:
+            super().send(data)
+
+    def watch(self, what: Sequence[str], every: float) -> None:
+        """Have it told from now on, by itself, of what it watches."""
+        self.watched = Watch(what, every) if what else None
+
+    def end_of(self, number: int) -> str:
+        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
+        return self._feed.end_of(number)
+
+    def has_taken_all(self) -> None:
+        """Note that it has read the latest stats; and that it is done, where its last line was too long."""
+        self.has_unread_stats = False
+        self.has_ended = self._is_at_an_end and not self._asked
+
+
+class ControlServer(PollServer):
+    """Answers the clients of a control socket until it is closed. Thread-safe.
+
+    Parameters
+    ----------
+    address
+        Where: a Unix socket.
+    process
+        The process that it is for.
+    may_write
+        Whether its clients may change anything.
+
+    Raises
+    ------
+    OSError
+        When the address cannot be had.
+    RuntimeError
+        When the system has no thread left.
+    """
+
+    def __init__(self, address: Address, process: ControlledProcess, *, may_write: bool) -> None:
+        self._process = process
+        self._may_write = may_write
+        self._feed = EventFeed()
+        self._next_events = 0.0
+        super().__init__(address)
+
+    def new_client(self, connection: Any) -> Client:
+        """Return the client of a connection; of another user, or one too many, it is turned away."""
+        stranger = _stranger(connection)
+        if stranger is not None:
+            return _TurnedAway(
+                connection, f"this socket is for user {os.geteuid()}, not for {stranger}"
+            )
+        if len(self.clients) >= MOST_CLIENTS and not self._ends_one_that_does_not_read():
+            return _TurnedAway(
+                connection, f"{MOST_CLIENTS} clients are here, all that there may be"
+            )
+        return ControlClient(
+            connection, self._process, self._feed, self.room_for_files, may_write=self._may_write
+        )
+
+    def _ends_one_that_does_not_read(self) -> bool:
+        is_one_there = any(client.need() == 0 for client in self.clients)
+        return is_one_there and self.clients.end_one()
+
+    def _controlled(self) -> list[ControlClient]:
+        return [client for client in self.clients if isinstance(client, ControlClient)]
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until a client is to be told something."""
+        clients = self._controlled()
+        if any(client.is_asking for client in clients):
+            return 0.0
+        watches = [client.watched for client in clients if client.watched is not None]
+        due = [watch.stats_due for watch in watches if watch.of_stats]
+        due += [self._next_events] if any(watch.of_events for watch in watches) else []
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def do_chores(self) -> None:
+        """Answer those that wait for it, and tell those that watch."""
+        clients = self._controlled()
+        for client in clients:
+            if client.is_asking:
+                client.answer_one()
+                self.clients.settle(client)
+        self._hear_of_events(clients)
+        self._tell_stats(clients)
+        self._tell_events(clients)
+
+    def _hear_of_events(self, clients: list[ControlClient]) -> None:
+        self._feed.is_watched = any(
+            each.watched is not None and each.watched.of_events for each in clients
+        )
+        if self._feed.is_watched or any(client.asks_for_ends for client in clients):
+            self._feed.begin()
+        else:
+            self._feed.end()
+
+    def _tell_stats(self, clients: list[ControlClient]) -> None:
+        now, status = time.monotonic(), None
+        for client in clients:
+            watch = client.watched
+            if watch is None or not watch.of_stats or watch.stats_due > now:
+                continue
+            if status is None:
+                with self.room_for_files():
+                    status = self._process.status(may_write=self._may_write)
+            told = watch.stats(status, now, is_behind=client.has_unread_stats)
+            if told is not None:
+                client.has_unread_stats = True
+                client.send(told)
+            self.clients.settle(client)
+
+    def _tell_events(self, clients: list[ControlClient]) -> None:
+        now = time.monotonic()
+        if not self._feed.is_watched or now < self._next_events:
+            return
+        self._next_events = now + EVENTS_INTERVAL
+        items, missed = self._feed.take()
+        for client in clients:
+            if client.watched is not None and client.watched.of_events:
+                client.send(client.watched.events(items, missed, is_behind=client.is_behind) or b"")
+                self.clients.settle(client)
+
+    def has_closed(self) -> None:
+        """Hear of events no longer."""
+        self._feed.end()
+
+
+def _stranger(connection: Any) -> int | None:
+    """Return which user a client is of, where that is neither this process's nor root."""
+    # Where the system does not tell, the mode of the file keeps others out.
+    user = peer_user(connection)
+    return None if user in {None, 0, os.geteuid()} else user

@@ -1,0 +1,91 @@
+"""The verbs of the control protocol: their names, what they take, and who may use them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from manyhands.control import params as kinds
+from manyhands.control.messages import Refusal, Request
+from manyhands.control.params import Param
+from manyhands.control.process import ControlledProcess
+from manyhands.control.protocol import Code
+from manyhands.model.usage_errors import closest
+
+
+class Asker(Protocol):
+    """The client that asks, as a verb sees it."""
+
+    process: ControlledProcess
+    may_write: bool
+    asks_for_ends: bool
+    """Whether it is to be remembered for it which connections have ended."""
+
+    def end_of(self, number: int) -> str:
+        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
+
+    def watch(self, what: Sequence[str], every: float) -> None:
+        """Have the client told from now on, by itself, of what it watches."""
+
+
+class Verb(NamedTuple):
+    """One verb.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    act : callable
+        Does it, for an asker and with the parameters by their names; returns the result. It waits for no
+        client, no handler and no hub.
+    help : str
+        What it does.
+    params : tuple of Param
+        What it takes.
+    writes : bool
+        Whether it changes anything.
+    """
+
+    name: str
+    act: Callable[..., object]
+    help: str
+    params: tuple[Param, ...] = ()
+    writes: bool = False
+
+
+class Verbs:
+    """The verbs that there are.
+
+    Parameters
+    ----------
+    verbs
+        All of them.
+    """
+
+    def __init__(self, *verbs: Verb) -> None:
+        self._verbs = {verb.name: verb for verb in verbs}
+
+    def __iter__(self) -> Any:
+        return iter(self._verbs.values())
+
+    def do(self, asker: Asker, request: Request) -> object:
+        """Do what a client asks for, and return the result.
+
+        Raises
+        ------
+        Refusal
+            There is no such verb, the client may not use it, it does not fit, or it cannot be done.
+        """
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            raise Refusal(Code.NO_SUCH_VERB, self._unknown(request.verb))
+        if verb.writes and not asker.may_write:
+            raise Refusal(
+                Code.READING_ONLY,
+                f"{verb.name} changes something, and this socket is for reading only",
+            )
+        kinds.check(verb.params, request.params)
+        return verb.act(asker, **request.params)
+
+    def _unknown(self, name: str) -> str:
+        near = closest(name, self._verbs)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(self._verbs)}"
+        return f"there is no verb {kinds.shown(name)}; {hint}"

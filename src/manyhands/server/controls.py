@@ -1,0 +1,110 @@
+"""A `manyhands.Server` as its operators see it."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from manyhands.config.option import Option
+from manyhands.config.options import SERVER_OPTIONS
+from manyhands.control.sockets import control_sockets
+from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.unpatched import start_native_thread
+from manyhands.server.option_attributes import ADJUSTABLE
+from manyhands.server.served_sockets import Controlled, ServedSockets
+from manyhands.serving.controls import ServerControls, name_of_handler
+from manyhands.serving.request_hooks import Listener
+
+
+def opening(sockets: ServedSockets, handler: object) -> Controlled:
+    """Return what opens the control sockets that a server's options name."""
+
+    def open_them() -> Callable[[], None]:
+        options = sockets.options
+        server = OfServer(sockets, handler)
+        return control_sockets.enter(
+            server, _place(options["control"]), _place(options["control_read"])
+        )
+
+    return open_them
+
+
+def _place(value: Any) -> str | None:
+    return None if value is None else os.fspath(value)
+
+
+class OfServer(ServerControls):
+    """What operators may ask of one `manyhands.Server`, and have it do.
+
+    Parameters
+    ----------
+    sockets
+        The half of the server that serves.
+    handler
+        What serves its connections.
+    """
+
+    def __init__(self, sockets: ServedSockets, handler: object) -> None:
+        super().__init__(sockets.group.core, "Server")
+        self._sockets = sockets
+        self._handler = handler
+
+    @property
+    def handler(self) -> str:
+        """The name of what serves its connections."""
+        return name_of_handler(self._handler)
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """The drop-in servers that it consists of."""
+        return tuple(self._sockets.group.listeners)
+
+    @property
+    def certificates(self) -> Mapping[str, float]:
+        """When each of its certificates expires."""
+        return self._sockets.certificates_expire
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has been asked to stop."""
+        return self._sockets.is_stopping
+
+    @property
+    def adjustable(self) -> Mapping[str, Option]:
+        """The options that may be changed while it serves."""
+        return ADJUSTABLE
+
+    def value_of(self, name: str) -> object:
+        """Return what an option is now."""
+        value: object = self._sockets.options[name]
+        return value
+
+    def adjust(self, values: Mapping[str, object]) -> None:
+        """Change options, all or none."""
+        self._sockets.options.change(**values)
+
+    def wake(self) -> None:
+        """Have the accept loop look at its listeners again."""
+        self._sockets.notice()
+
+    def begin_drain(self, timeout: float | None) -> None:
+        """Stop serving, and drain."""
+        run = self._sockets.current_run
+        if not run.is_under_way:
+            raise Mistake("the server does not serve")
+        if timeout is not None:
+            SERVER_OPTIONS["drain_timeout"].check(timeout)
+            run.seconds_to_drain = timeout
+        run.stop()
+        if run.runner is None:
+            # `start` has started it: no thread waits for its end, which closes it.
+            start_native_thread(partial(self._sockets.drain, timeout))
+
+    def reload(self) -> str:
+        """Read the certificates again."""
+        tls = self._sockets.tls
+        if tls is None or not tls.can_reload:
+            raise Mistake("there is nothing to reload: the server has no certificates of files")
+        if not tls.reload():
+            raise Mistake(f"the old certificates are kept: {tls.why_not_reloaded}")
+        return "certificates"

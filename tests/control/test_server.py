@@ -1,0 +1,249 @@
+"""The server of a control socket: what each client is told, and that none of them is in another's way."""
+
+import json
+import os
+import socket
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from manyhands import Mistake, Server
+from manyhands.control import sockets
+from manyhands.control.client import Client, Refused, Unreachable
+from manyhands.control.protocol import Code
+from manyhands.control.server import MOST_CLIENTS
+from manyhands.testing import everything, read_line
+from tests.support import Echo, bound, call, forked, wait_until
+
+from .conftest import Controlled
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+STATUS = b'{"jsonrpc":"2.0","id":1,"method":"status"}\n'
+
+
+def test_a_client_is_told_first_what_it_speaks_with(controlled: Controlled) -> None:
+    with controlled() as server:
+        hello = server.client().hello
+        assert (hello.pid, hello.role, hello.may) == (os.getpid(), "server", ("read", "write"))
+
+
+def test_the_status_balances_on_every_engine(controlled: Controlled, engine: str) -> None:
+    with controlled(engine=engine) as server, call(bound(server.server)) as peer:
+        peer.sendall(b"hello\n")
+        read_line(peer)
+        status = server.client().call("status")
+        [told] = status["servers"]
+        assert (told["kind"], told["handler"], told["is_draining"]) == ("Server", "Echo", False)
+        assert told["listeners"][0]["address"] == "{}:{}".format(*bound(server.server))
+        assert engine in [each["name"] for each in told["engines"]]
+        assert told["accepted"] == sum(told["open"].values()) + sum(told["closed"].values()) == 1
+        assert status["books"] == {"accepted": 1, "open": 1, "closed": 0, "refused": 0}
+        use = status["process"]
+        assert use["rss"] > 1_000_000
+        assert 0 < use["descriptors"] <= use["descriptor_limit"]
+        assert use["threads"] > 1
+        assert status["uptime"] > 0
+
+
+def test_the_file_is_for_its_owner_alone_and_goes_with_the_server(controlled: Controlled) -> None:
+    with controlled() as server:
+        assert Path(server.place).stat().st_mode & 0o777 == 0o600
+    assert not Path(server.place).exists()
+
+
+def test_a_socket_for_reading_changes_nothing(controlled: Controlled, tmp_path: Path) -> None:
+    place = str(tmp_path / "read.sock")
+    with controlled(control=None, control_read=place) as server, call(bound(server.server)):
+        client = server.client(place)
+        assert client.hello.may == ("read",)
+        wait_until(lambda: client.call("connections.list")["items"])
+        [row] = client.call("connections.list")["items"]
+        with pytest.raises(Refused, match=r"connections\.close changes something") as refused:
+            client.call("connections.close", id=row["id"])
+        assert refused.value.code == Code.READING_ONLY
+
+
+def test_servers_of_one_process_share_a_socket_and_have_their_numbers(
+    controlled: Controlled,
+) -> None:
+    with controlled() as first:
+        client = first.client()
+        with Server(Echo, "tcp://127.0.0.1:0", control=first.place) as second:
+            numbers = [each["server"] for each in client.call("status")["servers"]]
+            assert numbers == sorted(set(numbers))
+            assert len(numbers) == 2
+            with call(bound(second)) as peer:
+                peer.sendall(b"hello\n")
+                read_line(peer)
+                [row] = client.call("connections.list", where={"server": numbers[1]})["items"]
+                assert row["server"] == numbers[1]
+        assert len(client.call("status")["servers"]) == 1
+
+
+def test_a_place_that_is_taken_is_no_place_for_another_process_s_server(
+    controlled: Controlled,
+) -> None:
+    def serve() -> bool:
+        with pytest.raises(OSError, match="a live server answers"):
+            Server(Echo, "tcp://127.0.0.1:0", control=server.place).listen()
+        return True
+
+    with controlled() as server, forked(serve) as wait:
+        assert wait() == 0
+
+
+@pytest.mark.parametrize("place", ["x" * 200, "no/such/folder.sock"])
+def test_a_server_whose_socket_cannot_be_had_does_not_listen_at_all(place: str) -> None:
+    server = Server(Echo, "tcp://127.0.0.1:0", control=place)
+    with pytest.raises((Mistake, OSError)):
+        server.start()
+    assert server.addresses == []
+
+
+def test_a_place_of_its_own_is_found_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    place = tmp_path / "manyhands" / f"{os.getpid()}.sock"
+    with Server(Echo, "tcp://127.0.0.1:0", control="auto"), Client(str(place)) as client:
+        assert client.hello.pid == os.getpid()
+    assert not place.exists()
+
+
+def test_where_no_place_can_be_had_by_itself_an_event_tells_and_the_server_serves(
+    monkeypatch: pytest.MonkeyPatch, seen: list[object]
+) -> None:
+    monkeypatch.setattr(sockets.places, "defaults", lambda: iter(["/nowhere/at/all.sock"]))
+    with Server(Echo, "tcp://127.0.0.1:0", control="auto") as server, call(bound(server)) as peer:
+        peer.sendall(b"hello\n")
+        assert read_line(peer) == b"hello\n"
+    assert "no control socket: " in " ".join(map(str, seen))
+
+
+def test_a_forked_copy_of_the_process_has_no_control_socket(controlled: Controlled) -> None:
+    with controlled() as server:
+        client = server.client()
+        with forked(
+            lambda: Path(server.place).exists() and not sockets.control_sockets.places()
+        ) as wait:
+            assert wait() == 0
+        assert client.call("status")["books"]["open"] == 0
+        assert server.client().hello.pid == os.getpid()
+
+
+def fill(peer: socket.socket) -> None:
+    """Ask for more than is answered to a client that does not read."""
+    peer.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            peer.send(STATUS)
+
+
+def test_a_client_that_does_not_read_holds_up_no_other(controlled: Controlled) -> None:
+    with controlled() as server, call(server.place) as deaf:
+        fill(deaf)
+        client = server.client()
+        began = time.monotonic()
+        for _ in range(5):
+            assert client.call("status")["books"]
+        assert time.monotonic() - began < 2
+
+
+def test_what_a_client_asks_for_at_once_is_answered_in_its_order(controlled: Controlled) -> None:
+    with controlled() as server, call(server.place) as peer:
+        for number in range(300):
+            peer.sendall(
+                json.dumps({"jsonrpc": "2.0", "id": number, "method": "verbs"}).encode() + b"\n"
+            )
+        read_line(peer)
+        assert [json.loads(read_line(peer))["id"] for _ in range(300)] == list(range(300))
+
+
+def test_a_request_without_an_id_is_done_and_not_answered(controlled: Controlled) -> None:
+    with controlled() as server, call(server.place) as peer:
+        read_line(peer)
+        peer.sendall(b'{"jsonrpc":"2.0","method":"verbs"}\n' + STATUS)
+        assert json.loads(read_line(peer))["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"GET / HTTP/1.1\n", Code.NO_JSON),
+        (bytes(range(1, 10)) + b"\xff\n", Code.NO_JSON),
+        (b'{"jsonrpc":"2.0","id":1,"method":"nothing"}\n', Code.NO_SUCH_VERB),
+        (b'{"jsonrpc":"2.0","id":1,"method":"status","params":{"x":1}}\n', Code.BAD_PARAMS),
+    ],
+)
+def test_a_bad_line_gets_its_error_and_the_next_its_answer(
+    controlled: Controlled, sent: bytes, code: Code
+) -> None:
+    with controlled() as server, call(server.place) as peer:
+        read_line(peer)
+        peer.sendall(sent + STATUS)
+        assert json.loads(read_line(peer))["error"]["code"] == code
+        assert "result" in json.loads(read_line(peer))
+
+
+def test_a_line_that_is_too_long_gets_its_error_and_ends_the_connection(
+    controlled: Controlled,
+) -> None:
+    with controlled() as server, call(server.place) as peer:
+        read_line(peer)
+        peer.sendall(STATUS + b"x" * 70_000)
+        assert "result" in json.loads(read_line(peer))
+        assert json.loads(everything(peer))["error"]["code"] == Code.TOO_LONG
+
+
+def test_half_a_line_and_silence_ends_the_connection_and_silence_alone_does_not(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.control.server.LINE_TIMEOUT", 0.1)
+    with controlled() as server, call(server.place) as silent, call(server.place) as half:
+        read_line(silent)
+        read_line(half)
+        half.sendall(STATUS + b'{"json')
+        assert "result" in json.loads(read_line(half))
+        assert everything(half) == b""
+        silent.sendall(STATUS)
+        assert "result" in json.loads(read_line(silent))
+
+
+def test_one_client_too_many_is_told_so_and_the_others_stay(controlled: Controlled) -> None:
+    with controlled() as server, ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.place)) for _ in range(MOST_CLIENTS)]
+        for _ in range(20):
+            with pytest.raises(Unreachable, match="64 clients are here"):
+                Client(server.place)
+        assert clients[0].call("status")["books"]
+        clients[1].close()
+        wait_until(lambda: _is_taken(server.place))
+
+
+def _is_taken(place: str) -> bool:
+    try:
+        Client(place).close()
+    except Unreachable:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_is_turned_away_in_a_sentence(controlled: Controlled) -> None:
+    name = f"@manyhands-test-{time.monotonic_ns()}"
+
+    def ask() -> bool:
+        os.setuid(65_534)
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(f"\0{name[1:]}")
+            return b"not for 65534" in everything(peer)
+
+    with controlled(control=name) as server:
+        # The process that was root when it forked is none any more when it connects.
+        with forked(ask) as wait:
+            assert wait() == 0
+        assert server.client(name).hello.pid == os.getpid()

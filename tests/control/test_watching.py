@@ -1,0 +1,122 @@
+"""Watching: stats at an interval, of which the latest counts, and events as they come."""
+
+import json
+import time
+
+import pytest
+
+from manyhands import events
+from manyhands.control.client import Refused
+from manyhands.testing import read_line
+from tests.support import bound, call, wait_until
+
+from .conftest import Controlled
+
+WATCH = '{"jsonrpc":"2.0","id":1,"method":"watch","params":%s}\n'
+
+
+def test_stats_come_at_once_and_then_at_the_interval(controlled: Controlled) -> None:
+    with controlled() as server:
+        client = server.client()
+        client.watch("stats", every=0.1)
+        first, second = client.receive(5), client.receive(5)
+        assert first is not None
+        assert second is not None
+        assert (first.kind, first.params["seq"], second.params["seq"]) == ("stats", 1, 2)
+        assert first.params["rates"] is None
+        with call(bound(server.server)) as peer:
+            peer.sendall(b"hello\n")
+            read_line(peer)
+            rates = []
+            while not any(rates):
+                told = client.receive(5)
+                assert told is not None
+                rates.append(told.params["rates"]["accepted"])
+        assert told.params["books"]["accepted"] == 1
+        assert 0 < rates[-1] <= 20
+
+
+def test_the_end_of_a_connection_is_told_as_an_event(controlled: Controlled) -> None:
+    with controlled() as server:
+        client = server.client()
+        client.watch("events")
+        with call(bound(server.server)) as peer:
+            peer.sendall(b"hello\n")
+            read_line(peer)
+            host, port = peer.getsockname()
+        told = client.receive(5)
+        assert told is not None
+        assert (told.kind, told.params["dropped"]) == ("events", 0)
+        [event] = told.params["items"]
+        assert (event["event"], event["peer"]) == ("ConnectionClosed", f"{host}:{port}")
+        assert event["reason"] == "peer_closed"
+        assert event["at"].startswith("20")
+
+
+def test_watching_nothing_ends_it_and_costs_no_connection_an_event(controlled: Controlled) -> None:
+    before = events.hub.hears_of_ends
+    with controlled() as server:
+        client = server.client()
+        client.watch("events", "stats", every=0.1)
+        wait_until(lambda: events.hub.hears_of_ends)
+        assert client.call("watch", what=[])["watching"] == []
+        wait_until(lambda: events.hub.hears_of_ends == before)
+        while client.receive(0.3) is not None:
+            pass
+        client.watch("events")
+        wait_until(lambda: events.hub.hears_of_ends)
+        client.close()
+        wait_until(lambda: events.hub.hears_of_ends == before)
+
+
+def test_a_client_that_does_not_read_gets_the_latest_stats_and_a_count_of_events(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.control.server.MOST_UNSENT", 20_000)
+    with controlled() as server, call(server.place) as peer:
+        read_line(peer)
+        what = json.dumps({"what": ["stats", "events"], "every": 0.1})
+        peer.sendall((WATCH % what).encode())
+        assert "result" in json.loads(read_line(peer))
+        wait_until(lambda: events.hub.hears_of_ends)
+        emitted = 0
+        began = time.monotonic()
+        # Far more than the connection and the queue hold together.
+        while time.monotonic() - began < 1.0:
+            for _ in range(100):
+                events.hub.emit(events.SignalIgnored("x" * 3000))
+                emitted += 1
+            time.sleep(0.05)
+        received = dropped = 0
+        stats: list[int] = []
+        kind = ""
+        while received + dropped < emitted or kind != "stats":
+            told = json.loads(read_line(peer))
+            kind = told["method"]
+            if kind == "stats":
+                stats.append(told["params"]["seq"])
+            else:
+                received += len(told["params"]["items"])
+                dropped += told["params"]["dropped"]
+        assert received + dropped == emitted
+        assert received
+        assert dropped
+        assert stats == sorted(set(stats))
+        # The interval went on, and those that were not read are not there.
+        assert len(stats) < stats[-1] - stats[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({}, "what is missing: it must be a list"),
+        ({"what": ["all"]}, "what must be a list of at most 2, each stats or events"),
+        ({"what": "stats"}, "what must be a list"),
+        ({"what": ["stats"], "every": 0}, "every must be a number from 0.1 to 60, not 0"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(
+    controlled: Controlled, params: dict[str, object], sentence: str
+) -> None:
+    with controlled() as server, pytest.raises(Refused, match=sentence):
+        server.client().request("watch", params)
