@@ -39,7 +39,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert answer.returncode == 0
     listed = answer.stdout.partition("commands:\n")[2].splitlines()[: len(COMMANDS)]
     assert [line.split()[0] for line in listed] == [
-        *("serve", "run", "chat", "connect", "transcript")
+        *("serve", "run", "chat", "connect", "ctl", "transcript")
     ]
     assert all(len(line.split()) > 2 for line in listed)
 
@@ -51,13 +51,16 @@ def test_every_command_has_help_that_names_how_it_was_called(command: str) -> No
     assert answer.stdout.startswith(f"usage: python -m manyhands {command} ")
 
 
-NO_COMMAND = "there is no command {!r}, only serve, run, chat, connect, transcript"
+NO_COMMAND = "there is no command {!r}, only serve, run, chat, connect, ctl, transcript"
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "say what to do, one of serve, run, chat, connect, transcript (see manyhands --help)"),
+        (
+            (),
+            "say what to do, one of serve, run, chat, connect, ctl, transcript (see manyhands --help)",
+        ),
         (("srve", "x"), f"{NO_COMMAND.format('srve')}; did you mean serve?"),
         (("Connect",), f"{NO_COMMAND.format('Connect')}; did you mean connect?"),
         (("help",), f"{NO_COMMAND.format('help')} (see manyhands --help)"),

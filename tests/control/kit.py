@@ -38,6 +38,9 @@ class Wire:
     def tell(self, method: str, params: object) -> None:
         self.say({"jsonrpc": "2.0", "method": method, "params": params})
 
+    def end(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+
     def hello(self, **changes: object) -> None:
         self.tell("hello", HELLO | changes)
 

@@ -8,46 +8,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from manyhands._version import __version__
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
+from manyhands.cli.parser import Parser
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake, closest
 
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
-
-COMMANDS = ("serve", "run", "chat", "connect", "transcript")
+COMMANDS = ("serve", "run", "chat", "connect", "ctl", "transcript")
 
 _FAILED = 1
 
-_OTHER_WORDS = {
-    "--address": "--bind",
-    "--host": "--bind",
-    "--listen": "--bind",
-    "--port": "--bind",
-    "--cert": "--certfile",
-    "--key": "--keyfile",
-    "--file": "--transcript",
-    "--nick": "--name",
-    "--threads": "--max-threads",
-    "--timeout": "--idle-timeout",
-    "--user": "--name",
-    "--verbose": "--log",
-    "--workers": "--max-threads",
-}
-"""Options as other programs have them, and what they are called here, where a command has that."""
-
-_HINTS = {
-    ("serve", "unrecognized"): "--bind says where to listen",
-    ("serve", "required"): "as in manyhands serve shop.py:Echo --bind tcp://127.0.0.1:8008",
-    ("chat", "unrecognized"): "--bind says where to listen",
-    ("connect", "unrecognized"): "an address is one word, HOST:PORT",
-    ("connect", "required"): "as in manyhands connect 127.0.0.1:8008",
-    ("transcript", "unrecognized"): "--transcript says which file, and --caller which caller",
-}
-"""What is right, for a command whose words are too many, or too few."""
+_REST = {"run": "program", "ctl": "words"}
+"""What the words are that a command's parser leaves to it: those of a program, and of a verb."""
 
 
 class Command(Protocol):
@@ -62,36 +36,11 @@ class Command(Protocol):
         """Carry the command out and return the exit status."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are mistakes: one line, like all the others."""
+class CommandWithRest(Command, Protocol):
+    """What it has besides where some of its words are not for its parser."""
 
-    def refuse_unknown_options(self, words: Sequence[str]) -> None:
-        """Name the option that was meant, before another one is missed."""
-        for word in words[: words.index("--") if "--" in words else None]:
-            name, known = word.partition("=")[0], self._option_string_actions
-            if name.startswith("--") and name not in known:
-                meant = _OTHER_WORDS.get(name) or closest(name, known)
-                is_right_elsewhere = name in _flags_of_servers()
-                hint = f"; did you mean {meant}?" if meant in known else ""
-                self._refuse(f"unrecognized arguments: {word}{'' if is_right_elsewhere else hint}")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print together with the usage."""
-        command = self.prog.rpartition(" ")[2]
-        hints = [hint for (of, kind), hint in _HINTS.items() if of == command and kind in message]
-        self._refuse("; ".join([message, *hints]))
-
-    def _refuse(self, message: str) -> NoReturn:
-        raise Mistake(f"{message} (see {self.prog} --help)")
-
-    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
-        """Print the help; unlike argparse, with an error when that cannot be done."""
-        print(self.format_help(), end="", file=file)
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Flush before leaving, so that a reader that has gone shows here and not at the exit."""
-        print(end="", flush=True)
-        super().exit(status, message)
+    def split(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Split the words after the command into those for the parser, and the rest."""
 
 
 def command() -> NoReturn:
@@ -175,15 +124,12 @@ def _carry_out(name: str, words: list[str]) -> int:
     command = _load(name)
     parser = Parser(prog=f"{_prog()} {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
-    if name != "run":
+    if name not in _REST:
         parser.refuse_unknown_options(words)
         return command.run(parser.parse_args(words))
-    # `run` alone has words that belong to a program.
-    from manyhands.cli.run import split
-
-    own, program = split(words)
+    own, rest = cast("CommandWithRest", command).split(words)
     parser.refuse_unknown_options(own)
-    return command.run(parser.parse_args(own, argparse.Namespace(program=program)))
+    return command.run(parser.parse_args(own, argparse.Namespace(**{_REST[name]: rest})))
 
 
 def _refuse_a_deleted_folder() -> None:
@@ -207,12 +153,6 @@ def _top_parser(words: list[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"manyhands {__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     return parser
-
-
-def _flags_of_servers() -> set[str]:
-    from manyhands.config.options import SERVER_OPTIONS
-
-    return {option.flag for option in SERVER_OPTIONS.values()}
 
 
 def _list_of_commands() -> str:

@@ -1,11 +1,10 @@
 """`manyhands connect`: the client of a desk."""
 
 import argparse
-import math
 import sys
 from functools import partial
 
-from manyhands.cli.flags import encoding
+from manyhands.cli.flags import encoding, seconds
 from manyhands.model.usage_errors import Mistake
 
 HELP = "call a desk"
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=_seconds,
+        type=partial(seconds, "--wait"),
         default=2.0,
         help="of silence, after the end of piped input, until the call is ended (default: 2)",
     )
@@ -55,16 +54,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"manyhands: {failure}", file=sys.stderr)
         return 1
     return 0
-
-
-def _seconds(text: str) -> float:
-    from manyhands.config.option_types import Seconds
-
-    seconds = Seconds(may_be_zero=True)
-    try:
-        value = seconds.read(text)
-    except ValueError:
-        value = math.nan
-    if not seconds.fits(value):
-        raise Mistake(f"--wait must be {seconds.expected}, not {text!r}")
-    return value

@@ -1,11 +1,12 @@
 """The flags of the options: from the table to argparse, and back."""
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from manyhands.config.option import Option, refuse_useless
-from manyhands.config.option_types import OptionValue
+from manyhands.config.option_types import OptionValue, Seconds
 from manyhands.model.usage_errors import Mistake
 
 
@@ -118,3 +119,21 @@ def encoding(flag: str, text: str) -> str:
         return encodings.encoding(text)
     except Mistake as mistake:
         raise Mistake(f"{flag}: {mistake}") from None
+
+
+def seconds(flag: str, text: str) -> float:
+    """Read a number of seconds, 0 included.
+
+    Raises
+    ------
+    Mistake
+        It is none, or too large for a wait.
+    """
+    kind = Seconds(may_be_zero=True)
+    try:
+        value = kind.read(text)
+    except ValueError:
+        value = math.nan
+    if not kind.fits(value):
+        raise Mistake(f"{flag} must be {kind.expected}, not {text!r}")
+    return value

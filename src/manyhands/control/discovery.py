@@ -18,6 +18,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 
 _HOW = "manyhands serve, run and chat make one there"
 
+NONE_THERE = f"no server of yours has a control socket in the usual places ({_HOW})"
+"""What is so where no server is found."""
+
 
 class Found(NamedTuple):
     """A control socket of one of this user's servers.
@@ -44,22 +47,23 @@ class Found(NamedTuple):
         return f"{escape(self.place.text)} ({self.client.hello})"
 
 
-def servers(timeout: float = LOOK_TIMEOUT) -> list[Found]:
+def servers(timeout: float | None = None) -> list[Found]:
     """Connect to all servers of this user, of root to all; remove what servers have left that are gone.
 
     Only those in the places that servers choose by themselves (`places.defaults`).
 
     Parameters
     ----------
-    timeout : float
-        Seconds for all of them together. One that has said nothing by then is in the list without a client.
+    timeout : float, optional
+        Seconds for all of them together, two by default. One that has said nothing by then is in the list
+        without a client.
 
     Returns
     -------
     list of Found
         In the order of their processes. The caller closes their clients.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + (LOOK_TIMEOUT if timeout is None else timeout)
     found = (_looked_at(place, deadline) for place in places.find())
     return [each for each in found if each is not None]
 
@@ -121,9 +125,7 @@ def _why_none(found: Sequence[Found], text: str | None) -> str:
         return "; ".join(each.why_not for each in found)
     if text is not None:
         return f"process {text} has no control socket in the usual places ({_HOW})"
-    return (
-        f"no server of yours has a control socket in the usual places ({_HOW}, or name its place)"
-    )
+    return NONE_THERE
 
 
 class Follower:

@@ -1,0 +1,46 @@
+"""What `manyhands ctl` prints: JSON for programs, lines for people; and what it prints as it comes."""
+
+import json
+import select
+import sys
+from collections.abc import Iterable, Iterator
+
+from manyhands.control.client import Client, Notification
+from manyhands.model.escaping import escape_json
+from manyhands.runtime.error_reports import encoding_of
+from manyhands.runtime.sockets import descriptor_of
+
+
+def print_json(document: object) -> None:
+    """Print JSON on one line, which no terminal obeys."""
+    text = json.dumps(document, ensure_ascii=False)
+    print(escape_json(text, encoding_of(sys.stdout)), flush=True)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines that are safe to print."""
+    print("\n".join(lines), flush=True)
+
+
+def notifications(client: Client) -> Iterator[Notification]:
+    """Yield what a server tells, as it comes.
+
+    Raises
+    ------
+    BrokenPipeError
+        The reader of standard output has gone: that would be seen at the next print, which may be a day away.
+    Lost
+        The connection has ended.
+    """
+    poll = select.poll()
+    output = descriptor_of(sys.stdout)
+    poll.register(client.fileno(), select.POLLIN)
+    if output >= 0:
+        poll.register(output, 0)
+    while True:
+        notification = client.receive(0)
+        if notification is not None:
+            yield notification
+            continue
+        if any(descriptor == output for descriptor, _ in poll.poll()):
+            raise BrokenPipeError

@@ -1,0 +1,326 @@
+"""The verbs of `manyhands ctl`: their words, what they ask of a server, and how the answer is shown."""
+
+import argparse
+import base64
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from manyhands.cli.ctl import views
+from manyhands.cli.ctl.tables import Look
+from manyhands.cli.flags import seconds
+from manyhands.control.client import Client, Refused
+from manyhands.control.protocol import Code
+from manyhands.model.usage_errors import Mistake, closest
+
+_PAGE = 1000
+"""Connections of one request: the most that a server takes."""
+
+Arguments = argparse.Namespace
+
+
+def _no_words(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+class Verb(NamedTuple):
+    """One verb.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    help : str
+        What it does.
+    ask : callable
+        Asks a server, and returns what `show` writes: JSON.
+    show : callable
+        Writes that for people.
+    add_arguments : callable
+        Declares the verb's own words.
+    is_done : callable
+        Tells of the result whether all was done that was asked for.
+    """
+
+    name: str
+    help: str
+    ask: Callable[[Client, Arguments], Any]
+    show: views.View
+    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_words
+    is_done: Callable[[Any], bool] = lambda _: True
+
+
+def _plain(verb: str, *names: str) -> Callable[[Client, Arguments], Any]:
+    """Return what asks for a verb of the protocol, with the arguments of these names."""
+
+    def ask(client: Client, arguments: Arguments) -> Any:
+        return client.call(verb, **{name: getattr(arguments, name) for name in names})
+
+    return ask
+
+
+def _whole(flag: str, text: str) -> int:
+    # int() would take more than digits: signs, spaces, underscores.
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Mistake(f"{flag} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--server",
+        metavar="NUMBER",
+        type=partial(_whole, "--server"),
+        help="that server of the process (default: all)",
+    )
+
+
+def _add_limit(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--limit",
+        metavar="NUMBER",
+        type=partial(_whole, "--limit"),
+        help=f"how many to show (default: {default})",
+    )
+
+
+def _id(text: str) -> str:
+    # The log writes #1742.
+    return text.removeprefix("#")
+
+
+_WHERE = {
+    "state": "in this state: open, accepted and so on",
+    "peer": "whose client's address has this in it; or a network, as 10.0.0.0/8",
+    "listener": "on this listener",
+    "handler": "of this handler",
+    "room": "in this room",
+    "text": "with this in the id, the client's address or the handler's name",
+}
+
+_WHERE_SECONDS = {
+    "idle_over": "from which nothing was received for longer",
+    "age_over": "that were accepted longer ago",
+}
+
+
+def _add_connections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sort",
+        metavar="FIELD",
+        help="id, peer, state, age, silent, in, out and so on; with - before it the largest first "
+        "(default: id)",
+    )
+    for name, what in _WHERE.items():
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=f"only those {what}")
+    for name, what in _WHERE_SECONDS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(
+            flag, metavar="SECONDS", type=partial(seconds, flag), help=f"only those {what}"
+        )
+    _add_server(parser)
+    _add_limit(parser, 100)
+    parser.add_argument("--all", action="store_true", help="show all, however many there are")
+
+
+def _connections(client: Client, arguments: Arguments) -> Any:
+    names = (*_WHERE, *_WHERE_SECONDS, "server")
+    given = {name: getattr(arguments, name) for name in names}
+    where = {name: value for name, value in given.items() if value is not None} or None
+    ask = partial(client.call, "connections.list", where=where, sort=arguments.sort)
+    if not arguments.all:
+        return ask(limit=arguments.limit)
+    result = ask(limit=_PAGE)
+    while result["next"] is not None:
+        page = ask(limit=_PAGE, after=result["next"])
+        result = {**page, "items": [*result["items"], *page["items"]]}
+    return result
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "id", metavar="ID", type=_id, help="the connection's, as `connections` shows it"
+    )
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", metavar="ID", type=_id, nargs="+", help="which connections")
+
+
+def _close(client: Client, arguments: Arguments) -> Any:
+    if len(arguments.ids) == 1:
+        # Then the server says what has become of it.
+        return client.call("connections.close", id=arguments.ids[0])
+    result: dict[str, list[str]] = {"closed": [], "gone": []}
+    for start in range(0, len(arguments.ids), _PAGE):
+        done = client.call("connections.close", ids=arguments.ids[start : start + _PAGE])
+        result = {name: [*each, *done[name]] for name, each in result.items()}
+    return result
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "limits",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="set this one, all of them or none; the value none takes a limit away. NAME alone shows it",
+    )
+    _add_server(parser)
+
+
+def _limits(client: Client, arguments: Arguments) -> Any:
+    values = dict(_setting(word) for word in arguments.limits if "=" in word)
+    names = [word.replace("-", "_") for word in arguments.limits if "=" not in word]
+    if values and names:
+        raise Mistake(f"{names[0]} has no value: say {names[0]}=VALUE, or ask for it alone")
+    if values:
+        return client.call("limits.set", values=values, server=arguments.server)
+    result = client.call("limits.get", server=arguments.server)
+    return {**result, "items": _named(result["items"], names)} if names else result
+
+
+def _setting(word: str) -> tuple[str, object]:
+    name, _, text = word.partition("=")
+    return name.strip().replace("-", "_"), _value(text.strip())
+
+
+def _value(text: str) -> object:
+    """Return what a word stands for: none, a number, yes or no, or a text."""
+    if text.lower() in {"none", ""}:
+        return None
+    try:
+        return json.loads(text, parse_constant=str)
+    except ValueError:
+        return {"yes": True, "no": False}.get(text.lower(), text)
+
+
+def _named(items: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    known = list(dict.fromkeys(item["name"] for item in items))
+    for name in names:
+        if name not in known:
+            near = closest(name, known)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+            raise Refused(Code.NO_SUCH_THING, f"there is no limit {name!r} to change; {hint}")
+    return [item for item in items if item["name"] in names]
+
+
+def _show_limits(result: Any, look: Look) -> Iterator[str]:
+    return views.limits(result, look) if "items" in result else views.set_limits(result, look)
+
+
+def _add_listener(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "listener",
+        metavar="LISTENER",
+        nargs="?",
+        help="its address, as `status` shows it (default: all)",
+    )
+    _add_server(parser)
+
+
+def _add_drain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=partial(seconds, "--timeout"),
+        help="for the connections to end by themselves (default: the server's drain_timeout)",
+    )
+
+
+def _add_stacks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "id", metavar="ID", type=_id, nargs="?", help="only that connection's handler"
+    )
+    _add_limit(parser, 200)
+
+
+def _add_tell(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("room", metavar="ROOM", help="the room")
+    parser.add_argument("text", metavar="TEXT", help="what each member is sent, as a line")
+    parser.add_argument("-n", "--no-newline", action="store_true", help="without the end of a line")
+    _add_server(parser)
+
+
+def _tell(client: Client, arguments: Arguments) -> Any:
+    text = arguments.text if arguments.no_newline else f"{arguments.text}\n"
+    said: dict[str, str] = {"text": text}
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Python's way to have bytes in a word that are no UTF-8 (PEP 383).
+        said = {"base64": base64.b64encode(text.encode(errors="surrogateescape")).decode()}
+    return client.call("rooms.tell", room=arguments.room, server=arguments.server, **said)
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("status", "how the servers of the process fare", _plain("status"), views.status),
+        Verb(
+            "connections", "the open connections", _connections, views.connections, _add_connections
+        ),
+        Verb(
+            "connection",
+            "all that is known of one connection, and where its handler stands",
+            _plain("connections.get", "id"),
+            views.connection,
+            _add_id,
+        ),
+        Verb(
+            "close",
+            "end connections, whatever their handlers do",
+            _close,
+            views.closed,
+            _add_ids,
+            lambda result: not result["gone"],
+        ),
+        Verb(
+            "limits",
+            "the limits and deadlines, and new values for them",
+            _limits,
+            _show_limits,
+            _add_limits,
+        ),
+        Verb(
+            "suspend",
+            "accept no new clients; those that are connected go on",
+            _plain("listeners.suspend", "listener", "server"),
+            views.listeners,
+            _add_listener,
+        ),
+        Verb(
+            "resume",
+            "accept clients again",
+            _plain("listeners.resume", "listener", "server"),
+            views.listeners,
+            _add_listener,
+        ),
+        Verb(
+            "drain",
+            "stop the servers as SIGTERM does",
+            _plain("drain", "timeout"),
+            views.draining,
+            _add_drain,
+        ),
+        Verb("reload", "reload the certificates, as SIGHUP does", _plain("reload"), views.reloaded),
+        Verb(
+            "stacks",
+            "where each handler stands",
+            _plain("stacks", "id", "limit"),
+            views.stacks,
+            _add_stacks,
+        ),
+        Verb(
+            "rooms",
+            "the rooms, and how many members they have",
+            _plain("rooms.list", "server"),
+            views.rooms,
+            _add_server,
+        ),
+        Verb("tell", "send a text to all in a room", _tell, views.told, _add_tell),
+        Verb("metrics", "the figures, as Prometheus reads them", _plain("metrics"), views.metrics),
+        Verb("verbs", "the verbs of the protocol, for `call`", _plain("verbs"), views.verbs),
+    )
+}
+"""Those that are one question and one answer, in the order of --help."""
