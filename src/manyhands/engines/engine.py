@@ -78,7 +78,8 @@ class Engine(abc.ABC):
     3. For each connection: `has_room` (else the listener rests until `on_room` is called), `accept`, then
        `start`. The task calls `adopt`, and `tls_wrapper` for TLS, in its worker.
     4. After each turn of the loop: `reap`.
-    5. At any time, for those that look on: `running`, `tasks`, `frames`, `processes`, `hub_delay`.
+    5. At any time, for those that look on: `running`, `tasks`, `frames`, `processes`, `hub_delay`,
+       `hub_lateness`.
     6. At the end: `join` with the drain's timeout; then `ask_to_end`, `end`, `cut_off` and `abandon` for
        the tasks that are left; at last `join_workers` and `release`.
 
@@ -208,6 +209,17 @@ class Engine(abc.ABC):
         -------
         float or None
             Seconds; None where the engine has no hub, or not yet, and in the hub's own thread.
+        """
+        return None
+
+    def hub_lateness(self) -> float | None:
+        """Return how late the hub was lately, without waiting for it, and have it looked at again.
+
+        Returns
+        -------
+        float or None
+            Seconds: those that it took at the last look or, where they are more, those for which it has not
+            answered the look that is under way. None as of `hub_delay`, and before the first answer.
         """
         return None
 

@@ -15,13 +15,13 @@ from http import HTTPStatus
 from typing import Any
 
 from manyhands.dropin.base import BaseServer
+from manyhands.http.any_server import AnyServer
 from manyhands.http.messages import TEXT, Content, Page, Request, answering
 from manyhands.http.page_address import page_address
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address
 from manyhands.runtime.sockets import descriptor_of
-from manyhands.server import Server
-from manyhands.server.any_server import AnyServer, listeners_of
+from manyhands.serving.controls import controls_of
 from manyhands.serving.core import core_of
 
 ALIVE, READY = "/healthz", "/readyz"
@@ -68,14 +68,13 @@ def hindrance(server: AnyServer) -> str | None:
         ``"drain"`` from the moment that it is asked to stop, ``"suspended"`` while any of its listeners is,
         or ``"not serving"``.
     """
-    listeners = listeners_of(server)
-    cores = [core_of(each) for each in listeners]
-    has_been_told = isinstance(server, Server) and server.is_stopping
-    if has_been_told or any(core.is_draining for core in cores):
+    controls = controls_of(server)
+    if controls.is_stopping:
         return "drain"
-    if not any(map(_listens, listeners)):
+    if not any(map(_listens, controls.listeners)):
         return "not serving"
-    return "suspended" if any(core.is_suspended for core in cores) else None
+    is_suspended = any(core_of(each).is_suspended for each in controls.listeners)
+    return "suspended" if is_suspended else None
 
 
 def _listens(listener: Any) -> bool:

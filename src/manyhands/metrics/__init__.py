@@ -19,6 +19,7 @@ MissingExtra
 from collections.abc import Callable
 from functools import partial
 
+from manyhands.http.any_server import AnyServer
 from manyhands.http.health import pages_of
 from manyhands.http.messages import Content, Request, answering
 from manyhands.http.page_address import page_address
@@ -35,7 +36,6 @@ except ImportError:
 from prometheus_client.exposition import choose_encoder
 
 from manyhands.metrics.collector import ServerCollector
-from manyhands.server.any_server import AnyServer
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
 

@@ -12,34 +12,16 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from manyhands.connections.registry import Registry
-from manyhands.engines import Engine
+from manyhands.http.any_server import AnyServer
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event, kinds
 from manyhands.runtime.unpatched import brief_lock
-from manyhands.server import Server
-from manyhands.server.any_server import AnyServer, listeners_of
-from manyhands.serving.core import core_of
-from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals, info_of
+from manyhands.serving.controls import ServerControls, controls_of
+from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
-
-
-def _registry_of(server: AnyServer) -> Registry:
-    return server.connections if isinstance(server, Server) else core_of(server).registry
-
-
-def _engines_of(server: AnyServer) -> tuple[Engine, ...]:
-    return (server.engine,) if isinstance(server, Server) else tuple(core_of(server).engines)
-
-
-def _info_of(server: AnyServer) -> ServerInfo:
-    """Return the snapshot of a `manyhands.Server` or of a drop-in server, without connections."""
-    if isinstance(server, Server):
-        return server.info(first=0, totals=True)
-    return info_of(core_of(server), listeners_of(server), first=0, totals=True)
 
 
 class ServerCollector(Collector):
@@ -49,14 +31,17 @@ class ServerCollector(Collector):
 
     Parameters
     ----------
-    server : manyhands.Server or a server of `manyhands.socketserver`
+    server : manyhands.Server, a server of `manyhands.socketserver`, or their controls
         Whose figures.
+    waits_for_hub : bool
+        Whether a look waits for the hub to turn, for `HUB_PATIENCE`; else it tells what is known of that.
     """
 
-    def __init__(self, server: AnyServer) -> None:
-        self._server = server
+    def __init__(self, server: AnyServer | ServerControls, *, waits_for_hub: bool = True) -> None:
+        self._server = server if isinstance(server, ServerControls) else controls_of(server)
+        self._waits_for_hub = waits_for_hub
         # From now on, also for connections that end before the first scrape.
-        count_totals(_registry_of(server))
+        count_totals(self._server.core.registry)
         # Connections that end have figures of their own, by reason.
         self._events = {kind: 0 for kind in kinds() if kind is not ConnectionClosed}
         self._lock = brief_lock()
@@ -77,7 +62,7 @@ class ServerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the figures."""
-        info = _info_of(self._server)
+        info = self._server.info(totals=True)
         yield from _connections(info)
         if info.totals is not None:  # they are counted: see above
             yield from self._bytes(info.totals)
@@ -90,7 +75,10 @@ class ServerCollector(Collector):
 
     def _hub_delay(self) -> float | None:
         # Not in the snapshot, which never waits: only the hub itself can tell how late it is, when it turns.
-        delays = (engine.hub_delay(HUB_PATIENCE) for engine in _engines_of(self._server))
+        delays = (
+            engine.hub_delay(HUB_PATIENCE) if self._waits_for_hub else engine.hub_lateness()
+            for engine in self._server.core.engines
+        )
         return next((delay for delay in delays if delay is not None), None)
 
     def _bytes(self, totals: TotalsInfo) -> Iterator[Metric]:

@@ -1,36 +1,14 @@
 """A `manyhands.Server` as its operators see it."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from manyhands.config.option import Option
-from manyhands.config.options import SERVER_OPTIONS
-from manyhands.control.sockets import control_sockets
 from manyhands.model.usage_errors import Mistake
-from manyhands.runtime.unpatched import start_native_thread
 from manyhands.server.option_attributes import ADJUSTABLE
-from manyhands.server.served_sockets import Controlled, ServedSockets
-from manyhands.serving.controls import ServerControls, name_of_handler
+from manyhands.server.served_sockets import ServedSockets
+from manyhands.serving.controls import DRAIN_TIMEOUT, ServerControls, begin, name_of_handler
 from manyhands.serving.request_hooks import Listener
-
-
-def opening(sockets: ServedSockets, handler: object) -> Controlled:
-    """Return what opens the control sockets that a server's options name."""
-
-    def open_them() -> Callable[[], None]:
-        options = sockets.options
-        server = OfServer(sockets, handler)
-        return control_sockets.enter(
-            server, _place(options["control"]), _place(options["control_read"])
-        )
-
-    return open_them
-
-
-def _place(value: Any) -> str | None:
-    return None if value is None else os.fspath(value)
 
 
 class OfServer(ServerControls):
@@ -66,8 +44,8 @@ class OfServer(ServerControls):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has been asked to stop."""
-        return self._sockets.is_stopping
+        """Whether it has been asked to stop, and has not come to its end."""
+        return self._sockets.is_stopping or super().is_stopping
 
     @property
     def adjustable(self) -> Mapping[str, Option]:
@@ -93,12 +71,12 @@ class OfServer(ServerControls):
         if not run.is_under_way:
             raise Mistake("the server does not serve")
         if timeout is not None:
-            SERVER_OPTIONS["drain_timeout"].check(timeout)
+            DRAIN_TIMEOUT.check(timeout)
             run.seconds_to_drain = timeout
         run.stop()
         if run.runner is None:
             # `start` has started it: no thread waits for its end, which closes it.
-            start_native_thread(partial(self._sockets.drain, timeout))
+            begin(partial(self._sockets.drain, timeout))
 
     def reload(self) -> str:
         """Read the certificates again."""

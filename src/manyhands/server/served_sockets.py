@@ -25,7 +25,7 @@ from manyhands.serving.request_hooks import refuse_own_handler
 if TYPE_CHECKING:
     import ssl
 
-Controlled = Callable[[], Callable[[], None]]
+ControlOpening = Callable[[], Callable[[], None]]
 """Has operators ask about the server, on control sockets; returns what ends that."""
 
 POLL_INTERVAL = 0.5
@@ -73,7 +73,7 @@ class ServedSockets:
         self.current_run = Run(self)
         """The run that is under way, or the next one."""
 
-        self.controlled: Controlled | None = None
+        self.open_control: ControlOpening | None = None
         """What opens the control sockets, if the server is to have any."""
 
         self._leave_control: Callable[[], None] | None = None
@@ -119,10 +119,10 @@ class ServedSockets:
     def listen(self) -> None:
         """Bind every address, unless that was done before. For what it raises, see `Server.listen`."""
         self.group.listen(self._addresses, self._handler, self.options, self, self.engine)
-        if self.controlled is None or self._leave_control is not None:
+        if self.open_control is None or self._leave_control is not None:
             return
         try:
-            self._leave_control = self.controlled()
+            self._leave_control = self.open_control()
         except BaseException:
             self.group.close()
             raise

@@ -14,6 +14,7 @@ from manyhands.model.addresses import Address, address_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.blocking_calls import blocking
 from manyhands.runtime.wakeup import WakeUp
+from manyhands.server.controls import OfServer
 from manyhands.server.handler_check import check_handler, described
 from manyhands.server.listener import Handler, Listener
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
@@ -27,6 +28,7 @@ from manyhands.server.process import ServerProcess, answering_operators
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
+from manyhands.serving.controls import Controllable, ServerControls
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
 from manyhands.serving.request_hooks import refuse_forked_handler
@@ -45,7 +47,7 @@ _TIME = Seconds(may_be_zero=True)
 
 @says_the_right_word
 @has_option_attributes(attrgetter("_options"))
-class Server(ServerAttributes, metaclass=ServerClass):
+class Server(Controllable, ServerAttributes, metaclass=ServerClass):
     """Serves one handler on any number of addresses, until it is told to stop; then drains.
 
     Parameters
@@ -100,9 +102,9 @@ class Server(ServerAttributes, metaclass=ServerClass):
         self._sockets = ServedSockets(handler, self._addresses, self._options, tls)
         if self.control is not None or self.control_read is not None:
             # Not at the top: few servers of a program's own have one.
-            from manyhands.server.controls import opening  # noqa: PLC0415
+            from manyhands.server.control_sockets import opening  # noqa: PLC0415
 
-            self._sockets.controlled = opening(self._sockets, handler)
+            self._sockets.open_control = opening(self._sockets, self.controls)
 
     # What it is made of
 
@@ -129,6 +131,11 @@ class Server(ServerAttributes, metaclass=ServerClass):
     def connections(self) -> Registry:
         """The open connections of all listeners, a live view, and why the others ended. Thread-safe."""
         return self._sockets.group.core.registry
+
+    @property
+    def controls(self) -> ServerControls:
+        """What operators may ask of it, and have it do: for tools that look at servers."""
+        return OfServer(self._sockets, self._handler)
 
     @property
     def tls_context(self) -> "ssl.SSLContext | None":

@@ -1,10 +1,14 @@
 """What operators may ask of a server, and have it do: of a `manyhands.Server` and a drop-in class alike."""
 
 import abc
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from manyhands.config.option import Option
+from manyhands.config.options import DROP_IN_OPTIONS, SERVER_OPTIONS, setting
+from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.unpatched import are_waits_patched, start_native_thread
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.info import ServerInfo, info_of
 from manyhands.serving.request_hooks import Listener
@@ -34,6 +38,11 @@ class ServerControls(abc.ABC):
     @abc.abstractmethod
     def listeners(self) -> Sequence[Listener]:
         """The drop-in servers that it consists of; a drop-in server is its only one."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is to come to its end: it drains, or is about to."""
+        return self.core.is_draining
 
     @property
     def certificates(self) -> Mapping[str, float]:
@@ -93,6 +102,125 @@ class ServerControls(abc.ABC):
         Mistake
             When there is nothing to reload, or what was read cannot be used.
         """
+
+
+class Controllable:
+    """A server that consists of several: a base of `manyhands.Server`."""
+
+    __slots__ = ()
+
+    @property
+    def controls(self) -> ServerControls:
+        """What operators may ask of it, and have it do."""
+        raise NotImplementedError
+
+
+def controls_of(server: object) -> ServerControls:
+    """Return what operators may ask of any server of ours, be it a mix-in of ours on another class."""
+    return server.controls if isinstance(server, Controllable) else DropInControls(server)
+
+
+_ADJUSTABLE = {
+    name: option
+    for name, option in DROP_IN_OPTIONS.items()
+    if option.is_adjustable and "BaseServer" in option.owners
+}
+
+_ABSENT = object()
+
+
+class DropInControls(ServerControls):
+    """What operators may ask of a server of `manyhands.socketserver`, and have it do.
+
+    Parameters
+    ----------
+    server
+        The server.
+    """
+
+    def __init__(self, server: Any) -> None:
+        super().__init__(core_of(server), type(server).__name__)
+        self._server = server
+
+    @property
+    def handler(self) -> str:
+        """The name of what serves its connections."""
+        return name_of_handler(getattr(self._server, "RequestHandlerClass", None))
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """The server itself."""
+        return (self._server,)
+
+    @property
+    def adjustable(self) -> Mapping[str, Option]:
+        """The options that may be changed while it serves."""
+        return _ADJUSTABLE
+
+    def value_of(self, name: str) -> object:
+        """Return what an option is now."""
+        value: object = setting(name, self._server)
+        return value
+
+    def adjust(self, values: Mapping[str, object]) -> None:
+        """Change options, all or none: they are attributes of the server."""
+        for name, value in values.items():
+            if name not in _ADJUSTABLE:
+                raise Mistake(f"{name} cannot be changed while the server serves")
+            _ADJUSTABLE[name].check(value)
+        before = {name: vars(self._server).get(name, _ABSENT) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self._server, name, value)
+        except Exception as error:
+            self._put_back(before)
+            raise Mistake(f"the program's own class refuses that: {error}") from error
+        self.core.options.changed()
+        self.wake()
+
+    def _put_back(self, before: Mapping[str, object]) -> None:
+        own = vars(self._server)
+        for name, value in before.items():
+            if value is _ABSENT:
+                own.pop(name, None)
+            else:
+                own[name] = value
+
+    def wake(self) -> None:
+        """Have the accept loops look at their listener again."""
+        self.core.loops.wake()
+
+    def begin_drain(self, timeout: float | None) -> None:
+        """Stop serving, and drain, as `BaseServer.drain` does; the program goes on from there."""
+        if timeout is not None:
+            DRAIN_TIMEOUT.check(timeout)
+        drain = getattr(self._server, "drain", None)
+        if drain is None:
+            raise Mistake(f"{self.kind} cannot be drained: its accept loop is the program's own")
+        begin(drain if timeout is None else lambda: drain(timeout))
+
+    def reload(self) -> str:
+        """Refuse to: a program's own class keeps its files itself."""
+        raise Mistake(f"there is nothing to reload: {self.kind} keeps its certificates itself")
+
+
+DRAIN_TIMEOUT = SERVER_OPTIONS["drain_timeout"]
+
+
+def begin(function: Callable[[], object]) -> None:
+    """Call a function, which may wait, in a thread of its own, that nothing waits for.
+
+    Raises
+    ------
+    RuntimeError
+        When the system has no thread left.
+    """
+    if are_waits_patched():
+        # A thread of the program's would be a fiber of the calling thread, which has no hub.
+        start_native_thread(function)
+        return
+    # Not such a one: it may fork handlers, for clients of the backlog, and these would get no signals.
+    threading.Thread(target=function, name="manyhands-drain", daemon=True).start()
 
 
 def name_of_handler(handler: Any) -> str:

@@ -3,13 +3,14 @@
 import importlib.util
 import threading
 
+import gevent
 import pytest
 
 from manyhands.engines.fibers.engine import FibersEngine
 from manyhands.engines.fibers.poller import IS_COMPILED
 from manyhands.runtime.compiled import IS_PURE_PYTHON_WANTED
 from tests.engines.test_engines import Work
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_the_poller_that_was_compiled_is_the_one_in_use() -> None:
@@ -55,3 +56,25 @@ def test_how_late_the_hub_is_can_be_asked_for_once_there_is_one() -> None:
     delay = engine.hub_delay(PATIENCE)
     assert delay is None or delay < PATIENCE
     assert engine.join(PATIENCE)
+
+
+def test_how_late_the_hub_was_is_told_without_waiting_for_it() -> None:
+    engine = FibersEngine()
+    assert engine.hub_lateness() is None
+    is_held, release, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        is_held.set()
+        release.wait(PATIENCE)
+        while not is_over.is_set():
+            gevent.sleep(0.01)
+
+    engine.beside(stay)
+    assert is_held.wait(PATIENCE)
+    assert engine.hub_lateness() is None  # it has not answered yet
+    wait_until(lambda: (engine.hub_lateness() or 0) > 0.05)
+    release.set()
+    # Of the look that was under way; then of one that was answered at once.
+    wait_until(lambda: (engine.hub_lateness() or PATIENCE) < 0.05)
+    is_over.set()
+    engine.join_workers()

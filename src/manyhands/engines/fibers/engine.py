@@ -149,6 +149,10 @@ class FibersEngine(Engine):
         """Measure how long the hub takes until it does what another thread asks of it."""
         return None if self._hub_thread is None else self._hub_thread.delay(at_most)
 
+    def hub_lateness(self) -> float | None:
+        """Return how late the hub was lately."""
+        return None if self._hub_thread is None else self._hub_thread.lateness()
+
     # Tasks: from `start`, through the hub, to their ends.
 
     def start(self, task: Task) -> None:

@@ -158,6 +158,10 @@ class HubThread:
         self.is_held_up = False
         """Whether its end was waited for in vain: a thread of `blocking` holds it up, or a fiber."""
 
+        self._asked: float | None = None
+        """When the look for `lateness` was begun that is under way."""
+
+        self._lateness: float | None = None
         self._lock = brief_lock()
         self._users = 1  # the caller
         self._has_hub_gone = False
@@ -261,6 +265,22 @@ class HubThread:
         self.call(latch.set)
         latch.wait(at_most)
         return min(time.monotonic() - asked, at_most)
+
+    def lateness(self) -> float | None:
+        """Return how late the hub was lately, and have it looked at again: as `Engine.hub_lateness`."""
+        if self.is_ending or self.is_current():
+            return None
+        asked, now = self._asked, time.monotonic()
+        if asked is None:
+            self._asked = now
+            self.call(self._note_answer)
+            return self._lateness
+        return max(self._lateness or 0.0, now - asked)
+
+    def _note_answer(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._lateness = time.monotonic() - asked
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run `function` in a fiber, soon, and `release` the thread then: the caller holds it for that."""
