@@ -7,6 +7,7 @@ import shlex
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 
 import manyhands
 from manyhands import cli, socketserver
+from manyhands.cli import ctl
 from manyhands.cli.flags import given_options
+from manyhands.cli.parser import Parser
 from manyhands.cli.run import split
 from manyhands.config.options import DROP_IN_OPTIONS, SERVER_OPTIONS
 from manyhands.model.addresses import parse
@@ -42,7 +45,7 @@ COMMANDS = [
         r"```console\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
     )
     for line in re.findall(
-        r"^\$ (?:.* \| )?manyhands (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE
+        r"^\$ (?:.* \| )?manyhands ([^|\n]*)", block.replace("\\\n", " "), flags=re.MULTILINE
     )
 ]
 
@@ -90,8 +93,10 @@ def test_a_program_of_the_documentation_runs(
         world["server"] = socketserver.TCPServer(("127.0.0.1", 0), Echo)
     given = socket.create_server(("127.0.0.1", 0)).detach()
     program = program.replace("fileno=3", f"fileno={given}")
+    controlled = manyhands.Server(Echo, "tcp://127.0.0.1:0", control="control.sock")
     try:
-        exec(compile(program, page, "exec"), world)
+        with controlled if page == "control.md" else nullcontext():
+            exec(compile(program, page, "exec"), world)
     finally:
         _end(world)
         if f"fileno={given}" not in program:
@@ -112,8 +117,12 @@ def test_a_command_of_the_documentation_is_one_that_is_taken(line: str) -> None:
     if name.startswith("-"):
         return  # --help, of all commands
     command = cli._load(name)
-    parser = cli.Parser(prog=name)
+    parser = Parser(prog=name)
     command.add_arguments(parser)
+    if name == "ctl":
+        own, rest = ctl.split(words)
+        ctl.parsed(parser.parse_args(own, argparse.Namespace(words=rest)))
+        return
     if name == "run":
         words, program = split(words)
         assert program

@@ -184,12 +184,13 @@ class Fields(Kind):
     name = "object"
 
     def __init__(self, *fields: Param) -> None:
-        self._members = fields
+        self.members = fields
+        """The fields."""
 
     @property
     def expected(self) -> str:
         """The fields."""
-        return f"an object with some of {', '.join(field.name for field in self._members)}"
+        return f"an object with some of {', '.join(field.name for field in self.members)}"
 
     def fits(self, value: Any) -> bool:
         """Tell whether a value is an object; `check` looks at its fields."""
@@ -198,7 +199,7 @@ class Fields(Kind):
     def check(self, called: str, value: Any) -> None:
         """Check the fields too."""
         super().check(called, value)
-        check(self._members, value, f"{called}.")
+        check(self.members, value, f"{called}.")
 
 
 def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") -> None:

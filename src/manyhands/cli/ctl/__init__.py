@@ -84,15 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out a verb; return 0, or 1 when a server refuses it, or there is none."""
     from manyhands.control.client_socket import ControlError
 
-    verb = _verb(arguments.words, arguments.prog)
-    parser = Parser(
-        prog=f"{arguments.prog} {arguments.words[0]}", description=verb.help, allow_abbrev=False
-    )
-    verb.add_arguments(parser)
-    _add_common(parser)
-    words = _joined(arguments.words[1:])
-    parser.refuse_unknown_options(words)
-    parser.parse_args(words, arguments)
+    verb = parsed(arguments)
     try:
         return verb.run(arguments)
     except ControlError as error:
@@ -100,12 +92,30 @@ def run(arguments: argparse.Namespace) -> int:
         return _FAILED
 
 
-def _verb(words: Sequence[str], prog: str) -> _Own:
+def parsed(arguments: argparse.Namespace) -> _Own:
+    """Put what the words of a verb say into `arguments`, and return the verb.
+
+    Raises
+    ------
+    Mistake
+        There is no such verb, or it has other words.
+    """
+    name, *words = arguments.words or [""]
+    verb = _verb(name, arguments.prog)
+    parser = Parser(prog=f"{arguments.prog} {name}", description=verb.help, allow_abbrev=False)
+    verb.add_arguments(parser)
+    _add_common(parser)
+    words = _joined(words)
+    parser.refuse_unknown_options(words)
+    parser.parse_args(words, arguments)
+    return verb
+
+
+def _verb(name: str, prog: str) -> _Own:
     helps = _helps()
     names = ", ".join(helps)
-    if not words:
+    if not name:
         raise Mistake(f"say what to do, one of {names} (see {prog} --help)")
-    name = words[0]
     if name in _OWN:
         return _OWN[name]
     from manyhands.cli.ctl.verbs import VERBS
