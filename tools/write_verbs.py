@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manyhands.control.params import Fields, Param
-from manyhands.control.server_verbs import VERBS
+from manyhands.control.process_verbs import VERBS
 
 PAGE = Path(__file__).parent.parent / "docs" / "control.md"
 

@@ -73,11 +73,11 @@ def test_a_client_that_does_not_read_gets_the_latest_stats_and_a_count_of_events
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("manyhands.control.server.MOST_UNSENT", 20_000)
-    with controlled() as server, call(server.place) as peer:
-        read_line(peer)
+    with controlled() as server, call(server.place) as peer, peer.makefile("rb") as lines:
+        lines.readline()
         what = json.dumps({"what": ["stats", "events"], "every": 0.1})
         peer.sendall((WATCH % what).encode())
-        assert "result" in json.loads(read_line(peer))
+        assert "result" in json.loads(lines.readline())
         wait_until(lambda: events.hub.hears_of_ends)
         emitted = 0
         began = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_client_that_does_not_read_gets_the_latest_stats_and_a_count_of_events
         stats: list[int] = []
         kind = ""
         while received + dropped < emitted or kind != "stats":
-            told = json.loads(read_line(peer))
+            told = json.loads(lines.readline())
             kind = told["method"]
             if kind == "stats":
                 stats.append(told["params"]["seq"])

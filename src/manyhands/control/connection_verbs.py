@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manyhands.connections.connection import Connection
 from manyhands.control.connection_pages import SORTS, Entry, page_of, row_of
 from manyhands.control.messages import Refusal
 from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
@@ -17,7 +18,8 @@ LARGEST_SERVER = 2**31
 LONGEST_TIME = 1e9
 """Seconds: thirty years, more than a server runs."""
 
-_id = Text(40)
+connection_id = Text(40)
+"""What an id of a connection is: clients never compute with it."""
 
 
 def _list(
@@ -98,26 +100,37 @@ def _close(
     return {"closed": closed, "gone": gone}
 
 
-def _open(asker: Asker, connection_id: str) -> Entry:
-    found, number = _found(asker.process, connection_id), _number(connection_id)
+def the_connection(asker: Asker, wanted: str) -> Connection:
+    """Return an open connection by its id.
+
+    Raises
+    ------
+    Refusal
+        It is not open.
+    """
+    return _open(asker, wanted)[1]
+
+
+def _open(asker: Asker, wanted: str) -> Entry:
+    found, number = _found(asker.process, wanted), _number(wanted)
     if found is None:
         known = "" if number is None else asker.end_of(number)
-        raise Refusal(Code.NO_SUCH_THING, f"there is no connection {_named(connection_id)}{known}")
+        raise Refusal(Code.NO_SUCH_THING, f"there is no connection {_named(wanted)}{known}")
     return found
 
 
-def _found(process: ControlledProcess, connection_id: str) -> Entry | None:
-    number = _number(connection_id)
+def _found(process: ControlledProcess, wanted: str) -> Entry | None:
+    number = _number(wanted)
     return None if number is None else process.connection(number)
 
 
-def _named(connection_id: str) -> str:
-    return connection_id if connection_id.isalnum() else repr(connection_id)
+def _named(wanted: str) -> str:
+    return wanted if wanted.isalnum() else repr(wanted)
 
 
-def _number(connection_id: str) -> int | None:
-    is_number = connection_id.isascii() and connection_id.isdecimal()
-    return int(connection_id) if is_number else None
+def _number(wanted: str) -> int | None:
+    is_number = wanted.isascii() and wanted.isdecimal()
+    return int(wanted) if is_number else None
 
 
 CONNECTION_VERBS = (
@@ -157,13 +170,16 @@ CONNECTION_VERBS = (
         "connections.get",
         _get,
         "one open connection, with its stack",
-        (Param("id", _id, "which", is_required=True),),
+        (Param("id", connection_id, "which", is_required=True),),
     ),
     Verb(
         "connections.close",
         _close,
         "end connections under their handlers",
-        (Param("id", _id, "which"), Param("ids", Several(_id, 1000), "which ones")),
+        (
+            Param("id", connection_id, "which"),
+            Param("ids", Several(connection_id, 1000), "which ones"),
+        ),
         writes=True,
     ),
 )

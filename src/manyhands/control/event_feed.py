@@ -62,7 +62,13 @@ class EventFeed:
         while self._waiting:
             when, event = self._waiting.popleft()
             items.append(
-                {"event": type(event).__name__, "at": iso_time(when), **measurements(event)}
+                {
+                    "event": type(event).__name__,
+                    "at": iso_time(when),
+                    "level": event.level,
+                    "message": str(event),
+                    **measurements(event),
+                }
             )
         missed, self._missed = self._missed, 0
         return items, missed

@@ -213,7 +213,9 @@ def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") ->
     known = {param.name: param for param in params}
     for name, value in given.items():
         if name not in known:
-            raise Refusal(Code.BAD_PARAMS, _unknown(place + name, name, list(known)))
+            raise Refusal(
+                Code.BAD_PARAMS, unknown("parameter", name, list(known), called=place + name)
+            )
         known[name].kind.check(place + name, value)
     for param in params:
         if param.is_required and param.name not in given:
@@ -222,9 +224,10 @@ def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") ->
             )
 
 
-def _unknown(called: str, name: str, known: list[str]) -> str:
+def unknown(what: str, name: str, known: list[str], *, called: str = "") -> str:
+    """Say that there is no `what` of a name, and which there are, or the one that was meant."""
     if not known:
-        return f"there is no parameter {shown(called)}: this verb takes none"
+        return f"there is no {what} {shown(called or name)}: there is none at all"
     near = closest(name, known)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
-    return f"there is no parameter {shown(called)}; {hint}"
+    return f"there is no {what} {shown(called or name)}; {hint}"

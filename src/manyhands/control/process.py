@@ -2,31 +2,121 @@
 
 import os
 import platform
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from manyhands._version import __version__
 from manyhands.connections.connection import Connection
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
+from manyhands.control.system_use import start_of_process, use_of_system
+from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
 from manyhands.model.connection_states import Reason
+from manyhands.runtime.fork_hooks import forking
 from manyhands.serving.controls import ServerControls
-from manyhands.serving.info import ServerInfo
+from manyhands.serving.info import count_totals, totals_of
+
+if TYPE_CHECKING:
+    from manyhands.metrics import Figures
 
 _REFUSALS = frozenset(reason.value for reason in Reason if reason.is_refusal)
 
 
-class Controlled(NamedTuple):
-    """One server of the process, and the number by which clients know it."""
+TRAFFIC_SHARE = 1 / 200
+"""The share of a processor for adding up the bytes of all connections, which takes 2 ms for a thousand."""
 
-    number: int
-    server: ServerControls
+
+class Controlled:
+    """One server of the process. For the threads that answer.
+
+    Parameters
+    ----------
+    number
+        The number by which clients know it.
+    server
+        The server.
+    """
+
+    def __init__(self, number: int, server: ServerControls) -> None:
+        self.number = number
+        self.server = server
+        self._bytes: tuple[int, int] | None = None
+        self._next_sum = 0.0
+        self._figures: dict[str, Figures] = {}
+
+    def bytes_in_and_out(self) -> tuple[int | None, int | None]:
+        """Return the bytes received and sent, of a moment ago where there are many connections."""
+        began = time.monotonic()
+        if began >= self._next_sum:
+            totals = totals_of(self.server.core.registry)
+            self._bytes = None if totals is None else (totals.bytes_in, totals.bytes_out)
+            ended = time.monotonic()
+            self._next_sum = ended + (ended - began) / TRAFFIC_SHARE
+        return self._bytes or (None, None)
+
+    def figures(self) -> "Figures":
+        """Return its figures for Prometheus, which are counted from the first time on.
+
+        Raises
+        ------
+        MissingExtra
+            When prometheus-client is not installed.
+        """
+        found = self._figures.get("all")
+        if found is not None:
+            return found
+        # A child that is forked while another thread imports would have the module's lock taken.
+        with forking:
+            from manyhands import metrics  # noqa: PLC0415 - an extra, and few ask for it
+        made = metrics.Figures(metrics.ServerCollector(self.server, waits_for_hub=False))
+        # One step: the threads of two sockets may be asked at once.
+        first = self._figures.setdefault("all", made)
+        if first is not made:
+            made.close()
+        return first
+
+    def close(self) -> None:
+        """Give back what it has."""
+        for figures in self._figures.values():
+            figures.close()
+
+    def ask_hub(self) -> None:
+        """Have the hub of its fibers looked at, if there is one."""
+        for engine in self.server.core.engines:
+            engine.hub_lateness()
+
+    def status(self) -> dict[str, Any]:
+        """Return how it fares now."""
+        server, info = self.server, self.server.info()
+        bytes_in, bytes_out = self.bytes_in_and_out()
+        return {
+            "server": self.number,
+            "kind": server.kind,
+            "handler": server.handler,
+            "listeners": [asdict(listener) for listener in info.listeners],
+            "engines": [_engine(engine) for engine in server.core.engines],
+            "is_draining": server.is_stopping,
+            "accepted": info.accepted,
+            "open": info.open,
+            "closed": info.closed,
+            "dropped": info.dropped,
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            "certificates": info.certificates,
+        }
+
+
+def _engine(engine: Engine) -> dict[str, object]:
+    return {
+        "name": engine.name,
+        "running": engine.running(),
+        "limit": engine.limit,
+        "hub_delay": engine.hub_lateness(),
+    }
 
 
 class ControlledProcess:
@@ -40,7 +130,7 @@ class ControlledProcess:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._began = _start_of_process()
+        self._began = start_of_process()
         self._last_number = 0
         # Replaced, never changed in place: the thread that answers reads it without a lock.
         self._servers: tuple[Controlled, ...] = ()
@@ -50,10 +140,17 @@ class ControlledProcess:
         self._last_number += 1
         self._servers = (*self._servers, Controlled(self._last_number, server))
 
-    def remove(self, server: ServerControls) -> bool:
-        """Have a server no more; return whether another one is left."""
+    def remove(self, server: ServerControls) -> None:
+        """Have a server no more."""
+        leaving = [each for each in self._servers if each.server is server]
         self._servers = tuple(each for each in self._servers if each.server is not server)
-        return bool(self._servers)
+        for each in leaving:
+            each.close()
+
+    def count_traffic(self) -> None:
+        """Have the bytes of connections added up that end, from now on."""
+        for each in self._servers:
+            count_totals(each.server.core.registry)
 
     def servers(self, number: int | None = None) -> Sequence[Controlled]:
         """Return the servers, or the one of a number.
@@ -74,9 +171,9 @@ class ControlledProcess:
 
     def connections(self) -> Iterator[tuple[int, Connection]]:
         """Yield the open connections of all servers, each with the number of its server."""
-        for number, server in self._servers:
-            for connection in server.core.registry.snapshot():
-                yield number, connection
+        for each in self._servers:
+            for connection in each.server.core.registry.snapshot():
+                yield each.number, connection
 
     def connection(self, number: int) -> tuple[int, Connection] | None:
         """Return an open connection by its number, with that of its server; None where it is not open."""
@@ -100,93 +197,27 @@ class ControlledProcess:
 
     def status(self, *, may_write: bool) -> dict[str, Any]:
         """Return how the servers and the process fare now."""
-        infos = [(each, each.server.info(totals=True)) for each in self._servers]
+        # Asked first, and looked at when the rest is done: a hub that is idle has answered by then.
+        for each in self._servers:
+            each.ask_hub()
+        servers = [each.status() for each in self._servers]
         return {
             **self.hello(may_write=may_write),
             "python": platform.python_version(),
             "uptime": round(time.time() - self._began, 3),
-            "servers": [_server(each, info) for each, info in infos],
-            "books": _books([info for _, info in infos]),
-            "process": _use_of_system(),
+            "servers": servers,
+            "books": _books(servers),
+            "process": use_of_system(),
         }
 
 
-def _server(controlled: Controlled, info: ServerInfo) -> dict[str, object]:
-    server, totals = controlled.server, info.totals
-    return {
-        "server": controlled.number,
-        "kind": server.kind,
-        "handler": server.handler,
-        "listeners": [asdict(listener) for listener in info.listeners],
-        "engines": [asdict(engine) for engine in info.engines],
-        "is_draining": info.is_draining,
-        "accepted": info.accepted,
-        "open": info.open,
-        "closed": info.closed,
-        "dropped": info.dropped,
-        "bytes_in": None if totals is None else totals.bytes_in,
-        "bytes_out": None if totals is None else totals.bytes_out,
-        "certificates": info.certificates,
-    }
-
-
-def _books(infos: list[ServerInfo]) -> dict[str, int]:
+def _books(servers: list[dict[str, Any]]) -> dict[str, int]:
     closed: Counter[str] = Counter()
-    for info in infos:
-        closed.update(info.closed)
+    for server in servers:
+        closed.update(server["closed"])
     return {
-        "accepted": sum(info.accepted for info in infos),
-        "open": sum(sum(info.open.values()) for info in infos),
+        "accepted": sum(server["accepted"] for server in servers),
+        "open": sum(sum(server["open"].values()) for server in servers),
         "closed": closed.total(),
         "refused": sum(count for reason, count in closed.items() if reason in _REFUSALS),
     }
-
-
-def _use_of_system() -> dict[str, object]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return {
-        "cpu_seconds": round(time.process_time(), 3),
-        "rss": _resident_bytes(),
-        "descriptors": _count_descriptors(),
-        "descriptor_limit": None if limit == resource.RLIM_INFINITY else limit,
-        "threads": _count_threads(),
-    }
-
-
-def _resident_bytes() -> int | None:
-    """Return the memory that is resident now (statm in proc_pid_statm(5)); None where that is not told."""
-    words = _words_of("statm")
-    return int(words[1]) * resource.getpagesize() if len(words) > 1 else None
-
-
-def _count_threads() -> int | None:
-    # The twentieth field of proc_pid_stat(5); the second, a name, may hold anything.
-    words = _words_of("stat")
-    return int(words[17]) if len(words) > 17 else None
-
-
-def _count_descriptors() -> int | None:
-    try:
-        # Since Linux 6.2 the folder's size is their number; to list ten thousand takes milliseconds.
-        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return None
-
-
-def _words_of(file: str) -> list[str]:
-    """Return the words of a file of /proc/self; of `stat` those after the name."""
-    try:
-        with open(f"/proc/self/{file}", encoding="ascii", errors="replace") as opened:
-            return opened.read().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _start_of_process() -> float:
-    """Return when this process was started, in seconds since 1970; where that is not told, it is now."""
-    words = _words_of("stat")
-    if len(words) <= 19 or sys.platform != "linux":
-        return time.time()
-    # The field `starttime` counts from the boot of the machine.
-    since_boot = int(words[19]) / os.sysconf("SC_CLK_TCK")
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)

@@ -17,8 +17,8 @@ from manyhands.control.messages import (
     result,
 )
 from manyhands.control.process import ControlledProcess
+from manyhands.control.process_verbs import VERBS
 from manyhands.control.protocol import Code
-from manyhands.control.server_verbs import VERBS
 from manyhands.control.watching import EVENTS_INTERVAL, Watch
 from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
@@ -101,6 +101,7 @@ class ControlClient(Client):
         self._lines = Lines()
         self._asked: deque[bytes] = deque()
         self._is_at_an_end = False
+        self._last_word = b""
         self.send(notification("hello", process.hello(may_write=may_write)))
 
     @property
@@ -119,22 +120,20 @@ class ControlClient(Client):
         return bool(self._asked) and not self.is_behind
 
     def need(self) -> int:
-        """Return how much it needs its place: least when it does not read."""
-        return 0 if self.is_behind else 1
+        """Return how much it needs its place: least when it does not read, or asks for nothing more."""
+        return 0 if self.is_behind or self._is_at_an_end else 1
 
     def receive(self, data: bytes) -> None:
         """Take what it asks for; answer the first of that."""
-        if not data:
-            self.has_ended = True
-            return
+        self._is_at_an_end = not data
         try:
             for line in self._lines.cut(data):
                 self._asked.append(line)
                 self.deadline = None
         except Refusal as refused:
             self._is_at_an_end = True
-            self.send(error_line(refused))
-        if not self._lines.is_amid:
+            self._last_word = error_line(refused)
+        if self._is_at_an_end or not self._lines.is_amid:
             self.deadline = None
         elif self.deadline is None:
             self.deadline = time.monotonic() + LINE_TIMEOUT
@@ -144,6 +143,12 @@ class ControlClient(Client):
         """Answer one request, so that the other clients have their turn between two."""
         if self.is_asking:
             self.send(self._answer(self._asked.popleft()))
+        if self._is_at_an_end and not self._asked:
+            # It may have closed its side alone, and still read.
+            self.watched = None
+            self.send(self._last_word)
+            self._last_word = b""
+            self.has_ended = not self.unsent
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -176,7 +181,7 @@ class ControlClient(Client):
         return self._feed.end_of(number)
 
     def has_taken_all(self) -> None:
-        """Note that it has read the latest stats; and that it is done, where its last line was too long."""
+        """Note that it has read the latest stats; and that it is done, where it asks for nothing more."""
         self.has_unread_stats = False
         self.has_ended = self._is_at_an_end and not self._asked
 
@@ -215,7 +220,7 @@ class ControlServer(PollServer):
             return _TurnedAway(
                 connection, f"this socket is for user {os.geteuid()}, not for {stranger}"
             )
-        if len(self.clients) >= MOST_CLIENTS and not self._ends_one_that_does_not_read():
+        if len(self.clients) >= MOST_CLIENTS and not self._ends_one_of_no_need():
             return _TurnedAway(
                 connection, f"{MOST_CLIENTS} clients are here, all that there may be"
             )
@@ -223,7 +228,7 @@ class ControlServer(PollServer):
             connection, self._process, self._feed, self.room_for_files, may_write=self._may_write
         )
 
-    def _ends_one_that_does_not_read(self) -> bool:
+    def _ends_one_of_no_need(self) -> bool:
         is_one_there = any(client.need() == 0 for client in self.clients)
         return is_one_there and self.clients.end_one()
 
@@ -267,6 +272,7 @@ class ControlServer(PollServer):
             if watch is None or not watch.of_stats or watch.stats_due > now:
                 continue
             if status is None:
+                self._process.count_traffic()
                 with self.room_for_files():
                     status = self._process.status(may_write=self._may_write)
             told = watch.stats(status, now, is_behind=client.has_unread_stats)

@@ -1,62 +1,198 @@
-"""The verbs about servers, and about the process."""
+"""The verbs about servers: their limits, their listeners, their end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manyhands.control.connection_verbs import CONNECTION_VERBS
-from manyhands.control.params import Number, Param, Several, Word
-from manyhands.control.verbs import Asker, Verb, Verbs
+from manyhands.control.messages import Refusal
+from manyhands.control.params import Number, Param, Text, Values, Whole, unknown
+from manyhands.control.process import Controlled
+from manyhands.control.protocol import Code
+from manyhands.control.verbs import Asker, Verb
+from manyhands.model.socket_addresses import format_address
+from manyhands.model.usage_errors import Mistake
+from manyhands.serving.core import core_of
+from manyhands.serving.info import plain
+
+LARGEST_SERVER = 2**31
+
+LONGEST_DRAIN = 1e6
+"""Seconds: eleven days."""
+
+_server = Param(
+    "server", Whole(1, LARGEST_SERVER), "the number of the server, where there are several"
+)
 
 
-def _verbs(asker: Asker) -> dict[str, object]:
-    del asker
-    return {"items": [_described(verb) for verb in VERBS]}
-
-
-def _described(verb: Verb) -> dict[str, object]:
+def _get_limits(asker: Asker, *, server: int | None = None) -> dict[str, object]:
     return {
-        "name": verb.name,
-        "writes": verb.writes,
-        "params": [
+        "items": [
             {
-                "name": each.name,
-                "type": each.kind.name,
-                "help": each.help,
-                "required": each.is_required,
+                "server": each.number,
+                "name": option.name,
+                "value": plain(each.server.value_of(option.name)),
+                "default": plain(option.default),
+                "unit": option.kind.unit,
+                "help": option.help,
             }
-            for each in verb.params
-        ],
-        "help": verb.help,
+            for each in asker.process.servers(server)
+            for option in each.server.adjustable.values()
+        ]
     }
 
 
-def _status(asker: Asker) -> dict[str, Any]:
-    return asker.process.status(may_write=asker.may_write)
+def _set_limits(
+    asker: Asker, *, values: Mapping[str, Any], server: int | None = None
+) -> dict[str, object]:
+    controls = _the_one(asker, server).server
+    for name in values:
+        if name not in controls.adjustable:
+            raise Refusal(Code.BAD_PARAMS, unknown("limit", name, list(controls.adjustable)))
+    try:
+        controls.adjust(values)
+    except Mistake as mistake:
+        raise Refusal(Code.BAD_PARAMS, str(mistake)) from None
+    return {"values": {name: plain(controls.value_of(name)) for name in values}}
 
 
-def _watch(asker: Asker, *, what: Sequence[str], every: float = 1.0) -> dict[str, object]:
-    watched = list(dict.fromkeys(what))
-    asker.watch(watched, every)
-    return {"watching": watched, "every": every}
+def _the_one(asker: Asker, number: int | None) -> Controlled:
+    servers = asker.process.servers(number)
+    if len(servers) != 1:
+        there = ", ".join(f"{each.number} ({each.server.handler})" for each in servers)
+        what = (
+            f"say which server is meant: there is {there}"
+            if there
+            else "there is no server any more"
+        )
+        raise Refusal(Code.BAD_PARAMS if there else Code.NOT_NOW, what)
+    return servers[0]
 
 
-VERBS = Verbs(
-    Verb("verbs", _verbs, "the verbs that there are, and what they take"),
-    Verb("status", _status, "how the servers and the process fare"),
-    *CONNECTION_VERBS,
+def _set_suspended(
+    asker: Asker, listener: str | None, server: int | None, *, value: bool
+) -> dict[str, object]:
+    chosen = [
+        (each, one)
+        for each in asker.process.servers(server)
+        for one in each.server.listeners
+        if listener is None or listener == format_address(one.server_address)
+    ]
+    if not chosen:
+        raise Refusal(Code.NO_SUCH_THING, _no_listener(asker.process.servers(), listener))
+    for each, one in chosen:
+        each.server.set_suspended(one, value)
+    return {
+        "listeners": [
+            {
+                "server": each.number,
+                "address": format_address(one.server_address),
+                "is_suspended": core_of(one).is_suspended,
+            }
+            for each, one in chosen
+        ]
+    }
+
+
+def _no_listener(servers: Iterable[Controlled], wanted: str | None) -> str:
+    listeners = [one for each in servers for one in each.server.listeners]
+    there = ", ".join(format_address(one.server_address) for one in listeners) or "none"
+    return f"there is no listener {wanted or 'here'}; there is {there}"
+
+
+def _suspend(
+    asker: Asker, *, listener: str | None = None, server: int | None = None
+) -> dict[str, object]:
+    return _set_suspended(asker, listener, server, value=True)
+
+
+def _resume(
+    asker: Asker, *, listener: str | None = None, server: int | None = None
+) -> dict[str, object]:
+    return _set_suspended(asker, listener, server, value=False)
+
+
+def _drain(asker: Asker, *, timeout: float | None = None) -> dict[str, object]:
+    refusals: list[Mistake] = []
+    servers = asker.process.servers()
+    for each in servers:
+        try:
+            each.server.begin_drain(timeout)
+        except Mistake as mistake:
+            refusals.append(mistake)
+    _refuse_if_none_can(servers, refusals)
+    return {"is_draining": True}
+
+
+def _reload(asker: Asker) -> dict[str, object]:
+    refusals: list[Mistake] = []
+    reloaded: list[str] = []
+    servers = asker.process.servers()
+    for each in servers:
+        try:
+            reloaded.append(each.server.reload())
+        except Mistake as mistake:
+            refusals.append(mistake)
+    _refuse_if_none_can(servers, refusals)
+    return {"reloaded": True, "what": ", ".join(dict.fromkeys(reloaded))}
+
+
+def _refuse_if_none_can(servers: Sequence[Controlled], refusals: list[Mistake]) -> None:
+    if len(refusals) == len(servers):
+        said = "; ".join(dict.fromkeys(map(str, refusals)))
+        raise Refusal(Code.NOT_NOW, said or "there is no server any more")
+
+
+def _metrics(asker: Asker, *, server: int | None = None) -> dict[str, object]:
+    try:
+        page = _the_one(asker, server).figures().page()
+    except Mistake as mistake:
+        raise Refusal(Code.NOT_NOW, str(mistake)) from None
+    return {"text": page.body.decode(), "content_type": page.media_type}
+
+
+_listener = Param("listener", Text(), "the address of one, as status has it; all unless told")
+
+SERVER_VERBS = (
     Verb(
-        "watch",
-        _watch,
-        "be told by itself of stats and events from now on; of nothing: no more",
+        "limits.get",
+        _get_limits,
+        "the options that can be changed while a server serves",
+        (_server,),
+    ),
+    Verb(
+        "limits.set",
+        _set_limits,
+        "change such options: all of those that are given, or none",
+        (Param("values", Values(), "the values by their names", is_required=True), _server),
+        writes=True,
+    ),
+    Verb(
+        "listeners.suspend",
+        _suspend,
+        "accept no client: new ones wait in the kernel's backlog, and open connections go on",
+        (_listener, _server),
+        writes=True,
+    ),
+    Verb(
+        "listeners.resume",
+        _resume,
+        "accept clients again",
+        (_listener, _server),
+        writes=True,
+    ),
+    Verb(
+        "drain",
+        _drain,
+        "stop serving, and let the connections come to their ends",
         (
             Param(
-                "what",
-                Several(Word("stats", "events"), 2),
-                "stats, events, or both",
-                is_required=True,
+                "timeout",
+                Number(0, LONGEST_DRAIN),
+                "seconds that they get; drain_timeout unless told",
             ),
-            Param("every", Number(0.1, 60), "seconds between two stats, 1 unless told"),
         ),
+        writes=True,
     ),
+    Verb("reload", _reload, "read the certificates again", writes=True),
+    Verb("metrics", _metrics, "the figures of a server, as Prometheus reads them", (_server,)),
 )
-"""All verbs."""
+"""The verbs about servers."""

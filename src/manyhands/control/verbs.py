@@ -8,7 +8,6 @@ from manyhands.control.messages import Refusal, Request
 from manyhands.control.params import Param
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
-from manyhands.model.usage_errors import closest
 
 
 class Asker(Protocol):
@@ -76,7 +75,7 @@ class Verbs:
         """
         verb = self._verbs.get(request.verb)
         if verb is None:
-            raise Refusal(Code.NO_SUCH_VERB, self._unknown(request.verb))
+            raise Refusal(Code.NO_SUCH_VERB, kinds.unknown("verb", request.verb, list(self._verbs)))
         if verb.writes and not asker.may_write:
             raise Refusal(
                 Code.READING_ONLY,
@@ -84,8 +83,3 @@ class Verbs:
             )
         kinds.check(verb.params, request.params)
         return verb.act(asker, **request.params)
-
-    def _unknown(self, name: str) -> str:
-        near = closest(name, self._verbs)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(self._verbs)}"
-        return f"there is no verb {kinds.shown(name)}; {hint}"

@@ -17,11 +17,10 @@ MissingExtra
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from manyhands.http.any_server import AnyServer
 from manyhands.http.health import pages_of
-from manyhands.http.messages import Content, Request, answering
+from manyhands.http.messages import Content, answering
 from manyhands.http.page_address import page_address
 from manyhands.http.server import PageServer
 from manyhands.model.addresses import Address
@@ -99,20 +98,38 @@ def serve(server: AnyServer, address: str | Address) -> Exporter:
         When the address cannot be had; the text says what holds it.
     """
     where = page_address(server, address, "metrics")
-    registry = _client.CollectorRegistry()
-    _client.ProcessCollector(registry=registry)
-    end = collect(server, registry)
+    figures = Figures(ServerCollector(server))
     try:
-        pages = pages_of(server) | {PATH: partial(_page, registry)}
-        return Exporter(where, answering(pages, f"the metrics are at {PATH}"), end)
+        pages = pages_of(server) | {PATH: lambda request: figures.page(request.accept)}
+        return Exporter(where, answering(pages, f"the metrics are at {PATH}"), figures.close)
     except BaseException:
-        end()
+        figures.close()
         raise
 
 
-def _page(registry: "_client.CollectorRegistry", request: Request) -> Content:
-    try:
-        encode, media_type = choose_encoder(request.accept)
-    except Exception:  # noqa: BLE001 - of a client's words, such as a version that is no number
-        encode, media_type = choose_encoder("")
-    return Content(media_type, encode(registry))
+class Figures:
+    """The figures of one server, and of its process, as Prometheus reads them. Thread-safe.
+
+    Parameters
+    ----------
+    collector
+        Collects those of the server.
+    """
+
+    def __init__(self, collector: ServerCollector) -> None:
+        self._collector = collector
+        self._registry = _client.CollectorRegistry()
+        _client.ProcessCollector(registry=self._registry)
+        self._registry.register(collector)
+
+    def page(self, accept: str = "") -> Content:
+        """Return them in a format that the reader takes, by the words of its header ``Accept``."""
+        try:
+            encode, media_type = choose_encoder(accept)
+        except Exception:  # noqa: BLE001 - of a client's words, such as a version that is no number
+            encode, media_type = choose_encoder("")
+        return Content(media_type, encode(self._registry))
+
+    def close(self) -> None:
+        """Count for them no longer."""
+        self._collector.close()

@@ -228,7 +228,7 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
         {reason.value: count for reason, count in core.registry.dropped.items()},
         core.is_draining,
         _page(core, first, after),
-        _totals(core.registry) if totals else None,
+        totals_of(core.registry) if totals else None,
         certificates or {},
     )
 
@@ -293,7 +293,8 @@ def count_totals(registry: Registry) -> None:
     registry.totals = registry.totals or Totals()
 
 
-def _totals(registry: Registry) -> TotalsInfo | None:
+def totals_of(registry: Registry) -> TotalsInfo | None:
+    """Add up bytes and durations, as of `info_of`; None of a registry without metrics. Thread-safe."""
     if registry.totals is None:
         return None
     # The ended ones first: in the other order, a connection that ends in between would count twice.

@@ -110,11 +110,22 @@ def calls_of_task(frame: FrameType) -> list[str]:
 
     `frame` is the one on top, of `Engine.frames`. No file is read.
     """
-    return calls(_from_the_handler_on(_frames(frame)))
+    return _shown(_from_the_handler_on(_frames(frame)))
 
 
-def calls(frames: Sequence[FrameType]) -> list[str]:
-    """Return the last `MOST_CALLS` calls as ``FILE:LINE in FUNCTION``."""
+def calls(frame: FrameType) -> list[str]:
+    """Return the calls of a thread, as `calls_of_task` does."""
+    return _shown(_frames(frame))
+
+
+def is_of_task(frame: FrameType | None) -> bool:
+    """Tell whether the thread of a frame, the one on top, serves a connection."""
+    while frame is not None and frame.f_code is not Connection.process_request_thread.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _shown(frames: Sequence[FrameType]) -> list[str]:
     return [
         f"{each.f_code.co_filename}:{each.f_lineno} in {each.f_code.co_qualname}"
         for each in frames[-MOST_CALLS:]

@@ -1,0 +1,133 @@
+"""The verbs about the process, and the table of all verbs."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from manyhands.connections.connection import Connection
+from manyhands.control.connection_verbs import CONNECTION_VERBS, connection_id, the_connection
+from manyhands.control.params import Number, Param, Several, Whole, Word
+from manyhands.control.server_verbs import SERVER_VERBS
+from manyhands.control.verbs import Asker, Verb, Verbs
+from manyhands.engines import Task
+from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.unpatched import native_thread_id, original
+from manyhands.serving.stack_location import calls, calls_of_task, is_of_task
+
+
+def _verbs(asker: Asker) -> dict[str, object]:
+    del asker
+    return {"items": [_described(verb) for verb in VERBS]}
+
+
+def _described(verb: Verb) -> dict[str, object]:
+    return {
+        "name": verb.name,
+        "writes": verb.writes,
+        "params": [
+            {
+                "name": each.name,
+                "type": each.kind.name,
+                "help": each.help,
+                "required": each.is_required,
+            }
+            for each in verb.params
+        ],
+        "help": verb.help,
+    }
+
+
+def _status(asker: Asker) -> dict[str, Any]:
+    return asker.process.status(may_write=asker.may_write)
+
+
+def _watch(asker: Asker, *, what: Sequence[str], every: float = 1.0) -> dict[str, object]:
+    watched = list(dict.fromkeys(what))
+    asker.watch(watched, every)
+    return {"watching": watched, "every": every}
+
+
+def _stacks(
+    asker: Asker,
+    *,
+    id: str | None = None,  # noqa: A002 - the parameter's name
+    limit: int = 200,
+) -> dict[str, object]:
+    engines = {
+        engine: list(engine.tasks)
+        for each in asker.process.servers()
+        for engine in each.server.core.engines
+    }
+    if id is not None:
+        connection = the_connection(asker, id)
+        engines = {connection.engine: [connection]}
+    tasks = [(engine, task) for engine, carried in engines.items() for task in carried]
+    tasks.sort(key=lambda each: _number(each[1]))
+    frames = {engine: engine.frames() for engine in engines}
+    processes = {engine: engine.processes() for engine in engines}
+    return {
+        "items": [
+            _stack(task, frames[engine].get(task), processes[engine].get(task))
+            for engine, task in tasks[:limit]
+        ],
+        "threads": [] if id is not None else _other_threads(limit),
+        "total": len(tasks),
+    }
+
+
+def _number(task: Task) -> int:
+    return task.number if isinstance(task, Connection) else 0
+
+
+def _stack(task: Task, frame: FrameType | None, process: int | None) -> dict[str, object]:
+    return {
+        "id": str(_number(task)),
+        "peer": format_address(task.client_address),
+        "handler": task.handler,
+        "stack": None if frame is None else calls_of_task(frame),
+        "pid": process,
+    }
+
+
+def _other_threads(limit: int) -> list[dict[str, object]]:
+    """Return where the threads stand that serve no client just now, but for the one that answers."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    own, found = native_thread_id(), []
+    for ident, frame in original(sys, "_current_frames")().items():
+        if ident != own and not is_of_task(frame):
+            found.append({"name": names.get(ident, ""), "ident": ident, "stack": calls(frame)})
+    return found[:limit]
+
+
+VERBS = Verbs(
+    Verb("verbs", _verbs, "the verbs that there are, and what they take"),
+    Verb("status", _status, "how the servers and the process fare"),
+    *CONNECTION_VERBS,
+    *SERVER_VERBS,
+    Verb(
+        "stacks",
+        _stacks,
+        "where each handler stands, and each other thread",
+        (
+            Param("id", connection_id, "of one connection alone"),
+            Param("limit", Whole(1, 1000), "how many at most, 200 unless told"),
+        ),
+    ),
+    Verb(
+        "watch",
+        _watch,
+        "be told by itself of stats and events from now on; of nothing: no more",
+        (
+            Param(
+                "what",
+                Several(Word("stats", "events"), 2),
+                "stats, events, or both",
+                is_required=True,
+            ),
+            Param("every", Number(0.1, 60), "seconds between two stats, 1 unless told"),
+        ),
+    ),
+)
+"""All verbs."""
