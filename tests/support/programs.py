@@ -82,6 +82,10 @@ class Program:
             self.kill()
             raise AssertionError(f"it said nothing more; stderr: {self.errors()}") from None
 
+    def has_line(self) -> bool:
+        """Tell whether a line of its standard output is there to be returned."""
+        return not self._lines.empty()
+
     def lines_left(self) -> list[str]:
         """Return what else it had written when it ended."""
         self._reader.join(PATIENCE)

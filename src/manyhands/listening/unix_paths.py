@@ -126,11 +126,9 @@ def _binds(listener: socket.socket, path: Path) -> bool:
 def remove_stale(path: Path, kind: int) -> bool:
     """Remove the socket of type `kind` at `path` if the server that made it is gone; tell whether it was."""
     try:
-        if what_is_at(path, kind) is not None:
-            return False
         descriptor = _locked(os.path.dirname(os.path.abspath(path)))
     except OSError:
-        return False  # not to be seen, or not to be locked
+        return False
     try:
         if what_is_at(path, kind) is not None:
             return False

@@ -1,0 +1,129 @@
+"""`manyhands ctl` with servers that serve, on every engine."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from manyhands import Server
+from manyhands.cli import main
+from manyhands.control.client_socket import Lost, Unreachable
+from manyhands.control.discovery import Follower, choose
+from manyhands.testing import half_close
+from tests.support import Echo, Program, call, everything, wait_until
+
+Says = Callable[..., str]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return f"{tmp_path}/control.sock"
+
+
+@pytest.fixture
+def says(place: str, capsys: pytest.CaptureFixture[str]) -> Says:
+    """Carry out `manyhands ctl`; return what it printed."""
+
+    def say(*words: str, status: int = 0) -> str:
+        ended = main(["ctl", "--control", place, *words])
+        printed = capsys.readouterr()
+        assert (ended, bool(printed.err)) == (status, bool(status)), printed.err
+        return printed.out + printed.err
+
+    return say
+
+
+@pytest.fixture
+def server(place: str, engine: str) -> Iterator[Server]:
+    with Server(Echo, "tcp://127.0.0.1:0", engine=engine, control=place, drain_timeout=1) as server:
+        yield server
+
+
+def test_a_connection_is_listed_found_and_closed(server: Server, says: Says) -> None:
+    # On the engine `sequential` its handler has the server's only thread meanwhile.
+    address = server.addresses[0]
+    with call((address.host, address.port)) as client:
+        client.sendall(b"hello\n")
+        assert client.recv(100) == b"hello\n"
+        peer = f"127.0.0.1:{client.getsockname()[1]}"
+        [_, line, last] = says("connections", "--sort", "-id").splitlines()
+        assert (line.split()[1], last) == (peer, "1 connection")
+        [found] = json.loads(says("connections", "--text", peer, "--json"))["items"]
+        assert says("connections", "--text", "nowhere") == "0 connections, of 1 open\n"
+        assert f"client     {peer}\n" in says("connection", found["id"])
+        assert says("close", f"#{found['id']}") == f"closed {found['id']}\n"
+        assert everything(client) == b""
+    wait_until(lambda: says("connections") == "0 connections\n")
+    gone = says("close", found["id"], status=1)
+    assert gone.startswith(f"manyhands: there is no connection {found['id']}")
+
+
+def test_the_status_has_books_that_balance(server: Server, engine: str, says: Says) -> None:
+    address = server.addresses[0]
+    with call((address.host, address.port)) as client:
+        assert server.wait_for_connections(1, timeout=30)
+        assert "1 accepted = 1 open + 0 closed, 0 of these refused" in says("status")
+        # A forked handler has a copy of this end, too: to close it here would end nothing.
+        half_close(client)
+        assert everything(client) == b""
+    wait_until(lambda: "1 accepted = 0 open + 1 closed" in says("status"))
+    said = says("status")
+    assert f"process  {os.getpid()}, " in said
+    assert f"listener  127.0.0.1:{address.port}" in said
+    assert f"engine    {engine}: 0" in said
+
+
+def served(folder: Path, *words: str) -> Program:
+    """Run `manyhands serve` with words, and wait until it listens."""
+    serve = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0", *words]
+    program = Program(serve, folder)
+    assert program.line().startswith("listening on ")
+    return program
+
+
+def test_what_happens_is_watched_from_outside(folder: Path, place: str, says: Says) -> None:
+    watch = ["-m", "manyhands", "ctl", "--control", place, "watch"]
+    with served(folder, "--control", place) as server, Program(watch) as watching:
+        port = int(says("status").partition("127.0.0.1:")[2].split(":")[0])
+
+        def come_and_go() -> bool:
+            # Until its events are told: it is another process, which takes its time to begin.
+            with call(("127.0.0.1", port)) as client:
+                client.sendall(b"hello\n")
+                assert client.recv(100) == b"hello\n"
+            return watching.has_line()
+
+        wait_until(come_and_go)
+        assert "ConnectionClosed: " in watching.line()
+        server.send(signal.SIGTERM)
+        assert server.wait() == 0
+        assert watching.wait() == 1
+        assert watching.lines_left()[-1:] != []
+        assert watching.errors().endswith(" has closed the connection\n")
+
+
+def test_a_server_is_followed_to_its_next_process(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where this machine's other servers have none.
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr("manyhands.listening.proc_net.PROC", str(tmp_path))
+    follower = Follower()
+    with served(folder, "--control", "auto") as first, follower.connect() as client:
+        assert client.hello.pid == first.pid
+        with choose(str(first.pid)) as other:
+            assert other.call("status")["pid"] == first.pid
+        first.kill()
+        with pytest.raises(Lost):
+            client.call("status")
+    with pytest.raises(Unreachable, match="has ended, and is not back yet"):
+        follower.connect()
+    with served(folder, "--control", "auto") as second, follower.connect() as client:
+        assert client.hello.pid == second.pid
+        assert [file.name for file in (tmp_path / "run" / "manyhands").iterdir()] == [
+            f"{second.pid}.sock"
+        ]
