@@ -10,6 +10,7 @@ import pytest
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
+from manyhands.connections.rooms import Rooms
 from manyhands.model.connection_states import Reason, State
 from manyhands.serving.reaper import Reaper
 
@@ -21,6 +22,7 @@ class Core:
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.rooms = Rooms()
 
 
 class Engine:

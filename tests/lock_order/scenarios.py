@@ -58,6 +58,13 @@ class Talker(StreamRequestHandler):
         the_program_runs()
         for line in self.rfile:
             self.wfile.write(line)
+            if line == b"join\n":
+                self.join("red")
+            if line == b"tell\n":
+                self.server.tell("red", b"told\n")
+            if line == b"tell much\n":
+                while self.server.tell("red", b"much\n" * 10_000):
+                    the_program_runs()
             if line == b"ask the operator\n":
                 with contextlib.suppress(EOFError):
                     manyhands.ask()
@@ -210,6 +217,12 @@ def clients_come_and_go(server: Server) -> None:
             peer.shutdown(socket.SHUT_RDWR)
         assert server.reload()
     ask(tls, b"this is no handshake\n")
+    for address in (plain, tls):
+        before = server.connections.accepted
+        with call(address) if address == plain else context.wrap_socket(call(address)) as member:
+            member.sendall(b"join\ntell\ntell much\n")
+            # It reads nothing, so its connection is closed.
+            wait_until(lambda: server.connections.accepted > before and not server.connections)  # noqa: B023
     server.suspend()
     with calling(plain) as peer:
         peer.sendall(b"waits\n")

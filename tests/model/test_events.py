@@ -99,6 +99,10 @@ EXAMPLES: list[tuple[Event, str]] = [
         "127.0.0.1:8008 cut a datagram of 127.0.0.1:40000 to 8192 bytes (max_packet_size)",
     ),
     (
+        events.ClientFellBehind(3, "127.0.0.1:8008", ("127.0.0.1", 40000), 262_000, True),
+        "127.0.0.1:40000 does not read what is sent to it, 262000 bytes wait: its connection is closed",
+    ),
+    (
         events.ForkedWithThreads(3),
         "forked while 3 threads were alive: their locks stay locked in the child",
     ),

@@ -57,7 +57,7 @@ PUBLIC = {
         "listen",
     ),
     *("listeners", "reload", "resume", "run", "start", "stop", "suspend", "tls_context"),
-    *("seconds_to_drain", "wait_for_connections"),
+    *("controls", "members", "seconds_to_drain", "tell", "wait_for_connections"),
 }
 
 

@@ -115,6 +115,12 @@ class ServerOptions(TypedDict, total=False):
     default 60.0."""
     max_age: float | None
     """Time until a connection is closed, give or take a tenth. Seconds, default none."""
+    outbox: int
+    """What may wait for a client to read of what other handlers send to it, beside the kernel's buffer.
+    Bytes, default 262144."""
+    when_behind: Literal["close", "drop_oldest", "drop_new"]
+    """What becomes of a client that does not read, when its outbox is full: its connection is closed,
+    or what waits longest or comes last is dropped, and counted. Default close."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
     control: str | PathLike[str] | None
@@ -211,6 +217,12 @@ class ServerAttributes:
     default 60.0."""
     max_age: float | None
     """Time until a connection is closed, give or take a tenth. Seconds, default none."""
+    outbox: int
+    """What may wait for a client to read of what other handlers send to it, beside the kernel's buffer.
+    Bytes, default 262144."""
+    when_behind: Literal["close", "drop_oldest", "drop_new"]
+    """What becomes of a client that does not read, when its outbox is full: its connection is closed,
+    or what waits longest or comes last is dropped, and counted. Default close."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
     control: Settled[str | PathLike[str] | None]
@@ -275,6 +287,12 @@ class BaseServerOptions:
     default none."""
     max_age: float | None
     """Time until a connection is closed, give or take a tenth. Seconds, default none."""
+    outbox: int
+    """What may wait for a client to read of what other handlers send to it, beside the kernel's buffer.
+    Bytes, default 262144."""
+    when_behind: Literal["close", "drop_oldest", "drop_new"]
+    """What becomes of a client that does not read, when its outbox is full: its connection is closed,
+    or what waits longest or comes last is dropped, and counted. Default close."""
 
 
 class ThreadingMixInOptions:

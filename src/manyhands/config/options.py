@@ -38,6 +38,7 @@ _of_listener = partial(Option, group="listener")
 _of_tls = partial(Option, group="tls")
 _limit = partial(Option, group="limits", owners=("BaseServer",), is_unset=True, is_adjustable=True)
 _of_control = partial(Option, group="control")
+_outbox = partial(Option, group="outbox", owners=("BaseServer",), is_unset=True, is_adjustable=True)
 _deadline = partial(Option, group="deadlines", owners=("BaseServer",), is_adjustable=True)
 
 # In the order of `--help` and of the documentation.
@@ -282,6 +283,21 @@ _ROWS = (
         server_default=60.0,
     ),
     _deadline("max_age", Seconds(), "time until a connection is closed, give or take a tenth"),
+    _outbox(
+        "outbox",
+        # The least is what `Outbox.put` takes without a look at the bound.
+        Whole(at_least=4096, unit="bytes"),
+        "what may wait for a client to read of what other handlers send to it, beside the kernel's buffer",
+        # Hours of conversation, and memory for thousands.
+        default=256 * 1024,
+    ),
+    _outbox(
+        "when_behind",
+        Choice("close", "drop_oldest", "drop_new"),
+        "what becomes of a client that does not read, when its outbox is full: its connection is closed, or "
+        "what waits longest or comes last is dropped, and counted",
+        default="close",
+    ),
     Option(
         "drain_timeout",
         Seconds(may_be_zero=True),

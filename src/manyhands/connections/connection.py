@@ -21,20 +21,25 @@ from manyhands.connections.closing import (
     said_on_notice,
 )
 from manyhands.connections.facts import ConnectionFacts, KeptCopy
+from manyhands.connections.outboxes import Writer, outbox_of, piece_of
 from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened
+from manyhands.connections.tls_handshake import is_tls
 from manyhands.connections.traffic import (
     begin_counting,
     kernel_counts,
     new_record,
 )
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
+from manyhands.model.event_hub import event_hub
 from manyhands.model.timeouts import Deadlines
 from manyhands.runtime.caller import begin_serving, current_task, end_serving
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
+    from manyhands.connections.outbox import Outbox
+    from manyhands.connections.rooms import Rooms
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine
     from manyhands.runtime.wakeup import PollableLatch
@@ -59,6 +64,9 @@ the interpreter lock, and waits for nothing. A lock would not do: programs kick 
 
 _first_timeouts: "dict[int, ConnectionTimeouts]" = {}
 """What is just being made of `Connection.own_timeouts`, by its number: of two threads both get the same."""
+
+_NOT_READ = frozenset({Reason.WRITE_STALLED, Reason.DID_NOT_READ})
+"""The reasons of ends with a peer that takes nothing any more."""
 
 _AT_AN_END = frozenset({State.CLOSING, State.CLOSED})
 
@@ -87,6 +95,9 @@ class OptionsOfServer(Protocol):
     def timeouts_on(self, server: Any, engine: str) -> "ConnectionTimeouts":
         """Return what a handler may set its own timeouts in."""
 
+    def outbox_terms(self, server: Any) -> tuple[int, str]:
+        """Return the bytes that may wait for a peer, and what becomes of one that falls behind."""
+
 
 class Core(Protocol):
     """What a connection needs of the core of the server that serves it."""
@@ -102,6 +113,10 @@ class Core(Protocol):
     @property
     def drain_notice(self) -> "PollableLatch | None":
         """What tells forked handlers that the server drains, if anything does."""
+
+    @property
+    def rooms(self) -> "Rooms":
+        """The rooms that it may join."""
 
     def identify(self, connection: "Connection") -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
@@ -124,12 +139,14 @@ class Connection(ConnectionFacts):
         "is_registered",
         "number",
         "opened_at",
+        "outbox",
         "own_timeouts",
         "place",
         "reason",
         "request",
         "server",
         "state",
+        "writer",
     )
 
     goodbye: GoodbyeHook
@@ -183,6 +200,12 @@ class Connection(ConnectionFacts):
         self.own_timeouts: ConnectionTimeouts | None = None
         """What its handler has set, if it has."""
 
+        self.outbox: Outbox | None = None
+        """What is sent to it, and waits: made for the first piece."""
+
+        self.writer: Writer | None = None
+        """The file with which its handler writes, where that has no buffer."""
+
         self._last_traffic = None
         self._record = None
         self._traffic_is_final = False
@@ -204,6 +227,9 @@ class Connection(ConnectionFacts):
             if not may_begin or not self.take(Step.HANDLER_BEGINS):
                 self.server.shutdown_request(self.request)
                 return False
+            if not is_ready and self.core.rooms.are_used and is_tls(self.request):
+                # Now, while its handler is in no call on it: later its thread may be inside of OpenSSL.
+                outbox_of(self)
             if self._record is not None:
                 begin_counting(self.request, self._record)
             if self._serve is not None:
@@ -325,6 +351,9 @@ class Connection(ConnectionFacts):
             self.place.leave()
 
     def _end_registered(self, *, is_served: bool) -> None:
+        if self.outbox is not None:
+            self.outbox.end()
+            self.core.rooms.forget(self)
         registry, place = self.core.registry, self.place
         reason = Reason.HANDLER_RETURNED if is_served else self.failed_for
         if registry.are_detailed and reason is Reason.HANDLER_RETURNED:
@@ -401,7 +430,7 @@ class Connection(ConnectionFacts):
         """
         if not self._decide_end(reason):
             return False
-        if reason is Reason.WRITE_STALLED:
+        if reason in _NOT_READ:
             # The kernel would go on offering the peer what it does not take.
             reset_at_close(self.request)
         self._ask_worker_to_end()
@@ -420,7 +449,7 @@ class Connection(ConnectionFacts):
 
     def _worker_sends_close_notify(self) -> bool:
         """Tell whether its worker has close_notify to send, and can: TLS is for the worker alone."""
-        if self.reason is Reason.WRITE_STALLED:
+        if self.reason in _NOT_READ:
             return False
         request = self.request
         return (
@@ -446,6 +475,49 @@ class Connection(ConnectionFacts):
     def end_input(self) -> None:
         """Have its handler read an end of file once it has read what is there; its answers still go out."""
         half_close(self.request)
+
+    # What is sent to it from outside
+
+    def send(self, data: Any) -> bool:
+        """Send a piece of data, whole, after all that was sent or written before. Never waits.
+
+        What the kernel does not take at once waits in the connection's outbox, and goes out as fast as the
+        peer reads. From the first call on, what the handler writes waits for its turn there as well, so no
+        two pieces ever mix. Thread-safe, for fibers too; not for signal handlers.
+
+        Parameters
+        ----------
+        data : bytes-like
+
+        Returns
+        -------
+        bool
+            Whether the piece is sent, or waits. False where no handler has the connection, and where the peer
+            has fallen behind: see the option `when_behind`.
+
+        Raises
+        ------
+        Mistake
+            When it is text, or longer than the option `outbox` allows.
+        RuntimeError
+            On a datagram.
+        """
+        outbox = self.outbox
+        if outbox is None:
+            self.core.rooms.are_used = True
+            outbox = outbox_of(self)
+        return outbox is not None and outbox.put(piece_of(data))
+
+    def outbox_terms(self) -> tuple[int, str]:
+        """Return the bytes that may wait for the peer, and what becomes of it when it falls behind."""
+        return self.core.options.outbox_terms(self.server)
+
+    def fell_behind(self, waiting: int, *, is_over: bool) -> None:
+        """Note, once, that the peer does not read; close the connection if its outbox is over."""
+        if is_over:
+            self.expire(Reason.DID_NOT_READ)
+        if event_hub.has_subscribers:
+            event_hub.emit(self.lag_as_event(waiting, is_over=is_over))
 
     # A worker process
 

@@ -16,6 +16,7 @@ from manyhands.model.timeouts import is_idle
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
+    from manyhands.connections.outbox import Outbox
     from manyhands.protocol.proxy_header import ProxyHeader
 
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})
@@ -35,6 +36,7 @@ class ConnectionFacts:
     reason: Reason | None
     failed_for: Reason
     is_registered: bool
+    outbox: "Outbox | None"
 
     _last_traffic: Traffic | None
 
@@ -73,6 +75,31 @@ class ConnectionFacts:
             sent_ago=traffic.unanswered,
             has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
         )
+
+    def lag_as_event(self, waiting: int, *, is_over: bool) -> "events.ClientFellBehind":
+        """Return the event that tells that its client does not read what is sent to it."""
+        return events.ClientFellBehind(
+            self.number,
+            format_address(getattr(self.server, "server_address", None)),
+            self.client_address,
+            waiting,
+            is_over,
+        )
+
+    @property
+    def is_open_to_pieces(self) -> bool:
+        """Whether its handler is at work in this process, so that pieces can be sent to it from outside."""
+        return self.state is State.OPEN and descriptor_of(self.request) >= 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in its outbox: what is sent to it, and its client has not read."""
+        return 0 if self.outbox is None else self.outbox.waiting
+
+    @property
+    def missed(self) -> int:
+        """Pieces that were sent to it, and dropped since its client did not read."""
+        return 0 if self.outbox is None else self.outbox.missed
 
     def end_as_event(self) -> "events.ConnectionClosed":
         """Return the event that tells of its end."""

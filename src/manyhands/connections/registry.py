@@ -6,9 +6,10 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from manyhands.connections.connection import Connection
+from manyhands.connections.outboxes import piece_of
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.fork_hooks import renew_in_copies
@@ -107,6 +108,7 @@ class Registry(Mapping[int, Connection]):
         "_closed",
         "_dropped",
         "_lock",
+        "_missed",
         "_open",
         "_waits",
         "are_detailed",
@@ -139,6 +141,7 @@ class Registry(Mapping[int, Connection]):
         self._closed: Counter[Reason] = Counter()
         self._dropped: Counter[Reason] = Counter()
         self._accepted = 0
+        self._missed = 0
         if self.totals is not None:
             self.totals = Totals()
         self.on_room: Callable[[], None] | None = None
@@ -192,6 +195,7 @@ class Registry(Mapping[int, Connection]):
             if self._open.pop(connection.number, None) is None:
                 return False
             self._closed[connection.conclude()] += 1
+            self._missed += connection.missed
             for wait in self._waits:
                 wait.look(len(self._open))
         finally:
@@ -225,6 +229,32 @@ class Registry(Mapping[int, Connection]):
         """How many datagrams were dropped, by the reason; only reasons that occurred. A copy."""
         with self._lock:
             return dict(self._dropped)
+
+    @property
+    def missed(self) -> int:
+        """How many pieces were sent to connections and dropped, since their clients did not read."""
+        with self._lock:
+            ended, still_open = self._missed, self._open.copy()
+        return ended + sum(connection.missed for connection in still_open.values())
+
+    def send_all(self, data: Any, but: Connection | None = None) -> int:
+        """Send a piece to each connection that a handler has, but to one; return to how many. Never waits.
+
+        Thread-safe, in fibers too; not for signal handlers. See `Connection.send`.
+
+        Parameters
+        ----------
+        data : bytes-like
+        but : Connection, optional
+
+        Raises
+        ------
+        Mistake
+            When it is text, or longer than the option `outbox` allows.
+        """
+        piece = piece_of(data)
+        others = (each for each in self.snapshot() if each is not but and each.is_open_to_pieces)
+        return sum(connection.send(piece) for connection in others)
 
     @property
     def accepted(self) -> int:

@@ -282,11 +282,11 @@ class Counted:
 
     def send(self, data: Any, *flags: Any) -> int:
         """Send, and note it."""
-        return _sent(self, super().send(data, *flags))  # type: ignore[misc]
+        return note_sent(self, super().send(data, *flags))  # type: ignore[misc]
 
     def sendmsg(self, *arguments: Any) -> int:
         """Send, and note it."""
-        return _sent(self, super().sendmsg(*arguments))  # type: ignore[misc]
+        return note_sent(self, super().sendmsg(*arguments))  # type: ignore[misc]
 
     def sendall(self, data: Any, *flags: Any) -> None:
         """Send all, noting it piece by piece."""
@@ -294,7 +294,7 @@ class Counted:
             if self.gettimeout() is not None:  # type: ignore[attr-defined]
                 # The timeout is for the whole `sendall`, and would begin anew with each piece.
                 super().sendall(octets, *flags)  # type: ignore[misc]
-                _sent(self, len(octets))
+                note_sent(self, len(octets))
                 return
             sent = 0
             while sent < len(octets):
@@ -327,7 +327,8 @@ def _received(connection: Any, result: Any, count: int) -> Any:
     return result
 
 
-def _sent(connection: Any, count: int) -> int:
+def note_sent(connection: Any, count: int) -> int:
+    """Note that so many bytes were sent on a connection that keeps a record; return their number."""
     record = _records.get(connection)
     if record is not None:
         record[2] += count

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from manyhands.config.options import check_access, has_options
 from manyhands.connections.socket_classes import Unopened
 from manyhands.connections.tls_handshake import NEVER_TLS, send_secrets_at_once
+from manyhands.dropin.own_names import yields_to_others
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.caller import is_in_the_hub
 from manyhands.runtime.error_reports import report
@@ -19,12 +20,14 @@ from manyhands.serving.core import OwnCore, ServerCore, core_of
 from manyhands.serving.handle_request import handle_request
 from manyhands.serving.request_hooks import refuse_own_handler, shut_down
 from manyhands.serving.serve_loops import ShutDown
+from manyhands.serving.served_connection import tell
 
 if TYPE_CHECKING:
     from _socket import _Address
     from socket import socket as Socket  # noqa: N812 - the class has an attribute `socket`
 
     from manyhands.config.keywords import BaseServerOptions
+    from manyhands.connections.rooms import Member
     from manyhands.serving.drain import CutOff
 
     Request = Socket | tuple[bytes, Socket]
@@ -32,7 +35,7 @@ else:
     # What editors and type checkers know of the options, which the decorator sets.
     BaseServerOptions = object
     # So that `typing.get_type_hints` finds all names, of a program's subclasses too.
-    _Address = Socket = Request = CutOff = Any
+    _Address = Socket = Request = CutOff = Member = Any
 
 
 _Value = TypeVar("_Value")
@@ -241,6 +244,39 @@ class BaseServer(BaseServerOptions):
 
     def _wake_loops(self) -> None:
         self._server_core.loops.wake()
+
+    @yields_to_others
+    def tell(self, room: str, data: Any, but: Any = None) -> int:
+        """Send a piece of data to all members of a room, whole. Never waits for one of them.
+
+        Of one sender each member gets the pieces in their order, each at most once, and none from before it
+        has joined. A member that does not read is closed, or misses pieces that are counted: see the option
+        `when_behind`. The others notice nothing of it. Thread-safe, in fibers too; not for signal handlers.
+
+        Parameters
+        ----------
+        room
+            The name of the room, which handlers join by their `join`.
+        data : bytes-like
+        but : handler or Connection, optional
+            The member that is not told: the sender, as a rule.
+
+        Returns
+        -------
+        int
+            How many members are told.
+
+        Raises
+        ------
+        Mistake
+            When it is text, or longer than the option `outbox` allows: no member gets it then.
+        """
+        return tell(self, room, data, but)
+
+    @yields_to_others
+    def members(self, room: str) -> "list[Member]":
+        """Return the members of a room, in the order in which they have joined. Thread-safe."""
+        return core_of(self).rooms.members(room)
 
     def service_actions(self) -> None:
         """Do regular work: after connections, and each `poll_interval` of `serve_forever`. A hook."""

@@ -6,12 +6,12 @@ import socket
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from manyhands.config.options import has_options
-from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.socket_classes import header_of
 from manyhands.connections.tls_handshake import NEVER_TLS, send_secrets_at_once
+from manyhands.dropin.own_names import yields_to_others
 from manyhands.dropin.stream_files import open_files
 from manyhands.runtime.caller import current_task
-from manyhands.serving.core import core_if_made
+from manyhands.serving.served_connection import connection_of, connection_to_tell
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -48,23 +48,12 @@ class _DeadlinesAttribute:
     def __get__(self, handler: Any, kind: type) -> "Self | ConnectionTimeouts":
         if handler is None:
             return self
-        connection = _connection_of(handler)
+        connection = connection_of(handler)
         if connection is None:
             raise AttributeError(
                 f"this {kind.__name__} has no deadlines: it serves no connection of a server"
             )
         return connection.deadlines
-
-
-def _connection_of(handler: Any) -> Connection | None:
-    """Return the connection that a handler serves, in any thread; None where it serves none."""
-    served = current_connection()
-    if served is not None:
-        return served if served.is_registered else None
-    # In a thread that the handler has started: only the registry knows the connection there.
-    core = core_if_made(handler.server)
-    others = [] if core is None else core.registry.snapshot()
-    return next((each for each in others if each.serves(handler.request)), None)
 
 
 class BaseRequestHandler:
@@ -128,6 +117,71 @@ class BaseRequestHandler:
 
     def finish(self) -> None:
         """Clean up after `handle`, whether it returned or raised. A hook."""
+
+    # Beyond the standard library
+
+    @yields_to_others
+    def send(self, data: Any) -> bool:
+        """Send a piece of data to this handler's client, whole. Never waits.
+
+        From any thread or fiber: other handlers may call it too. What the client does not read waits in the
+        connection's outbox, and what `wfile` writes waits for its turn there, so no two pieces ever mix. Not
+        for signal handlers.
+
+        Parameters
+        ----------
+        data : bytes-like
+
+        Returns
+        -------
+        bool
+            Whether the piece is sent, or waits. False when the connection is over, or its client has fallen
+            behind: see the option `when_behind`.
+
+        Raises
+        ------
+        Mistake
+            When it is text, or longer than the option `outbox` allows.
+        RuntimeError
+            When the handler serves a datagram.
+        """
+        connection = connection_to_tell(self)
+        return connection is not None and connection.send(data)
+
+    @yields_to_others
+    def join(self, room: str, name: str | None = None) -> bool:
+        """Have this handler's client told what is said in a room from now on: see `tell` of the server.
+
+        Thread-safe. The client leaves all rooms when its connection ends.
+
+        Parameters
+        ----------
+        room
+            The name of the room, which is there while it has members.
+        name
+            What the client is called among the members; None: by its address.
+
+        Returns
+        -------
+        bool
+            False when the connection is over.
+
+        Raises
+        ------
+        Mistake
+            When a name is no text of 1 to 255 characters.
+        RuntimeError
+            When the handler serves a datagram.
+        """
+        connection = connection_to_tell(self)
+        return connection is not None and connection.core.rooms.join(connection, room, name)
+
+    @yields_to_others
+    def leave(self, room: str) -> None:
+        """Have this handler's client told nothing more of a room. It need not be a member. Thread-safe."""
+        connection = connection_of(self)
+        if connection is not None:
+            connection.core.rooms.leave(connection, room)
 
 
 def _handle_until_goodbye(handler: Any) -> None:

@@ -1,10 +1,13 @@
 """`upgrade_to_tls`: a plain connection goes over to TLS under its handler (STARTTLS, RFC 3207)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from manyhands.config.options import setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.connection import current_connection
+from manyhands.connections.gated_sockets import Transfer, begin_transfer
 from manyhands.connections.socket_classes import pass_header_on, upgrade
 from manyhands.dropin.stream_files import open_files
 from manyhands.model.usage_errors import Mistake
@@ -49,12 +52,29 @@ def upgrade_to_tls(
     not used, it must refuse itself.
     """
     if hasattr(handler_or_request, "client_address"):
-        return _upgrade_handler(handler_or_request, context)
+        with _carrying_outbox(handler_or_request.request) as transfer:
+            connection = _upgrade_handler(handler_or_request, context)
+            transfer.finish(connection)
+        return connection
     served = current_connection()
     server = None if served is None else served.server
     peer = handler_or_request.getpeername() if served is None else served.client_address
-    connection = _wrapped(handler_or_request, server, context, peer)
-    return _secured(handler_or_request, connection, server, peer)
+    with _carrying_outbox(handler_or_request) as transfer:
+        connection = _wrapped(handler_or_request, server, context, peer)
+        connection = _secured(handler_or_request, connection, server, peer)
+        transfer.finish(connection)
+    return connection
+
+
+@contextmanager
+def _carrying_outbox(plain: Any) -> Iterator[Transfer]:
+    """Have what others send wait meanwhile, and go out on the TLS connection."""
+    transfer = begin_transfer(plain)
+    try:
+        yield transfer
+    except BaseException:
+        transfer.fail()
+        raise
 
 
 def _upgrade_handler(handler: Any, context: "ssl.SSLContext | None") -> "ssl.SSLSocket":

@@ -8,6 +8,7 @@ from manyhands.config.options import has_options, setting
 from manyhands.connections import tls_handshake
 from manyhands.connections.closing import send_close_notify
 from manyhands.connections.connection import current_connection
+from manyhands.connections.gated_sockets import finish_sending
 from manyhands.connections.socket_classes import await_header
 from manyhands.dropin.base import BaseServer, load_for_serving
 from manyhands.listening.bind import bind, listen
@@ -142,8 +143,11 @@ class TCPServer(BaseServer, TCPServerOptions):
             connection = current_connection()
             if connection is not None:
                 connection.note_last_traffic()
-        if type(request) is not socket.socket and tls_handshake.is_tls(request):
-            send_close_notify(request)
+        if type(request) is not socket.socket:
+            # First what waits in its outbox: of TLS nothing can be sent after the end.
+            finish_sending(request)
+            if tls_handshake.is_tls(request):
+                send_close_notify(request)
         # A copy (in a child, or a dup) may hold the connection open; the client must not wait for that.
         # It may be gone already, too. (`suppress` would cost more than the rest of it.)
         try:  # noqa: SIM105

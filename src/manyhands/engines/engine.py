@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, ClassVar, Protocol
 
+from manyhands.runtime.caller import current_task
 from manyhands.runtime.fork_hooks import renew_in_copies
 
 
@@ -234,6 +235,19 @@ class Engine(abc.ABC):
             When no thread can be had.
         """
         threading.Thread(target=function, daemon=True).start()
+
+    def between_calls(self, task: Task, function: Callable[[], object]) -> bool:
+        """Have a function called while the worker of `task` is in no call on its connection, soon or at once.
+
+        Returns
+        -------
+        bool
+            False where it cannot be: the worker may be in one now, and this is another thread.
+        """
+        if current_task() is not task:
+            return False
+        function()
+        return True
 
     @abc.abstractmethod
     def running(self) -> int:

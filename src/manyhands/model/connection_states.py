@@ -105,6 +105,7 @@ class Reason(_Word):
     PEER_RESET = "peer_reset"
     IDLE = "idle"
     WRITE_STALLED = "write_stalled"
+    DID_NOT_READ = "did_not_read"
     TOO_OLD = "too_old"
     HANDSHAKE_FAILED = "handshake_failed"
     HANDSHAKE_TOO_SLOW = "handshake_too_slow"
@@ -140,6 +141,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.PEER_RESET: "the peer reset it, or broke off its TLS session",
     Reason.IDLE: "nothing was received for longer than idle_timeout",
     Reason.WRITE_STALLED: "the peer acknowledged nothing for longer than write_timeout",
+    Reason.DID_NOT_READ: "more waited for the peer to read than outbox allows",
     Reason.TOO_OLD: "it was older than max_age",
     Reason.HANDSHAKE_FAILED: "the TLS handshake failed",
     Reason.HANDSHAKE_TOO_SLOW: "PROXY header and TLS handshake took longer than handshake_timeout",

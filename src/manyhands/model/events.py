@@ -297,6 +297,30 @@ class DatagramTruncated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientFellBehind(Event):
+    """A client did not read what was sent to it, and `waiting` bytes filled its outbox.
+
+    Either its connection is closed (`is_closed`), or pieces are dropped from now on: told of once for each
+    connection. See the options `outbox` and `when_behind`.
+    """
+
+    is_provoked: ClassVar[bool] = True
+
+    number: int
+    listener: str
+    client_address: object
+    waiting: int
+    is_closed: bool
+
+    def __str__(self) -> str:
+        what = "its connection is closed" if self.is_closed else "pieces for it are dropped"
+        return (
+            f"{format_address(self.client_address)} does not read what is sent to it, {self.waiting} bytes "
+            f"wait: {what}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ForkedWithThreads(Event):
     """A process was forked while `threads` threads were alive: a lock held by another is held for ever."""
 

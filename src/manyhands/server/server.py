@@ -4,11 +4,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
-from typing import TYPE_CHECKING, Never, Self, Unpack
+from typing import TYPE_CHECKING, Any, Never, Self, Unpack
 
 from manyhands.config.option_types import Seconds, Whole
 from manyhands.config.options import checked
 from manyhands.connections.registry import Registry
+from manyhands.connections.rooms import Member
 from manyhands.engines import Engine, ProcessesEngine
 from manyhands.model.addresses import Address, address_of
 from manyhands.model.usage_errors import Mistake
@@ -32,6 +33,7 @@ from manyhands.serving.controls import Controllable, ServerControls
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
 from manyhands.serving.request_hooks import refuse_forked_handler
+from manyhands.serving.served_connection import connection_meant
 
 if TYPE_CHECKING:
     import ssl
@@ -292,6 +294,28 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         if least is not None and most is not None and least > most:
             raise Mistake(f"at_least {least} is more than at_most {most}: that never comes about")
         return blocking(self.connections.wait_for, least, most, timeout)
+
+    def tell(self, room: str, data: Any, but: Any = None) -> int:
+        """Send a piece of data to all members of a room, whole. Never waits for one of them.
+
+        As `tell` of a handler's `self.server` does: see `manyhands.BaseServer.tell`.
+
+        Returns
+        -------
+        int
+            How many members are told.
+
+        Raises
+        ------
+        Mistake
+            When it is text, or longer than the option `outbox` allows.
+        """
+        core = self._sockets.group.core
+        return core.rooms.tell(room, data, core.options.outbox_terms(self), connection_meant(but))
+
+    def members(self, room: str) -> list[Member]:
+        """Return the members of a room, in the order in which they have joined. Thread-safe."""
+        return self._sockets.group.core.rooms.members(room)
 
     def _note_change(self) -> None:
         self._sockets.group.core.options.changed()

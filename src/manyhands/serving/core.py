@@ -21,6 +21,7 @@ from manyhands.config.options import is_on
 from manyhands.connections.connection import Connection, Datagram, Serve
 from manyhands.connections.opening import is_opened
 from manyhands.connections.registry import Registry
+from manyhands.connections.rooms import Rooms
 from manyhands.engines import ENGINES, Engine
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
@@ -61,6 +62,7 @@ class _Shared:
         "options",
         "reaper",
         "registry",
+        "rooms",
         "shortage",
     )
 
@@ -69,6 +71,7 @@ class _Shared:
         self.registry = Registry()
         self.admission = AdmissionControl(self.registry)
         self.reaper = Reaper(self.registry)
+        self.rooms = Rooms()
         self.shortage = WorkerShortage()
         self.options = FollowedOptions(self.admission, self.reaper)
         self.notice: PollableLatch | None = None
@@ -97,6 +100,7 @@ class ServerCore:
         self.admission = shared.admission
         self.reaper = shared.reaper
         self.options = shared.options
+        self.rooms = shared.rooms
         self.shortage = shared.shortage
         """Of workers: what becomes of connections meanwhile."""
 

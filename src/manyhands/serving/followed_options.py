@@ -89,6 +89,11 @@ class FollowedOptions:
             self._timeout_attributes = attributes
         return self._timeouts
 
+    def outbox_terms(self, server: object) -> tuple[int, str]:
+        """Return the bytes that may wait in an outbox now, and what becomes of a client that falls behind."""
+        source = server if self._source is None else self._source
+        return setting("outbox", source), setting("when_behind", source)
+
     def timeouts_on(self, server: object, engine: str) -> ConnectionTimeouts:
         """Return what a connection's handler may set its own timeouts in."""
         is_shared = engine == "processes"

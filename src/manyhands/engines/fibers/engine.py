@@ -145,6 +145,17 @@ class FibersEngine(Engine):
         """Call a function in a fiber of its own."""
         self._hold_hub_thread().spawn(partial(reporting_failure, function))
 
+    def between_calls(self, task: Task, function: Callable[[], object]) -> bool:  # noqa: ARG002 - of all
+        """Call it in the hub's thread: there no fiber is within a call that computes."""
+        hub_thread = self._hub_thread
+        if hub_thread is None:
+            return False
+        if hub_thread.is_current():
+            function()
+        else:
+            hub_thread.call(function)
+        return True
+
     def hub_delay(self, at_most: float) -> float | None:
         """Measure how long the hub takes until it does what another thread asks of it."""
         return None if self._hub_thread is None else self._hub_thread.delay(at_most)

@@ -1,0 +1,146 @@
+"""TLS connections that have an outbox: what others send is encrypted while the handler waits in a read.
+
+OpenSSL is for one thread at a time (https://docs.openssl.org/master/man7/openssl-threads), and a read on a
+descriptor that blocks stays inside of it until the peer says something. So from the first piece on the
+descriptor does not block, the handler waits outside, and each call of OpenSSL is made under a lock.
+"""
+
+import select
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from manyhands.connections.outbox import Send
+from manyhands.runtime.patient_tls import PatientTLS
+from manyhands.runtime.sockets import mix_into
+from manyhands.runtime.unpatched import brief_lock
+
+
+class LockedTLS:
+    """The TLS object within an `SSLSocket`, each of whose calls is made under a lock. None of them waits."""
+
+    __slots__ = ("_lock", "_tls")
+
+    def __init__(self, tls: Any) -> None:
+        self._tls = tls
+        self._lock = brief_lock()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._tls, name)
+        return self._locked(found) if callable(found) else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in LockedTLS.__slots__:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._tls, name, value)
+
+    def _locked(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def locked(*arguments: Any) -> Any:
+            with self._lock:
+                return call(*arguments)
+
+        return locked
+
+    def read(self, *arguments: Any) -> Any:
+        """Read what there is."""
+        with self._lock:
+            return self._tls.read(*arguments)
+
+    def write(self, data: Any) -> Any:
+        """Write some of `data`."""
+        with self._lock:
+            return self._tls.write(data)
+
+
+class ThreadTLS(PatientTLS):
+    """Turns a TLS connection of a thread into one that waits outside of OpenSSL: mixed into its class."""
+
+    def wait_for(self, event: int, seconds: float | None) -> None:
+        """Wait as the program's threads wait.
+
+        Raises
+        ------
+        TimeoutError
+            After `seconds`.
+        """
+        poll = select.poll()
+        poll.register(self.fileno(), event)  # type: ignore[attr-defined]  # the class that this is mixed into
+        if not poll.poll(None if seconds is None else seconds * 1000):
+            raise TimeoutError("The read operation timed out")
+
+
+class AwaitingGate:
+    """Mixed into the class of a TLS connection until its handler makes its next call: then the gate is shut.
+
+    The handler may be inside of OpenSSL meanwhile, so another thread cannot do it.
+    """
+
+    def read(self, *arguments: Any) -> Any:
+        """Shut the gate, and read."""
+        return _after_shutting(self).read(*arguments)
+
+    def send(self, *arguments: Any) -> Any:
+        """Shut the gate, and send."""
+        return _after_shutting(self).send(*arguments)
+
+    def sendall(self, *arguments: Any) -> Any:
+        """Shut the gate, and send all."""
+        return _after_shutting(self).sendall(*arguments)
+
+    def unwrap(self) -> Any:
+        """Shut the gate, and end TLS."""
+        return _after_shutting(self).unwrap()
+
+
+_shutting = "_shut_gate"
+"""The attribute of a connection that waits for its gate: what shuts it."""
+
+
+def await_gate(connection: Any, shut: Callable[[], object]) -> None:
+    """Have `shut` called when the handler of a TLS connection next calls one of its methods."""
+    vars(connection)[_shutting] = shut
+    mix_into(connection, AwaitingGate)
+
+
+def _after_shutting(connection: Any) -> Any:
+    shut = vars(connection).pop(_shutting, None)
+    if shut is not None:
+        shut()
+    return connection
+
+
+def prepare(connection: Any) -> None:
+    """Have a TLS connection be for several threads. For a moment in which no call on it is under way."""
+    kind = type(connection)
+    if issubclass(kind, AwaitingGate):
+        connection.__class__ = kind.__bases__[1]
+        vars(connection).pop(_shutting, None)
+    if not isinstance(connection, PatientTLS):
+        seconds = connection.gettimeout()
+        mix_into(connection, ThreadTLS)
+        connection.settimeout(seconds)
+    if connection.openssl is not None:
+        connection.openssl = LockedTLS(connection.openssl)
+
+
+def tls_sender(connection: Any) -> Send:
+    """Return what sends on a TLS connection at once, as `outbox.Send`."""
+
+    def send(data: bytes | memoryview, flags: int) -> int:  # noqa: ARG001 - TLS has none
+        tls = connection.openssl
+        if tls is None:
+            raise ConnectionAbortedError("TLS has ended")
+        sent = 0
+        with memoryview(data) as view:
+            # One record at a time: 16 KiB (RFC 8446, section 5.1).
+            while sent < len(view):
+                try:
+                    sent += tls.write(view[sent:])
+                except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                    if not sent:
+                        raise BlockingIOError from None
+                    break
+        return sent
+
+    return send

@@ -1,0 +1,151 @@
+"""Rooms: connections that are told things together, by a name."""
+
+from typing import Any, NamedTuple
+
+from manyhands.connections.outbox import Outbox, check_length
+from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of, piece_of
+from manyhands.model.socket_addresses import format_address
+from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.unpatched import brief_lock
+
+LONGEST_NAME = 255
+"""Characters of a room's name: it will be part of a subject on a message bus, and of a line on a screen."""
+
+
+class Member(NamedTuple):
+    """A member of a room.
+
+    Attributes
+    ----------
+    number : int
+        The number of its connection.
+    name : str
+        The name under which it has joined; its client's address, where it has given none.
+    """
+
+    number: int
+    name: str
+
+
+class Rooms:
+    """The rooms of a server. Thread-safe; not for signal handlers.
+
+    A room is there from when its first member joins until the last one has left. A connection may be in many.
+    """
+
+    def __init__(self) -> None:
+        self.begin_anew()
+        renew_in_copies(self, Rooms.begin_anew)
+
+    def begin_anew(self) -> None:
+        """Forget all members: in a forked copy of the process, which serves none of them."""
+        self._lock = brief_lock()
+        self.are_used = False
+        """Whether anything was sent to a connection from outside, or may be soon."""
+
+        self._members: dict[str, dict[ConnectionWithOutbox, tuple[Outbox, str]]] = {}
+        self._joined: dict[ConnectionWithOutbox, set[str]] = {}
+
+    def join(self, connection: ConnectionWithOutbox, room: str, name: str | None = None) -> bool:
+        """Have a connection told what is said in a room from now on; return False when it is over.
+
+        Raises
+        ------
+        Mistake
+            When the room's name is none.
+        RuntimeError
+            When it is a datagram.
+        """
+        _check_name("room", room)
+        if name is not None:
+            _check_name("member", name)
+        self.are_used = True
+        outbox = outbox_of(connection)
+        if outbox is None:
+            return False
+        with self._lock:
+            known = name or format_address(connection.client_address)
+            self._members.setdefault(room, {})[connection] = outbox, known
+            self._joined.setdefault(connection, set()).add(room)
+        if outbox.is_over:
+            self.forget(connection)  # it has ended meanwhile, and was not to be found yet
+            return False
+        return True
+
+    def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
+        """Have a connection told nothing more of a room. It need not be in it."""
+        with self._lock:
+            rooms = self._joined.get(connection)
+            if rooms is not None and room in rooms:
+                rooms.discard(room)
+                self._remove(connection, room)
+                if not rooms:
+                    del self._joined[connection]
+
+    def forget(self, connection: ConnectionWithOutbox) -> None:
+        """Have a connection, which has come to its end, leave all rooms."""
+        with self._lock:
+            for room in self._joined.pop(connection, ()):
+                self._remove(connection, room)
+
+    def _remove(self, connection: ConnectionWithOutbox, room: str) -> None:
+        members = self._members[room]
+        members.pop(connection, None)
+        if not members:
+            del self._members[room]
+
+    def tell(
+        self, room: str, data: Any, terms: tuple[int, str], but: ConnectionWithOutbox | None = None
+    ) -> int:
+        """Send a piece to all members of a room, but to one; return to how many. Never waits.
+
+        `terms` is what the server's options say of outboxes.
+
+        Raises
+        ------
+        Mistake
+            When the name is none, or the piece is text, or longer than may wait: no member gets it then.
+        """
+        _check_name("room", room)
+        piece = piece_of(data)
+        check_length(piece, terms[0])
+        members = self._members.get(room)
+        if members is None:
+            return 0
+        # Without the lock: a copy of the members is made in one step of C.
+        outboxes = list(members.values())
+        own = None if but is None else members.get(but)
+        told = 0
+        for each in outboxes:
+            if each is not own and each[0].put(piece):
+                told += 1
+        return told
+
+    def rooms_of(self, connection: ConnectionWithOutbox) -> list[str]:
+        """Return the rooms that a connection is in, by their names' order."""
+        with self._lock:
+            return sorted(self._joined.get(connection, ()))
+
+    def members(self, room: str) -> list[Member]:
+        """Return the members of a room, in the order in which they have joined."""
+        with self._lock:
+            found = tuple(self._members.get(room, {}).items())
+        return [Member(connection.number, name) for connection, (_, name) in found]
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many members each room has."""
+        with self._lock:
+            return {room: len(members) for room, members in self._members.items()}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+def _check_name(of_what: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise Mistake(f"the name of a {of_what} is text, not {name!r}")
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise Mistake(
+            f"the name of a {of_what} has 1 to {LONGEST_NAME} characters, not {len(name)}"
+        )

@@ -1,0 +1,72 @@
+"""Which connection a handler serves."""
+
+import weakref
+from typing import Any
+
+from manyhands.connections.connection import Connection, current_connection
+from manyhands.model.usage_errors import Mistake
+from manyhands.serving.core import core_if_made, core_of
+
+_found: "weakref.WeakKeyDictionary[Any, Connection]" = weakref.WeakKeyDictionary()
+"""What was looked for in a registry, where other threads than their own use handlers without a `wfile`."""
+
+
+def connection_of(handler: Any) -> Connection | None:
+    """Return the connection that a handler serves, in any thread; None where it serves none."""
+    request = handler.request
+    served = current_connection()
+    if served is not None and (served.request is request or served.serves(request)):
+        return served if served.is_registered else None
+    core = core_if_made(handler.server)
+    if core is None:
+        return None
+    # In a thread that the handler has started, or in another handler's: only the registry knows it there.
+    number: int = getattr(getattr(handler, "wfile", None), "number", 0)
+    if number in core.registry:
+        return core.registry.get(number)
+    found = _found.get(handler)
+    if found is None:
+        every = core.registry.snapshot()
+        found = next(
+            (each for each in every if each.request is request or each.serves(request)), None
+        )
+        if found is not None:
+            _found[handler] = found
+    return found
+
+
+def connection_to_tell(handler: Any) -> Connection | None:
+    """Return the connection on which a handler's client can be told things; None where it is over.
+
+    Raises
+    ------
+    RuntimeError
+        The handler serves a datagram.
+    """
+    if type(handler.request) is tuple:
+        raise RuntimeError(
+            f"this {type(handler).__name__} serves a datagram, which has no connection: answer it with "
+            "wfile, or with `self.request[1].sendto`"
+        )
+    return connection_of(handler)
+
+
+def connection_meant(by: Any) -> Connection | None:
+    """Return the connection that a handler stands for, or that is given itself; None for None.
+
+    Raises
+    ------
+    Mistake
+        It is neither.
+    """
+    if by is None or isinstance(by, Connection):
+        return by
+    if not hasattr(by, "request") or not hasattr(by, "server"):
+        raise Mistake(f"`but` is a handler, or a connection, not {by!r}")
+    return connection_of(by)
+
+
+def tell(server: object, room: str, data: Any, but: Any) -> int:
+    """Send a piece to all members of a server's room, but to one; see `BaseServer.tell`."""
+    core = core_of(server)
+    return core.rooms.tell(room, data, core.options.outbox_terms(server), connection_meant(but))

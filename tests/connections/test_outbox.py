@@ -1,0 +1,282 @@
+"""The outbox of a connection: its rules, with a peer that takes what the test says."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+import pytest
+
+from manyhands import Mistake
+from manyhands.connections.outbox import Outbox, Turn
+from manyhands.connections.outbox_writer import outbox_writer
+from tests.support.waiting import PATIENCE, wait_until
+
+
+class Peer:
+    """Takes so many bytes at each send; and what the server's options say."""
+
+    def __init__(self, when_behind: str = "close", bound: int = 4096) -> None:
+        self.room: deque[int] = deque()
+        self.heard = b""
+        self.is_gone = False
+        self.lags: list[tuple[int, bool]] = []
+        self._terms = bound, when_behind
+
+    def send(self, data: bytes | memoryview, flags: int) -> int:
+        if self.is_gone:
+            raise BrokenPipeError
+        room = self.room.popleft() if self.room else 0
+        if not room:
+            raise BlockingIOError
+        taken = bytes(data[:room])
+        self.heard += taken
+        return len(taken)
+
+    def outbox_terms(self) -> tuple[int, str]:
+        return self._terms
+
+    def fell_behind(self, waiting: int, *, is_over: bool) -> None:
+        self.lags.append((waiting, is_over))
+
+
+class Watched:
+    """In the place of the thread that writes: the test says when the peer reads."""
+
+    def __init__(self) -> None:
+        self.watched: list[object] = []
+        self.has_threads = True
+
+    def watch(self, outbox: object) -> None:
+        if not self.has_threads:
+            raise RuntimeError("can't start new thread")
+        self.watched.append(outbox)
+
+    def forget(self, outbox: object) -> None:
+        self.watched = [each for each in self.watched if each is not outbox]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    stand_in = Watched()
+    monkeypatch.setattr(outbox_writer, "watch", stand_in.watch)
+    monkeypatch.setattr(outbox_writer, "forget", stand_in.forget)
+    return stand_in
+
+
+def made(peer: Peer, *, keeps_attempts: bool = False) -> Outbox:
+    return Outbox(peer.send, 7, peer, keeps_attempts=keeps_attempts)
+
+
+def flushed(outbox: Outbox, peer: Peer, *rooms: int) -> bytes:
+    before = len(peer.heard)
+    peer.room.extend(rooms)
+    outbox.flush()
+    return peer.heard[before:]
+
+
+def test_a_piece_goes_out_at_once_where_the_peer_takes_it(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    peer.room.append(100)
+    assert outbox.put(b"hello")
+    assert (peer.heard, outbox.waiting, watched.watched) == (b"hello", 0, [])
+
+
+def test_what_the_peer_does_not_take_waits_and_goes_out_in_order(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    peer.room.append(3)
+    assert all(outbox.put(piece) for piece in (b"first ", b"second ", b"third"))
+    assert (peer.heard, outbox.waiting) == (b"fir", 15)
+    assert watched.watched == [outbox]
+    assert flushed(outbox, peer, 2, 1, 4) == b"st seco"
+    assert flushed(outbox, peer, 100, 100) == b"nd third"
+    assert outbox.waiting == 0
+
+
+def test_a_piece_that_comes_while_others_wait_does_not_overtake_them(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    outbox.put(b"first")
+    peer.room.append(100)
+    outbox.put(b"second")
+    assert peer.heard == b""
+    assert flushed(outbox, peer, 100) == b"firstsecond"
+
+
+def test_a_full_outbox_ends_and_says_so_once(watched: Watched) -> None:
+    peer = Peer("close")
+    outbox = made(peer)
+    assert outbox.put(bytes(4000))
+    assert not outbox.put(bytes(97))
+    assert not outbox.put(b"more")
+    assert outbox.is_over
+    assert peer.lags == [(4000, True)]
+    assert outbox.missed == 1
+
+
+def test_an_outbox_may_be_filled_to_the_last_byte(watched: Watched) -> None:
+    peer = Peer("close")
+    outbox = made(peer)
+    assert outbox.put(bytes(4000))
+    assert outbox.put(bytes(96))
+    assert not outbox.is_over
+
+
+def test_the_newest_pieces_are_dropped_counted_and_told_of_once(watched: Watched) -> None:
+    peer = Peer("drop_new")
+    outbox = made(peer)
+    assert outbox.put(b"a" * 4000)
+    assert not outbox.put(b"b" * 97)
+    assert not outbox.put(b"c" * 97)
+    assert outbox.put(b"d" * 96)
+    assert outbox.missed == 2
+    assert peer.lags == [(4000, False)]
+    assert flushed(outbox, peer, 5000, 5000) == b"a" * 4000 + b"d" * 96
+
+
+def test_the_oldest_pieces_are_dropped_and_counted(watched: Watched) -> None:
+    peer = Peer("drop_oldest")
+    outbox = made(peer)
+    for letter in (b"a", b"b", b"c"):
+        assert outbox.put(letter * 2000)
+    assert outbox.missed == 1
+    assert peer.lags == [(4000, False)]
+    assert flushed(outbox, peer, 5000) == b"b" * 2000 + b"c" * 2000
+
+
+def test_a_piece_that_is_begun_is_never_dropped(watched: Watched) -> None:
+    peer = Peer("drop_oldest")
+    outbox = made(peer)
+    peer.room.append(1)
+    outbox.put(b"a" * 3000)
+    outbox.put(b"b" * 1000)
+    assert outbox.put(b"c" * 1000)
+    assert not outbox.put(b"d" * 2000)
+    assert flushed(outbox, peer, 5000, 5000) in {b"a" * 2999, b"a" * 2999 + b"c" * 1000}
+    flushed(outbox, peer, 5000)
+    assert peer.heard == b"a" * 3000
+    assert outbox.missed == 3
+
+
+def test_an_attempt_that_took_nothing_is_kept_where_it_has_to_be_repeated(watched: Watched) -> None:
+    peer = Peer("drop_oldest")
+    outbox = made(peer, keeps_attempts=True)
+    outbox.put(b"a" * 3000)
+    outbox.put(b"b" * 1000)
+    outbox.put(b"c" * 1000)
+    assert flushed(outbox, peer, 5000, 5000) == b"a" * 3000 + b"c" * 1000
+
+
+def test_a_piece_that_could_never_wait_is_a_mistake(watched: Watched) -> None:
+    peer = Peer()
+    peer.room.append(10_000)
+    with pytest.raises(Mistake, match="4097 bytes fits into no outbox of 4096"):
+        made(peer).put(bytes(4097))
+    assert peer.heard == b""
+
+
+def test_an_outbox_whose_peer_has_gone_takes_nothing_more(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    peer.is_gone = True
+    assert not outbox.put(b"hello")
+    peer.is_gone = False
+    peer.room.append(100)
+    assert not outbox.put(b"hello")
+    assert (peer.heard, peer.lags) == (b"", [])
+
+
+def test_without_a_thread_what_waits_ends_the_outbox(watched: Watched) -> None:
+    peer = Peer("drop_new")
+    outbox = made(peer)
+    watched.has_threads = False
+    assert not outbox.put(b"hello")
+    assert peer.lags == [(0, True)]
+
+
+def test_one_outbox_sends_its_share_and_leaves_the_turn_to_others(watched: Watched) -> None:
+    peer = Peer(bound=1_000_000)
+    outbox = made(peer)
+    for _ in range(300):
+        outbox.put(bytes(1000))
+    watched.watched.clear()
+    sent = flushed(outbox, peer, *[1_000_000] * 300)
+    assert 60_000 < len(sent) < 140_000
+    assert watched.watched == [outbox]
+
+
+def held_in_thread(outbox: Outbox) -> tuple[threading.Thread, list[Turn | None]]:
+    turns: list[Turn | None] = []
+    thread = threading.Thread(target=lambda: turns.append(outbox.take_turn(PATIENCE)))
+    thread.start()
+    return thread, turns
+
+
+def test_a_writer_has_its_turn_after_what_was_put_before_it(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    outbox.put(b"before ")
+    thread, turns = held_in_thread(outbox)
+    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    outbox.put(b"after")
+    assert flushed(outbox, peer, 100, 100) == b"before "
+    thread.join(PATIENCE)
+    (turn,) = turns
+    assert turn is not None
+    outbox.put(b" it")
+    assert flushed(outbox, peer) == b""
+    peer.heard += b"[its own] "
+    peer.room.append(100)
+    outbox.give_back(turn)
+    assert peer.heard == b"before [its own] after it"
+
+
+def test_a_writer_that_has_the_turn_gets_no_second_one(watched: Watched) -> None:
+    outbox = made(Peer())
+    turn = outbox.take_turn(None)
+    assert turn is not None
+    assert outbox.take_turn(0.0) is None
+    outbox.give_back(turn)
+    outbox.give_back(turn)
+
+
+def test_a_turn_that_does_not_come_in_time_is_forgotten(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    outbox.put(b"waits")
+    with pytest.raises(TimeoutError):
+        outbox.take_turn(0.0)
+    outbox.put(b" and goes")
+    assert flushed(outbox, peer, 100) == b"waits and goes"
+
+
+def test_the_end_wakes_a_writer_that_waits_for_its_turn(watched: Watched) -> None:
+    outbox = made(Peer())
+    outbox.put(b"waits")
+    thread, turns = held_in_thread(outbox)
+    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    outbox.end()
+    thread.join(PATIENCE)
+    assert turns == [None]
+
+
+def test_the_polite_end_waits_while_the_peer_reads(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    outbox.put(b"a" * 100)
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(outbox.finish(PATIENCE)))
+    thread.start()
+    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    flushed(outbox, peer, 50)
+    assert ended == []
+    flushed(outbox, peer, 50)
+    thread.join(PATIENCE)
+    assert ended == [True]
+
+
+def test_the_polite_end_gives_up_a_peer_that_takes_nothing(watched: Watched) -> None:
+    outbox = made(Peer())
+    outbox.put(b"waits")
+    assert not outbox.finish(0.01)
