@@ -1,5 +1,9 @@
 """What `manyhands ctl` asks a server for, what it prints of the answer, and with which status it ends."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +11,7 @@ import pytest
 
 from tests.cli.ctl.conftest import Ctl
 from tests.control.kit import RefusalError
+from tests.support.programs import environment
 
 
 def connection(number: int, **changes: object) -> dict[str, object]:
@@ -268,15 +273,18 @@ def test_a_limit_s_value_is_what_its_word_stands_for(ctl: Ctl, word: str, value:
 def test_a_listener_is_suspended_and_resumed(ctl: Ctl) -> None:
     items = [
         {"server": 1, "address": "127.0.0.1:8008", "is_suspended": True},
-        {"server": 1, "address": "[::1]:8008", "is_suspended": False},
+        {"server": 2, "address": "[::1]:8008", "is_suspended": False},
     ]
-    ctl.answer({"listeners.suspend": {"listeners": items}, "listeners.resume": {"listeners": []}})
+    ctl.answer(
+        {"listeners.suspend": {"listeners": items}, "listeners.resume": {"listeners": items[:1]}}
+    )
     assert ctl.says("suspend", "127.0.0.1:8008").splitlines() == [
-        "SERVER  ADDRESS",
+        "SERVER  LISTENER",
         "     1  127.0.0.1:8008  suspended",
-        "     1  [::1]:8008      takes clients",
+        "     2  [::1]:8008      takes clients",
     ]
-    ctl.says("resume", "--server", "2")
+    said = ctl.says("resume", "--server", "2")
+    assert said == "LISTENER\n127.0.0.1:8008  suspended\n"
     assert ctl.asked == [
         ("listeners.suspend", {"listener": "127.0.0.1:8008"}),
         ("listeners.resume", {"server": 2}),
@@ -305,7 +313,10 @@ def test_stacks_are_told_innermost_call_last(ctl: Ctl) -> None:
             },
             {"id": "8", "peer": "y", "handler": "Echo", "stack": None, "pid": 72},
         ],
-        "threads": [{"name": "MainThread", "ident": 5, "stack": ["c:3 in h"]}],
+        "threads": [
+            {"name": "MainThread", "ident": 5, "stack": ["c:3 in h"]},
+            {"name": "", "ident": 6, "stack": None},
+        ],
         "total": 3,
     }
     ctl.answer({"stacks": result})
@@ -315,8 +326,10 @@ def test_stacks_are_told_innermost_call_last(ctl: Ctl) -> None:
         "    b:2 in g",
         "8 y Echo, process 72",
         "    (where it stands is not known)",
-        "thread MainThread (5)",
+        "thread 5 MainThread",
         "    c:3 in h",
+        "thread 6 (without a name)",
+        "    (where it stands is not known)",
         "2 of 3 handlers; --limit shows more",
     ]
     ctl.says("stacks", "7", "--limit", "1")
@@ -354,7 +367,24 @@ def test_metrics_are_printed_as_they_are(ctl: Ctl) -> None:
     text = '# HELP a b\na 1.0\nb{c="\x1b"} 2.0\n'
     ctl.answer({"metrics": {"text": text, "content_type": "text/plain"}})
     assert ctl.says("metrics") == text.replace("\x1b", r"\x1b")
-    assert ctl.says_json("metrics")["text"] == text
+    assert ctl.says_json("metrics", "--server", "2")["text"] == text
+    assert ctl.asked == [("metrics", {}), ("metrics", {"server": 2})]
+
+
+def test_a_reader_that_has_gone_is_no_failure_of_its_own(ctl: Ctl) -> None:
+    ctl.answer({"metrics": {"text": "x\n" * 100_000}})
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "manyhands", "ctl", "--control", ctl.place, "metrics"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_the_verbs_of_the_protocol_are_a_table(ctl: Ctl) -> None:

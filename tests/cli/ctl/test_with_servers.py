@@ -76,6 +76,52 @@ def test_the_status_has_books_that_balance(server: Server, engine: str, says: Sa
     assert f"engine    {engine}: 0" in said
 
 
+def test_limits_are_changed_while_it_serves(server: Server, says: Says) -> None:
+    said = says("limits", "max_connections=5", "idle-timeout=none")
+    assert said == "max_connections  5\nidle_timeout     none\n"
+    assert (server.max_connections, server.idle_timeout) == (5, None)
+    refused = says("limits", "max_connections=7", "idle_timeout=-1", status=1)
+    assert refused.startswith("manyhands: idle_timeout must be ")
+    assert server.max_connections == 5
+    assert [line.split()[:2] for line in says("limits", "max_connections").splitlines()[1:]] == [
+        ["max_connections", "5"]
+    ]
+
+
+def test_a_listener_is_suspended_and_resumed(server: Server, says: Says) -> None:
+    listener = f"127.0.0.1:{server.addresses[0].port}"
+    assert says("suspend", listener).split()[-2:] == [listener, "suspended"]
+    assert f"listener  {listener}: suspended" in says("status")
+    assert says("resume").split()[-3:] == [listener, "takes", "clients"]
+    nowhere = says("suspend", "127.0.0.1:1", status=1)
+    assert nowhere.startswith("manyhands: there is no listener 127.0.0.1:1")
+
+
+def test_where_a_handler_stands_is_told(server: Server, engine: str, says: Says) -> None:
+    address = server.addresses[0]
+    with call((address.host, address.port)) as client:
+        client.sendall(b"hello\n")
+        assert client.recv(100) == b"hello\n"
+        heading, *calls = says("stacks").partition("thread ")[0].splitlines()
+        assert f" 127.0.0.1:{client.getsockname()[1]} Echo" in heading
+        # A forked handler stands in another process.
+        known = "where it stands is not known" if engine == "processes" else " in Echo.handle"
+        assert any(known in each for each in calls)
+        [number] = [item["id"] for item in json.loads(says("stacks", "--json"))["items"]]
+        assert known in says("stacks", number)
+
+
+def test_a_server_is_drained(server: Server, place: str, says: Says) -> None:
+    address = server.addresses[0]
+    with call((address.host, address.port)) as client:
+        client.sendall(b"hello\n")
+        assert client.recv(100) == b"hello\n"
+        assert says("drain", "--timeout", "5").startswith("no new clients: ")
+        assert everything(client) == b""
+    wait_until(lambda: not Path(place).exists())
+    assert says("status", status=1) == f"manyhands: there is no control socket at {place}\n"
+
+
 def served(folder: Path, *words: str) -> Program:
     """Run `manyhands serve` with words, and wait until it listens."""
     serve = ["-m", "manyhands", "serve", "handlers:Echo", "--bind", "tcp://127.0.0.1:0", *words]

@@ -319,7 +319,13 @@ VERBS = {
             _add_server,
         ),
         Verb("tell", "send a text to all in a room", _tell, views.told, _add_tell),
-        Verb("metrics", "the figures, as Prometheus reads them", _plain("metrics"), views.metrics),
+        Verb(
+            "metrics",
+            "the figures of a server, as Prometheus reads them",
+            _plain("metrics", "server"),
+            views.metrics,
+            _add_server,
+        ),
         Verb("verbs", "the verbs of the protocol, for `call`", _plain("verbs"), views.verbs),
     )
 }

@@ -141,14 +141,18 @@ def _columns(items: Sequence[Mapping[str, Any]]) -> list[Column]:
         columns.append(figure("waiting", size))
     if any(item.get("missed") for item in items):
         columns.append(figure("missed", count))
-    if any(item["server"] != items[0]["server"] for item in items):
-        columns.append(figure("server", count))
-    columns += [field("listener"), field("handler")]
+    columns += [*_server_column(items), field("listener"), field("handler")]
     if any(item.get("rooms") for item in items):
         columns.append(Column("ROOMS", _rooms_of))
     if any(item.get("reason") for item in items):
         columns.append(field("reason"))
     return columns
+
+
+def _server_column(items: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return the column of the server's number, where there are several."""
+    are_several = len({item.get("server") for item in items}) > 1
+    return [figure("server", count)] if are_several else []
 
 
 def _rooms_of(item: Mapping[str, Any]) -> str:
@@ -218,9 +222,7 @@ def limits(result: Any, look: Look) -> Lines:
         Column("DEFAULT", lambda item: _value(item["default"])),
         Column("UNIT", lambda item: item.get("unit") or ""),
     ]
-    if any(item.get("server") != items[0].get("server") for item in items):
-        columns.insert(0, figure("server", count))
-    yield from table([*columns, field("help")], items, look)
+    yield from table([*_server_column(items), *columns, field("help")], items, look)
 
 
 def set_limits(result: Any, look: Look) -> Lines:
@@ -233,17 +235,20 @@ def _value(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def listeners(result: Any, look: Look) -> Lines:
     """Write which listeners take clients."""
+    items = result["listeners"]
     columns = [
-        figure("server", count),
-        field("address"),
+        *_server_column(items),
+        field("address", "LISTENER"),
         Column("", lambda item: "suspended" if item["is_suspended"] else "takes clients"),
     ]
-    yield from table(columns, result["listeners"], look)
+    yield from table(columns, items, look)
 
 
 def draining(result: Any, look: Look) -> Lines:
@@ -265,7 +270,8 @@ def stacks(result: Any, look: Look) -> Lines:
         yield look.heading(escape(f"{item['id']} {item['peer']} {item['handler']}{process}"))
         yield from _stack(item["stack"])
     for thread in result.get("threads", ()):
-        yield look.heading(escape(f"thread {thread['name']} ({thread['ident']})"))
+        name = thread["name"] or "(without a name)"
+        yield look.heading(escape(f"thread {thread['ident']} {name}"))
         yield from _stack(thread["stack"])
     shown = len(result["items"])
     if shown < result["total"]:
@@ -280,9 +286,7 @@ def rooms(result: Any, look: Look) -> Lines:
     if not items:
         yield "no room has a member"
         return
-    columns = [field("room"), figure("members", count)]
-    if any(item["server"] != items[0]["server"] for item in items):
-        columns.append(figure("server", count))
+    columns = [field("room"), figure("members", count), *_server_column(items)]
     yield from table(columns, items, look)
 
 
