@@ -519,6 +519,19 @@ def test_what_the_server_refuses_is_said_and_is_a_failure(ctl: Ctl) -> None:
     assert ctl.errors == "manyhands: there is no connection 9: \\x1b[2J\n"
 
 
+@pytest.mark.parametrize("answer", [None, {}, {"items": [{}], "total": 1, "open": "x"}, ["x"]])
+def test_an_answer_of_another_version_is_a_failure_and_is_there_as_json(
+    ctl: Ctl, answer: object
+) -> None:
+    ctl.answer({"connections.list": answer})
+    assert ctl.says("connections", status=1) == ""
+    assert ctl.errors == (
+        "manyhands: the server runs on manyhands 0.9, whose answer this version cannot show; "
+        "--json prints it\n"
+    )
+    assert ctl.says_json("connections") == answer
+
+
 def test_a_place_without_a_server_is_a_failure(ctl: Ctl) -> None:
     assert ctl.says("status", status=1) == ""
     assert ctl.errors == f"manyhands: there is no control socket at {ctl.place}\n"

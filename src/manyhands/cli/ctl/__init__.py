@@ -12,6 +12,8 @@ from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake, closest
 
 if TYPE_CHECKING:
+    from manyhands.cli.ctl.tables import Look
+    from manyhands.cli.ctl.views import View
     from manyhands.control.client import Client
     from manyhands.control.discovery import Found
 
@@ -168,8 +170,21 @@ def _ask(name: str, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result)
     else:
-        print_lines(verb.show(result, Look.of_standard_output()))
+        print_lines(_shown(verb.show, result, Look.of_standard_output(), client))
     return 0 if verb.is_done(result) else _FAILED
+
+
+def _shown(view: "View", result: Any, look: "Look", client: "Client") -> list[str]:
+    """Write what a server said for people; one of another version may say it otherwise."""
+    from manyhands.control.client_socket import ControlError
+
+    try:
+        return [*view(result, look)]
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        version = client.hello.version
+        raise ControlError(
+            f"the server runs on manyhands {version}, whose answer this version cannot show; --json prints it"
+        ) from error
 
 
 def _add_nothing(parser: argparse.ArgumentParser) -> None:
@@ -281,7 +296,8 @@ def _watch(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print_json({"method": kind, "params": params})
             else:
-                print_lines((views.events if kind == "events" else views.stats)(params, look))
+                view = views.events if kind == "events" else views.stats
+                print_lines(_shown(view, params, look, client))
     return 0
 
 
