@@ -2,8 +2,6 @@
 
 import ast
 import importlib.util
-import json
-import os
 import re
 import signal
 import socket
@@ -16,13 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from manyhands import Reason, Server
-from manyhands.cli.ctl.verbs import VERBS
-from manyhands.control.protocol import Code
+from manyhands import Reason
 from manyhands.framing import LengthPrefix
 from manyhands.model.connection_states import picture
 from manyhands.testing import half_close, serving
-from tests.support import Echo, Program, ask, call, is_listening, wait_until
+from tests.support import Program, ask, call, is_listening, wait_until
 from tests.support.waiting import PATIENCE
 from tests.test_architecture import FLOOR_OF
 
@@ -45,33 +41,6 @@ def test_the_page_of_connections_has_the_table_s_picture_and_every_reason():
         r"^\| `(\w+)` \| (.+) \|$", page.partition("## The reasons")[2], flags=re.MULTILINE
     )
     assert listed == [(reason.value, reason.sentence) for reason in Reason]
-
-
-def page_of_the_control_socket() -> str:
-    return (ROOT / "docs" / "control.md").read_text(encoding="utf-8")
-
-
-def test_the_page_of_the_control_socket_has_every_code_of_an_error():
-    listed = re.findall(r"^\| (-\d+) \|", page_of_the_control_socket(), flags=re.MULTILINE)
-    assert [int(code) for code in listed] == list(Code)
-
-
-def test_the_page_of_the_control_socket_has_every_verb_of_ctl():
-    table = page_of_the_control_socket().partition("## `manyhands ctl`")[2].partition("## ")[0]
-    named = re.findall(r"`ctl ([a-z]+)", table)
-    assert set(named) == {"ls", "watch", "call", *VERBS}
-
-
-def test_a_server_answers_the_shell_as_its_page_shows(tmp_path):
-    [command] = re.findall(r"^\$ (echo .*)$", page_of_the_control_socket(), flags=re.MULTILINE)
-    with Server(Echo, "tcp://127.0.0.1:0", control=str(tmp_path / "control.sock")):
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=True
-        )
-    hello, answer = map(json.loads, done.stdout.splitlines())
-    assert hello["method"] == "hello"
-    assert answer["id"] == 1
-    assert answer["result"]["pid"] == os.getpid()
 
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
