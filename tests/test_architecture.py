@@ -22,7 +22,7 @@ FLOORS = (
     ("model",),
     ("protocol",),
     ("config",),
-    ("admission",),
+    ("admission", "exchange"),
     ("listening", "logs"),
     ("engines", "poll_server"),
     ("connections",),

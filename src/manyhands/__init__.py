@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from manyhands.dropin.framed_handler import FramedRequestHandler
     from manyhands.dropin.prompts import ask
     from manyhands.dropin.starttls import upgrade_to_tls
+    from manyhands.exchange.exchange import Exchange, NoAnswer
+    from manyhands.exchange.subscription import FellBehind
     from manyhands.installation import install
     from manyhands.model import events
     from manyhands.model.connection_states import Reason
@@ -34,6 +36,8 @@ __all__ = [  # noqa: F405 - of the drop-in
     "BaseRequestHandler",
     "BaseServer",
     "DatagramRequestHandler",
+    "Exchange",
+    "FellBehind",
     "FiberMixIn",
     "FiberTCPServer",
     "FiberUDPServer",
@@ -44,6 +48,7 @@ __all__ = [  # noqa: F405 - of the drop-in
     "ForkingUDPServer",
     "FramedRequestHandler",
     "Mistake",
+    "NoAnswer",
     "Reason",
     "Server",
     "ServerInfo",
@@ -71,8 +76,11 @@ if sys.version_info >= (3, 12):  # as in the drop-in, and in the standard librar
 _MODULES = {"events": ".model.events", "socketserver": ".socketserver"}
 
 _HOMES = {
+    "Exchange": ".exchange.exchange",
+    "FellBehind": ".exchange.subscription",
     "FramedRequestHandler": ".dropin.framed_handler",
     "Mistake": ".model.usage_errors",
+    "NoAnswer": ".exchange.exchange",
     "Reason": ".model.connection_states",
     "Server": ".server",
     "ServerInfo": ".serving.info",

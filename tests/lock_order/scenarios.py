@@ -58,18 +58,26 @@ class Talker(StreamRequestHandler):
         the_program_runs()
         for line in self.rfile:
             self.wfile.write(line)
-            if line == b"join\n":
-                self.join("red")
-            if line == b"tell\n":
-                self.server.tell("red", b"told\n")
-            if line == b"tell much\n":
-                while self.server.tell("red", b"much\n" * 10_000):
-                    the_program_runs()
+            self.talk_with_others(line)
             if line == b"ask the operator\n":
                 with contextlib.suppress(EOFError):
                     manyhands.ask()
             while line == b"ignore your end\n" and not released.is_set():
                 manyhands.blocking(released.wait, 0.01)
+
+    def talk_with_others(self, line: bytes) -> None:
+        """Do what some lines say with rooms, and with the exchange."""
+        if line == b"join\n":
+            self.join("red")
+        if line == b"tell\n":
+            self.server.tell("red", b"told\n")
+        if line == b"subscribe\n":
+            for message in self.server.exchange.subscribe("words"):
+                self.wfile.write(message.data)
+                message.reply(b"thanks")
+        if line == b"tell much\n":
+            while self.server.tell("red", b"much\n" * 10_000):
+                the_program_runs()
 
     def goodbye(self) -> None:
         the_program_runs()
@@ -217,6 +225,12 @@ def clients_come_and_go(server: Server) -> None:
             peer.shutdown(socket.SHUT_RDWR)
         assert server.reload()
     ask(tls, b"this is no handshake\n")
+    if server.engine.name in {"threads", "fibers"}:
+        with called(server, b"subscribe\n") as peer:
+            wait_until(lambda: has_answer(server))
+            server.exchange.publish("words", b"word\n")
+            assert {read_line(peer), read_line(peer)} == {b"asked\n", b"word\n"}
+            server.exchange.close_subscriptions()
     for address in (plain, tls):
         before = server.connections.accepted
         with call(address) if address == plain else context.wrap_socket(call(address)) as member:
@@ -228,6 +242,14 @@ def clients_come_and_go(server: Server) -> None:
         peer.sendall(b"waits\n")
         server.resume()
         assert read_line(peer) == b"waits\n"
+
+
+def has_answer(server: Server) -> bool:
+    """Ask the handler that subscribes; return False while it has not."""
+    try:
+        return server.exchange.request("words", b"asked\n") == b"thanks"
+    except manyhands.NoAnswer:
+        return False
 
 
 def clients_are_refused(server: Server, *, several: bool) -> None:

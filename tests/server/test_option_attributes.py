@@ -57,7 +57,7 @@ PUBLIC = {
         "listen",
     ),
     *("listeners", "reload", "resume", "run", "start", "stop", "suspend", "tls_context"),
-    *("controls", "members", "seconds_to_drain", "tell", "wait_for_connections"),
+    *("controls", "exchange", "members", "seconds_to_drain", "tell", "wait_for_connections"),
 }
 
 

@@ -21,9 +21,10 @@ from manyhands.connections.closing import (
     said_on_notice,
 )
 from manyhands.connections.facts import ConnectionFacts, KeptCopy
-from manyhands.connections.outboxes import Writer, outbox_of, piece_of
+from manyhands.connections.outboxes import Writer, outbox_of
 from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened
+from manyhands.connections.subscriptions import end_subscriptions, end_subscriptions_soon
 from manyhands.connections.tls_handshake import is_tls
 from manyhands.connections.traffic import (
     begin_counting,
@@ -32,6 +33,7 @@ from manyhands.connections.traffic import (
 )
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from manyhands.model.event_hub import event_hub
+from manyhands.model.pieces import piece_of
 from manyhands.model.timeouts import Deadlines
 from manyhands.runtime.caller import begin_serving, current_task, end_serving
 from manyhands.runtime.sockets import descriptor_of
@@ -341,6 +343,7 @@ class Connection(ConnectionFacts):
         self._traffic_is_final = True
 
     def _end(self, *, is_served: bool) -> None:
+        end_subscriptions(self)
         if self.is_registered:
             self._end_registered(is_served=is_served)
             return
@@ -466,6 +469,7 @@ class Connection(ConnectionFacts):
 
     def cut_off(self) -> None:
         """Shut the connection down, so that whatever its handler waits for there ends."""
+        end_subscriptions_soon(self)
         try:
             self.request.shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
@@ -474,6 +478,7 @@ class Connection(ConnectionFacts):
 
     def end_input(self) -> None:
         """Have its handler read an end of file once it has read what is there; its answers still go out."""
+        end_subscriptions_soon(self)
         half_close(self.request)
 
     # What is sent to it from outside

@@ -89,11 +89,12 @@ class Gated:
     def shutdown(self, how: int) -> None:
         """Shut down one half of the connection, or both; what is sent ends with the half that sends."""
         outbox = _outboxes.get(self)
-        if outbox is not None and how != socket.SHUT_RD:
-            if how == socket.SHUT_WR:
-                outbox.finish()
+        if outbox is not None and how == socket.SHUT_WR:
+            outbox.finish()
             outbox.end()
         super().shutdown(how)  # type: ignore[misc]  # the class that this is mixed into
+        if outbox is not None and how == socket.SHUT_RDWR:
+            outbox.end_soon()
 
     def close(self) -> None:
         """Close the connection: its descriptor may be another file's next, so nothing is sent there."""

@@ -389,12 +389,24 @@ class Outbox:
         """
         with self._lock:
             self._end()
+        outbox_writer.forget(self)
+
+    def end_soon(self) -> None:
+        """Send nothing more on a connection that is shut down just now. For signal handlers too.
+
+        Where the lock is taken, perhaps by the code that a signal has interrupted, the next send meets the
+        shutdown, and ends it.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._lock.release()
 
     def _end(self) -> None:
         if self._is_over:
             return
         self._is_over, self._is_clear = True, False
-        outbox_writer.forget(self)
         self._pieces, self._batch, self._size = None, b"", 0
         self._send = _send_nothing
         self._terms = None

@@ -10,7 +10,6 @@ from manyhands.connections.socket_classes import connection_behind
 from manyhands.connections.tls_handshake import is_tls
 from manyhands.engines.engine import Engine, Task
 from manyhands.model.connection_states import State
-from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
 
@@ -155,22 +154,3 @@ def _make(connection: ConnectionWithOutbox) -> Gate | None:
         writer.gate = made
     connection.outbox = outbox
     return made
-
-
-def piece_of(data: Any) -> bytes:
-    """Return what is to be sent as bytes, of which nothing changes any more.
-
-    Raises
-    ------
-    Mistake
-        It is text, or nothing of bytes.
-    """
-    if type(data) is bytes:
-        return data
-    if isinstance(data, str):
-        raise Mistake(f"what is sent is bytes, not text: say {data[:20]!r}.encode()")
-    try:
-        with memoryview(data) as view:
-            return bytes(view)
-    except TypeError:
-        raise Mistake(f"what is sent is bytes, not {type(data).__name__}") from None

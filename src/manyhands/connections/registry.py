@@ -9,9 +9,9 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, NamedTuple
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.outboxes import piece_of
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.event_hub import event_hub
+from manyhands.model.pieces import piece_of
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import brief_lock

@@ -3,14 +3,11 @@
 from typing import Any, NamedTuple
 
 from manyhands.connections.outbox import Outbox, check_length
-from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of, piece_of
+from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
+from manyhands.model.pieces import check_name, piece_of
 from manyhands.model.socket_addresses import format_address
-from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock
-
-LONGEST_NAME = 255
-"""Characters of a room's name: it will be part of a subject on a message bus, and of a line on a screen."""
 
 
 class Member(NamedTuple):
@@ -57,9 +54,9 @@ class Rooms:
         RuntimeError
             When it is a datagram.
         """
-        _check_name("room", room)
+        check_name("room", room)
         if name is not None:
-            _check_name("member", name)
+            check_name("member", name)
         self.are_used = True
         outbox = outbox_of(connection)
         if outbox is None:
@@ -107,7 +104,7 @@ class Rooms:
         Mistake
             When the name is none, or the piece is text, or longer than may wait: no member gets it then.
         """
-        _check_name("room", room)
+        check_name("room", room)
         piece = piece_of(data)
         check_length(piece, terms[0])
         members = self._members.get(room)
@@ -140,12 +137,3 @@ class Rooms:
 
     def __len__(self) -> int:
         return len(self._members)
-
-
-def _check_name(of_what: str, name: object) -> None:
-    if not isinstance(name, str):
-        raise Mistake(f"the name of a {of_what} is text, not {name!r}")
-    if not 0 < len(name) <= LONGEST_NAME:
-        raise Mistake(
-            f"the name of a {of_what} has 1 to {LONGEST_NAME} characters, not {len(name)}"
-        )

@@ -92,6 +92,9 @@ class BaseServer(BaseServerOptions):
     draining = _FromCore(lambda core: core.is_draining)
     """Whether the server drains: a handler then had better come to an end. Handlers' processes see it too."""
 
+    exchange = _FromCore(lambda core: core.exchange)
+    """What the server's handlers, and the program, tell each other by subjects: `manyhands.Exchange`."""
+
     _engine_choice = "sequential"
     _server_core = OwnCore()
 

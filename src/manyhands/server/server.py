@@ -11,6 +11,7 @@ from manyhands.config.options import checked
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Member
 from manyhands.engines import Engine, ProcessesEngine
+from manyhands.exchange.exchange import Exchange
 from manyhands.model.addresses import Address, address_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.blocking_calls import blocking
@@ -312,6 +313,11 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         """
         core = self._sockets.group.core
         return core.rooms.tell(room, data, core.options.outbox_terms(self), connection_meant(but))
+
+    @property
+    def exchange(self) -> Exchange:
+        """What the server's handlers, and the program, tell each other by subjects. Thread-safe."""
+        return self._sockets.group.core.exchange
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined. Thread-safe."""

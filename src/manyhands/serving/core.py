@@ -38,6 +38,7 @@ from manyhands.serving.request_hooks import (
     shut_down,
 )
 from manyhands.serving.serve_loops import ServeLoops
+from manyhands.serving.served_exchange import ServedExchange
 from manyhands.serving.unserved_clients import ACCEPTED_FROM, UnservedClients
 from manyhands.serving.worker_shortage import WorkerShortage, end_pause
 
@@ -58,6 +59,7 @@ class _Shared:
     __slots__ = (
         "admission",
         "engines",
+        "exchange",
         "notice",
         "options",
         "reaper",
@@ -72,6 +74,7 @@ class _Shared:
         self.admission = AdmissionControl(self.registry)
         self.reaper = Reaper(self.registry)
         self.rooms = Rooms()
+        self.exchange = ServedExchange()
         self.shortage = WorkerShortage()
         self.options = FollowedOptions(self.admission, self.reaper)
         self.notice: PollableLatch | None = None
@@ -101,6 +104,7 @@ class ServerCore:
         self.reaper = shared.reaper
         self.options = shared.options
         self.rooms = shared.rooms
+        self.exchange = shared.exchange
         self.shortage = shared.shortage
         """Of workers: what becomes of connections meanwhile."""
 

@@ -207,6 +207,7 @@ def _is_idle(connection: Connection, passed: float) -> bool:
 def give_notice(core: ServerCore) -> None:
     """Have handlers see from now on that their server drains, when they ask or wait for that."""
     core.registry.is_draining = True
+    core.exchange.close_subscriptions()
     if core.drain_notice is not None:
         with contextlib.suppress(OSError):
             core.drain_notice.set()

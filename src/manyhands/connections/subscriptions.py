@@ -1,0 +1,55 @@
+"""Subscriptions of handlers, which end with their connections: a wait for a message then ends, too."""
+
+import contextlib
+from typing import Protocol
+
+from manyhands.exchange.subscription import Subscription
+from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.unpatched import start_native_thread
+
+
+class Numbered(Protocol):
+    """A connection."""
+
+    number: int
+
+
+class _Kept:
+    """The subscriptions of the handlers at work, by the number of the connection; most have none."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, tuple[Subscription, ...]] = {}
+        renew_in_copies(self, _Kept.begin_anew)
+
+    def begin_anew(self) -> None:
+        self.by_number.clear()
+
+
+_kept = _Kept()
+
+
+def keep(connection: Numbered, subscription: Subscription) -> None:
+    """Have a subscription end with the connection whose handler has made it. For the handler's worker."""
+    before = _kept.by_number.get(connection.number, ())
+    still_open = (each for each in before if not each.is_closed)
+    _kept.by_number[connection.number] = (*still_open, subscription)
+
+
+def end_subscriptions(connection: Numbered) -> None:
+    """End what the handler of a connection has subscribed to. Once more does no harm."""
+    if _kept.by_number:
+        _close(_kept.by_number.pop(connection.number, ()))
+
+
+def end_subscriptions_soon(connection: Numbered) -> None:
+    """Do so beside the caller, which may be a signal handler: the code that it interrupts may hold a lock."""
+    subscriptions = _kept.by_number.get(connection.number) if _kept.by_number else None
+    if subscriptions:
+        # Without a thread they end with the connection's worker, or with the drain.
+        with contextlib.suppress(RuntimeError):
+            start_native_thread(_close, subscriptions)
+
+
+def _close(subscriptions: tuple[Subscription, ...]) -> None:
+    for subscription in subscriptions:
+        subscription.close()
