@@ -224,6 +224,8 @@ def test_what_no_client_knows_is_passed_over(serve: Serve) -> None:
         wire.hello()
         request = next(wire.requests())
         wire.tell("weather", ["fine"])
+        wire.say({"method": ["stats"], "params": {}})
+        wire.say({"id": [1], "result": "odd"})
         wire.say({"id": 12345, "result": "too late"})
         wire.answer(request, "this")
         wire.say({"id": 1, "result": "twice"})
@@ -253,7 +255,10 @@ def test_an_answer_that_does_not_come_ends_the_connection(serve: Serve) -> None:
     over.set()
 
 
-@pytest.mark.parametrize("said", [b"{}x\n", b"[1]\n", b"\xff\n", b"\n"])
+DEEP = b"[" * 100_000 + b"\n"
+
+
+@pytest.mark.parametrize("said", [b"{}x\n", b"[1]\n", b"\xff\n", b"\n", DEEP])
 def test_what_is_no_message_ends_the_connection(serve: Serve, said: bytes) -> None:
     def script(wire: Wire) -> None:
         wire.hello()

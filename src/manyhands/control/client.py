@@ -250,7 +250,7 @@ class Client:
         while (message := self._message(deadline)) is not None:
             if "method" in message:
                 self._keep(message)
-            elif message.get("id") in {number, None}:
+            elif message.get("id") in (number, None):
                 # Without an id: an error of the whole connection, which ends then.
                 return _result(message)
         return self._socket.fail(f"has not answered {escape(verb)} in time")
@@ -262,7 +262,7 @@ class Client:
             return None
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             self._socket.fail("sent what is no message of the control protocol")
@@ -289,7 +289,8 @@ class Client:
 
     def _notification(self, message: dict[str, Any]) -> Notification | None:
         kind, params = message.get("method"), message.get("params")
-        if kind not in {"stats", "events"} or not isinstance(params, dict):
+        # No set: a list cannot be looked up in one.
+        if kind not in ("stats", "events") or not isinstance(params, dict):
             return None  # an answer that came too late, or what a later server tells
         return Notification(kind, params)
 
