@@ -115,6 +115,9 @@ def test_a_room_hears_what_one_of_it_says(make: Any) -> None:
     bob.sendall(b"three\n")
     assert read_line(anna) == b"three\n"
     assert next(member.name for member in server.members("red")) == "anna"
+    rooms = [info.rooms for info in server.info().connections.items]
+    assert rooms == [("red",), ("red",), ("blue",)]
+    assert server.info().rooms == 2
     assert server.members("nobody here") == []
     elsewhere.sendall(b"heard by none\n")
     half_close(elsewhere) if not isinstance(elsewhere, ssl.SSLSocket) else elsewhere.close()
@@ -246,7 +249,10 @@ def test_a_member_that_falls_behind_misses_pieces_which_are_counted(
                 connection.send(b"%08d\n" % sent * 100)
                 sent += 1
             missed = connection.missed
-            assert connections.missed == missed
+            assert connections.missed == under_test.server.info().missed == missed
+            [info] = under_test.server.info().connections.items
+            assert (info.missed, info.waiting) == (missed, connection.waiting)
+            assert 0 < info.waiting <= 10_000
             connection.send(b"")
             got = peer.makefile("rb")
             assert got.readline() == b"welcome\n"

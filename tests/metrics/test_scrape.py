@@ -13,7 +13,7 @@ from manyhands import DatagramRequestHandler, Server, StreamRequestHandler, metr
 from manyhands.model.connection_states import Reason
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving.core import core_of
-from manyhands.testing import ask, call, socket_address, wait_until
+from manyhands.testing import ask, call, deaf, socket_address, wait_until
 from tests.http.asking import request
 from tests.support import Authority, Echo, everything, run_python, server_class, serving
 from tests.support.waiting import PATIENCE
@@ -354,3 +354,22 @@ def test_the_page_is_there_when_no_descriptor_is_however_many_clients_are_silent
     engine: str,
 ) -> None:
     assert run_python(OUT_OF_DESCRIPTORS, engine) == "200 OK True\n" * 5
+
+
+def test_rooms_and_what_clients_have_missed_are_figures() -> None:
+    class Member(StreamRequestHandler):
+        def handle(self) -> None:
+            self.join("red")
+            self.rfile.read()
+
+    with (
+        Server(Member, ANY_PORT, outbox=4096, when_behind="drop_new") as server,
+        metrics.serve(server, HERE) as at,
+        deaf(socket_address(server.addresses[0])),
+    ):
+        wait_until(lambda: server.tell("red", bytes(4096)) == 1)
+        while server.tell("red", bytes(4096)) == 1:
+            pass
+        figures = scrape(at)
+        assert figures["manyhands_rooms"] == 1
+        assert figures["manyhands_pieces_missed_total"] == 1

@@ -70,6 +70,7 @@ class ServerCollector(Collector):
         yield from _engines(info, self._hub_delay())
         yield from _backlogs(info)
         yield from _datagrams(info)
+        yield from _rooms(info)
         yield _certificates(info)
         yield self._event_counts()
 
@@ -212,3 +213,12 @@ def _datagrams(info: ServerInfo) -> Iterator[Metric]:
     for reason, count in info.dropped.items():
         dropped.add_metric([reason], count)
     yield from (lost, dropped)
+
+
+def _rooms(info: ServerInfo) -> Iterator[Metric]:
+    yield GaugeMetricFamily("manyhands_rooms", "Rooms that have members", info.rooms)
+    yield CounterMetricFamily(
+        "manyhands_pieces_missed",
+        "Pieces that were sent to connections and dropped, since their clients did not read",
+        info.missed,
+    )

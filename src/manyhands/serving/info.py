@@ -87,6 +87,12 @@ class ConnectionInfo:
         Bytes received and sent; None where they are not counted.
     reason : str or None
         Why it is about to end, where that is decided.
+    rooms : tuple of str
+        The rooms that it has joined.
+    waiting : int
+        Bytes that others have sent to it, and that its client has not read: what is in its outbox.
+    missed : int
+        Pieces that were dropped, since its client did not read.
     """
 
     number: int
@@ -99,6 +105,9 @@ class ConnectionInfo:
     bytes_in: int | None
     bytes_out: int | None
     reason: str | None
+    rooms: tuple[str, ...]
+    waiting: int
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,10 @@ class ServerInfo:
         How many are open in each state, and how many closed for each reason.
     dropped : mapping of str to int
         How many datagrams were received and dropped for each reason.
+    rooms : int
+        How many rooms have members.
+    missed : int
+        How many pieces were sent to connections and dropped, since their clients did not read.
     is_draining : bool
         Whether it drains.
     connections : ConnectionPage
@@ -183,6 +196,8 @@ class ServerInfo:
     open: Mapping[str, int]
     closed: Mapping[str, int]
     dropped: Mapping[str, int]
+    rooms: int
+    missed: int
     is_draining: bool
     connections: ConnectionPage = field(repr=False)
     totals: TotalsInfo | None
@@ -226,6 +241,8 @@ def info_of(  # noqa: PLR0913 - what `Server.info` takes, and what it is about
         {state.value: states[state] for state in State if state is not State.CLOSED},
         {reason.value: count for reason, count in closed.items()},
         {reason.value: count for reason, count in core.registry.dropped.items()},
+        len(core.rooms),
+        core.registry.missed,
         core.is_draining,
         _page(core, first, after),
         totals_of(core.registry) if totals else None,
@@ -284,6 +301,9 @@ def connection_info(connection: Connection) -> ConnectionInfo:
         None if traffic is None else traffic.bytes_in,
         None if traffic is None else traffic.bytes_out,
         None if reason is None else reason.value,
+        tuple(connection.core.rooms.rooms_of(connection)) if connection.outbox is not None else (),
+        connection.waiting,
+        connection.missed,
     )
 
 
