@@ -15,6 +15,7 @@ RUN_LOCK := requirements/run.txt
 BENCH_LOCK := requirements/bench.txt
 FUZZ_LOCK := requirements/fuzz.txt
 EDITORS_LOCK := requirements/editors.txt
+BROWSER_LOCK := requirements/browser.txt
 TEST_LOCKS := $(RUN_LOCK) requirements/test.txt requirements/libraries.txt
 # A change of what is compiled has it compiled anew.
 SETUP := pyproject.toml setup.py tools/make-venv.sh $(wildcard src/manyhands/*/*.pyx src/manyhands/*/*/*.pyx)
@@ -88,10 +89,10 @@ help: ## say this
 	@tools/make-venv.sh .venv "$(PYTHON)" $(RUN_LOCK) $(FUZZ_LOCK)
 	@touch .venv/.for-run $@
 
-# On one version: what editors know of the options, and the contestants, for a change of the bench must leave them
-# answering.
-.venv/.for-test: $(TEST_LOCKS) $(EDITORS_LOCK) $(BENCH_LOCK) $(SETUP)
-	@tools/make-venv.sh .venv "$(PYTHON)" $(TEST_LOCKS) $(EDITORS_LOCK) $(BENCH_LOCK)
+# On one version: what editors know of the options, the page in a browser, and the contestants, for a change of the
+# bench must leave them answering.
+.venv/.for-test: $(TEST_LOCKS) $(EDITORS_LOCK) $(BROWSER_LOCK) $(BENCH_LOCK) $(SETUP)
+	@tools/make-venv.sh .venv "$(PYTHON)" $(TEST_LOCKS) $(EDITORS_LOCK) $(BROWSER_LOCK) $(BENCH_LOCK)
 	@touch .venv/.for-run .venv/.for-bench $@
 
 .venv-%/.for-test: $(TEST_LOCKS) $(SETUP)

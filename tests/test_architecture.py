@@ -34,7 +34,7 @@ FLOORS = (
     ("metrics",),
     ("control",),
     ("server",),
-    ("launcher",),
+    ("launcher", "web"),
     ("desk",),
     ("cli", "testing"),
     ("__main__", "__init__"),

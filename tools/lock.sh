@@ -7,7 +7,7 @@ set -eu
 "$1" -m venv --clear .venv-lock
 .venv-lock/bin/python -m pip install -qq pip-tools
 cd requirements
-for name in run test editors libraries bench fuzz; do
+for name in run test editors browser libraries bench fuzz; do
     # The locks name versions only: where packages come from is each machine's own setting.
     ../.venv-lock/bin/pip-compile -q --upgrade --allow-unsafe --strip-extras --no-header --no-annotate \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \

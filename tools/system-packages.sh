@@ -20,6 +20,9 @@ missing() {
     command -v telnet >/dev/null || echo telnet
     command -v haproxy /usr/sbin/haproxy >/dev/null || echo haproxy
     command -v systemd-socket-activate >/dev/null || echo systemd
+    # A browser for the page, and a checker of types for what it runs there.
+    command -v chromium >/dev/null || echo chromium
+    command -v tsc >/dev/null || echo node-typescript
     command -v cc gcc clang >/dev/null || echo gcc libc6-dev
     for python in "$@"; do
         version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')

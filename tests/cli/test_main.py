@@ -39,7 +39,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert answer.returncode == 0
     listed = answer.stdout.partition("commands:\n")[2].splitlines()[: len(COMMANDS)]
     assert [line.split()[0] for line in listed] == [
-        *("serve", "run", "chat", "connect", "ctl", "transcript")
+        *("serve", "run", "chat", "connect", "ctl", "transcript", "web")
     ]
     assert all(len(line.split()) > 2 for line in listed)
 
@@ -51,7 +51,7 @@ def test_every_command_has_help_that_names_how_it_was_called(command: str) -> No
     assert answer.stdout.startswith(f"usage: python -m manyhands {command} ")
 
 
-NO_COMMAND = "there is no command {!r}, only serve, run, chat, connect, ctl, transcript"
+NO_COMMAND = f"there is no command {{!r}}, only {', '.join(COMMANDS)}"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ NO_COMMAND = "there is no command {!r}, only serve, run, chat, connect, ctl, tra
     [
         (
             (),
-            "say what to do, one of serve, run, chat, connect, ctl, transcript (see manyhands --help)",
+            f"say what to do, one of {', '.join(COMMANDS)} (see manyhands --help)",
         ),
         (("srve", "x"), f"{NO_COMMAND.format('srve')}; did you mean serve?"),
         (("Connect",), f"{NO_COMMAND.format('Connect')}; did you mean connect?"),

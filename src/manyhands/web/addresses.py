@@ -1,0 +1,78 @@
+"""Where the page may be served, and by which names browsers call it there."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from manyhands.listening.endpoints import endpoints
+from manyhands.model.addresses import Address
+from manyhands.model.usage_errors import Mistake
+from manyhands.web.guards import LOOPBACK_NAMES, host_name
+
+DEFAULT = "tcp://127.0.0.1:8010"
+
+_EVERY_INTERFACE = {"", "::", "0.0.0.0"}  # noqa: S104 - recognised, not bound
+
+
+def refuse_unsafe(address: Address) -> None:
+    """Refuse an address at which the token would go over a network in clear.
+
+    Raises
+    ------
+    Mistake
+        It is neither of this machine alone, nor TLS.
+    """
+    if address.scheme in {"tls", "unix"} or (address.scheme == "tcp" and _is_local(address)):
+        return
+    raise Mistake(
+        f"the page is not served on {address}: what it shows and its token would be there for other "
+        "machines to read, so give it tcp://127.0.0.1:PORT, unix://PATH, or tls://HOST:PORT with --certfile"
+    )
+
+
+def names_of(addresses: Sequence[Address], given: Sequence[str]) -> list[str]:
+    """Return the names by which browsers may call the page.
+
+    Parameters
+    ----------
+    addresses
+        Where it is served.
+    given
+        The names that a person gave for it.
+
+    Raises
+    ------
+    Mistake
+        A name is none; or it is served on every interface, and no name was given.
+    """
+    for name in given:
+        if host_name(f"[{name}]" if ":" in name else name) is None:
+            raise Mistake(f"--host {name!r} is no name of a host, as in --host status.example.org")
+    names = [*given]
+    for address in addresses:
+        if address.path or (address.host not in _EVERY_INTERFACE and _is_local(address)):
+            names += LOOPBACK_NAMES
+        elif address.host not in _EVERY_INTERFACE:
+            names.append(address.host)
+        elif not given:
+            raise Mistake(
+                f"a page on {address} has to know its name, by which browsers will call it, as in "
+                "--host status.example.org"
+            )
+    return list(dict.fromkeys(names))
+
+
+def link(address: Address, names: Sequence[str], token: str) -> str | None:
+    """Return the link to the page; None on a Unix socket, which no browser calls.
+
+    The token is in the fragment, which browsers send to no server: so it is in no log, and in no `Referer`.
+    """
+    if address.path:
+        return None
+    host = names[0] if address.host in _EVERY_INTERFACE else address.host
+    scheme = "https" if address.is_tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/#t={token}"
+
+
+def _is_local(address: Address) -> bool:
+    # A name may have other addresses tomorrow, but it is bound today.
+    return all(ip_address(each.address[0]).is_loopback for each in endpoints(address))

@@ -1,0 +1,197 @@
+"""The page's own server: which request gets what, after it was found who asks."""
+
+import contextlib
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from manyhands.dropin.handlers import BaseRequestHandler
+from manyhands.model.socket_addresses import format_address
+from manyhands.server import Server
+from manyhands.web.feed import Feed
+from manyhands.web.guards import Hosts, TokenCheck, Verdict, is_same_origin
+from manyhands.web.relay import Relay
+from manyhands.web.static_files import static_files
+from manyhands.web.stream import COMMENT, MEDIA_TYPE, QUIET, resumed
+from manyhands.web.wire import Refusal, Request, Response, Wire
+
+STREAM, CALLS = "/events", "/calls"
+
+MOST_CONNECTIONS = 64
+"""Of browsers, of which each has at most six."""
+
+MOST_STREAMS = 32
+"""Browsers that watch at once."""
+
+
+class Page:
+    """What all connections of the page share. Thread-safe.
+
+    Parameters
+    ----------
+    feed : Feed
+        What is shown.
+    token : str
+        What browsers have to know.
+    hosts : iterable of str
+        The names by which they may call.
+    is_admin : bool
+        Whether the page may change anything.
+    """
+
+    def __init__(self, feed: Feed, token: str, hosts: Sequence[str], *, is_admin: bool) -> None:
+        self.feed = feed
+        self.hosts = Hosts(hosts)
+        self.tokens = TokenCheck(token)
+        self.is_admin = is_admin
+        self.relay = Relay(lambda: feed.now.place, may_write=is_admin)
+        self.files = static_files()
+        self.streams: set[object] = set()
+        """The connections on which a browser watches."""
+
+    def server(self, *addresses: Any, **options: Any) -> Server:
+        """Return a server of the page, which does not run yet.
+
+        Raises
+        ------
+        Mistake
+            As of `Server`.
+        """
+        page = self
+
+        class Browser(_Browser):
+            """One connection of a browser."""
+
+            shown = page
+
+        # A stream receives nothing: what ends silent browsers is in `wire` and in `write_timeout`.
+        return Server(
+            Browser,
+            *addresses,
+            max_connections=MOST_CONNECTIONS,
+            idle_timeout=None,
+            write_timeout=15,
+            drain_timeout=2,
+            **options,
+        )
+
+
+class _Browser(BaseRequestHandler):
+    """One connection of a browser."""
+
+    shown: Page
+    wire: Wire
+
+    def handle(self) -> None:
+        self.wire = Wire(self.request)
+        # A browser that has gone is no error of the page's.
+        with contextlib.suppress(ConnectionError):
+            while not self.server.draining and self._serve_next():
+                pass
+
+    def goodbye(self) -> None:
+        """Have the stream see that the page ends. Called by the drain."""
+        self.shown.feed.now.changed.set()
+
+    def _serve_next(self) -> bool:
+        try:
+            request = self.wire.receive()
+        except Refusal as refusal:
+            self.wire.send(refusal.response)
+            return False
+        if request is None:
+            return False
+        try:
+            self._let_in(request)
+            if request.path == STREAM:
+                self._check(request, "GET")
+                self._stream(request)
+                return False
+            response = self._answer(request)
+        except Refusal as refusal:
+            response = refusal.response
+        self.wire.send(response, has_body=request.method != "HEAD")
+        return True
+
+    def _let_in(self, request: Request) -> None:
+        """Refuse what comes from elsewhere, whatever it asks for."""
+        if not self.shown.hosts.has(request.headers.get("host", "")):
+            raise Refusal(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this page has another name: open the link that manyhands web printed, or give it this "
+                "name with --host",
+            )
+        if not is_same_origin(request.headers):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "the request comes from another site: copy the link into the browser's address line",
+            )
+
+    def _answer(self, request: Request) -> Response:
+        if request.path == CALLS:
+            self._check(request, "POST")
+            media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "application/json":
+                raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a call is application/json")
+            return self.shown.relay.answer(request.body)
+        file = self.shown.files.get(request.path)
+        if file is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page")
+        _refuse_other_methods(request, "GET", "HEAD")
+        return file
+
+    def _check(self, request: Request, method: str) -> None:
+        """Refuse other methods than one, and browsers that do not know the token."""
+        _refuse_other_methods(request, method)
+        client = self._client
+        verdict = self.shown.tokens.judge(request.headers.get("authorization"), client)
+        if verdict is Verdict.TOO_MANY:
+            seconds = int(self.shown.tokens.seconds_to_wait(client)) + 1
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many wrong tokens: wait {seconds} s",
+                ("Retry-After", str(seconds)),
+            )
+        if verdict is not Verdict.RIGHT:
+            raise Refusal(
+                HTTPStatus.UNAUTHORIZED,
+                "the token is wrong or missing: open the link that manyhands web printed",
+                ("WWW-Authenticate", "Bearer"),
+            )
+
+    @property
+    def _client(self) -> str:
+        """The client's address without its port."""
+        if isinstance(self.client_address, tuple):
+            return str(self.client_address[0])
+        return format_address(self.client_address)
+
+    def _stream(self, request: Request) -> None:
+        page, stream = self.shown, resumed(request.headers.get("last-event-id"))
+        if len(page.streams) >= MOST_STREAMS:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{MOST_STREAMS} browsers watch already: close one",
+                ("Retry-After", "10"),
+            )
+        page.streams.add(self)
+        try:
+            self.wire.begin_stream(MEDIA_TYPE)
+            while True:
+                now = page.feed.now
+                self.wire.send_piece(stream.news(now, may_write=page.is_admin) or COMMENT)
+                if now.is_over or self.server.draining:
+                    break
+                now.changed.wait(QUIET)
+            self.wire.end_stream()
+        finally:
+            page.streams.discard(self)
+
+
+def _refuse_other_methods(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        raise Refusal(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{request.path} takes {' and '.join(methods)}",
+            ("Allow", ", ".join(methods)),
+        )

@@ -1,0 +1,152 @@
+"""Calls that the page makes: JSON-RPC 2.0, handed on to the control socket, of some verbs alone."""
+
+import json
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from manyhands.control.client import Client, ControlError, Lost, Refused, Unreachable
+from manyhands.control.protocol import Code
+from manyhands.web.wire import Response
+
+READING = {"connections.get", "connections.list", "limits.get", "rooms.list", "status"}
+"""The verbs that the page needs and that change nothing."""
+
+WRITING = {"connections.close", "limits.set", "listeners.resume", "listeners.suspend"}
+"""Those that change something: with ``--admin`` alone."""
+
+KEPT = 2
+"""Connections to the control socket that wait for the next call."""
+
+
+class _Wrong(Exception):  # noqa: N818 - what happened
+    """A call that is not handed on."""
+
+    def __init__(
+        self, code: Code, sentence: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
+    ) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.status = status
+
+
+class Relay:
+    """Hands calls on to the server that is followed. Thread-safe.
+
+    Parameters
+    ----------
+    place
+        Returns the place of the server's control socket now, ``""`` where there is none.
+    may_write : bool
+        Whether verbs that change something are handed on.
+    """
+
+    def __init__(self, place: Callable[[], str], *, may_write: bool) -> None:
+        self._place = place
+        self._may_write = may_write
+        # Each call takes one, or makes one: steps of the interpreter's, for which no lock is needed.
+        self._idle: deque[Client] = deque()
+
+    def answer(self, body: bytes) -> Response:
+        """Carry out the call in the body of a request."""
+        number: Any = None
+        try:
+            call = _call(body)
+            number = call["id"]
+            return _response({"jsonrpc": "2.0", "id": number, "result": self._carried_out(call)})
+        except _Wrong as wrong:
+            return _error(number, wrong.code, str(wrong), wrong.status)
+        except Refused as refusal:
+            return _error(number, refusal.code, str(refusal))
+        except ControlError as problem:
+            return _error(number, Code.NOT_NOW, str(problem))
+
+    def _carried_out(self, call: dict[str, Any]) -> Any:
+        verb = call["method"]
+        if verb in WRITING and not self._may_write:
+            what = "this page only shows: start it with manyhands web --admin to change anything"
+            raise _Wrong(Code.READING_ONLY, what, HTTPStatus.FORBIDDEN)
+        if verb not in READING | WRITING:
+            raise _Wrong(Code.NO_SUCH_VERB, f"the page makes no call {verb!r}")
+        return self._called(verb, call.get("params", {}))
+
+    def close(self) -> None:
+        """Close the connections that wait. Those of calls under way are closed after them."""
+        self._may_write = False
+        while self._idle:
+            self._idle.popleft().close()
+
+    def _called(self, verb: str, params: dict[str, Any]) -> Any:
+        client = self._waiting()
+        if client is not None:
+            try:
+                return self._with(client, verb, params)
+            except Lost:
+                # The server has been started anew, or ended the silent connection. A call that changes
+                # something may have been carried out, and is not repeated.
+                if verb in WRITING:
+                    raise
+        return self._with(self._connected(), verb, params)
+
+    def _with(self, client: Client, verb: str, params: dict[str, Any]) -> Any:
+        try:
+            result = client.request(verb, params)
+        except Refused:
+            self._give_back(client)
+            raise
+        except BaseException:
+            client.close()
+            raise
+        self._give_back(client)
+        return result
+
+    def _waiting(self) -> Client | None:
+        """Return a connection that waits, to the server that is there now."""
+        place = self._place()
+        while self._idle:
+            try:
+                client = self._idle.popleft()
+            except IndexError:  # another call has taken the last one
+                return None
+            if client.place == place:
+                return client
+            client.close()
+        return None
+
+    def _connected(self) -> Client:
+        place = self._place()
+        if not place:
+            raise Unreachable("the server has ended, and is not back yet")
+        return Client(place)
+
+    def _give_back(self, client: Client) -> None:
+        if len(self._idle) < KEPT:
+            self._idle.append(client)
+        else:
+            client.close()
+
+
+def _call(body: bytes) -> dict[str, Any]:
+    """Read a call, which has an id, a method and params by their names."""
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Wrong(Code.NO_JSON, "the body is no JSON") from None
+    if not isinstance(call, dict):
+        raise _Wrong(Code.NO_REQUEST, "the body is one call, an object of JSON-RPC 2.0")
+    number, verb, params = call.get("id"), call.get("method"), call.get("params", {})
+    if number is None or not isinstance(verb, str) or not isinstance(params, dict):
+        raise _Wrong(Code.NO_REQUEST, "a call has an id, a method, and params by their names")
+    return call
+
+
+def _response(message: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(status, "application/json", json.dumps(message).encode("ascii"))
+
+
+def _error(
+    number: object, code: int, sentence: str, status: HTTPStatus = HTTPStatus.OK
+) -> Response:
+    error = {"code": int(code), "message": sentence}
+    return _response({"jsonrpc": "2.0", "id": number, "error": error}, status)

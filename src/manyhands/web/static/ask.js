@@ -1,0 +1,51 @@
+// What is said and asked beside the figures.
+
+import { byId } from "./dom.js";
+
+/**
+ * Have a screen reader say something.
+ * @param {string} sentence
+ */
+export function announce(sentence) {
+  byId("announced").textContent = sentence;
+}
+
+/**
+ * Show what went wrong; "" hides it.
+ * @param {string} sentence
+ */
+export function showProblem(sentence) {
+  const problem = byId("problem");
+  problem.hidden = !sentence;
+  problem.textContent = sentence;
+}
+
+/**
+ * Ask whether to do something.
+ * @param {string} question
+ * @param {string} yes What the button says that does it.
+ * @returns {Promise<boolean>}
+ */
+export function ask(question, yes) {
+  const dialog = byId("question", HTMLDialogElement);
+  byId("question-text").textContent = question;
+  byId("question-yes").textContent = yes;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+/**
+ * Do something, and say how it went.
+ * @param {() => Promise<string>} act Returns what to say.
+ */
+export async function attempt(act) {
+  try {
+    showProblem("");
+    announce(await act());
+  } catch (problem) {
+    showProblem(problem instanceof Error ? problem.message : String(problem));
+  }
+}

@@ -1,0 +1,169 @@
+// The open connections, page by page. The server filters and sorts: there may be ten thousand.
+
+import { showProblem } from "./ask.js";
+import { call } from "./calls.js";
+import { byId, keep, make, setText } from "./dom.js";
+import { age, count, size, text } from "./format.js";
+import * as details from "./details.js";
+
+const LIMIT = 50;
+/** Milliseconds between two looks at least. */
+const PAUSE = 1500;
+/** A look comes after so many times what the last one took: so it costs the server a hundredth of its time. */
+const SHARE = 100;
+
+/**
+ * @typedef {{field: string, name: string, isNumber?: boolean, shown: (connection: any) => string}} Column
+ * @type {Column[]}
+ */
+const COLUMNS = [
+  { field: "id", name: "Number", shown: (each) => text(each.id) },
+  { field: "peer", name: "Client", shown: (each) => text(each.peer) },
+  { field: "handler", name: "Handler", shown: (each) => text(each.handler) },
+  { field: "state", name: "State", shown: (each) => text(each.reason ? `${each.state}: ${each.reason}` : each.state) },
+  { field: "age", name: "Age", isNumber: true, shown: (each) => age(each.age) },
+  { field: "silent", name: "Silent for", isNumber: true, shown: (each) => age(each.silent) },
+  { field: "in", name: "Received", isNumber: true, shown: (each) => size(each.in) },
+  { field: "out", name: "Sent", isNumber: true, shown: (each) => size(each.out) },
+];
+
+let sort = "id";
+/** Where the pages before this one began, and this one. */
+/** @type {(string | null)[]} */
+let cursors = [null];
+/** @type {string | null} */
+let next = null;
+/** @type {number | undefined} */
+let timer;
+let lookNumber = 0;
+
+export function start() {
+  byId("table-head").append(
+    ...COLUMNS.map((column) => make("th", { scope: "col", role: "columnheader", "data-field": column.field, class: column.isNumber ? "number" : "" },
+      make("button", { type: "button", click: () => sortBy(column.field) }, column.name))),
+    make("th", { scope: "col", role: "columnheader" }, make("span", { class: "visually-hidden" }, "Details")),
+  );
+  for (const id of ["filter-text", "filter-state", "filter-listener", "filter-idle"]) {
+    byId(id).addEventListener("input", () => { cursors = [null]; soon(250); });
+  }
+  byId("filter").addEventListener("submit", (event) => { event.preventDefault(); soon(0); });
+  byId("page-after").addEventListener("click", () => { if (next) { cursors.push(next); soon(0); } });
+  byId("page-before").addEventListener("click", () => { if (cursors.length > 1) { cursors.pop(); soon(0); } });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
+  soon(0);
+}
+
+/**
+ * Offer what there is to choose from.
+ * @param {import("./state.js").Known} known
+ */
+export function show(known) {
+  const servers = known.stats?.servers ?? [];
+  const states = new Set(servers.flatMap((/** @type {any} */ each) => Object.keys(each.open ?? {})));
+  const addresses = new Set(servers.flatMap((/** @type {any} */ each) => (each.listeners ?? []).map((/** @type {any} */ listener) => listener.address)));
+  offer("filter-state", states);
+  offer("filter-listener", addresses);
+}
+
+/** Look again now. */
+export function refresh() {
+  soon(0);
+}
+
+/**
+ * @param {string} id
+ * @param {Set<string>} choices
+ */
+function offer(id, choices) {
+  const select = byId(id, HTMLSelectElement);
+  const there = [...select.options].map((option) => option.value);
+  const wanted = ["", ...choices];
+  if (there.join("\n") === wanted.join("\n")) return;
+  const chosen = select.value;
+  select.replaceChildren(...wanted.map((value) => make("option", { value }, value || "all")));
+  select.value = wanted.includes(chosen) ? chosen : "";
+}
+
+/** @param {string} field */
+function sortBy(field) {
+  sort = sort === field ? `-${field}` : field;
+  cursors = [null];
+  soon(0);
+}
+
+/** @param {number} milliseconds */
+function soon(milliseconds) {
+  clearTimeout(timer);
+  timer = setTimeout(look, milliseconds);
+}
+
+async function look() {
+  lookNumber += 1;
+  const number = lookNumber;
+  const began = performance.now();
+  try {
+    if (!document.hidden) {
+      const page = await call("connections.list", { where: where(), sort, limit: LIMIT, ...(cursors[cursors.length - 1] ? { after: cursors[cursors.length - 1] } : {}) });
+      if (number === lookNumber) draw(page);
+    }
+  } catch (problem) {
+    if (number === lookNumber) setText(byId("count"), problem instanceof Error ? problem.message : String(problem));
+  }
+  if (number === lookNumber) soon(Math.max(PAUSE, SHARE * (performance.now() - began)));
+}
+
+/** What the filter says. */
+function where() {
+  /** @type {Record<string, unknown>} */
+  const found = {};
+  for (const [id, name] of [["filter-text", "text"], ["filter-state", "state"], ["filter-listener", "listener"]]) {
+    const { value } = /** @type {HTMLInputElement | HTMLSelectElement} */ (byId(id));
+    if (value.trim()) found[name] = value.trim();
+  }
+  const idle = byId("filter-idle", HTMLInputElement).valueAsNumber;
+  if (idle > 0) found.idle_over = idle;
+  return found;
+}
+
+/** @param {any} page */
+function draw(page) {
+  if (!page.items.length && cursors.length > 1) {
+    // All that were on this page have ended.
+    cursors.pop();
+    soon(0);
+    return;
+  }
+  next = page.next;
+  for (const head of byId("table-head").children) {
+    const field = head.getAttribute("data-field");
+    if (field === sort) head.setAttribute("aria-sort", "ascending");
+    else if (`-${field}` === sort) head.setAttribute("aria-sort", "descending");
+    else head.removeAttribute("aria-sort");
+  }
+  keep(byId("table-body"), page.items, (each) => String(each.id), create, update);
+  const first = (cursors.length - 1) * LIMIT;
+  const shown = page.items.length ? `${count(first + 1)} to ${count(first + page.items.length)} of ` : "";
+  const all = page.total === page.open ? "" : `, of ${count(page.open)} open`;
+  setText(byId("count"), `${shown}${count(page.total)} connections${all}`);
+  byId("page-before", HTMLButtonElement).disabled = cursors.length === 1;
+  byId("page-after", HTMLButtonElement).disabled = !next;
+}
+
+/** @param {any} connection */
+function create(connection) {
+  const { id } = connection;
+  return make("tr", { role: "row" },
+    ...COLUMNS.map((column) => make("td", { role: "cell", "data-label": column.name, class: column.isNumber ? "number" : "" }, make("span"))),
+    make("td", { role: "cell", "data-label": "" },
+      make("button", { type: "button", "aria-label": `Details of connection ${id}`, click: () => details.open(id, refresh).catch((problem) => showProblem(String(problem.message))) }, "Details")));
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {any} connection
+ */
+function update(row, connection) {
+  COLUMNS.forEach((column, index) => {
+    setText(/** @type {Element} */ (row.children[index].firstElementChild), column.shown(connection));
+  });
+}

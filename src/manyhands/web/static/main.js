@@ -1,0 +1,96 @@
+// The page, from its link on.
+
+import { announce, showProblem } from "./ask.js";
+import * as connections from "./connections.js";
+import { byId, setText } from "./dom.js";
+import * as events from "./events.js";
+import { age } from "./format.js";
+import * as limits from "./limits.js";
+import * as overview from "./overview.js";
+import { share } from "./share.js";
+import * as state from "./state.js";
+import { keepToken, token } from "./token.js";
+
+/** Milliseconds without figures after which the page says so. */
+const QUIET = 5000;
+
+let isDue = false;
+let said = "";
+/** @type {string | undefined} */
+let shownServer;
+
+/**
+ * @param {string} kind
+ * @param {any} data
+ */
+function apply(kind, data) {
+  state.apply(kind, data);
+  if (!isDue) {
+    isDue = true;
+    // One drawing for all that comes together, and none while the tab is hidden.
+    requestAnimationFrame(draw);
+  }
+}
+
+function draw() {
+  isDue = false;
+  showLink();
+  const { known } = state;
+  if (!known) return;
+  overview.show(known);
+  events.show(known);
+  connections.show(known);
+  const server = `${known.server.pid} ${known.server.started} ${known.server.is_there}`;
+  if (server !== shownServer && known.server.is_there) {
+    limits.load().catch((problem) => setText(byId("limits-problem"), problem.message));
+    connections.refresh();
+  }
+  shownServer = server;
+  setText(byId("name"), known.server.name || "manyhands");
+  document.title = `${known.server.name || "manyhands"}, ${known.stats?.books?.open ?? "–"} open`;
+  setText(byId("about"), `manyhands ${known.server.manyhands}, process ${known.server.pid}, ${known.may_write ? "this page may change things" : "this page only shows"}`);
+}
+
+/** Say whether what is shown is live. */
+function showLink() {
+  const { known, lost } = state;
+  let [kind, sentence] = ["waiting", "connecting"];
+  const quiet = Date.now() - state.heardAt;
+  if (lost) [kind, sentence] = ["lost", lost];
+  else if (known && !known.server.is_there) [kind, sentence] = ["lost", known.server.sentence];
+  else if (known && quiet > QUIET) [kind, sentence] = ["lost", `nothing heard for ${age(quiet / 1000)}`];
+  else if (known) [kind, sentence] = ["live", "live"];
+  const link = byId("link");
+  link.dataset.state = kind;
+  setText(link, sentence);
+  if (kind !== said && (said || kind === "lost")) announce(kind === "live" ? "the server is there again" : sentence);
+  if (kind !== "waiting") said = kind;
+}
+
+/** @param {string} sentence */
+function askForToken(sentence) {
+  const form = byId("token-form");
+  form.hidden = false;
+  byId("main").hidden = true;
+  byId("link").dataset.state = "wrong";
+  setText(byId("link"), "not let in");
+  showProblem(sentence);
+  byId("token").focus();
+}
+
+function run() {
+  overview.start();
+  events.start();
+  connections.start();
+  setInterval(showLink, 1000);
+  share(apply, () => state.known).catch((problem) => askForToken(problem.message));
+}
+
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(byId("token", HTMLInputElement).value);
+  location.reload();
+});
+addEventListener("hashchange", () => { if (location.hash.startsWith("#t=")) location.reload(); });
+if (token()) run();
+else askForToken("this tab has no token: open the link that manyhands web printed");

@@ -1,0 +1,130 @@
+// Books, charts, and each server's listeners, engines and reasons.
+
+import { ask, attempt } from "./ask.js";
+import { call } from "./calls.js";
+import { Chart } from "./chart.js";
+import { byId, facts, keep, make, setText } from "./dom.js";
+import { age, count, rate, size, text } from "./format.js";
+
+const charts = [
+  new Chart("connections", [["open", "open"]], count),
+  new Chart("in a second", [["accepted", "accepted"], ["closed", "closed"], ["refused", "refused"]], rate),
+  new Chart("bytes in a second", [["bytes_in", "in"], ["bytes_out", "out"]], size),
+];
+
+/** @type {{at: number, cpu: number} | null} */
+let before = null;
+
+export function start() {
+  byId("charts").append(...charts.map((chart) => chart.element));
+}
+
+/** @param {import("./state.js").Known} known */
+export function show(known) {
+  for (const chart of charts) chart.draw(known.point, known.history, known.longest_history);
+  const { stats } = known;
+  if (!stats) return;
+  const books = stats.books ?? {};
+  const rates = stats.rates ?? {};
+  const process = stats.process ?? {};
+  facts(byId("books"), [
+    ["open", count(books.open)],
+    ["accepted", count(books.accepted)],
+    ["accepted / s", rate(rates.accepted)],
+    ["closed / s", rate(rates.closed)],
+    ["refused", count(books.refused)],
+    ["received / s", size(rates.bytes_in)],
+    ["sent / s", size(rates.bytes_out)],
+    ["processor", processor(stats.at, process.cpu_seconds)],
+    ["memory", size(process.rss)],
+    ["descriptors", `${count(process.descriptors)}${process.descriptor_limit ? ` of ${count(process.descriptor_limit)}` : ""}`],
+    ["threads", count(process.threads)],
+    ["up for", age(stats.uptime)],
+  ]);
+  keep(byId("servers"), stats.servers ?? [], (server) => String(server.server), create,
+    (element, server) => update(element, server, known));
+}
+
+/**
+ * @param {string} at
+ * @param {unknown} seconds Of the processor, since the process began.
+ */
+function processor(at, seconds) {
+  const time = Date.parse(at) / 1000;
+  if (typeof seconds !== "number" || Number.isNaN(time)) return "–";
+  const share = before && time > before.at ? (seconds - before.cpu) / (time - before.at) : null;
+  if (!before || time > before.at + 0.5) before = { at: time, cpu: seconds };
+  return share === null || share < 0 ? shown : (shown = `${Math.round(100 * share)} %`);
+}
+
+let shown = "–";
+
+function create() {
+  return make("div", {},
+    make("h3"),
+    make("ul", { class: "list" }),
+    make("dl", { class: "tiles" }),
+    make("details", {}, make("summary", {}, "Why connections ended"), make("dl", { class: "facts" })),
+  );
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {any} server
+ * @param {import("./state.js").Known} known
+ */
+function update(element, server, known) {
+  const [title, listeners, engines, reasons] = element.children;
+  const number = known.stats.servers.length > 1 ? `, server ${server.server}` : "";
+  setText(title, `${text(server.handler)} on ${text(server.kind)}${number}${server.is_draining ? ", which drains" : ""}`);
+  keep(listeners, server.listeners ?? [], (each) => each.address, createListener,
+    (item, each) => updateListener(item, each, server, known.may_write));
+  /** @type {[string, string][]} */
+  const rows = (server.engines ?? []).map((/** @type {any} */ engine) => [
+    `engine ${engine.name}`,
+    `${count(engine.running)} of ${engine.limit === null ? "any number" : count(engine.limit)}`
+      + (typeof engine.hub_delay === "number" ? `, hub late by ${age(engine.hub_delay)}` : ""),
+  ]);
+  for (const [state, number] of Object.entries(server.open ?? {})) {
+    if (number) rows.push([`open: ${state}`, count(number)]);
+  }
+  if (server.rooms) rows.push(["rooms", count(server.rooms)]);
+  for (const [file, time] of Object.entries(server.certificates ?? {})) {
+    rows.push([`${file} is valid for`, age(Number(time) - Date.now() / 1000)]);
+  }
+  facts(engines, rows);
+  /** @type {[string, number][]} */
+  const ended = Object.entries({ ...server.closed, ...server.dropped });
+  facts(/** @type {Element} */ (reasons.lastElementChild),
+    ended.filter(([, number]) => number).sort((a, b) => b[1] - a[1]).map(([reason, number]) => [reason, count(number)]));
+}
+
+function createListener() {
+  return make("li", {}, make("span"), make("span", { class: "badge" }), make("button", { type: "button" }));
+}
+
+/**
+ * @param {HTMLElement} item
+ * @param {any} listener
+ * @param {any} server
+ * @param {boolean} mayWrite
+ */
+function updateListener(item, listener, server, mayWrite) {
+  const [address, badge, button] = item.children;
+  const waiting = typeof listener.waiting === "number" ? `, ${count(listener.waiting)} wait` : "";
+  const dropped = listener.dropped ? `, ${count(listener.dropped)} dropped` : "";
+  setText(address, `${listener.address}${waiting}${dropped}`);
+  setText(badge, listener.is_suspended ? "suspended" : "accepts");
+  badge.setAttribute("data-state", listener.is_suspended ? "lost" : "live");
+  if (!(button instanceof HTMLButtonElement)) return;
+  button.hidden = !mayWrite;
+  const verb = listener.is_suspended ? "resume" : "suspend";
+  setText(button, verb === "resume" ? "Resume" : "Suspend");
+  button.setAttribute("aria-label", `${button.textContent} ${listener.address}`);
+  button.onclick = () => attempt(async () => {
+    const question = `Accept no new clients on ${listener.address}?`;
+    if (verb === "suspend" && !await ask(question, "Suspend")) return "";
+    await call(`listeners.${verb}`, { listener: listener.address, server: server.server });
+    return `${listener.address} ${verb === "resume" ? "accepts clients again" : "is suspended"}`;
+  });
+}

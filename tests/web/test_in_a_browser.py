@@ -1,0 +1,348 @@
+"""The page in a real browser, Debian's Chromium: what it shows, does and refuses."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+from manyhands.server import Server
+from manyhands.testing import call, everything, socket_address, wait_until
+from tests.support import Echo
+from tests.support.waiting import PATIENCE
+
+from .kit import HERE, TOKEN, Watched, connection, page_of, until_watched, watched
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+
+A_LINE = re.compile(r"^M[\d.]+ [\d.]+L[\d.]+ [\d.]+$")
+"""What draws a line from one point to another."""
+
+EVENT = {"event": "ConnectionClosed", "at": "2026-11-30T01:02:03+00:00", "level": "info"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests of this module."""
+    program = shutil.which("chromium")
+    assert program, "these tests need Debian's chromium: tools/system-packages.sh installs it"
+    expect.set_options(timeout=1000 * PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[BrowserContext]:
+    """A window of a browser that was never here; what its pages complain of fails the test."""
+    with browser.new_context() as window:
+        window.set_default_timeout(1000 * PATIENCE)
+        complaints: list[str] = []
+        window.on("weberror", lambda error: complaints.append(str(error.error)))
+        window.on(
+            "console",
+            # That a request failed is said there too, and is what some tests are about.
+            lambda message: (
+                complaints.append(message.text)
+                if message.type in {"error", "warning"} and "Failed to load" not in message.text
+                else None
+            ),
+        )
+        yield window
+        assert complaints == []
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Watched]:
+    with watched(tmp_path) as server:
+        yield server
+
+
+@contextmanager
+def opened(
+    window: BrowserContext, folder: Path, *, is_admin: bool = False, token: str = TOKEN
+) -> Iterator[tuple[Page, Server]]:
+    with page_of(folder, is_admin=is_admin) as page:
+        yield open_tab(window, page, token), page
+
+
+def open_tab(window: BrowserContext, page: Server, token: str = TOKEN) -> Page:
+    tab = window.new_page()
+    tab.goto(link(page, token))
+    return tab
+
+
+def link(page: Server, token: str = TOKEN) -> str:
+    return f"http://127.0.0.1:{page.addresses[0].port}/#t={token}"
+
+
+def tile(tab: Page, name: str) -> Any:
+    return tab.locator("#books > div").filter(has=tab.get_by_text(name, exact=True)).locator("dd")
+
+
+def rows(tab: Page) -> Any:
+    return tab.locator("#table-body tr")
+
+
+def is_of_a_stream(request: Request) -> bool:
+    return request.url.endswith("/events")
+
+
+def is_live(tab: Page) -> None:
+    expect(tab.locator("#link")).to_have_attribute("data-state", "live")
+
+
+def test_it_shows_books_connections_and_events_as_they_come(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    server.connections["2"]["peer"] = HOSTILE
+    with opened(window, tmp_path) as (tab, page):
+        is_live(tab)
+        # Not in the address line, from which it might be copied.
+        assert tab.url == link(page).partition("#")[0]
+        server.tell_stats(open=41, accepted=12345)
+        expect(tile(tab, "open")).to_have_text("41")
+        expect(tile(tab, "accepted")).to_have_text("12,345")
+        server.tell_stats(open=42, at="2026-11-30T01:02:04.5+00:00")
+        expect(tile(tab, "open")).to_have_text("42")
+        chart = tab.get_by_role("img", name="connections: open 42; highest 42")
+        expect(chart.locator("path")).to_have_attribute("d", A_LINE)
+        expect(rows(tab)).to_have_count(3)
+        expect(tab.locator("#count")).to_have_text("1 to 3 of 3 connections")
+        # Who only looks is offered nothing that changes anything.
+        expect(tab.get_by_role("button", name="Suspend")).to_be_hidden()
+        expect(tab.locator("#limit-list button").first).to_be_hidden()
+        # What callers say is text.
+        server.tell({**EVENT, "message": HOSTILE}, dropped=3)
+        events = tab.get_by_role("log").locator("li")
+        expect(events.first).to_contain_text(HOSTILE)
+        expect(events.nth(1)).to_contain_text("3 events came faster than they could be told")
+        expect(rows(tab).nth(1)).to_contain_text(HOSTILE)
+        tab.get_by_role("button", name="Details of connection 2").click()
+        dialog = tab.get_by_role("dialog", name="Connection 2")
+        expect(dialog).to_contain_text(HOSTILE)
+        expect(dialog).to_contain_text("shop.py:12 in handle")
+        expect(dialog.get_by_role("button", name="Close this connection")).to_be_hidden()
+        assert tab.locator("main img, main script, dialog img, dialog script").count() == 0
+        assert "taken" not in tab.title()
+        tab.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(tab.get_by_role("button", name="Details of connection 2")).to_be_focused()
+
+
+def test_the_server_filters_sorts_and_pages(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    for number in range(4, 121):
+        server.connections[str(number)] = connection(number, age=number)
+    with opened(window, tmp_path) as (tab, _):
+        expect(tab.locator("#count")).to_have_text("1 to 50 of 120 connections")
+        tab.get_by_role("button", name="Next page").click()
+        expect(tab.locator("#count")).to_have_text("51 to 100 of 120 connections")
+        age = tab.get_by_role("columnheader", name="Age")
+        age.get_by_role("button").press("Enter")
+        expect(age).to_have_attribute("aria-sort", "ascending")
+        age.get_by_role("button").press("Enter")
+        expect(age).to_have_attribute("aria-sort", "descending")
+        expect(rows(tab).first).to_contain_text("2 m 00 s")
+        expect(tab.locator("#count")).to_have_text("1 to 50 of 120 connections")
+        tab.get_by_role("searchbox", name="Filter").fill("40007")
+        expect(rows(tab)).to_have_count(1)
+        expect(tab.locator("#count")).to_have_text("1 to 1 of 1 connections, of 120 open")
+
+
+def test_an_admin_closes_suspends_and_sets_after_a_question(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    with opened(window, tmp_path, is_admin=True) as (tab, _):
+        until_watched(server)
+        server.tell_stats()
+        question = tab.locator("#question")
+
+        def close(number: int, answer: str) -> None:
+            tab.get_by_role("button", name=f"Details of connection {number}").click()
+            tab.get_by_role("button", name="Close this connection").click()
+            expect(question).to_contain_text(
+                f"Close connection {number} of 192.0.2.1:4000{number}?"
+            )
+            question.get_by_role("button", name=answer).click()
+
+        close(2, "Cancel")
+        tab.get_by_role("button", name="Back").click()
+        close(3, "Close it")
+        expect(tab.locator("#announced")).to_have_text("connection 3 is closed")
+        expect(rows(tab)).to_have_count(2)
+        assert set(server.connections) == {"1", "2"}
+
+        tab.get_by_role("button", name="Suspend 127.0.0.1:8008").click()
+        question.get_by_role("button", name="Suspend").click()
+        wait_until(lambda: server.is_suspended)
+        server.tell_stats()
+        tab.get_by_role("button", name="Resume 127.0.0.1:8008").click()
+        wait_until(lambda: not server.is_suspended)
+
+        limit = tab.get_by_role("textbox", name="max_connections")
+        for said in ("0", "500"):
+            limit.fill(said)
+            limit.press("Enter")
+            question.get_by_role("button", name="Set it").click()
+            if said == "0":
+                sentence = "max_connections must be 1 or more, not 0"
+                expect(tab.get_by_role("alert")).to_have_text(sentence)
+        expect(tab.locator("#announced")).to_have_text("max_connections is set")
+        expect(tab.get_by_role("alert")).to_be_hidden()
+        assert server.limits["max_connections"] == 500
+
+
+def test_a_real_client_of_a_real_server_is_shown_and_closed(
+    window: BrowserContext, tmp_path: Path
+) -> None:
+    with (
+        Server(Echo, HERE, control=str(tmp_path / "control")) as watched_server,
+        call(socket_address(watched_server.addresses[0])) as client,
+        opened(window, tmp_path, is_admin=True) as (tab, _),
+    ):
+        client.sendall(b"hello\n")
+        assert client.recv(10) == b"hello\n"
+        expect(rows(tab)).to_have_count(1)
+        expect(rows(tab)).to_contain_text(f"127.0.0.1:{client.getsockname()[1]}")
+        expect(rows(tab)).to_contain_text("6 B")
+        expect(tile(tab, "open")).to_have_text("1")
+        tab.get_by_role("button", name="Details of connection").click()
+        expect(tab.get_by_role("dialog")).to_contain_text("in Echo.handle")
+        tab.get_by_role("button", name="Close this connection").click()
+        tab.locator("#question").get_by_role("button", name="Close it").click()
+        assert everything(client) == b""
+        expect(rows(tab)).to_have_count(0)
+        expect(tab.get_by_role("log")).to_contain_text("ConnectionClosed")
+        expect(tile(tab, "open")).to_have_text("0")
+
+
+def test_it_follows_a_server_that_is_started_again(window: BrowserContext, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = Watched()
+        with watched(tmp_path, server):
+            tab, page = stack.enter_context(opened(window, tmp_path))
+            is_live(tab)
+            until_watched(server)
+            server.tell({**EVENT, "message": "before"})
+            events = tab.get_by_role("log")
+            expect(events).to_contain_text("before")
+            # A stream that is lost goes on where it was.
+            with window.expect_event("request", is_of_a_stream) as again:
+                for each in page.connections.values():
+                    each.close()
+            assert re.fullmatch(r"[0-9a-f]+:1", again.value.headers["last-event-id"])
+            server.tell({**EVENT, "message": "meanwhile"})
+            expect(events.locator("li")).to_have_count(2)
+            expect(events.locator("li").first).to_contain_text("meanwhile")
+        expect(tab.locator("#link")).to_have_attribute("data-state", "lost")
+        again = Watched(pid=72, started="2026-11-30T02:00:00+00:00", name="serve shop:Again")
+        again.connections = {"9": connection(9)}
+        with watched(tmp_path, again):
+            is_live(tab)
+            expect(tab.locator("h1")).to_have_text("serve shop:Again")
+            expect(tab.locator("footer")).to_contain_text("process 72")
+            expect(rows(tab)).to_have_count(1)
+            expect(events.locator("li")).to_have_count(0)
+            expect(tab.locator("#announced")).to_have_text("the server is there again")
+
+
+def test_a_wrong_token_is_asked_for_again(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    with opened(window, tmp_path, token="wrong") as (tab, page):
+        expect(tab.get_by_role("alert")).to_contain_text("the token is wrong or missing")
+        expect(tab.locator("main")).to_be_hidden()
+        field = tab.get_by_label("Token")
+        expect(field).to_be_focused()
+        field.fill(link(page))
+        field.press("Enter")
+        is_live(tab)
+        expect(tab.locator("main")).to_be_visible()
+        # Kept for this tab alone.
+        tab.reload()
+        is_live(tab)
+        other = window.new_page()
+        other.goto(link(page).partition("#")[0])
+        expect(other.get_by_role("alert")).to_contain_text("this tab has no token")
+
+
+def test_two_tabs_have_one_stream_and_the_second_goes_on_alone(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    with page_of(tmp_path) as page:
+        asked: list[str] = []
+        window.on("request", lambda request: asked.append(request.url))
+        first, second = open_tab(window, page), open_tab(window, page)
+        until_watched(server)
+        for open_now in (7, 8):
+            server.tell_stats(open=open_now)
+            for tab in (first, second):
+                is_live(tab)
+                expect(tile(tab, "open")).to_have_text(str(open_now))
+        assert [url.endswith("/events") for url in asked].count(True) == 1
+        with window.expect_event("request", is_of_a_stream):
+            first.close()
+        server.tell_stats(open=9)
+        expect(tile(second, "open")).to_have_text("9")
+
+
+RATIOS = """() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim().slice(1);
+    const [r, g, b] = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+      .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (one, other) => {
+    const [high, low] = [light(one), light(other)].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  return ['--text', '--quiet', '--accent', '--good', '--bad', '--second']
+    .flatMap((name) => [ratio(name, '--back'), ratio(name, '--soft')]).concat(ratio('--on-bad', '--bad'));
+}"""
+"""The contrasts of all texts and lines with what is behind them (WCAG 2.2, 1.4.3)."""
+
+
+def test_it_fits_a_telephone_in_light_and_dark_and_goes_by_keyboard(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    server.connections["1"]["peer"] = "unix:" + "x" * 200
+    with opened(window, tmp_path, is_admin=True) as (tab, _):
+        until_watched(server)
+        server.tell_stats()
+        server.tell({**EVENT, "message": "x" * 300})
+        # The first key leads past what stands above the connections.
+        tab.keyboard.press("Tab")
+        expect(tab.get_by_role("link", name="Skip to the connections")).to_be_focused()
+        tab.set_viewport_size({"width": 320, "height": 640})
+        expect(rows(tab)).to_have_count(3)
+        expect(tab.get_by_role("log").locator("li")).to_have_count(1)
+        widths = "[document.documentElement.scrollWidth, innerWidth]"
+        assert tab.evaluate(widths) == [320, 320]
+        hidden = "element => element.scrollWidth - element.clientWidth"
+        assert tab.locator(".scrolls").evaluate(hidden) == 0
+        tab.get_by_role("button", name="Details of connection 1").click()
+        expect(tab.locator("#details")).to_be_visible()
+        assert (
+            tab.evaluate("document.getElementById('details').getBoundingClientRect().right") <= 320
+        )
+        tab.keyboard.press("Escape")
+        backs = set()
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            backs.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert min(tab.evaluate(RATIOS)) >= 4.5
+        assert len(backs) == 2
+        for role in ("banner", "navigation", "main", "contentinfo", "search", "log", "status"):
+            assert tab.get_by_role(role).count() == 1, role
+        controls = tab.locator("button, input, select, a, section, [role=img]")
+        for control in controls.all():
+            assert not control.is_visible() or '"' in control.aria_snapshot(), control

@@ -1,0 +1,92 @@
+"""The files of the page: their types, what they never do, and that they are in what is installed."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from manyhands.web.static_files import MEDIA_TYPES, static_files
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "src" / "manyhands" / "web" / "static"
+
+SINKS = re.compile(
+    r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|eval|"
+    r"new Function|setHTMLUnsafe|srcdoc)\b|\.(src|href) ="
+)
+"""What makes code or markup of a text."""
+
+
+def checked(project: Path) -> str:
+    program = shutil.which("tsc")
+    assert program, "this test needs Debian's node-typescript: tools/system-packages.sh installs it"
+    finished = subprocess.run(
+        [program, "--project", str(project)], capture_output=True, text=True, check=False
+    )
+    return finished.stdout
+
+
+def test_the_modules_have_the_types_that_they_say() -> None:
+    assert checked(Path(__file__).parent / "tsconfig.json") == ""
+
+
+def test_a_module_with_another_type_would_be_told(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "tsconfig.json", tmp_path)
+    config = tmp_path / "tsconfig.json"
+    config.write_text(config.read_text().replace("../../src/manyhands/web/static/", ""))
+    (tmp_path / "wrong.js").write_text(
+        "/** @param {string} a */ export const f = (a) => a.nothing;\n"
+    )
+    assert "Property 'nothing' does not exist on type 'string'" in checked(tmp_path)
+
+
+@pytest.mark.parametrize("file", sorted(STATIC.glob("*.js")), ids=lambda file: file.name)
+def test_no_module_makes_markup_or_code_of_a_text(file: Path) -> None:
+    assert not SINKS.search(file.read_text(encoding="utf-8"))
+
+
+def test_the_document_has_neither_scripts_nor_styles_nor_handlers_in_it() -> None:
+    document = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<script[^>]*>", document) == ['<script type="module" src="static/main.js">']
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|https?:", document)
+
+
+def test_every_file_is_served() -> None:
+    assert len(static_files()) == len(list(STATIC.iterdir()))
+    assert {file.suffix for file in STATIC.iterdir()} == set(MEDIA_TYPES)
+
+
+def test_the_files_are_in_what_is_installed_and_in_the_sources(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("*.so", "*.egg-info"))
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+    ):
+        shutil.copy(ROOT / name, tree)
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_py",
+        "--build-lib",
+        "lib",
+        "sdist",
+        "-d",
+        ".",
+    ]
+    finished = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    (source,) = tree.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        in_sources = {Path(name).name for name in archive.getnames() if "/web/static/" in name}
+    installed = {file.name for file in (tree / "lib" / "manyhands" / "web" / "static").iterdir()}
+    assert installed == in_sources == {file.name for file in STATIC.iterdir()}
