@@ -127,7 +127,8 @@ def test_a_room_hears_what_one_of_it_says(make: Any) -> None:
 def test_a_member_is_told_nothing_from_before_and_nothing_after(make: Any) -> None:
     server, called = make(Room)
     bob = joined(called(), b"red")
-    bob.sendall(b"too early\n")
+    assert server.tell("red", b"too early\n") == 1
+    assert read_line(bob) == b"too early\n"
     anna = joined(called(), b"red")
     bob.sendall(b"in time\n")
     assert read_line(anna) == b"in time\n"
