@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from manyhands import Mistake
-from manyhands.connections.outbox import Outbox, Turn
+from manyhands.connections.outbox import Outbox, Turn, check_length
 from manyhands.connections.outbox_writer import outbox_writer
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -110,7 +110,7 @@ def test_a_full_outbox_ends_and_says_so_once(watched: Watched) -> None:
     assert outbox.put(bytes(4000))
     assert not outbox.put(bytes(97))
     assert not outbox.put(b"more")
-    assert outbox.is_over
+    assert (outbox.is_over, outbox.ended_unread) == (True, True)
     assert peer.lags == [(4000, True)]
     assert outbox.missed == 1
 
@@ -152,11 +152,35 @@ def test_a_piece_that_is_begun_is_never_dropped(watched: Watched) -> None:
     outbox.put(b"a" * 3000)
     outbox.put(b"b" * 1000)
     assert outbox.put(b"c" * 1000)
+    # Without the place of the first one there is not enough for it.
     assert not outbox.put(b"d" * 2000)
-    assert flushed(outbox, peer, 5000, 5000) in {b"a" * 2999, b"a" * 2999 + b"c" * 1000}
-    flushed(outbox, peer, 5000)
-    assert peer.heard == b"a" * 3000
-    assert outbox.missed == 3
+    flushed(outbox, peer, 5000, 5000)
+    assert peer.heard == b"a" * 3000 + b"c" * 1000
+    assert outbox.missed == 2
+
+
+def test_a_writer_keeps_its_place_when_pieces_before_it_are_dropped(watched: Watched) -> None:
+    peer = Peer("drop_oldest")
+    outbox = made(peer)
+    outbox.put(b"a" * 2000)
+    thread, turns = held_in_thread(outbox)
+    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    outbox.put(b"b" * 2000)
+    outbox.put(b"c" * 1000)
+    outbox.flush()
+    thread.join(PATIENCE)
+    (turn,) = turns
+    assert turn is not None
+    peer.room.append(5000)
+    outbox.give_back(turn)
+    assert peer.heard == b"b" * 2000 + b"c" * 1000
+
+
+def test_empty_pieces_take_no_memory(watched: Watched) -> None:
+    outbox = made(Peer())
+    outbox.put(b"waits")
+    assert outbox.put(b"")
+    assert len(outbox._pieces or ()) == 1
 
 
 def test_an_attempt_that_took_nothing_is_kept_where_it_has_to_be_repeated(watched: Watched) -> None:
@@ -168,12 +192,17 @@ def test_an_attempt_that_took_nothing_is_kept_where_it_has_to_be_repeated(watche
     assert flushed(outbox, peer, 5000, 5000) == b"a" * 3000 + b"c" * 1000
 
 
-def test_a_piece_that_could_never_wait_is_a_mistake(watched: Watched) -> None:
+def test_a_piece_that_could_never_wait_goes_out_whole_where_nothing_is_before_it(
+    watched: Watched,
+) -> None:
     peer = Peer()
-    peer.room.append(10_000)
+    outbox = made(peer)
+    peer.room.append(1)
+    assert outbox.put(b"a" * 5000)
+    assert not outbox.put(b"b" * 5000)
+    assert outbox.ended_unread
     with pytest.raises(Mistake, match="4097 bytes fits into no outbox of 4096"):
-        made(peer).put(bytes(4097))
-    assert peer.heard == b""
+        check_length(bytes(4097), 4096)
 
 
 def test_an_outbox_whose_peer_has_gone_takes_nothing_more(watched: Watched) -> None:
@@ -184,7 +213,7 @@ def test_an_outbox_whose_peer_has_gone_takes_nothing_more(watched: Watched) -> N
     peer.is_gone = False
     peer.room.append(100)
     assert not outbox.put(b"hello")
-    assert (peer.heard, peer.lags) == (b"", [])
+    assert (peer.heard, peer.lags, outbox.ended_unread) == (b"", [], False)
 
 
 def test_without_a_thread_what_waits_ends_the_outbox(watched: Watched) -> None:
@@ -192,7 +221,17 @@ def test_without_a_thread_what_waits_ends_the_outbox(watched: Watched) -> None:
     outbox = made(peer)
     watched.has_threads = False
     assert not outbox.put(b"hello")
-    assert peer.lags == [(0, True)]
+    assert peer.lags == [(5, True)]
+    assert outbox.ended_unread
+
+
+def test_without_a_thread_a_piece_that_is_begun_ends_the_outbox(watched: Watched) -> None:
+    peer = Peer("drop_new")
+    outbox = made(peer)
+    watched.has_threads = False
+    peer.room.append(1)
+    assert not outbox.put(b"hello")
+    assert peer.lags == [(4, True)]
 
 
 def test_one_outbox_sends_its_share_and_leaves_the_turn_to_others(watched: Watched) -> None:
@@ -280,3 +319,18 @@ def test_the_polite_end_gives_up_a_peer_that_takes_nothing(watched: Watched) -> 
     outbox = made(Peer())
     outbox.put(b"waits")
     assert not outbox.finish(0.01)
+
+
+def test_waiting_until_all_is_sent_has_a_time(watched: Watched) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    assert outbox.wait_until_sent(0)
+    outbox.put(b"waits")
+    assert not outbox.wait_until_sent(0.01)
+    sent: list[bool] = []
+    thread = threading.Thread(target=lambda: sent.append(outbox.wait_until_sent(PATIENCE)))
+    thread.start()
+    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    flushed(outbox, peer, 100)
+    thread.join(PATIENCE)
+    assert sent == [True]

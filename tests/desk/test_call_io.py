@@ -4,14 +4,19 @@ import errno
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.messages import LineTooLong, MessageDecoder
 from manyhands.desk.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
-from tests.support import left_open, open_descriptors, wait_until
+from tests.support import left_open, open_descriptors
 from tests.support.workers import WORKERS, Threads, Worker
+
+BOUND = 100_000
+"""Bytes that may wait for the peer."""
 
 Ends = tuple[CallIO, socket.socket]
 
@@ -22,7 +27,7 @@ def ends(request: pytest.FixtureRequest, worker: Worker) -> Iterator[Ends]:
     ours, peer = connected(request.param)
     peer.settimeout(20)
     ours = worker.adopt(ours)
-    line = worker.do(CallIO, ours, 100_000)
+    line = worker.do(CallIO, ours, BOUND)
     with peer:
         yield line, peer
         worker.do(line.finish, 0)
@@ -88,18 +93,26 @@ def test_saying_never_waits_for_a_peer_that_does_not_read_and_nothing_is_lost(
     assert received[0].splitlines() == expected
 
 
-def test_a_second_thread_exists_only_while_something_waits_and_none_beside_a_fiber(
-    ends: Ends, worker: Worker
-) -> None:
-    line, peer = ends
-    before = threading.active_count()
-    line.say("hello")
-    assert threading.active_count() == before
+def tasks() -> int:
+    """Count the threads of this process, those included that only the system knows."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_what_waits_takes_one_thread_for_all_peers(ends: Ends, worker: Worker) -> None:
+    line, _ = ends
     fill(line)
-    assert threading.active_count() == before + isinstance(worker, Threads)
-    while not line.wait_until_sent(0):
-        peer.recv(65536)
-    wait_until(lambda: threading.active_count() == before)
+    before = tasks()
+    with ExitStack() as others:
+        for _ in range(5):
+            ours, peer = socket.socketpair()
+            others.enter_context(peer)
+            adopted = worker.adopt(ours)
+            other = worker.do(CallIO, adopted, BOUND)
+            others.callback(worker.do, adopted.close)
+            others.callback(worker.do, other.finish, 0)
+            fill(other)
+        # The pool of the test's own threads may have grown by one.
+        assert tasks() <= before + isinstance(worker, Threads)
 
 
 def test_lines_stay_in_order_when_the_writer_and_the_speaker_race(
@@ -183,7 +196,7 @@ class Chatterbox(ThreadPeerWait):
 def test_a_peer_that_never_stops_talking_does_not_hold_the_end_for_ever() -> None:
     ours, peer = socket.socketpair()
     with ours, peer:
-        line = CallIO(ours)
+        line = CallIO(ours, BOUND)
         line._wait.ignore_interrupts()
         line._wait = Chatterbox(ours)
         line.finish(timeout=0.05)
@@ -191,7 +204,7 @@ def test_a_peer_that_never_stops_talking_does_not_hold_the_end_for_ever() -> Non
 
 def test_hundreds_of_lines_give_all_their_descriptors_back(worker: Worker) -> None:
     def hang_up(connection: socket.socket) -> None:
-        line = CallIO(connection)
+        line = CallIO(connection, BOUND)
         line.hang_up(Ending.KICKED)
         line.finish(timeout=0)
         line.finish(timeout=0)
@@ -209,7 +222,7 @@ def test_a_fiber_needs_no_descriptor_beside_that_of_its_connection() -> None:
     with WORKERS["fibers"]() as worker:
         pairs = [socket.socketpair() for _ in range(50)]
         before = open_descriptors()
-        lines = [worker.do(CallIO, worker.adopt(ours)) for ours, _ in pairs]
+        lines = [worker.do(CallIO, worker.adopt(ours), BOUND) for ours, _ in pairs]
         hearing = [worker.spawn(heard, line) for line in lines]
         assert open_descriptors() == before
         for line in lines:
@@ -267,7 +280,7 @@ def test_an_unfinished_message_is_heard_after_a_while_and_at_the_end(
 def test_what_was_said_before_the_connection_was_lost_is_heard(worker: Worker) -> None:
     ours, peer = connected(socket.AF_INET)
     ours = worker.adopt(ours)
-    line = worker.do(CallIO, ours)
+    line = worker.do(CallIO, ours, BOUND)
     line.say("something unread makes the close a reset")
     peer.sendall(b"one\nunfinished")
     hearing = line.hear(MessageDecoder())

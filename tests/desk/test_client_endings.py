@@ -11,6 +11,9 @@ from manyhands.desk.client import CallFailed, Client
 from manyhands.desk.screens import ScreenLine
 from manyhands.model.addresses import parse
 
+BOUND = 100_000
+"""Bytes that may wait for the desk."""
+
 
 class Typed:
     """A keyboard on which these lines are typed; then the person waits for `stop`."""
@@ -75,7 +78,7 @@ def test_a_goodbye_that_is_answered_before_it_has_been_said_is_no_failure(
     desk: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = desk
-    line, keyboard = SlowToReturn(theirs), Typed("byebye")
+    line, keyboard = SlowToReturn(theirs, BOUND), Typed("byebye")
     line.keyboard = keyboard
     answering = threading.Thread(target=answer_goodbye, args=(ours,))
     answering.start()
@@ -91,7 +94,7 @@ def test_a_goodbye_among_pasted_lines_is_a_goodbye(
     keyboard = Typed("see you\nbyebye")
     ours.sendall(b"byebye\n")
     ours.shutdown(socket.SHUT_WR)
-    talk(CallIO(theirs), keyboard)
+    talk(CallIO(theirs, BOUND), keyboard)
     assert ours.recv(100) == b"see you\nbyebye\n"
 
 
@@ -103,7 +106,7 @@ def test_a_desk_that_hangs_up_is_a_failure_though_the_client_would_have_said_goo
     with pytest.raises(
         CallFailed, match=r"^the desk at tcp://127\.0\.0\.1:8008 has ended the call$"
     ):
-        talk(CallIO(theirs), Typed())
+        talk(CallIO(theirs, BOUND), Typed())
 
 
 def test_what_cannot_be_said_any_more_is_a_failure_and_no_goodbye(
@@ -123,4 +126,4 @@ def test_what_cannot_be_said_any_more_is_a_failure_and_no_goodbye(
             return False
 
     with pytest.raises(CallFailed):
-        talk(Dead(theirs), Leaving())
+        talk(Dead(theirs, BOUND), Leaving())

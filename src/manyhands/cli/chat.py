@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outbox",
         metavar="BYTES",
-        type=partial(_value, "--outbox", _BYTE_COUNT),
+        type=SERVER_OPTIONS["outbox"].parse,
         help="what may wait for a caller who does not read, before the call is ended "
         "(default: 262144 bytes)",
     )
@@ -137,7 +137,7 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
     from manyhands.desk.reception import Terms
     from manyhands.desk.transcript_limits import Limits
 
-    limits = given_options(arguments, _LIMITS)
+    limits = given_options(arguments, _LIMITS) | _given(arguments, "outbox")
     given = _given(arguments, "transcript", "engine")
     if arguments.bind:
         given["addresses"] = [_stream(text) for text in arguments.bind]

@@ -21,6 +21,7 @@ from manyhands.connections.closing import (
     said_on_notice,
 )
 from manyhands.connections.facts import ConnectionFacts, KeptCopy
+from manyhands.connections.outbox import SHORTEST_BOUND, check_length
 from manyhands.connections.outboxes import Writer, outbox_of
 from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened
@@ -507,11 +508,14 @@ class Connection(ConnectionFacts):
         RuntimeError
             On a datagram.
         """
+        piece = piece_of(data)
+        if len(piece) > SHORTEST_BOUND:
+            check_length(piece, self.outbox_terms()[0])
         outbox = self.outbox
         if outbox is None:
             self.core.rooms.are_used = True
             outbox = outbox_of(self)
-        return outbox is not None and outbox.put(piece_of(data))
+        return outbox is not None and outbox.put(piece)
 
     def outbox_terms(self) -> tuple[int, str]:
         """Return the bytes that may wait for the peer, and what becomes of it when it falls behind."""

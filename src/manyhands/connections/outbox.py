@@ -84,7 +84,9 @@ class Outbox:
         "_send",
         "_size",
         "_terms",
+        "_untold",
         "descriptor",
+        "ended_unread",
         "missed",
     )
 
@@ -102,6 +104,8 @@ class Outbox:
 
         self._is_over = False
         self._is_told = False
+        # What is to be told, and whom, once the lock is free.
+        self._untold: tuple[Terms, int] | None = None
         self._holder: Turn | None = None
         # What is being sent, of which the first `_offset` bytes are. It is not changed any more: TLS has made
         # its records of it.
@@ -113,6 +117,9 @@ class Outbox:
         self._changed: Condition | None = None
         self.missed = 0
         """Pieces that were dropped, since the peer did not read."""
+
+        self.ended_unread = False
+        """Whether it is over because the peer did not read."""
 
     @property
     def is_over(self) -> bool:
@@ -127,31 +134,21 @@ class Outbox:
     def put(self, data: bytes) -> bool:
         """Have a piece sent, after all that was put or written before. Never waits.
 
+        A piece that is longer than all that may wait goes out where nothing is before it: see `check_length`.
+
         Returns
         -------
         bool
             Whether it is sent or waits; False when the connection is over, or its peer has fallen behind.
-
-        Raises
-        ------
-        Mistake
-            When the piece is longer than all that may wait.
         """
-        if len(data) > SHORTEST_BOUND:
-            self._check_length(data)
         # `with` costs twice as much, and a room of ten thousand pays for each member.
         self._lock.acquire()
         try:
-            if self._is_clear and self._is_begun(data):
-                return not self._is_over
+            if self._is_clear and self._is_begun(data) and not self._is_over:
+                return True
         finally:
             self._lock.release()
         return self._put_behind(data)
-
-    def _check_length(self, data: bytes) -> None:
-        terms = self._terms
-        if terms is not None:
-            check_length(data, terms.outbox_terms()[0])
 
     def _is_begun(self, data: bytes) -> bool:
         """Send a piece where nothing is before it; return False where it has to wait, as a whole."""
@@ -175,39 +172,65 @@ class Outbox:
     def _put_behind(self, data: bytes) -> bool:
         """Have a piece wait behind others; return whether it does."""
         terms = self._terms
-        if terms is None:
-            return False  # it is over
-        # Without the lock: a program may have options of its own making.
-        bound, when_behind = terms.outbox_terms()
-        with self._lock:
-            waiting, missed = self._size, self.missed
-            if self._is_clear and self._is_begun(data):
-                return not self._is_over  # there has been time to read meanwhile
-            is_kept = not self._is_over and self._has_room(len(data), bound, when_behind)
-            if is_kept:
-                self._append(data)
-                self._size += len(data)
-                # Else it is watched already, or whatever has the turn sends the rest at its end.
-                if self._is_clear:
-                    self._is_clear = False
-                    self._watch()
-            is_to_tell = self.missed > missed and not self._is_told
-            self._is_told = self._is_told or is_to_tell
-        if is_to_tell:
-            # Without the lock, too: to end the connection is to end its outbox.
-            terms.fell_behind(waiting, is_over=self._is_over)
-        return is_kept and not self._is_over
+        is_kept = False
+        if terms is not None:
+            # Without the lock: a program may have options of its own making.
+            bound, when_behind = terms.outbox_terms()
+            with self._lock:
+                is_kept = self._is_kept(data, bound, when_behind) and not self._is_over
+        self._tell()
+        return is_kept
+
+    def _is_kept(self, data: bytes, bound: int, when_behind: str) -> bool:
+        # An empty piece would take no room, and thousands of them memory.
+        if self._is_over or not data:
+            return True
+        if self._is_clear and self._is_begun(data):
+            return True  # there has been time to read meanwhile
+        if not self._has_room(len(data), bound, when_behind):
+            return False
+        self._append(data)
+        self._size += len(data)
+        # Else it is watched already, or whatever has the turn sends the rest at its end.
+        if self._is_clear:
+            self._is_clear = False
+            self._watch()
+        return True
 
     def _has_room(self, size: int, bound: int, when_behind: str) -> bool:
         """Have room for a piece, as the terms say; where there is none it is missed."""
-        if self._size + size > bound and when_behind == "drop_oldest":
-            self._drop_oldest(self._size + size - bound)
-        has_room = self._size + size <= bound
-        if not has_room:
-            self.missed += 1
-            if when_behind == "close":
-                self._end()
-        return has_room
+        excess = self._size + size - bound
+        if excess <= 0:
+            return True
+        begun = len(self._batch) - self._offset
+        if when_behind == "drop_oldest" and excess <= self._size - begun:
+            self._drop_oldest(excess)
+            return True
+        self._miss()
+        if when_behind == "close":
+            self._end_unread()
+        return False
+
+    def _miss(self) -> None:
+        """Count a piece that is dropped; the first one is told of."""
+        self.missed += 1
+        if not self._is_told and self._terms is not None:
+            self._is_told = True
+            self._untold = self._terms, self._size
+
+    def _end_unread(self) -> None:
+        self.ended_unread = True
+        self._end()
+
+    def _tell(self) -> None:
+        """Tell that the peer does not read, if that is due. Not for the holder of the lock: see `end`."""
+        if self._untold is None:
+            return
+        with self._lock:
+            untold, self._untold = self._untold, None
+        if untold is not None:
+            terms, waiting = untold
+            terms.fell_behind(waiting, is_over=self._is_over)
 
     def _append(self, item: bytes | Turn) -> None:
         if self._pieces is None:
@@ -215,16 +238,18 @@ class Outbox:
         self._pieces.append(item)
 
     def _drop_oldest(self, excess: int) -> None:
-        """Drop the oldest pieces until so many bytes are free, if there are as many that are not begun."""
-        kept: deque[bytes | Turn] = deque()
-        for piece in self._pieces or ():
-            if excess > 0 and isinstance(piece, bytes):
-                excess -= len(piece)
-                self._size -= len(piece)
-                self.missed += 1
-            else:
-                kept.append(piece)
-        self._pieces = kept
+        """Drop the oldest pieces, of which there are enough, until so many bytes are free."""
+        turns: list[Turn] = []
+        while excess > 0 and self._pieces:
+            oldest = self._pieces.popleft()
+            if isinstance(oldest, Turn):
+                turns.append(oldest)
+                continue
+            self._miss()
+            excess -= len(oldest)
+            self._size -= len(oldest)
+        if self._pieces is not None:
+            self._pieces.extendleft(reversed(turns))
 
     # For the thread that writes for all
 
@@ -238,6 +263,7 @@ class Outbox:
         with self._lock:
             if self._holder is None and not self._is_over:
                 self._send_some()
+        self._tell()
 
     def _send_some(self) -> None:
         before, until = self._size, self._size - SHARE
@@ -289,8 +315,8 @@ class Outbox:
         try:
             outbox_writer.watch(self)
         except (OSError, RuntimeError):
-            self.missed += 1
-            self._end()
+            self._miss()
+            self._end_unread()
 
     # For threads and fibers that write by themselves
 
@@ -317,11 +343,9 @@ class Outbox:
                 self._is_clear, self._holder = False, turn
                 return turn
             self._append(turn)
-            if self._changed is None:
-                self._changed = Condition(self._lock)
             is_due = False
             try:
-                is_due = self._changed.wait_for(lambda: self._is_due(turn), seconds)
+                is_due = self._condition().wait_for(lambda: self._is_due(turn), seconds)
             finally:
                 if not is_due:
                     self._withdraw(turn)
@@ -349,6 +373,7 @@ class Outbox:
         with self._lock:
             if self._holder is turn:
                 self._release()
+        self._tell()
 
     def _release(self) -> None:
         self._holder = None
@@ -356,6 +381,18 @@ class Outbox:
             self._send_some()
 
     # The end
+
+    def wait_until_sent(self, seconds: float | None = None) -> bool:
+        """Wait until nothing waits to be sent, or it is over; return whether that came in time."""
+        with self._lock:
+            if self._is_clear or self._is_over:
+                return True
+            return self._condition().wait_for(lambda: self._is_clear or self._is_over, seconds)
+
+    def _condition(self) -> Condition:
+        if self._changed is None:
+            self._changed = Condition(self._lock)
+        return self._changed
 
     def finish(self, seconds: float = LINGER) -> bool:
         """Wait until all is sent, as long as the peer reads; False when it takes nothing for `seconds`.
@@ -365,14 +402,12 @@ class Outbox:
         with self._lock:
             if self._is_clear or self._is_over:
                 return True
-            if self._changed is None:
-                self._changed = Condition(self._lock)
             left = self._size + 2
             while left > self._left():
                 left = self._left()
                 if not left:
                     return True
-                self._changed.wait_for(partial(self._has_less_than, left), seconds)
+                self._condition().wait_for(partial(self._has_less_than, left), seconds)
         return False
 
     def _left(self) -> int:

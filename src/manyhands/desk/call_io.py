@@ -9,16 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
+from manyhands.connections.gated_sockets import make_outbox
+from manyhands.connections.outbox import Outbox
 from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
 from manyhands.desk.peer_wait import peer_wait
-from manyhands.runtime.locks import Condition
+from manyhands.runtime.unpatched import brief_lock
 
 RECEIVE = 16 * 1024
 """Bytes of one receive: the most that one caller can have waiting for the operator's screen."""
-
-OUTBOX = 256 * 1024
-"""Bytes that may wait for a peer that does not read: hours of conversation, and memory for thousands."""
 
 KERNEL_BUFFER = 64 * 1024
 """Bytes that the kernel may hold for one peer, in each direction. It would grow to megabytes by itself
@@ -50,8 +49,8 @@ class CallIO:
     ----------
     connection : socket.socket
         A connected, blocking stream socket; in a fiber, one of fibers. Its owner closes it, after `finish`.
-    bound : int
-        Bytes that may wait here, beside the kernel's own buffer, for a peer that does not read.
+    outbox : Outbox or int
+        The connection's outbox; or the bytes that may wait, in one of its own, for a peer that does not read.
 
     Raises
     ------
@@ -61,27 +60,30 @@ class CallIO:
     Notes
     -----
     `say`, `hang_up`, `wait_until_sent` and the attributes may be used from any thread; `hear`,
-    `wait_for_hang_up` and `finish` belong to the thread, or the fiber, that made the object. Another one
-    runs beside it only while something waits to be sent.
+    `wait_for_hang_up` and `finish` belong to the thread, or the fiber, that made the object.
     """
 
-    def __init__(self, connection: socket.socket, bound: int = OUTBOX) -> None:
+    def __init__(self, connection: socket.socket, outbox: Outbox | int) -> None:
         self._connection = connection
-        self._bound = bound
-        self._outbox = bytearray()
-        self._changed = Condition()
-        self._is_writing = False
-        self._is_over = False
         self._wait = peer_wait(connection)
+        if isinstance(outbox, int):
+            outbox = make_outbox(connection, _OwnTerms(connection, outbox))
+        self._outbox = outbox
+        self._ending: Ending | None = None
+        self._interrupting = brief_lock()
         self.encoding = UTF_8
         """What lines are written in, and read: one of `encodings`. It may change at any time."""
-
-        self.ending: Ending | None = None
-        """Why this side ended the call, once it has."""
 
         # Some systems refuse to tune what the peer has closed already (EINVAL); hearing finds that out.
         with contextlib.suppress(OSError):
             _tune(connection)
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why this side ended the call, once it has."""
+        if self._ending is None and self._outbox.ended_unread:
+            return Ending.DID_NOT_READ
+        return self._ending
 
     def say(self, text: str) -> bool:
         """Say one line or, when `text` has ends of lines in it, several. Never waits.
@@ -93,22 +95,14 @@ class CallIO:
             (`Ending.DID_NOT_READ`).
         """
         data = "".join(f"{line}\n" for line in text.split("\n")).encode(self.encoding, "replace")
-        with self._changed:
-            if self._is_over or self.ending is not None:
-                return False
-            # Straight out, unless older lines wait: the order is kept, and most lines need no writer.
-            if not self._outbox:
-                data = data[self._send_at_once(data) :]
-            if data and not self._is_over:
-                self._put_out(data)
-            return not self._is_over
+        return self._ending is None and self._outbox.put(data)
 
     def hang_up(self, ending: Ending) -> None:
         """End the call from this side: what was said still goes out, what comes in no longer counts."""
-        with self._changed:
+        with self._interrupting:
             # The first reason counts.
             if self.ending is None:
-                self.ending = ending
+                self._ending = ending
                 self._wait.interrupt()
 
     def hear(
@@ -159,7 +153,7 @@ class CallIO:
         bool
             Whether that came within `timeout` seconds.
         """
-        return self._is_over or self._wait.wait_for_hang_up(timeout)
+        return self._outbox.is_over or self._wait.wait_for_hang_up(timeout)
 
     def pause(self, timeout: float) -> None:
         """Wait so many seconds without hearing the peer, or until this side hangs up.
@@ -172,22 +166,18 @@ class CallIO:
     def finish(self, timeout: float = GOODBYE) -> None:
         """End the call politely: give what was said `timeout` seconds to go out and be read."""
         deadline = time.monotonic() + timeout
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_over or not self._outbox, timeout)
-            was_over, self._is_over = self._is_over, True
-            # What follows waits for the peer, and the hang-up that got us here must not cut that short.
+        self._outbox.wait_until_sent(timeout)
+        was_over = self._outbox.is_over
+        self._outbox.end()
+        # What follows waits for the peer, and the hang-up that got us here must not cut that short.
+        with self._interrupting:
             self._wait.ignore_interrupts()
-            self._shut(socket.SHUT_WR)
-            self._changed.notify_all()
+        self._shut(socket.SHUT_WR)
         if not was_over:
             # A close while something that came in is unread is a reset, which takes back what the peer has
             # not read yet (RFC 1122 section 4.2.2.13). So the peer is heard out first.
             self._hear_out(deadline)
         self._shut(socket.SHUT_RDWR)
-        # The owner closes the connection next, and its number may be another file's then. So the writer,
-        # which the shutdown wakes, has to be out of its poll.
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_writing)
 
     def _hear_out(self, deadline: float) -> None:
         with contextlib.suppress(OSError):
@@ -198,63 +188,29 @@ class CallIO:
 
     def wait_until_sent(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits to be sent, or the call is over; return whether that came in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._is_over or not self._outbox, timeout)
-
-    def _put_out(self, data: bytes) -> None:
-        if len(self._outbox) + len(data) > self._bound:
-            self._cut_off()
-            return
-        self._outbox += data
-        if not self._is_writing:
-            self._start_writer()
-
-    def _start_writer(self) -> None:
-        self._is_writing = True
-        try:
-            self._wait.start_beside(self._write)
-        except RuntimeError:
-            # The system has no thread left. `say` must not wait, so a peer that does not read cannot stay.
-            self._is_writing = False
-            self._cut_off()
-
-    def _write(self) -> None:
-        """Send what waits, as fast as the peer reads; end when nothing waits. Runs beside `hear`."""
-        while True:
-            # Without the lock: a peer may not read for hours, and `say` must not wait for it.
-            self._wait.wait_to_write()
-            with self._changed:
-                if not self._is_over:
-                    del self._outbox[: self._send_at_once(self._outbox)]
-                if self._is_over or not self._outbox:
-                    self._is_writing = False
-                    self._changed.notify_all()
-                    return
-
-    def _send_at_once(self, data: bytes | bytearray) -> int:
-        """Send what the kernel takes at once; return how many bytes that was."""
-        try:
-            return self._connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            # `hear` finds out why; what it still can receive is not to be lost.
-            self._is_over = True
-            self._changed.notify_all()
-            return 0
-
-    def _cut_off(self) -> None:
-        self.ending = Ending.DID_NOT_READ
-        self._is_over = True
-        self._outbox.clear()
-        # Ends the wait of `hear`, and that of the writer.
-        self._shut(socket.SHUT_RDWR)
-        self._changed.notify_all()
+        return self._outbox.wait_until_sent(timeout)
 
     def _shut(self, how: int) -> None:
         # The peer may have gone first.
         with contextlib.suppress(OSError):
             self._connection.shutdown(how)
+
+
+class _OwnTerms:
+    """What holds for a connection that no server's options speak of: it ends when too much waits."""
+
+    def __init__(self, connection: socket.socket, bound: int) -> None:
+        self._connection = connection
+        self._bound = bound
+
+    def outbox_terms(self) -> tuple[int, str]:
+        """Return the bound, and that the peer is cut off beyond it."""
+        return self._bound, "close"
+
+    def fell_behind(self, waiting: int, *, is_over: bool) -> None:  # noqa: ARG002 - of all terms
+        """End the connection, and with that the wait of `hear`."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _some(messages: list[Message]) -> Iterator[list[Message]]:

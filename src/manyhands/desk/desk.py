@@ -54,7 +54,8 @@ class Settings:
     engine : {"threads", "fibers"} or None
         What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
     limits : mapping
-        Which callers are taken: options of `manyhands.Server` that limit connections, by their names.
+        Which callers are taken, and what may wait for one who does not read: options of `manyhands.Server`
+        that limit connections, by their names.
     """
 
     addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
@@ -185,6 +186,9 @@ def _telling_of_events(screen: Keyboard) -> Iterator[None]:
     """Show the operator what the server reports, such as that it runs out of descriptors."""
 
     def tell(event: events.Event) -> None:
+        # The reception says it in its own words, when the caller has left.
+        if isinstance(event, events.ClientFellBehind):
+            return
         sentence, *stack = str(event).splitlines()
         # A stack is nothing for the operator, unless a signal has asked for it.
         screen.tell([notice(sentence.rstrip(":"))])

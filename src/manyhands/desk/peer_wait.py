@@ -5,7 +5,6 @@ import errno
 import math
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -57,12 +56,6 @@ class ThreadPeerWait:
             return self._connection.recv(size, socket.MSG_DONTWAIT)
         return None
 
-    def wait_to_write(self) -> None:
-        """Wait until the peer reads, or is gone. For the function that `start_beside` started."""
-        poll = select.poll()
-        poll.register(self._connection, select.POLLOUT)
-        poll.poll()
-
     def wait_for_hang_up(self, timeout: float | None = None) -> bool:
         """Wait until the connection is over in both directions, or `interrupt`.
 
@@ -94,16 +87,6 @@ class ThreadPeerWait:
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
             interrupt.close()
-
-    def start_beside(self, function: Callable[[], object]) -> None:
-        """Run `function` beside the waits, where it may wait itself. From any thread.
-
-        Raises
-        ------
-        RuntimeError
-            The system has no thread left.
-        """
-        threading.Thread(target=function, name="manyhands-writer", daemon=True).start()
 
 
 class _Interrupted(BaseException):
@@ -144,12 +127,6 @@ class FiberPeerWait:
                 raise
             return None
 
-    def wait_to_write(self) -> None:
-        """Wait until the peer reads, or is gone."""
-        from gevent.socket import wait_write  # noqa: PLC0415 - an extra
-
-        wait_write(self._connection.fileno())
-
     def wait_for_hang_up(self, timeout: float | None = None) -> bool:
         """Wait until the connection is over in both directions, or `interrupt`."""
         descriptor = self._connection.fileno()
@@ -186,12 +163,6 @@ class FiberPeerWait:
     def ignore_interrupts(self) -> None:
         """Wait in peace from now on."""
         self._ignores_interrupts = True
-
-    def start_beside(self, function: Callable[[], object]) -> None:
-        """Run `function` in a fiber of its own."""
-        from greenlet import greenlet  # noqa: PLC0415 - comes with gevent
-
-        call_in_hub(self._hub, lambda: greenlet(function, self._hub).switch())
 
 
 def _look_for_hang_up(descriptor: int, timeout: float | None) -> bool:

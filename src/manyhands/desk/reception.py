@@ -9,7 +9,9 @@ from itertools import chain
 from typing import Any
 
 from manyhands.admission.rate_limits import Pace, TokenBucket
-from manyhands.desk.call_io import OUTBOX, CallIO, Ending
+from manyhands.connections.connection import current_connection
+from manyhands.connections.outboxes import outbox_of
+from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import (
     LINE_LIMIT,
@@ -60,8 +62,6 @@ class Terms:
         Lines a second that a caller may say. One that says more is heard later: nothing of it is lost.
     line_burst : int
         Lines that a caller may say at once.
-    outbox : int
-        Bytes that may wait for a caller who does not read.
     greeting : str or None
         Said to each caller first.
     encoding : str
@@ -71,7 +71,6 @@ class Terms:
     max_line: int = LINE_LIMIT
     max_line_rate: float = LINE_RATE
     line_burst: int = LINE_BURST
-    outbox: int = OUTBOX
     greeting: str | None = None
     encoding: str = UTF_8
 
@@ -117,8 +116,12 @@ class Reception:
         if not isinstance(client_address, tuple):
             # A client chooses the path of its own Unix socket, and could write another label into its own.
             peer = peer.replace("[", r"\x5b").replace("]", r"\x5d")
+        served = current_connection()
+        outbox = None if served is None else outbox_of(served)
+        if outbox is None:
+            return  # the server has ended it meanwhile
         try:
-            connection = CallIO(request, self._terms.outbox)
+            connection = CallIO(request, outbox)
         except OSError as error:
             self._screen.show([notice(f"{peer} called and could not be served: {error.strerror}")])
             return

@@ -22,7 +22,6 @@ _LONGEST_CALL_NUMBER = 18
 class Speaker(Protocol):
     """What the desk needs of a call's connection: `call_io.CallIO`, for one. Thread-safe."""
 
-    ending: Ending | None
     encoding: str
 
     def say(self, text: str) -> bool:
