@@ -88,7 +88,7 @@ def test_of_several_none_is_chosen_and_each_is_named(running: Servers, folder: P
     with pytest.raises(Mistake) as mistake:
         choose()
     assert str(mistake.value) == (
-        "there are 2 servers, and --control PATH says which one is meant: "
+        "there are 2 servers, and --control says which one is meant, by its place or its process: "
         f"{folder}/71.sock (process 71, serve shop:Echo); {folder}/72.sock (process 72, chat)"
     )
 

@@ -110,7 +110,8 @@ def choose(text: str | None = None) -> Client:
     if answering:
         names = "; ".join(each.name for each in found)
         raise Mistake(
-            f"there are {len(found)} servers, and --control PATH says which one is meant: {names}"
+            f"there are {len(found)} servers, and --control says which one is meant, by its place or its "
+            f"process: {names}"
         )
     raise Unreachable(_why_none(found, text))
 
