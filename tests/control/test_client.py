@@ -381,6 +381,22 @@ def test_a_place_without_a_server_says_what_is_there(tmp_path: Path) -> None:
             assert unreachable.value.is_gone == sentence.startswith("no server listens")
 
 
+def test_it_loads_little_and_nothing_of_an_extra() -> None:
+    program = "import sys; import manyhands.control.discovery; print(*sys.modules)"
+    loaded = {name.partition(".")[0] for name in run_python(program).split()}
+    heavy = {
+        "argparse",
+        "asyncio",
+        "dataclasses",
+        "ipaddress",
+        "logging",
+        "pathlib",
+        "ssl",
+        "subprocess",
+    }
+    assert not loaded & (heavy | {"gevent", "greenlet", "prometheus_client", "textual"})
+
+
 AS_OTHERS = """
     import os, socket, sys
     from manyhands.control.client import Client, Unreachable
