@@ -35,7 +35,7 @@ FLOORS = (
     ("control",),
     ("server",),
     ("launcher", "web"),
-    ("desk",),
+    ("console", "desk"),
     ("cli", "testing"),
     ("__main__", "__init__"),
 )

@@ -39,7 +39,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert answer.returncode == 0
     listed = answer.stdout.partition("commands:\n")[2].splitlines()[: len(COMMANDS)]
     assert [line.split()[0] for line in listed] == [
-        *("serve", "run", "chat", "connect", "ctl", "transcript", "web")
+        *("serve", "run", "chat", "connect", "ctl", "top", "web", "transcript")
     ]
     assert all(len(line.split()) > 2 for line in listed)
 

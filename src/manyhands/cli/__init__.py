@@ -16,7 +16,7 @@ from manyhands.cli.parser import Parser
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake, closest
 
-COMMANDS = ("serve", "run", "chat", "connect", "ctl", "transcript", "web")
+COMMANDS = ("serve", "run", "chat", "connect", "ctl", "top", "web", "transcript")
 
 _FAILED = 1
 

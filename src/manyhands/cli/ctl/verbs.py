@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from manyhands.cli.ctl import views
 from manyhands.cli.ctl.tables import Look
 from manyhands.cli.flags import seconds
+from manyhands.control import limit_values
 from manyhands.control.client import Client, Refused
 from manyhands.control.protocol import Code
 from manyhands.model.usage_errors import Mistake, closest
@@ -182,17 +182,7 @@ def _limits(client: Client, arguments: Arguments) -> Any:
 
 def _setting(word: str) -> tuple[str, object]:
     name, _, text = word.partition("=")
-    return name.strip().replace("-", "_"), _value(text.strip())
-
-
-def _value(text: str) -> object:
-    """Return what a word stands for: none, a number, yes or no, or a text."""
-    if text.lower() in {"none", ""}:
-        return None
-    try:
-        return json.loads(text, parse_constant=str)
-    except ValueError:
-        return {"yes": True, "no": False}.get(text.lower(), text)
+    return name.strip().replace("-", "_"), limit_values.read(text.strip())
 
 
 def _named(items: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:

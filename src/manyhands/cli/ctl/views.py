@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from manyhands.cli.ctl.tables import Column, Look, facts, field, figure, table
+from manyhands.control import limit_values
 from manyhands.model.escaping import escape
 from manyhands.model.quantities import age, count, delay, rate, size
 
@@ -218,8 +219,8 @@ def limits(result: Any, look: Look) -> Lines:
     items = result["items"]
     columns = [
         field("name"),
-        Column("VALUE", lambda item: _value(item["value"])),
-        Column("DEFAULT", lambda item: _value(item["default"])),
+        Column("VALUE", lambda item: limit_values.written(item["value"])),
+        Column("DEFAULT", lambda item: limit_values.written(item["default"])),
         Column("UNIT", lambda item: item.get("unit") or ""),
     ]
     yield from table([*_server_column(items), *columns, field("help")], items, look)
@@ -227,17 +228,9 @@ def limits(result: Any, look: Look) -> Lines:
 
 def set_limits(result: Any, look: Look) -> Lines:
     """Write what limits have been set to."""
-    yield from facts([(name, _value(each)) for name, each in result["values"].items()], look)
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    yield from facts(
+        [(name, limit_values.written(each)) for name, each in result["values"].items()], look
+    )
 
 
 def listeners(result: Any, look: Look) -> Lines:
