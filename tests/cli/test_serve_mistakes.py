@@ -216,4 +216,6 @@ def test_too_few_descriptors_are_one_sentence(folder: Path, engine: str) -> None
         check=False,
     )
     assert finished.returncode == 1
-    assert re.fullmatch("manyhands: 7 open files are too few: .*\n", finished.stderr)
+    # It may be that there was none left for a control socket either, which is no mistake.
+    said = finished.stderr.removeprefix("manyhands: no control socket: Too many open files\n")
+    assert re.fullmatch("manyhands: 7 open files are too few: .*\n", said)

@@ -46,11 +46,19 @@ def test_a_server_answers_the_shell_as_it_shows(tmp_path: Path) -> None:
     assert answer["result"]["pid"] == os.getpid()
 
 
+class InRoom(Echo):
+    """Is in a room."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.join("red")
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    """A client of a server that has a connection."""
+    """A client of a server that has a connection, in a room."""
     place = str(tmp_path / "control.sock")
-    with Server(Echo, "tcp://127.0.0.1:0", control=place) as server, Client(place) as client:
+    with Server(InRoom, "tcp://127.0.0.1:0", control=place) as server, Client(place) as client:
         [address] = server.addresses
         with call((address.host, address.port)) as peer:
             peer.sendall(b"hello\n")

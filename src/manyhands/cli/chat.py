@@ -1,6 +1,7 @@
 """`manyhands chat`: the desk, where one operator talks with many callers."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from manyhands.cli.control_flags import add_control_arguments, controlled
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.cli.flags import add_flags, encoding, given_options
 from manyhands.cli.output import (
@@ -121,6 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
     add_flags(parser, _LIMITS.values())
+    add_control_arguments(parser)
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
     add_page_arguments(parser)
 
@@ -156,7 +159,10 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
     def beside(server: "Server") -> Iterator[None]:
         nonlocal is_open
         is_open = True
-        with _measured(arguments, server, report):
+        controls = server.controls
+        # The calls get their goodbyes from the desk, which closes then.
+        controls.end_process = partial(os.kill, os.getpid(), signal.SIGTERM)
+        with controlled(arguments, controls, "chat"), _measured(arguments, server, report):
             yield
 
     # A terminal that is closed sends SIGHUP, and its shell may send another.

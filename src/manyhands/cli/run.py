@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from manyhands.cli.control_flags import add_control_arguments, given_places
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import add_log_arguments
 from manyhands.config.options import DROP_IN_OPTIONS
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_flags(parser, DROP_IN_OPTIONS.values())
     add_log_arguments(parser)
+    add_control_arguments(parser)
     parser.set_defaults(program=[])
 
 
@@ -52,7 +54,12 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 _FLAGS_WITH_VALUE = frozenset(
-    ["--log", *(option.flag for option in DROP_IN_OPTIONS.values() if not option.is_switch)]
+    [
+        "--log",
+        "--control",
+        "--control-read",
+        *(option.flag for option in DROP_IN_OPTIONS.values() if not option.is_switch),
+    ]
 )
 
 
@@ -70,4 +77,5 @@ def run(arguments: argparse.Namespace) -> int:
     if given.get("engine") == "fibers":
         environment.require_gevent("manyhands run --engine fibers")
     log = environment.Log(arguments.log, access=arguments.access_log)
-    program.replace_this_process(command, environment.extend(os.environ, given, log))
+    control = environment.ControlPlaces(**given_places(arguments))
+    program.replace_this_process(command, environment.extend(os.environ, given, log, control))

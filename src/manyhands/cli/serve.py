@@ -4,6 +4,7 @@ import argparse
 import signal
 from typing import TYPE_CHECKING, Any
 
+from manyhands.cli.control_flags import add_control_arguments
 from manyhands.cli.end_of_process import end_of_process
 from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import (
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of them, with tls+ before it for TLS; "
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
-    add_flags(parser, SERVER_OPTIONS.values())
+    add_flags(parser, [each for each in SERVER_OPTIONS.values() if each.group != "control"])
+    add_control_arguments(parser)
     add_log_arguments(parser)
     add_page_arguments(parser)
 
@@ -61,8 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report) -> int:
     from manyhands.cli.loading import load_handler
+    from manyhands.control.sockets import control_sockets
     from manyhands.server import Server
 
+    control_sockets.name = f"serve {arguments.handler}"
     server = Server(load_handler(arguments.handler), *arguments.bind, **given)
     _listen(server)
     end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))

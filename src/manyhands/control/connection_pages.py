@@ -31,6 +31,11 @@ def _listener(entry: Entry) -> str:
     return format_address(getattr(entry[1].server, "server_address", None))
 
 
+def _rooms(entry: Entry) -> list[str]:
+    connection = entry[1]
+    return connection.core.rooms.rooms_of(connection)
+
+
 def _address_key(address: object) -> str:
     """Return what sorts addresses by their numbers; those without an address of IP come after these."""
     if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
@@ -71,6 +76,8 @@ _KEYS: dict[str, Callable[[Entry], Any]] = {
     "silent": _silent_since,
     "in": _traffic("bytes_in"),
     "out": _traffic("bytes_out"),
+    "waiting": lambda entry: entry[1].waiting,
+    "missed": lambda entry: entry[1].missed,
     "reason": lambda entry: entry[1].reason.value if entry[1].reason is not None else None,
 }
 """What connections can be sorted by, and how each is looked up."""
@@ -233,6 +240,7 @@ _TESTS: dict[str, Callable[[Any], _Test]] = {
     "peer": _peer,
     "listener": lambda wanted: lambda entry: _listener(entry) == wanted,
     "handler": lambda wanted: lambda entry: entry[1].handler == wanted,
+    "room": lambda wanted: lambda entry: wanted in _rooms(entry),
     "server": lambda wanted: lambda entry: entry[0] == wanted,
     "idle_over": _idle_over,
     "age_over": lambda wanted: lambda entry: entry[1].age > wanted,
@@ -256,5 +264,8 @@ def row_of(entry: Entry) -> dict[str, object]:
         "silent": None if info.silent_for is None else round(info.silent_for, 3),
         "in": info.bytes_in,
         "out": info.bytes_out,
+        "waiting": connection.waiting,
+        "missed": connection.missed,
+        "rooms": _rooms(entry),
         "reason": info.reason,
     }

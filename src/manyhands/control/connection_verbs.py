@@ -148,6 +148,7 @@ CONNECTION_VERBS = (
                     ),
                     Param("listener", Text(), "the address that the client called"),
                     Param("handler", Text(), "the name of its handler"),
+                    Param("room", Text(), "a room that it is in"),
                     Param("server", Whole(1, LARGEST_SERVER), "the number of its server"),
                     Param(
                         "idle_over", Number(0, LONGEST_TIME), "nothing received for more seconds"

@@ -1,5 +1,7 @@
 """The parameters of verbs: what each takes, and a sentence for what it does not take. No I/O."""
 
+# Loaded here for `closest`: a child that is forked while a thread imports would have the module's lock taken.
+import difflib  # noqa: F401
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -104,6 +104,7 @@ class Controlled:
             "open": info.open,
             "closed": info.closed,
             "dropped": info.dropped,
+            "rooms": len(server.core.rooms),
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
             "certificates": info.certificates,
@@ -149,8 +150,12 @@ class ControlledProcess:
 
     def count_traffic(self) -> None:
         """Have the bytes of connections added up that end, from now on."""
-        for each in self._servers:
+        for each in self._there:
             count_totals(each.server.core.registry)
+
+    @property
+    def _there(self) -> tuple[Controlled, ...]:
+        return tuple(each for each in self._servers if each.server.is_there)
 
     def servers(self, number: int | None = None) -> Sequence[Controlled]:
         """Return the servers, or the one of a number.
@@ -160,7 +165,7 @@ class ControlledProcess:
         Refusal
             There is none of that number.
         """
-        servers = self._servers
+        servers = self._there
         if number is None:
             return servers
         found = [each for each in servers if each.number == number]
@@ -171,13 +176,13 @@ class ControlledProcess:
 
     def connections(self) -> Iterator[tuple[int, Connection]]:
         """Yield the open connections of all servers, each with the number of its server."""
-        for each in self._servers:
+        for each in self._there:
             for connection in each.server.core.registry.snapshot():
                 yield each.number, connection
 
     def connection(self, number: int) -> tuple[int, Connection] | None:
         """Return an open connection by its number, with that of its server; None where it is not open."""
-        for each in self._servers:
+        for each in self._there:
             found = each.server.core.registry.get(number)
             if found is not None:
                 return each.number, found
@@ -198,9 +203,9 @@ class ControlledProcess:
     def status(self, *, may_write: bool) -> dict[str, Any]:
         """Return how the servers and the process fare now."""
         # Asked first, and looked at when the rest is done: a hub that is idle has answered by then.
-        for each in self._servers:
+        for each in self._there:
             each.ask_hub()
-        servers = [each.status() for each in self._servers]
+        servers = [each.status() for each in self._there]
         return {
             **self.hello(may_write=may_write),
             "python": platform.python_version(),

@@ -9,6 +9,7 @@ from typing import Any
 from manyhands.connections.connection import Connection
 from manyhands.control.connection_verbs import CONNECTION_VERBS, connection_id, the_connection
 from manyhands.control.params import Number, Param, Several, Whole, Word
+from manyhands.control.room_verbs import ROOM_VERBS
 from manyhands.control.server_verbs import SERVER_VERBS
 from manyhands.control.verbs import Asker, Verb, Verbs
 from manyhands.engines import Task
@@ -106,6 +107,7 @@ VERBS = Verbs(
     Verb("status", _status, "how the servers and the process fare"),
     *CONNECTION_VERBS,
     *SERVER_VERBS,
+    *ROOM_VERBS,
     Verb(
         "stacks",
         _stacks,

@@ -18,9 +18,10 @@ LARGEST_SERVER = 2**31
 LONGEST_DRAIN = 1e6
 """Seconds: eleven days."""
 
-_server = Param(
+of_server = Param(
     "server", Whole(1, LARGEST_SERVER), "the number of the server, where there are several"
 )
+"""Which server is meant."""
 
 
 def _get_limits(asker: Asker, *, server: int | None = None) -> dict[str, object]:
@@ -156,27 +157,27 @@ SERVER_VERBS = (
         "limits.get",
         _get_limits,
         "the options that can be changed while a server serves",
-        (_server,),
+        (of_server,),
     ),
     Verb(
         "limits.set",
         _set_limits,
         "change such options: all of those that are given, or none",
-        (Param("values", Values(), "the values by their names", is_required=True), _server),
+        (Param("values", Values(), "the values by their names", is_required=True), of_server),
         writes=True,
     ),
     Verb(
         "listeners.suspend",
         _suspend,
         "accept no client: new ones wait in the kernel's backlog, and open connections go on",
-        (_listener, _server),
+        (_listener, of_server),
         writes=True,
     ),
     Verb(
         "listeners.resume",
         _resume,
         "accept clients again",
-        (_listener, _server),
+        (_listener, of_server),
         writes=True,
     ),
     Verb(
@@ -193,6 +194,6 @@ SERVER_VERBS = (
         writes=True,
     ),
     Verb("reload", _reload, "read the certificates again", writes=True),
-    Verb("metrics", _metrics, "the figures of a server, as Prometheus reads them", (_server,)),
+    Verb("metrics", _metrics, "the figures of a server, as Prometheus reads them", (of_server,)),
 )
 """The verbs about servers."""

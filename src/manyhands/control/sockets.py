@@ -13,6 +13,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.addresses import Address
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.program_threads import program_threads
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.serving.controls import ServerControls
 
@@ -38,6 +39,9 @@ class ControlSockets:
     """
 
     def __init__(self) -> None:
+        self.name = ""
+        """How this process was started, in a few words, for clients; empty: as its command line says."""
+
         self._begin_anew()
         renew_in_copies(self, ControlSockets._begin_anew)
 
@@ -48,7 +52,10 @@ class ControlSockets:
         self._users: dict[ServerControls, list[_Socket]] = {}
 
     def enter(
-        self, server: ServerControls, control: str | None, control_read: str | None
+        self,
+        server: ServerControls,
+        control: "str | os.PathLike[str] | None",
+        control_read: "str | os.PathLike[str] | None",
     ) -> Callable[[], None]:
         """Have a server asked about on control sockets, which are opened where need be.
 
@@ -72,10 +79,16 @@ class ControlSockets:
         OSError
             When a socket cannot be had at a place that was given. `AUTO` is no such place: an event tells.
         """
-        wanted = [_Socket(control, may_write=True)] if control is not None else []
-        wanted += [_Socket(control_read, may_write=False)] if control_read is not None else []
+        wanted = [
+            _Socket(os.fspath(place), may_write)
+            for place, may_write in ((control, True), (control_read, False))
+            if place is not None
+        ]
+        # Here, in a thread of the program's: what asks for a drain is none.
+        server.start_thread = program_threads()
         with self._lock:
-            process = self._process = self._process or ControlledProcess(_name_of_process())
+            name = self.name or _name_of_process()
+            process = self._process = self._process or ControlledProcess(name)
             self._users[server] = wanted
             process.add(server)
         try:

@@ -153,6 +153,7 @@ class BaseServer(BaseServerOptions):
         """
         check_access(self)
         core = self._server_core
+        core.begin(self)
         loops = core.loops
         with WakeUp() as wakeup:
             with loops.lock:

@@ -15,6 +15,9 @@ OPTIONS_VARIABLE = "MANYHANDS_OPTIONS"
 LOG_VARIABLE = "MANYHANDS_LOG"
 """Carries what is to be logged, as one JSON object."""
 
+CONTROL_VARIABLE = "MANYHANDS_CONTROL"
+"""Carries where the control sockets are to be, as one JSON object."""
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 STARTUP = os.path.join(_PACKAGE, "launcher", "startup")
@@ -50,8 +53,38 @@ def log_of(environment: Mapping[str, str]) -> Log:
     return NO_LOG if not said else Log(**json.loads(said))
 
 
+class ControlPlaces(NamedTuple):
+    """Where the control sockets of the program's processes are to be.
+
+    Attributes
+    ----------
+    control, control_read : str or None
+        The places of the one for everything, and of the one for reading alone, as `Server` takes them.
+    """
+
+    control: str | None
+    control_read: str | None
+
+    @property
+    def are_any(self) -> bool:
+        """Whether there is to be any."""
+        return self != NO_CONTROL
+
+
+NO_CONTROL = ControlPlaces(None, None)
+
+
+def control_of(environment: Mapping[str, str]) -> ControlPlaces:
+    """Return what an environment that `extend` made says of control sockets."""
+    said = environment.get(CONTROL_VARIABLE)
+    return NO_CONTROL if not said else ControlPlaces(**json.loads(said))
+
+
 def extend(
-    environment: Mapping[str, str], options: Mapping[str, OptionValue], log: Log = NO_LOG
+    environment: Mapping[str, str],
+    options: Mapping[str, OptionValue],
+    log: Log = NO_LOG,
+    control: ControlPlaces = NO_CONTROL,
 ) -> dict[str, str]:
     """Extend an environment so that Python processes in it use our `socketserver`.
 
@@ -63,6 +96,8 @@ def extend(
         The options that were given. They replace those of an outer `manyhands run`.
     log : Log
         What is to be logged.
+    control : ControlPlaces
+        Where the control sockets are to be.
 
     Returns
     -------
@@ -86,6 +121,7 @@ def extend(
         "PYTHONPATH": os.pathsep.join([STARTUP, *rest]),
         OPTIONS_VARIABLE: json.dumps(dict(options)),
         LOG_VARIABLE: json.dumps(log._asdict()) if log.is_wanted else "",
+        CONTROL_VARIABLE: json.dumps(control._asdict()) if control.are_any else "",
     }
 
 

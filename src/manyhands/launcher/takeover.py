@@ -9,9 +9,10 @@ from manyhands import installation, socketserver
 from manyhands.config.option_types import OptionValue
 from manyhands.config.options import DROP_IN_OPTIONS
 from manyhands.dropin.prompts import take_over_input
-from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, has_gevent, log_of
+from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, control_of, has_gevent, log_of
 from manyhands.model import events
 from manyhands.runtime.error_reports import say
+from manyhands.serving.serve_loops import process_watch
 
 
 def fill(names: dict[str, object]) -> None:
@@ -46,6 +47,12 @@ def _set_up() -> None:
     Class attributes are defaults: a class of the program that sets the attribute itself wins.
     """
     take_over_input()
+    control = control_of(os.environ)
+    if control.are_any:
+        # Not at the top: it is small, but each child of the program would pay for it.
+        from manyhands.launcher.control import ControlOpening  # noqa: PLC0415
+
+        process_watch.on_begin = ControlOpening(control)
     given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
     log = log_of(os.environ)
     if log.is_wanted:

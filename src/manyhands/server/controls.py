@@ -7,7 +7,7 @@ from manyhands.config.option import Option
 from manyhands.model.usage_errors import Mistake
 from manyhands.server.option_attributes import ADJUSTABLE
 from manyhands.server.served_sockets import ServedSockets
-from manyhands.serving.controls import DRAIN_TIMEOUT, ServerControls, begin, name_of_handler
+from manyhands.serving.controls import ServerControls, name_of_handler
 from manyhands.serving.request_hooks import Listener
 
 
@@ -65,18 +65,16 @@ class OfServer(ServerControls):
         """Have the accept loop look at its listeners again."""
         self._sockets.notice()
 
-    def begin_drain(self, timeout: float | None) -> None:
-        """Stop serving, and drain."""
+    def _drain(self, timeout: float | None) -> None:
         run = self._sockets.current_run
         if not run.is_under_way:
             raise Mistake("the server does not serve")
         if timeout is not None:
-            DRAIN_TIMEOUT.check(timeout)
             run.seconds_to_drain = timeout
         run.stop()
         if run.runner is None:
             # `start` has started it: no thread waits for its end, which closes it.
-            begin(partial(self._sockets.drain, timeout))
+            self.start_thread(partial(self._sockets.drain, timeout))
 
     def reload(self) -> str:
         """Read the certificates again."""

@@ -25,8 +25,8 @@ from manyhands.serving.request_hooks import refuse_own_handler
 if TYPE_CHECKING:
     import ssl
 
-ControlOpening = Callable[[], Callable[[], None]]
-"""Has operators ask about the server, on control sockets; returns what ends that."""
+ControlOpening = Callable[[], Callable[[], object] | None]
+"""Has operators ask about the server, on control sockets; returns what ends that, if there are any."""
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the workers where none has reported; stopping does not wait for it."""
@@ -76,7 +76,7 @@ class ServedSockets:
         self.open_control: ControlOpening | None = None
         """What opens the control sockets, if the server is to have any."""
 
-        self._leave_control: Callable[[], None] | None = None
+        self._leave_control: Callable[[], object] | None = None
 
     @property
     def engine(self) -> Engine:

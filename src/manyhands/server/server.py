@@ -1,7 +1,7 @@
 """`manyhands.Server`: several listeners on one engine, with signals and drain."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Never, Self, Unpack
@@ -34,6 +34,7 @@ from manyhands.serving.controls import Controllable, ServerControls
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
 from manyhands.serving.request_hooks import refuse_forked_handler
+from manyhands.serving.serve_loops import process_watch
 from manyhands.serving.served_connection import connection_meant
 
 if TYPE_CHECKING:
@@ -103,11 +104,7 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         check_handler(handler, self._addresses)
         tls = server_tls(self._addresses, options, ssl_context)
         self._sockets = ServedSockets(handler, self._addresses, self._options, tls)
-        if self.control is not None or self.control_read is not None:
-            # Not at the top: few servers of a program's own have one.
-            from manyhands.server.control_sockets import opening  # noqa: PLC0415
-
-            self._sockets.open_control = opening(self._sockets, self.controls)
+        self._sockets.open_control = self._open_control
 
     # What it is made of
 
@@ -322,6 +319,14 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined. Thread-safe."""
         return self._sockets.group.core.rooms.members(room)
+
+    def _open_control(self) -> Callable[[], object] | None:
+        if self.control is None and self.control_read is None:
+            return process_watch.begin(self.controls)
+        # Not at the top: few servers of a program's own have one.
+        from manyhands.control.sockets import control_sockets  # noqa: PLC0415
+
+        return control_sockets.enter(self.controls, self.control, self.control_read)
 
     def _note_change(self) -> None:
         self._sockets.group.core.options.changed()

@@ -1,14 +1,15 @@
 """What operators may ask of a server, and have it do: of a `manyhands.Server` and a drop-in class alike."""
 
 import abc
-import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from manyhands.config.option import Option
 from manyhands.config.options import DROP_IN_OPTIONS, SERVER_OPTIONS, setting
 from manyhands.model.usage_errors import Mistake
-from manyhands.runtime.unpatched import are_waits_patched, start_native_thread
+from manyhands.runtime.program_threads import Start, start_thread
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.info import ServerInfo, info_of
 from manyhands.serving.request_hooks import Listener
@@ -28,6 +29,17 @@ class ServerControls(abc.ABC):
     def __init__(self, core: ServerCore, kind: str) -> None:
         self.core = core
         self.kind = kind
+        self.start_thread: Start = start_thread
+        """Starts a thread of the program's."""
+
+        self.end_process: Callable[[], object] | None = None
+        """What brings the process to its end that is there for more than this server; else the server drains
+        by itself."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there still is such a server."""
+        return True
 
     @property
     @abc.abstractmethod
@@ -53,6 +65,19 @@ class ServerControls(abc.ABC):
         """Return a snapshot without connections; `totals` as of `info_of`."""
         return info_of(
             self.core, self.listeners, certificates=self.certificates, first=0, totals=totals
+        )
+
+    def tell(self, room: str, data: bytes) -> int:
+        """Send a piece of data to all members of a room; return to how many. Waits for none of them.
+
+        Raises
+        ------
+        Mistake
+            When the name of the room is none, or the piece is longer than may wait for a member.
+        """
+        core = self.core
+        return core.rooms.tell(
+            room, data, core.options.outbox_terms(next(iter(self.listeners), None))
         )
 
     @property
@@ -83,7 +108,6 @@ class ServerControls(abc.ABC):
     def wake(self) -> None:
         """Have the accept loop look at its listeners again."""
 
-    @abc.abstractmethod
     def begin_drain(self, timeout: float | None) -> None:
         """Stop serving, and drain in so many seconds; None: as its option says. Returns at once.
 
@@ -92,6 +116,16 @@ class ServerControls(abc.ABC):
         Mistake
             When it cannot be drained, or not now.
         """
+        if timeout is not None:
+            DRAIN_TIMEOUT.check(timeout)
+        if self.end_process is None:
+            self._drain(timeout)
+        else:
+            self.end_process()
+
+    @abc.abstractmethod
+    def _drain(self, timeout: float | None) -> None:
+        """Do that."""
 
     @abc.abstractmethod
     def reload(self) -> str:
@@ -140,17 +174,32 @@ class DropInControls(ServerControls):
 
     def __init__(self, server: Any) -> None:
         super().__init__(core_of(server), type(server).__name__)
-        self._server = server
+        self._handler = name_of_handler(getattr(server, "RequestHandlerClass", None))
+        # A program may drop its server, which closes its socket then.
+        self._find = weakref.ref(server)
+
+    @property
+    def _server(self) -> Any:
+        server = self._find()
+        if server is None:
+            raise Mistake(f"the program has dropped its {self.kind}")
+        return server
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the program has not dropped it."""
+        return self._find() is not None
 
     @property
     def handler(self) -> str:
         """The name of what serves its connections."""
-        return name_of_handler(getattr(self._server, "RequestHandlerClass", None))
+        return self._handler
 
     @property
     def listeners(self) -> Sequence[Listener]:
         """The server itself."""
-        return (self._server,)
+        server: Any = self._find()
+        return () if server is None else (server,)
 
     @property
     def adjustable(self) -> Mapping[str, Option]:
@@ -190,14 +239,12 @@ class DropInControls(ServerControls):
         """Have the accept loops look at their listener again."""
         self.core.loops.wake()
 
-    def begin_drain(self, timeout: float | None) -> None:
-        """Stop serving, and drain, as `BaseServer.drain` does; the program goes on from there."""
-        if timeout is not None:
-            DRAIN_TIMEOUT.check(timeout)
+    def _drain(self, timeout: float | None) -> None:
+        # As the program's own call does it, which goes on after its `serve_forever`.
         drain = getattr(self._server, "drain", None)
         if drain is None:
             raise Mistake(f"{self.kind} cannot be drained: its accept loop is the program's own")
-        begin(drain if timeout is None else lambda: drain(timeout))
+        self.start_thread(drain if timeout is None else partial(drain, timeout))
 
     def reload(self) -> str:
         """Refuse to: a program's own class keeps its files itself."""
@@ -205,22 +252,6 @@ class DropInControls(ServerControls):
 
 
 DRAIN_TIMEOUT = SERVER_OPTIONS["drain_timeout"]
-
-
-def begin(function: Callable[[], object]) -> None:
-    """Call a function, which may wait, in a thread of its own, that nothing waits for.
-
-    Raises
-    ------
-    RuntimeError
-        When the system has no thread left.
-    """
-    if are_waits_patched():
-        # A thread of the program's would be a fiber of the calling thread, which has no hub.
-        start_native_thread(function)
-        return
-    # Not such a one: it may fork handlers, for clients of the backlog, and these would get no signals.
-    threading.Thread(target=function, name="manyhands-drain", daemon=True).start()
 
 
 def name_of_handler(handler: Any) -> str:

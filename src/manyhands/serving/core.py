@@ -37,7 +37,7 @@ from manyhands.serving.request_hooks import (
     refuse_forked_handler,
     shut_down,
 )
-from manyhands.serving.serve_loops import ServeLoops
+from manyhands.serving.serve_loops import ServeLoops, process_watch
 from manyhands.serving.served_exchange import ServedExchange
 from manyhands.serving.unserved_clients import ACCEPTED_FROM, UnservedClients
 from manyhands.serving.worker_shortage import WorkerShortage, end_pause
@@ -123,6 +123,11 @@ class ServerCore:
 
         self._callers: set[int] = set()
         """The threads that are in `handle_request`: see `serve_for_caller`."""
+
+        self.has_begun = owner is not None
+        """Whether the process has been told that the server serves; of a listener its owner tells it."""
+
+        self._on_end: Callable[[], object] | None = None
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
@@ -437,8 +442,21 @@ class ServerCore:
         refuse_forked_handler("suspend the server" if value else "resume the server", server)
         self.is_suspended = value
 
+    def begin(self, server: object) -> None:
+        """Tell the process that a server serves, unless that was done before."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._on_end = process_watch.begin(server)
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            self.has_begun = False
+            on_end()
+
     def close(self, server: object, *, joined: str) -> None:
         """Do for all engines what a mix-in does for its own, which is `joined`: wait, if the close is to."""
+        self._end()
         self.refuse_waiting(server)
         self.unserved.refusals.tell_the_rest(server)
         for engine in self.engines:

@@ -39,6 +39,8 @@ def handle_request(server: Listener) -> Any:
         timeout = own
     deadline = None if timeout is None else time.monotonic() + timeout
     core = core_of(server)
+    if not core.has_begun:
+        core.begin(server)
     core.options.may_have_changed(server)
     if not _has_got_room(server, core, deadline):
         return server.handle_timeout()
@@ -48,8 +50,9 @@ def handle_request(server: Listener) -> Any:
     result = _serve_one(server, core, engine)
     # A program that serves one request often looks at its effect next, and a new thread may not have begun
     # yet.
-    if core.engines.latest is not None:
-        core.engines.latest.let_begin()
+    latest = core.engines.latest
+    if latest is not None:
+        latest.let_begin()
     # A program that calls this in a loop must not spin while accepting is impossible (EMFILE, no worker).
     rest = core.seconds_to_rest()
     if rest:

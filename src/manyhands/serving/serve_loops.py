@@ -8,6 +8,8 @@ from manyhands.runtime.unpatched import brief_lock
 from manyhands.runtime.wakeup import WakeUp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from manyhands.runtime.caller import Turn
 
 
@@ -72,6 +74,25 @@ class ServeLoops:
             return not self._of_original
         # A copy: another thread may add a loop.
         return threading.get_ident() not in set().union(*self.threads.copy().values())
+
+
+class ProcessWatch:
+    """What a process has beside all its servers: it is told of each that begins to serve.
+
+    By the commands: a program's servers know nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self.on_begin: Callable[[object], Callable[[], object]] | None = None
+        """Called with a server; returns what is to be called when that closes. It must not raise."""
+
+    def begin(self, server: object) -> "Callable[[], object] | None":
+        """Tell of a server; return what is to be called at its end, if anything."""
+        return None if self.on_begin is None else self.on_begin(server)
+
+
+process_watch = ProcessWatch()
+"""That of this process."""
 
 
 class ShutDown(threading.Event):

@@ -1,0 +1,80 @@
+"""The verbs about rooms."""
+
+from base64 import b64decode
+from collections.abc import Sequence
+
+from manyhands.control.messages import Refusal
+from manyhands.control.params import Param, Text
+from manyhands.control.process import Controlled
+from manyhands.control.protocol import LONGEST_REQUEST, Code
+from manyhands.control.server_verbs import of_server
+from manyhands.control.verbs import Asker, Verb
+from manyhands.model.pieces import LONGEST_NAME
+from manyhands.model.usage_errors import Mistake
+
+
+def _list(asker: Asker, *, server: int | None = None) -> dict[str, object]:
+    return {
+        "items": [
+            {"server": each.number, "room": room, "members": members}
+            for each in asker.process.servers(server)
+            for room, members in sorted(each.server.core.rooms.sizes().items())
+        ]
+    }
+
+
+def _tell(
+    asker: Asker,
+    *,
+    room: str,
+    text: str | None = None,
+    base64: str | None = None,
+    server: int | None = None,
+) -> dict[str, object]:
+    if (text is None) == (base64 is None):
+        raise Refusal(Code.BAD_PARAMS, "rooms.tell takes a text, or base64")
+    data = _encoded(text) if text is not None else _decoded(base64 or "")
+    servers = _with_room(asker.process.servers(server), room)
+    try:
+        return {"told": sum(each.server.tell(room, data) for each in servers)}
+    except Mistake as mistake:
+        raise Refusal(Code.BAD_PARAMS, str(mistake)) from None
+
+
+def _with_room(servers: Sequence[Controlled], room: str) -> list[Controlled]:
+    found = [each for each in servers if room in each.server.core.rooms.sizes()]
+    if not found:
+        raise Refusal(Code.NO_SUCH_THING, f"there is no room {room!r}: no connection is in it")
+    return found
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise Refusal(Code.BAD_PARAMS, "text has what UTF-8 has not: send base64") from None
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError as error:
+        raise Refusal(Code.BAD_PARAMS, f"base64 is none: {error}") from None
+
+
+ROOM_VERBS = (
+    Verb("rooms.list", _list, "the rooms, and how many are in each", (of_server,)),
+    Verb(
+        "rooms.tell",
+        _tell,
+        "send something to all members of a room, as it stands",
+        (
+            Param("room", Text(LONGEST_NAME), "which", is_required=True),
+            Param("text", Text(LONGEST_REQUEST), "what, in UTF-8; no end of line is added"),
+            Param("base64", Text(LONGEST_REQUEST), "what, in base64: for bytes that are no text"),
+            of_server,
+        ),
+        writes=True,
+    ),
+)
+"""The verbs about rooms."""
