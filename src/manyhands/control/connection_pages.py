@@ -5,10 +5,13 @@ import heapq
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from operator import attrgetter
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from manyhands.connections.connection import Connection
+from manyhands.connections.traffic import Traffic
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import Code
 from manyhands.model.networks import Networks
@@ -17,23 +20,46 @@ from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.unpatched import original
 from manyhands.serving.info import connection_info
 
-AT_ONCE = 200
-"""Connections that are looked at before the threads of the servers get their turn."""
+AT_ONCE = 500
+"""Connections that are looked at before the threads of the servers get their turn: half a millisecond, or two
+where the kernel is asked about each. A busy thread may keep the interpreter for five then."""
 
 PAUSE = 0.00005
 """Seconds of that turn, at least: a thread that yields the interpreter without a wait has it back at once."""
 
-Entry: TypeAlias = tuple[int, Connection]
-"""A connection, and the number of its server."""
 
+class Entry:
+    """A connection, and the number of its server; for one look at it."""
 
-def _listener(entry: Entry) -> str:
-    return format_address(getattr(entry[1].server, "server_address", None))
+    __slots__ = ("_traffic", "connection", "server")
 
+    def __init__(self, server: int, connection: Connection) -> None:
+        self.server = server
+        self.connection = connection
+        self._traffic: Traffic | Literal["not asked"] | None = "not asked"
 
-def _rooms(entry: Entry) -> list[str]:
-    connection = entry[1]
-    return connection.core.rooms.rooms_of(connection)
+    @property
+    def traffic(self) -> Traffic | None:
+        """Its traffic: the kernel is asked once."""
+        if self._traffic == "not asked":
+            self._traffic = self.connection.traffic
+        return self._traffic
+
+    @property
+    def silent_since(self) -> float | None:
+        """Seconds since the last byte was received, less the time of now: so it stays from page to page."""
+        traffic = self.traffic
+        return None if traffic is None else round(traffic.silent - time.monotonic(), 3)
+
+    @property
+    def listener(self) -> str:
+        """The address that its client called."""
+        return format_address(getattr(self.connection.server, "server_address", None))
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that it is in."""
+        return self.connection.core.rooms.rooms_of(self.connection)
 
 
 def _address_key(address: object) -> str:
@@ -48,37 +74,23 @@ def _address_key(address: object) -> str:
     return f"~{format_address(address)}"
 
 
-def _traffic(name: str) -> Callable[[Entry], Any]:
-    def value(entry: Entry) -> Any:
-        traffic = entry[1].traffic
-        return None if traffic is None else getattr(traffic, name)
-
-    return value
-
-
-_silent = _traffic("silent")
-
-
-def _silent_since(entry: Entry) -> float | None:
-    silent: float | None = _silent(entry)
-    return None if silent is None else round(silent - time.monotonic(), 3)
-
-
 _KEYS: dict[str, Callable[[Entry], Any]] = {
-    "id": lambda entry: entry[1].number,
-    "server": lambda entry: entry[0],
-    "peer": lambda entry: _address_key(entry[1].client_address),
-    "listener": _listener,
-    "handler": lambda entry: entry[1].handler,
-    "state": lambda entry: entry[1].state.value,
+    "id": lambda entry: entry.connection.number,
+    "server": attrgetter("server"),
+    "peer": lambda entry: _address_key(entry.connection.client_address),
+    "listener": attrgetter("listener"),
+    "handler": lambda entry: entry.connection.handler,
+    "state": lambda entry: entry.connection.state.value,
     # By the moment, which stays where it is from one page to the next.
-    "age": lambda entry: -entry[1].opened_at,
-    "silent": _silent_since,
-    "in": _traffic("bytes_in"),
-    "out": _traffic("bytes_out"),
-    "waiting": lambda entry: entry[1].waiting,
-    "missed": lambda entry: entry[1].missed,
-    "reason": lambda entry: entry[1].reason.value if entry[1].reason is not None else None,
+    "age": lambda entry: -entry.connection.opened_at,
+    "silent": attrgetter("silent_since"),
+    "in": lambda entry: None if entry.traffic is None else entry.traffic.bytes_in,
+    "out": lambda entry: None if entry.traffic is None else entry.traffic.bytes_out,
+    "waiting": lambda entry: entry.connection.waiting,
+    "missed": lambda entry: entry.connection.missed,
+    "reason": lambda entry: (
+        None if entry.connection.reason is None else entry.connection.reason.value
+    ),
 }
 """What connections can be sorted by, and how each is looked up."""
 
@@ -135,29 +147,31 @@ def page_of(
     """
     order, tests = _Order(sort), _tests(where)
     cursor = None if after is None else order.read(after)
-    best: list[tuple[Any, Entry]] = []
+    found: list[tuple[_Key, Entry]] = []
     total = count = 0
     for chunk in _in_chunks(entries):
         count += len(chunk)
-        matching = [entry for entry in chunk if all(test(entry) for test in tests)]
+        matching = (
+            [entry for entry in chunk if all(test(entry) for test in tests)] if tests else chunk
+        )
         total += len(matching)
         keyed = [(order.key(entry), entry) for entry in matching]
-        if cursor is not None:
-            keyed = [each for each in keyed if order.is_after(each[0], cursor)]
-        # One more than the page has: it tells whether there is another page.
-        best = order.first(limit + 1, [*best, *keyed])
+        found += (
+            keyed if cursor is None else [each for each in keyed if order.is_after(each[0], cursor)]
+        )
+    # One more than the page has: it tells whether there is another page.
+    best = order.first(limit + 1, found)
     items = [entry for _, entry in best[:limit]]
     following = order.write(best[limit - 1][0]) if len(best) > limit else None
     return Page(items, following, total, count)
 
 
 def _in_chunks(entries: Iterable[Entry]) -> Iterable[list[Entry]]:
-    everything = list(entries)
+    everything = iter(entries)
     sleep = original(time, "sleep")
-    for start in range(0, len(everything), AT_ONCE):
-        if start:
-            sleep(PAUSE)
-        yield everything[start : start + AT_ONCE]
+    while chunk := list(islice(everything, AT_ONCE)):
+        yield chunk
+        sleep(PAUSE)
 
 
 _Key: TypeAlias = tuple[int, Any, int]
@@ -173,14 +187,19 @@ class _Order:
     def key(self, entry: Entry) -> _Key:
         value = self._value(entry)
         is_known = value is not None
-        return int(is_known is self._is_descending), value if is_known else 0, entry[1].number
+        return (
+            int(is_known is self._is_descending),
+            value if is_known else 0,
+            entry.connection.number,
+        )
 
     def is_after(self, key: _Key, cursor: _Key) -> bool:
         return key < cursor if self._is_descending else key > cursor
 
     def first(self, count: int, keyed: list[tuple[_Key, Entry]]) -> list[tuple[_Key, Entry]]:
+        # No two have the same number, so entries themselves are never compared.
         choose = heapq.nlargest if self._is_descending else heapq.nsmallest
-        return choose(count, keyed, key=lambda each: each[0])
+        return choose(count, keyed)
 
     def write(self, key: _Key) -> str:
         return base64.urlsafe_b64encode(json.dumps([self._sort, *key]).encode()).decode()
@@ -188,18 +207,27 @@ class _Order:
     def read(self, cursor: str) -> _Key:
         try:
             sort, rank, value, number = json.loads(base64.b64decode(cursor, b"-_", validate=True))
-        except (ValueError, TypeError, RecursionError):
-            raise Refusal(Code.BAD_PARAMS, "after must be the next of the page before") from None
-        of_texts = {"peer", "listener", "handler", "state", "reason"}
-        kinds = str if sort.removeprefix("-") in of_texts else int | float
+            name = sort.removeprefix("-")
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise _no_cursor() from None
         if sort != self._sort:
             raise Refusal(
                 Code.BAD_PARAMS, f"after is of a page that is sorted by {sort!r}: sort by the same"
             )
-        fits = isinstance(value, kinds) or (value == 0 and rank != int(self._is_descending))
-        if not fits or rank not in {0, 1} or not isinstance(number, int):
-            raise Refusal(Code.BAD_PARAMS, "after must be the next of the page before")
+        kinds = str if name in _OF_TEXTS else int | float
+        is_unknown = value == 0 and rank != int(self._is_descending)
+        if not (isinstance(value, kinds) or is_unknown) or rank not in {0, 1}:
+            raise _no_cursor()
+        if not isinstance(number, int):
+            raise _no_cursor()
         return rank, value, number
+
+
+_OF_TEXTS = frozenset({"peer", "listener", "handler", "state", "reason"})
+
+
+def _no_cursor() -> Refusal:
+    return Refusal(Code.BAD_PARAMS, "after must be the next of the page before")
 
 
 _Test: TypeAlias = Callable[[Entry], bool]
@@ -215,13 +243,13 @@ def _peer(wanted: str) -> _Test:
             networks = Networks.parse(wanted)
         except Mistake as mistake:
             raise Refusal(Code.BAD_PARAMS, f"where.peer: {mistake}") from None
-        return lambda entry: entry[1].client_address in networks
-    return lambda entry: wanted in format_address(entry[1].client_address)
+        return lambda entry: entry.connection.client_address in networks
+    return lambda entry: wanted in format_address(entry.connection.client_address)
 
 
 def _text(wanted: str) -> _Test:
     def test(entry: Entry) -> bool:
-        connection = entry[1]
+        connection = entry.connection
         return (
             wanted in format_address(connection.client_address)
             or wanted in connection.handler
@@ -231,19 +259,17 @@ def _text(wanted: str) -> _Test:
     return test
 
 
-def _idle_over(seconds: float) -> _Test:
-    return lambda entry: (_silent(entry) or 0.0) > seconds
-
-
 _TESTS: dict[str, Callable[[Any], _Test]] = {
-    "state": lambda wanted: lambda entry: entry[1].state.value == wanted,
+    "state": lambda wanted: lambda entry: entry.connection.state.value == wanted,
     "peer": _peer,
-    "listener": lambda wanted: lambda entry: _listener(entry) == wanted,
-    "handler": lambda wanted: lambda entry: entry[1].handler == wanted,
-    "room": lambda wanted: lambda entry: wanted in _rooms(entry),
-    "server": lambda wanted: lambda entry: entry[0] == wanted,
-    "idle_over": _idle_over,
-    "age_over": lambda wanted: lambda entry: entry[1].age > wanted,
+    "listener": lambda wanted: lambda entry: entry.listener == wanted,
+    "handler": lambda wanted: lambda entry: entry.connection.handler == wanted,
+    "room": lambda wanted: lambda entry: wanted in entry.rooms,
+    "server": lambda wanted: lambda entry: entry.server == wanted,
+    "idle_over": lambda wanted: (
+        lambda entry: entry.traffic is not None and entry.traffic.silent > wanted
+    ),
+    "age_over": lambda wanted: lambda entry: entry.connection.age > wanted,
     "text": _text,
 }
 """What connections can be filtered by, and what each makes of the value that is wanted."""
@@ -251,11 +277,11 @@ _TESTS: dict[str, Callable[[Any], _Test]] = {
 
 def row_of(entry: Entry) -> dict[str, object]:
     """Return a connection as a list has it."""
-    number, connection = entry
+    connection = entry.connection
     info = connection_info(connection)
     return {
         "id": str(info.number),
-        "server": number,
+        "server": entry.server,
         "peer": info.peer,
         "listener": info.listener,
         "handler": info.handler,
@@ -266,6 +292,6 @@ def row_of(entry: Entry) -> dict[str, object]:
         "out": info.bytes_out,
         "waiting": connection.waiting,
         "missed": connection.missed,
-        "rooms": _rooms(entry),
+        "rooms": entry.rooms,
         "reason": info.reason,
     }

@@ -43,7 +43,7 @@ def _list(
 def _get(asker: Asker, *, id: str) -> dict[str, object]:  # noqa: A002 - the parameter's name
     asker.asks_for_ends = True
     entry = _open(asker, id)
-    _, connection = entry
+    connection = entry.connection
     version, header = connection.tls_version, connection.proxy_header
     engine = connection.engine
     frame = engine.frames().get(connection)
@@ -95,7 +95,7 @@ def _close(
     gone: list[str] = []
     for each in [id] if id is not None else ids or ():
         entry = _found(asker.process, each)
-        is_closed = entry is not None and entry[1].close()
+        is_closed = entry is not None and entry.connection.close()
         (closed if is_closed else gone).append(each)
     return {"closed": closed, "gone": gone}
 
@@ -108,7 +108,7 @@ def the_connection(asker: Asker, wanted: str) -> Connection:
     Refusal
         It is not open.
     """
-    return _open(asker, wanted)[1]
+    return _open(asker, wanted).connection
 
 
 def _open(asker: Asker, wanted: str) -> Entry:

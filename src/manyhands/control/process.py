@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from manyhands._version import __version__
-from manyhands.connections.connection import Connection
+from manyhands.control.connection_pages import Entry
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
 from manyhands.control.system_use import start_of_process, use_of_system
@@ -174,18 +174,18 @@ class ControlledProcess:
             raise Refusal(Code.NO_SUCH_THING, f"there is no server {number}; there is {there}")
         return found
 
-    def connections(self) -> Iterator[tuple[int, Connection]]:
-        """Yield the open connections of all servers, each with the number of its server."""
+    def connections(self) -> Iterator[Entry]:
+        """Yield the open connections of all servers."""
         for each in self._there:
             for connection in each.server.core.registry.snapshot():
-                yield each.number, connection
+                yield Entry(each.number, connection)
 
-    def connection(self, number: int) -> tuple[int, Connection] | None:
-        """Return an open connection by its number, with that of its server; None where it is not open."""
+    def connection(self, number: int) -> Entry | None:
+        """Return an open connection by its number; None where it is not open."""
         for each in self._there:
             found = each.server.core.registry.get(number)
             if found is not None:
-                return each.number, found
+                return Entry(each.number, found)
         return None
 
     def hello(self, *, may_write: bool) -> dict[str, object]:
