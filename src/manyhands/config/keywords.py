@@ -125,7 +125,7 @@ class ServerOptions(TypedDict, total=False):
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
     control: str | PathLike[str] | None
     """The control socket, on which operators ask what the server does, and have it do something: a
-    path, @NAME, or auto for a place by itself. Default none."""
+    path, @NAME, or auto for a place by itself, as the commands have it. Default none."""
     control_read: str | PathLike[str] | None
     """One more control socket, on which nothing can be changed. Default none."""
     unlink_on_close: bool
@@ -227,7 +227,7 @@ class ServerAttributes:
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
     control: Settled[str | PathLike[str] | None]
     """The control socket, on which operators ask what the server does, and have it do something: a
-    path, @NAME, or auto for a place by itself. Default none."""
+    path, @NAME, or auto for a place by itself, as the commands have it. Default none."""
     control_read: Settled[str | PathLike[str] | None]
     """One more control socket, on which nothing can be changed. Default none."""
     unlink_on_close: Settled[bool]

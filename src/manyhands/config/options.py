@@ -310,7 +310,7 @@ _ROWS = (
         "control",
         SocketPlace(),
         "the control socket, on which operators ask what the server does, and have it do something: a path, "
-        "@NAME, or auto for a place by itself",
+        "@NAME, or auto for a place by itself, as the commands have it",
     ),
     _of_control(
         "control_read",

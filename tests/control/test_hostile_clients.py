@@ -1,0 +1,177 @@
+"""Clients of the control socket that mean harm, or know no better: all others go on as ever."""
+
+import contextlib
+import json
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from manyhands.testing import read_line
+from tests.support import bound, call, everything, run_python, wait_until
+from tests.support.waiting import PATIENCE
+
+from .conftest import Controlled, ControlledServer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+STACKS = b'{"jsonrpc":"2.0","id":1,"method":"stacks"}\n'
+
+
+def stay_silent(peer: socket.socket) -> None:
+    """Do nothing."""
+
+
+def ask_and_never_read(peer: socket.socket) -> None:
+    peer.sendall(STACKS)
+
+
+def send_garbage(peer: socket.socket) -> None:
+    peer.sendall(random.Random(7).randbytes(10_000))
+
+
+def send_half_a_line(peer: socket.socket) -> None:
+    peer.sendall(STACKS[:20])
+
+
+def send_a_line_without_an_end(peer: socket.socket) -> None:
+    peer.sendall(b"[" * 30_000)
+
+
+def watch_and_never_read(peer: socket.socket) -> None:
+    params = {"what": ["stats", "events"], "every": 0.1}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "watch", "params": params}
+    peer.sendall(json.dumps(request).encode() + b"\n")
+
+
+def half_close(peer: socket.socket) -> None:
+    peer.sendall(STACKS)
+    peer.shutdown(socket.SHUT_WR)
+
+
+HABITS = (
+    stay_silent,
+    ask_and_never_read,
+    send_garbage,
+    send_half_a_line,
+    send_a_line_without_an_end,
+    watch_and_never_read,
+    half_close,
+)
+
+
+@contextmanager
+def again_and_again(
+    server: ControlledServer, habit: Callable[[socket.socket], None]
+) -> Iterator[None]:
+    """Have three threads connect, do something bad as fast as they can, and go."""
+    is_over = threading.Event()
+
+    def misbehave() -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(OSError), call(server.place) as peer:
+                peer.setblocking(False)
+                for _ in range(20):
+                    habit(peer)
+
+    threads = [threading.Thread(target=misbehave) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def echoes(server: ControlledServer, count: int) -> None:
+    """See that a client of the server itself gets every answer."""
+    with call(bound(server.server)) as peer:
+        for number in range(count):
+            line = f"line {number}\n".encode()
+            peer.sendall(line)
+            assert read_line(peer) == line
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.__name__)
+def test_clients_and_operators_are_served_beside_it(
+    controlled: Controlled, habit: Callable[[socket.socket], None]
+) -> None:
+    with controlled(engine="fibers") as server:
+        client = server.client()
+        with again_and_again(server, habit):
+            for _ in range(5):
+                echoes(server, 20)
+                assert client.call("connections.list")["open"] >= 0
+        assert client.call("status")["servers"][0]["closed"].keys() <= {"peer_closed"}
+
+
+def test_a_thousand_clients_at_once_are_told_or_served(controlled: Controlled) -> None:
+    with controlled() as server, ExitStack() as stack:
+        client = server.client()
+        peers = []
+        for _ in range(1000):
+            peer = socket.socket(socket.AF_UNIX)
+            stack.enter_context(peer)
+            # Without a timeout: for such a socket a full backlog is an error, and no wait (connect(2)).
+            peer.connect(server.place)
+            peer.settimeout(PATIENCE)
+            peers.append(peer)
+        # Those beyond the bound have their sentence, and are closed.
+        told = [everything(peer) for peer in peers[100:]]
+        assert all(b"64 clients are here" in each for each in told)
+        assert client.call("status")["process"]["descriptors"] < 1300
+        echoes(server, 20)
+        for peer in peers:
+            peer.close()
+        wait_until(lambda: _hello(server.place))
+        assert client.call("status")["books"]["open"] == 0
+
+
+def _hello(place: str) -> bool:
+    with call(place) as peer:
+        return b'"hello"' in read_line(peer)
+
+
+OUT_OF_DESCRIPTORS = """
+    import os, resource, sys
+    from manyhands import Server
+    from manyhands.control.client import Client
+    from tests.support import Echo, bound, call, read_line
+    from tests.support.waiting import wait_until
+
+    place = f"@manyhands-test-{os.getpid()}"
+    with Server(Echo, "tcp://127.0.0.1:0", engine=sys.argv[1], control=place) as server:
+        with call(bound(server)) as peer, Client(place) as client, Client(place) as first:
+            peer.sendall(b"hello\\n")
+            read_line(peer)
+            first.call("status")
+            held = []
+            used = len(os.listdir("/proc/self/fd"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, used + 40))
+            try:
+                while True:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                pass
+            # One for the client's own end of one more connection.
+            os.close(held.pop())
+            with Client(place) as late:
+                status = late.call("status")
+                print(status["books"]["open"], status["process"]["rss"] > 0)
+                [row] = late.call("connections.list")["items"]
+                print(late.call("connections.get", id=row["id"])["state"])
+                print(late.call("stacks")["total"])
+            print(client.call("status")["books"]["open"])
+            for descriptor in held:
+                os.close(descriptor)
+"""
+
+
+@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
+def test_operators_are_answered_when_no_descriptor_is_left(engine: str) -> None:
+    assert run_python(OUT_OF_DESCRIPTORS, engine) == "1 True\nopen\n1\n1\n"
