@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,33 @@ class Watched:
         self.watchers: list[control.Wire] = []
         self._telling = threading.Lock()
         self._number = 0
+        self._books: dict[str, int] = {}
 
     def tell(self, *events: dict[str, Any], dropped: int = 0) -> None:
         """Tell all that watch of events."""
         self._tell("events", {"items": list(events), "dropped": dropped})
 
-    def tell_stats(self, at: str = "2026-11-30T01:02:03.5+00:00", **books: int) -> None:
-        """Tell all that watch of the figures."""
-        self._tell("stats", {"at": at, **self.status(**books)})
+    def tell_stats(self, **books: int) -> None:
+        """Tell all that watch of the figures, with these in the place of some."""
+        self._books = books or self._books
+        self._tell("stats", {"at": datetime.now(UTC).isoformat(), **self.status()})
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Tell of the figures again and again."""
+        has_ended = threading.Event()
+
+        def tell() -> None:
+            while not has_ended.wait(0.3):
+                self.tell_stats()
+
+        thread = threading.Thread(target=tell)
+        thread.start()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            thread.join()
 
     def _tell(self, method: str, params: dict[str, Any]) -> None:
         with self._telling:
@@ -68,7 +88,7 @@ class Watched:
                 with suppress(OSError):
                     watcher.tell(method, {"seq": self._number, **params})
 
-    def status(self, **books: int) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Return what `status` says."""
         count = len(self.connections)
         listener = {
@@ -95,7 +115,13 @@ class Watched:
             "pid": 71,
             "uptime": 61.5,
             "servers": [server],
-            "books": {"accepted": count + 5, "open": count, "closed": 5, "refused": 0, **books},
+            "books": {
+                "accepted": count + 5,
+                "open": count,
+                "closed": 5,
+                "refused": 0,
+                **self._books,
+            },
             "rates": {"accepted": 2.0, "closed": 1.0, "refused": 0.0, "bytes_in": 812.0},
             "process": {"cpu_seconds": 1.5, "rss": 26_000_000, "descriptors": 12, "threads": 5},
         }
