@@ -292,6 +292,28 @@ def test_two_tabs_have_one_stream_and_the_second_goes_on_alone(
         expect(tile(second, "open")).to_have_text("9")
 
 
+def test_a_tab_that_is_stopped_holds_up_no_other(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    with page_of(tmp_path) as page:
+        first, second = open_tab(window, page), window.new_page()
+        is_live(first)
+        second.clock.install()
+        second.goto(link(page))
+        server.tell_stats(open=7)
+        expect(tile(second, "open")).to_have_text("7")
+        # As a telephone stops a tab that is not looked at.
+        first.evaluate(
+            "setTimeout(() => { const end = Date.now() + 3000; while (Date.now() < end); })"
+        )
+        with window.expect_event("request", is_of_a_stream):
+            second.clock.fast_forward(10_000)
+        server.tell_stats(open=8)
+        # The first one goes on as one that is told.
+        for tab in (second, first):
+            expect(tile(tab, "open")).to_have_text("8")
+
+
 RATIOS = """() => {
   const style = getComputedStyle(document.documentElement);
   const light = (name) => {

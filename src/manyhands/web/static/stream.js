@@ -11,13 +11,14 @@ const SILENCE = 25_000;
 /**
  * Listen until the token is refused, through losses of the connection.
  * @param {(kind: string, data: any) => void} tell Is called with "lost" and a sentence too.
+ * @param {AbortSignal} signal Ends it.
  */
-export async function listen(tell) {
+export async function listen(tell, signal) {
   let lastId = "";
   let pause = FIRST_PAUSE;
-  for (;;) {
+  while (!signal.aborted) {
     try {
-      await readOnce(lastId, (kind, data, id) => {
+      await readOnce(lastId, signal, (kind, data, id) => {
         if (id) lastId = id;
         pause = FIRST_PAUSE;
         tell(kind, data);
@@ -34,10 +35,12 @@ export async function listen(tell) {
 
 /**
  * @param {string} lastId
+ * @param {AbortSignal} signal
  * @param {(kind: string, data: any, id: string) => void} tell
  */
-async function readOnce(lastId, tell) {
+async function readOnce(lastId, signal, tell) {
   const stop = new AbortController();
+  signal.addEventListener("abort", () => stop.abort(), { signal: stop.signal });
   /** @type {Record<string, string>} */
   const headers = { Authorization: `Bearer ${token()}`, Accept: "text/event-stream" };
   if (lastId) headers["Last-Event-ID"] = lastId;
@@ -59,6 +62,7 @@ async function readOnce(lastId, tell) {
     }
   } finally {
     clearTimeout(alarm);
+    stop.abort();
   }
 }
 
