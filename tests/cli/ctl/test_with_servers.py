@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from manyhands import Server
+from manyhands import Server, StreamRequestHandler
 from manyhands.cli import main
 from manyhands.control.client_socket import Lost, Unreachable
 from manyhands.control.discovery import Follower, choose
 from manyhands.testing import half_close
-from tests.support import Echo, Program, call, everything, wait_until
+from tests.desk.kit import Desk
+from tests.support import Echo, Program, call, everything, read_line, wait_until
+
+OLD_PROGRAM = """
+import socketserver
+with socketserver.ThreadingTCPServer(("127.0.0.1", 0), socketserver.StreamRequestHandler) as server:
+    print("serving", flush=True)
+    server.serve_forever()
+"""
 
 Says = Callable[..., str]
 
@@ -111,6 +119,31 @@ def test_where_a_handler_stands_is_told(server: Server, engine: str, says: Says)
         assert known in says("stacks", number)
 
 
+class InRed(StreamRequestHandler):
+    """Is in a room until its client goes."""
+
+    def handle(self) -> None:
+        self.join("red")
+        self.send(b"welcome\n")
+        self.rfile.read()
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_a_room_is_told_a_line(place: str, engine: str, says: Says) -> None:
+    with Server(InRed, "tcp://127.0.0.1:0", engine=engine, control=place) as server:
+        assert says("rooms") == "no room has a member\n"
+        address = server.addresses[0]
+        with call((address.host, address.port)) as client:
+            assert read_line(client) == b"welcome\n"
+            assert says("rooms") == "ROOM  MEMBERS\nred         1\n"
+            assert says("tell", "red", "in ten minutes") == "told 1\n"
+            assert read_line(client) == b"in ten minutes\n"
+            headings, line, _ = says("connections", "--room", "red").splitlines()
+            assert (headings.split()[-1], line.split()[-1]) == ("ROOMS", "red")
+            assert says("connections", "--room", "blue") == "0 connections, of 1 open\n"
+            assert "rooms      red\n" in says("connection", line.split()[0])
+
+
 def test_a_server_is_drained(server: Server, place: str, says: Says) -> None:
     address = server.addresses[0]
     with call((address.host, address.port)) as client:
@@ -120,6 +153,33 @@ def test_a_server_is_drained(server: Server, place: str, says: Says) -> None:
         assert everything(client) == b""
     wait_until(lambda: not Path(place).exists())
     assert says("status", status=1) == f"manyhands: there is no control socket at {place}\n"
+
+
+def test_what_the_commands_serve_is_listed(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr("manyhands.listening.proc_net.PROC", str(tmp_path))
+    (folder / "old.py").write_text(OLD_PROGRAM, encoding="utf-8")
+    with served(folder), Program(["-m", "manyhands", "run", "old.py"], folder) as program:
+        assert program.line() == "serving"
+        desk = Desk(tmp_path)
+        try:
+            # The program says so before it serves.
+            wait_until(lambda: len(list((tmp_path / "run" / "manyhands").iterdir())) == 3)
+            assert main(["ctl", "ls"]) == 0
+            _, *lines = capsys.readouterr().out.splitlines()
+        finally:
+            desk.process.terminate()
+            desk.ends()
+    assert {line.split()[1] for line in lines} == {"serve", "run", "chat"}
+    assert {line.split()[-1] for line in lines} == {
+        f"{tmp_path}/run/manyhands/{line.split()[0]}.sock" for line in lines
+    }
 
 
 def served(folder: Path, *words: str) -> Program:
