@@ -32,7 +32,7 @@ def web(folder: Path, *words: str) -> Program:
 def opened(url: str, token: str, path: str = "calls") -> int:
     request = urllib.request.Request(
         url + path,
-        b'{"jsonrpc": "2.0", "id": 1, "method": "status"}',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "limits.get"}',
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     try:

@@ -214,7 +214,7 @@ def test_a_token_in_the_address_is_none(page: Server) -> None:
 def test_after_ten_wrong_tokens_the_right_one_has_to_wait(page: Server) -> None:
     for _ in range(MOST_WRONG):
         assert asked(page, "GET", "/events", {"Authorization": "Bearer wrong"}).status == 401
-    answer = called(page, "status")
+    answer = called(page, "limits.get")
     assert answer.status == 429
     assert 0 < int(answer.headers["retry-after"]) <= 61
     assert asked(page).status == 200
@@ -238,7 +238,7 @@ def test_a_call_that_a_form_could_make_is_refused(
     page: Server, server: Watched, media_type: str
 ) -> None:
     """A page of another site can send these without asking; JSON it cannot."""
-    body = b'{"jsonrpc": "2.0", "id": 1, "method": "status"}'
+    body = b'{"jsonrpc": "2.0", "id": 1, "method": "limits.get"}'
     answer = asked(page, "POST", "/calls", {**RIGHT, "Content-Type": media_type}, body)
     assert (answer.status, server.calls) == (415, [])
 
@@ -328,7 +328,9 @@ def test_an_admin_s_page_hands_them_on(
     assert server.calls == [(verb, params)]
 
 
-@pytest.mark.parametrize("verb", ["drain", "reload", "stacks", "rooms.tell", "watch", "nonsense"])
+@pytest.mark.parametrize(
+    "verb", ["drain", "reload", "stacks", "rooms.tell", "status", "watch", "nonsense"]
+)
 def test_verbs_that_the_page_does_not_need_are_not_handed_on(
     admin_page: Server, server: Watched, verb: str
 ) -> None:
@@ -345,10 +347,10 @@ def test_verbs_that_the_page_does_not_need_are_not_handed_on(
         (b"[" * 30_000, -32700),
         (b"\xff", -32700),
         (b"[]", -32600),
-        (b'[{"jsonrpc": "2.0", "id": 1, "method": "status"}]', -32600),
-        (b'{"jsonrpc": "2.0", "method": "status"}', -32600),
+        (b'[{"jsonrpc": "2.0", "id": 1, "method": "limits.get"}]', -32600),
+        (b'{"jsonrpc": "2.0", "method": "limits.get"}', -32600),
         (b'{"jsonrpc": "2.0", "id": 1, "method": 5}', -32600),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "status", "params": []}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "limits.get", "params": []}', -32600),
     ],
 )
 def test_a_body_that_is_no_call_is_refused(page: Server, body: bytes, code: int) -> None:
@@ -366,7 +368,7 @@ def test_calls_come_on_few_connections_to_the_control_socket(
     with watched(tmp_path, server), page_of(tmp_path) as page:
         until_watched(server)
         for _ in range(5):
-            assert "result" in called(page, "status").said
+            assert "result" in called(page, "limits.get").said
         assert len(greeted) == 2
 
 
@@ -430,7 +432,7 @@ def test_a_server_that_ends_and_comes_back_is_told(tmp_path: Path) -> None:
             assert data["server"]["is_there"]
         kind, _, data = next(stream)
         assert (kind, data["is_there"]) == ("server", False)
-        assert called(page, "status").said["error"]["code"] == -32012
+        assert called(page, "limits.get").said["error"]["code"] == -32012
         with watched(tmp_path, Watched(pid=72, started="2026-11-30T02:00:00+00:00")):
             kinds = {}
             while "reset" not in kinds:
@@ -438,7 +440,7 @@ def test_a_server_that_ends_and_comes_back_is_told(tmp_path: Path) -> None:
                 kinds[kind] = number
             assert (data["server"]["is_there"], data["server"]["pid"]) == (True, 72)
             assert kinds["reset"].partition(":")[0] != first.partition(":")[0]
-            assert called(page, "status").said["result"]["books"]["open"] == 3
+            assert called(page, "connections.list").said["result"]["open"] == 3
 
 
 def test_streams_have_a_bound_and_end_with_their_browsers(page: Server, server: Watched) -> None:

@@ -10,7 +10,7 @@ from manyhands.control.client import Client, ControlError, Lost, Refused, Unreac
 from manyhands.control.protocol import Code
 from manyhands.web.wire import Response
 
-READING = {"connections.get", "connections.list", "limits.get", "rooms.list", "status"}
+READING = {"connections.get", "connections.list", "limits.get"}
 """The verbs that the page needs and that change nothing."""
 
 WRITING = {"connections.close", "limits.set", "listeners.resume", "listeners.suspend"}

@@ -43,18 +43,22 @@ function update(item, limit) {
 /** @param {unknown} value */
 function written(value) {
   if (value === null || value === undefined) return "none";
+  if (typeof value === "boolean") return value ? "yes" : "no";
   return Array.isArray(value) ? value.join(", ") : text(value);
 }
 
+/** Several networks, as people write them. */
+const NETWORKS = /^[0-9a-f.:/]+([\s,]+[0-9a-f.:/]+)+$/i;
+
 /**
+ * What a text stands for; "yes" and "no" as `manyhands ctl` takes them.
  * @param {string} said
- * @param {any} limit
  */
-function read(said, limit) {
+function read(said) {
   const word = said.trim();
   if (word === "" || word.toLowerCase() === "none") return null;
-  if (Array.isArray(limit.value) || Array.isArray(limit.default)) return word.split(/[\s,]+/);
-  if (word === "true" || word === "false") return word === "true";
+  if (word === "yes" || word === "no") return word === "yes";
+  if (NETWORKS.test(word)) return word.split(/[\s,]+/);
   return Number.isNaN(Number(word)) ? word : Number(word);
 }
 
@@ -65,9 +69,10 @@ function read(said, limit) {
 async function set(limit, said) {
   if (!await ask(`Set ${limit.name} to ${said.trim() || "none"}?`, "Set it")) return;
   await attempt(async () => {
-    await call("limits.set", { values: { [limit.name]: read(said, limit) }, server: limit.server });
-    const input = byId(`limit-${limit.server}-${limit.name}`);
-    delete input.dataset.changed;
+    await call("limits.set", { values: { [limit.name]: read(said) }, server: limit.server });
+    const input = byId(`limit-${limit.server}-${limit.name}`, HTMLInputElement);
+    // Else the next value is being typed already.
+    if (input.value === said) delete input.dataset.changed;
     await load();
     return `${limit.name} is set`;
   });

@@ -13,6 +13,8 @@ import { keepToken, token } from "./token.js";
 
 /** Milliseconds without figures after which the page says so. */
 const QUIET = 5000;
+/** Milliseconds between two looks at the limits, which others may change. */
+const LIMITS_PAUSE = 30_000;
 
 let isDue = false;
 let said = "";
@@ -42,13 +44,17 @@ function draw() {
   connections.show(known);
   const server = `${known.server.pid} ${known.server.started} ${known.server.is_there}`;
   if (server !== shownServer && known.server.is_there) {
-    limits.load().catch((problem) => setText(byId("limits-problem"), problem.message));
+    loadLimits();
     connections.refresh();
   }
   shownServer = server;
   setText(byId("name"), known.server.name || "manyhands");
   document.title = `${known.server.name || "manyhands"}, ${known.stats?.books?.open ?? "–"} open`;
-  setText(byId("about"), `manyhands ${known.server.manyhands}, process ${known.server.pid}, ${known.may_write ? "this page may change things" : "this page only shows"}`);
+  setText(byId("about"), `manyhands ${known.server.version}, process ${known.server.pid}, ${known.may_write ? "this page may change things" : "this page only shows"}`);
+}
+
+function loadLimits() {
+  limits.load().catch((problem) => setText(byId("limits-problem"), problem.message));
 }
 
 /** Say whether what is shown is live. */
@@ -83,6 +89,7 @@ function run() {
   events.start();
   connections.start();
   setInterval(showLink, 1000);
+  setInterval(() => { if (!document.hidden && state.known?.server.is_there) loadLimits(); }, LIMITS_PAUSE);
   share(apply, () => state.known).catch((problem) => askForToken(problem.message));
 }
 

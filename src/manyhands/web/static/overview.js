@@ -83,7 +83,7 @@ function update(element, server, known) {
   const rows = (server.engines ?? []).map((/** @type {any} */ engine) => [
     `engine ${engine.name}`,
     `${count(engine.running)} of ${engine.limit === null ? "any number" : count(engine.limit)}`
-      + (typeof engine.hub_delay === "number" ? `, hub late by ${age(engine.hub_delay)}` : ""),
+      + (typeof engine.hub_delay === "number" ? `, hub late by ${Math.round(1000 * engine.hub_delay)} ms` : ""),
   ]);
   for (const [state, number] of Object.entries(server.open ?? {})) {
     if (number) rows.push([`open: ${state}`, count(number)]);
@@ -111,7 +111,7 @@ function createListener() {
  */
 function updateListener(item, listener, server, mayWrite) {
   const [address, badge, button] = item.children;
-  const waiting = typeof listener.waiting === "number" ? `, ${count(listener.waiting)} wait` : "";
+  const waiting = typeof listener.waiting === "number" ? `, ${count(listener.waiting)} waiting` : "";
   const dropped = listener.dropped ? `, ${count(listener.dropped)} dropped` : "";
   setText(address, `${listener.address}${waiting}${dropped}`);
   setText(badge, listener.is_suspended ? "suspended" : "accepts");
