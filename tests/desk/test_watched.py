@@ -2,16 +2,22 @@
 
 import json
 import shlex
+import urllib.request
 from pathlib import Path
 
 from tests.desk.kit import MANYHANDS, Desk, Person
 from tests.metrics.scraping import figures_at
+from tests.support.waiting import PATIENCE
 
 
-def test_a_desk_has_a_log_and_metrics(tmp_path: Path) -> None:
-    with Desk(tmp_path, "--log", "json", "--access-log", "--metrics", "0") as desk:
+def test_a_desk_has_a_log_metrics_and_health(tmp_path: Path) -> None:
+    words = ["--log", "json", "--access-log", "--metrics", "0", "--health", "0"]
+    with Desk(tmp_path, *words) as desk:
         url = desk.shows(r"^metrics on (http://127\.0\.0\.1:\d+/metrics)$")[1]
+        ready = desk.shows(r"^health on (http://127\.0\.0\.1:\d+/readyz)$")[1]
         with desk.takes_a_call() as caller:
+            with urllib.request.urlopen(ready, timeout=PATIENCE) as answer:
+                assert answer.read() == b"ready\n"
             assert figures_at(url)["manyhands_connections_accepted_total"] == 1
             caller.says("byebye\n")
             assert caller.hears() == "byebye"
