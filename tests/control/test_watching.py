@@ -6,7 +6,7 @@ import time
 import pytest
 
 from manyhands import events
-from manyhands.control.client import Refused
+from manyhands.control.client import Client, Refused
 from manyhands.testing import read_line
 from tests.support import bound, call, wait_until
 
@@ -51,6 +51,16 @@ def test_the_end_of_a_connection_is_told_as_an_event(controlled: Controlled) -> 
         assert (event["event"], event["peer"]) == ("ConnectionClosed", f"{host}:{port}")
         assert event["reason"] == "peer_closed"
         assert event["at"].startswith("20")
+
+
+def test_a_client_is_told_of_what_happens_from_the_answer_on(controlled: Controlled) -> None:
+    before = events.hub.hears_of_ends
+    with controlled() as server:
+        for _ in range(50):
+            with Client(server.place) as client:
+                client.watch("events")
+                assert events.hub.hears_of_ends
+            wait_until(lambda: events.hub.hears_of_ends == before)
 
 
 def test_watching_nothing_ends_it_and_costs_no_connection_an_event(controlled: Controlled) -> None:

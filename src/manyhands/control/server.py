@@ -175,6 +175,10 @@ class ControlClient(Client):
     def watch(self, what: Sequence[str], every: float) -> None:
         """Have it told from now on, by itself, of what it watches."""
         self.watched = Watch(what, every) if what else None
+        if self.watched is not None and self.watched.of_events:
+            # Before the answer goes out: the client is to be told of all that happens after that.
+            self._feed.is_watched = True
+            self._feed.begin()
 
     def end_of(self, number: int) -> str:
         """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
