@@ -29,6 +29,8 @@ QUICK_WORKLOADS = (
     "tls-first",
     "two-writes-1",
     "idle-15000",
+    "tell-10000",
+    "tell-stalled",
     "stop",
 )
 

@@ -169,6 +169,18 @@ TARGETS = (
         "slowdown",
         1.15,
     ),
+    *(
+        Target(
+            f"CPU to tell each of 10,000 members{where}, {title}",
+            workload,
+            "cpu_us",
+            1.3,
+            contestant=contestant,
+            against="epoll",
+        )
+        for workload, where in (("tell-10000", ""), ("tell-stalled", ", one more stalled"))
+        for contestant, title in ((FIBERS, "fibers"), (THREADS, "threads"))
+    ),
     Target("time to stop, fibers (the slowest)", "stop", "max_ms", 10, unit="ms", worst=True),
     Target(
         "time to stop, threads (the slowest)",

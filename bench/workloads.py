@@ -124,6 +124,16 @@ def measure_crowd(
     }
 
 
+def measure_telling(
+    contestant: Contestant, workload: Workload, effort: Effort, cores: Cores
+) -> Figures:
+    """Have a whole crowd told what one of it says."""
+    settings = dict(workload.settings)
+    size = int(settings.pop("crowd") * effort.crowd_share)
+    with serving(contestant, workload.service, cores) as server:
+        return _put("tell", server, effort, cores, connections=size, sources=16, **settings)
+
+
 def measure_stop(
     contestant: Contestant, workload: Workload, effort: Effort, cores: Cores
 ) -> Figures:
@@ -215,6 +225,20 @@ WORKLOADS = {
             "udp",
             measure_load,
             {"mode": "udp", "connections": 100, "size": 64},
+        ),
+        Workload(
+            "tell-10000",
+            "a piece of 64 B told to 10,000 connections, each of them one request",
+            "tell",
+            measure_telling,
+            {"crowd": 10_000, "size": 64},
+        ),
+        Workload(
+            "tell-stalled",
+            "the same, and one more connection that reads nothing",
+            "tell-stalled",
+            measure_telling,
+            {"crowd": 10_000, "size": 64, "stalled": 1},
         ),
         *(
             Workload(

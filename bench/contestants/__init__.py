@@ -4,7 +4,8 @@ Each program is run with the name of a service (``echo``, ``lines``, ``udp``, ``
 a free port of 127.0.0.1 and prints the port. All have a backlog of 1,024, set in each one's documented way,
 since the load opens thousands of connections; where a program says how much to receive at once, it is 64 KiB.
 ``in-turn`` and ``requests`` serve one client after the other, by `serve_forever` and by a loop of
-`handle_request`; ``in-turn-udp`` and ``requests-udp`` one datagram after the other.
+`handle_request`; ``in-turn-udp`` and ``requests-udp`` one datagram after the other. ``tell`` and
+``tell-stalled`` echo the first message of each connection, and send every other one to all of them.
 """
 
 import functools
@@ -84,16 +85,17 @@ def _cannot_import(needs: str) -> str | None:
 ALL = ("echo", "lines", "udp")
 IN_TURN = ("in-turn", "in-turn-udp", "requests", "requests-udp")
 LATENCY = ("tls", "halves")
+TELL = ("tell", "tell-stalled")
 
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant("epoll", "C epoll loop", "epoll.c", ALL, nodelay=True),
+        Contestant("epoll", "C epoll loop", "epoll.c", (*ALL, *TELL), nodelay=True),
         Contestant(
             "manyhands-fibers",
             "manyhands on fibers",
             "manyhands_fibers.py",
-            (*ALL, *LATENCY, "stop"),
+            (*ALL, *LATENCY, *TELL, "stop"),
             nodelay=False,
             packages=("manyhands", "gevent"),
             needs="manyhands:FiberTCPServer",
@@ -111,7 +113,7 @@ CONTESTANTS = {
             "manyhands-threads",
             "manyhands on threads",
             "manyhands_threads.py",
-            (*ALL, *LATENCY, "stop"),
+            (*ALL, *LATENCY, *TELL, "stop"),
             nodelay=False,
             packages=("manyhands",),
         ),
@@ -119,7 +121,7 @@ CONTESTANTS = {
             "uvloop-protocol",
             "uvloop Protocol",
             "uvloop_protocol.py",
-            ("echo", "udp", *LATENCY),
+            ("echo", "udp", *LATENCY, *TELL),
             nodelay=True,
             packages=("uvloop",),
             needs="uvloop",
@@ -137,7 +139,7 @@ CONTESTANTS = {
             "asyncio-protocol",
             "asyncio Protocol",
             "asyncio_protocol.py",
-            ("echo", "udp", *LATENCY),
+            ("echo", "udp", *LATENCY, *TELL),
             nodelay=True,
         ),
         Contestant(
@@ -160,7 +162,7 @@ CONTESTANTS = {
             "stdlib",
             "standard library on threads",
             "stdlib_threads.py",
-            (*ALL, *LATENCY, "stop"),
+            (*ALL, *LATENCY, "tell", "stop"),
             nodelay=False,
         ),
         Contestant(

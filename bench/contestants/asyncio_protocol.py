@@ -20,6 +20,25 @@ class EchoHalves(Echo):
         self.transport.write(data[len(data) // 2 :])
 
 
+TOLD = {}
+
+
+class Told(Echo):
+    def data_received(self, data):
+        if self in TOLD:
+            for transport in TOLD.values():
+                transport.write(data)
+            return
+        TOLD[self] = self.transport
+        if data == b"\0deaf":
+            while not self.transport.get_write_buffer_size():
+                self.transport.write(bytes(65536))
+        self.transport.write(data)
+
+    def connection_lost(self, _):
+        TOLD.pop(self, None)
+
+
 class EchoDatagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport):
         self.transport = transport
@@ -47,6 +66,8 @@ SERVICES = {
     "echo": lambda: serve_stream(Echo),
     "halves": lambda: serve_stream(EchoHalves),
     "tls": lambda: serve_stream(Echo, ssl=context()),
+    "tell": lambda: serve_stream(Told),
+    "tell-stalled": lambda: serve_stream(Told),
     "udp": serve_udp,
 }
 

@@ -1,9 +1,10 @@
-/* The limit: an event loop in C that does nothing but echo. "epoll echo" serves TCP, "epoll udp" datagrams; both
- * listen on a free port of 127.0.0.1 and say which. */
+/* The limit: an event loop in C that does nothing but echo. "epoll echo" serves TCP, "epoll udp" datagrams, "epoll tell"
+ * has each connection told what one of them says; all listen on a free port of 127.0.0.1 and say which. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +12,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 512, BUFFER = 64 * 1024, BACKLOG = 1024 };
+enum { EVENTS = 512, BUFFER = 64 * 1024, BACKLOG = 1024, MEMBERS = 32 * 1024 };
 
 /* What the kernel did not take yet; nothing is read from the connection until it has. */
 struct connection {
     int fd;
+    int place; /* among those that are told; -1 before its first message, which is echoed */
     char *rest;
     size_t from, to;
 };
 
 static int poller;
+static bool tells;
+static struct connection *told[MEMBERS];
+static int members;
 
 static void die(const char *what) {
     perror(what);
@@ -54,12 +59,17 @@ static void accept_all(int listener) {
         if (!c)
             die("no memory");
         c->fd = fd;
+        c->place = -1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
         watch(c, EPOLL_CTL_ADD, EPOLLIN);
     }
 }
 
 static void end(struct connection *c) {
+    if (c->place >= 0) {
+        told[c->place] = told[--members];
+        told[c->place]->place = c->place;
+    }
     close(c->fd);
     free(c->rest);
     free(c);
@@ -89,11 +99,34 @@ static void send_rest(struct connection *c) {
     watch(c, EPOLL_CTL_MOD, EPOLLIN);
 }
 
+/* Have a connection told all that is said from now on. One that says it is deaf has its kernel's buffers filled. */
+static void join(struct connection *c, const char *said, ssize_t count) {
+    static const char nothing[BUFFER];
+    if (members == MEMBERS)
+        die("too many members");
+    told[c->place = members++] = c;
+    if (count == 5 && memcmp(said, "\0deaf", 5) == 0)
+        while (send(c->fd, nothing, sizeof nothing, MSG_NOSIGNAL) > 0)
+            continue;
+}
+
+/* What a kernel does not take at once is lost. */
+static void tell(const char *said, ssize_t count) {
+    for (int i = 0; i < members; i++)
+        send(told[i]->fd, said, (size_t)count, MSG_NOSIGNAL);
+}
+
 static void echo(struct connection *c) {
     static char buffer[BUFFER];
     ssize_t count = recv(c->fd, buffer, sizeof buffer, 0);
     if (count < 0 && errno == EAGAIN)
         return;
+    if (tells && count > 0 && c->place >= 0) {
+        tell(buffer, count);
+        return;
+    }
+    if (tells && count > 0)
+        join(c, buffer, count);
     ssize_t sent = count > 0 ? send(c->fd, buffer, (size_t)count, MSG_NOSIGNAL) : -1;
     if (count <= 0 || (sent < 0 && errno != EAGAIN)) {
         end(c);
@@ -138,5 +171,6 @@ static void serve_datagrams(void) {
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "udp") == 0)
         serve_datagrams();
+    tells = argc == 2 && strncmp(argv[1], "tell", 4) == 0;
     serve_streams();
 }

@@ -5,6 +5,7 @@ import sys
 
 from secret import context
 from stopping import time_stops
+from telling import telling
 
 
 def handlers(module):
@@ -33,6 +34,8 @@ def handlers(module):
 
     return {
         "echo": Echo,
+        "tell": telling(module),
+        "tell-stalled": telling(module),
         "tls": Echo,
         "halves": EchoHalves,
         "lines": EchoLines,

@@ -74,7 +74,7 @@ static void open_one(struct run *run, struct connection *connection) {
 }
 
 static bool fits(struct run *run, struct connection *connection, const unsigned char *bytes, size_t count) {
-    const unsigned char *expected = pattern_at(connection->number, connection->received);
+    const unsigned char *expected = pattern_at(connection->is_told ? 0 : connection->number, connection->received);
     if (connection->received + count > connection->sent) {
         run_fault(run, EXTRA_BYTES, connection->number, "%llu bytes came back of %llu sent",
                   (unsigned long long)(connection->received + count), (unsigned long long)connection->sent);

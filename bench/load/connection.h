@@ -7,6 +7,7 @@
 struct connection {
     int fd; /* -1: there is none any more */
     uint64_t number;
+    bool is_told;            /* what comes is what connection 0 sends, not what this one does */
     uint64_t sent, received; /* bytes */
     uint64_t first;          /* where the first counted message begins */
     uint64_t completed;      /* counted messages that came back */

@@ -14,18 +14,19 @@
 static const struct {
     const char *name;
     void (*load)(struct run *);
-} modes[] = {{"echo", echo_load}, {"lines", echo_load}, {"churn", churn_load}, {"crowd", crowd_load}, {"udp", datagram_load}};
+} modes[] = {{"echo", echo_load}, {"lines", echo_load}, {"churn", churn_load}, {"crowd", crowd_load}, {"udp", datagram_load},
+           {"tell", tell_load}};
 
 static const struct option names[] = {
     {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},     {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
     {"depth", 1, 0, 'd'},   {"sources", 1, 0, 'a'},  {"warmup", 1, 0, 'w'},      {"seconds", 1, 0, 't'},
     {"requests", 1, 0, 'n'}, {"patience", 1, 0, 'l'}, {"server", 1, 0, 'S'},
-    {"core", 1, 0, 'C'},    {0, 0, 0, 0},
+    {"core", 1, 0, 'C'},    {"stalled", 1, 0, 'z'},  {0, 0, 0, 0},
 };
 
 static void usage(void) {
-    fputs("usage: load echo|lines|churn|crowd|udp --port N [--host A] [--connections N] [--size BYTES] [--depth N]\n"
-          "            [--sources N] [--warmup S] [--seconds S] [--requests N] [--patience S] [--server PID] [--core N]...\n",
+    fputs("usage: load echo|lines|churn|crowd|udp|tell --port N [--host A] [--connections N] [--size BYTES] [--depth N]\n"
+          "            [--sources N] [--stalled N] [--warmup S] [--seconds S] [--requests N] [--patience S] [--server PID] [--core N]...\n",
           stderr);
     exit(2);
 }
@@ -38,6 +39,7 @@ static void set(struct options *o, int name) {
     case 's': o->size = strtoul(optarg, NULL, 10); break;
     case 'd': o->depth = atoi(optarg); break;
     case 'a': o->sources = atoi(optarg); break;
+    case 'z': o->stalled = atoi(optarg); break;
     case 'w': o->warmup = atof(optarg); break;
     case 't': o->seconds = atof(optarg); break;
     case 'n': o->requests = strtoull(optarg, NULL, 10); break;

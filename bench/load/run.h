@@ -17,6 +17,7 @@ struct options {
     int connections;
     size_t size;
     int depth;
+    int stalled;       /* how many more connections are told and read nothing */
     int sources;       /* how many addresses 127.0.0.2 and following to call from; 0: the system chooses */
     double warmup;     /* seconds before the measured window */
     double seconds;    /* length of the window */
@@ -87,5 +88,6 @@ void echo_load(struct run *run);
 void churn_load(struct run *run);
 void crowd_load(struct run *run);
 void datagram_load(struct run *run);
+void tell_load(struct run *run);
 
 #endif

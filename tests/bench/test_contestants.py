@@ -9,6 +9,8 @@ from bench.rounds import measure
 from bench.workloads import WORKLOADS, Effort
 
 MODES = {
+    "tell": "tell",
+    "tell-stalled": "tell",
     "echo": "echo",
     "lines": "lines",
     "udp": "udp",
@@ -44,7 +46,14 @@ def test_it_answers(name, service, cores, record_property):
         return
     with serving(contestant, service, cores) as server:
         report = load(
-            MODES[service], server, cores, seconds=10, requests=50, connections=5, patience=20
+            MODES[service],
+            server,
+            cores,
+            seconds=10,
+            requests=50,
+            connections=5,
+            patience=20,
+            stalled=1 if service == "tell-stalled" else None,
         )
     assert report["requests"] >= 50
 
@@ -68,7 +77,17 @@ def test_every_workload_can_be_put_on_the_c_loop(workload, cores):
 
 @pytest.mark.parametrize(
     "workload",
-    ["lines-100", "churn-32", "call-4000", "udp-100", "stop", "tls-first", "two-writes-1"],
+    [
+        "lines-100",
+        "churn-32",
+        "call-4000",
+        "udp-100",
+        "stop",
+        "tls-first",
+        "two-writes-1",
+        "tell-10000",
+        "tell-stalled",
+    ],
 )
 def test_threads_bear_it(workload, cores):
     record = measure(workload, "manyhands-threads", BRIEF, cores)
@@ -78,8 +97,11 @@ def test_threads_bear_it(workload, cores):
 def test_each_load_on_connections_tells_its_latency(cores):
     for name, workload in WORKLOADS.items():
         if name != "stop":
-            is_threads = workload.service_of(CONTESTANTS["stdlib"])
-            contestant = "stdlib" if is_threads else "stdlib-in-turn"
+            contestant = next(
+                one
+                for one in ("stdlib", "stdlib-in-turn", LIMIT)
+                if workload.service_of(CONTESTANTS[one])
+            )
             figures = measure(name, contestant, BRIEF, cores)["figures"]
             assert {"cpu_us", "p50", "p99.9", "max"} <= figures.keys(), workload
 

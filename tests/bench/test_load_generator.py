@@ -1,5 +1,6 @@
 """The load generator sees every byte that comes back wrong, late, twice, or not at all."""
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -101,6 +102,50 @@ def test_a_wrong_byte_is_seen_in_a_short_call(load, wrong, fault):
         report = load("churn", port)
     assert report["faults"] == {fault: 4}
     assert report["requests"] == 0
+
+
+def telling(change):
+    """Make a stream handler that echoes the first piece; all are told what a function makes of the others."""
+    members = []
+
+    def handle(self):
+        first = self.request.recv(65536)
+        members.append(self.request)
+        self.request.sendall(first)
+        if first == b"\0deaf":
+            time.sleep(0.5)
+        while data := self.request.recv(65536):
+            for number, member in enumerate(members.copy()):
+                with contextlib.suppress(
+                    OSError
+                ):  # the load gives up one that is told something else
+                    member.sendall(change(data, number))
+
+    return handle
+
+
+def test_what_all_are_told_is_heard_by_each(load):
+    with answering(telling(lambda data, number: data), udp=False) as port:
+        report = load("tell", port, requests=20, seconds=20, stalled=1)
+    assert report["faults"] == {}
+    assert report["requests"] >= 20
+    assert report["most"] - report["fewest"] <= 1
+
+
+@pytest.mark.parametrize(("wrong", "fault"), WRONG)
+def test_one_of_all_who_is_told_something_else_is_seen(load, wrong, fault):
+    def change(data, number):
+        return wrong(data) if number == 2 else data
+
+    with answering(telling(change), udp=False) as port:
+        report = load("tell", port)
+    assert report["faults"] == {fault: 1}
+
+
+def test_what_one_is_told_twice_is_seen(load):
+    with answering(telling(lambda data, number: data * (1 + (number == 1))), udp=False) as port:
+        report = load("tell", port)
+    assert set(report["faults"]) == {"extra bytes"}
 
 
 def test_answers_given_to_another_connection_are_seen(load):
