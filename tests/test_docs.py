@@ -126,6 +126,28 @@ def test_every_link_between_the_pages_leads_somewhere():
     assert broken == []
 
 
+def parts(page: Path) -> list[str]:
+    """Return the marks of a page's headings, list items and tables, and its programs without comments."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^(?:(#+|-|\|)(?= ).*|```\w+\n((?:.*\n)*?)```)$", text, flags=re.MULTILINE)
+    return [re.sub(r" *#.*", "", program) or mark for mark, program in found]
+
+
+def names_on(page: Path) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", BLOCK.sub("", page.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize(
+    "chinese", sorted((ROOT / "docs").glob("*.zh-CN.md")), ids=lambda page: page.name
+)
+def test_a_page_in_chinese_has_the_parts_the_programs_and_the_names_of_the_english_one(chinese):
+    english = chinese.with_name(chinese.name.replace(".zh-CN", ""))
+    assert parts(chinese) == parts(english)
+    assert names_on(chinese) ^ names_on(english) == set()
+    assert f"]({english.name})" in chinese.read_text(encoding="utf-8")
+    assert f"]({chinese.name})" in english.read_text(encoding="utf-8")
+
+
 def test_the_readme_leads_with_the_two_commands():
     head = (ROOT / "README.md").read_text(encoding="utf-8")[:700]
     assert "make run" in head
