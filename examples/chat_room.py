@@ -11,12 +11,14 @@ import argparse
 import re
 import secrets
 import sys
+import time
 import unicodedata
 from collections import Counter
 
-from manyhands import Mistake, Server, StreamRequestHandler
+from manyhands import Mistake, Server, StreamRequestHandler, blocking
 
 LONGEST_LINE = 1000  # bytes
+PAUSE = 0.05  # seconds that a line takes, on average
 
 # Other characters of their kind move a terminal's cursor, change its colours, or turn the text around. U+200C
 # is in Persian words, and U+200D in emoji.
@@ -42,6 +44,7 @@ class ChatRoom(StreamRequestHandler):
 
     name = ""
     room = ""
+    due = 0.0
 
     def handle(self) -> None:
         self.token = secrets.token_hex(8)  # tells this client from one that wants the same name
@@ -58,6 +61,7 @@ class ChatRoom(StreamRequestHandler):
             self.enter("hall")
             while (line := self.read_line()) is not None and line != "/quit":
                 self.answer(line)
+                self.slow_down()
         finally:
             self.leave(f"in {self.room}")
             self.leave(ROOMS)
@@ -83,6 +87,13 @@ class ChatRoom(StreamRequestHandler):
                 self.say(HELP)
             case _:
                 self.tell_others(f"{self.name}: {line}")
+
+    def slow_down(self) -> None:
+        """Wait, if this client talks all the time: what it says would fill the outboxes of slow members."""
+        now = time.monotonic()
+        self.due = max(self.due, now - 1) + PAUSE
+        if self.due > now:
+            blocking(time.sleep, self.due - now)  # on fibers, the others run meanwhile
 
     def take_name(self, name: str) -> None:
         """Take a name, unless another client has it."""

@@ -211,9 +211,25 @@ def test_a_last_line_without_an_end_is_heard(called: Callable[[str], Person]) ->
     assert [anna.hears(), anna.hears()] == ["Bob: bye", "* Bob has gone"]
 
 
-def test_one_who_does_not_read_holds_up_no_other(
-    called: Callable[[str], Person], under_test: Any
+@pytest.mark.parametrize(("pause", "is_slowed"), [(0.001, False), (10.0, True)])
+def test_one_who_floods_the_room_is_slowed_down(
+    called: Callable[[str], Person], monkeypatch: pytest.MonkeyPatch, pause: float, is_slowed: bool
 ) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(chat_room, "PAUSE", pause)
+    monkeypatch.setattr(chat_room, "blocking", lambda _, seconds: slept.append(seconds))
+    anna, bob = called("Anna"), called("Bob")
+    assert anna.hears() == "* Bob has come"
+    bob.says(*map(str, range(10)))
+    assert [anna.hears() for _ in range(10)] == [f"Bob: {number}" for number in range(10)]
+    assert bob.answer("/who") == "Anna, Bob"
+    assert (len(slept) >= 10 and slept[9] > 50) is is_slowed
+
+
+def test_one_who_does_not_read_holds_up_no_other(
+    called: Callable[[str], Person], under_test: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_room, "PAUSE", 0.0)
     under_test.server.outbox = 10_000
     anna, bob = called("Anna"), called("Bob")
     assert anna.hears() == "* Bob has come"
