@@ -355,9 +355,7 @@ class Connection(ConnectionFacts):
             self.place.leave()
 
     def _end_registered(self, *, is_served: bool) -> None:
-        if self.outbox is not None:
-            self.outbox.end()
-            self.core.rooms.forget(self)
+        self._end_outbox()
         registry, place = self.core.registry, self.place
         reason = Reason.HANDLER_RETURNED if is_served else self.failed_for
         if registry.are_detailed and reason is Reason.HANDLER_RETURNED:
@@ -376,6 +374,14 @@ class Connection(ConnectionFacts):
         finally:
             if self.place is not place and self.place is not None:
                 self.place.leave()  # given to it meanwhile
+            self._end_outbox()  # made meanwhile: now its state tells that there is to be none
+
+    def _end_outbox(self) -> None:
+        if self.outbox is not None:
+            # It has the gate, which has the connection.
+            self.writer = None
+            self.outbox.end()
+            self.core.rooms.forget(self)
 
     def close(self, reason: Reason = Reason.KICKED) -> bool:
         """End the connection under its handler: whatever that waits for on it comes to an end.

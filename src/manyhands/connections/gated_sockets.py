@@ -1,15 +1,13 @@
-"""A connection that has an outbox: what its handler writes waits for its turn among what others send.
+"""How a connection's socket gets its outbox, and its gate; and how both end, or go on with TLS.
 
-The handler has the socket itself, so the socket's class is the gate (`runtime.sockets.mix_into`). A
-connection to which nothing is sent from outside pays nothing.
+A connection to which nothing is sent from outside pays nothing.
 """
 
 import _socket
-import socket
-import weakref
-from collections.abc import Callable
-from typing import Any, TypeVar
+import os
+from typing import Any
 
+from manyhands.connections.gated import Gated, outboxes
 from manyhands.connections.outbox import Outbox, Send, Terms, Turn
 from manyhands.connections.outbox_writer import outbox_writer
 from manyhands.connections.socket_classes import connection_behind
@@ -17,108 +15,31 @@ from manyhands.connections.tls_handshake import is_tls
 from manyhands.connections.traffic import Counted, note_sent
 from manyhands.runtime.sockets import mix_into
 
-Result = TypeVar("Result")
-
-_outboxes: "weakref.WeakKeyDictionary[Any, Outbox]" = weakref.WeakKeyDictionary()
-"""The outbox of each gated socket, since a socket takes no attributes."""
-
 
 class BorrowedSocket(_socket.socket):
-    """A second object for a descriptor, to send with at once: it has no timeout, and never closes it."""
+    """A second object for a descriptor, to send with at once: it never waits, and never closes it."""
+
+    def __init__(self, family: int, kind: int, proto: int, descriptor: int) -> None:
+        was_blocking = os.get_blocking(descriptor)
+        super().__init__(family, kind, proto, descriptor)
+        # With `socket.setdefaulttimeout` it has one, for which it would wait, and the descriptor, which it
+        # shares, does not block any more.
+        if self.gettimeout() is not None:
+            self.settimeout(0.0)
+            os.set_blocking(descriptor, was_blocking)
 
     def __del__(self) -> None:
         self.detach()
 
 
-class Gated:
-    """Mixed into the class of a connection that has an outbox."""
-
-    __slots__ = ()
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        """Send all of `data` in one turn, or some of it where the socket does not wait."""
-        behind: Any = super()
-        outbox = _outboxes.get(self)
-        if outbox is None or outbox.is_past():
-            # Of `sendall` behind this, which sends piece by piece in the turn that it has.
-            some: int = behind.send(data, flags)
-            return some
-        if flags & socket.MSG_DONTWAIT or self.gettimeout() == 0:  # type: ignore[attr-defined]
-            sent: int = self._in_turn(lambda: behind.send(data, flags), 0.0)
-            return sent
-        # All of it, as a socket that blocks does: before a rest that followed later others could have a turn.
-        with memoryview(data) as view:
-            self._in_turn(lambda: behind.sendall(view, flags))
-            return view.nbytes
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of `data` in one turn."""
-        behind: Any = super()
-        self._in_turn(lambda: behind.sendall(data, flags))
-
-    def sendmsg(self, *arguments: Any) -> int:
-        """Send several buffers in one turn."""
-        behind: Any = super()
-        sent: int = self._in_turn(lambda: behind.sendmsg(*arguments))
-        return sent
-
-    def sendfile(self, *arguments: Any, **keywords: Any) -> int:
-        """Send a file in one turn."""
-        behind: Any = super()
-        sent: int = self._in_turn(lambda: behind.sendfile(*arguments, **keywords))
-        return sent
-
-    def _in_turn(self, write: Callable[[], Result], seconds: float | None = -1.0) -> Result:
-        outbox = _outboxes.get(self)
-        if outbox is None:
-            return write()
-        timeout = self.gettimeout() if seconds == -1.0 else seconds  # type: ignore[attr-defined]
-        try:
-            turn = outbox.take_turn(timeout)
-        except TimeoutError:
-            if timeout == 0:
-                raise BlockingIOError("other pieces wait to be sent on the connection") from None
-            raise
-        if turn is None:
-            return write()
-        try:
-            return write()
-        finally:
-            outbox.give_back(turn)
-
-    def shutdown(self, how: int) -> None:
-        """Shut down one half of the connection, or both; what is sent ends with the half that sends."""
-        outbox = _outboxes.get(self)
-        if outbox is not None and how == socket.SHUT_WR:
-            outbox.finish()
-            outbox.end()
-        super().shutdown(how)  # type: ignore[misc]  # the class that this is mixed into
-        if outbox is not None and how == socket.SHUT_RDWR:
-            outbox.end_soon()
-
-    def close(self) -> None:
-        """Close the connection: its descriptor may be another file's next, so nothing is sent there."""
-        _end_outbox(self)
-        super().close()  # type: ignore[misc]
-
-    def detach(self) -> int:
-        """Give the descriptor up, and return it."""
-        _end_outbox(self)
-        descriptor: int = super().detach()  # type: ignore[misc]
-        return descriptor
-
-
-def _end_outbox(connection: Any) -> None:
-    outbox = _outboxes.get(connection)
-    if outbox is not None:
-        outbox.end()
-
-
 def finish_sending(request: Any) -> None:
     """Wait until a connection's outbox is empty, as long as its peer reads; nothing goes out after that."""
     connection = connection_behind(request)
-    if isinstance(connection, Gated):
-        outbox = _outboxes[connection]
+    shut_gate = getattr(type(connection), "shut_gate", None)
+    if shut_gate is not None:
+        shut_gate(connection)  # its handler has made no call since its outbox was made
+    outbox = outboxes.get(connection) if isinstance(connection, Gated) else None
+    if outbox is not None:
         outbox.finish()
         outbox.end()
 
@@ -164,12 +85,14 @@ def gate(connection: Any, outbox: Outbox) -> None:
     TypeError
         It is no socket of Python's: see `mix_into`.
     """
+    behaviour: type = Gated
     if is_tls(connection):
-        from manyhands.connections.gated_tls import prepare  # noqa: PLC0415 - see `_sender`
+        from manyhands.connections.gated_tls import GatedTLS, prepare  # noqa: PLC0415 - see `_sender`
 
         prepare(connection)
-    _outboxes[connection] = outbox
-    mix_into(connection, Gated)
+        behaviour = GatedTLS
+    outboxes[connection] = outbox
+    mix_into(connection, behaviour)
 
 
 class Transfer:
@@ -207,8 +130,10 @@ def begin_transfer(plain: Any) -> Transfer:
     """
     if not isinstance(plain, Gated):
         return Transfer(None, None)
-    outbox = _outboxes[plain]
+    outbox = outboxes.get(plain)
+    if outbox is None:
+        return Transfer(None, None)
     turn = outbox.take_turn(plain.gettimeout())  # type: ignore[attr-defined]
-    del _outboxes[plain]
+    del outboxes[plain]
     outbox_writer.forget(outbox)
     return Transfer(outbox, turn)

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from manyhands.connections.gated import Gated
 from manyhands.connections.outbox import Send
 from manyhands.runtime.patient_tls import PatientTLS
 from manyhands.runtime.sockets import mix_into
@@ -23,6 +24,10 @@ class LockedTLS:
 
     def __init__(self, tls: Any) -> None:
         self._tls = tls
+        self._lock = brief_lock()
+
+    def renew(self) -> None:
+        """Take a free lock."""
         self._lock = brief_lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -51,6 +56,32 @@ class LockedTLS:
         """Write some of `data`."""
         with self._lock:
             return self._tls.write(data)
+
+
+class GatedTLS(Gated):
+    """The gate of a TLS connection."""
+
+    __slots__ = ()
+
+    would_block = (ssl.SSLWantWriteError, ssl.SSLWantReadError)
+    keeps_attempts = True
+
+    def write(self, data: Any) -> int:
+        """Write all of `data` in one turn, or some of it where the connection does not wait."""
+        if self.openssl is None:  # type: ignore[attr-defined]  # the class that this is mixed into
+            written: int = super().write(data)  # type: ignore[misc]  # which refuses it
+            return written
+        return self.send(data)
+
+    def begin_anew(self) -> None:
+        """Have a free lock."""
+        openssl = self.openssl  # type: ignore[attr-defined]
+        if isinstance(openssl, LockedTLS):
+            openssl.renew()
+
+    def not_now(self) -> OSError:
+        """Return what a write raises that does not wait."""
+        return ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "other pieces are on their way")
 
 
 class ThreadTLS(PatientTLS):
@@ -88,9 +119,17 @@ class AwaitingGate:
         """Shut the gate, and send all."""
         return _after_shutting(self).sendall(*arguments)
 
+    def write(self, *arguments: Any) -> Any:
+        """Shut the gate, and write."""
+        return _after_shutting(self).write(*arguments)
+
     def unwrap(self) -> Any:
         """Shut the gate, and end TLS."""
         return _after_shutting(self).unwrap()
+
+    def shut_gate(self) -> None:
+        """Shut the gate now: the handler makes no call any more."""
+        _after_shutting(self)
 
 
 _shutting = "_shut_gate"

@@ -45,10 +45,14 @@ class Terms(Protocol):
 class Turn:
     """The time in which one thread, or one fiber, writes to the connection by itself."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("is_begun", "owner")
 
     def __init__(self, owner: object) -> None:
         self.owner = owner
+        """What has it; None while it is kept for the rest of what was begun in it."""
+
+        self.is_begun = False
+        """Whether it was kept."""
 
 
 class Outbox:
@@ -338,6 +342,10 @@ class Outbox:
         with self._lock:
             if self._is_over:
                 return None
+            kept = self._holder
+            if kept is not None and kept.owner is None:
+                kept.owner = current_thread_or_fiber()
+                return kept
             turn = Turn(current_thread_or_fiber())
             if self._is_clear:
                 self._is_clear, self._holder = False, turn
@@ -367,6 +375,11 @@ class Outbox:
             self._release()
         elif self._pieces and turn in self._pieces:
             self._pieces.remove(turn)
+
+    def keep(self, turn: Turn) -> None:
+        """End a turn in the middle of a message: the next one to take a turn goes on with it."""
+        with self._lock:
+            turn.owner, turn.is_begun = None, True
 
     def give_back(self, turn: Turn) -> None:
         """End a turn; what has come meanwhile goes out. Once more does no harm."""
@@ -402,6 +415,8 @@ class Outbox:
         with self._lock:
             if self._is_clear or self._is_over:
                 return True
+            if self._holder is not None and self._holder.owner is None:
+                self._release()  # what was begun is not ended any more
             left = self._size + 2
             while left > self._left():
                 left = self._left()
@@ -424,7 +439,9 @@ class Outbox:
         """
         with self._lock:
             self._end()
-        outbox_writer.forget(self)
+        if self.descriptor >= 0:
+            outbox_writer.forget(self)
+            self.descriptor = -1
 
     def end_soon(self) -> None:
         """Send nothing more on a connection that is shut down just now. For signal handlers too.
@@ -437,6 +454,12 @@ class Outbox:
                 self._end()
             finally:
                 self._lock.release()
+
+    def begin_anew(self) -> None:
+        """Be over, in a forked copy of the process: what waits is sent by the original, and once."""
+        self._lock = brief_lock()
+        self._changed = None
+        self._end()
 
     def _end(self) -> None:
         if self._is_over:

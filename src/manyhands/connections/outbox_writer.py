@@ -10,11 +10,47 @@ from typing import Any, Protocol
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
+from manyhands.runtime.wakeup import WakeUp
 
 IDLE = 1.0
 """Seconds after which the thread ends when nothing waits: a room whose members read has none."""
 
-ONCE = select.EPOLLOUT | select.EPOLLONESHOT
+HAS_EPOLL = hasattr(select, "EPOLLONESHOT")  # which gevent and eventlet leave there
+ONCE = select.EPOLLOUT | select.EPOLLONESHOT if HAS_EPOLL else 0
+
+
+class PollOnce:
+    """What is needed of epoll, by poll(2), for systems that have none. Each wait looks at all descriptors."""
+
+    def __init__(self) -> None:
+        self._watched: set[int] = set()
+        self._wake_up = WakeUp()
+
+    def modify(self, descriptor: int, _events: int) -> None:
+        """Tell of a descriptor once, when it can be written to."""
+        self._watched.add(descriptor)
+        self._wake_up.wake()
+
+    register = modify
+
+    def unregister(self, descriptor: int) -> None:
+        """Tell of a descriptor no more."""
+        self._watched.discard(descriptor)
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        """Wait for descriptors, as `select.epoll.poll` does; its own, which wakes it, may be among them."""
+        poll = original(select, "poll")()
+        poll.register(self._wake_up, select.POLLIN)
+        for descriptor in self._watched.copy():
+            poll.register(descriptor, select.POLLOUT)
+        ready: list[tuple[int, int]] = poll.poll(seconds * 1000)
+        self._wake_up.drain()
+        self._watched.difference_update(descriptor for descriptor, _ in ready)
+        return ready
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._wake_up.close()
 
 
 class Waiting(Protocol):
@@ -29,6 +65,8 @@ class Waiting(Protocol):
 class OutboxWriter:
     """Watches the descriptors of outboxes that wait, and has each send its share in turn. Thread-safe."""
 
+    _epoll: Any = None
+
     def __init__(self) -> None:
         self._begin_anew()
         renew_in_copies(self, OutboxWriter._begin_anew)
@@ -37,8 +75,10 @@ class OutboxWriter:
         # Under the lock of an outbox: none is taken while this one is held.
         self._lock = brief_lock()
         self._waiting: dict[int, Waiting] = {}
-        # In a forked copy the original's is shared with it (epoll(7)): it is closed with this last reference.
-        self._epoll: Any = None
+        # In a forked copy the original's is shared with it (epoll(7)), and goes on there.
+        if self._epoll is not None:
+            self._epoll.close()
+        self._epoll = None
 
     def watch(self, outbox: Waiting) -> None:
         """Have an outbox flushed once its peer reads.
@@ -51,26 +91,30 @@ class OutboxWriter:
             When the system has no thread left.
         """
         with self._lock:
-            epoll, is_new = self._epoll, self._epoll is None
-            if is_new:
-                epoll = original(select, "epoll")()
-            descriptor = outbox.descriptor
-            # It stays there when it is flushed, and tells of nothing until it is modified.
-            try:
-                epoll.modify(descriptor, ONCE)
-            except FileNotFoundError:
-                epoll.register(descriptor, ONCE)
-            if is_new:
-                start_native_thread(self._run, epoll)
-                self._epoll = epoll
-            self._waiting[descriptor] = outbox
+            if self._epoll is not None:
+                _arm(self._epoll, outbox.descriptor)
+            else:
+                self._epoll = self._begin_with(outbox.descriptor)
+            self._waiting[outbox.descriptor] = outbox
+
+    def _begin_with(self, descriptor: int) -> Any:
+        epoll = original(select, "epoll")() if HAS_EPOLL else PollOnce()
+        try:
+            _arm(epoll, descriptor)
+            start_native_thread(self._run, epoll)
+        except BaseException:
+            epoll.close()
+            raise
+        return epoll
 
     def forget(self, outbox: Waiting) -> None:
         """Watch an outbox no longer: its descriptor is about to be closed."""
         with self._lock:
-            if self._waiting.get(outbox.descriptor) is outbox:
+            waiting = self._waiting.get(outbox.descriptor)
+            if waiting is outbox:
                 del self._waiting[outbox.descriptor]
-            if self._epoll is not None:
+            # A program may have closed the descriptor by its number, which is another connection's now.
+            if self._epoll is not None and (waiting is None or waiting is outbox):
                 # A copy of the descriptor may stay open, and epoll would tell of it for ever (epoll(7)).
                 with contextlib.suppress(OSError):  # it has never waited
                     self._epoll.unregister(outbox.descriptor)
@@ -101,6 +145,14 @@ class OutboxWriter:
             self._epoll = None
         epoll.close()
         return True
+
+
+def _arm(epoll: Any, descriptor: int) -> None:
+    # It stays there when it is flushed, and tells of nothing until it is modified.
+    try:
+        epoll.modify(descriptor, ONCE)
+    except FileNotFoundError:
+        epoll.register(descriptor, ONCE)
 
 
 outbox_writer = OutboxWriter()

@@ -7,7 +7,7 @@ from manyhands.connections.facts import KeptCopy
 from manyhands.connections.gated_sockets import gate, make_outbox
 from manyhands.connections.outbox import Outbox, Turn
 from manyhands.connections.socket_classes import connection_behind
-from manyhands.connections.tls_handshake import is_tls
+from manyhands.connections.tls_handshake import AwaitingHandshake, is_tls
 from manyhands.engines.engine import Engine, Task
 from manyhands.model.connection_states import State
 from manyhands.runtime.fork_hooks import renew_in_copies
@@ -52,7 +52,7 @@ class Gate:
     def __init__(
         self, connection: "ConnectionWithOutbox", outbox: Outbox, turn: Turn | None
     ) -> None:
-        self._connection = connection
+        self._connection: ConnectionWithOutbox | None = connection
         self._outbox = outbox
         self._turn = turn
         self._is_shut = False
@@ -65,9 +65,9 @@ class Gate:
         bool
             False where that has to wait: on TLS the handler may be within a call just now.
         """
-        if self._is_shut:
-            return True
         connection = self._connection
+        if self._is_shut or connection is None:
+            return True
         if is_tls(connection.request):
             return connection.engine.between_calls(connection, self._shut)
         self._shut()
@@ -77,17 +77,20 @@ class Gate:
         """Have it shut when the handler makes its next call on the connection."""
         from manyhands.connections.gated_tls import await_gate  # noqa: PLC0415 - `ssl` is loaded then
 
-        await_gate(connection_behind(self._connection.request), self._shut)
+        connection = self._connection
+        if connection is not None:
+            await_gate(connection_behind(connection.request), self._shut)
 
     def _shut(self) -> None:
         # When it has returned, in any thread, it is shut: a writer goes on to the socket then.
         with _making.lock:
-            if self._turn is not None:
+            if self._connection is not None:
                 # A program's own object in the place of a socket has no gate.
                 with contextlib.suppress(TypeError):
                     gate(connection_behind(self._connection.request), self._outbox)
-                self._outbox.give_back(self._turn)
-            self._turn, self._is_shut = None, True
+                if self._turn is not None:
+                    self._outbox.give_back(self._turn)
+            self._connection, self._turn, self._is_shut = None, None, True
 
 
 class _Making:
@@ -127,6 +130,8 @@ def outbox_of(connection: ConnectionWithOutbox) -> Outbox | None:
         )
     if connection.state is not State.OPEN or isinstance(connection.request, KeptCopy):
         return None
+    if isinstance(connection_behind(connection.request), AwaitingHandshake):
+        return None  # it goes over to TLS just now
     with _making.lock:
         made = _make(connection) if connection.outbox is None else None
     if made is None or (connection.writer is not None and connection.writer.is_writing):
@@ -153,4 +158,7 @@ def _make(connection: ConnectionWithOutbox) -> Gate | None:
         # In this order: the writer says that it writes, and then looks for a gate.
         writer.gate = made
     connection.outbox = outbox
+    # Its worker, at the end, first says so and then looks for an outbox.
+    if connection.state is State.CLOSED:
+        outbox.end()
     return made

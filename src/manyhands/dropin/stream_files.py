@@ -67,8 +67,8 @@ class SocketWriter(io.BufferedIOBase):
             self._sock.sendall(data)
         finally:
             self.is_writing = False
-        if self.gate is not None:
-            self.gate.shut()
+            if self.gate is not None:
+                self.gate.shut()
         # `len` of another buffer counts items, which may be longer than a byte.
         if type(data) is bytes:
             return len(data)

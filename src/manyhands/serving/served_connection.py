@@ -7,8 +7,9 @@ from manyhands.connections.connection import Connection, current_connection
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving.core import core_if_made, core_of
 
-_found: "weakref.WeakKeyDictionary[Any, Connection]" = weakref.WeakKeyDictionary()
-"""What was looked for in a registry, where other threads than their own use handlers without a `wfile`."""
+_found: "dict[int, tuple[weakref.ref[Any], int]]" = {}
+"""The numbers of connections that were looked for in a registry, where other threads than their own use
+handlers whose `wfile` does not tell. By the handlers' identity: two of them may be equal."""
 
 
 def connection_of(handler: Any) -> Connection | None:
@@ -21,18 +22,20 @@ def connection_of(handler: Any) -> Connection | None:
     if core is None:
         return None
     # In a thread that the handler has started, or in another handler's: only the registry knows it there.
-    number: int = getattr(getattr(handler, "wfile", None), "number", 0)
-    if number in core.registry:
+    number: int = getattr(getattr(handler, "wfile", None), "number", 0) or _found_before(handler)
+    if number:
         return core.registry.get(number)
-    found = _found.get(handler)
-    if found is None:
-        every = core.registry.snapshot()
-        found = next(
-            (each for each in every if each.request is request or each.serves(request)), None
-        )
-        if found is not None:
-            _found[handler] = found
+    every = core.registry.snapshot()
+    found = next((each for each in every if each.request is request or each.serves(request)), None)
+    if found is not None:
+        identity = id(handler)
+        _found[identity] = weakref.ref(handler, lambda _: _found.pop(identity, None)), found.number
     return found
+
+
+def _found_before(handler: Any) -> int:
+    known, number = _found.get(id(handler), (None, 0))
+    return number if known is not None and known() is handler else 0
 
 
 def connection_to_tell(handler: Any) -> Connection | None:

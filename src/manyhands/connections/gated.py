@@ -1,0 +1,176 @@
+"""The class of a connection that has an outbox: what its handler writes waits for its turn there.
+
+The handler has the socket itself, so the socket's class is the gate (`runtime.sockets.mix_into`).
+"""
+
+import errno
+import os
+import socket
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from manyhands.connections.outbox import Outbox, Turn
+from manyhands.runtime.fork_hooks import renew_in_copies
+
+Result = TypeVar("Result")
+
+
+class OutboxesOfSockets(weakref.WeakKeyDictionary[Any, Outbox]):
+    """The outbox of each gated socket, since a socket takes no attributes."""
+
+    __hash__ = object.__hash__  # `renew_in_copies` asks for it
+
+    def begin_anew(self) -> None:
+        """Have nothing sent, in a forked copy of the process."""
+        for connection, outbox in list(self.items()):
+            outbox.begin_anew()
+            if isinstance(connection, Gated):
+                connection.begin_anew()
+
+
+outboxes = OutboxesOfSockets()
+renew_in_copies(outboxes, OutboxesOfSockets.begin_anew)
+
+
+class Gated:
+    """Mixed into the class of a connection that has an outbox."""
+
+    __slots__ = ()
+
+    would_block: type[OSError] | tuple[type[OSError], ...] = BlockingIOError
+    """What a send raises that takes nothing at once."""
+
+    keeps_attempts = False
+    """Whether such a send has to be tried again with the same data."""
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send all of `data` in one turn, or some of it where the socket does not wait."""
+        behind: Any = super()
+        outbox = outboxes.get(self)
+        if outbox is None or outbox.is_past():
+            # Of `sendall` behind this, which sends piece by piece in the turn that it has.
+            some: int = behind.send(data, flags)
+            return some
+        with memoryview(data) as view:
+            if self._is_impatient(flags):
+                return self._some(outbox, lambda: behind.send(view, flags), view.nbytes)
+            # All of it, as a socket that blocks does: before a rest that followed later others could have a
+            # turn.
+            self._in_turn(lambda: behind.sendall(view, flags))
+            return view.nbytes
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of `data` in one turn."""
+        behind: Any = super()
+        self._in_turn(lambda: behind.sendall(data, flags))
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, *address: Any) -> int:
+        """Send several buffers in one turn, or some of them where the socket does not wait."""
+        behind: Any = super()
+        outbox = outboxes.get(self)
+        if outbox is None or outbox.is_past():
+            some: int = behind.sendmsg(buffers, ancdata, flags, *address)
+            return some
+        views = [memoryview(each).cast("B") for each in buffers]
+        size = sum(len(view) for view in views)
+
+        def write() -> int:
+            sent: int = behind.sendmsg(views, ancdata, flags, *address)
+            return sent
+
+        def write_all() -> int:
+            sent = write()
+            if sent < size:
+                behind.sendall(b"".join(views)[sent:], flags)
+            return size
+
+        if self._is_impatient(flags):
+            return self._some(outbox, write, size)
+        return self._in_turn(write_all)
+
+    def sendfile(self, *arguments: Any, **keywords: Any) -> int:
+        """Send a file in one turn."""
+        behind: Any = super()
+        sent: int = self._in_turn(lambda: behind.sendfile(*arguments, **keywords))
+        return sent
+
+    def _is_impatient(self, flags: int) -> bool:
+        return bool(flags & socket.MSG_DONTWAIT) or self.gettimeout() == 0  # type: ignore[attr-defined]
+
+    def _in_turn(self, write: Callable[[], Result]) -> Result:
+        outbox = outboxes.get(self)
+        turn = None if outbox is None else self._taken_turn(outbox, self.gettimeout())  # type: ignore[attr-defined]
+        if outbox is None or turn is None:
+            return write()
+        try:
+            return write()
+        finally:
+            outbox.give_back(turn)
+
+    def _taken_turn(self, outbox: Outbox, seconds: float | None) -> Turn | None:
+        try:
+            return outbox.take_turn(seconds)
+        except TimeoutError:
+            if seconds == 0:
+                raise self.not_now() from None
+            raise
+
+    def _some(self, outbox: Outbox, write: Callable[[], int], size: int) -> int:
+        """Send some of so many bytes, and keep the turn for the rest: the program sends that next."""
+        turn = self._taken_turn(outbox, 0.0)
+        if turn is None:
+            return write()
+        is_to_go_on = False
+        try:
+            sent = write()
+            is_to_go_on = sent < size
+        except self.would_block:
+            is_to_go_on = turn.is_begun or self.keeps_attempts
+            raise
+        finally:
+            (outbox.keep if is_to_go_on else outbox.give_back)(turn)
+        return sent
+
+    def begin_anew(self) -> None:
+        """Be of use in a forked copy of the process."""
+
+    def not_now(self) -> OSError:
+        """Return what a send raises that does not wait, while other pieces are on their way."""
+        return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def dup(self) -> Any:
+        """Return another socket on the same connection, which takes turns with this one."""
+        twin: Any = super().dup()  # type: ignore[misc]
+        outbox = outboxes.get(self)
+        if outbox is not None:
+            outboxes[twin] = outbox
+        return twin
+
+    def shutdown(self, how: int) -> None:
+        """Shut down one half of the connection, or both; what is sent ends with the half that sends."""
+        outbox = outboxes.get(self)
+        if outbox is not None and how == socket.SHUT_WR:
+            outbox.finish()
+            outbox.end()
+        super().shutdown(how)  # type: ignore[misc]  # the class that this is mixed into
+        if outbox is not None and how == socket.SHUT_RDWR:
+            outbox.end_soon()
+
+    def close(self) -> None:
+        """Close the connection: its descriptor may be another file's next, so nothing is sent there."""
+        _end_outbox(self)
+        super().close()  # type: ignore[misc]
+
+    def detach(self) -> int:
+        """Give the descriptor up, and return it."""
+        _end_outbox(self)
+        descriptor: int = super().detach()  # type: ignore[misc]
+        return descriptor
+
+
+def _end_outbox(connection: Any) -> None:
+    outbox = outboxes.get(connection)
+    # A duplicate that is closed ends nothing.
+    if outbox is not None and outbox.descriptor == connection.fileno():
+        outbox.end()
