@@ -12,7 +12,7 @@ from typing import Any
 
 from manyhands.connections.gated import Gated
 from manyhands.connections.outbox import Send
-from manyhands.runtime.patient_tls import PatientTLS
+from manyhands.runtime.patient_tls import READ, PatientTLS
 from manyhands.runtime.sockets import mix_into
 from manyhands.runtime.unpatched import brief_lock
 
@@ -95,9 +95,15 @@ class ThreadTLS(PatientTLS):
         TimeoutError
             After `seconds`.
         """
-        poll = select.poll()
-        poll.register(self.fileno(), event)  # type: ignore[attr-defined]  # the class that this is mixed into
-        if not poll.poll(None if seconds is None else seconds * 1000):
+        descriptor: int = self.fileno()  # type: ignore[attr-defined]  # the class that this is mixed into
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(descriptor, event)
+            is_ready = bool(poll.poll(None if seconds is None else seconds * 1000))
+        else:  # eventlet takes it away
+            to_read, to_write = ([descriptor], []) if event == READ else ([], [descriptor])
+            is_ready = any(select.select(to_read, to_write, [], seconds))
+        if not is_ready:
             raise TimeoutError("The read operation timed out")
 
 

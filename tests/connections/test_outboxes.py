@@ -1,0 +1,106 @@
+"""How a connection gets its outbox and its gate, and that both go with it."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from manyhands import StreamRequestHandler
+from manyhands.dropin.stream_files import SocketWriter
+from manyhands.testing import read_line, serving, wait_until
+
+ENGINES = ("threads", "fibers")
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("does_join", [True, False])
+def test_what_had_an_outbox_is_freed_at_its_end_without_the_collector(
+    engine: str, does_join: bool
+) -> None:
+    handlers: list[Any] = []
+    sockets: list[Any] = []
+
+    class Leaver(StreamRequestHandler):
+        def handle(self) -> None:
+            handlers.append(weakref.ref(self))
+            sockets.append(weakref.ref(self.request))
+            if does_join:
+                self.join("red")
+            self.wfile.write(b"welcome\n")
+            self.rfile.readline()
+
+        def goodbye(self) -> None:
+            pass
+
+    with serving(Leaver, engine=engine) as under_test:
+        server = under_test.server
+        for _ in range(3):
+            with under_test.connect() as peer:
+                assert read_line(peer) == b"welcome\n"
+                assert server.connections.send_all(b"piece\n") == 1
+                assert read_line(peer) == b"piece\n"
+            wait_until(lambda: not server.connections)
+        # The last one may be the last thing that a thread, or the hub, has served.
+        wait_until(lambda: sum(each() is not None for each in (*handlers, *sockets)) <= 2)
+
+
+def test_a_write_that_fails_shuts_the_gate_all_the_same() -> None:
+    class Gate:
+        is_shut = False
+
+        def shut(self) -> bool:
+            self.is_shut = True
+            return True
+
+    class Broken:
+        def sendall(self, data: bytes) -> None:
+            writer.gate = gate  # type: ignore[assignment]  # as when the first piece comes just now
+            raise TimeoutError
+
+    gate = Gate()
+    writer = SocketWriter(Broken())
+    with pytest.raises(TimeoutError):
+        writer.write(b"data")
+    assert gate.is_shut
+    assert not writer.is_writing
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_handlers_that_are_equal_are_not_taken_for_one_another(engine: str) -> None:
+    members: list[Any] = []
+
+    class Equal(StreamRequestHandler):
+        wbufsize = -1  # a `wfile` that does not tell which connection it is of
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def handle(self) -> None:
+            members.append(self)
+            self.rfile.readline()
+
+    with serving(Equal, engine=engine) as under_test:
+        peers = [under_test.connect() for _ in range(3)]
+        wait_until(lambda: len(members) == 3)
+        by_peer = {member.client_address: member for member in members}
+        for _ in range(2):
+            for number, peer in enumerate(peers):
+                assert by_peer[peer.getsockname()].send(b"to %d\n" % number)
+                assert read_line(peer) == b"to %d\n" % number
+        peers[0].close()
+        wait_until(lambda: len(under_test.server.connections) == 2)
+        still_there = {peer.getsockname() for peer in peers[1:]}
+        assert {each.client_address for each in members if each.send(b"more\n")} == still_there
