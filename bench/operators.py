@@ -9,7 +9,7 @@ import json
 import socket
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +81,23 @@ def first_pages(client: Client) -> dict[str, float]:
     return {"page_ms": medians[0], "slowest_page_ms": max(medians)}
 
 
-def watching(client: Client, server: Server, seconds: float) -> dict[str, float]:
-    """Measure what part of a core a client takes that watches stats, once a second."""
+def looking_on(client: Client, server: Server, seconds: float) -> dict[str, float]:
+    """Measure what part of a core clients take that look on, once a second."""
     idle = _share(server, seconds)
     client.watch("stats", every=1.0)
-    client.receive(5)
     watched = _share(server, seconds)
+    screen = _share(server, seconds, lambda: client.call("connections.list", sort="-in", limit=50))
     client.watch()
-    return {"watch_percent": 100 * (watched - idle)}
+    return {"watch_percent": 100 * (watched - idle), "screen_percent": 100 * (screen - idle)}
 
 
-def _share(server: Server, seconds: float) -> float:
+def _share(server: Server, seconds: float, once: Callable[[], object] | None = None) -> float:
+    """Return the share of a core that a server takes; `once` is done each second meanwhile."""
     before, began = cpu_seconds(server), time.monotonic()
-    time.sleep(seconds)
+    for _ in range(max(1, round(seconds))):
+        if once is not None:
+            once()
+        time.sleep(min(1.0, seconds))
     return (cpu_seconds(server) - before) / (time.monotonic() - began)
 
 
@@ -122,7 +126,7 @@ def measure_looking(size: int, seconds: float, cores: Cores) -> dict[str, float]
         on_cores(cores.load),
         operator(server) as client,
     ):
-        return {**first_pages(client), **watching(client, server, seconds)}
+        return {**first_pages(client), **looking_on(client, server, seconds)}
 
 
 def measure_stalled(connections: int, seconds: float, cores: Cores) -> dict[str, float]:
@@ -139,6 +143,11 @@ ROWS = (
     ("page_ms", "first page, by id, ms", "50 ms"),
     ("slowest_page_ms", "first page, of the slowest order and filter, ms", ""),
     ("watch_percent", "a client that watches stats once a second, % of a core", "1 %"),
+    (
+        "screen_percent",
+        "one that also lists 50 by bytes each second, as a screen, % of a core",
+        "1 %",
+    ),
     ("p99_ms", "echo beside operators that do not read, 99th percentile, ms", ""),
     ("slowdown_p99", "the same, compared with the server alone", "1"),
 )

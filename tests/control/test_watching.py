@@ -2,11 +2,13 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
 from manyhands import events
 from manyhands.control.client import Client, Refused
+from manyhands.control.watching import Watch
 from manyhands.testing import read_line
 from tests.support import bound, call, wait_until
 
@@ -130,3 +132,27 @@ def test_what_cannot_be_watched_is_refused(
 ) -> None:
     with controlled() as server, pytest.raises(Refused, match=sentence):
         server.client().request("watch", params)
+
+
+def told_at(watch: Watch, now: float, accepted: int, received: int | None, age: float) -> Any:
+    """Return the rates that a watch tells at a moment, of a server that has accepted and received so much."""
+    books = {"accepted": accepted, "open": 0, "closed": accepted, "refused": 0}
+    servers = [{"bytes_in": received, "bytes_out": received, "bytes_age": age}]
+    line = watch.stats({"books": books, "servers": servers}, now, is_behind=False)
+    assert line is not None
+    return json.loads(line)["params"]["rates"]
+
+
+def test_the_rate_of_bytes_stays_until_they_are_added_up_again() -> None:
+    watch = Watch(["stats"], 1.0)
+    assert told_at(watch, 100.0, 10, 1000, age=0.0) is None
+    rates = told_at(watch, 102.0, 30, 5000, age=0.0)
+    assert (rates["accepted"], rates["bytes_in"]) == (10, 2000)
+    # Not added up again: a sum of before is no standstill.
+    rates = told_at(watch, 103.0, 30, 5000, age=1.0)
+    assert (rates["accepted"], rates["bytes_in"]) == (0, 2000)
+    rates = told_at(watch, 106.0, 30, 5000, age=0.0)
+    assert rates["bytes_in"] == 0
+    # Another server has come that does not count, and a sum that went back is of a server that has gone.
+    assert told_at(watch, 107.0, 30, None, age=0.0)["bytes_in"] is None
+    assert told_at(watch, 108.0, 20, 900, age=0.0)["accepted"] == 0

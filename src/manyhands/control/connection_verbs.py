@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.control.connection_pages import SORTS, Entry, page_of, row_of
+from manyhands.control.connection_order import SORTS
+from manyhands.control.connection_pages import Entry, row_of
 from manyhands.control.messages import Refusal
 from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
 from manyhands.control.process import ControlledProcess
@@ -31,7 +32,7 @@ def _list(
     after: str | None = None,
 ) -> dict[str, object]:
     asker.asks_for_ends = True
-    page = page_of(asker.process.connections(), where or {}, sort, limit, after)
+    page = asker.process.page(where or {}, sort, limit, after)
     return {
         "items": [row_of(entry) for entry in page.items],
         "next": page.next,

@@ -4,14 +4,16 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from manyhands._version import __version__
-from manyhands.control.connection_pages import Entry
+from manyhands.control.connection_order import Look
+from manyhands.control.connection_pages import Entry, Page, page_of
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
+from manyhands.control.recent_traffic import SHARE, RecentTraffic
 from manyhands.control.system_use import start_of_process, use_of_system
 from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from manyhands.metrics import Figures
 
 _REFUSALS = frozenset(reason.value for reason in Reason if reason.is_refusal)
-
-
-TRAFFIC_SHARE = 1 / 200
-"""The share of a processor for adding up the bytes of all connections, which takes 2 ms for a thousand."""
 
 
 class Controlled:
@@ -44,19 +42,19 @@ class Controlled:
     def __init__(self, number: int, server: ServerControls) -> None:
         self.number = number
         self.server = server
-        self._bytes: tuple[int, int] | None = None
-        self._next_sum = 0.0
+        self._bytes: tuple[int | None, int | None] = None, None
+        self._summed_at = self._next_sum = 0.0
         self._figures: dict[str, Figures] = {}
 
-    def bytes_in_and_out(self) -> tuple[int | None, int | None]:
-        """Return the bytes received and sent, of a moment ago where there are many connections."""
-        began = time.monotonic()
-        if began >= self._next_sum:
-            totals = totals_of(self.server.core.registry)
-            self._bytes = None if totals is None else (totals.bytes_in, totals.bytes_out)
-            ended = time.monotonic()
-            self._next_sum = ended + (ended - began) / TRAFFIC_SHARE
-        return self._bytes or (None, None)
+    def _sum_bytes(self) -> None:
+        """Add the bytes up that were received and sent, if it is time to: 2 ms for a thousand connections."""
+        now = time.monotonic()
+        if now < self._next_sum:
+            return
+        began = time.thread_time()
+        totals = totals_of(self.server.core.registry)
+        self._bytes = (None, None) if totals is None else (totals.bytes_in, totals.bytes_out)
+        self._summed_at, self._next_sum = now, now + (time.thread_time() - began) / SHARE
 
     def figures(self) -> "Figures":
         """Return its figures for Prometheus, which are counted from the first time on.
@@ -92,7 +90,8 @@ class Controlled:
     def status(self) -> dict[str, Any]:
         """Return how it fares now."""
         server, info = self.server, self.server.info()
-        bytes_in, bytes_out = self.bytes_in_and_out()
+        self._sum_bytes()
+        bytes_in, bytes_out = self._bytes
         return {
             "server": self.number,
             "kind": server.kind,
@@ -107,6 +106,7 @@ class Controlled:
             "rooms": len(server.core.rooms),
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
+            "bytes_age": round(time.monotonic() - self._summed_at, 3),
             "certificates": info.certificates,
         }
 
@@ -133,6 +133,7 @@ class ControlledProcess:
         self.name = name
         self._began = start_of_process()
         self._last_number = 0
+        self._traffic = RecentTraffic()
         # Replaced, never changed in place: the thread that answers reads it without a lock.
         self._servers: tuple[Controlled, ...] = ()
 
@@ -174,11 +175,17 @@ class ControlledProcess:
             raise Refusal(Code.NO_SUCH_THING, f"there is no server {number}; there is {there}")
         return found
 
-    def connections(self) -> Iterator[Entry]:
-        """Yield the open connections of all servers."""
-        for each in self._there:
-            for connection in each.server.core.registry.snapshot():
-                yield Entry(each.number, connection)
+    def page(self, where: Mapping[str, Any], sort: str, limit: int, after: str | None) -> Page:
+        """Return a page of the open connections of all servers: see `page_of`."""
+        looks = (
+            (Look(each.number, self._traffic), each.server.core.registry.snapshot())
+            for each in self._there
+        )
+        began = self._traffic.begin()
+        try:
+            return page_of(looks, where, sort, limit, after)
+        finally:
+            self._traffic.end(began)
 
     def connection(self, number: int) -> Entry | None:
         """Return an open connection by its number; None where it is not open."""

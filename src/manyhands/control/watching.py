@@ -10,7 +10,50 @@ from manyhands.logs.lines import iso_time
 EVENTS_INTERVAL = 0.1
 """Seconds between two batches of events."""
 
-_RATES = ("accepted", "closed", "refused", "bytes_in", "bytes_out")
+_COUNTS = ("accepted", "closed", "refused")
+
+_BYTES = ("bytes_in", "bytes_out")
+
+
+class _Rates:
+    """How much more a second each figure is than it was.
+
+    Bytes are added up more seldom where there are many connections: until they are again, their rate is that
+    of before.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[float, int]] = {}
+        self._rates: dict[str, float | None] = dict.fromkeys((*_COUNTS, *_BYTES))
+
+    def of(self, status: dict[str, Any], now: float) -> dict[str, float | None] | None:
+        """Return them since the last time; None the first time."""
+        is_first = not self._before
+        for name in _COUNTS:
+            self._note(name, now, status["books"][name])
+        servers = status["servers"]
+        summed_at = now - max((each["bytes_age"] for each in servers), default=0.0)
+        for name in _BYTES:
+            values = [each[name] for each in servers]
+            if values and None not in values:
+                self._note(name, summed_at, sum(values))
+            else:
+                self._rates[name] = None
+                self._before.pop(name, None)
+        return None if is_first else self._rates.copy()
+
+    def _note(self, name: str, at: float, value: int) -> None:
+        before = self._before.get(name)
+        if before is not None and at - before[0] < SAME_MOMENT:
+            return
+        self._before[name] = at, value
+        if before is not None:
+            # A server that has ended takes its sums with it.
+            self._rates[name] = round(max(0, value - before[1]) / (at - before[0]), 1)
+
+
+SAME_MOMENT = 0.01
+"""Seconds: two sums whose times differ by less are one, told twice."""
 
 
 class Watch:
@@ -32,7 +75,7 @@ class Watch:
 
         self._stats = self._events = 0
         self._dropped = 0
-        self._before: tuple[float, dict[str, Any]] | None = None
+        self._rates = _Rates()
 
     def stats(self, status: dict[str, Any], now: float, *, is_behind: bool) -> bytes | None:
         """Return what the client is told at its time; None where it has not read the stats of before."""
@@ -41,9 +84,7 @@ class Watch:
         self._stats += 1
         if is_behind:
             return None
-        sums = _sums(status)
-        rates = _rates(self._before, (now, sums))
-        self._before = now, sums
+        rates = self._rates.of(status, now)
         stats = {"seq": self._stats, "at": iso_time(time.time()), **status, "rates": rates}
         return notification("stats", stats)
 
@@ -58,27 +99,3 @@ class Watch:
         self._events += 1
         dropped, self._dropped = self._dropped, 0
         return notification("events", {"seq": self._events, "items": items, "dropped": dropped})
-
-
-def _sums(status: dict[str, Any]) -> dict[str, int | None]:
-    books = status["books"]
-    sums: dict[str, int | None] = {name: books[name] for name in _RATES[:3]}
-    for name in _RATES[3:]:
-        of_servers = [server[name] for server in status["servers"]]
-        sums[name] = sum(of_servers) if of_servers and None not in of_servers else None
-    return sums
-
-
-def _rates(
-    before: tuple[float, dict[str, Any]] | None, now: tuple[float, dict[str, Any]]
-) -> dict[str, float | None] | None:
-    if before is None:
-        return None
-    seconds = max(now[0] - before[0], 0.001)
-    return {
-        name: None
-        if now[1][name] is None or before[1][name] is None
-        # A server that has ended takes its sums with it.
-        else round(max(0, now[1][name] - before[1][name]) / seconds, 1)
-        for name in _RATES
-    }
