@@ -1,5 +1,6 @@
 """`manyhands web`: where it may be, what it prints, and its end."""
 
+import json
 import os
 import re
 import signal
@@ -7,11 +8,12 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support import Authority, Program, python, wait_until
+from tests.support import Authority, Program, python, wait_until, write_handlers
 from tests.support.waiting import PATIENCE
 from tests.web.kit import Watched, watched
 
@@ -78,6 +80,38 @@ def test_it_goes_on_when_the_server_ends_and_finds_it_again(tmp_path: Path) -> N
             assert opened(url, token) == 200
         program.send(signal.SIGINT)
         assert program.wait() == 0
+
+
+@contextmanager
+def watched_processes(url: str, token: str) -> Iterator[Iterator[int]]:
+    """Yield the processes that the page watches, one after the other, as its stream tells of them."""
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{url}events", headers=headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as stream:
+        data = (line.removeprefix(b"data: ") for line in stream if line.startswith(b"data: {"))
+        yield (told["server"]["pid"] for told in map(json.loads, data) if "server" in told)
+
+
+def test_a_server_of_the_command_s_is_found_by_its_process_and_again_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_handlers(tmp_path)
+    # Other tests may have servers of this name at the same time.
+    name = f"handlers_{os.getpid()}"
+    (tmp_path / "handlers.py").rename(tmp_path / f"{name}.py")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    serve = ["-m", "manyhands", "serve", f"{name}:Echo", *HERE]
+    with Program(serve, tmp_path) as server:
+        assert server.line().startswith("listening on")
+        page = Program([*WEB, str(server.pid), *HERE])
+        assert f"process {server.pid}" in page.line()
+        url, _, token = page.line().removeprefix("open ").partition("#t=")
+        stack = ExitStack()
+        processes = stack.enter_context(watched_processes(url, token))
+        assert next(processes) == server.pid
+    with page, stack, Program(serve, tmp_path) as again:
+        assert again.line().startswith("listening on")
+        assert next(processes) == again.pid
 
 
 def test_a_token_that_is_kept_in_a_file_is_not_printed(tmp_path: Path, server: Watched) -> None:

@@ -155,6 +155,10 @@ def test_the_server_filters_sorts_and_pages(
         tab.get_by_role("searchbox", name="Filter").fill("40007")
         expect(rows(tab)).to_have_count(1)
         expect(tab.locator("#count")).to_have_text("1 to 1 of 1 connections, of 120 open")
+        tab.get_by_role("searchbox", name="Room").fill("red")
+        tab.get_by_role("spinbutton", name="Idle over").fill("3")
+        where = {"text": "40007", "room": "red", "idle_over": 3}
+        wait_until(lambda: server.calls[-1][1]["where"] == where)
 
 
 def test_an_admin_closes_suspends_and_sets_after_a_question(

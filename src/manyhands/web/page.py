@@ -1,18 +1,21 @@
 """The page's own server: which request gets what, after it was found who asks."""
 
 import contextlib
+import select
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from manyhands.dropin.handlers import BaseRequestHandler
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.locks import Latch
+from manyhands.runtime.sockets import descriptor_of, is_ready
 from manyhands.server import Server
 from manyhands.web.feed import Feed
 from manyhands.web.guards import Hosts, TokenCheck, Verdict, is_same_origin
 from manyhands.web.relay import Relay
 from manyhands.web.static_files import static_files
-from manyhands.web.stream import COMMENT, MEDIA_TYPE, QUIET, resumed
+from manyhands.web.stream import COMMENT, MEDIA_TYPE, resumed
 from manyhands.web.wire import Refusal, Request, Response, Wire
 
 STREAM, CALLS = "/events", "/calls"
@@ -22,6 +25,12 @@ MOST_CONNECTIONS = 64
 
 MOST_STREAMS = 32
 """Browsers that watch at once."""
+
+LOOK = 1.0
+"""Seconds between two looks whether a browser that gets nothing has gone."""
+
+QUIET_LOOKS = 10
+"""Looks after which it gets a comment: so it notices whether the page is there, and so do proxies."""
 
 
 class Page:
@@ -46,7 +55,7 @@ class Page:
         self.is_admin = is_admin
         self.relay = Relay(lambda: feed.now.place, may_write=is_admin)
         self.files = static_files()
-        self.streams: set[object] = set()
+        self.streams: set[_Browser] = set()
         """The connections on which a browser watches."""
 
     def server(self, *addresses: Any, **options: Any) -> Server:
@@ -166,9 +175,24 @@ class _Browser(BaseRequestHandler):
             return str(self.client_address[0])
         return format_address(self.client_address)
 
+    def _waits_for(self, changed: Latch) -> bool:
+        """Wait for news, or until a comment is due; return False when the browser has gone."""
+        for _ in range(QUIET_LOOKS):
+            if changed.wait(LOOK):
+                break
+            if self.has_gone:
+                return False
+        return True
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether the browser has closed its end."""
+        descriptor = descriptor_of(self.request)
+        return descriptor < 0 or is_ready(descriptor, select.POLLRDHUP)
+
     def _stream(self, request: Request) -> None:
         page, stream = self.shown, resumed(request.headers.get("last-event-id"))
-        if len(page.streams) >= MOST_STREAMS:
+        if sum(not each.has_gone for each in tuple(page.streams)) >= MOST_STREAMS:
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{MOST_STREAMS} browsers watch already: close one",
@@ -182,7 +206,8 @@ class _Browser(BaseRequestHandler):
                 self.wire.send_piece(stream.news(now, may_write=page.is_admin) or COMMENT)
                 if now.is_over or self.server.draining:
                     break
-                now.changed.wait(QUIET)
+                if not self._waits_for(now.changed):
+                    return
             self.wire.end_stream()
         finally:
             page.streams.discard(self)

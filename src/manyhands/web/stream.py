@@ -14,10 +14,6 @@ from manyhands.web.wire import Refusal
 
 MEDIA_TYPE = "text/event-stream"
 
-QUIET = 10.0
-"""Seconds after which a browser that gets nothing gets a comment: each end then notices whether the other is
-there."""
-
 COMMENT = b": still here\n\n"
 
 

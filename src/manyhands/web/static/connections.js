@@ -50,7 +50,7 @@ export function start() {
       make("button", { type: "button", click: () => sortBy(column.field) }, column.name))),
     make("th", { scope: "col", role: "columnheader" }, make("span", { class: "visually-hidden" }, "Details")),
   );
-  for (const id of ["filter-text", "filter-state", "filter-listener", "filter-idle"]) {
+  for (const id of ["filter-text", "filter-state", "filter-listener", "filter-room", "filter-idle"]) {
     byId(id).addEventListener("input", () => { cursors = [null]; soon(250); });
   }
   byId("filter").addEventListener("submit", (event) => { event.preventDefault(); soon(0); });
@@ -127,7 +127,7 @@ async function look() {
 function where() {
   /** @type {Record<string, unknown>} */
   const found = {};
-  for (const [id, name] of [["filter-text", "text"], ["filter-state", "state"], ["filter-listener", "listener"]]) {
+  for (const [id, name] of [["filter-text", "text"], ["filter-state", "state"], ["filter-listener", "listener"], ["filter-room", "room"]]) {
     const { value } = /** @type {HTMLInputElement | HTMLSelectElement} */ (byId(id));
     if (value.trim()) found[name] = value.trim();
   }

@@ -3,7 +3,7 @@
 import { ask, attempt } from "./ask.js";
 import { call } from "./calls.js";
 import { byId, facts, make, setText } from "./dom.js";
-import { age, size, text } from "./format.js";
+import { age, count, size, text } from "./format.js";
 import * as state from "./state.js";
 
 /**
@@ -54,6 +54,7 @@ function rows(found) {
     ["received", size(found.in)],
     ["sent", size(found.out)],
     ["waits to be sent", size(found.waiting)],
+    ["dropped, not sent", found.missed ? count(found.missed) : "–"],
     ["rooms", found.rooms?.length ? found.rooms.join(", ") : "–"],
     ["TLS", tls ? [tls.version, tls.cipher, tls.client].filter(Boolean).map(text).join(", ") : "–"],
     ["PROXY header", text(found.proxy)],
