@@ -75,6 +75,7 @@ def streaming(server: Server, last_id: str = "") -> Iterator[Iterator[tuple[str,
         response.begin()
         assert response.status == 200, response.read()
         assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["X-Accel-Buffering"] == "no"
         # Its file would keep the connection open.
         with response:
             yield messages(response)

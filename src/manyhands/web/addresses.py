@@ -62,17 +62,21 @@ def names_of(addresses: Sequence[Address], given: Sequence[str]) -> list[str]:
 
 
 def link(address: Address, names: Sequence[str], token: str) -> str | None:
-    """Return the link to the page; None on a Unix socket, which no browser calls.
+    """Return the link to the page at an address that it got; None on a Unix socket, which no browser calls.
 
     The token is in the fragment, which browsers send to no server: so it is in no log, and in no `Referer`.
     """
     if address.path:
         return None
-    host = names[0] if address.host in _EVERY_INTERFACE else address.host
+    # Elsewhere the name is what a certificate is for, and what the page lets in.
+    host = address.host if _is_local(address) else names[0]
     scheme = "https" if address.is_tls else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/#t={token}"
 
 
 def _is_local(address: Address) -> bool:
-    # A name may have other addresses tomorrow, but it is bound today.
-    return all(ip_address(each.address[0]).is_loopback for each in endpoints(address))
+    try:
+        # A name may have other addresses tomorrow, but it is bound today.
+        return all(ip_address(each.address[0]).is_loopback for each in endpoints(address))
+    except OSError:
+        return False  # this machine has none of them, and does not listen there either

@@ -160,8 +160,8 @@ class Wire:
         )
 
     def begin_stream(self, media_type: str) -> None:
-        """Begin an answer that comes piece by piece."""
-        self._send(self._head(HTTPStatus.OK, media_type, []))
+        """Begin an answer that comes piece by piece, also through nginx, which would gather them."""
+        self._send(self._head(HTTPStatus.OK, media_type, [("X-Accel-Buffering", "no")]))
 
     def send_piece(self, piece: bytes) -> None:
         """Send a piece of the answer that `begin_stream` has begun."""
