@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from manyhands.testing import call, drip, everything, half_close, read_line, reset
-from soak.handler import KICK_ME, POUR, STAY
+from soak.handler import FALL_BEHIND, JOIN, KICK_ME, LEAVE, POUR, STAY, TELL
 
 Address = tuple[str, int]
 
@@ -121,6 +121,49 @@ def turn_deaf(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - a co
         _wait_for_the_end(peer)
 
 
+def gossip(place: Place, dice: random.Random) -> None:
+    """Enter the room, and tell it some lines; hear all that it is told once, whole and in order."""
+    name, count = dice.randbytes(8).hex(), dice.randint(1, 12)
+    with place.call_in_tls() if dice.random() < 0.3 else place.call() as peer:
+        peer.sendall(JOIN)
+        with peer.makefile("rb") as lines:
+            latest: dict[str, int] = {}
+            for number in range(count):
+                peer.sendall(TELL + _gossiped(name, number))
+                time.sleep(dice.expovariate(10))
+                while latest.get(name) != number:
+                    _note_gossip(lines.readline(), latest)
+            peer.sendall(LEAVE)
+            while (line := lines.readline()) != LEAVE:
+                _note_gossip(line, latest)
+
+
+def _gossiped(name: str, number: int) -> bytes:
+    """Return a line whose length is told by its beginning, so that a torn one shows."""
+    return f"{name} {number} {'x' * (int(name[:3], 16) + 100 * number)}\n".encode()
+
+
+def _note_gossip(line: bytes, latest: dict[str, int]) -> None:
+    """Look at a line of the room; `latest` has the number of the latest one of each who has told any."""
+    if not line:
+        raise CutOffError("hung up on in the room")
+    name, _, rest = line.decode().partition(" ")
+    number = int(rest.partition(" ")[0])
+    if line != _gossiped(name, number):
+        raise CutOffError(f"a torn line of {len(line)} bytes in the room")
+    if latest.setdefault(name, number - 1) != number - 1:
+        raise CutOffError(
+            f"line {number} in the room came after line {latest[name]} of the same client"
+        )
+    latest[name] = number
+
+
+def fall_behind(place: Place, dice: random.Random) -> None:  # noqa: ARG001 - as above
+    """Enter the room, read none of what it is told, and wait to be hung up on."""
+    with place.call(FALL_BEHIND, receive_buffer=SMALL_BUFFER) as peer:
+        _wait_for_the_end(peer)
+
+
 def want_to_be_kicked(place: Place, dice: random.Random) -> None:
     """Talk until the server has had enough."""
     with place.call(KICK_ME) as peer:
@@ -150,6 +193,8 @@ CONVERSATIONS: dict[Conversation, str | None] = {
     vanish: None,
     fall_silent: "idle",
     turn_deaf: "write_stalled",
+    gossip: None,
+    fall_behind: "did_not_read",
     want_to_be_kicked: "kicked",
     never_shake_hands: "handshake_too_slow",
     babble: "handshake_failed",

@@ -15,6 +15,8 @@ SHARES: dict[str, int] = {
     "vanish": 2,
     "fall_silent": 2,
     "turn_deaf": 2,
+    "gossip": 5,
+    "fall_behind": 2,
     "want_to_be_kicked": 3,
     "never_shake_hands": 2,
     "babble": 1,
