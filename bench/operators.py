@@ -157,14 +157,15 @@ ROWS = (
 def main() -> None:
     """Measure in rounds, and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m bench.operators", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--crowd", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=5.0)
+    # Bytes are added up every ten seconds or so among ten thousand.
+    parser.add_argument("--seconds", type=float, default=20.0)
     asked = parser.parse_args()
     cores, rounds = Cores.choose(), []
     for _ in range(asked.rounds):
         figures = measure_looking(asked.crowd, asked.seconds, cores)
-        rounds.append(figures | measure_stalled(100, asked.seconds / 2, cores))
+        rounds.append(figures | measure_stalled(100, asked.seconds / 4, cores))
     print("| | median (least to greatest) | to be reached |\n|---|---|---|")
     for name, title, bound in ROWS:
         values = sorted(each[name] for each in rounds)

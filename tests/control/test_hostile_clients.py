@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from manyhands.control.client import Client, Refused
 from manyhands.testing import read_line
 from tests.support import bound, call, everything, run_python, wait_until
 from tests.support.waiting import PATIENCE
@@ -175,3 +176,34 @@ OUT_OF_DESCRIPTORS = """
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
 def test_operators_are_answered_when_no_descriptor_is_left(engine: str) -> None:
     assert run_python(OUT_OF_DESCRIPTORS, engine) == "1 True\nopen\n1\n1\n"
+
+
+def test_no_child_is_stuck_that_is_forked_while_operators_are_answered(
+    controlled: Controlled,
+) -> None:
+    """It has a copy of each lock that the thread which answers held just then."""
+    verbs = ("status", "connections.list", "stacks", "limits.get", "metrics", "nothing")
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with Client(server.place) as client:
+            client.watch("stats", "events", every=0.1)
+            while not is_over.is_set():
+                for verb in verbs:
+                    with contextlib.suppress(Refused):
+                        client.call(verb)
+
+    with controlled(engine="processes") as server:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            for number in range(60):
+                with call(bound(server.server)) as peer:
+                    line = f"line {number}\n".encode()
+                    peer.sendall(line)
+                    assert read_line(peer) == line
+                    peer.shutdown(socket.SHUT_RDWR)
+        finally:
+            is_over.set()
+            asking.join()
+        wait_until(lambda: not server.server.connections)

@@ -1,9 +1,11 @@
 """The verbs about servers and the process, on a `Server` and on classes of the drop-in."""
 
+import gc
 import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from manyhands.control.client import Client, Lost, Refused
 from manyhands.control.protocol import Code
 from manyhands.control.sockets import control_sockets
 from manyhands.serving.controls import controls_of
+from manyhands.serving.core import core_of
 from tests.support import (
     Authority,
     Echo,
@@ -26,6 +29,7 @@ from tests.support import (
     everything,
     hear,
     is_closed_by_server,
+    is_listening,
     read_line,
     replace,
     server_class,
@@ -362,3 +366,22 @@ def test_a_half_closed_client_gets_all_that_it_has_asked_for(controlled: Control
         peer.shutdown(socket.SHUT_WR)
         time.sleep(0.2)  # while it does not read, the answers fill the connection
         assert everything(peer).count(b"\n") == 301
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_server_that_the_program_has_dropped_is_not_kept(place: str) -> None:
+    server = socketserver.TCPServer(("127.0.0.1", 0), Echo)
+    core, port = weakref.ref(core_of(server)), server.server_address[1]
+    control_sockets.enter(controls_of(server), place, None)
+    with Client(place) as client:
+        assert len(client.call("status")["servers"]) == 1
+        # Its end is that of its socket, as ever.
+        del server
+        gc.collect()
+        assert not is_listening(port)
+        assert client.call("status")["servers"] == []
+    other = socketserver.TCPServer(("127.0.0.1", 0), Echo)
+    with a_drop_in(other, f"{place}.2"):
+        gc.collect()
+        assert core() is None
+        assert control_sockets.places() == [f"{place}.2"]

@@ -205,6 +205,7 @@ def operators_ask(control: str) -> None:
     with Client(control) as client:
         client.watch("stats", "events")
         assert client.call("status")["servers"]
+        assert client.call("metrics")["text"]
         assert client.call("connections.list")["open"] == 0
 
 

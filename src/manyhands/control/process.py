@@ -142,12 +142,11 @@ class ControlledProcess:
         self._last_number += 1
         self._servers = (*self._servers, Controlled(self._last_number, server))
 
-    def remove(self, server: ServerControls) -> None:
-        """Have a server no more."""
+    def remove(self, server: ServerControls) -> list[Controlled]:
+        """Have a server no more; return what is to be closed then, without the lock."""
         leaving = [each for each in self._servers if each.server is server]
         self._servers = tuple(each for each in self._servers if each.server is not server)
-        for each in leaving:
-            each.close()
+        return leaving
 
     def count_traffic(self) -> None:
         """Have the bytes of connections added up that end, from now on."""

@@ -86,6 +86,8 @@ class ControlSockets:
         ]
         # Here, in a thread of the program's: what asks for a drain is none.
         server.start_thread = program_threads()
+        for gone in [each for each in self._users.copy() if not each.is_there]:
+            self.leave(gone)
         with self._lock:
             name = self.name or _name_of_process()
             process = self._process = self._process or ControlledProcess(name)
@@ -104,9 +106,11 @@ class ControlSockets:
         with self._lock:
             if self._users.pop(server, None) is None or self._process is None:
                 return
-            self._process.remove(server)
+            left = self._process.remove(server)
             wanted = {socket for sockets in self._users.values() for socket in sockets}
             unused = [self._open.pop(socket) for socket in self._open.keys() - wanted]
+        for controlled in left:
+            controlled.close()
         for each in unused:
             each.close()
 
