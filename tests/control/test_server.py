@@ -114,14 +114,18 @@ def test_a_place_of_its_own_is_found_by_itself(
     assert not place.exists()
 
 
+@pytest.mark.parametrize(
+    ("places", "why"),
+    [([], "this system has no place for it"), (["/nowhere/at/all.sock"], "No such file")],
+)
 def test_where_no_place_can_be_had_by_itself_an_event_tells_and_the_server_serves(
-    monkeypatch: pytest.MonkeyPatch, seen: list[object]
+    monkeypatch: pytest.MonkeyPatch, seen: list[object], places: list[str], why: str
 ) -> None:
-    monkeypatch.setattr(sockets.places, "defaults", lambda: iter(["/nowhere/at/all.sock"]))
+    monkeypatch.setattr(sockets.places, "defaults", lambda: iter(places))
     with Server(Echo, "tcp://127.0.0.1:0", control="auto") as server, call(bound(server)) as peer:
         peer.sendall(b"hello\n")
         assert read_line(peer) == b"hello\n"
-    assert "no control socket: " in " ".join(map(str, seen))
+    assert f"no control socket: {why}" in " ".join(map(str, seen))
 
 
 def test_a_forked_copy_of_the_process_has_no_control_socket(controlled: Controlled) -> None:

@@ -140,7 +140,7 @@ def _opened(socket: _Socket, process: ControlledProcess) -> ControlServer | None
     if socket.place != AUTO:
         return _open_at(places.given(socket.place), socket, process)
     places.remove_dead_ones()
-    failure: Exception | None = None
+    failure: Exception = RuntimeError("this system has no place for it")
     for place in places.defaults():
         try:
             return _open_at(place, socket, process)
