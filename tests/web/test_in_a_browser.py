@@ -19,6 +19,9 @@ from .kit import HERE, TOKEN, Watched, connection, page_of, until_watched, watch
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 
+REBOUND = "127.evil.example"
+"""A name of an attacker's, which resolves to this machine."""
+
 A_LINE = re.compile(r"^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)+$")
 """What draws a line from one point to others."""
 
@@ -32,7 +35,9 @@ def browser() -> Iterator[Browser]:
     assert program, "these tests need Debian's chromium: tools/system-packages.sh installs it"
     expect.set_options(timeout=1000 * PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
+        )
         yield browser
         browser.close()
 
@@ -325,6 +330,37 @@ def test_a_tab_that_is_stopped_holds_up_no_other(
         # The first one goes on as one that is told.
         for tab in (second, first):
             expect(tile(tab, "open")).to_have_text("8")
+
+
+CALL = """async ([url, token]) => {
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "connections.list" });
+  const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+  const ways = [{ headers }, { mode: "no-cors" }];
+  const answers = ways.map((way) => fetch(url, { method: "POST", body, ...way }));
+  return (await Promise.allSettled(answers)).map(({ value }) => value?.status ?? 0);
+}"""
+"""Calls the page's server with all that is needed, and as any site may without asking.
+
+Returns what can be seen of the statuses; 0: nothing.
+"""
+
+
+def test_a_site_from_elsewhere_gets_nothing_out_of_the_browser(
+    browser: Browser, tmp_path: Path, server: Watched
+) -> None:
+    with page_of(tmp_path) as page, browser.new_context() as window:
+        port = page.addresses[0].port
+        rebound = window.new_page()
+        answer = rebound.goto(f"http://{REBOUND}:{port}/")
+        assert answer is not None
+        assert answer.status == 421
+        # To the browser this is the page's own site: only the name tells.
+        called = rebound.evaluate(CALL, [f"http://{REBOUND}:{port}/calls", TOKEN])
+        assert called == [421, 421]
+        foreign = window.new_page()
+        called = foreign.evaluate(CALL, [f"http://127.0.0.1:{port}/calls", TOKEN])
+        assert called == [0, 0]
+        assert server.calls == []
 
 
 RATIOS = """() => {
