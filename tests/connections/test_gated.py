@@ -158,12 +158,20 @@ def test_a_duplicate_takes_turns_and_its_end_is_not_that_of_the_connection(pair:
     assert peer.recv(100) == b"piece"
 
 
-def test_an_outbox_ends_with_the_socket_that_has_its_descriptor(pair: Pair) -> None:
-    ours, _, outbox = pair
-    plain = socket.socket(fileno=ours.detach())
-    with plain:
-        assert outbox.is_over
-        assert not outbox.put(b"piece")
+def test_what_waits_goes_out_before_the_descriptor_is_given_up(pair: Pair) -> None:
+    ours, peer, outbox = pair
+    outbox.put(b"p" * MUCH)
+
+    def go_on_otherwise() -> None:
+        with socket.socket(fileno=ours.detach()) as plain:
+            plain.sendall(b"otherwise")
+
+    goes_on = threading.Thread(target=go_on_otherwise)
+    goes_on.start()
+    assert received(peer, MUCH + 9) == b"p" * MUCH + b"otherwise"
+    goes_on.join(PATIENCE)
+    assert outbox.is_over
+    assert not outbox.put(b"piece")
 
 
 class Writing(StreamRequestHandler):

@@ -1,6 +1,7 @@
 """How a connection gets its outbox and its gate, and that both go with it."""
 
 import gc
+import socket
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from manyhands import StreamRequestHandler
 from manyhands.dropin.stream_files import SocketWriter
-from manyhands.testing import read_line, serving, wait_until
+from manyhands.testing import call, read_line, running, serving, wait_until
+from tests.support.running import server_class
 
 ENGINES = ("threads", "fibers")
 
@@ -104,3 +106,47 @@ def test_handlers_that_are_equal_are_not_taken_for_one_another(engine: str) -> N
         wait_until(lambda: len(under_test.server.connections) == 2)
         still_there = {peer.getsockname() for peer in peers[1:]}
         assert {each.client_address for each in members if each.send(b"more\n")} == still_there
+
+
+class Wrapped:
+    """A program's own object in the place of a socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"family", "type", "proto"}:
+            raise AttributeError(name)
+        return getattr(self._connection, name)
+
+
+def test_a_program_s_own_object_in_the_place_of_a_socket_is_passed_over_when_all_are_told() -> None:
+    class Every(server_class("threads")):  # type: ignore[misc]
+        wraps = True
+
+        def get_request(self) -> Any:
+            request, address = super().get_request()
+            if type(self).wraps:
+                type(self).wraps = False
+                return Wrapped(request), address
+            return request, address
+
+    class Silent(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"welcome\n")
+            self.rfile.readline()
+
+    with (
+        running(Every(("127.0.0.1", 0), Silent)) as server,
+        call(server.server_address) as odd,
+        call(server.server_address) as peer,
+    ):
+        assert [read_line(odd), read_line(peer)] == [b"welcome\n"] * 2
+        assert server.connections.send_all(b"piece\n") == 1
+        assert read_line(peer) == b"piece\n"
+        (connection, _) = server.connections.values()
+        with pytest.raises(RuntimeError, match="whose request is Wrapped"):
+            connection.send(b"piece")

@@ -163,7 +163,10 @@ class Gated:
         super().close()  # type: ignore[misc]
 
     def detach(self) -> int:
-        """Give the descriptor up, and return it."""
+        """Give the descriptor up, and return it. What is said on it by other means comes after what waits."""
+        outbox = outboxes.get(self)
+        if outbox is not None and outbox.descriptor == self.fileno():  # type: ignore[attr-defined]
+            outbox.finish()
         _end_outbox(self)
         descriptor: int = super().detach()  # type: ignore[misc]
         return descriptor

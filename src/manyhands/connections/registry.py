@@ -6,6 +6,7 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from manyhands.connections.connection import Connection
@@ -240,7 +241,8 @@ class Registry(Mapping[int, Connection]):
     def send_all(self, data: Any, but: Connection | None = None) -> int:
         """Send a piece to each connection that a handler has, but to one; return to how many. Never waits.
 
-        Thread-safe, in fibers too; not for signal handlers. See `Connection.send`.
+        Thread-safe, in fibers too; not for signal handlers. See `Connection.send`. What has a program's own
+        object in the place of a socket is passed over.
 
         Parameters
         ----------
@@ -253,8 +255,12 @@ class Registry(Mapping[int, Connection]):
             When it is text, or longer than the option `outbox` allows.
         """
         piece = piece_of(data)
-        others = (each for each in self.snapshot() if each is not but and each.is_open_to_pieces)
-        return sum(connection.send(piece) for connection in others)
+        told = 0
+        for connection in self.snapshot():
+            if connection is not but and connection.is_open_to_pieces:
+                with suppress(RuntimeError):
+                    told += connection.send(piece)
+        return told
 
     @property
     def accepted(self) -> int:
