@@ -13,7 +13,7 @@ from manyhands.console.view import View
 from manyhands.control.discovery import Follower
 from tests.support.waiting import PATIENCE
 
-INTERVAL = 0.05
+INTERVAL = 0.1
 """Seconds between two looks of a screen under test."""
 
 

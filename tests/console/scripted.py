@@ -121,7 +121,7 @@ class Scripted:
         self.asked: list[tuple[str, Any]] = []
         self.looks = 0
         self.stack = ["shop.py:7 in handle"]
-        self.before_answer: Callable[[], object] = lambda: None
+        self.before_answer: Callable[[str], object] = lambda verb: None
         self._server: _Listener | None = None
 
     def __enter__(self) -> Self:
@@ -145,7 +145,7 @@ class Scripted:
 
     def answer(self, verb: str, params: dict[str, Any]) -> Any:
         """Carry out a verb."""
-        self.before_answer()
+        self.before_answer(verb)
         if verb == "watch":
             return {}
         if verb not in self.verbs:

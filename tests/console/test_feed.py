@@ -1,6 +1,7 @@
 """The thread that follows a server, against a server on a real socket."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_what_is_wanted_is_asked_for_at_once_however_long_the_interval(scripted:
 
 def test_a_key_that_repeats_does_not_have_the_server_look_as_often(scripted: Scripted) -> None:
     asked = []
-    scripted.before_answer = lambda: asked.append(0)
+    scripted.before_answer = asked.append
     with closing(Following(scripted.place, interval=3600)) as following:
         wait_until(lambda: following.snapshot.page is not None)
         before = len(asked)
@@ -96,6 +97,29 @@ def test_a_key_that_repeats_does_not_have_the_server_look_as_often(scripted: Scr
         following.feed.want(last)
         wait_until(lambda: following.snapshot.wanted == last)
         assert len(asked) - before <= 3
+
+
+def test_connections_that_are_many_are_looked_at_less_often_than_the_figures(
+    scripted: Scripted,
+) -> None:
+    asked = []
+
+    def slowly(verb: str) -> None:
+        asked.append(verb)
+        if verb == "connections.list":
+            time.sleep(0.05)
+
+    scripted.before_answer = slowly
+    scripted.connections = [connection(number) for number in range(1000)]
+    with closing(Following(scripted.place)) as following:
+        wait_until(lambda: asked.count("status") >= 10)
+        assert asked.count("connections.list") == 1
+        assert following.feed.rest >= 60 * 0.05
+        # What a person wants to see is there at once all the same.
+        following.feed.want(Wanted({"where": {}, "sort": "-id", "limit": 1}))
+        wait_until(lambda: ids(following.snapshot) == ["999"])
+        following.ask("connections.close", id="999")
+        wait_until(lambda: ids(following.snapshot) == ["998"])
 
 
 def test_a_connection_that_has_ended_meanwhile_has_no_details_but_a_sentence(
@@ -196,7 +220,7 @@ def test_a_request_for_the_process_before_is_not_carried_out(
 
 def test_requests_that_wait_have_a_bound(scripted: Scripted, following: Following) -> None:
     gate = threading.Event()
-    scripted.before_answer = gate.wait
+    scripted.before_answer = lambda verb: gate.wait()
     try:
         taken = 0
         while following.ask("connections.close", id="99"):

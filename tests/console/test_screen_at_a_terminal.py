@@ -128,9 +128,10 @@ def test_it_begins_with_the_filter_and_the_order_that_are_given(
     for name in ("anna", "bob", "annabel"):
         serving.call(name)
     with top(serving, tmp_path, "--filter", "anna", "--sort=-id") as person:
-        text = person.sees("filter anna")
-        assert "2 connections, 3 open  by id, falling" in text
-        assert text.index("annabel") < text.index("anna /")
+        person.sees("2 connections, 3 open  by id, falling  filter anna")
+        person.sees("@annabel ")
+        text = person.sees("@anna ")
+        assert text.index("@annabel ") < text.index("@anna ")
         leave(person)
 
 

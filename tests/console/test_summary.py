@@ -107,7 +107,7 @@ def test_several_servers_are_summed_up_or_shown_one_by_one() -> None:
     assert "all 2 servers" in shown(told)
     assert "open 84   accepted 2,500" in shown(told)
     assert "1: threads 3 of 10" in shown(told, columns=200)
-    assert "server 2 of 2: TCPServer, Time" in shown(told, scope=2)
+    assert "server 2: TCPServer, Time" in shown(told, scope=2)
     assert "open 42   accepted 1,250" in shown(told, scope=2)
 
 

@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -68,35 +69,38 @@ class Page(ModalScreen[str]):
         self._lines = lines
         self._keys = keys or {}
         self._shown: Sequence[Line] | None = None
+        # Held, as below: a dialog may be taken down before it is there.
+        self._text = Static()
+        self._scroll = VerticalScroll(self._text)
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
         keys = [*self._keys.items(), ("Esc", "back")]
         with Vertical(classes="dialog wide"):
             yield Static(said(self._title, "strong"))
-            with VerticalScroll():
-                yield Static(id="text")
+            yield self._scroll
             yield Static(said("   ".join(f"{key} {does}" for key, does in keys), "label"))
 
     def on_mount(self) -> None:
         """Show the text; the keys scroll it."""
         self.refresh_text()
-        self.query_one(VerticalScroll).focus()
+        self._scroll.focus()
 
     def refresh_text(self) -> None:
         """Show what the lines are now."""
         lines = self._lines()
-        if lines != self._shown and self.is_mounted:
+        if lines != self._shown:
             self._shown = lines
             text = painted(lines)
             text.no_wrap = False
-            self.query_one("#text", Static).update(text)
+            self._text.update(text)
 
-    def on_key(self, event: object) -> None:
+    def on_key(self, event: Key) -> None:
         """End with one of the keys."""
-        key = getattr(event, "key", "")
-        if key in self._keys:
-            self.dismiss(key)
+        if event.key in self._keys:
+            # What is bound to the key beneath would be done as well.
+            event.stop()
+            self.dismiss(event.key)
 
     def action_leave(self) -> None:
         """End without a key."""
@@ -123,23 +127,22 @@ class Question(ModalScreen[bool]):
     def __init__(self, question: Sequence[Line], yes: str, no: str) -> None:
         super().__init__()
         self._question = question
-        self._yes, self._no = yes, no
+        self._no = Button(said(f"{no} (n)"), id="no", compact=True)
+        self._yes = Button(said(f"{yes} (y)"), id="yes", compact=True)
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
         with Vertical(classes="dialog"):
             yield Static(painted(self._question))
-            with Horizontal():
-                yield Button(said(f"{self._no} (n)"), id="no", compact=True)
-                yield Button(said(f"{self._yes} (y)"), id="yes", compact=True)
+            yield Horizontal(self._no, self._yes)
 
     def on_mount(self) -> None:
         """Have Enter mean no."""
-        self.query_one("#no", Button).focus()
+        self._no.focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Take the answer."""
-        self.dismiss(event.button.id == "yes")
+        self.dismiss(event.button is self._yes)
 
     def action_answer(self, is_yes: bool) -> None:
         """Take the answer of a key."""
@@ -206,20 +209,21 @@ class Prompt(ModalScreen[str | None]):
         self._title = title
         self._value = value
         self._check = check
+        self._hint = Static(said("Enter take it   Esc back", "label"))
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
         with Vertical(classes="dialog wide"):
             yield Static(painted(self._title))
             yield Input(self._value, compact=True)
-            yield Static(said("Enter take it   Esc back", "label"), id="mistake")
+            yield self._hint
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """End with the line, if it can be taken."""
         try:
             self._check(event.value)
         except Mistake as mistake:
-            self.query_one("#mistake", Static).update(said(str(mistake), "bad"))
+            self._hint.update(said(str(mistake), "bad"))
         else:
             self.dismiss(event.value)
 

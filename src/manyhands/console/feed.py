@@ -24,6 +24,19 @@ _BETWEEN_LOOKS = 0.15
 _RARELY = 60.0
 """Seconds, the longest of the protocol: of what a server tells by itself nothing is shown."""
 
+_REST = 60
+"""How many times as long as a server took to list connections it has until it is asked to again.
+
+It has to look at each of them: of ten thousand a page takes it tens of milliseconds. So it spends some
+hundredth of its processor's time on that.
+"""
+
+_MANY = 1000
+"""Connections that are open; fewer are listed in no time, and where that takes long the machine is busy."""
+
+_LONGEST_REST = 10.0
+"""Seconds: figures that are older tell little."""
+
 _ANSWER_TIMEOUT = 5.0
 """Seconds: a server that is stopped is to be told of soon."""
 
@@ -62,6 +75,8 @@ class Snapshot:
         Its figures.
     wanted : Wanted or None
         What was asked for.
+    took : float
+        How long the server took to list the connections, in seconds.
     page : Page or None
         The connections; None when the server refuses to list them so.
     refusal : str
@@ -80,6 +95,7 @@ class Snapshot:
     verbs: frozenset[str] = frozenset()
     status: Status | None = None
     wanted: Wanted | None = None
+    took: float = 0.0
     page: Page | None = None
     refusal: str = ""
     details: Json | None = None
@@ -152,6 +168,14 @@ class Feed:
         return self._snapshot
 
     @property
+    def rest(self) -> float:
+        """Seconds between two looks at the same connections; the figures are looked at more often."""
+        listed = self._snapshot.page
+        if listed is None or listed.open < _MANY:
+            return self._interval
+        return max(self._interval, min(_LONGEST_REST, _REST * self._snapshot.took))
+
+    @property
     def is_alive(self) -> bool:
         """Whether its thread is there."""
         return self._thread.is_alive()
@@ -220,19 +244,20 @@ class Feed:
         count_bytes(client)
 
     def _follow(self, client: Client) -> None:
-        due = time.monotonic()
+        due = page_due = time.monotonic()
         while not self._is_over:
-            is_due = time.monotonic() >= due
-            self._look(client, with_status=is_due)
+            now, wanted = time.monotonic(), self._wanted
+            with_status = now >= due
+            with_page = now >= page_due or wanted != self._snapshot.wanted
+            self._show(
+                look(client, self._snapshot, wanted, with_status=with_status, with_page=with_page)
+            )
             now = time.monotonic()
             # From the end of the look: one that takes long is not to be all that the server does.
-            due = now + self._interval if is_due else due
+            due = now + self._interval if with_status else due
+            page_due = now + self.rest if with_page else page_due
             if self._carry_out(client, due, now + _BETWEEN_LOOKS):
-                due = now
-
-    def _look(self, client: Client, *, with_status: bool) -> None:
-        """Ask for what is shown."""
-        self._show(look(client, self._snapshot, self._wanted, with_status=with_status))
+                due = page_due = now
 
     def _carry_out(self, client: Client, until: float, soon: float) -> bool:
         """Carry requests out; from the first one on, or from a change of what is wanted, `soon` is the end.
@@ -306,7 +331,14 @@ def _verbs(client: Client) -> frozenset[str]:
     return frozenset(text(mapping(each).get("name")) for each in items(told.get("items")))
 
 
-def look(client: Client, before: Snapshot, wanted: Wanted | None, *, with_status: bool) -> Snapshot:
+def look(
+    client: Client,
+    before: Snapshot,
+    wanted: Wanted | None,
+    *,
+    with_status: bool = True,
+    with_page: bool = True,
+) -> Snapshot:
     """Ask a server for what is shown.
 
     Parameters
@@ -317,8 +349,8 @@ def look(client: Client, before: Snapshot, wanted: Wanted | None, *, with_status
         What was known.
     wanted : Wanted or None
         Which connections.
-    with_status : bool
-        Whether to ask for the figures, too.
+    with_status, with_page : bool
+        Whether to ask for the figures, and for the connections.
 
     Raises
     ------
@@ -329,21 +361,28 @@ def look(client: Client, before: Snapshot, wanted: Wanted | None, *, with_status
     if with_status:
         told = _result(client, "status", {})
         now = replace(now, status=status(told), at=time.monotonic())
-    return now if wanted is None else _asked(client, now, wanted)
+    if wanted is None:
+        return now
+    if with_page:
+        now = _with_page(client, now, wanted.connections)
+    return _with_details(client, replace(now, wanted=wanted, details=None, ending=""))
 
 
-def _asked(client: Client, now: Snapshot, wanted: Wanted) -> Snapshot:
-    """Return a snapshot with the connections, and the details of one of them."""
+def _with_page(client: Client, now: Snapshot, connections: Json) -> Snapshot:
+    began = time.monotonic()
     try:
-        listed: Page | None = page(_result(client, "connections.list", wanted.connections))
+        listed: Page | None = page(_result(client, "connections.list", connections))
         refusal = ""
     except Refused as refused:
         listed, refusal = None, str(refused)
-    now = replace(now, wanted=wanted, page=listed, refusal=refusal, details=None, ending="")
-    if wanted.details_of is None:
+    return replace(now, page=listed, refusal=refusal, took=time.monotonic() - began)
+
+
+def _with_details(client: Client, now: Snapshot) -> Snapshot:
+    if now.wanted is None or now.wanted.details_of is None:
         return now
     try:
-        details = _result(client, "connections.get", {"id": wanted.details_of})
+        details = _result(client, "connections.get", {"id": now.wanted.details_of})
     except Refused as refused:
         return replace(now, ending=str(refused))
     return replace(now, details=details)

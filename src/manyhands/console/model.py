@@ -11,7 +11,7 @@ from manyhands.console.pieces import Line, fitted, labelled, piece
 from manyhands.console.summary import Summary, hub_delay
 from manyhands.console.table import Column, fitting
 from manyhands.console.view import View
-from manyhands.model.quantities import count
+from manyhands.model.quantities import age, count
 
 ACTIONS = {
     "look": "connections.get",
@@ -24,6 +24,10 @@ ACTIONS = {
 
 _WRITING = {"close", "suspend", "tell"}
 """Those that a socket for reading does not do. (Limits may be read.)"""
+
+
+_LONG = 2.0
+"""Seconds between two looks at the connections after which figures are not taken for those of now."""
 
 
 class Model:
@@ -121,8 +125,16 @@ class Model:
         )
         return summary.lines(columns, most, has_sparklines=has_sparklines)
 
-    def heading(self, columns: int) -> Line:
-        """Return the line that says which connections are in the table."""
+    def heading(self, columns: int, rest: float = 0.0) -> Line:
+        """Return the line that says which connections are in the table.
+
+        Parameters
+        ----------
+        columns : int
+            How wide it may be.
+        rest : float
+            Seconds until the server is asked for them again, where that is to be said.
+        """
         page, view = self.page, self.view
         if page is None:
             return fitted([piece(self._snapshot.refusal, "bad")], columns)
@@ -133,6 +145,8 @@ class Model:
         shown.append(labelled("  by", f"{view.sort}, {direction}"))
         if view.words:
             shown.append(labelled("  filter", view.words, "warning"))
+        if rest >= _LONG:
+            shown.append(labelled("  every", age(rest)))
         return fitted([each for item in shown for each in item], columns)
 
     def _which(self, page: Page) -> Line:
@@ -192,12 +206,14 @@ class Model:
 
     def turn(self, step: int) -> bool:
         """Show the next page, with -1 the one before, with 0 the first; return False where there is none."""
-        if step > 0:
-            return self.view.turn_on(self.page.next if self.page else None)
+        if step == 0:
+            self.view.go_to_first()
+            return True
+        if not self.is_current:
+            return False  # its cursor is of another order
         if step < 0:
             return self.view.turn_back()
-        self.view.go_to_first()
-        return True
+        return self.view.turn_on(self.page.next if self.page else None)
 
     def sort_by_neighbour(self, step: int, columns: int) -> None:
         """Sort by the column that stands so many further to the right, of those on so wide a screen."""

@@ -38,10 +38,10 @@ def lines(client: Client, view: View, interval: float, columns: int) -> Iterator
     model = Model(view)
     view.fit(_ROWS)
     count_bytes(client)
-    first = look(client, Snapshot(session=1, hello=client.hello), None, with_status=True)
+    first = look(client, Snapshot(session=1, hello=client.hello), None)
     model.take(first)
     time.sleep(interval)
-    second = look(client, first, model.wanted(), with_status=True)
+    second = look(client, first, model.wanted())
     if second.refusal:
         raise ControlError(second.refusal)
     model.take(second)

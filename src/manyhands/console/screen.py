@@ -189,7 +189,7 @@ class Top(App[int]):
         trouble = self.model.trouble
         said = piece(trouble, "bad") if trouble else piece(self.model.said, "warning")
         self._write(self._summary, self.model.summary(columns, most))
-        self._write(self._heading, [self.model.heading(columns)])
+        self._write(self._heading, [self.model.heading(columns, self._feed.rest)])
         self._write(self._message, [(said,)])
         self._show_table()
         self.refresh_bindings()
@@ -240,7 +240,7 @@ class Top(App[int]):
 
     def on_table_turned(self, event: Table.Turned) -> None:
         """Show the next page, or the one before, with the cursor at its near end; or the first one."""
-        if self.model.is_current and self.model.turn(event.step):
+        if self.model.turn(event.step):
             self._goes_to = -1 if event.step < 0 else 0
             self._want()
 

@@ -93,9 +93,7 @@ class Summary:
         if len(self.servers) != 1:
             return f"all {len(self.servers)} servers"
         [server] = self.servers
-        return (
-            f"server {server.number} of {len(self.status.servers)}: {server.kind}, {server.handler}"
-        )
+        return f"server {server.number}: {server.kind}, {server.handler}"
 
     def _books(self) -> Iterator[Item]:
         books = self.books

@@ -14,7 +14,7 @@ MOST_ROWS = 1000
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-FILTERS = "room:red idle:60 age:5m state:open peer:10.0.0.0/8 listener:8008 handler:Echo server:1"
+FILTERS = "room:red idle:60 age:5m state:open peer:10.0.0.0/8 listener:127.0.0.1:8008 handler:Echo server:1"
 """An example of each word of a filter."""
 
 
@@ -38,8 +38,8 @@ _WORDS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
     "age": ("age_over", seconds, "seconds, or 5m, 2h"),
     "state": ("state", str, "a state, as open"),
     "peer": ("peer", str, "a part of an address, or a network as 10.0.0.0/8"),
-    "listener": ("listener", str, "a part of its address"),
-    "handler": ("handler", str, "a part of its name"),
+    "listener": ("listener", str, "its address, as 127.0.0.1:8008"),
+    "handler": ("handler", str, "its name"),
     "server": ("server", _number, "its number"),
 }
 """The words of a filter: what the protocol calls them, how they are read, and what they take."""
