@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,20 +82,46 @@ def test_a_signal_leaves_the_terminal_as_it_was(
         assert _LEFT_AS_IT_WAS in person.received
 
 
-def test_a_terminal_that_is_closed_ends_it(serving: Serving) -> None:
+@contextmanager
+def at_a_terminal(serving: Serving) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Look at a server on a terminal that nobody reads after this; yield its other end, and the process."""
     terminal, screen = os.openpty()
-    words = ["-c", AT_A_TERMINAL, os.ttyname(screen), *MANYHANDS[1:], "top"]
+    words = ["-c", AT_A_TERMINAL, os.ttyname(screen), *MANYHANDS[1:], "top", "--interval", "0.1"]
     command = [sys.executable, *words, "--control", serving.control]
     variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     with subprocess.Popen(
         command, stdin=screen, stdout=screen, stderr=screen, env=variables, start_new_session=True
     ) as process:
         os.close(screen)
-        seen = b""
-        while b"quit" not in seen:
-            seen += os.read(terminal, 65_536)
+        try:
+            seen = b""
+            while b"quit" not in seen:
+                seen += os.read(terminal, 65_536)
+            yield terminal, process
+        finally:
+            process.kill()
+
+
+def test_a_terminal_that_is_closed_ends_it(serving: Serving) -> None:
+    with at_a_terminal(serving) as (terminal, process):
         os.close(terminal)
-        assert process.wait(PATIENCE) == 128 + signal.SIGHUP
+        assert process.wait(PATIENCE) == -signal.SIGHUP
+
+
+def test_a_terminal_that_takes_nothing_is_not_waited_for(serving: Serving) -> None:
+    with at_a_terminal(serving) as (terminal, process):
+        # Whatever changes on the screen fills what the kernel keeps for it.
+        wait_for(lambda: _waits_for_its_terminal(process.pid), lambda: "it to be stuck")
+        process.terminate()
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        os.close(terminal)
+
+
+def _waits_for_its_terminal(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/wchan")
+    return any(
+        "n_tty_write" in each.read_text() or "wait_woken" in each.read_text() for each in threads
+    )
 
 
 def test_without_colours_none_is_sent(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol, TypeVar
 
@@ -20,6 +19,7 @@ from manyhands.console.figures import Connection
 from manyhands.console.model import ACTIONS, Model
 from manyhands.console.pieces import Line, labelled, piece
 from manyhands.console.rows import Table
+from manyhands.console.signals import EndingSignals
 from manyhands.console.view import FILTERS, View, where
 from manyhands.control.client import Client
 from manyhands.control.discovery import Follower
@@ -111,6 +111,7 @@ class Top(App[int]):
         self._actions = Actions(self.model)
         self._feed = Feed(follower, interval, self._tell)
         self._client = client
+        self.signals = EndingSignals()
         self._is_told = False
         self._goes_to: int | None = None
         self._session = 0
@@ -132,15 +133,15 @@ class Top(App[int]):
     def on_mount(self) -> None:
         """Begin to follow the server."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Else the terminal would stay as it is now, without echo.
-            loop.add_signal_handler(number, self.exit, _SIGNALLED + number)
+        # A signal comes in the middle of anything.
+        self.signals.take(lambda number: loop.call_soon_threadsafe(self.exit, _SIGNALLED + number))
         self._feed.want(self.model.wanted())
         self._feed.start(self._client)
 
     def on_unmount(self) -> None:
-        """Let go of the server."""
+        """Let go of the server, and of the signals."""
         self._feed.stop()
+        self.signals.give_back()
 
     # What comes from the feed, in its thread and then here.
 
@@ -381,5 +382,6 @@ def show(client: Client, follower: Follower, view: View, interval: float) -> int
     """Show the screen until a person or a signal ends it; return the exit status. The rest is as of `Top`."""
     top = Top(client, follower, view, interval)
     status = top.run()
+    top.signals.forget()
     # What fails in Textual has been printed, and there is no result then.
     return top.return_code or 0 if status is None else status
