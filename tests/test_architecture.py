@@ -26,6 +26,7 @@ FLOORS = (
     ("listening", "logs"),
     ("engines", "poll_server"),
     ("connections",),
+    ("dealing",),
     ("serving",),
     ("dropin",),
     ("socketserver", "proxy", "framing"),

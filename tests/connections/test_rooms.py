@@ -1,8 +1,8 @@
 """Rooms, and what is sent to connections from outside of their handlers, on every engine."""
 
 import re
+import select
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,6 +13,7 @@ import pytest
 
 from manyhands import Mistake, Reason, Server, StreamRequestHandler, events, upgrade_to_tls
 from manyhands.connections.tls_handshake import is_tls
+from manyhands.runtime.sockets import is_ready
 from manyhands.serving.core import core_of
 from manyhands.testing import (
     call,
@@ -58,10 +59,14 @@ class Silent(StreamRequestHandler):
         self.rfile.read()
 
 
-@pytest.fixture(params=SHARING)
+@pytest.fixture(params=[*SHARING, "processes"])
 def engine(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
+
+
+sharing_only = pytest.mark.parametrize("engine", SHARING)
+"""For tests of what one process alone can see: those of the engine `processes` are in ``tests/dealing``."""
 
 
 @pytest.fixture(params=["tcp", "unix", "tls"])
@@ -101,6 +106,11 @@ def make(
         yield made
 
 
+def hang_up(peer: socket.socket) -> None:
+    """End a connection of which the processes of handlers may have copies."""
+    peer.shutdown(socket.SHUT_RDWR)
+
+
 def joined(peer: socket.socket, said: bytes) -> socket.socket:
     peer.sendall(said + b"\n")
     assert read_line(peer) == b"welcome\n"
@@ -120,7 +130,7 @@ def test_a_room_hears_what_one_of_it_says(make: Any) -> None:
     assert server.info().rooms == 2
     assert server.members("nobody here") == []
     elsewhere.sendall(b"heard by none\n")
-    half_close(elsewhere) if not isinstance(elsewhere, ssl.SSLSocket) else elsewhere.close()
+    hang_up(elsewhere)
     wait_until(lambda: server.members("blue") == [])
 
 
@@ -146,8 +156,9 @@ def test_handlers_that_have_sent_nothing_are_reached_while_they_wait(make: Any, 
     peer = called()
     assert read_line(peer) == b"welcome\n"
     assert server.connections.send_all(b"hear ye\n") == 1
-    if kind == "tls" and server.engine.name == "threads":
-        peer.sendall(b"anything")  # its thread is inside of OpenSSL until then
+    if kind == "tls" and server.engine.name != "fibers":
+        # Its thread is inside of OpenSSL until then. A process hears of the piece meanwhile.
+        wait_until(lambda: peer.sendall(b"anything") or is_ready(peer.fileno(), select.POLLIN))
     assert read_line(peer) == b"hear ye\n"
     # From the first piece on, those that come are ready for it from their beginning.
     other = called()
@@ -191,6 +202,7 @@ def test_pieces_of_many_senders_and_of_the_handler_are_never_torn(make: Any) -> 
     assert {line[0]: lines.count(line) for line in set(lines)} == dict.fromkeys("abwr", 300)
 
 
+@sharing_only
 def test_a_write_that_is_under_way_when_the_first_piece_comes_is_not_torn(make: Any) -> None:
     much = 8 * 1024 * 1024
 
@@ -233,6 +245,7 @@ def test_one_member_that_does_not_read_changes_nothing_for_the_others(engine: st
             assert bob.readline() == line
 
 
+@sharing_only
 @pytest.mark.parametrize("when_behind", ["drop_oldest", "drop_new"])
 def test_a_member_that_falls_behind_misses_pieces_which_are_counted(
     engine: str, when_behind: str
@@ -272,6 +285,7 @@ def test_a_member_that_falls_behind_misses_pieces_which_are_counted(
     assert not event.is_closed
 
 
+@sharing_only
 def test_what_waits_goes_out_before_the_end_of_the_connection(make: Any) -> None:
     pieces = [b"%05d" % number * 20_000 for number in range(100)]
 
@@ -290,6 +304,7 @@ def test_what_waits_goes_out_before_the_end_of_the_connection(make: Any) -> None
     assert Reason.DID_NOT_READ not in server.connections.closed
 
 
+@sharing_only
 def test_pieces_go_on_after_an_upgrade_to_tls(engine: str, authority: Authority) -> None:
     class Upgrading(StreamRequestHandler):
         def handle(self) -> None:
@@ -331,6 +346,8 @@ def test_a_drop_in_server_has_rooms(engine: str) -> None:
         assert core_of(server).rooms.sizes() == {"red": 2}
         assert server.connections.send_all(b"all\n") == 2
         assert read_line(anna) == b"all\n"
+        hang_up(anna)
+        hang_up(bob)
 
 
 def test_the_client_of_a_server_that_serves_one_after_the_other_is_told(tmp_path: Path) -> None:
@@ -340,6 +357,7 @@ def test_the_client_of_a_server_that_serves_one_after_the_other_is_told(tmp_path
         assert read_line(peer) == b"hello\n"
 
 
+@sharing_only
 def test_another_handler_may_be_sent_to_by_its_object(engine: str) -> None:
     members: list[StreamRequestHandler] = []
 
@@ -397,6 +415,7 @@ def test_a_connection_that_is_over_is_not_told_and_joins_nothing(engine: str) ->
         with under_test.connect() as peer:
             joined(peer, b"red")
             (connection,) = under_test.server.connections.values()
+            hang_up(peer)
         wait_until(lambda: not under_test.server.connections)
         assert not connection.send(b"too late")
         assert not connection.core.rooms.join(connection, "red")

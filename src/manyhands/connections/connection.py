@@ -41,7 +41,7 @@ from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
-    from manyhands.connections.outbox import Outbox
+    from manyhands.connections.outbox import Receiver
     from manyhands.connections.rooms import Rooms
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine
@@ -203,7 +203,7 @@ class Connection(ConnectionFacts):
         self.own_timeouts: ConnectionTimeouts | None = None
         """What its handler has set, if it has."""
 
-        self.outbox: Outbox | None = None
+        self.outbox: Receiver | None = None
         """What is sent to it, and waits: made for the first piece."""
 
         self.writer: Writer | None = None
@@ -286,6 +286,17 @@ class Connection(ConnectionFacts):
         # Between these two steps another thread has decided the end; it notes the reason first.
         self.state = State.CLOSING
         return False
+
+    def before_handler(self, act: Callable[[], object]) -> None:
+        """Have `act` called in its worker when it is open, just before its handler."""
+        serve = self._serve
+        assert serve is not None  # noqa: S101 - tells the type checker: it has a worker
+
+        def act_and_serve(request: Any, client_address: Any) -> bool | None:
+            act()
+            return serve(request, client_address)
+
+        self._serve = act_and_serve
 
     def identify(self) -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
@@ -519,9 +530,18 @@ class Connection(ConnectionFacts):
             check_length(piece, self.outbox_terms()[0])
         outbox = self.outbox
         if outbox is None:
-            self.core.rooms.are_used = True
-            outbox = outbox_of(self)
+            outbox = self.core.rooms.outbox_of(self)
         return outbox is not None and outbox.put(piece)
+
+    @property
+    def is_open_to_pieces(self) -> bool:
+        """Whether its handler is at work, so that pieces can be sent to it from outside.
+
+        Of a handler in another process it is not known whether it has begun.
+        """
+        if self.core.rooms.dealer is not None and self.engine.name == "processes":
+            return self.reason is None and self.state is not State.CLOSED
+        return self.state is State.OPEN and descriptor_of(self.request) >= 0
 
     def outbox_terms(self) -> tuple[int, str]:
         """Return the bytes that may wait for the peer, and what becomes of it when it falls behind."""
@@ -531,6 +551,10 @@ class Connection(ConnectionFacts):
         """Note, once, that the peer does not read; close the connection if its outbox is over."""
         if is_over:
             self.expire(Reason.DID_NOT_READ)
+        self.tell_of_lag(waiting, is_over=is_over)
+
+    def tell_of_lag(self, waiting: int, *, is_over: bool) -> None:
+        """Emit the event that its peer does not read."""
         if event_hub.has_subscribers:
             event_hub.emit(self.lag_as_event(waiting, is_over=is_over))
 

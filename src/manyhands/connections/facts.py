@@ -16,7 +16,7 @@ from manyhands.model.timeouts import is_idle
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
-    from manyhands.connections.outbox import Outbox
+    from manyhands.connections.outbox import Receiver
     from manyhands.protocol.proxy_header import ProxyHeader
 
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})
@@ -36,7 +36,7 @@ class ConnectionFacts:
     reason: Reason | None
     failed_for: Reason
     is_registered: bool
-    outbox: "Outbox | None"
+    outbox: "Receiver | None"
 
     _last_traffic: Traffic | None
 
@@ -85,11 +85,6 @@ class ConnectionFacts:
             waiting,
             is_over,
         )
-
-    @property
-    def is_open_to_pieces(self) -> bool:
-        """Whether its handler is at work in this process, so that pieces can be sent to it from outside."""
-        return self.state is State.OPEN and descriptor_of(self.request) >= 0
 
     @property
     def waiting(self) -> int:

@@ -42,6 +42,28 @@ class Terms(Protocol):
         """Note, once, that a piece found no room behind so many bytes; whether the outbox ended for it."""
 
 
+class Receiver(Protocol):
+    """What takes pieces for a connection: its outbox, or what leads to it where another process serves it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be sent any more."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the peer to read."""
+
+    @property
+    def missed(self) -> int:
+        """Pieces that were dropped, since the peer did not read."""
+
+    def put(self, data: bytes) -> bool:
+        """Have a piece sent, after all that was put before. Never waits. See `Outbox.put`."""
+
+    def end(self) -> None:
+        """Send nothing more: the connection is over. Once more does no harm."""
+
+
 class Turn:
     """The time in which one thread, or one fiber, writes to the connection by itself."""
 
@@ -134,6 +156,11 @@ class Outbox:
     def waiting(self) -> int:
         """Bytes that wait for the peer to read."""
         return self._size
+
+    @property
+    def pieces_waiting(self) -> int:
+        """How many pieces wait of which nothing is sent yet."""
+        return sum(isinstance(each, bytes) for each in tuple(self._pieces or ()))
 
     def put(self, data: bytes) -> bool:
         """Have a piece sent, after all that was put or written before. Never waits.
@@ -321,6 +348,13 @@ class Outbox:
         except (OSError, RuntimeError):
             self._miss()
             self._end_unread()
+
+    def hold(self) -> Turn:
+        """Have all that is put wait until `give_back`: there is nothing yet to send it on."""
+        turn = Turn(None)
+        with self._lock:
+            self._is_clear, self._holder = False, turn
+        return turn
 
     # For threads and fibers that write by themselves
 

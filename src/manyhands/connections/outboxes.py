@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from manyhands.connections.facts import KeptCopy
 from manyhands.connections.gated_sockets import gate, make_outbox
-from manyhands.connections.outbox import Outbox, Turn
+from manyhands.connections.outbox import Outbox, Receiver, Turn
 from manyhands.connections.socket_classes import connection_behind
 from manyhands.connections.tls_handshake import AwaitingHandshake, is_tls
 from manyhands.engines.engine import Engine, Task
@@ -30,7 +30,7 @@ class ConnectionWithOutbox(Task, Protocol):
     state: State
     engine: Engine
     is_registered: bool
-    outbox: Outbox | None
+    outbox: Receiver | None
     writer: Writer | None
 
     def outbox_terms(self) -> tuple[int, str]:
@@ -121,9 +121,8 @@ def outbox_of(connection: ConnectionWithOutbox) -> Outbox | None:
     RuntimeError
         When it is a datagram, or the program's own object in the place of a socket.
     """
-    outbox = connection.outbox
-    if outbox is not None:
-        return outbox
+    if connection.outbox is not None:
+        return _own_outbox(connection)
     if not connection.is_registered:
         raise RuntimeError(
             "a datagram has no connection to send on later: answer it with `self.request[1].sendto`, or wfile"
@@ -135,10 +134,15 @@ def outbox_of(connection: ConnectionWithOutbox) -> Outbox | None:
     with _making.lock:
         made = _make(connection) if connection.outbox is None else None
     if made is None or (connection.writer is not None and connection.writer.is_writing):
-        return connection.outbox
+        return _own_outbox(connection)
     if not made.shut():
         made.shut_later()
-    return connection.outbox
+    return _own_outbox(connection)
+
+
+def _own_outbox(connection: ConnectionWithOutbox) -> Outbox | None:
+    # What leads to another process is none.
+    return connection.outbox if isinstance(connection.outbox, Outbox) else None
 
 
 def _make(connection: ConnectionWithOutbox) -> Gate | None:

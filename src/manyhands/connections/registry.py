@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from manyhands.connections.connection import Connection
 from manyhands.model.connection_states import Reason, State
@@ -97,6 +97,16 @@ class _Wait:
             self.has_come_about.set()
 
 
+class Others(Protocol):
+    """What leads from a handler's process to the connections that other processes serve."""
+
+    def connection(self, number: int) -> Connection | None:
+        """Return what stands for a connection of another process; None where there is none of that number."""
+
+    def send_all(self, piece: bytes, but: Connection | None) -> int:
+        """Have a piece sent to each connection, but to one; return to how many."""
+
+
 class Registry(Mapping[int, Connection]):
     """The open connections of a server by their numbers: a live view; and counts of those that have ended.
 
@@ -115,6 +125,7 @@ class Registry(Mapping[int, Connection]):
         "are_detailed",
         "is_draining",
         "on_room",
+        "others",
         "totals",
     )
 
@@ -148,6 +159,9 @@ class Registry(Mapping[int, Connection]):
         self.on_room: Callable[[], None] | None = None
         """Called in any thread when a connection has ended; set while an accept loop waits for a free
         place."""
+
+        self.others: Others | None = None
+        """In a handler's process: what leads to the connections of the others."""
 
         self._waits: list[_Wait] = []
         self.is_draining = False
@@ -255,6 +269,8 @@ class Registry(Mapping[int, Connection]):
             When it is text, or longer than the option `outbox` allows.
         """
         piece = piece_of(data)
+        if self.others is not None:
+            return self.others.send_all(piece, but)
         told = 0
         for connection in self.snapshot():
             if connection is not but and connection.is_open_to_pieces:
@@ -298,7 +314,15 @@ class Registry(Mapping[int, Connection]):
         return accepted, states, closed
 
     def __getitem__(self, number: int) -> Connection:
-        return self._open[number]
+        connection = self._open.get(number)
+        if connection is None and self.others is not None:
+            connection = self.others.connection(number)
+        if connection is None:
+            raise KeyError(number)
+        return connection
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._open
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._open.copy())

@@ -1,8 +1,8 @@
 """Rooms: connections that are told things together, by a name."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from manyhands.connections.outbox import Outbox, check_length
+from manyhands.connections.outbox import Receiver, check_length
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.model.pieces import check_name, piece_of
 from manyhands.model.socket_addresses import format_address
@@ -25,6 +25,32 @@ class Member(NamedTuple):
     name: str
 
 
+class Dealer(Protocol):
+    """What leads from a process to those that it has forked, each of which serves a connection."""
+
+    def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
+        """Return what takes pieces for a connection, wherever it is served; None where nothing does."""
+
+
+class Elsewhere(Protocol):
+    """What leads from a handler's process to its parent, which has the rooms."""
+
+    def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> None:
+        """Have a connection told what is said in a room."""
+
+    def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
+        """Have a connection told nothing more of a room."""
+
+    def forget(self, connection: ConnectionWithOutbox) -> None:
+        """Note that a connection comes to its end."""
+
+    def tell(self, room: str, piece: bytes, but: ConnectionWithOutbox | None) -> int:
+        """Have all members of a room told, but one; return how many are."""
+
+    def members(self, room: str) -> list[Member]:
+        """Return the members of a room."""
+
+
 class Rooms:
     """The rooms of a server. Thread-safe; not for signal handlers.
 
@@ -41,8 +67,26 @@ class Rooms:
         self.are_used = False
         """Whether anything was sent to a connection from outside, or may be soon."""
 
-        self._members: dict[str, dict[ConnectionWithOutbox, tuple[Outbox, str]]] = {}
+        self.dealer: Dealer | None = None
+        """What leads to connections that other processes serve, once the server has forked any."""
+
+        self.elsewhere: Elsewhere | None = None
+        """In a handler's process: what leads to the rooms, which its parent has."""
+
+        self._members: dict[str, dict[ConnectionWithOutbox, tuple[Receiver, str]]] = {}
         self._joined: dict[ConnectionWithOutbox, set[str]] = {}
+
+    def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
+        """Return what takes pieces for a connection, made now if need be; None where nothing does.
+
+        Raises
+        ------
+        RuntimeError
+            As of `outboxes.outbox_of`.
+        """
+        self.are_used = True
+        dealer = self.dealer
+        return outbox_of(connection) if dealer is None else dealer.outbox_of(connection)
 
     def join(self, connection: ConnectionWithOutbox, room: str, name: str | None = None) -> bool:
         """Have a connection told what is said in a room from now on; return False when it is over.
@@ -57,12 +101,14 @@ class Rooms:
         check_name("room", room)
         if name is not None:
             check_name("member", name)
-        self.are_used = True
-        outbox = outbox_of(connection)
+        outbox = self.outbox_of(connection)
         if outbox is None:
             return False
+        known = name or format_address(connection.client_address)
+        if self.elsewhere is not None:
+            self.elsewhere.join(connection, room, known)
+            return not outbox.is_over
         with self._lock:
-            known = name or format_address(connection.client_address)
             self._members.setdefault(room, {})[connection] = outbox, known
             self._joined.setdefault(connection, set()).add(room)
         if outbox.is_over:
@@ -72,6 +118,8 @@ class Rooms:
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room. It need not be in it."""
+        if self.elsewhere is not None:
+            self.elsewhere.leave(connection, room)
         with self._lock:
             rooms = self._joined.get(connection)
             if rooms is not None and room in rooms:
@@ -82,6 +130,8 @@ class Rooms:
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
         """Have a connection, which has come to its end, leave all rooms."""
+        if self.elsewhere is not None:
+            self.elsewhere.forget(connection)
         with self._lock:
             for room in self._joined.pop(connection, ()):
                 self._remove(connection, room)
@@ -107,6 +157,8 @@ class Rooms:
         check_name("room", room)
         piece = piece_of(data)
         check_length(piece, terms[0])
+        if self.elsewhere is not None:
+            return self.elsewhere.tell(room, piece, but)
         members = self._members.get(room)
         if members is None:
             return 0
@@ -126,6 +178,8 @@ class Rooms:
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined."""
+        if self.elsewhere is not None:
+            return self.elsewhere.members(room)
         with self._lock:
             found = tuple(self._members.get(room, {}).items())
         return [Member(connection.number, name) for connection, (_, name) in found]

@@ -424,7 +424,8 @@ def load_for_serving(server: BaseServer) -> None:
         When the server's engine needs what is not installed.
     """
     # Each line is for those servers alone that need it: the others do not pay for the import.
-    if getattr(type(server), "engine", None) == "fibers":
+    engine = getattr(type(server), "engine", None)  # a program's own attribute may have that name
+    if engine == "fibers" or "processes" in (engine, server._engine_choice):
         core_of(server).engines.of(server)
     if server.proxy_protocol is True:
         import manyhands.connections.proxy_reader  # noqa: PLC0415

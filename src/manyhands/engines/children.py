@@ -26,7 +26,7 @@ and then no descriptor becomes readable."""
 LONGEST_SILENCE = 1.0
 """Seconds that a fork which ended in an exception gets for its child to say that it is there."""
 
-_PID, _IS_GIVEN_UP, _TOLD = range(3)
+_PID, _IS_GIVEN_UP, _TOLD, _IS_CALLED = range(4)
 """What is in the memory that a child shares with its parent."""
 
 
@@ -53,7 +53,7 @@ class Child:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._shared = shared_with_copies((0.0, 0.0, 0.0))
+        self._shared = shared_with_copies((0.0, 0.0, 0.0, 0.0))
         self.kept = task.copy_to_keep()
         """What the parent alone keeps of the task."""
 
@@ -116,6 +116,15 @@ class Child:
         if self._shared[_PID] == os.getpid():
             self._shared[_TOLD] = number
 
+    def call(self) -> None:
+        """Have it know that its parent wants to tell it something."""
+        self._shared[_IS_CALLED] = 1
+
+    @property
+    def is_called(self) -> bool:
+        """Whether its parent wants to tell it something."""
+        return bool(self._shared[_IS_CALLED])
+
     @property
     def told(self) -> int:
         """What it has told its parent; 0: nothing."""
@@ -175,11 +184,21 @@ class Lifeline:
         if writer >= 0:
             os.close(writer)
 
-    def watch(self, act: Callable[[], object]) -> None:
+    def ring(self) -> None:
+        """Have all copies of the process look at what it wants of them. Thread-safe."""
+        # Each copy gets SIGIO for the byte, and reads none.
+        with contextlib.suppress(OSError):
+            os.write(self._writer, b".")
+            os.read(self._reader, 1)
+
+    def watch(
+        self, act: Callable[[], object], look_up: Callable[[], object] = lambda: None
+    ) -> None:
         """In a copy of the process: have `act` called in its main thread once the original has ended.
 
-        It is called by a handler of SIGIO, between two lines of the program, for which a wait of the
-        system's is interrupted (EINTR). Where the system has no /proc, nothing is watched.
+        And `look_up`, when that rings. Each is called by a handler of SIGIO, between two lines of the
+        program, for which a wait of the system's is interrupted (EINTR). Where the system has no /proc,
+        nothing is watched.
         """
         with contextlib.suppress(OSError, ValueError):
             # Opened anew: copies of one descriptor have one owner that gets signals (F_SETOWN in fcntl(2)).
@@ -191,6 +210,7 @@ class Lifeline:
 
             def look(number: int, frame: FrameType | None) -> None:
                 self._look(act)
+                look_up()
                 if callable(before):
                     before(number, frame)  # the program's own, for descriptors of its own
 
@@ -200,6 +220,7 @@ class Lifeline:
             os.close(self._reader)
             self._reader = own
             self._look(act)  # it may have ended before the signal was asked for
+            look_up()
 
     def _look(self, act: Callable[[], object]) -> None:
         """Call `act` once the original has ended; from then on the end of any copy is a signal, too."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from manyhands.engines.children import Child, ChildWatcher, Lifeline
 from manyhands.engines.engine import Engine, Task
@@ -45,6 +45,28 @@ _LAST_WORDS_TIMEOUT = 0.5
 """Seconds that a stuck output gets at a child's end for what its handler printed, and has not flushed."""
 
 
+class Dealing(Protocol):
+    """What an engine tells of its processes to what deals what they tell each other."""
+
+    is_used: bool
+    """Whether anything was told, so that each process is to hear from its beginning."""
+
+    def prepare(self) -> None:
+        """Be ready for processes that are forked from now on."""
+
+    def begin_in_child(self, task: Task, is_called: Callable[[], bool]) -> None:
+        """In a process that was forked for a task: be ready to tell, and to hear when `is_called`."""
+
+    def hear(self) -> None:
+        """In such a process: begin to hear, for it is called. For signal handlers."""
+
+    def look(self) -> None:
+        """Do what is due. For the accept loop."""
+
+    def rest(self) -> None:
+        """Give back what is not needed while there are no processes."""
+
+
 class ProcessesEngine(Engine):
     """Gives each connection a process of its own.
 
@@ -66,6 +88,9 @@ class ProcessesEngine(Engine):
         self._watcher: ChildWatcher | None = None
         self._lifeline: Lifeline | None = None
         self._warned = False
+        self.dealing: Dealing | None = None
+        """What deals what its processes tell each other, if it has got that."""
+
         self.forget()
 
     def forget(self) -> None:
@@ -79,6 +104,9 @@ class ProcessesEngine(Engine):
 
         self._starting: dict[Task, bool] = {}
         """The tasks whose child is just being forked, and whether it is to be killed at once."""
+
+        self._coming: dict[Task, Child] = {}
+        """Their children, so that these can be called as soon as they are there."""
 
         self._ending: dict[Task, int] = {}
         """The tasks that are just told of their child's end, and the threads that tell them."""
@@ -122,8 +150,14 @@ class ProcessesEngine(Engine):
             while not self._has_got_place(task):
                 self._wait(None)
             child.lifeline = self._lifeline_for_orphans()
+            if self.dealing is not None:
+                self.dealing.prepare()
+                if self.dealing.is_used:
+                    child.call()
+                self._coming[task] = child
             self._fork(child)
         finally:
+            self._coming.pop(task, None)
             with self._lock:
                 was_left = self._starting.pop(task, None) is not None
             if child.pid:
@@ -199,14 +233,39 @@ class ProcessesEngine(Engine):
             self._carried = child
             child.drop_kept()
             self.on_child()
+            if self.dealing is not None:
+                self.dealing.begin_in_child(child.task, lambda: child.is_called)
             if child.lifeline is not None and self.on_orphan is not None:
                 # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
                 act = partial(start_native_thread, self.on_orphan, child.task)
-                child.lifeline.watch(act)
+                child.lifeline.watch(act, partial(self._look_up, child))
             fork_hooks.change_signal_mask(signal.SIG_SETMASK, mask)
             status = 0 if child.task.process_request_thread() else 1
         finally:
             self._end_child(child, status)
+
+    def _look_up(self, child: Child) -> None:
+        """Hear what the parent has to tell, in the child. By a signal handler."""
+        if self.dealing is not None and child.is_called:
+            self.dealing.hear()
+
+    def call(self, task: Task) -> Callable[[], None] | None:
+        """Have a task's child begin to hear what it is told, and know it once what this returns is called.
+
+        Returns
+        -------
+        callable or None
+            None when there is no such child, and when it would not notice.
+        """
+        child = self._coming.get(task) or self._children.get(task)
+        if child is None:
+            return None
+        if child.is_called:
+            return _leave_alone  # it knows: it was called before its fork
+        if child.lifeline is None:
+            return None
+        child.call()
+        return child.lifeline.ring
 
     def _end_child(self, child: Child, status: int) -> NoReturn:
         """Tell the parent what came of the task, and end the process, which is the child's."""
@@ -264,6 +323,8 @@ class ProcessesEngine(Engine):
         """Take the exit status of our own children that have ended, and tell their tasks. Not in handlers."""
         self.collect()
         self.tell_of_ends()
+        if self.dealing is not None:
+            self.dealing.look()
 
     def collect(self) -> None:
         """Take the exit status of our own children that have ended. For signal handlers too.
@@ -347,8 +408,11 @@ class ProcessesEngine(Engine):
             self._wait(left)
         with self._lock:
             # Other threads that wait with it still need it.
-            if not (self.running() or self._waiting or self._ended or self._ending):
+            has_none = not (self.running() or self._waiting or self._ended or self._ending)
+            if has_none:
                 self._do(self._close_watcher)
+        if has_none and self.dealing is not None:
+            self.dealing.rest()
         return True
 
     def _is_busy(self) -> bool:
@@ -410,6 +474,10 @@ def _flush_standard_streams(when_stuck: Callable[[Any], object]) -> None:
         except (AttributeError, ValueError, OSError):
             # None (a daemon), closed, or a broken pipe: nothing to flush to.
             continue
+
+
+def _leave_alone() -> None:
+    """Do nothing."""
 
 
 def _leave(stream: Any) -> None:

@@ -22,7 +22,7 @@ from manyhands.connections.connection import Connection, Datagram, Serve
 from manyhands.connections.opening import is_opened
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms
-from manyhands.engines import ENGINES, Engine
+from manyhands.engines import ENGINES, Engine, ProcessesEngine
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.sockets import has_client_waiting
@@ -79,6 +79,15 @@ class _Shared:
         self.options = FollowedOptions(self.admission, self.reaper)
         self.notice: PollableLatch | None = None
 
+    def note_engine(self, engine: Engine) -> None:
+        """Have the processes of an engine told things, if it has any."""
+        if isinstance(engine, ProcessesEngine) and engine.dealing is None:
+            # The other engines do not pay for the import.
+            from manyhands.dealing.dealer import Dealer  # noqa: PLC0415
+
+            reaper = self.reaper
+            engine.dealing = Dealer(engine, self.rooms, self.registry, lambda: reaper.wake_loop())  # noqa: PLW0108 - each loop sets it
+
 
 class ServerCore:
     """What one server has: its engines, registry, admission control, reaper and loops. Thread-safe.
@@ -96,7 +105,7 @@ class ServerCore:
         # collection.
         self._shared: _Shared = _Shared() if owner is None else owner._shared
         shared = self._shared
-        self.engines = EngineChoice(chosen, shared.engines)
+        self.engines = EngineChoice(chosen, shared.engines, shared.note_engine)
         self.registry = shared.registry
         """The connections of the server, or of all its listeners."""
 

@@ -1,7 +1,7 @@
 """Which engine serves the next connection of a server, and the engines that it has by now."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from manyhands.config.options import by_engine, is_on, setting
 from manyhands.engines import ENGINES, Engine, ProcessesEngine, SequentialEngine, ThreadsEngine
@@ -21,10 +21,15 @@ class EngineChoice:
         The engine that the server's class chooses.
     made : dict
         The engines that were needed so far, by name: the same for all listeners of one server.
+    on_made : callable
+        Called with each engine that is made.
     """
 
-    def __init__(self, chosen: str, made: dict[str, Engine]) -> None:
+    def __init__(
+        self, chosen: str, made: dict[str, Engine], on_made: Callable[[Engine], object]
+    ) -> None:
         self.chosen = chosen
+        self._on_made = on_made
         self._made = made
         self.latest: Engine | None = None
         """The engine that was asked for last."""
@@ -64,7 +69,11 @@ class EngineChoice:
 
     def named(self, name: str) -> Engine:
         """Return the engine of that name, made when it is first asked for."""
-        return self._made.get(name) or self._made.setdefault(name, ENGINES[name]())
+        engine = self._made.get(name)
+        if engine is None:
+            engine = self._made.setdefault(name, ENGINES[name]())
+            self._on_made(engine)
+        return engine
 
     @property
     def processes(self) -> ProcessesEngine:

@@ -5,6 +5,7 @@ from typing import Any
 
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.fork_hooks import parent_server
 from manyhands.serving.core import core_if_made, core_of
 
 _found: "dict[int, tuple[weakref.ref[Any], int]]" = {}
@@ -26,6 +27,10 @@ def connection_of(handler: Any) -> Connection | None:
     if number:
         return core.registry.get(number)
     every = core.registry.snapshot()
+    if parent_server() is not None:
+        # A handler's process serves one, which is in the registry of its parent.
+        tasks = (task for engine in core.engines for task in engine.tasks)
+        every += [task for task in tasks if isinstance(task, Connection)]
     found = next((each for each in every if each.request is request or each.serves(request)), None)
     if found is not None:
         identity = id(handler)

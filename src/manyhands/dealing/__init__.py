@@ -1,0 +1,1 @@
+"""Dealing: handlers in processes of their own tell each other things by way of their parent."""

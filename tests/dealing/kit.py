@@ -1,0 +1,112 @@
+"""A handler that does what its client says, and clients that say it."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from manyhands import StreamRequestHandler
+from manyhands.serving.served_connection import connection_of
+from manyhands.testing import call, wait_until
+from tests.support.waiting import PATIENCE
+
+
+class Speaker(StreamRequestHandler):
+    """Says its connection's number and its process; then does what each line says, and says how it went."""
+
+    def handle(self) -> None:
+        connection = connection_of(self)
+        number = 0 if connection is None else connection.number
+        self.wfile.write(b"%d %d\n" % (number, os.getpid()))
+        for line in self.rfile:
+            verb, _, rest = line.decode().rstrip("\n").partition(" ")
+            first, _, more = rest.partition(" ")
+            try:
+                result = getattr(self, f"do_{verb.replace('-', '_')}")(first, more)
+            except Exception as error:  # noqa: BLE001 - what the test is about
+                result = f"{type(error).__name__}: {error}"
+            self.wfile.write(f"{result}\n".encode())
+
+    def do_join(self, room: str, name: str) -> bool:
+        return self.join(room, name or None)
+
+    def do_tell(self, room: str, text: str) -> int:
+        return self.server.tell(room, text.encode() + b"\n", but=self)
+
+    def do_tell_much(self, room: str, size: str) -> int:
+        return self.server.tell(room, b"x" * int(size) + b"\n")
+
+    def do_members(self, room: str, _: str) -> list[str]:
+        return [member.name for member in self.server.members(room)]
+
+    def do_all(self, text: str, _: str) -> int:
+        return self.server.connections.send_all(text.encode() + b"\n")
+
+    def do_send(self, number: str, text: str) -> bool:
+        return self.server.connections[int(number)].send(text.encode() + b"\n")
+
+    def do_address(self, number: str, _: str) -> object:
+        return self.server.connections[int(number)].client_address
+
+    def do_close(self, number: str, _: str) -> bool:
+        return self.server.connections[int(number)].close()
+
+
+class Client:
+    """One client, of a `Speaker`."""
+
+    def __init__(self, address: Any) -> None:
+        self.socket = call(address)
+        self.socket.settimeout(PATIENCE)
+        self.lines = self.socket.makefile("rb")
+        self.number, self.pid = map(int, self.hear().split())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.go_on()
+        self.lines.close()
+        hang_up(self.socket)
+
+    def hear(self) -> str:
+        return self.lines.readline().decode().rstrip("\n")
+
+    def say(self, line: str) -> None:
+        self.socket.sendall(line.encode() + b"\n")
+
+    def ask(self, line: str) -> str:
+        self.say(line)
+        return self.hear()
+
+    def stop(self) -> None:
+        """Stop its handler's process."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(self.pid) == "T")
+
+    def go_on(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    # The state follows the name, which is in brackets (proc_pid_stat(5)).
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+
+
+def hang_up(peer: socket.socket) -> None:
+    """End a connection of which the processes of handlers have copies."""
+    with contextlib.suppress(OSError):  # the server has ended it
+        peer.shutdown(socket.SHUT_RDWR)
+    peer.close()
+
+
+@contextmanager
+def clients(address: Any, count: int) -> Iterator[list[Client]]:
+    """So many clients, which hang up at the end."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Client(address)) for _ in range(count)]
