@@ -13,7 +13,7 @@ from manyhands.control.connection_order import Look
 from manyhands.control.connection_pages import Entry, Page, page_of
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
-from manyhands.control.recent_traffic import SHARE, RecentTraffic
+from manyhands.control.recent_traffic import RecentTraffic
 from manyhands.control.system_use import start_of_process, use_of_system
 from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
@@ -37,24 +37,26 @@ class Controlled:
         The number by which clients know it.
     server
         The server.
+    traffic
+        What is known of its connections' traffic.
     """
 
-    def __init__(self, number: int, server: ServerControls) -> None:
+    def __init__(self, number: int, server: ServerControls, traffic: RecentTraffic) -> None:
         self.number = number
         self.server = server
+        self._traffic = traffic
         self._bytes: tuple[int | None, int | None] = None, None
         self._summed_at = self._next_sum = 0.0
         self._figures: dict[str, Figures] = {}
 
     def _sum_bytes(self) -> None:
         """Add the bytes up that were received and sent, if it is time to: 2 ms for a thousand connections."""
-        now = time.monotonic()
-        if now < self._next_sum:
+        if time.monotonic() < self._next_sum:
             return
-        began = time.thread_time()
-        totals = totals_of(self.server.core.registry)
+        with self._traffic.looking():
+            totals = totals_of(self.server.core.registry, self._traffic.traffic_of)
         self._bytes = (None, None) if totals is None else (totals.bytes_in, totals.bytes_out)
-        self._summed_at, self._next_sum = now, now + (time.thread_time() - began) / SHARE
+        self._summed_at, self._next_sum = self._traffic.asked_at, self._traffic.until
 
     def figures(self) -> "Figures":
         """Return its figures for Prometheus, which are counted from the first time on.
@@ -140,7 +142,7 @@ class ControlledProcess:
     def add(self, server: ServerControls) -> None:
         """Have one more server. Under the lock of the caller, as `remove`."""
         self._last_number += 1
-        self._servers = (*self._servers, Controlled(self._last_number, server))
+        self._servers = (*self._servers, Controlled(self._last_number, server, self._traffic))
 
     def remove(self, server: ServerControls) -> list[Controlled]:
         """Have a server no more; return what is to be closed then, without the lock."""
@@ -180,11 +182,8 @@ class ControlledProcess:
             (Look(each.number, self._traffic), each.server.core.registry.snapshot())
             for each in self._there
         )
-        began = self._traffic.begin()
-        try:
+        with self._traffic.looking():
             return page_of(looks, where, sort, limit, after)
-        finally:
-            self._traffic.end(began)
 
     def connection(self, number: int) -> Entry | None:
         """Return an open connection by its number; None where it is not open."""

@@ -1,6 +1,8 @@
 """The traffic of connections, as the kernel told it a moment ago."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
@@ -28,27 +30,34 @@ class Told(NamedTuple):
 class RecentTraffic:
     """Asks the kernel about connections, and keeps what it says for a while where there are thousands.
 
-    So an order by traffic may be some seconds late then. For one thread at a time; two do no harm.
+    So an order by traffic, and the sums of bytes, may be some seconds late then. For one thread at a time;
+    two do no harm.
     """
 
     def __init__(self) -> None:
         self.told: dict[int, Told] = {}
         """What is known, by the numbers of the connections; of those that are missing `of` tells."""
 
-        self._until = 0.0
+        self.asked_at = 0.0
+        """When the kernel was first asked for what is known, by `time.monotonic`."""
 
-    def begin(self) -> float:
-        """Begin a look at connections; return what `end` takes."""
-        if time.monotonic() >= self._until:
-            self.told = {}
-        return time.thread_time() if not self.told else -1.0
+        self.until = 0.0
+        """Until when that is kept."""
 
-    def end(self, began: float) -> None:
-        """End a look: what was asked is kept the longer, the longer it took."""
-        spent = time.thread_time() - began
-        if began >= 0 and self.told:
-            is_kept = spent > WORTH_KEEPING
-            self._until = time.monotonic() + spent / SHARE if is_kept else 0.0
+        self._spent = 0.0
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Be the time of a look at connections: what is asked in it is kept as long as it was worth."""
+        now = time.monotonic()
+        if now >= self.until:
+            self.told, self.asked_at, self._spent = {}, now, 0.0
+        began, known = time.thread_time(), len(self.told)
+        yield
+        if len(self.told) > known:
+            self._spent += time.thread_time() - began
+            is_kept = self._spent > WORTH_KEEPING
+            self.until = self.asked_at + self._spent / SHARE if is_kept else 0.0
 
     def of(self, connection: Connection) -> Told:
         """Return what is known of a connection; it is asked for unless that was done lately."""
@@ -56,3 +65,7 @@ class RecentTraffic:
         if told is None:
             told = self.told[connection.number] = Told(connection.traffic, time.monotonic())
         return told
+
+    def traffic_of(self, connection: Connection) -> Traffic | None:
+        """Return the traffic of a connection, as `of` does."""
+        return self.of(connection).traffic

@@ -5,13 +5,14 @@ tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import DURATION_BOUNDS, Registry, Totals
-from manyhands.connections.traffic import backlog_of, dropped_datagrams
+from manyhands.connections.traffic import Traffic, backlog_of, dropped_datagrams
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.core import ServerCore, core_of
@@ -313,15 +314,21 @@ def count_totals(registry: Registry) -> None:
     registry.totals = registry.totals or Totals()
 
 
-def totals_of(registry: Registry) -> TotalsInfo | None:
-    """Add up bytes and durations, as of `info_of`; None of a registry without metrics. Thread-safe."""
+def totals_of(
+    registry: Registry,
+    traffic_of: Callable[[Connection], Traffic | None] = attrgetter("traffic"),
+) -> TotalsInfo | None:
+    """Add up bytes and durations, as of `info_of`; None of a registry without metrics. Thread-safe.
+
+    `traffic_of` tells the traffic of a connection.
+    """
     if registry.totals is None:
         return None
     # The ended ones first: in the other order, a connection that ends in between would count twice.
     ended = registry.totals.sums()
     received, sent = ended.bytes_in, ended.bytes_out
     for connection in registry.snapshot():
-        traffic = connection.traffic
+        traffic = traffic_of(connection)
         # After a reset the state no longer says whether the kernel has counted the peer's FIN as a byte, so
         # the connection counts once it has ended.
         if traffic is not None and not traffic.was_reset:
