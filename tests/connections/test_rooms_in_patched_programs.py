@@ -21,7 +21,7 @@ class Room(socketserver.StreamRequestHandler):
         for line in self.rfile:
             for number in range(30):
                 self.server.tell("red", line.strip() * 50_000 + b"\\n")
-            self.wfile.write(b"told\\n")
+            self.send(b"told\\n")
 
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
@@ -66,3 +66,5 @@ def test_members_that_read_late_hear_all(
             with peer, peer.makefile("rb") as lines:
                 for _ in range(30):
                     assert lines.readline() == b"hear" * 50_000 + b"\n"
+                if peer is peers[0]:
+                    assert lines.readline() == b"told\n"
