@@ -114,7 +114,7 @@ def test_connections_that_are_many_are_looked_at_less_often_than_the_figures(
     with closing(Following(scripted.place)) as following:
         wait_until(lambda: asked.count("status") >= 10)
         assert asked.count("connections.list") == 1
-        assert following.feed.rest >= 60 * 0.05
+        assert following.feed.rest >= 100 * 0.05
         # What a person wants to see is there at once all the same.
         following.feed.want(Wanted({"where": {}, "sort": "-id", "limit": 1}))
         wait_until(lambda: ids(following.snapshot) == ["999"])

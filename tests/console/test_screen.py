@@ -116,12 +116,14 @@ def test_pages_are_turned_by_keys_and_by_going_beyond_the_last_row(scripted: Scr
 
 
 def test_the_cursor_stays_with_its_connection(scripted: Scripted) -> None:
+    scripted.connections.append(connection(4))
+
     async def scenario(screen: Screen) -> None:
-        await screen.until(lambda: len(numbers(screen)) == 3)
+        await screen.until(lambda: len(numbers(screen)) == 4)
         screen.presses("down", "down")
         await screen.until(lambda: under_the_cursor(screen) == "3")
         scripted.connections.pop(0)
-        await screen.until(lambda: numbers(screen) == ["2", "3"])
+        await screen.until(lambda: numbers(screen) == ["2", "3", "4"])
         assert under_the_cursor(screen) == "3"
 
     look(scripted.place, scenario)

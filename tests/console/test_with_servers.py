@@ -58,6 +58,8 @@ def test_a_connection_is_looked_at_and_closed(engine: str, tmp_path: Path, calls
 
         async def scenario(screen: Screen) -> None:
             await screen.until(lambda: len(numbers(screen)) == 3)
+            # The server adds its bytes up for this client.
+            await screen.sees("in/s", "out/s")
             # Numbers are the process', which has had other servers.
             first, second, third = numbers(screen)
             peer = "{}:{}".format(*clients[1].getsockname())

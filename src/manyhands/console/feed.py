@@ -24,7 +24,7 @@ _BETWEEN_LOOKS = 0.15
 _RARELY = 60.0
 """Seconds, the longest of the protocol: of what a server tells by itself nothing is shown."""
 
-_REST = 60
+_REST = 100
 """How many times as long as a server took to list connections it has until it is asked to again.
 
 It has to look at each of them: of ten thousand a page takes it tens of milliseconds. So it spends some
