@@ -318,7 +318,12 @@ def test_the_polite_end_waits_while_the_peer_reads(watched: Watched) -> None:
 def test_the_polite_end_gives_up_a_peer_that_takes_nothing(watched: Watched) -> None:
     outbox = made(Peer())
     outbox.put(b"waits")
+    outbox.put(b"too")
+    outbox.flush()  # has both begun as one
+    outbox.put(b"and more")
     assert not outbox.finish(0.01)
+    assert outbox.is_over
+    assert outbox.missed == 3
 
 
 def test_waiting_until_all_is_sent_has_a_time(watched: Watched) -> None:

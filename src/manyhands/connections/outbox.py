@@ -98,6 +98,7 @@ class Outbox:
 
     __slots__ = (
         "_batch",
+        "_batched",
         "_changed",
         "_holder",
         "_is_clear",
@@ -136,6 +137,7 @@ class Outbox:
         # What is being sent, of which the first `_offset` bytes are. It is not changed any more: TLS has made
         # its records of it.
         self._batch: bytes = b""
+        self._batched = 0  # pieces in there
         self._offset = 0
         # None most of the time: an empty one takes 600 bytes, for each of ten thousand connections.
         self._pieces: deque[bytes | Turn] | None = None
@@ -194,7 +196,7 @@ class Outbox:
             return True
         if sent < len(data):
             # The peer has the beginning, so it has to get the rest, whatever the bound.
-            self._batch, self._offset = data, sent
+            self._batch, self._offset, self._batched = data, sent, 1
             self._size += len(data) - sent
             self._is_clear = False
             self._watch()
@@ -339,6 +341,7 @@ class Outbox:
             size += len(following)
             pieces.popleft()
         self._batch = first if len(batch) == 1 else b"".join(batch)
+        self._batched = len(batch)
         return True
 
     def _watch(self) -> None:
@@ -444,7 +447,8 @@ class Outbox:
     def finish(self, seconds: float = LINGER) -> bool:
         """Wait until all is sent, as long as the peer reads; False when it takes nothing for `seconds`.
 
-        For the thread, or the fiber, that is about to end the connection. At once when it is over.
+        Then it is over, and what is left is missed. For the thread, or the fiber, that is about to end the
+        connection. At once when it is over.
         """
         with self._lock:
             if self._is_clear or self._is_over:
@@ -457,6 +461,10 @@ class Outbox:
                 if not left:
                     return True
                 self._condition().wait_for(partial(self._has_less_than, left), seconds)
+            # Of a batch some may have gone out, which is not known any more.
+            pieces = sum(isinstance(each, bytes) for each in self._pieces or ())
+            self.missed += pieces + (self._batched if self._batch else 0)
+            self._end()
         return False
 
     def _left(self) -> int:
