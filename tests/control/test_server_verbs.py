@@ -1,6 +1,8 @@
 """The verbs about servers and the process, on a `Server` and on classes of the drop-in."""
 
 import gc
+import os
+import signal
 import socket
 import sys
 import threading
@@ -233,13 +235,12 @@ def test_the_stacks_tell_where_each_handler_stands(controlled: Controlled, engin
             [item] = told["items"]
             assert told["total"] == 1
             assert item["peer"] == "{}:{}".format(*peer.getsockname())
-            if engine == "processes":
-                assert item["stack"] is None
-                assert item["pid"] > 1
-            else:
-                assert item["stack"][0].startswith(f"{__file__}:")
-                assert item["stack"][0].endswith(" in Waiting.handle")
-                assert item["stack"][1].endswith(" in Waiting.wait_for_the_client")
+            assert (item["pid"] is not None) is (engine == "processes")
+            assert item["stack"][0].startswith(f"{__file__}:")
+            assert item["stack"][0].endswith(" in Waiting.handle")
+            assert item["stack"][1].endswith(" in Waiting.wait_for_the_client")
+            # It goes on meanwhile, from one line to the next.
+            assert client.call("connections.get", id=item["id"])["stack"][0] == item["stack"][0]
             alone = client.call("stacks", id=item["id"])
             assert (alone["items"][0]["id"], alone["threads"]) == (item["id"], [])
             main = threading.main_thread()
@@ -248,6 +249,23 @@ def test_the_stacks_tell_where_each_handler_stands(controlled: Controlled, engin
             assert any(__file__ in line for line in tested["stack"])
         with pytest.raises(Refused, match="there is no connection 0"):
             client.call("stacks", id="0")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_process_that_does_not_answer_has_no_stack_and_holds_up_nothing(
+    controlled: Controlled,
+) -> None:
+    with controlled(handler=Waiting, engine="processes", drain_timeout=0.1) as server:
+        client = server.client()
+        with call(bound(server.server)) as stopped, call(bound(server.server)) as other:
+            assert (read_line(stopped), read_line(other)) == (b"here\n", b"here\n")
+            pid = client.call("stacks")["items"][0]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            of_stopped, of_other = (each["stack"] for each in client.call("stacks")["items"])
+            os.kill(pid, signal.SIGCONT)
+            assert of_stopped is None
+            assert of_other[0].endswith(" in Waiting.handle")
+            assert all(each["stack"] for each in client.call("stacks")["items"])
 
 
 def test_no_more_stacks_are_told_than_are_asked_for(controlled: Controlled) -> None:

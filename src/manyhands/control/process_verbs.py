@@ -3,11 +3,15 @@
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.control.connection_verbs import CONNECTION_VERBS, connection_id, the_connection
+from manyhands.control.connection_verbs import (
+    CONNECTION_VERBS,
+    STACK_PATIENCE,
+    connection_id,
+    the_connection,
+)
 from manyhands.control.params import Number, Param, Several, Whole, Word
 from manyhands.control.room_verbs import ROOM_VERBS
 from manyhands.control.server_verbs import SERVER_VERBS
@@ -15,7 +19,7 @@ from manyhands.control.verbs import Asker, Verb, Verbs
 from manyhands.engines import Task
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.unpatched import native_thread_id, original
-from manyhands.serving.stack_location import calls, calls_of_task, is_of_task
+from manyhands.serving.stack_location import calls, is_of_task, stacks_of
 
 
 def _verbs(asker: Asker) -> dict[str, object]:
@@ -66,12 +70,12 @@ def _stacks(
         engines = {connection.engine: [connection]}
     tasks = [(engine, task) for engine, carried in engines.items() for task in carried]
     tasks.sort(key=lambda each: _number(each[1]))
-    frames = {engine: engine.frames() for engine in engines}
+    shown = tasks[:limit]
+    stacks = stacks_of(shown, STACK_PATIENCE)
     processes = {engine: engine.processes() for engine in engines}
     return {
         "items": [
-            _stack(task, frames[engine].get(task), processes[engine].get(task))
-            for engine, task in tasks[:limit]
+            _stack(task, stacks.get(task), processes[engine].get(task)) for engine, task in shown
         ],
         "threads": [] if id is not None else _other_threads(limit),
         "total": len(tasks),
@@ -82,12 +86,12 @@ def _number(task: Task) -> int:
     return task.number if isinstance(task, Connection) else 0
 
 
-def _stack(task: Task, frame: FrameType | None, process: int | None) -> dict[str, object]:
+def _stack(task: Task, stack: list[str] | None, process: int | None) -> dict[str, object]:
     return {
         "id": str(_number(task)),
         "peer": format_address(task.client_address),
         "handler": task.handler,
-        "stack": None if frame is None else calls_of_task(frame),
+        "stack": stack,
         "pid": process,
     }
 

@@ -11,7 +11,7 @@ from types import FrameType, FunctionType
 
 from manyhands.engines.engine import Task
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.fork_hooks import renew_in_copies, shared_with_copies
+from manyhands.runtime.fork_hooks import renew_in_copies, shared_page
 from manyhands.runtime.sockets import has_hung_up
 from manyhands.runtime.unpatched import original
 from manyhands.runtime.wakeup import wait_until_readable
@@ -26,8 +26,11 @@ and then no descriptor becomes readable."""
 LONGEST_SILENCE = 1.0
 """Seconds that a fork which ended in an exception gets for its child to say that it is there."""
 
-_PID, _IS_GIVEN_UP, _TOLD, _IS_CALLED = range(4)
-"""What is in the memory that a child shares with its parent."""
+_PID, _IS_GIVEN_UP, _TOLD, _IS_CALLED, _ASKED_AT, _ANSWERED, _LENGTH = range(7)
+"""The numbers at the beginning of the memory that a child shares with its parent; a stack follows them."""
+
+_STACK = 8 * 7
+"""Where the stack begins there."""
 
 
 def _fork() -> int:
@@ -49,11 +52,14 @@ class Child:
         When there is no memory to share with it (ENOMEM in mmap(2)), or no descriptor for what is kept.
     """
 
-    __slots__ = ("_shared", "kept", "lifeline", "pid", "pidfd", "status", "task")
+    __slots__ = ("_shared", "_stack", "kept", "lifeline", "pid", "pidfd", "status", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._shared = shared_with_copies((0.0, 0.0, 0.0, 0.0))
+        page = shared_page()
+        # No lock: each number is written in one piece.
+        self._shared = page[:_STACK].cast("d")
+        self._stack = page[_STACK:]
         self.kept = task.copy_to_keep()
         """What the parent alone keeps of the task."""
 
@@ -125,6 +131,29 @@ class Child:
         """Whether its parent wants to tell it something."""
         return bool(self._shared[_IS_CALLED])
 
+    def ask_for_stack(self, now: float) -> None:
+        """Have it know that its parent wants to know where it stands; `now` is later than ever before."""
+        self._shared[_ASKED_AT] = now
+
+    def tell_stack(self, frame: FrameType) -> None:
+        """Tell where the task stands, in the child, if that is asked for; `frame` is the one on top."""
+        asked_at = self._shared[_ASKED_AT]
+        if asked_at <= self._shared[_ANSWERED] or self._shared[_PID] != os.getpid():
+            return
+        text = "\n".join(_calls(frame, self.task)).encode(errors="backslashreplace")
+        # The innermost calls, where there is no room for all.
+        text = text[-len(self._stack) :]
+        self._stack[: len(text)] = text
+        self._shared[_LENGTH] = len(text)
+        self._shared[_ANSWERED] = asked_at
+
+    def stack_since(self, moment: float) -> list[str] | None:
+        """Return where the task stands, as `Engine.stacks_elsewhere`; None where it has told none since."""
+        if self._shared[_ANSWERED] < moment:
+            return None
+        text = bytes(self._stack[: int(self._shared[_LENGTH])])
+        return text.decode(errors="replace").splitlines()
+
     @property
     def told(self) -> int:
         """What it has told its parent; 0: nothing."""
@@ -162,6 +191,16 @@ class Child:
                 os.kill(self.pid, number)
 
 
+def _calls(frame: FrameType | None, task: Task) -> list[str]:
+    """Return the calls within a task, the innermost last."""
+    found, outermost = [], type(task).process_request_thread.__code__
+    while frame is not None and frame.f_code is not outermost:
+        code = frame.f_code
+        found.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        frame = frame.f_back
+    return found[::-1]
+
+
 class Lifeline:
     """A pipe whose writing end one process holds: when that ends, be it by SIGKILL, its copies get a signal.
 
@@ -192,13 +231,15 @@ class Lifeline:
             os.read(self._reader, 1)
 
     def watch(
-        self, act: Callable[[], object], look_up: Callable[[], object] = lambda: None
+        self,
+        act: Callable[[], object],
+        look_up: Callable[[FrameType | None], object] = lambda _: None,
     ) -> None:
         """In a copy of the process: have `act` called in its main thread once the original has ended.
 
-        And `look_up`, when that rings. Each is called by a handler of SIGIO, between two lines of the
-        program, for which a wait of the system's is interrupted (EINTR). Where the system has no /proc,
-        nothing is watched.
+        And `look_up`, when that rings, with the frame that is interrupted. Each is called by a handler of
+        SIGIO, between two lines of the program, for which a wait of the system's is interrupted (EINTR).
+        Where the system has no /proc, nothing is watched.
         """
         with contextlib.suppress(OSError, ValueError):
             # Opened anew: copies of one descriptor have one owner that gets signals (F_SETOWN in fcntl(2)).
@@ -210,7 +251,7 @@ class Lifeline:
 
             def look(number: int, frame: FrameType | None) -> None:
                 self._look(act)
-                look_up()
+                look_up(frame)
                 if callable(before):
                     before(number, frame)  # the program's own, for descriptors of its own
 
@@ -220,7 +261,7 @@ class Lifeline:
             os.close(self._reader)
             self._reader = own
             self._look(act)  # it may have ended before the signal was asked for
-            look_up()
+            look_up(None)
 
     def _look(self, act: Callable[[], object]) -> None:
         """Call `act` once the original has ended; from then on the end of any copy is a signal, too."""

@@ -190,6 +190,17 @@ class Engine(abc.ABC):
         """Return where the tasks under way stand: the frames on top, as far as this process can tell."""
         return {}
 
+    def stacks_elsewhere(
+        self,
+        tasks: Collection[Task],  # noqa: ARG002 - for the engine of other processes
+        seconds: float,  # noqa: ARG002 - as the one before
+    ) -> dict[Task, list[str]]:
+        """Return where tasks stand that other processes serve, as far as these tell in so many seconds.
+
+        The calls within the task, the innermost last, as ``FILE:LINE in FUNCTION``. For one thread at a time.
+        """
+        return {}
+
     def has_taken(self, task: Task) -> bool:  # noqa: ARG002 - for the engine of other processes
         """Tell whether another process serves `task`, or has served it: here the task tells nothing of it."""
         return False

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -30,6 +30,7 @@ from manyhands.runtime.unpatched import (
     brief_rlock,
     count_other_threads,
     native_thread_id,
+    original,
     start_native_thread,
 )
 
@@ -65,6 +66,10 @@ class Dealing(Protocol):
 
     def rest(self) -> None:
         """Give back what is not needed while there are no processes."""
+
+
+_LOOK_INTERVAL = 0.001
+"""Seconds between two looks for the stack that a child is to tell."""
 
 
 class ProcessesEngine(Engine):
@@ -244,8 +249,10 @@ class ProcessesEngine(Engine):
         finally:
             self._end_child(child, status)
 
-    def _look_up(self, child: Child) -> None:
-        """Hear what the parent has to tell, in the child. By a signal handler."""
+    def _look_up(self, child: Child, frame: FrameType | None) -> None:
+        """Hear what the parent has to tell, and wants to know, in the child. By a signal handler."""
+        if frame is not None:
+            child.tell_stack(frame)
         if self.dealing is not None and child.is_called:
             self.dealing.hear()
 
@@ -448,6 +455,26 @@ class ProcessesEngine(Engine):
         """Send a signal to all children."""
         for child in self._children.copy().values():
             self._do(partial(child.signal, number))
+
+    def stacks_elsewhere(self, tasks: Collection[Task], seconds: float) -> dict[Task, list[str]]:
+        """Ask the children of tasks; of one that computes in C, or has no lifeline, no answer comes."""
+        known = (self._children.get(task) for task in tasks)
+        children = [each for each in known if each is not None and each.lifeline is not None]
+        sleep, now = original(time, "sleep"), time.monotonic()
+        for child in children:
+            child.ask_for_stack(now)
+        for lifeline in {child.lifeline for child in children if child.lifeline is not None}:
+            lifeline.ring()
+        told: dict[Task, list[str]] = {}
+        while children and time.monotonic() < now + seconds:
+            for child in children:
+                stack = child.stack_since(now)
+                if stack is not None:
+                    told[child.task] = stack
+            children = [child for child in children if child.task not in told]
+            if children:
+                sleep(_LOOK_INTERVAL)
+        return told
 
     def frames(self) -> dict[Task, FrameType]:
         """Return, in a handler's process, the frame on top of the thread of its task."""

@@ -68,6 +68,12 @@ def change_signal_mask(how: int, signals: Iterable[int]) -> set[int]:
     return before
 
 
+def shared_page() -> memoryview:
+    """Return a page of memory that forked copies share, all zeros."""
+    # Anonymous, and MAP_SHARED by default (mmap(2)).
+    return memoryview(mmap.mmap(-1, mmap.PAGESIZE))
+
+
 def shared_with_copies(values: Sequence[float]) -> MutableSequence[float]:
     """Return the values in memory that forked copies share: each process sees the other's writes."""
     # Anonymous, and MAP_SHARED by default (mmap(2)). No lock: each value is written in one piece.

@@ -5,7 +5,7 @@ Read only when a drain cuts a handler off, or an operator asks, so it costs the 
 
 import os
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import dropwhile
 from pathlib import Path
 from traceback import StackSummary
@@ -105,16 +105,35 @@ def _from_the_handler_on(frames: list[FrameType]) -> list[FrameType]:
     return list(dropwhile(lambda frame: _is_ours(frame.f_code.co_filename), frames)) or frames
 
 
-def calls_of_task(frame: FrameType) -> list[str]:
-    """Return the calls of a task from its handler on, the innermost last, as ``FILE:LINE in FUNCTION``.
+def stacks_of(tasks: Iterable[tuple[Engine, Task]], seconds: float) -> dict[Task, list[str]]:
+    """Return the calls of each task from its handler on, the innermost last, as ``FILE:LINE in FUNCTION``.
 
-    `frame` is the one on top, of `Engine.frames`. No file is read.
+    No file is read. Tasks in other processes get so many seconds to tell; of one that does not there is
+    nothing.
     """
+    by_engine: dict[Engine, list[Task]] = {}
+    for engine, task in tasks:
+        by_engine.setdefault(engine, []).append(task)
+    found: dict[Task, list[str]] = {}
+    for engine, those in by_engine.items():
+        frames = engine.frames()
+        found |= {task: _calls_of_task(frames[task]) for task in those if task in frames}
+        told = engine.stacks_elsewhere(those, seconds)
+        found |= {task: _told_of_task(lines) for task, lines in told.items()}
+    return found
+
+
+def _calls_of_task(frame: FrameType) -> list[str]:
     return _shown(_from_the_handler_on(_frames(frame)))
 
 
+def _told_of_task(lines: list[str]) -> list[str]:
+    own = list(dropwhile(lambda line: line.startswith(_OURS), lines)) or lines
+    return own[-MOST_CALLS:]
+
+
 def calls(frame: FrameType) -> list[str]:
-    """Return the calls of a thread, as `calls_of_task` does."""
+    """Return the calls of a thread, as `stacks_of` does those of a task."""
     return _shown(_frames(frame))
 
 
