@@ -86,16 +86,18 @@ class Client:
     def stop(self) -> None:
         """Stop its handler's process."""
         os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: state_of(self.pid) == "T")
+        wait_until(lambda: is_stopped(self.pid))
 
     def go_on(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGCONT)
 
 
-def state_of(pid: int) -> str:
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped, with each of its threads."""
+    stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
     # The state follows the name, which is in brackets (proc_pid_stat(5)).
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in stats)
 
 
 def hang_up(peer: socket.socket) -> None:

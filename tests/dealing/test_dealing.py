@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from manyhands import Reason, events, socketserver
 from manyhands.serving.core import core_of
 from manyhands.testing import running, serving, wait_until
-from tests.dealing.kit import Client, Speaker, clients, hang_up
+from tests.dealing.kit import Client, Speaker, clients, hang_up, is_stopped
 from tests.support import Program
 from tests.support.waiting import PATIENCE
 
@@ -327,34 +327,58 @@ def test_a_process_that_a_handler_makes_has_no_part_in_it() -> None:
         assert bob.hear() == "of the handler"
 
 
-def test_handlers_are_told_until_the_last_one_has_ended_in_a_drain() -> None:
-    class Parting(Speaker):
+@pytest.fixture
+def working() -> Iterator[tuple[type[Speaker], Callable[[], object]]]:
+    """Handlers that are at work once they are told so: no drain ends them. And what lets one go on."""
+    may_end, end = os.pipe()
+
+    class Working(Speaker):
+        def do_work(self, first: str, more: str) -> str:
+            self.wfile.write(b"at work\n")
+            os.read(may_end, 1)
+            return "done"
+
+    yield Working, lambda: os.write(end, b".")
+    os.close(may_end)
+    os.close(end)
+
+
+def test_handlers_are_told_until_the_last_one_has_ended_in_a_drain(working: Any) -> None:
+    kind, let_one_go_on = working
+
+    class Parting(kind):  # type: ignore[misc]  # a class that is made for the test
         def goodbye(self) -> None:
             self.server.tell("red", b"goodbye of %d\n" % os.getpid(), but=self)
 
     with server_and_clients("Server", 2, Parting, drain_timeout=PATIENCE) as (server, (anna, bob)):
-        assert [anna.ask("join red"), bob.ask("join red")] == ["True", "True"]
-        # No idle connection: a handler is at work.
+        for client in (anna, bob):
+            assert client.ask("join red") == "True"
+            assert client.ask("work") == "at work"
         drained = threading.Thread(target=server.drain)
         drained.start()
         assert anna.hear() == f"goodbye of {bob.pid}"
         assert bob.hear() == f"goodbye of {anna.pid}"
-        hang_up(anna.socket)
-        hang_up(bob.socket)
+        let_one_go_on()
+        let_one_go_on()
+        assert [anna.hear(), bob.hear()] == ["done", "done"]
         drained.join(PATIENCE)
 
 
-def test_rooms_that_are_first_used_in_a_drain_are_heard_of() -> None:
-    class Late(Speaker):
+def test_rooms_that_are_first_used_in_a_drain_are_heard_of(working: Any) -> None:
+    kind, let_one_go_on = working
+
+    class Late(kind):  # type: ignore[misc]  # a class that is made for the test
         def goodbye(self) -> None:
             self.join("red")
-            self.wfile.write(b"%d\n" % len(self.server.members("red")))
+            self.send(b"%d\n" % len(self.server.members("red")))
 
     with server_and_clients("Server", 1, Late, drain_timeout=PATIENCE) as (server, (anna,)):
+        assert anna.ask("work") == "at work"
         drained = threading.Thread(target=server.drain)
         drained.start()
         assert anna.hear() == "1"
-        hang_up(anna.socket)
+        let_one_go_on()
+        assert anna.hear() == "done"
         drained.join(PATIENCE)
 
 
@@ -388,7 +412,8 @@ def test_a_closed_server_leaves_no_thread_and_no_descriptor() -> None:
     for _ in range(2):
         with server_and_clients("drop-in", 1) as (_, (anna,)):
             assert anna.ask("join red") == "True"
-    wait_until(lambda: things() == before)
+    # Threads of other tests may end meanwhile.
+    wait_until(lambda: all(now <= then for now, then in zip(things(), before, strict=True)))
 
 
 PROGRAM = """
@@ -430,6 +455,7 @@ def test_a_stopped_parent_is_waited_for_no_longer_than_a_second() -> None:
         with clients(address, 2) as (anna, bob):
             assert bob.ask("join red") == "True"
             parent.send(signal.SIGSTOP)
+            wait_until(lambda: is_stopped(parent.pid))
             try:
                 assert anna.ask("tell red patience") == "0"
             finally:

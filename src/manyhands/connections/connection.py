@@ -539,7 +539,8 @@ class Connection(ConnectionFacts):
 
         Of a handler in another process it is not known whether it has begun.
         """
-        if self.core.rooms.dealer is not None and self.engine.name == "processes":
+        dealer = self.core.rooms.dealer
+        if dealer is not None and dealer.deals_here and self.engine.name == "processes":
             return self.reason is None and self.state is not State.CLOSED
         return self.state is State.OPEN and descriptor_of(self.request) >= 0
 

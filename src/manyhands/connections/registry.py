@@ -107,6 +107,14 @@ class Others(Protocol):
         """Have a piece sent to each connection, but to one; return to how many."""
 
 
+class Dealer(Protocol):
+    """What leads from one process of a server to the others."""
+
+    @property
+    def elsewhere(self) -> Others | None:
+        """In the process of a handler, what leads to its parent; None in the parent itself."""
+
+
 class Registry(Mapping[int, Connection]):
     """The open connections of a server by their numbers: a live view; and counts of those that have ended.
 
@@ -123,9 +131,9 @@ class Registry(Mapping[int, Connection]):
         "_open",
         "_waits",
         "are_detailed",
+        "dealer",
         "is_draining",
         "on_room",
-        "others",
         "totals",
     )
 
@@ -136,6 +144,9 @@ class Registry(Mapping[int, Connection]):
         self.are_detailed = event_hub.hears_of_ends
         """Whether the kernel is asked at a connection's end for its bytes, and for which side ended it. Off
         until the metrics, an event's subscriber or a timeout needs it: it costs a system call for each."""
+
+        self.dealer: Dealer | None = None
+        """What leads, from a handler's process, to the connections of others, once the server has forked."""
 
         self.begin_anew()
         renew_in_copies(self, Registry.begin_anew)
@@ -159,9 +170,6 @@ class Registry(Mapping[int, Connection]):
         self.on_room: Callable[[], None] | None = None
         """Called in any thread when a connection has ended; set while an accept loop waits for a free
         place."""
-
-        self.others: Others | None = None
-        """In a handler's process: what leads to the connections of the others."""
 
         self._waits: list[_Wait] = []
         self.is_draining = False
@@ -269,8 +277,9 @@ class Registry(Mapping[int, Connection]):
             When it is text, or longer than the option `outbox` allows.
         """
         piece = piece_of(data)
-        if self.others is not None:
-            return self.others.send_all(piece, but)
+        others = None if self.dealer is None else self.dealer.elsewhere
+        if others is not None:
+            return others.send_all(piece, but)
         told = 0
         for connection in self.snapshot():
             if connection is not but and connection.is_open_to_pieces:
@@ -315,8 +324,9 @@ class Registry(Mapping[int, Connection]):
 
     def __getitem__(self, number: int) -> Connection:
         connection = self._open.get(number)
-        if connection is None and self.others is not None:
-            connection = self.others.connection(number)
+        if connection is None and self.dealer is not None:
+            others = self.dealer.elsewhere
+            connection = None if others is None else others.connection(number)
         if connection is None:
             raise KeyError(number)
         return connection

@@ -28,6 +28,14 @@ class Member(NamedTuple):
 class Dealer(Protocol):
     """What leads from a process to those that it has forked, each of which serves a connection."""
 
+    @property
+    def deals_here(self) -> bool:
+        """Whether this is the process that has forked them."""
+
+    @property
+    def elsewhere(self) -> "Elsewhere | None":
+        """In the process of a handler, what leads to its parent; None in the parent itself."""
+
     def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
         """Return what takes pieces for a connection, wherever it is served; None where nothing does."""
 
@@ -58,20 +66,22 @@ class Rooms:
     """
 
     def __init__(self) -> None:
+        self.dealer: Dealer | None = None
+        """What leads to connections that other processes serve, once the server has forked any."""
+
         self.begin_anew()
         renew_in_copies(self, Rooms.begin_anew)
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """In a handler's process: what leads to the rooms, which its parent has."""
+        return None if self.dealer is None else self.dealer.elsewhere
 
     def begin_anew(self) -> None:
         """Forget all members: in a forked copy of the process, which serves none of them."""
         self._lock = brief_lock()
         self.are_used = False
         """Whether anything was sent to a connection from outside, or may be soon."""
-
-        self.dealer: Dealer | None = None
-        """What leads to connections that other processes serve, once the server has forked any."""
-
-        self.elsewhere: Elsewhere | None = None
-        """In a handler's process: what leads to the rooms, which its parent has."""
 
         self._members: dict[str, dict[ConnectionWithOutbox, tuple[Receiver, str]]] = {}
         self._joined: dict[ConnectionWithOutbox, set[str]] = {}
@@ -105,8 +115,9 @@ class Rooms:
         if outbox is None:
             return False
         known = name or format_address(connection.client_address)
-        if self.elsewhere is not None:
-            self.elsewhere.join(connection, room, known)
+        elsewhere = self.elsewhere
+        if elsewhere is not None:
+            elsewhere.join(connection, room, known)
             return not outbox.is_over
         with self._lock:
             self._members.setdefault(room, {})[connection] = outbox, known
@@ -118,8 +129,9 @@ class Rooms:
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room. It need not be in it."""
-        if self.elsewhere is not None:
-            self.elsewhere.leave(connection, room)
+        elsewhere = self.elsewhere
+        if elsewhere is not None:
+            elsewhere.leave(connection, room)
         with self._lock:
             rooms = self._joined.get(connection)
             if rooms is not None and room in rooms:
@@ -130,8 +142,9 @@ class Rooms:
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
         """Have a connection, which has come to its end, leave all rooms."""
-        if self.elsewhere is not None:
-            self.elsewhere.forget(connection)
+        elsewhere = self.elsewhere
+        if elsewhere is not None:
+            elsewhere.forget(connection)
         with self._lock:
             for room in self._joined.pop(connection, ()):
                 self._remove(connection, room)
@@ -157,8 +170,9 @@ class Rooms:
         check_name("room", room)
         piece = piece_of(data)
         check_length(piece, terms[0])
-        if self.elsewhere is not None:
-            return self.elsewhere.tell(room, piece, but)
+        elsewhere = self.elsewhere
+        if elsewhere is not None:
+            return elsewhere.tell(room, piece, but)
         members = self._members.get(room)
         if members is None:
             return 0
@@ -178,8 +192,9 @@ class Rooms:
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined."""
-        if self.elsewhere is not None:
-            return self.elsewhere.members(room)
+        elsewhere = self.elsewhere
+        if elsewhere is not None:
+            return elsewhere.members(room)
         with self._lock:
             found = tuple(self._members.get(room, {}).items())
         return [Member(connection.number, name) for connection, (_, name) in found]

@@ -7,6 +7,7 @@ nothing of the program's.
 """
 
 import contextlib
+import os
 import select
 import time
 import weakref
@@ -27,7 +28,7 @@ from manyhands.dealing.uplink import Uplink
 from manyhands.engines import ProcessesEngine, Task
 from manyhands.model.connection_states import State
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
 from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
 
 
@@ -47,7 +48,6 @@ class _Channels:
 
     def close_copies(self) -> None:
         """Give back, in a forked copy of the process, what is the original's."""
-        self.uplink.keep_writer()
         for peer in self.peers.values():
             peer.close_copy()
         if self.epoll is not None:
@@ -81,56 +81,78 @@ class Dealer:
         self._wake_loop = wake_loop
         self._requests = Requests(rooms, registry)
         self._notes: deque[Callable[[], object]] = deque()
-        self._half: HandlersHalf | None = None
+        self._halves: dict[int, HandlersHalf] = {}
+        """By the process; each handler's has one."""
+
+        self._process = os.getpid()
         self._channels: _Channels | None = None
+        self._lock = brief_lock()
         self.is_used = False
         """Whether anything was dealt, so that each process is to hear from its beginning."""
 
-        self._lock = brief_lock()
-        renew_in_copies(self, Dealer._begin_anew)
+    # Nothing is renewed in each copy: what a handler's process touches, it has to copy, and each pays for it.
 
-    def _begin_anew(self) -> None:
-        """Leave what is dealt to the original: in a forked copy of the process."""
-        self._lock = brief_lock()
-        self._notes.clear()
-        if self._half is not None:
-            self._half.close_copies()
-            self._half = None
-        if self._channels is not None:
-            self._channels.close_copies()
+    @property
+    def deals_here(self) -> bool:
+        """Whether this is the process that has forked the others."""
+        return os.getpid() == self._process
+
+    @property
+    def elsewhere(self) -> HandlersHalf | None:
+        """In the process of a handler, what leads to its parent; None in the parent, and in other copies."""
+        here = os.getpid()
+        if here == self._process:
+            return None
+        half = self._halves.get(here)
+        if half is None:
+            made = self._new_half()
+            # `setdefault` is one step: of two threads that come first, both get the same.
+            half = None if made is None else self._halves.setdefault(here, made)
+        return half
+
+    def _new_half(self) -> HandlersHalf | None:
+        engine, channels = self._engine(), self._channels
+        task = None if engine is None else engine.carried
+        if parent_server() != self._process or channels is None or not isinstance(task, Connection):
+            return None
+        return HandlersHalf(task, channels.uplink, self._wake_loop)
 
     # What the engine tells
 
     def prepare(self) -> None:
         """Be ready for processes that are forked from now on."""
+        if not self.deals_here:
+            # A copy of the process, which serves by itself.
+            self._lock, self._process = brief_lock(), os.getpid()
+            self._channels, self.is_used = None, False
+            self._notes.clear()
         with self._lock:
-            if self._channels is None or self._channels.uplink.fileno() < 0:
+            if self._channels is None:
                 # Out of descriptors, the client comes first; the next fork tries again.
                 with contextlib.suppress(OSError):
                     self._channels = _Channels()
-                self._rooms.dealer = self
+            self._rooms.dealer = self._registry.dealer = self
 
-    def begin_in_child(self, task: Task, is_called: Callable[[], bool]) -> None:
-        """In a process that was forked for a task: be ready to tell, and to hear when `is_called`."""
-        channels, self._channels = self._channels, None
+    def begin_in_child(self, task: Task) -> None:
+        """In a process that was forked for a task, and called before that: hear when its handler begins."""
         assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
         task.outbox = None  # that of the original
-        if channels is None:
-            return
-        half = self._half = HandlersHalf(task, channels.uplink, self._wake_loop)
-        self._rooms.elsewhere = self._registry.others = half
-        if task.is_registered:
-            task.before_handler(lambda: half.begin(is_called=is_called()))
+        half = self.elsewhere
+        if half is not None and task.is_registered:
+            task.before_handler(half.begin)
 
     def hear(self) -> None:
         """In such a process: begin to hear, for it is called. For signal handlers."""
-        if self._half is not None:
-            self._half.hear()
+        half = self.elsewhere
+        if half is not None:
+            half.hear()
 
     def look(self) -> None:
         """Begin to deal, if a process has something to tell; do what is noted. For the accept loop."""
         channels = self._channels
         if channels is not None and channels.uplink.was_used and not channels.is_dealt:
+            if not self.deals_here:
+                return
             with self._lock:
                 self._begin_dealing(channels)
         while self._notes:
@@ -139,6 +161,8 @@ class Dealer:
 
     def rest(self) -> None:
         """Give back what is not needed while there are no processes."""
+        if not self.deals_here:
+            return
         with self._lock:
             engine = self._engine()
             if engine is not None and engine.running():
@@ -160,7 +184,7 @@ class Dealer:
         A process that does not hear yet is called, and what is put waits for it.
         """
         engine = self._engine()
-        if engine is None or connection.engine is not engine:
+        if engine is None or connection.engine is not engine or not self.deals_here:
             return outbox_of(connection)
         with self._lock:
             channels = self._channels
@@ -192,6 +216,7 @@ class Dealer:
             if channels.epoll is None:
                 channels.epoll = original(select, "epoll")()
                 channels.epoll.register(channels.uplink.fileno(), select.EPOLLIN)
+            renew_in_copies(channels, _Channels.close_copies)
             start_native_thread(self._deal, channels)
         except (OSError, RuntimeError):
             return False  # the next turn of the accept loop tries again

@@ -1,6 +1,7 @@
 """The handler's half: what it tells and asks goes to its parent, and what comes goes to its client."""
 
 import _socket
+import contextlib
 import itertools
 import marshal
 import socket
@@ -14,9 +15,10 @@ from manyhands.connections.rooms import Member
 from manyhands.connections.tls_handshake import is_tls
 from manyhands.dealing.frames import HEADS, Frame, FrameReader, Kind, pack, texts
 from manyhands.dealing.uplink import Uplink
-from manyhands.model.connection_states import Reason
+from manyhands.model.connection_states import Reason, State
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.error_reports import print_uncaught
+from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.unpatched import start_native_thread
 
@@ -90,28 +92,31 @@ class HandlersHalf:
         self._wake_loop = wake_loop
         self._requests = itertools.count(1)
         self._line: _Line | None = None
-        self._has_begun = False
+        self._is_to_begin = False
         self._is_over = False
         self._dropped = 0
         self._told_missed = 0
 
-    def begin(self, *, is_called: bool) -> None:
-        """Note that the handler begins: from now on its client can be told things."""
-        self._has_begun = True
-        if is_called:
-            self._opened()
-            if is_tls(self._connection.request):
-                # Now, while its handler is in no call on it: later it may be inside of OpenSSL.
-                outbox_of(self._connection)
+    def begin(self) -> None:
+        """Begin to hear, for a handler that is about to begin."""
+        self._opened()
+        if is_tls(self._connection.request):
+            # Now, while its handler is in no call on it: later it may be inside of OpenSSL.
+            outbox_of(self._connection)
 
     def hear(self) -> None:
-        """Begin to hear, since the parent has something to tell. For signal handlers."""
-        # What comes before the handler has begun could not be sent: it hears from then on.
-        if self._has_begun and self._line is None:
-            try:
+        """Begin to hear, since the parent has something to tell. For signal handlers in the main thread."""
+        connection = self._connection
+        if self._line is not None or not connection.is_registered:
+            return
+        if connection.state is State.OPEN:
+            # Without a thread for it the parent gives up on it.
+            with contextlib.suppress(RuntimeError, MemoryError):
                 start_native_thread(self._opened)
-            except (RuntimeError, MemoryError):
-                return  # no thread: the parent gives up on it
+        elif not self._is_to_begin:
+            # What came before the handler has begun could not be sent: it hears from then on.
+            self._is_to_begin = True
+            connection.before_handler(self.begin)
 
     def close_copies(self) -> None:
         """Give back, in a forked copy of the process, what is the original's."""
@@ -221,10 +226,13 @@ class HandlersHalf:
         try:
             self._open(line)
         except (OSError, RuntimeError):
-            line.end()  # no descriptor, no thread, or no parent any more
+            line.end()  # no descriptor, no thread, or the parent has gone just now
         return line
 
     def _open(self, line: _Line) -> None:
+        if not self._uplink.has_parent():
+            raise ProcessLookupError
+        renew_in_copies(self, HandlersHalf.close_copies)
         channel, above = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         line.channel = channel
         # At once, if it can be: the handler may become another program next, and the parent is to know.

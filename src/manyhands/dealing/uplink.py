@@ -7,6 +7,7 @@ makes a pair of its own, and passes one end of that up (SCM_RIGHTS, unix(7)).
 import _socket
 import array
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -33,6 +34,7 @@ class Uplink:
         self._reader, self._writer = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._process = os.getpid()
         # Looked at by each turn of the accept loop, so it is no system call.
         self._word = shared_with_copies((0.0,))
 
@@ -101,9 +103,10 @@ class Uplink:
             if channel is not None and len(data) == _HELLO.size:
                 return _HELLO.unpack(data)[0], channel
 
-    def keep_writer(self) -> None:
-        """Give back, in a forked copy of the process, the end that is the original's."""
-        self._reader.close()
+    def has_parent(self) -> bool:
+        """Tell, in a process that it was forked with, whether the one that receives is still there."""
+        # Other copies may have the reading end, too, so it is no end of file that tells.
+        return self._process in {os.getppid(), os.getpid()}
 
     def close(self) -> None:
         """Give the descriptors back. Once more does no harm."""

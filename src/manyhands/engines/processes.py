@@ -55,8 +55,8 @@ class Dealing(Protocol):
     def prepare(self) -> None:
         """Be ready for processes that are forked from now on."""
 
-    def begin_in_child(self, task: Task, is_called: Callable[[], bool]) -> None:
-        """In a process that was forked for a task: be ready to tell, and to hear when `is_called`."""
+    def begin_in_child(self, task: Task) -> None:
+        """In a process that was forked for a task, and called before that: hear when its handler begins."""
 
     def hear(self) -> None:
         """In such a process: begin to hear, for it is called. For signal handlers."""
@@ -238,8 +238,8 @@ class ProcessesEngine(Engine):
             self._carried = child
             child.drop_kept()
             self.on_child()
-            if self.dealing is not None:
-                self.dealing.begin_in_child(child.task, lambda: child.is_called)
+            if self.dealing is not None and child.is_called:
+                self.dealing.begin_in_child(child.task)
             if child.lifeline is not None and self.on_orphan is not None:
                 # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
                 act = partial(start_native_thread, self.on_orphan, child.task)
@@ -297,6 +297,11 @@ class ProcessesEngine(Engine):
                 "holds now stays locked in the child for ever",
                 stacklevel=2,
             )
+
+    @property
+    def carried(self) -> Task | None:
+        """In a process that the engine has made, the task that it carries."""
+        return None if self._carried is None else self._carried.task
 
     @property
     def tasks(self) -> list[Task]:
