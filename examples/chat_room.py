@@ -181,7 +181,9 @@ class ChatRoom(StreamRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(description="A chat room.")
     parser.add_argument("--bind", default="tcp://127.0.0.1:8009", help="the address (%(default)s)")
-    parser.add_argument("--engine", default="threads", help="threads, or fibers (%(default)s)")
+    parser.add_argument(
+        "--engine", default="threads", help="threads, fibers or processes (%(default)s)"
+    )
     options = parser.parse_args()
     try:
         server = Server(ChatRoom, options.bind, engine=options.engine)
