@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 from manyhands.connections.outbox import Receiver, check_length
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
+from manyhands.exchange.exchange import Exchange
 from manyhands.model.pieces import check_name, piece_of
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import renew_in_copies
@@ -42,6 +43,10 @@ class Dealer(Protocol):
 
 class Elsewhere(Protocol):
     """What leads from a handler's process to its parent, which has the rooms."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """What leads to the parent's exchange."""
 
     def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> None:
         """Have a connection told what is said in a room."""

@@ -3,9 +3,19 @@
 import contextlib
 from typing import Protocol
 
-from manyhands.exchange.subscription import Subscription
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import start_native_thread
+
+
+class Closing(Protocol):
+    """A subscription."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more messages come."""
+
+    def close(self) -> None:
+        """Have no more messages."""
 
 
 class Numbered(Protocol):
@@ -18,7 +28,7 @@ class _Kept:
     """The subscriptions of the handlers at work, by the number of the connection; most have none."""
 
     def __init__(self) -> None:
-        self.by_number: dict[int, tuple[Subscription, ...]] = {}
+        self.by_number: dict[int, tuple[Closing, ...]] = {}
         renew_in_copies(self, _Kept.begin_anew)
 
     def begin_anew(self) -> None:
@@ -28,7 +38,7 @@ class _Kept:
 _kept = _Kept()
 
 
-def keep(connection: Numbered, subscription: Subscription) -> None:
+def keep(connection: Numbered, subscription: Closing) -> None:
     """Have a subscription end with the connection whose handler has made it. For the handler's worker."""
     before = _kept.by_number.get(connection.number, ())
     still_open = (each for each in before if not each.is_closed)
@@ -50,6 +60,6 @@ def end_subscriptions_soon(connection: Numbered) -> None:
             start_native_thread(_close, subscriptions)
 
 
-def _close(subscriptions: tuple[Subscription, ...]) -> None:
+def _close(subscriptions: tuple[Closing, ...]) -> None:
     for subscription in subscriptions:
         subscription.close()

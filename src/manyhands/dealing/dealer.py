@@ -26,6 +26,7 @@ from manyhands.dealing.peer import DistantOutbox, Peer
 from manyhands.dealing.requests import Requests
 from manyhands.dealing.uplink import Uplink
 from manyhands.engines import ProcessesEngine, Task
+from manyhands.exchange.local import LocalExchange
 from manyhands.model.connection_states import State
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
@@ -63,6 +64,8 @@ class Dealer:
         What forks them.
     rooms : Rooms
     registry : Registry
+    exchange : LocalExchange
+        What they, and the program, tell each other with.
     wake_loop : callable
         Wakes the accept loop, from a handler's process too, whose next turn calls `look`.
     """
@@ -72,6 +75,7 @@ class Dealer:
         engine: ProcessesEngine,
         rooms: Rooms,
         registry: Registry,
+        exchange: LocalExchange,
         wake_loop: Callable[[], object],
     ) -> None:
         # Weakly: it has this one.
@@ -79,7 +83,7 @@ class Dealer:
         self._rooms = rooms
         self._registry = registry
         self._wake_loop = wake_loop
-        self._requests = Requests(rooms, registry)
+        self._requests = Requests(rooms, registry, exchange)
         self._notes: deque[Callable[[], object]] = deque()
         self._halves: dict[int, HandlersHalf] = {}
         """By the process; each handler's has one."""

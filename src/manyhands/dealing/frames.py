@@ -47,6 +47,21 @@ class Kind(enum.IntEnum):
     OVER = enum.auto()
     """The connection takes nothing any more: its client has fallen behind."""
 
+    SUBSCRIBE = enum.auto()
+    """Messages of a subject are to come under this number: a text."""
+
+    UNSUBSCRIBE = enum.auto()
+    """No messages are to come under this number any more."""
+
+    PUBLISH = enum.auto()
+    """A message: the subject, a text, and what it says."""
+
+    REQUEST = enum.auto()
+    """A message that wants an answer: as the one before."""
+
+    REPLY = enum.auto()
+    """The answer to the request of this number."""
+
     # Of the parent.
     DELIVER = enum.auto()
     """A piece for the connection."""
@@ -56,6 +71,12 @@ class Kind(enum.IntEnum):
 
     REFUSE = enum.auto()
     """The request was a mistake: a sentence."""
+
+    MESSAGE = enum.auto()
+    """A message of the subscription of this number: the number of its request, or 0, and what it says."""
+
+    CLOSED = enum.auto()
+    """No more messages come under this number: the server drains."""
 
 
 class Frame(NamedTuple):

@@ -13,8 +13,10 @@ from manyhands.connections.outbox import Outbox, check_length
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.rooms import Member
 from manyhands.connections.tls_handshake import is_tls
+from manyhands.dealing.distant_exchange import DistantExchange
 from manyhands.dealing.frames import HEADS, Frame, FrameReader, Kind, pack, texts
 from manyhands.dealing.uplink import Uplink
+from manyhands.exchange.exchange import LONGEST_MESSAGE
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.error_reports import print_uncaught
@@ -56,7 +58,7 @@ class _Line:
 
     def outbox_terms(self) -> tuple[int, str]:
         """Return the bytes that may wait for a parent that does not read."""
-        return self._connection.outbox_terms()[0] + HEADS, "drop_new"
+        return max(self._connection.outbox_terms()[0], LONGEST_MESSAGE) + HEADS, "drop_new"
 
     def fell_behind(self, waiting: int, *, is_over: bool) -> None:
         """Leave it to those that tell: each hears that nobody was told."""
@@ -96,6 +98,8 @@ class HandlersHalf:
         self._is_over = False
         self._dropped = 0
         self._told_missed = 0
+        self.exchange = DistantExchange(self, connection)
+        """The server's exchange, as this process has it."""
 
     def begin(self) -> None:
         """Begin to hear, for a handler that is about to begin."""
@@ -128,19 +132,19 @@ class HandlersHalf:
 
     def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> None:
         """Have a connection told what is said in a room; when this returns it is a member."""
-        self._ask(Kind.JOIN, connection.number, texts(room, name))
+        self.ask(Kind.JOIN, connection.number, texts(room, name))
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room, from when this returns."""
         if self._line is not None:
-            self._ask(Kind.LEAVE, connection.number, texts(room))
+            self.ask(Kind.LEAVE, connection.number, texts(room))
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
         """Have the parent know what the connection has missed in all: it comes to its end."""
         missed = self._missed()
         if missed > self._told_missed:
             self._told_missed = missed
-            self._ask(Kind.MISSED, connection.number, texts(str(missed)))
+            self.ask(Kind.MISSED, connection.number, texts(str(missed)))
 
     def _missed(self) -> int:
         outbox = self._connection.outbox
@@ -149,11 +153,11 @@ class HandlersHalf:
     def tell(self, room: str, piece: bytes, but: ConnectionWithOutbox | None) -> int:
         """Have all members of a room told, but one; return how many are."""
         number = 0 if but is None else but.number
-        return self._told(self._ask(Kind.TELL, number, texts(room) + piece))
+        return self._told(self.ask(Kind.TELL, number, texts(room) + piece))
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room."""
-        answer = self._ask(Kind.MEMBERS, 0, texts(room))
+        answer = self.ask(Kind.MEMBERS, 0, texts(room))
         return [] if answer is None else [Member(*each) for each in marshal.loads(answer.body)]  # noqa: S302 - of our own parent
 
     # What it is asked as the connections of others
@@ -164,7 +168,7 @@ class HandlersHalf:
             return None
         if number == self._connection.number:
             return self._connection
-        answer = self._ask(Kind.FIND, number)
+        answer = self.ask(Kind.FIND, number)
         if answer is None or not answer.number:
             return None
         address = marshal.loads(answer.body)  # noqa: S302 - of our own parent
@@ -173,12 +177,12 @@ class HandlersHalf:
     def send_all(self, piece: bytes, but: Connection | None) -> int:
         """Have a piece sent to each connection, but to one; return to how many."""
         self._check(piece)
-        return self._told(self._ask(Kind.SEND_ALL, 0 if but is None else but.number, piece))
+        return self._told(self.ask(Kind.SEND_ALL, 0 if but is None else but.number, piece))
 
     def send(self, number: int, piece: bytes) -> bool:
         """Have a piece sent to the connection of a number; return whether it is."""
         self._check(piece)
-        return bool(self._told(self._ask(Kind.SEND, number, piece)))
+        return bool(self._told(self.ask(Kind.SEND, number, piece)))
 
     def _check(self, piece: bytes) -> None:
         check_length(piece, self._connection.outbox_terms()[0])
@@ -189,8 +193,10 @@ class HandlersHalf:
 
     # The channel
 
-    def _ask(self, kind: Kind, number: int, body: bytes = b"") -> Frame | None:
-        """Ask the parent; return its answer, or None where it gives none in time.
+    def ask(
+        self, kind: Kind, number: int, body: bytes = b"", seconds: float | None = None
+    ) -> Frame | None:
+        """Ask the parent; return its answer, or None where it gives none in time: a second unless told.
 
         Raises
         ------
@@ -203,13 +209,17 @@ class HandlersHalf:
         try:
             # Looked at after the entry: the end of the line looks at the waits after it has said so.
             if line.outbox.put(pack(kind, number, body, request)) and not line.is_over:
-                wait.has_come.wait(ANSWERS_WITHIN)
+                wait.has_come.wait(ANSWERS_WITHIN if seconds is None else seconds)
         finally:
             line.waits.pop(request, None)
         answer = wait.answer
         if answer is not None and answer.kind == Kind.REFUSE:
             raise Mistake(answer.body.decode())
         return answer
+
+    def say(self, kind: Kind, number: int, body: bytes = b"") -> None:
+        """Tell the parent something, and wait for nothing."""
+        self._opened().outbox.put(pack(kind, number, body))
 
     def _opened(self) -> _Line:
         """Return the line to the parent, which is opened now, if it was not."""
@@ -273,6 +283,9 @@ class HandlersHalf:
                 self._deliver(line, frame.body)
             except Exception as error:  # noqa: BLE001 - the next one may do
                 print_uncaught(error)
+            return
+        if frame.kind in {Kind.MESSAGE, Kind.CLOSED}:
+            self.exchange.take(frame)
             return
         wait = line.waits.get(frame.request)
         if wait is not None:

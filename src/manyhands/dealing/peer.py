@@ -7,7 +7,9 @@ from typing import Protocol
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.outbox import Outbox
+from manyhands.dealing.distant_subscriptions import Channel, DistantSubscriptions
 from manyhands.dealing.frames import HEADS, Frame, FrameReader, Kind, pack
+from manyhands.exchange.exchange import LONGEST_MESSAGE
 from manyhands.model.connection_states import Reason
 
 LONGEST_PIECE = 256 * 1024
@@ -20,7 +22,12 @@ CHUNK = 64 * 1024
 class Answers(Protocol):
     """What answers the frames of a process."""
 
-    def answer(self, frame: Frame) -> bytes | None:
+    def subscriptions(
+        self, channel: Channel, connection: Connection | None
+    ) -> DistantSubscriptions:
+        """Return what the process of a connection may subscribe with."""
+
+    def answer(self, frame: Frame, subscriptions: DistantSubscriptions) -> bytes | None:
         """Do what a frame asks for; return the frame that answers it, if one does."""
 
 
@@ -50,6 +57,7 @@ class Peer:
         self._frames = FrameReader()
         self.outbox = Outbox(_send_nowhere, -1, self)
         self._turn = self.outbox.hold()
+        self._subscriptions: DistantSubscriptions | None = None
 
     def attach(self, channel: _socket.socket) -> None:
         """Send what waits, and all that follows, on the channel of the process."""
@@ -62,7 +70,7 @@ class Peer:
         if self.connection is None:
             return LONGEST_PIECE + HEADS, "drop_new"
         bound, when_behind = self.connection.outbox_terms()
-        return bound + HEADS, when_behind
+        return max(bound, LONGEST_MESSAGE) + HEADS, when_behind
 
     def fell_behind(self, waiting: int, *, is_over: bool) -> None:
         """End a process that does not even take what it is told: it is stopped, or hangs."""
@@ -89,14 +97,18 @@ class Peer:
             return True
         except OSError:
             return False  # reset
+        if self._subscriptions is None:
+            self._subscriptions = answers.subscriptions(self.outbox, self.connection)
         for frame in self._frames.feed(data, self.outbox_terms()[0]):
-            answer = answers.answer(frame)
+            answer = answers.answer(frame, self._subscriptions)
             if answer is not None:
                 self.outbox.put(answer)
         return bool(data)
 
     def close(self) -> None:
         """Tell it nothing more, and give the channel back."""
+        if self._subscriptions is not None:
+            self._subscriptions.close()
         self.outbox.end()
         self.close_copy()
 

@@ -7,20 +7,24 @@ from typing import Any
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms
+from manyhands.dealing.distant_subscriptions import Channel, DistantSubscriptions
 from manyhands.dealing.frames import Frame, Kind, pack, take_texts
 from manyhands.dealing.peer import DistantOutbox
+from manyhands.exchange.local import LocalExchange
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
 
-Act = Callable[[Frame], tuple[int, bytes]]
-"""Does what a frame asks for; returns how many were told, or the like, and the rest of the answer."""
+Act = Callable[[Frame], tuple[int, bytes] | None]
+"""Does what a frame asks for; returns how many were told, or the like, and the rest of the answer; None where
+that comes later."""
 
 
 class Requests:
     """Does in the parent what handlers in other processes ask for. For the thread that deals."""
 
-    def __init__(self, rooms: Rooms, registry: Registry) -> None:
+    def __init__(self, rooms: Rooms, registry: Registry, exchange: LocalExchange) -> None:
         self._rooms = rooms
+        self._exchange = exchange
         self._registry = registry
         self._acts: dict[int, Act] = {
             Kind.JOIN: self._join,
@@ -34,24 +38,32 @@ class Requests:
             Kind.OVER: self._over,
         }
 
-    def answer(self, frame: Frame) -> bytes | None:
-        """Do what a frame asks for; return the frame that answers it, if one is wanted.
+    def subscriptions(
+        self, channel: Channel, connection: Connection | None
+    ) -> DistantSubscriptions:
+        """Return what the process of a connection may subscribe with."""
+        return DistantSubscriptions(self._exchange, channel, connection)
+
+    def answer(self, frame: Frame, subscriptions: DistantSubscriptions) -> bytes | None:
+        """Do what a frame of a process asks for; return the frame that answers it, if one is wanted.
 
         Raises
         ------
         ValueError
             It is none that a process of ours sends.
         """
-        act = self._acts.get(frame.kind)
+        act: Act | None = (
+            subscriptions.do if subscriptions.takes(frame.kind) else self._acts.get(frame.kind)
+        )
         if act is None:
             raise ValueError(f"a frame of the unknown kind {frame.kind} has come")
         try:
-            number, body = act(frame)
+            told = act(frame)
         except Mistake as mistake:
             return pack(Kind.REFUSE, 0, str(mistake).encode(), frame.request)
-        if not frame.request:
+        if not frame.request or told is None:
             return None
-        return pack(Kind.ANSWER, number, body, frame.request)
+        return pack(Kind.ANSWER, told[0], told[1], frame.request)
 
     def _connection(self, number: int) -> Connection | None:
         return self._registry.get(number)

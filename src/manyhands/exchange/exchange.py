@@ -6,8 +6,8 @@ from manyhands.exchange.subscription import Subscription
 from manyhands.model.pieces import check_name, piece_of
 from manyhands.model.usage_errors import Mistake
 
-LONGEST_MESSAGE = 1024 * 1024
-"""Bytes: what a message bus takes as a rule (https://docs.nats.io/reference/faq: max_payload)."""
+LONGEST_MESSAGE = 64 * 1024
+"""Bytes: what is longer is better published as the place where it is to be had."""
 
 MOST_WAITING = 1000
 """Messages that wait for one subscriber unless it says otherwise: seconds of a busy subject."""
@@ -34,7 +34,7 @@ class Exchange(abc.ABC):
         subject
             Text of 1 to 255 characters, taken as it stands.
         data : bytes-like
-            At most 1 MiB.
+            At most 64 KiB.
 
         Raises
         ------

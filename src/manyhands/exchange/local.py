@@ -1,11 +1,25 @@
 """The exchange of one process."""
 
+from typing import Protocol
+
 from manyhands.exchange.exchange import MOST_WAITING, Exchange, NoAnswer, checked_message
 from manyhands.exchange.subscription import Message, Subscription
-from manyhands.model.pieces import check_name, piece_of
+from manyhands.model.pieces import check_name
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Condition
 from manyhands.runtime.unpatched import brief_lock
+
+
+class Subscriber(Protocol):
+    """What takes the messages of a subject."""
+
+    subject: str
+
+    def deliver(self, message: Message) -> None:
+        """Take a message. Never waits."""
+
+    def close(self) -> None:
+        """Have no more messages."""
 
 
 class _Answer:
@@ -16,12 +30,11 @@ class _Answer:
         self._data: bytes | None = None
         self._is_over = False
 
-    def give(self, data: object) -> bool:
-        piece = piece_of(data)
+    def give(self, data: bytes) -> bool:
         with self._given:
             if self._is_over:
                 return False
-            self._data, self._is_over = piece, True
+            self._data, self._is_over = data, True
             self._given.notify_all()
         return True
 
@@ -43,13 +56,14 @@ class LocalExchange(Exchange):
         """Forget all subscriptions: in a forked copy of the process, whose threads wait for none."""
         self._lock = brief_lock()
         # Replaced, never changed in place: publishing needs no lock for it.
-        self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
+        self._subscriptions: dict[str, tuple[Subscriber, ...]] = {}
 
     def publish(self, subject: str, data: object) -> None:
         """See `Exchange.publish`."""
-        self._hand_on(Message(subject, checked_message(subject, data)))
+        self.hand_on(Message(subject, checked_message(subject, data)))
 
-    def _hand_on(self, message: Message) -> bool:
+    def hand_on(self, message: Message) -> bool:
+        """Hand on a message; return False when nothing has subscribed to its subject."""
         subscriptions = self._subscriptions.get(message.subject, ())
         for subscription in subscriptions:
             subscription.deliver(message)
@@ -60,16 +74,22 @@ class LocalExchange(Exchange):
     ) -> Subscription:
         """See `Exchange.subscribe`."""
         check_name("subject", subject)
-        subscription = Subscription(subject, most, when_behind, self._forget)
-        with self._lock:
-            self._subscriptions[subject] = (*self._subscriptions.get(subject, ()), subscription)
+        subscription = Subscription(subject, most, when_behind, self.remove)
+        self.add(subscription)
         return subscription
 
-    def _forget(self, subscription: Subscription) -> None:
-        subject = subscription.subject
+    def add(self, subscriber: "Subscriber") -> None:
+        """Hand messages on to a subscriber from now on."""
+        subject = subscriber.subject
+        with self._lock:
+            self._subscriptions[subject] = (*self._subscriptions.get(subject, ()), subscriber)
+
+    def remove(self, subscriber: "Subscriber") -> None:
+        """Hand on no more of them. It need not be there."""
+        subject = subscriber.subject
         with self._lock:
             others = [
-                each for each in self._subscriptions.get(subject, ()) if each is not subscription
+                each for each in self._subscriptions.get(subject, ()) if each is not subscriber
             ]
             if others:
                 self._subscriptions[subject] = tuple(others)
@@ -80,7 +100,7 @@ class LocalExchange(Exchange):
         """See `Exchange.request`."""
         answer = _Answer()
         message = Message(subject, checked_message(subject, data), answer.give)
-        if not self._hand_on(message):
+        if not self.hand_on(message):
             raise NoAnswer(f"nothing has subscribed to {subject!r}: there is no answer to be had")
         given = answer.wait(timeout)
         if given is None:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from manyhands.model.pieces import piece_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
 
@@ -32,7 +33,7 @@ class Message:
     __slots__ = ("_answer", "data", "subject")
 
     def __init__(
-        self, subject: str, data: bytes, answer: Callable[[object], bool] | None = None
+        self, subject: str, data: bytes, answer: Callable[[bytes], bool] | None = None
     ) -> None:
         self.subject = subject
         self.data = data
@@ -56,7 +57,7 @@ class Message:
         Mistake
             When the data is text, or no bytes.
         """
-        return self._answer is not None and self._answer(data)
+        return self._answer is not None and self._answer(piece_of(data))
 
     def __repr__(self) -> str:
         return f"<message of {len(self.data)} bytes on {self.subject!r}>"
@@ -135,8 +136,7 @@ class Subscription:
             while self._waiting and not self._fits(size):
                 self._size -= len(self._waiting.popleft().data)
                 self.missed += 1
-        # One message may be as long as all that may wait.
-        return self._fits(size) or not self._waiting
+        return self._fits(size)
 
     def _fits(self, size: int) -> bool:
         return len(self._waiting) < self._most and self._size + size <= MOST_BYTES

@@ -23,6 +23,7 @@ from manyhands.connections.opening import is_opened
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms
 from manyhands.engines import ENGINES, Engine, ProcessesEngine
+from manyhands.exchange.exchange import Exchange
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.sockets import has_client_waiting
@@ -85,8 +86,12 @@ class _Shared:
             # The other engines do not pay for the import.
             from manyhands.dealing.dealer import Dealer  # noqa: PLC0415
 
-            reaper = self.reaper
-            engine.dealing = Dealer(engine, self.rooms, self.registry, lambda: reaper.wake_loop())  # noqa: PLW0108 - each loop sets it
+            engine.dealing = Dealer(
+                engine, self.rooms, self.registry, self.exchange, self._wake_loop
+            )
+
+    def _wake_loop(self) -> None:
+        self.reaper.wake_loop()
 
 
 class ServerCore:
@@ -113,7 +118,6 @@ class ServerCore:
         self.reaper = shared.reaper
         self.options = shared.options
         self.rooms = shared.rooms
-        self.exchange = shared.exchange
         self.shortage = shared.shortage
         """Of workers: what becomes of connections meanwhile."""
 
@@ -137,6 +141,12 @@ class ServerCore:
         """Whether the process has been told that the server serves; of a listener its owner tells it."""
 
         self._on_end: Callable[[], object] | None = None
+
+    @property
+    def exchange(self) -> Exchange:
+        """What its handlers and the program tell each other; a handler's process has its parent's."""
+        elsewhere = self.rooms.elsewhere
+        return self._shared.exchange if elsewhere is None else elsewhere.exchange
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
