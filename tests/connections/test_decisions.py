@@ -124,7 +124,7 @@ class Interrupted(dict[int, Any]):
 @pytest.fixture
 def decisions(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
     replaced = Interrupted()
-    monkeypatch.setattr("manyhands.connections.connection._decisions", replaced)
+    monkeypatch.setattr("manyhands.connections.ends._decisions", replaced)
     return replaced
 
 
