@@ -3,6 +3,7 @@
 Both are looked for among the modules that are loaded, and never imported: most programs do without.
 """
 
+import _signal  # type: ignore[import-not-found]  # no stubs
 import _thread
 import importlib
 import signal
@@ -85,6 +86,8 @@ def native_thread_id() -> int:
     return identity
 
 
+_EVERY_SIGNAL = frozenset(signal.valid_signals())
+
 _started: set[int] = set()
 """The identities of the threads of `start_native_thread`, ended ones too."""
 
@@ -102,12 +105,16 @@ def start_native_thread(function: Callable[..., object], *arguments: object) -> 
 
     def run() -> None:
         _started.add(native_thread_id())
-        # The system gives a signal to any thread that lets it. Python's handlers run in the main thread
-        # alone, which might sleep on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         function(*arguments)
 
-    original(_thread, "start_new_thread")(run, ())
+    # The system gives a signal to any thread that lets it. Python's handlers run in the main thread alone,
+    # which might sleep on; and a program that waits for a signal has blocked it in its own threads. So the
+    # thread is born with all of them blocked: it inherits the mask (pthread_sigmask(3)).
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _EVERY_SIGNAL)
+    try:
+        original(_thread, "start_new_thread")(run, ())
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def count_other_threads() -> int:
