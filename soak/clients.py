@@ -128,6 +128,10 @@ def gossip(place: Place, dice: random.Random) -> None:
         peer.sendall(JOIN)
         with peer.makefile("rb") as lines:
             latest: dict[str, int] = {}
+            while (line := lines.readline()) != JOIN:
+                if line == LEAVE:
+                    return  # there is no thread, or no descriptor, for one more member
+                _note_gossip(line, latest)
             for number in range(count):
                 peer.sendall(TELL + _gossiped(name, number))
                 time.sleep(dice.expovariate(10))

@@ -63,7 +63,8 @@ class Echo(StreamRequestHandler):
 
     def _is_for_the_room(self, line: bytes) -> bool:
         if line == JOIN:
-            self.join(ROOM)
+            # In a process of its own it may have no thread to hear with.
+            self.wfile.write(JOIN if self.join(ROOM) else LEAVE)
         elif line == LEAVE:
             self.leave(ROOM)
             self.wfile.write(LEAVE)

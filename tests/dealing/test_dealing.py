@@ -1,6 +1,7 @@
 """Handlers in processes of their own tell each other things, by way of their parent."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -445,8 +446,33 @@ def test_handlers_whose_parent_has_gone_tell_nobody_and_go_on() -> None:
                 wait_until(lambda client=client: client.ask("tell red nothing") == "0")
                 began = time.monotonic()
                 assert client.ask("members red") == "[]"
-                assert client.ask("join red") == "True"
+                assert client.ask("join red") == "False"
                 assert time.monotonic() - began < 0.9  # it does not wait for an answer
+
+
+def test_a_handler_that_cannot_hear_is_told_so_and_hears_once_it_can() -> None:
+    class Short(Speaker):
+        def do_spend(self, _: str, __: str) -> str:
+            # None is free below this one, and the room's outbox has to be made before.
+            self.send(b"")
+            self.taken = [os.dup(0) for _ in range(20)]
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.taken) + 1, most))
+            return "spent"
+
+        def do_recover(self, _: str, __: str) -> str:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            return "recovered"
+
+    with server_and_clients("Server", 2, Short) as (_server, (anna, bob)):
+        assert anna.ask("spend") == "spent"
+        assert anna.ask("join red") == "False"
+        assert bob.ask("tell red nobody") == "0"
+        assert anna.ask("recover") == "recovered"
+        assert anna.ask("join red") == "True"
+        assert bob.ask("tell red anna") == "1"
+        assert anna.hear() == "anna"
 
 
 def test_a_stopped_parent_is_waited_for_no_longer_than_a_second() -> None:

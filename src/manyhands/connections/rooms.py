@@ -48,8 +48,8 @@ class Elsewhere(Protocol):
     def exchange(self) -> Exchange:
         """What leads to the parent's exchange."""
 
-    def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> None:
-        """Have a connection told what is said in a room."""
+    def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> bool:
+        """Have a connection told what is said in a room; return whether it is a member now."""
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room."""
@@ -122,8 +122,7 @@ class Rooms:
         known = name or format_address(connection.client_address)
         elsewhere = self.elsewhere
         if elsewhere is not None:
-            elsewhere.join(connection, room, known)
-            return not outbox.is_over
+            return elsewhere.join(connection, room, known) and not outbox.is_over
         with self._lock:
             self._members.setdefault(room, {})[connection] = outbox, known
             self._joined.setdefault(connection, set()).add(room)

@@ -32,6 +32,9 @@ from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
 from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
 
+IDLE = 1.0
+"""Seconds after which the thread that deals ends, when no process hears any more."""
+
 
 class _Channels:
     """What one thread deals over: an uplink, and the processes whose channels have come over it."""
@@ -229,18 +232,24 @@ class Dealer:
 
     def _deal(self, channels: _Channels) -> None:
         while True:
+            is_idle = False
             try:
-                self._turn(channels)
+                is_idle = self._turn(channels)
             except Exception as error:  # noqa: BLE001 - no memory, say; the others go on
                 print_uncaught(error)
                 original(time, "sleep")(0.1)
-            if channels.is_to_end and not channels.peers and self._has_ended(channels):
+            is_unused = (is_idle or channels.is_to_end) and not channels.peers
+            if is_unused and self._has_ended(channels):
                 return
 
-    def _turn(self, channels: _Channels) -> None:
+    def _turn(self, channels: _Channels) -> bool:
+        """Deal what has come; return whether nothing has, for a while."""
         with self._lock:
             seconds_left = channels.calls.seconds_left()
-        for descriptor, _ in channels.epoll.poll(seconds_left):
+        if seconds_left is None and not channels.peers:
+            seconds_left = IDLE
+        ready = channels.epoll.poll(seconds_left)
+        for descriptor, _ in ready:
             peer = channels.peers.get(descriptor)
             if peer is None:
                 self._welcome(channels)
@@ -248,6 +257,7 @@ class Dealer:
                 self._hear(channels, descriptor, peer)
         if channels.calls:
             self._call_again(channels)
+        return not ready
 
     def _welcome(self, channels: _Channels) -> None:
         """Take the channels that have come up."""
@@ -295,7 +305,9 @@ class Dealer:
                 return False
             channels.is_dealt = False
             channels.epoll.close()
-            channels.uplink.close()
+            channels.epoll = None
+            if channels.is_to_end:
+                channels.uplink.close()
         return True
 
 

@@ -130,9 +130,9 @@ class HandlersHalf:
 
     # What it is asked as the rooms
 
-    def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> None:
-        """Have a connection told what is said in a room; when this returns it is a member."""
-        self.ask(Kind.JOIN, connection.number, texts(room, name))
+    def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> bool:
+        """Have a connection told what is said in a room; return whether it is a member now."""
+        return bool(self._told(self.ask(Kind.JOIN, connection.number, texts(room, name))))
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room, from when this returns."""
@@ -236,7 +236,10 @@ class HandlersHalf:
         try:
             self._open(line)
         except (OSError, RuntimeError):
-            line.end()  # no descriptor, no thread, or the parent has gone just now
+            # No descriptor, no thread, or the parent has gone just now. The next call tries again.
+            line.end()
+            self._line = None
+            vars(self).pop("_made", None)
         return line
 
     def _open(self, line: _Line) -> None:

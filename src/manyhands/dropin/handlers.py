@@ -164,7 +164,8 @@ class BaseRequestHandler:
         Returns
         -------
         bool
-            False when the connection is over.
+            False when the connection is over; and on the engine `processes` when the handler's process cannot
+            hear: it has no descriptor or thread for that, or the server's process does not answer.
 
         Raises
         ------

@@ -105,18 +105,16 @@ def test_a_listener_is_suspended_and_resumed(server: Server, says: Says) -> None
     assert nowhere.startswith("manyhands: there is no listener 127.0.0.1:1")
 
 
-def test_where_a_handler_stands_is_told(server: Server, engine: str, says: Says) -> None:
+def test_where_a_handler_stands_is_told(server: Server, says: Says) -> None:
     address = server.addresses[0]
     with call((address.host, address.port)) as client:
         client.sendall(b"hello\n")
         assert client.recv(100) == b"hello\n"
         heading, *calls = says("stacks").partition("thread ")[0].splitlines()
         assert f" 127.0.0.1:{client.getsockname()[1]} Echo" in heading
-        # A forked handler stands in another process.
-        known = "where it stands is not known" if engine == "processes" else " in Echo.handle"
-        assert any(known in each for each in calls)
+        assert any(" in Echo.handle" in each for each in calls)
         [number] = [item["id"] for item in json.loads(says("stacks", "--json"))["items"]]
-        assert known in says("stacks", number)
+        assert " in Echo.handle" in says("stacks", number)
 
 
 class InRed(StreamRequestHandler):
