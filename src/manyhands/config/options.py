@@ -30,6 +30,7 @@ from manyhands.config.option_types import (
     Switch,
     Whole,
 )
+from manyhands.model.pieces import WHEN_BEHIND
 from manyhands.model.usage_errors import Mistake, closest
 
 # The groups that have most in common.
@@ -293,7 +294,7 @@ _ROWS = (
     ),
     _outbox(
         "when_behind",
-        Choice("close", "drop_oldest", "drop_new"),
+        Choice(*WHEN_BEHIND),
         "what becomes of a client that does not read, when its outbox is full: its connection is closed, or "
         "what waits longest or comes last is dropped, and counted",
         default="close",

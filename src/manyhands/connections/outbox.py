@@ -462,8 +462,7 @@ class Outbox:
                     return True
                 self._condition().wait_for(partial(self._has_less_than, left), seconds)
             # Of a batch some may have gone out, which is not known any more.
-            pieces = sum(isinstance(each, bytes) for each in self._pieces or ())
-            self.missed += pieces + (self._batched if self._batch else 0)
+            self.missed += self.pieces_waiting + (self._batched if self._batch else 0)
             self._end()
         return False
 

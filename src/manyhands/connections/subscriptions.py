@@ -3,6 +3,7 @@
 import contextlib
 from typing import Protocol
 
+from manyhands.model.connection_states import Reason
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import start_native_thread
 
@@ -18,10 +19,11 @@ class Closing(Protocol):
         """Have no more messages."""
 
 
-class Numbered(Protocol):
-    """A connection."""
+class Subscribing(Protocol):
+    """A connection whose handler subscribes."""
 
     number: int
+    reason: Reason | None
 
 
 class _Kept:
@@ -38,20 +40,25 @@ class _Kept:
 _kept = _Kept()
 
 
-def keep(connection: Numbered, subscription: Closing) -> None:
-    """Have a subscription end with the connection whose handler has made it. For the handler's worker."""
+def keep(connection: Subscribing, subscription: Closing) -> None:
+    """Have a subscription end with the connection whose handler has made it.
+
+    For the handler's worker; where that is another process, for the thread that hears it.
+    """
     before = _kept.by_number.get(connection.number, ())
     still_open = (each for each in before if not each.is_closed)
     _kept.by_number[connection.number] = (*still_open, subscription)
+    if connection.reason is not None:
+        subscription.close()  # its end was decided just before, and has found nothing
 
 
-def end_subscriptions(connection: Numbered) -> None:
+def end_subscriptions(connection: Subscribing) -> None:
     """End what the handler of a connection has subscribed to. Once more does no harm."""
     if _kept.by_number:
         _close(_kept.by_number.pop(connection.number, ()))
 
 
-def end_subscriptions_soon(connection: Numbered) -> None:
+def end_subscriptions_soon(connection: Subscribing) -> None:
     """Do so beside the caller, which may be a signal handler: the code that it interrupts may hold a lock."""
     subscriptions = _kept.by_number.get(connection.number) if _kept.by_number else None
     if subscriptions:

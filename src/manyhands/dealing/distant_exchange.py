@@ -71,8 +71,6 @@ class DistantExchange(Exchange):
             )
         if self._connection.is_registered:
             keep(self._connection, subscription)
-            if self._connection.reason is not None:
-                subscription.close()
         return subscription
 
     def _forget(self, number: int) -> None:

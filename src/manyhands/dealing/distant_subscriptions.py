@@ -111,8 +111,6 @@ class DistantSubscriptions:
         self._exchange.add(subscription)
         if self._connection is not None:
             keep(self._connection, subscription)
-            if self._connection.reason is not None:
-                subscription.close()  # its end was decided just before, and has found nothing
         return 1, b""
 
     def _unsubscribe(self, frame: Frame) -> tuple[int, bytes]:

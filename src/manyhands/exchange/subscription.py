@@ -4,15 +4,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from manyhands.model.pieces import piece_of
+from manyhands.model.pieces import WHEN_BEHIND, piece_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
 
 MOST_BYTES = 1024 * 1024
 """Bytes that may wait for one subscriber, however few messages they are."""
-
-WAYS = ("close", "drop_oldest", "drop_new")
-"""What may become of a subscription that falls behind."""
 
 
 class FellBehind(RuntimeError):  # noqa: N818 - what the subscriber did
@@ -90,8 +87,8 @@ class Subscription:
     ) -> None:
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             raise Mistake(f"most is how many messages may wait, 1 or more, not {most!r}")
-        if when_behind not in WAYS:
-            raise Mistake(f"when_behind is one of {', '.join(WAYS)}, not {when_behind!r}")
+        if when_behind not in WHEN_BEHIND:
+            raise Mistake(f"when_behind is one of {', '.join(WHEN_BEHIND)}, not {when_behind!r}")
         self.subject = subject
         self.missed = 0
         """Messages that were dropped, since they were not taken in time."""

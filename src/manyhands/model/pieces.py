@@ -5,6 +5,9 @@ from manyhands.model.usage_errors import Mistake
 LONGEST_NAME = 255
 """Characters of the name of a room or a subject: it is part of a line on a screen, or of a bus's subject."""
 
+WHEN_BEHIND = ("close", "drop_oldest", "drop_new")
+"""What may become of what does not take its pieces, or messages, as fast as they come."""
+
 
 def piece_of(data: object) -> bytes:
     """Return what is to be sent as bytes.

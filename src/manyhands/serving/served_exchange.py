@@ -18,6 +18,4 @@ class ServedExchange(LocalExchange):
         connection = current_connection()
         if connection is not None and connection.is_registered:
             keep(connection, subscription)
-            if connection.reason is not None:
-                subscription.close()  # its end was decided just before, and has found nothing
         return subscription
