@@ -152,8 +152,10 @@ def test_a_client_that_has_not_closed_keeps_the_port_too() -> None:
 def test_a_connection_that_a_process_still_has_is_its() -> None:
     program = """
         import signal, socket
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        # Without SO_REUSEADDR, with which it could get a port that earlier connections still keep.
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
             print(listener.getsockname()[1], flush=True)
             connection, _ = listener.accept()
         print("closed", flush=True)
