@@ -103,6 +103,9 @@ def test_an_unchanged_program_fails_in_json_lines(folder: Path, kind: str) -> No
         trouble(program, "raise")
         assert program.wait() == 1
         handler, last = records(program.errors())
+    if kind == "ForkingTCPServer" and "was not caught" in handler["message"]:
+        # What the handler's process says is handed on by a thread, which the program's end may overtake.
+        handler, last = last, handler
     assert "in trouble" in handler["traceback"]
     assert last["message"] == "RuntimeError was not caught"
     assert "RuntimeError: the program ends with this" in last["traceback"]
