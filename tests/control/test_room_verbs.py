@@ -69,11 +69,12 @@ def test_a_list_of_connections_tells_their_rooms_and_what_waits_for_them(
             [row] = rows(where={"room": "blue"})
             assert row["peer"].endswith(f":{other.getsockname()[1]}")
             assert (row["waiting"], row["missed"]) == (0, 0)
-            # Until the kernel's buffers and the outbox are full.
-            while not row["missed"]:
+            # Until both are seen at once: the kernel may enlarge a buffer after a piece was missed, and
+            # so empty the outbox.
+            while not (row["missed"] and row["waiting"]):
                 _tell_much(client, "blue")
                 [row] = rows(where={"room": "blue"})
-            assert 0 < row["waiting"] <= 4096
+            assert row["waiting"] <= 4096
             assert [each["id"] for each in rows(sort="-missed", limit=1)] == [row["id"]]
             assert [each["id"] for each in rows(sort="-waiting", limit=1)] == [row["id"]]
 

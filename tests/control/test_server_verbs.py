@@ -1,10 +1,12 @@
 """The verbs about servers and the process, on a `Server` and on classes of the drop-in."""
 
+import fcntl
 import gc
 import os
 import signal
 import socket
 import sys
+import termios
 import threading
 import time
 import weakref
@@ -377,12 +379,18 @@ def test_a_hub_that_hangs_is_told_of_with_the_handler_that_holds_it_up(
         wait_until(lambda: delay() < 0.1)
 
 
+def unread(peer: socket.socket) -> int:
+    """Return how many bytes wait for a client to read them (FIONREAD in ioctl_list(2))."""
+    return int.from_bytes(fcntl.ioctl(peer, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_a_half_closed_client_gets_all_that_it_has_asked_for(controlled: Controlled) -> None:
     with controlled() as server, call(server.place) as peer:
         asked = b'{"jsonrpc":"2.0","id":1,"method":"verbs"}\n' * 300
         peer.sendall(asked)
         peer.shutdown(socket.SHUT_WR)
-        time.sleep(0.2)  # while it does not read, the answers fill the connection
+        # While it does not read, the answers fill the connection.
+        wait_until(lambda: unread(peer) > 100_000)
         assert everything(peer).count(b"\n") == 301
 
 
