@@ -381,6 +381,24 @@ def test_a_place_without_a_server_says_what_is_there(tmp_path: Path) -> None:
             assert unreachable.value.is_gone == sentence.startswith("no server listens")
 
 
+WITHOUT_DESCRIPTORS = """
+import resource, sys
+from manyhands.control.client import Client, Unreachable
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    Client(sys.argv[1])
+except Unreachable as problem:
+    print(problem)
+"""
+
+
+def test_a_client_without_a_descriptor_is_told_so_in_a_sentence(serve: Serve) -> None:
+    place = serve(answering({}))
+    said = run_python(WITHOUT_DESCRIPTORS, place)
+    assert said == f"cannot connect to {place}: too many open files\n"
+
+
 def test_it_loads_little_and_nothing_of_an_extra() -> None:
     program = "import sys; import manyhands.control.discovery; print(*sys.modules)"
     loaded = {name.partition(".")[0] for name in run_python(program).split()}

@@ -60,7 +60,12 @@ class ClientSocket:
     """
 
     def __init__(self, place: str, deadline: float) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX)
+        except (
+            OSError
+        ) as error:  # EMFILE, ENFILE: no descriptor is left, which may be so for a moment
+            raise _unreachable(error, place) from None
         self._received = bytearray()
         self._searched = 0
         self.server = f"the server at {escape(place)}"

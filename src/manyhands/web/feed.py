@@ -64,7 +64,7 @@ class Feed:
         """Look for the server; None, after a pause, where it is not back yet."""
         try:
             client = self._follower.connect()
-        except (Unreachable, OSError) as problem:  # OSError: no descriptor is left, for one
+        except Unreachable as problem:
             self._lose(str(problem))
             self._pause()
             return None
