@@ -26,11 +26,15 @@ USUAL_COLUMNS = 80
 
 
 @contextmanager
-def printing_above(label: Callable[[], str]) -> Iterator[Callable[[str], None] | None]:
-    """Have what this process prints go above the terminal's last line, for the time of the context.
+def printing_above(
+    question: str, label: Callable[[], str]
+) -> Iterator[Callable[[str], None] | None]:
+    """Print a question, and have what this process prints in the context go above it.
 
     Parameters
     ----------
+    question
+        What the terminal's last line then says. Where standard output is no terminal, it is printed alone.
     label
         Returns what stands before each line of the calling thread or fiber.
 
@@ -43,11 +47,14 @@ def printing_above(label: Callable[[], str]) -> Iterator[Callable[[str], None] |
         _Stream(stream, label) for stream in (sys.stdout, sys.stderr) if _is_terminal(stream)
     ]
     if not streams or not _is_terminal(sys.stdout):
+        print(question, end="", flush=True)  # noqa: T201 - asking is what it is for
         yield None
         return
     try:
+        # Before the question is there: what another thread prints right after it would stand behind it.
         for stream in streams:
             stream.begin()
+        streams[0].print(question)
         yield streams[0].show
     finally:
         for stream in streams:
@@ -63,6 +70,7 @@ class _Stream:
         self._write: Callable[[str], int] = stream.write
         self._begun: dict[object, tuple[str, str]] = {}
         """What each thread or fiber has printed of a line that has not ended, and its label."""
+        self._is_over = False
 
     def begin(self) -> None:
         # An attribute of the object: whatever holds the stream, such as a handler of `logging`, finds it.
@@ -72,8 +80,15 @@ class _Stream:
     def end(self) -> None:
         with suppress(AttributeError):
             del self._stream.write
-        for label, line in self._begun.values():
-            self._stream.write(f"{label}{_safe(line)}\n")
+        self._is_over = True
+        self._print_begun()
+
+    def _print_begun(self) -> None:
+        # One at a time, each taken by one thread alone: another may be in the middle of `_take`.
+        with suppress(KeyError):
+            while True:
+                _, (label, line) = self._begun.popitem()
+                self.print(f"{label}{_safe(line)}\n")
 
     def _take(self, text: str) -> int:
         caller = current_thread_or_fiber()
@@ -85,7 +100,15 @@ class _Stream:
             self.show(label + _safe(line))
         if rest:
             self._begun[caller] = label, rest
+            # The end has come meanwhile, and has not seen this one.
+            if self._is_over:
+                self._print_begun()
         return len(text)
+
+    def print(self, text: str) -> None:
+        """Print a text where the cursor is."""
+        self._write(text)
+        self._stream.flush()
 
     def show(self, line: str) -> None:
         """Show a line above the question."""
@@ -93,8 +116,7 @@ class _Stream:
         # Room below, if need be by scrolling (IND); back up, and the place kept (DECSC); rows inserted (IL),
         # the line in them; and down to where the question is now (DECRC). See ECMA-48, the VT100's manual.
         room = "\x1bD" * rows + f"\x1b[{rows}A\x1b7\r\x1b[{rows}L"
-        self._write(f"{room}{line}\x1b8\x1b[{rows}B")
-        self._stream.flush()
+        self.print(f"{room}{line}\x1b8\x1b[{rows}B")
 
 
 def escape_but_colours(text: str) -> str:

@@ -58,8 +58,7 @@ def ask(prompt: object = "") -> str:
         descriptor = _standard_input()
         if descriptor is None:
             return _input(question)
-        print(question, end="", flush=True)  # noqa: T201 - asking is what it is for
-        with printing_above(_label_of_caller) as say:
+        with printing_above(question, _label_of_caller) as say:
             return _read_line(descriptor, _Client(connection, say))
 
 
