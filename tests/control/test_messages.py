@@ -1,6 +1,7 @@
 """The lines of the control protocol, in and out."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -85,6 +86,16 @@ def test_a_refusal_has_the_id_of_its_request() -> None:
 def test_brackets_within_a_text_are_no_depth() -> None:
     text = '[{"' * 1000 + "\\"
     assert read_request(request(params={"text": text})).params == {"text": text}
+
+
+@pytest.mark.parametrize("part", ['\\"', '"', "\\", '"\\', '"[', "[{", '\\"[]'])
+def test_the_longest_line_takes_no_time_to_refuse_whatever_it_is_made_of(part: str) -> None:
+    start = b"[" * (DEEPEST + 1) + b'"'
+    line = (start + part.encode() * LONGEST_REQUEST)[: LONGEST_REQUEST - 1]
+    began = time.thread_time()
+    with pytest.raises(Refusal):
+        read_request(line)
+    assert time.thread_time() - began < 0.1
 
 
 def test_each_line_out_is_one_line_whatever_is_in_it() -> None:

@@ -142,16 +142,22 @@ def _parsed(line: bytes) -> Any:
         raise Refusal(Code.NO_JSON, f"the line is no JSON: {error}") from None
 
 
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A text that has no end is taken whole as well: a search that failed at each of its quotes would hold the
+interpreter's lock for seconds."""
 
 
 def _depth(text: str) -> int:
     if text.count("[") + text.count("{") <= DEEPEST:
         return 0
     deepest = depth = 0
-    for sign in re.findall(r"[\[\]{}]", _TEXT.sub("", text)):
-        depth += 1 if sign in "[{" else -1
-        deepest = max(deepest, depth)
+    for found in _TEXT_OR_BRACKET.finditer(text):
+        sign = found[0]
+        if sign in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif sign in "]}":
+            depth -= 1
     return deepest
 
 
