@@ -300,6 +300,11 @@ def test_a_limit_is_adjusted_and_a_value_that_does_not_fit_is_told(scripted: Scr
             await screen.sees("usually 10000 connections")
             await screen.types(value)
             await screen.sees(said)
+        screen.presses("l")
+        await screen.sees("the most connections at once")
+        screen.presses("enter")
+        await screen.types(" ")
+        await screen.sees("the value is missing; none takes a limit away")
 
     look(scripted.place, scenario)
     assert scripted.limits[0]["value"] == 50

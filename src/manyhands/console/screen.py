@@ -21,6 +21,7 @@ from manyhands.console.pieces import Line, labelled, piece
 from manyhands.console.rows import Table
 from manyhands.console.signals import EndingSignals
 from manyhands.console.view import FILTERS, View, where
+from manyhands.control import limit_values
 from manyhands.control.client import Client
 from manyhands.control.discovery import Follower
 
@@ -350,10 +351,10 @@ class Top(App[int]):
     def _ask_for_value(self, limit: Limit) -> None:
         def take(value: str | None) -> None:
             if value is not None:
-                self._ask(self._actions.adjust(limit, value.strip()))
+                self._ask(self._actions.adjust(limit, value))
 
         if self.model.may_write:
-            self.push_screen(Prompt(limit.question, limit.typed), take)
+            self.push_screen(Prompt(limit.question, limit.typed, limit_values.read), take)
 
     def action_tell(self) -> None:
         """Tell a line to a room."""

@@ -2,19 +2,32 @@
 
 import json
 
+from manyhands.model.usage_errors import Mistake
+
 
 def read(text: str) -> object:
-    """Return what a word stands for: ``none``, a number, ``yes`` or ``no``, or the word itself."""
-    if text.lower() in {"none", ""}:
+    """Return what a word stands for: ``none``, a number, ``yes`` or ``no``, or the word itself.
+
+    Raises
+    ------
+    Mistake
+        It is empty, as a shell's variable that is not set: a limit is not taken away by that.
+    """
+    text = text.strip()
+    if not text:
+        raise Mistake("the value is missing; none takes a limit away")
+    if text.lower() == "none":
         return None
     try:
-        return json.loads(text, parse_constant=str)
+        value: object = json.loads(text, parse_constant=str)
     except ValueError:
         return {"yes": True, "no": False}.get(text.lower(), text)
+    # JSON's null is what `jq` makes of a name that is not there.
+    return text if value is None else value
 
 
 def written(value: object) -> str:
-    """Return a value as `read` takes it."""
+    """Return a value as people type it; several networks as the one text that a server takes for them."""
     if value is None:
         return "none"
     if isinstance(value, bool):

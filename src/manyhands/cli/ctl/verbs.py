@@ -2,7 +2,7 @@
 
 import argparse
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _limits(client: Client, arguments: Arguments) -> Any:
-    values = dict(_setting(word) for word in arguments.limits if "=" in word)
+    values = _settings(word for word in arguments.limits if "=" in word)
     names = [word.replace("-", "_") for word in arguments.limits if "=" not in word]
     if values and names:
         raise Mistake(f"{names[0]} has no value: say {names[0]}=VALUE, or ask for it alone")
@@ -180,9 +180,18 @@ def _limits(client: Client, arguments: Arguments) -> Any:
     return {**result, "items": _named(result["items"], names)} if names else result
 
 
-def _setting(word: str) -> tuple[str, object]:
-    name, _, text = word.partition("=")
-    return name.strip().replace("-", "_"), limit_values.read(text.strip())
+def _settings(words: Iterable[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if name in values:
+            raise Mistake(f"{name} is given twice")
+        try:
+            values[name] = limit_values.read(text)
+        except Mistake as mistake:
+            raise Mistake(f"{name}: {mistake}") from None
+    return values
 
 
 def _named(items: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
