@@ -163,8 +163,9 @@ def test_what_a_client_asks_for_at_once_is_answered_in_its_order(controlled: Con
             peer.sendall(
                 json.dumps({"jsonrpc": "2.0", "id": number, "method": "verbs"}).encode() + b"\n"
             )
-        read_line(peer)
-        assert [json.loads(read_line(peer))["id"] for _ in range(300)] == list(range(300))
+        with peer.makefile("rb") as lines:
+            lines.readline()
+            assert [json.loads(lines.readline())["id"] for _ in range(300)] == list(range(300))
 
 
 def test_a_request_without_an_id_is_done_and_not_answered(controlled: Controlled) -> None:
@@ -215,6 +216,25 @@ def test_half_a_line_and_silence_ends_the_connection_and_silence_alone_does_not(
         assert everything(half) == b""
         silent.sendall(STATUS)
         assert "result" in json.loads(read_line(silent))
+
+
+def test_a_client_that_pipelines_and_reads_late_is_not_cut_off(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.control.server.LINE_TIMEOUT", 0.05)
+    monkeypatch.setattr("manyhands.control.server.MOST_UNSENT", 20_000)
+    # Far more than one receive holds: while the server does not read, it has a part of a line.
+    count = 2000
+    with controlled() as server, call(server.place) as late:
+        late.sendall(b'{"jsonrpc":"2.0","id":1,"method":"verbs"}\n' * count)
+        with call(server.place) as half:
+            # A line that begins later, whose time is over.
+            half.sendall(b'{"json')
+            everything(half)
+        with late.makefile("rb") as lines:
+            assert all(lines.readline() for _ in range(count + 1))
+            late.sendall(b'{"json')
+            assert lines.read() == b""
 
 
 def test_one_client_too_many_is_told_so_and_the_others_stay(controlled: Controlled) -> None:

@@ -30,7 +30,7 @@ MOST_CLIENTS = 64
 """Clients that are served at once: a few operators, each with a tool or two, and scripts."""
 
 LINE_TIMEOUT = 30.0
-"""Seconds from the first byte of a request to the end of its line."""
+"""Seconds from the first byte of a request to the end of its line, of those in which the client is heard."""
 
 REFUSAL_TIMEOUT = 1.0
 """Seconds for a client to take the sentence by which it is turned away."""
@@ -133,11 +133,14 @@ class ControlClient(Client):
         except Refusal as refused:
             self._is_at_an_end = True
             self._last_word = error_line(refused)
-        if self._is_at_an_end or not self._lines.is_amid:
+        self.answer_one()
+
+    def settled(self) -> None:
+        """Give it its time for the line that it is in, unless the rest of that may be in the kernel."""
+        if not (self.is_heard and self._lines.is_amid):
             self.deadline = None
         elif self.deadline is None:
             self.deadline = time.monotonic() + LINE_TIMEOUT
-        self.answer_one()
 
     def answer_one(self) -> None:
         """Answer one request, so that the other clients have their turn between two."""

@@ -65,6 +65,9 @@ class Client(abc.ABC):
             When it has gone.
         """
 
+    def settled(self) -> None:  # noqa: B027 - most deadlines run whatever the client does
+        """Note that it has been sent what it takes just now: whether it is heard may have changed."""
+
     def left(self) -> None:  # noqa: B027 - of most, nothing is kept elsewhere
         """Note that it is being closed, for whatever reason."""
 
@@ -146,7 +149,7 @@ class Clients:
         self.settle(client)
 
     def settle(self, client: Client) -> None:
-        """Send a client what it takes now, and wait for what it is up to next; or close it."""
+        """Send a client what it takes now, and wait for it to take more, or to send; or close it."""
         try:
             _send(client)
         except BlockingIOError:
@@ -156,6 +159,7 @@ class Clients:
         if client.has_ended:
             self._close(client)
             return
+        client.settled()
         descriptor = client.connection.fileno()
         awaited = select.POLLIN * client.is_heard | select.POLLOUT * bool(client.unsent)
         if self._awaited.get(descriptor) != awaited:
