@@ -19,6 +19,14 @@ from .conftest import Controlled, ControlledServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
+
+@pytest.fixture(autouse=True)
+def without_a_word(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """See that nothing that clients do is an error of the server's."""
+    yield
+    assert capfd.readouterr().err == ""
+
+
 STACKS = b'{"jsonrpc":"2.0","id":1,"method":"stacks"}\n'
 
 
@@ -48,6 +56,11 @@ def watch_and_never_read(peer: socket.socket) -> None:
     peer.sendall(json.dumps(request).encode() + b"\n")
 
 
+def watch_and_pipeline(peer: socket.socket) -> None:
+    watch_and_never_read(peer)
+    peer.sendall(STACKS * 300)
+
+
 def half_close(peer: socket.socket) -> None:
     peer.sendall(STACKS)
     peer.shutdown(socket.SHUT_WR)
@@ -60,6 +73,7 @@ HABITS = (
     send_half_a_line,
     send_a_line_without_an_end,
     watch_and_never_read,
+    watch_and_pipeline,
     half_close,
 )
 

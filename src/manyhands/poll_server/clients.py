@@ -149,7 +149,12 @@ class Clients:
         self.settle(client)
 
     def settle(self, client: Client) -> None:
-        """Send a client what it takes now, and wait for it to take more, or to send; or close it."""
+        """Send a client what it takes now, and wait for it to take more, or to send; or close it.
+
+        One that was closed meanwhile is left alone.
+        """
+        if not self._is_here(client):
+            return
         try:
             _send(client)
         except BlockingIOError:
@@ -173,9 +178,14 @@ class Clients:
         if client is not None:
             self._close(client)
 
+    def _is_here(self, client: Client) -> bool:
+        return self._clients.get(client.connection.fileno()) is client
+
     def _close(self, client: Client) -> None:
+        if not self._is_here(client):
+            return
         descriptor = client.connection.fileno()
-        self._clients.pop(descriptor, None)
+        del self._clients[descriptor]
         self._awaited.pop(descriptor, None)
         with contextlib.suppress(OSError, KeyError):
             self._poll.unregister(descriptor)
