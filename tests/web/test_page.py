@@ -25,7 +25,7 @@ MOST_BYTES = 100_000
 """Of the first load, with the heads of its responses."""
 
 PATHS = ["/", "/static/main.js", "/nowhere", "/events", "/calls"]
-METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"]
 
 RIGHT = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 
@@ -252,6 +252,7 @@ def said_to(page: Server, head: str) -> bytes:
         return everything(peer)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "CONNECT"])
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -260,18 +261,46 @@ def said_to(page: Server, head: str) -> bytes:
         ("GET / HTTP/1.1\nHost: localhost\nHost: localhost\n\n", 400),
         ("GET / HTTP/1.1\nHost: localhost\nOrigin: a\nOrigin: b\n\n", 400),
         ("GET http://localhost/ HTTP/1.1\nHost: localhost\n\n", 400),
+        ("GET * HTTP/1.1\nHost: localhost\n\n", 400),
+        ("GET localhost:80 HTTP/1.1\nHost: localhost\n\n", 400),
         ("GET / HTTP/1.1\nHost: localhost\nX: " + "x" * 40_000 + "\n\n", 431),
-        ("POST /calls HTTP/1.1\nHost: localhost\nContent-Length: 70000\n\n" + "x" * 70_000, 413),
+        ("GET / HTTP/1.1\nHost: localhost\nContent-Length: 70000\n\n" + "x" * 70_000, 413),
         (
-            "GET /events HTTP/1.1\nHost: localhost\nAuthorization: Bearer {0}\nLast-Event-ID: x\n\n",
+            "GET / HTTP/1.1\nHost: localhost\nContent-Length: 5\nTransfer-Encoding: chunked\n\n0\n\n",
             400,
         ),
+        ("GET / HTTP/1.0\nHost: localhost\nTransfer-Encoding: chunked\n\n0\n\n", 400),
+        # Before HTTP/1.1 none is needed, and the page wants one all the same.
+        ("GET / HTTP/1.0\n\n", 421),
+        ("GET / HTTP/1.0\nHost:\n\n", 421),
+        ("GET /events HTTP/1.0\nAuthorization: Bearer {0}\n\n", 421),
+        ("GET /calls HTTP/1.0\nAuthorization: Bearer {0}\n\n", 421),
     ],
 )
-def test_what_is_no_request_of_ours_gets_its_status(page: Server, head: str, status: int) -> None:
-    said = said_to(page, head.replace("{0}", TOKEN).replace("\n\n", "\nConnection: close\n\n", 1))
+def test_what_is_no_request_of_ours_gets_its_status(
+    page: Server, capfd: pytest.CaptureFixture[str], method: str, head: str, status: int
+) -> None:
+    head = head.replace("{0}", TOKEN).replace("\n\n", "\nConnection: close\n\n", 1)
+    said = said_to(page, head.replace("GET", method))
     assert said.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"Content-Security-Policy" in said
+    # A client that is none of ours fills no log.
+    wait_until(lambda: len(page.connections) == 0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_id_of_an_event_that_is_none_is_refused(page: Server) -> None:
+    assert asked(page, "GET", "/events", {**RIGHT, "Last-Event-ID": "x"}).status == 400
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_protocol_that_the_page_does_not_speak_is_passed_over(
+    page: Server, protocol: str
+) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": protocol}
+    assert asked(page, "GET", "/", upgrade).body == static_files()["/"].body
+    assert asked(page, "GET", "/", {**upgrade, "Host": "127.evil.example"}).status == 421
+    assert asked(page, "GET", "/events", upgrade).status == 401
 
 
 def test_half_a_request_and_silence_end(page: Server, monkeypatch: pytest.MonkeyPatch) -> None:

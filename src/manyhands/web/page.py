@@ -119,7 +119,7 @@ class _Browser(BaseRequestHandler):
             response = self._answer(request)
         except Refusal as refusal:
             response = refusal.response
-        self.wire.send(response, has_body=request.method != "HEAD")
+        self.wire.send(response)
         return True
 
     def _let_in(self, request: Request) -> None:

@@ -48,9 +48,6 @@ SAFETY = (
 )
 """Headers of every response."""
 
-_AT_ITS_END = {h11.DONE, h11.MUST_CLOSE}
-"""The states of a browser that has sent all of its request."""
-
 _ONCE = {"host", "authorization", "origin", "sec-fetch-site", "content-type", "last-event-id"}
 """Headers by which a request is judged: one that comes twice could be read in two ways."""
 
@@ -117,6 +114,7 @@ class Wire:
         """When the request that is awaited must be there."""
 
         self._has_begun = False
+        self._is_asked_for_head = False
 
     def receive(self) -> Request | None:
         """Return the next request; None where the browser has finished, or says nothing any more.
@@ -131,11 +129,14 @@ class Wire:
         if self._http.our_state is not h11.IDLE:
             return None
         self._deadline = time.monotonic() + KEEP_ALIVE
-        self._has_begun = False
+        self._has_begun = self._is_asked_for_head = False
         try:
             head = self._next_event(h11.Request)
             if head is None:
                 return None
+            # Known before anything is refused: what says so has no body either.
+            self._is_asked_for_head = head.method == b"HEAD"
+            headers = _headers(head)
             body = bytearray()
             while (data := self._next_event(h11.Data)) is not None:
                 body += data.data
@@ -144,18 +145,22 @@ class Wire:
                         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                         f"a request has at most {LONGEST_BODY} bytes",
                     )
-            # Else the browser has gone before the end of its request.
-            return _request(head, bytes(body)) if self._http.their_state in _AT_ITS_END else None
+            if self._http.their_state is h11.SEND_BODY:
+                return None  # the browser has gone before the end of its request
+            # `Upgrade` is passed over: the page speaks no other protocol (RFC 9110, section 7.8).
+            path = head.target.decode("latin-1").partition("?")[0]
+            return Request(head.method.decode("ascii"), path, headers, bytes(body))
         except h11.RemoteProtocolError as error:
             status = HTTPStatus(error.error_status_hint)
             raise Refusal(status, f"this is no request: {error}") from None
 
-    def send(self, response: Response, *, has_body: bool = True) -> None:
+    def send(self, response: Response) -> None:
         """Send a whole answer; without its body for HEAD, whose answer tells the length all the same."""
         length = ("Content-Length", str(len(response.body)))
+        has_body = response.body and not self._is_asked_for_head
         self._send(
             self._head(response.status, response.media_type, [length, *response.headers]),
-            *([h11.Data(data=response.body)] if has_body and response.body else []),
+            *([h11.Data(data=response.body)] if has_body else []),
             h11.EndOfMessage(),
         )
 
@@ -209,15 +214,20 @@ class Wire:
         return True
 
 
-def _request(head: h11.Request, body: bytes) -> Request:
+def _headers(head: h11.Request) -> dict[str, str]:
+    """Return the headers of a request; refuse one that could be read in two ways."""
     headers: dict[str, str] = {}
     for raw_name, value in head.headers:
         name = raw_name.decode("ascii")
         if name in headers and name in _ONCE:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"the header {name} comes twice")
         headers[name] = value.decode("latin-1")
-    target = head.target.decode("latin-1")
-    if not target.startswith("/"):
+    # A proxy in front may read its end elsewhere (RFC 9112, section 6.1).
+    if "transfer-encoding" in headers and (
+        "content-length" in headers or head.http_version < b"1.1"
+    ):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a request has its length or its pieces, not both")
+    if not head.target.startswith(b"/"):
         # An absolute one would overrule the Host header (RFC 9112, section 3.2.2).
         raise Refusal(HTTPStatus.BAD_REQUEST, "a target begins with a slash")
-    return Request(head.method.decode("ascii"), target.partition("?")[0], headers, body)
+    return headers
