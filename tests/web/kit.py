@@ -211,13 +211,14 @@ def page_of(
     *addresses: str,
     is_admin: bool = False,
     hosts: Sequence[str] | None = None,
+    token: str = TOKEN,
     **options: Any,
 ) -> Iterator[Server]:
     """Serve the page of the control socket at `folder`/control; yield its server."""
     follower = Follower(str(folder / "control"))
     with Feed(follower, follower.connect()) as feed:
         names = names_of([], ["localhost", "127.0.0.1", "::1"]) if hosts is None else hosts
-        page = Page(feed, TOKEN, names, is_admin=is_admin)
+        page = Page(feed, token, names, is_admin=is_admin)
         with page.server(*addresses or (HERE,), **options) as server:
             yield server
         page.relay.close()

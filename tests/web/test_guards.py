@@ -91,8 +91,8 @@ class Clock:
         return self.now
 
 
-def judged(check: TokenCheck, token: str, client: str = "192.0.2.1") -> Verdict:
-    return check.judge(f"Bearer {token}", client)
+def judged(check: TokenCheck, token: str, host: str = "192.0.2.1") -> Verdict:
+    return check.judge(f"Bearer {token}", (host, 40000))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def judged(check: TokenCheck, token: str, client: str = "192.0.2.1") -> Verdict:
     ],
 )
 def test_the_token_is_that_of_a_bearer(authorization: str | None, verdict: Verdict) -> None:
-    assert TokenCheck("right").judge(authorization, "192.0.2.1") is verdict
+    assert TokenCheck("right").judge(authorization, ("192.0.2.1", 40000)) is verdict
 
 
 def test_the_time_of_a_comparison_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,31 +126,59 @@ def test_the_time_of_a_comparison_tells_nothing(monkeypatch: pytest.MonkeyPatch)
     assert compared == [(b"right", b"right"), (b"wrong", b"right")]
 
 
-def test_after_ten_wrong_tokens_in_a_minute_none_is_compared_any_more() -> None:
+def test_after_ten_wrong_tokens_in_a_minute_more_are_too_many_and_the_right_one_is_let_in() -> None:
     clock = Clock()
     check = TokenCheck("right", clock)
     for _ in range(MOST_WRONG):
         assert judged(check, "wrong") is Verdict.WRONG
         clock.now += 1
-    assert judged(check, "right") is Verdict.TOO_MANY
-    assert judged(check, "right", client="192.0.2.2") is Verdict.RIGHT
-    clock.now = 1000.0 + WRONG_SECONDS - 0.01
-    assert judged(check, "right") is Verdict.TOO_MANY
-    clock.now = 1000.0 + WRONG_SECONDS
+    assert judged(check, "wrong") is Verdict.TOO_MANY
+    assert check.seconds_to_wait(("192.0.2.1", 1)) == WRONG_SECONDS - MOST_WRONG
     assert judged(check, "right") is Verdict.RIGHT
-    assert judged(check, "wrong") is Verdict.WRONG
-    assert judged(check, "right") is Verdict.TOO_MANY
+    assert judged(check, "wrong", "192.0.2.2") is Verdict.WRONG
+    clock.now = 1000.0 + WRONG_SECONDS - 0.01
+    assert judged(check, "wrong") is Verdict.TOO_MANY
+    clock.now = 1000.0 + WRONG_SECONDS
+    assert check.seconds_to_wait(("192.0.2.1", 1)) == 0
+    assert [judged(check, "wrong") for _ in range(2)] == [Verdict.WRONG, Verdict.TOO_MANY]
 
 
 def test_right_tokens_and_missing_ones_count_for_nothing() -> None:
     check = TokenCheck("right")
     for _ in range(2 * MOST_WRONG):
         assert judged(check, "right") is Verdict.RIGHT
-        assert check.judge(None, "192.0.2.1") is Verdict.MISSING
+        assert check.judge(None, ("192.0.2.1", 40000)) is Verdict.MISSING
+    assert judged(check, "wrong") is Verdict.WRONG
 
 
-def test_the_addresses_that_are_remembered_have_a_bound() -> None:
+@pytest.mark.parametrize(
+    ("clients", "count_as_one"),
+    [
+        ([(f"127.0.0.{number}", 1) for number in range(1, 12)], True),
+        ([*[("127.0.0.1", 1)] * 5, *[("::1", 1, 0, 0)] * 5, "a client's own name"], True),
+        ([f"\0{number}".encode() for number in range(11)], True),
+        ([(f"2001:db8::{number}", 1, 0, 0) for number in range(1, 12)], True),
+        ([("192.0.2.1", 1)] * 10 + [("::ffff:192.0.2.1", 1, 0, 0)], True),
+        ([(f"192.0.2.{number}", 1) for number in range(1, 12)], False),
+        ([(f"2001:db8:0:{number}::1", 1, 0, 0) for number in range(1, 12)], False),
+    ],
+)
+def test_a_client_is_counted_by_what_it_cannot_choose(
+    clients: list[object], count_as_one: bool
+) -> None:
     check = TokenCheck("right", Clock())
-    for number in range(2 * MOST_ADDRESSES):
-        assert judged(check, "wrong", f"client {number}") is Verdict.WRONG
-    assert len(vars(check)["_wrong"]) == MOST_ADDRESSES
+    *_, last = [check.judge("Bearer wrong", client) for client in clients]
+    assert last is (Verdict.TOO_MANY if count_as_one else Verdict.WRONG)
+
+
+def test_of_too_many_addresses_the_one_that_was_wrong_longest_ago_is_forgotten() -> None:
+    check = TokenCheck("right", Clock())
+    goes_on, has_stopped = "198.51.100.1", "198.51.100.2"
+    for host in (goes_on, has_stopped):
+        for _ in range(MOST_WRONG):
+            assert judged(check, "wrong", host) is Verdict.WRONG
+    assert judged(check, "wrong", goes_on) is Verdict.TOO_MANY
+    for number in range(MOST_ADDRESSES - 1):
+        judged(check, "wrong", f"192.0.{number >> 8}.{number & 255}")
+    assert judged(check, "wrong", goes_on) is Verdict.TOO_MANY
+    assert judged(check, "wrong", has_stopped) is Verdict.WRONG

@@ -278,6 +278,10 @@ def test_a_wrong_token_is_asked_for_again(
         expect(tab.locator("main")).to_be_hidden()
         field = tab.get_by_label("Token")
         expect(field).to_be_focused()
+        # A chat has made one sign of three dots.
+        field.fill("http://127.0.0.1/#t=kN0vY3…")
+        field.press("Enter")
+        expect(tab.get_by_role("alert")).to_contain_text("this is no token")
         field.fill(link(page))
         field.press("Enter")
         is_live(tab)
@@ -288,6 +292,31 @@ def test_a_wrong_token_is_asked_for_again(
         other = window.new_page()
         other.goto(link(page).partition("#")[0])
         expect(other.get_by_role("alert")).to_contain_text("this tab has no token")
+
+
+def test_a_tab_whose_token_is_refused_stops_and_holds_up_no_other(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    with page_of(tmp_path) as page:
+        address = str(page.addresses[0])
+        old = open_tab(window, page)
+        is_live(old)
+    new_token = TOKEN.replace("a-", "another-")
+    with page_of(tmp_path, address, token=new_token) as page:
+        expect(old.get_by_role("alert")).to_contain_text("the token is wrong or missing")
+        expect(old.locator("main")).to_be_hidden()
+        of_old: list[str] = []
+        old.on("request", lambda request: of_old.append(request.url))
+        new = open_tab(window, page, new_token)
+        for open_now in (7, 8):
+            server.calls.clear()
+            server.tell_stats(open=open_now)
+            is_live(new)
+            expect(tile(new, "open")).to_have_text(str(open_now))
+            # The new tab looks again and again, and the old one does not.
+            wait_until(lambda: [verb for verb, _ in server.calls].count("connections.list") > 1)
+        assert of_old == []
+        expect(old.locator("#link")).to_have_text("not let in")
 
 
 def test_two_tabs_have_one_stream_and_the_second_goes_on_alone(

@@ -4,9 +4,11 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from ipaddress import ip_address
+
+from manyhands.model.socket_addresses import address_key, client_ip
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 """The names of the machine itself."""
@@ -18,6 +20,8 @@ WRONG_SECONDS = 60.0
 
 MOST_ADDRESSES = 1000
 """Client addresses whose wrong tokens are remembered."""
+
+_LOOPBACK_OF_IPV4, _LOOPBACK_OF_IPV6 = 127, (128, 1)
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", re.IGNORECASE)
 
@@ -90,7 +94,10 @@ class Verdict(Enum):
 
 
 class TokenCheck:
-    """Compares tokens, for each client address only so often. Thread-safe.
+    """Compares tokens, and counts the wrong ones of each client address. Thread-safe.
+
+    The right one is let in always: it is too long to be guessed, so the bound is for what is not let in
+    anyway, such as a window that goes on with an old token.
 
     Parameters
     ----------
@@ -103,28 +110,51 @@ class TokenCheck:
     def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = token.encode()
         self._clock = clock
-        # Each step on these is one of the interpreter's, so no lock is needed.
-        self._wrong: dict[str, deque[float]] = {}
+        # The address with the latest wrong token is the last one. Each step on these is one of the
+        # interpreter's, so no lock is needed: of two at the same moment one may not be counted.
+        self._wrong: dict[int | None, deque[float]] = {}
 
-    def judge(self, authorization: str | None, client: str) -> Verdict:
-        """Look at an Authorization header of a client at an address.
+    def judge(self, authorization: str | None, client_address: object) -> Verdict:
+        """Look at an Authorization header of a client, whose address is as `accept` gave it.
 
-        After `MOST_WRONG` wrong ones none is compared, not even the right one, until the first of them was
-        `WRONG_SECONDS` ago: otherwise an attacker could go on guessing.
+        After `MOST_WRONG` wrong ones, those that follow are too many until the first of them was
+        `WRONG_SECONDS` ago.
         """
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             return Verdict.MISSING
-        if self.seconds_to_wait(client) > 0:
-            return Verdict.TOO_MANY
         if secrets.compare_digest(given.strip().encode(), self._token):
             return Verdict.RIGHT
-        while len(self._wrong) >= MOST_ADDRESSES and client not in self._wrong:
+        address = _counted(client_address)
+        times = self._wrong.pop(address, None) or deque(maxlen=MOST_WRONG)
+        self._wrong[address] = times
+        while len(self._wrong) > MOST_ADDRESSES:
             self._wrong.pop(next(iter(tuple(self._wrong))), None)
-        self._wrong.setdefault(client, deque(maxlen=MOST_WRONG)).append(self._clock())
+        if self._seconds_left(times) > 0:
+            return Verdict.TOO_MANY
+        times.append(self._clock())
         return Verdict.WRONG
 
-    def seconds_to_wait(self, client: str) -> float:
-        """Return the seconds until tokens of a client address are compared again."""
-        wrong = tuple(self._wrong.get(client, ()))
-        return wrong[0] + WRONG_SECONDS - self._clock() if len(wrong) == MOST_WRONG else 0.0
+    def seconds_to_wait(self, client_address: object) -> float:
+        """Return the seconds until a wrong token of a client is one like others again."""
+        return self._seconds_left(self._wrong.get(_counted(client_address), ()))
+
+    def _seconds_left(self, times: Collection[float]) -> float:
+        if len(times) < MOST_WRONG:
+            return 0.0
+        return next(iter(tuple(times))) + WRONG_SECONDS - self._clock()
+
+
+def _counted(client_address: object) -> int | None:
+    """Return by what the wrong tokens of a client are counted: what it cannot choose anew each time.
+
+    All of this machine's count together (None): a client may call from any of 127.0.0.0/8, or name its own
+    end of a Unix socket. Of IPv6 a network counts.
+    """
+    ip = client_ip(client_address)
+    if ip is None or ip == _LOOPBACK_OF_IPV6:
+        return None
+    bits, number = ip
+    if bits == 32 and number >> 24 == _LOOPBACK_OF_IPV4:
+        return None
+    return address_key(ip)

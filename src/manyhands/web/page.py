@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 from manyhands.dropin.handlers import BaseRequestHandler
-from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import descriptor_of, is_ready
 from manyhands.server import Server
@@ -152,10 +151,10 @@ class _Browser(BaseRequestHandler):
     def _check(self, request: Request, method: str) -> None:
         """Refuse other methods than one, and browsers that do not know the token."""
         _refuse_other_methods(request, method)
-        client = self._client
-        verdict = self.shown.tokens.judge(request.headers.get("authorization"), client)
+        tokens, client = self.shown.tokens, self.client_address
+        verdict = tokens.judge(request.headers.get("authorization"), client)
         if verdict is Verdict.TOO_MANY:
-            seconds = int(self.shown.tokens.seconds_to_wait(client)) + 1
+            seconds = int(tokens.seconds_to_wait(client)) + 1
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"too many wrong tokens: wait {seconds} s",
@@ -167,13 +166,6 @@ class _Browser(BaseRequestHandler):
                 "the token is wrong or missing: open the link that manyhands web printed",
                 ("WWW-Authenticate", "Bearer"),
             )
-
-    @property
-    def _client(self) -> str:
-        """The client's address without its port."""
-        if isinstance(self.client_address, tuple):
-            return str(self.client_address[0])
-        return format_address(self.client_address)
 
     def _waits_for(self, changed: Latch) -> bool:
         """Wait for news, or until a comment is due; return False when the browser has gone."""

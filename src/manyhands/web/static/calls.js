@@ -1,11 +1,24 @@
-// Calls to the server: JSON-RPC 2.0, by POST.
+// What is asked of the page's server; calls are JSON-RPC 2.0, by POST.
 
-import { token } from "./token.js";
-
-/** The page's server does not know the token. */
-export class Unauthorized extends Error {}
+import { refuse, refused, token } from "./token.js";
 
 let last = 0;
+
+/**
+ * Ask for something with the token.
+ * @param {string} path
+ * @param {RequestInit & {headers?: Record<string, string>}} [options]
+ * @returns {Promise<Response>} Rejected when the token is refused, or was so before.
+ */
+export async function request(path, options = {}) {
+  refused.throwIfAborted();
+  const headers = { ...options.headers, Authorization: `Bearer ${token()}` };
+  const response = await fetch(path, { ...options, headers, credentials: "omit" });
+  // The right token is let in always: too many are wrong ones too.
+  if (response.status === 401 || response.status === 429) refuse(await response.text());
+  refused.throwIfAborted();
+  return response;
+}
 
 /**
  * Carry out a verb.
@@ -15,13 +28,11 @@ let last = 0;
  */
 export async function call(method, params = {}) {
   last += 1;
-  const response = await fetch("calls", {
+  const response = await request("calls", {
     method: "POST",
-    headers: { "Content-Type": "application/json", Authorization: `Bearer ${token()}` },
+    headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ jsonrpc: "2.0", id: last, method, params }),
-    credentials: "omit",
   });
-  if (response.status === 401) throw new Unauthorized(await response.text());
   if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
     throw new Error((await response.text()).trim() || response.statusText);
   }

@@ -5,6 +5,8 @@ import { call } from "./calls.js";
 import { byId, keep, make, setText } from "./dom.js";
 import { age, count, size, text } from "./format.js";
 import * as details from "./details.js";
+import * as state from "./state.js";
+import { refused } from "./token.js";
 
 const LIMIT = 50;
 /** Milliseconds between two looks at least. */
@@ -102,7 +104,7 @@ function sortBy(field) {
 /** @param {number} milliseconds */
 function soon(milliseconds) {
   clearTimeout(timer);
-  timer = setTimeout(look, milliseconds);
+  if (!refused.aborted) timer = setTimeout(look, milliseconds);
 }
 
 async function look() {
@@ -110,7 +112,8 @@ async function look() {
   const number = lookNumber;
   const began = performance.now();
   try {
-    if (!document.hidden) {
+    // While the page's server does not answer, the stream asks for it, and ever more seldom.
+    if (!document.hidden && !state.lost) {
       const page = await call("connections.list", { where: where(), sort, limit: LIMIT, ...(cursors[cursors.length - 1] ? { after: cursors[cursors.length - 1] } : {}) });
       took = [...took, performance.now() - began].slice(-MEASURED);
       if (number === lookNumber) draw(page);

@@ -9,7 +9,7 @@ import * as limits from "./limits.js";
 import * as overview from "./overview.js";
 import { share } from "./share.js";
 import * as state from "./state.js";
-import { keepToken, token } from "./token.js";
+import { every, keepToken, refused, token } from "./token.js";
 
 /** Milliseconds without figures after which the page says so. */
 const QUIET = 5000;
@@ -59,9 +59,10 @@ function loadLimits() {
 
 /** Say whether what is shown is live. */
 function showLink() {
+  if (refused.aborted) return;
   const { known, lost } = state;
   let [kind, sentence] = ["waiting", "connecting"];
-  const quiet = Date.now() - state.heardAt;
+  const quiet = performance.now() - state.heardAt;
   if (lost) [kind, sentence] = ["lost", lost];
   else if (known && !known.server.is_there) [kind, sentence] = ["lost", known.server.sentence];
   else if (known && quiet > QUIET) [kind, sentence] = ["lost", `nothing heard for ${age(quiet / 1000)}`];
@@ -85,18 +86,19 @@ function askForToken(sentence) {
 }
 
 function run() {
+  refused.addEventListener("abort", () => askForToken(refused.reason.message));
   overview.start();
   events.start();
   connections.start();
-  setInterval(showLink, 1000);
-  setInterval(() => { if (!document.hidden && state.known?.server.is_there) loadLimits(); }, LIMITS_PAUSE);
-  share(apply, () => state.known).catch((problem) => askForToken(problem.message));
+  every(1000, showLink);
+  every(LIMITS_PAUSE, () => { if (!document.hidden && state.known?.server.is_there) loadLimits(); });
+  share(apply, state.everything);
 }
 
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepToken(byId("token", HTMLInputElement).value);
-  location.reload();
+  if (keepToken(byId("token", HTMLInputElement).value)) location.reload();
+  else askForToken("this is no token: copy the whole link that manyhands web printed");
 });
 addEventListener("hashchange", () => { if (location.hash.startsWith("#t=")) location.reload(); });
 if (token()) run();

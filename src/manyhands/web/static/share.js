@@ -2,6 +2,7 @@
 // the lock reads it, and tells the others.
 
 import { listen } from "./stream.js";
+import { every, refused } from "./token.js";
 
 const LOCK = "manyhands-stream";
 /** Milliseconds between two signs of life of the tab that reads. */
@@ -9,67 +10,80 @@ const BEAT = 1000;
 /** Milliseconds without one, after which a tab that is looked at takes the lock: telephones stop hidden tabs. */
 const PATIENCE = 4000;
 
+/** @typedef {[kind: string, data: any]} News */
+
 /**
- * Have this tab told of all that comes, by its own stream or by another tab's.
+ * Have this tab told of all that comes, by its own stream or by another tab's, until the token is refused.
  * @param {(kind: string, data: any) => void} apply
- * @param {() => any} everything What is known, as a "reset" has it; null while nothing is.
- * @returns {Promise<void>} Rejected when the token is refused.
+ * @param {() => News[]} everything What another tab has to be told, to know all that this one knows.
  */
 export function share(apply, everything) {
   // Locks are for secure contexts: HTTPS, and the machine itself.
-  if (!navigator.locks) return listen(apply, new AbortController().signal);
+  if (!navigator.locks) {
+    listen(apply, refused);
+    return;
+  }
   const channel = new BroadcastChannel("manyhands");
+  const own = crypto.randomUUID();
   let reads = false;
-  let heardAt = Date.now();
-  /** Ends the wait for the lock. */
-  let waiting = new AbortController();
+  // Not the time of day, which may be set back.
+  let heardAt = performance.now();
+  /** Ends the wait for the lock, or the stream. */
+  let turn = new AbortController();
 
-  channel.onmessage = ({ data: [kind, data] }) => {
-    if (kind === "new here") {
-      if (reads && everything()) channel.postMessage(["reset", everything()]);
+  /**
+   * @param {News[]} news
+   * @param {string} [to] The one tab that it is for.
+   */
+  const tell = (news, to) => { if (!refused.aborted) channel.postMessage({ news, to }); };
+
+  channel.onmessage = ({ data: { asks, news, to } }) => {
+    if (asks) {
+      if (reads) tell(everything(), asks);
       return;
     }
-    heardAt = Date.now();
-    if (kind !== "beat" && !reads) apply(kind, data);
+    heardAt = performance.now();
+    if (reads || (to && to !== own)) return;
+    for (const [kind, data] of news) apply(kind, data);
   };
-  channel.postMessage(["new here", null]);
+  channel.postMessage({ asks: own });
 
-  return new Promise((_, refuse) => {
-    /** @param {boolean} [atOnce] Take the lock from the tab that has it. */
-    async function lead(atOnce) {
-      const stop = new AbortController();
-      waiting = new AbortController();
-      const options = atOnce ? { steal: true } : { signal: waiting.signal };
-      const { signal } = waiting;
-      try {
-        await navigator.locks.request(LOCK, options, async () => {
-          reads = true;
-          await listen((kind, data) => {
-            if (stop.signal.aborted) return;
-            apply(kind, data);
-            channel.postMessage([kind, data]);
-          }, stop.signal);
-        });
-      } catch (problem) {
-        stop.abort();
-        if (signal.aborted) return;
-        reads = false;
-        heardAt = Date.now();
-        // Another tab has taken the lock: it reads now, and this one waits again.
-        if (problem instanceof DOMException && problem.name === "AbortError") lead();
-        else refuse(problem);
-      }
+  /** @param {boolean} [atOnce] Take the lock from the tab that has it. */
+  async function lead(atOnce) {
+    const own = new AbortController();
+    turn = own;
+    try {
+      await navigator.locks.request(LOCK, atOnce ? { steal: true } : { signal: own.signal }, async () => {
+        reads = true;
+        await listen((kind, data) => {
+          apply(kind, data);
+          tell([[kind, data]]);
+        }, own.signal);
+      });
+    } catch (problem) {
+      if (own.signal.aborted) return;
+      if (!(problem instanceof DOMException && problem.name === "AbortError")) throw problem;
+      // Another tab has taken the lock: it reads now, and this one waits again.
+      own.abort();
+      reads = false;
+      heardAt = performance.now();
+      lead();
     }
+  }
 
-    setInterval(() => {
-      if (reads) {
-        channel.postMessage(["beat", null]);
-      } else if (!document.hidden && Date.now() - heardAt > PATIENCE) {
-        heardAt = Date.now();
-        waiting.abort();
-        lead(true);
-      }
-    }, BEAT);
-    lead();
+  every(BEAT, () => {
+    if (reads) {
+      tell([]);
+    } else if (!document.hidden && performance.now() - heardAt > PATIENCE) {
+      heardAt = performance.now();
+      turn.abort();
+      lead(true);
+    }
   });
+  refused.addEventListener("abort", () => {
+    channel.close();
+    // Whereupon another tab has the lock.
+    turn.abort();
+  });
+  lead();
 }

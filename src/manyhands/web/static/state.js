@@ -22,7 +22,7 @@ export let lost = "";
 /** How many events there were, to tell whether there are new ones. */
 export let eventsSeen = 0;
 
-/** When figures came last, in milliseconds. */
+/** When figures came last, in milliseconds of `performance.now`, which is never set back. */
 export let heardAt = 0;
 
 /**
@@ -36,7 +36,7 @@ export function apply(kind, data) {
     return;
   }
   lost = "";
-  heardAt = Date.now();
+  heardAt = performance.now();
   if (kind === "reset") {
     known = data;
     eventsSeen += 1;
@@ -51,4 +51,12 @@ export function apply(kind, data) {
     known.events.splice(0, known.events.length - MOST_EVENTS);
     eventsSeen += data.length;
   }
+}
+
+/** What another tab has to be told, to know all that this one knows: each as `apply` takes it. */
+export function everything() {
+  /** @type {[string, any][]} */
+  const news = known ? [["reset", known]] : [];
+  if (lost) news.push(["lost", lost]);
+  return news;
 }

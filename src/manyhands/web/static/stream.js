@@ -1,7 +1,7 @@
 // The stream of news, read by fetch: EventSource cannot send the token.
 
-import { Unauthorized } from "./calls.js";
-import { token } from "./token.js";
+import { request } from "./calls.js";
+import { refused } from "./token.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
@@ -9,25 +9,28 @@ const LONGEST_PAUSE = 10_000;
 const SILENCE = 25_000;
 
 /**
- * Listen until the token is refused, through losses of the connection.
+ * Listen until it is ended or the token is refused, through losses of the connection.
  * @param {(kind: string, data: any) => void} tell Is called with "lost" and a sentence too.
  * @param {AbortSignal} signal Ends it.
  */
 export async function listen(tell, signal) {
   let lastId = "";
   let pause = FIRST_PAUSE;
-  while (!signal.aborted) {
+  const isOver = () => signal.aborted || refused.aborted;
+  while (!isOver()) {
+    let sentence = "the page's server has ended the stream";
     try {
       await readOnce(lastId, signal, (kind, data, id) => {
+        if (isOver()) return;
         if (id) lastId = id;
         pause = FIRST_PAUSE;
         tell(kind, data);
       });
-      tell("lost", "the page's server has ended the stream");
     } catch (problem) {
-      if (problem instanceof Unauthorized) throw problem;
-      tell("lost", problem instanceof TypeError ? "the page's server does not answer" : String(problem));
+      sentence = problem instanceof TypeError ? "the page's server does not answer" : String(problem);
     }
+    if (isOver()) return;
+    tell("lost", sentence);
     await new Promise((resolve) => { setTimeout(resolve, pause * (0.5 + Math.random())); });
     pause = Math.min(LONGEST_PAUSE, 2 * pause);
   }
@@ -42,12 +45,11 @@ async function readOnce(lastId, signal, tell) {
   const stop = new AbortController();
   signal.addEventListener("abort", () => stop.abort(), { signal: stop.signal });
   /** @type {Record<string, string>} */
-  const headers = { Authorization: `Bearer ${token()}`, Accept: "text/event-stream" };
+  const headers = { Accept: "text/event-stream" };
   if (lastId) headers["Last-Event-ID"] = lastId;
   let alarm = setTimeout(() => stop.abort(), SILENCE);
   try {
-    const response = await fetch("events", { headers, signal: stop.signal, credentials: "omit" });
-    if (response.status === 401) throw new Unauthorized(await response.text());
+    const response = await request("events", { headers, signal: stop.signal });
     if (!response.ok || !response.body) throw new Error((await response.text()).trim());
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
