@@ -18,6 +18,9 @@ from tests.control import kit as control
 TOKEN = "a-token-for-tests-that-is-long-enough"
 HERE = "tcp://127.0.0.1:0"
 LISTENER = "127.0.0.1:8008"
+PROCESS = {"pid": 71, "started": "2026-11-30T01:02:03+00:00"}
+"""What tells the server's process from others."""
+
 DETAILS = {"stack": ["shop.py:12 in handle"], "tls": None, "deadlines": {}, "pid": 71}
 
 
@@ -43,7 +46,7 @@ class Watched:
     """A server as its control socket has it."""
 
     def __init__(self, **hello: Any) -> None:
-        self.hello = {"started": "2026-11-30T01:02:03+00:00", **hello}
+        self.hello = {**PROCESS, **hello}
         self.connections = {each["id"]: each for each in map(connection, range(1, 4))}
         self.limits: dict[str, Any] = {"max_connections": 10000, "refusal": None}
         self.is_suspended = False

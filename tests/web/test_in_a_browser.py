@@ -270,6 +270,30 @@ def test_it_follows_a_server_that_is_started_again(window: BrowserContext, tmp_p
             expect(tab.locator("#announced")).to_have_text("the server is there again")
 
 
+def test_a_question_about_a_process_that_has_ended_is_left(
+    window: BrowserContext, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        server = Watched()
+        with watched(tmp_path, server), server.telling():
+            tab, _ = stack.enter_context(opened(window, tmp_path, is_admin=True))
+            tab.get_by_role("button", name="Details of connection 1").click()
+            tab.get_by_role("button", name="Close this connection").click()
+            expect(tab.locator("#question")).to_be_visible()
+        again = Watched(started="2026-11-30T02:00:00+00:00")
+        with watched(tmp_path, again), again.telling():
+            is_live(tab)
+            expect(tab.locator("dialog:visible")).to_have_count(0)
+            expect(tab.get_by_role("alert")).to_contain_text("nothing was done")
+            # The next one is for the process that is there.
+            tab.get_by_role("button", name="Details of connection 1").click()
+            tab.get_by_role("button", name="Close this connection").click()
+            tab.locator("#question").get_by_role("button", name="Close it").click()
+            expect(tab.locator("#announced")).to_have_text("connection 1 is closed")
+        for each, closed in ((server, 0), (again, 1)):
+            assert [verb for verb, _ in each.calls].count("connections.close") == closed
+
+
 def test_a_wrong_token_is_asked_for_again(
     window: BrowserContext, tmp_path: Path, server: Watched
 ) -> None:

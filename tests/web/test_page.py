@@ -19,7 +19,7 @@ from manyhands.web.wire import SAFETY
 from tests.support import Authority
 from tests.support.waiting import PATIENCE
 
-from .kit import HERE, TOKEN, Watched, page_of, until_watched, watched
+from .kit import HERE, PROCESS, TOKEN, Watched, page_of, until_watched, watched
 
 MOST_BYTES = 100_000
 """Of the first load, with the heads of its responses."""
@@ -58,9 +58,9 @@ def asked(
         connection.close()
 
 
-def called(server: Server, verb: str, **params: Any) -> Answer:
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": verb, "params": params})
-    return asked(server, "POST", "/calls", RIGHT, body.encode())
+def called(server: Server, verb: str, process: object = PROCESS, /, **params: Any) -> Answer:
+    call = {"jsonrpc": "2.0", "id": 1, "method": verb, "params": params, "process": process}
+    return asked(server, "POST", "/calls", RIGHT, json.dumps(call).encode())
 
 
 @contextmanager
@@ -361,6 +361,27 @@ def test_an_admin_s_page_hands_them_on(
 ) -> None:
     assert "result" in called(admin_page, verb, **params).said
     assert server.calls == [(verb, params)]
+
+
+@pytest.mark.parametrize(("verb", "params"), WRITING)
+def test_what_is_meant_for_another_process_is_not_handed_on(
+    tmp_path: Path, verb: str, params: dict[str, Any]
+) -> None:
+    """What one process calls connection 2 is another client at the next one."""
+    with ExitStack() as stack:
+        with watched(tmp_path) as first:
+            page = stack.enter_context(page_of(tmp_path, is_admin=True))
+            until_watched(first)
+            assert "result" in called(page, verb, **params).said
+        again = Watched(started="2026-11-30T02:00:00+00:00")
+        with watched(tmp_path, again):
+            until_watched(again)
+            answer = called(page, verb, **params)
+            assert (answer.status, answer.said["error"]["code"]) == (409, -32012)
+            assert "started anew" in answer.said["error"]["message"]
+            assert called(page, verb, None, **params).said["error"]["code"] == -32600
+            assert again.calls == []
+            assert "result" in called(page, verb, PROCESS | again.hello, **params).said
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Page:
         self.hosts = Hosts(hosts)
         self.tokens = TokenCheck(token)
         self.is_admin = is_admin
-        self.relay = Relay(lambda: feed.now.place, may_write=is_admin)
+        self.relay = Relay(lambda: feed.now, may_write=is_admin)
         self.files = static_files()
         self.streams: set[_Browser] = set()
         """The connections on which a browser watches."""

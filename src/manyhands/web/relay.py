@@ -2,12 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from manyhands.control.client import Client, ControlError, Lost, Refused, Unreachable
 from manyhands.control.protocol import Code
+from manyhands.web.kept import Kept
 from manyhands.web.wire import Response
 
 READING = {"connections.get", "connections.list", "limits.get"}
@@ -36,14 +37,14 @@ class Relay:
 
     Parameters
     ----------
-    place
-        Returns the place of the server's control socket now, ``""`` where there is none.
+    now
+        Returns what is known of the server now.
     may_write : bool
         Whether verbs that change something are handed on.
     """
 
-    def __init__(self, place: Callable[[], str], *, may_write: bool) -> None:
-        self._place = place
+    def __init__(self, now: Callable[[], Kept], *, may_write: bool) -> None:
+        self._now = now
         self._may_write = may_write
         # Each call takes one, or makes one: steps of the interpreter's, for which no lock is needed.
         self._idle: deque[Client] = deque()
@@ -69,7 +70,10 @@ class Relay:
             raise _Wrong(Code.READING_ONLY, what, HTTPStatus.FORBIDDEN)
         if verb not in READING | WRITING:
             raise _Wrong(Code.NO_SUCH_VERB, f"the page makes no call {verb!r}")
-        return self._called(verb, call.get("params", {}))
+        process = call.get("process")
+        if verb in WRITING and not isinstance(process, dict):
+            raise _Wrong(Code.NO_REQUEST, f"a call of {verb} says for which process it is")
+        return self._called(verb, call.get("params", {}), process)
 
     def close(self) -> None:
         """Close the connections that wait. Those of calls under way are closed after them."""
@@ -77,22 +81,24 @@ class Relay:
         while self._idle:
             self._idle.popleft().close()
 
-    def _called(self, verb: str, params: dict[str, Any]) -> Any:
+    def _called(self, verb: str, params: dict[str, Any], process: object) -> Any:
         client = self._waiting()
         if client is not None:
             try:
-                return self._with(client, verb, params)
+                return self._with(client, verb, params, process)
             except Lost:
-                # The server has been started anew, or ended the silent connection. A call that changes
-                # something may have been carried out, and is not repeated.
+                # The server has ended the silent connection, or has ended. A call that changes something may
+                # have been carried out, and is not repeated.
                 if verb in WRITING:
                     raise
-        return self._with(self._connected(), verb, params)
+        return self._with(self._connected(), verb, params, process)
 
-    def _with(self, client: Client, verb: str, params: dict[str, Any]) -> Any:
+    def _with(self, client: Client, verb: str, params: dict[str, Any], process: object) -> Any:
         try:
+            if verb in WRITING:
+                _refuse_another(client, process)
             result = client.request(verb, params)
-        except Refused:
+        except (Refused, _Wrong):
             self._give_back(client)
             raise
         except BaseException:
@@ -103,19 +109,20 @@ class Relay:
 
     def _waiting(self) -> Client | None:
         """Return a connection that waits, to the server that is there now."""
-        place = self._place()
+        now = self._now()
         while self._idle:
             try:
                 client = self._idle.popleft()
             except IndexError:  # another call has taken the last one
                 return None
-            if client.place == place:
+            is_to_it = _process(client.hello._asdict()) == _process(now.server)
+            if is_to_it and client.place == now.place:
                 return client
             client.close()
         return None
 
     def _connected(self) -> Client:
-        place = self._place()
+        place = self._now().place
         if not place:
             raise Unreachable("the server has ended, and is not back yet")
         return Client(place)
@@ -125,6 +132,18 @@ class Relay:
             self._idle.append(client)
         else:
             client.close()
+
+
+def _process(server: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells one process of a server from another."""
+    return {name: server.get(name) for name in ("pid", "started")}
+
+
+def _refuse_another(client: Client, process: object) -> None:
+    """Refuse what is meant for another process: its connection 7 is another client than this one's."""
+    if process != _process(client.hello._asdict()):
+        what = "the server has been started anew meanwhile: nothing was done"
+        raise _Wrong(Code.NOT_NOW, what, HTTPStatus.CONFLICT)
 
 
 def _call(body: bytes) -> dict[str, Any]:

@@ -37,6 +37,13 @@ export function ask(question, yes) {
   });
 }
 
+/** Leave what is asked and shown about a process that is there no more. */
+export function leaveDialogs() {
+  const open = document.querySelectorAll("dialog[open]");
+  for (const dialog of open) /** @type {HTMLDialogElement} */ (dialog).close();
+  if (open.length) showProblem("the server has been started anew meanwhile: nothing was done");
+}
+
 /**
  * Do something, and say how it went.
  * @param {() => Promise<string>} act Returns what to say.

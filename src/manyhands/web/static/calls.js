@@ -24,14 +24,15 @@ export async function request(path, options = {}) {
  * Carry out a verb.
  * @param {string} method
  * @param {Record<string, unknown>} [params]
+ * @param {import("./state.js").Process} [process] That it is meant for, where it changes anything.
  * @returns {Promise<any>} Its result.
  */
-export async function call(method, params = {}) {
+export async function call(method, params = {}, process) {
   last += 1;
   const response = await request("calls", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ jsonrpc: "2.0", id: last, method, params }),
+    body: JSON.stringify({ jsonrpc: "2.0", id: last, method, params, process }),
   });
   if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
     throw new Error((await response.text()).trim() || response.statusText);

@@ -12,6 +12,7 @@ import * as state from "./state.js";
  * @param {() => void} changed Is called when it was closed.
  */
 export async function open(id, changed) {
+  const process = state.process();
   const found = await call("connections.get", { id });
   const body = byId("details-body");
   const list = make("dl", { class: "facts" });
@@ -29,7 +30,7 @@ export async function open(id, changed) {
     if (!await ask(`Close connection ${text(found.id)} of ${text(found.peer)}?`, "Close it")) return;
     dialog.close();
     await attempt(async () => {
-      await call("connections.close", { id });
+      await call("connections.close", { id }, process);
       return `connection ${text(found.id)} is closed`;
     });
     changed();

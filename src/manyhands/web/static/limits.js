@@ -67,9 +67,10 @@ function read(said) {
  * @param {string} said
  */
 async function set(limit, said) {
+  const process = state.process();
   if (!await ask(`Set ${limit.name} to ${said.trim() || "none"}?`, "Set it")) return;
   await attempt(async () => {
-    await call("limits.set", { values: { [limit.name]: read(said) }, server: limit.server });
+    await call("limits.set", { values: { [limit.name]: read(said) }, server: limit.server }, process);
     const input = byId(`limit-${limit.server}-${limit.name}`, HTMLInputElement);
     // Else the next value is being typed already.
     if (input.value === said) delete input.dataset.changed;

@@ -1,6 +1,6 @@
 // The page, from its link on.
 
-import { announce, showProblem } from "./ask.js";
+import { announce, leaveDialogs, showProblem } from "./ask.js";
 import * as connections from "./connections.js";
 import { byId, setText } from "./dom.js";
 import * as events from "./events.js";
@@ -18,8 +18,9 @@ const LIMITS_PAUSE = 30_000;
 
 let isDue = false;
 let said = "";
-/** @type {string | undefined} */
-let shownServer;
+/** The process that was shown, and whether it was there. */
+let shownProcess = "";
+let wasThere = false;
 
 /**
  * @param {string} kind
@@ -42,12 +43,14 @@ function draw() {
   overview.show(known);
   events.show(known);
   connections.show(known);
-  const server = `${known.server.pid} ${known.server.started} ${known.server.is_there}`;
-  if (server !== shownServer && known.server.is_there) {
+  const process = JSON.stringify(state.process());
+  const isThere = known.server.is_there;
+  if (shownProcess && process !== shownProcess) leaveDialogs();
+  if (isThere && !(wasThere && process === shownProcess)) {
     loadLimits();
     connections.refresh();
   }
-  shownServer = server;
+  [shownProcess, wasThere] = [process, isThere];
   setText(byId("name"), known.server.name || "manyhands");
   document.title = `${known.server.name || "manyhands"}, ${known.stats?.books?.open ?? "–"} open`;
   setText(byId("about"), `manyhands ${known.server.version}, process ${known.server.pid}, ${known.may_write ? "this page may change things" : "this page only shows"}`);

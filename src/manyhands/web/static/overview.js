@@ -5,6 +5,7 @@ import { call } from "./calls.js";
 import { Chart } from "./chart.js";
 import { byId, facts, keep, make, setText } from "./dom.js";
 import { age, count, rate, size, text } from "./format.js";
+import * as state from "./state.js";
 
 const charts = [
   new Chart("connections", [["open", "open"]], count),
@@ -122,9 +123,10 @@ function updateListener(item, listener, server, mayWrite) {
   setText(button, verb === "resume" ? "Resume" : "Suspend");
   button.setAttribute("aria-label", `${button.textContent} ${listener.address}`);
   button.onclick = () => attempt(async () => {
+    const process = state.process();
     const question = `Accept no new clients on ${listener.address}?`;
     if (verb === "suspend" && !await ask(question, "Suspend")) return "";
-    await call(`listeners.${verb}`, { listener: listener.address, server: server.server });
+    await call(`listeners.${verb}`, { listener: listener.address, server: server.server }, process);
     return `${listener.address} ${verb === "resume" ? "accepts clients again" : "is suspended"}`;
   });
 }

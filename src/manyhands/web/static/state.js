@@ -13,6 +13,8 @@ const MOST_EVENTS = 1000;
  * @property {number} longest_history
  */
 
+/** @typedef {{pid: number, started: string}} Process One run of the server. */
+
 /** @type {Known | null} */
 export let known = null;
 
@@ -51,6 +53,14 @@ export function apply(kind, data) {
     known.events.splice(0, known.events.length - MOST_EVENTS);
     eventsSeen += data.length;
   }
+}
+
+/**
+ * The process that is shown now: what is asked of it is for no other one.
+ * @returns {Process | undefined}
+ */
+export function process() {
+  return known ? { pid: known.server.pid, started: known.server.started } : undefined;
 }
 
 /** What another tab has to be told, to know all that this one knows: each as `apply` takes it. */
