@@ -221,10 +221,9 @@ def page_of(
     follower = Follower(str(folder / "control"))
     with Feed(follower, follower.connect()) as feed:
         names = names_of([], ["localhost", "127.0.0.1", "::1"]) if hosts is None else hosts
-        page = Page(feed, token, names, is_admin=is_admin)
-        with page.server(*addresses or (HERE,), **options) as server:
-            yield server
-        page.relay.close()
+        page = Page(feed, token, names, *addresses or (HERE,), is_admin=is_admin, **options)
+        with page, page.server:
+            yield page.server
 
 
 def until_watched(server: Watched) -> None:

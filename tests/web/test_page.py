@@ -12,8 +12,8 @@ import pytest
 
 from manyhands.server import Server
 from manyhands.testing import call, everything, socket_address, wait_until
+from manyhands.web.eviction import MOST_CONNECTIONS, MOST_STREAMS
 from manyhands.web.guards import MOST_WRONG
-from manyhands.web.page import MOST_STREAMS
 from manyhands.web.static_files import static_files
 from manyhands.web.wire import SAFETY
 from tests.support import Authority
@@ -317,6 +317,48 @@ def test_a_browser_that_says_nothing_is_ended(
 ) -> None:
     monkeypatch.setattr("manyhands.web.wire.KEEP_ALIVE", 0.1)
     assert said_to(page, "") == b""
+
+
+def silent(page: Server) -> socket.socket:
+    peer = socket.create_connection(socket_address(page.addresses[0]))
+    peer.settimeout(PATIENCE)
+    return peer
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_clients_without_a_token_leave_room_for_browsers(
+    tmp_path: Path,
+    server: Watched,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    monkeypatch.setattr("manyhands.web.wire.KEEP_ALIVE", 2 * PATIENCE)
+    certfile, keyfile = authority.write(tmp_path, "localhost")
+    tls = {"certfile": certfile, "keyfile": keyfile} if scheme == "tls" else {}
+    with page_of(tmp_path, f"{scheme}://127.0.0.1:0", **tls) as page, ExitStack() as stack:
+        until_watched(server)
+
+        def browser(path: str) -> http.client.HTTPResponse:
+            connection = (
+                http.client.HTTPSConnection(
+                    *("localhost", page.addresses[0].port), context=authority.client_context()
+                )
+                if tls
+                else http.client.HTTPConnection(*socket_address(page.addresses[0]))
+            )
+            connection.timeout = PATIENCE
+            stack.callback(connection.close)
+            connection.request("GET", path, headers=RIGHT)
+            return stack.enter_context(connection.getresponse())
+
+        stream = messages(browser("/events"))
+        assert next(stream)[0] == "reset"
+        oldest, *_ = [stack.enter_context(silent(page)) for _ in range(MOST_CONNECTIONS)]
+        assert browser("/").status == 200
+        assert everything(oldest) == b""
+        server.tell_stats(open=7)
+        assert next(stream)[0] == "stats"
 
 
 # Calls

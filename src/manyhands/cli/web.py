@@ -89,8 +89,9 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
     except Unreachable as problem:
         raise Mistake(str(problem)) from None
     feed = Feed(follower, client)
-    page = Page(feed, token, names, is_admin=arguments.admin)
-    server = page.server(*addresses, **given_options(arguments, _TLS))
+    options = given_options(arguments, _TLS)
+    page = Page(feed, token, names, *addresses, is_admin=arguments.admin, **options)
+    server = page.server
     _listen(server)
     end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))
     shown = f"<what {arguments.token_file} has>" if arguments.token_file else token
@@ -100,9 +101,8 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
         for line in _where(server.addresses, names, shown):
             announce(line, report)
 
-    with feed, end_of_process.comes_in_time(server):
+    with feed, page, end_of_process.comes_in_time(server):
         server.run(say)
-    page.relay.close()
     return 0
 
 

@@ -2,14 +2,17 @@
 
 import contextlib
 import select
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from manyhands.dropin.handlers import BaseRequestHandler
+from manyhands.model.addresses import Address
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import descriptor_of, is_ready
 from manyhands.server import Server
+from manyhands.web.eviction import MOST_CONNECTIONS, MOST_STREAMS, Eviction
 from manyhands.web.feed import Feed
 from manyhands.web.guards import Hosts, TokenCheck, Verdict, is_same_origin
 from manyhands.web.relay import Relay
@@ -19,12 +22,6 @@ from manyhands.web.wire import Refusal, Request, Response, Wire
 
 STREAM, CALLS = "/events", "/calls"
 
-MOST_CONNECTIONS = 64
-"""Of browsers, of which each has at most six."""
-
-MOST_STREAMS = 32
-"""Browsers that watch at once."""
-
 LOOK = 1.0
 """Seconds between two looks whether a browser that gets nothing has gone."""
 
@@ -33,7 +30,7 @@ QUIET_LOOKS = 10
 
 
 class Page:
-    """What all connections of the page share. Thread-safe.
+    """The page: its server, and what all its connections share. A context, within which the server runs.
 
     Parameters
     ----------
@@ -43,11 +40,33 @@ class Page:
         What browsers have to know.
     hosts : iterable of str
         The names by which they may call.
+    *addresses
+        Where it is served.
     is_admin : bool
         Whether the page may change anything.
+    **options
+        Of its server.
+
+    Attributes
+    ----------
+    server : Server
+        Its server, which does not run yet.
+
+    Raises
+    ------
+    Mistake
+        As of `Server`.
     """
 
-    def __init__(self, feed: Feed, token: str, hosts: Sequence[str], *, is_admin: bool) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        token: str,
+        hosts: Iterable[str],
+        *addresses: str | Address,
+        is_admin: bool,
+        **options: Any,
+    ) -> None:
         self.feed = feed
         self.hosts = Hosts(hosts)
         self.tokens = TokenCheck(token)
@@ -57,24 +76,9 @@ class Page:
         self.streams: set[_Browser] = set()
         """The connections on which a browser watches."""
 
-    def server(self, *addresses: Any, **options: Any) -> Server:
-        """Return a server of the page, which does not run yet.
-
-        Raises
-        ------
-        Mistake
-            As of `Server`.
-        """
-        page = self
-
-        class Browser(_Browser):
-            """One connection of a browser."""
-
-            shown = page
-
         # A stream receives nothing: what ends silent browsers is in `wire` and in `write_timeout`.
-        return Server(
-            Browser,
+        self.server = Server(
+            partial(_Browser, shown=self),
             *addresses,
             max_connections=MOST_CONNECTIONS,
             idle_timeout=None,
@@ -82,6 +86,15 @@ class Page:
             drain_timeout=2,
             **options,
         )
+        self.eviction = Eviction(lambda: self.server.connections)
+
+    def __enter__(self) -> Self:
+        self.eviction.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.eviction.__exit__(*exception)
+        self.relay.close()
 
 
 class _Browser(BaseRequestHandler):
@@ -166,6 +179,7 @@ class _Browser(BaseRequestHandler):
                 "the token is wrong or missing: open the link that manyhands web printed",
                 ("WWW-Authenticate", "Bearer"),
             )
+        self.shown.eviction.note_right_token()
 
     def _waits_for(self, changed: Latch) -> bool:
         """Wait for news, or until a comment is due; return False when the browser has gone."""
@@ -184,14 +198,16 @@ class _Browser(BaseRequestHandler):
 
     def _stream(self, request: Request) -> None:
         page, stream = self.shown, resumed(request.headers.get("last-event-id"))
-        if sum(not each.has_gone for each in tuple(page.streams)) >= MOST_STREAMS:
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{MOST_STREAMS} browsers watch already: close one",
-                ("Retry-After", "10"),
-            )
         page.streams.add(self)
         try:
+            # After the entry: so many at once find each other.
+            if sum(not each.has_gone for each in tuple(page.streams)) > MOST_STREAMS:
+                raise Refusal(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"{MOST_STREAMS} browsers watch already: close one",
+                    ("Retry-After", "10"),
+                )
+            page.eviction.note_stream()
             self.wire.begin_stream(MEDIA_TYPE)
             while True:
                 now = page.feed.now
