@@ -1,14 +1,17 @@
 """When a connection has been silent, stuck or open for too long."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import pytest
 
 from manyhands.model.connection_states import Reason
 from manyhands.model.timeouts import (
+    MEMBER_SILENT_FOR,
     NONE,
     SILENT_FOR,
+    TICK,
     Deadlines,
     Seen,
     Stall,
@@ -140,7 +143,7 @@ def test_the_shortest_deadline_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("received_ago", "sent_ago", "has_answered", "expected"),
+    ("received_ago", "sent_ago", "has_received", "expected"),
     [
         (3.0, 1.0, True, True),
         (1.0, 1.0, True, True),
@@ -153,14 +156,48 @@ def test_the_shortest_deadline_is_told() -> None:
         "answered",
         "answered in the same moment",
         "data came since the answer",
-        "nothing was ever answered",
-        "silent for long, and nothing was ever answered",
+        "only greeted",
+        "silent for long, and only greeted",
         "silent for long, and not answered",
     ],
 )
 def test_idle_is_a_client_that_was_answered_or_is_silent_for_long(
-    received_ago: float, sent_ago: float, has_answered: bool, expected: bool
+    received_ago: float, sent_ago: float, has_received: bool, expected: bool
 ) -> None:
-    assert (
-        is_idle(received_ago=received_ago, sent_ago=sent_ago, has_answered=has_answered) is expected
+    found = is_idle(
+        received_ago=received_ago, sent_ago=sent_ago, has_received=has_received, has_sent=True
     )
+    assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("received_ago", "told_ago", "has_received", "expected"),
+    [
+        (MEMBER_SILENT_FOR, 0.5, True, True),
+        (MEMBER_SILENT_FOR, MEMBER_SILENT_FOR + TICK / 2, True, True),
+        (MEMBER_SILENT_FOR, MEMBER_SILENT_FOR + 0.5, True, False),
+        (MEMBER_SILENT_FOR, math.inf, True, False),
+        (MEMBER_SILENT_FOR / 2, 0.0, True, False),
+        (MEMBER_SILENT_FOR, math.inf, False, True),
+        (MEMBER_SILENT_FOR / 2, math.inf, False, False),
+        (MEMBER_SILENT_FOR, None, False, False),
+    ],
+    ids=[
+        "the others were told what came",
+        "the others were told in the same moment",
+        "data came since the others were told",
+        "the others were told nothing of what came",
+        "data came just now",
+        "only listens",
+        "has come just now",
+        "in no room",
+    ],
+)
+def test_a_member_of_a_room_is_idle_that_has_nothing_to_say_or_has_said_it(
+    received_ago: float, told_ago: float | None, has_received: bool, expected: bool
+) -> None:
+    found = is_idle(
+        received_ago=received_ago, sent_ago=math.inf, has_received=has_received, has_sent=False,
+        told_ago=told_ago,
+    )  # fmt: skip
+    assert found is expected

@@ -139,6 +139,100 @@ def test_a_unix_client_that_is_idle_gets_five_seconds(
         assert is_closed_by_server(peer)
 
 
+# Members of rooms
+
+
+class Member(StreamRequestHandler):
+    """Joins a room, and tells the others there what its client says. Its client gets no answer."""
+
+    def handle(self) -> None:
+        self.join("red")
+        for line in self.rfile:
+            self.server.tell("red", line, but=self)
+
+
+@pytest.fixture
+def _others_are_never_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.SILENT_FOR", LONG)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return ANY_PORT if request.param == "tcp" else f"unix://{tmp_path}/room.sock"
+
+
+def members(server: Server) -> int:
+    return len(server.members("red"))
+
+
+@pytest.mark.usefixtures("_others_are_never_idle")
+def test_a_member_of_a_room_that_only_listens_does_not_hold_up_the_drain(
+    engine: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.MEMBER_SILENT_FOR", 0.0)
+    server = Server(Member, place, engine=engine, drain_timeout=LONG)
+    server.start()
+    with call(bound(server)) as listener:
+        wait_until(lambda: members(server) == 1)
+        assert server.close() == []
+        assert is_closed_by_server(listener)
+    assert server.connections.closed == {Reason.DRAINED: 1}
+
+
+@pytest.mark.usefixtures("_others_are_never_idle")
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_a_member_whose_words_the_others_were_told_does_not_hold_up_the_drain(
+    engine: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.MEMBER_SILENT_FOR", 0.0)
+    server = Server(Member, place, engine=engine, drain_timeout=LONG)
+    server.start()
+    with call(bound(server)) as speaker, call(bound(server)) as listener:
+        wait_until(lambda: members(server) == 2)
+        speaker.sendall(b"hello\n")
+        assert read_line(listener) == b"hello\n"
+        assert server.close() == []
+        assert is_closed_by_server(speaker)
+        assert is_closed_by_server(listener)
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_what_a_member_has_begun_to_say_is_read_to_its_end(
+    engine: str, place: str, monkeypatch: pytest.MonkeyPatch, elsewhere: ThreadPoolExecutor
+) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.MEMBER_SILENT_FOR", 0.1)
+    server = Server(Member, place, engine=engine)
+    server.start()
+    with call(bound(server)) as speaker, call(bound(server)) as listener:
+        wait_until(lambda: members(server) == 2)
+        speaker.sendall(b"hel")
+        wait_until(lambda: [each.bytes_in for each in server.connections.values()] == [3, 0])
+        cut_off = elsewhere.submit(server.drain, LONG)
+        # The others are given up on by now, and this one is not.
+        assert is_closed_by_server(listener)
+        speaker.sendall(b"lo\n")
+        assert cut_off.result(20) == []
+        assert is_closed_by_server(speaker)
+
+
+@pytest.mark.usefixtures("_others_are_never_idle")
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_a_member_that_has_only_just_come_may_still_speak(
+    engine: str, place: str, monkeypatch: pytest.MonkeyPatch, elsewhere: ThreadPoolExecutor
+) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.MEMBER_SILENT_FOR", LONG)
+    server = Server(Member, place, engine=engine)
+    server.start()
+    with call(bound(server)) as speaker, call(bound(server)) as listener:
+        wait_until(lambda: members(server) == 2)
+        cut_off = elsewhere.submit(server.drain, LONG)
+        wait_until(lambda: server.info().is_draining)
+        speaker.sendall(b"hello\n")
+        assert read_line(listener) == b"hello\n"
+        server.hurry()
+        assert len(cut_off.result(20)) == 2
+
+
 # Busy ones
 
 

@@ -63,8 +63,11 @@ class ConnectionFacts:
         """Whether it is not this process's any more, or not yet: nothing can be done to it."""
         return descriptor_of(self.request) < 0
 
-    def is_idle(self) -> bool | None:
-        """Tell whether its handler most likely waits for the client's next request; None: it is not known."""
+    def is_idle(self, told_at: float | None = None) -> bool | None:
+        """Tell whether its handler most likely waits for the client's next request; None: it is not known.
+
+        `told_at` is what `Rooms.told_at` says of it.
+        """
         if not self.is_registered or self.reason is not None:
             return False
         traffic = self.traffic
@@ -73,7 +76,9 @@ class ConnectionFacts:
         return not traffic.peer_has_closed and is_idle(
             received_ago=traffic.silent,
             sent_ago=traffic.unanswered,
-            has_answered=traffic.bytes_in > 0 and traffic.bytes_out > 0,
+            has_received=traffic.bytes_in > 0,
+            has_sent=traffic.bytes_out > 0,
+            told_ago=None if told_at is None else time.monotonic() - told_at,
         )
 
     def lag_as_event(self, waiting: int, *, is_over: bool) -> "events.ClientFellBehind":

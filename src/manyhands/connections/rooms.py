@@ -1,5 +1,7 @@
 """Rooms: connections that are told things together, by a name."""
 
+import math
+import time
 from typing import Any, NamedTuple, Protocol
 
 from manyhands.connections.outbox import Receiver, check_length
@@ -64,6 +66,16 @@ class Elsewhere(Protocol):
         """Return the members of a room."""
 
 
+class _Joined:
+    """What a connection has joined."""
+
+    __slots__ = ("rooms", "told_at")
+
+    def __init__(self) -> None:
+        self.rooms: set[str] = set()
+        self.told_at = -math.inf
+
+
 class Rooms:
     """The rooms of a server. Thread-safe; not for signal handlers.
 
@@ -89,7 +101,7 @@ class Rooms:
         """Whether anything was sent to a connection from outside, or may be soon."""
 
         self._members: dict[str, dict[ConnectionWithOutbox, tuple[Receiver, str]]] = {}
-        self._joined: dict[ConnectionWithOutbox, set[str]] = {}
+        self._joined: dict[ConnectionWithOutbox, _Joined] = {}
 
     def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
         """Return what takes pieces for a connection, made now if need be; None where nothing does.
@@ -125,7 +137,7 @@ class Rooms:
             return elsewhere.join(connection, room, known) and not outbox.is_over
         with self._lock:
             self._members.setdefault(room, {})[connection] = outbox, known
-            self._joined.setdefault(connection, set()).add(room)
+            self._joined.setdefault(connection, _Joined()).rooms.add(room)
         if outbox.is_over:
             self.forget(connection)  # it has ended meanwhile, and was not to be found yet
             return False
@@ -137,11 +149,11 @@ class Rooms:
         if elsewhere is not None:
             elsewhere.leave(connection, room)
         with self._lock:
-            rooms = self._joined.get(connection)
-            if rooms is not None and room in rooms:
-                rooms.discard(room)
+            joined = self._joined.get(connection)
+            if joined is not None and room in joined.rooms:
+                joined.rooms.discard(room)
                 self._remove(connection, room)
-                if not rooms:
+                if not joined.rooms:
                     del self._joined[connection]
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
@@ -150,7 +162,8 @@ class Rooms:
         if elsewhere is not None:
             elsewhere.forget(connection)
         with self._lock:
-            for room in self._joined.pop(connection, ()):
+            joined = self._joined.pop(connection, None)
+            for room in () if joined is None else joined.rooms:
                 self._remove(connection, room)
 
     def _remove(self, connection: ConnectionWithOutbox, room: str) -> None:
@@ -183,6 +196,9 @@ class Rooms:
         # Without the lock: a copy of the members is made in one step of C.
         outboxes = list(members.values())
         own = None if but is None else members.get(but)
+        joined = None if own is None or but is None else self._joined.get(but)
+        if joined is not None:
+            joined.told_at = time.monotonic()
         told = 0
         for each in outboxes:
             if each is not own and each[0].put(piece):
@@ -192,7 +208,17 @@ class Rooms:
     def rooms_of(self, connection: ConnectionWithOutbox) -> list[str]:
         """Return the rooms that a connection is in, by their names' order."""
         with self._lock:
-            return sorted(self._joined.get(connection, ()))
+            joined = self._joined.get(connection)
+            return [] if joined is None else sorted(joined.rooms)
+
+    def told_at(self, connection: ConnectionWithOutbox) -> float | None:
+        """Return when a connection's handler last told all others in a room, by `time.monotonic`.
+
+        Minus infinity where it never has; None where the connection is in no room, or another process has
+        the rooms.
+        """
+        joined = self._joined.get(connection)
+        return None if joined is None else joined.told_at
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined."""

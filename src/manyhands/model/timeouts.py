@@ -45,6 +45,13 @@ SILENT_FOR = 5.0
 """Seconds without a byte from the client after which it is in the middle of no request: Go's `http.Server`
 takes as long for a connection that has said nothing yet."""
 
+MEMBER_SILENT_FOR = 1.0
+"""The same of a member of a room that has said nothing yet, for it need not, or nothing since the others were
+told what it had said."""
+
+TICK = 0.01
+"""Seconds by which the kernel's times may be wrong: it counts in ticks, 100 a second at the fewest."""
+
 
 class Flow(Protocol):
     """What the deadlines have to know of a connection's traffic."""
@@ -186,7 +193,14 @@ def interval(shortest: float) -> float:
     return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, shortest / LOOKS_PER_TIMEOUT))
 
 
-def is_idle(*, received_ago: float, sent_ago: float, has_answered: bool) -> bool:
+def is_idle(
+    *,
+    received_ago: float,
+    sent_ago: float,
+    has_received: bool,
+    has_sent: bool,
+    told_ago: float | None = None,
+) -> bool:
     """Tell whether a connection is idle: answered since the last data came, or silent for long.
 
     Its handler most likely waits for the next request, which need never come. A drain ends what such a
@@ -199,7 +213,15 @@ def is_idle(*, received_ago: float, sent_ago: float, has_answered: bool) -> bool
         Seconds since the last byte came from the client; since it connected, where none has.
     sent_ago : float
         Seconds since the last byte was sent to it.
-    has_answered : bool
-        Whether bytes have gone both ways: a client that has only been greeted is about to send a request.
+    has_received, has_sent : bool
+        Whether bytes have come from it, and gone to it: a client that has only been greeted is about to send
+        a request.
+    told_ago : float or None
+        Of a member of a room, the seconds since its handler has told the others something; infinite where it
+        never has. None of a client that is in no room.
     """
-    return received_ago >= SILENT_FOR or (has_answered and sent_ago <= received_ago)
+    if received_ago >= SILENT_FOR or (has_received and has_sent and sent_ago <= received_ago):
+        return True
+    if told_ago is None or received_ago < MEMBER_SILENT_FOR:
+        return False
+    return not has_received or told_ago <= received_ago + TICK

@@ -182,7 +182,9 @@ class _Notified:
             for connection in connections:
                 self._say_goodbye(connection, engine)
             for connection in connections:
-                if connection.number not in self._half_closed and _is_idle(connection, passed):
+                if connection.number in self._half_closed:
+                    continue
+                if _is_idle(connection, core.rooms.told_at(connection), passed):
                     self._half_closed.add(connection.number)
                     connection.end_input()
 
@@ -198,8 +200,8 @@ class _Notified:
                 goodbye.withdraw()  # the system has no thread for it
 
 
-def _is_idle(connection: Connection, passed: float) -> bool:
-    is_idle = connection.is_idle()
+def _is_idle(connection: Connection, told_at: float | None, passed: float) -> bool:
+    is_idle = connection.is_idle(told_at)
     # Where the traffic is not counted, a connection is taken for idle once the drain has lasted that long.
     return passed >= SILENT_FOR if is_idle is None else is_idle
 
