@@ -31,6 +31,8 @@ QUICK_WORKLOADS = (
     "idle-15000",
     "tell-10000",
     "tell-stalled",
+    "tell-500",
+    "tell-500-program",
     "stop",
 )
 

@@ -99,6 +99,7 @@ def serving(contestant: Contestant, service: str, cores: Cores) -> Iterator[Serv
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=contestant.environment(),
             )
         try:
             server = Server(contestant, process.pid, _port_of(process), Path(log.name))
@@ -124,6 +125,8 @@ def load_command(mode: str, server: Server, cores: Cores, **options: float | Non
     command = [*generator, "--port", str(server.port), "--server", str(server.pid)]
     for core in {cores.server, cores.load}:
         command += ["--core", str(core)]
+    if server.contestant.forks and mode != "tls":
+        command += ["--forks", "1"]
     for name, value in options.items():
         if value is not None:
             command += [f"--{name}", str(value)]

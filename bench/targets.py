@@ -11,6 +11,7 @@ ROUNDING = 1e-9
 """What a quotient of floating-point numbers may be off, as a share."""
 
 FIBERS, THREADS = "manyhands-fibers", "manyhands-threads"
+PROCESSES = "manyhands-processes"
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,18 @@ TARGETS = (
     ),
     *(
         Target(
-            f"CPU per echo, {title}, limits, deadlines, books and metrics on",
+            f"CPU per {title}, limits, deadlines, books, metrics and a watched control socket on",
             workload,
             "cpu_us",
-            1.03,
+            bound,
             contestant="manyhands-guarded",
             against=FIBERS,
         )
-        for workload, title in (
-            ("echo-64-100", "100 connections"),
-            ("echo-64-1000", "1,000 connections"),
+        for workload, title, bound in (
+            ("echo-64-100", "echo, 100 connections", 1.03),
+            ("echo-64-1000", "echo, 1,000 connections", 1.03),
+            # A connection is looked up in limits, asked of the kernel, added up, and told of.
+            ("churn-32", "connect, echo, close", 1.5),
         )
     ),
     Target(
@@ -180,6 +183,18 @@ TARGETS = (
         )
         for workload, where in (("tell-10000", ""), ("tell-stalled", ", one more stalled"))
         for contestant, title in ((FIBERS, "fibers"), (THREADS, "threads"))
+    ),
+    *(
+        # The handler's process of each has to be woken.
+        Target(
+            f"CPU to tell each of 500 members in as many processes, by {teller}",
+            workload,
+            "cpu_us",
+            15,
+            contestant=PROCESSES,
+            against="epoll",
+        )
+        for workload, teller in (("tell-500", "a handler"), ("tell-500-program", "the program"))
     ),
     Target("time to stop, fibers (the slowest)", "stop", "max_ms", 10, unit="ms", worst=True),
     Target(

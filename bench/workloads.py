@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.attended import attended
 from bench.contestants import Contestant
-from bench.processes import Cores, MeasurementError, Result, Server, crowd, load, on_cores, serving
+from bench.processes import Cores, MeasurementError, Result, Server, crowd, load, on_cores
 
 Figures = dict[str, float]
 
@@ -70,7 +71,8 @@ def _system_share(result: Result) -> float:
     return result["server_system"] / ticks if ticks else 0.0
 
 
-def _put(mode: str, server: Server, effort: Effort, cores: Cores, **settings: Any) -> Figures:
+def put(server: Server, effort: Effort, cores: Cores, mode: str, **settings: Any) -> Figures:
+    """Put a load on a server."""
     result = load(
         mode,
         server,
@@ -83,15 +85,22 @@ def _put(mode: str, server: Server, effort: Effort, cores: Cores, **settings: An
     return figures_of(result)
 
 
+def load_settings(workload: Workload, effort: Effort) -> dict[str, Any]:
+    """Return what the load generator is told: the mode, and its options."""
+    settings = dict(workload.settings)
+    if settings.get("mode") == "tell":
+        settings["connections"] = max(2, int(settings["connections"] * effort.crowd_share))
+    return settings
+
+
 def measure_load(
     contestant: Contestant, workload: Workload, effort: Effort, cores: Cores
 ) -> Figures:
     """Put one load on a fresh server."""
-    settings = dict(workload.settings)
     service = workload.service_of(contestant)
     assert service
-    with serving(contestant, service, cores) as server:
-        return _put(settings.pop("mode"), server, effort, cores, **settings)
+    with attended(contestant, service, cores) as server:
+        return put(server, effort, cores, **load_settings(workload, effort))
 
 
 def measure_crowd(
@@ -100,13 +109,12 @@ def measure_crowd(
     """Put the same load on a server with nobody else there, then with an idle crowd: memory and slow-down."""
     settings = dict(workload.settings)
     size = int(settings.pop("crowd") * effort.crowd_share)
-    mode = settings.pop("mode")
-    with serving(contestant, workload.service, cores) as server:
-        alone = _put(mode, server, effort, cores, **settings)
+    with attended(contestant, workload.service, cores) as server:
+        alone = put(server, effort, cores, **settings)
         before = server.memory()
         with crowd(size, server, cores):
             memory = (server.memory() - before) / size
-            among = _put(mode, server, effort, cores, **settings)
+            among = put(server, effort, cores, **settings)
     return {
         "crowd": size,
         "memory_bytes": memory,
@@ -122,16 +130,6 @@ def measure_crowd(
         "load_share": max(alone["load_share"], among["load_share"]),
         "others_share": max(alone["others_share"], among["others_share"]),
     }
-
-
-def measure_telling(
-    contestant: Contestant, workload: Workload, effort: Effort, cores: Cores
-) -> Figures:
-    """Have a whole crowd told what one of it says."""
-    settings = dict(workload.settings)
-    size = int(settings.pop("crowd") * effort.crowd_share)
-    with serving(contestant, workload.service, cores) as server:
-        return _put("tell", server, effort, cores, connections=size, sources=16, **settings)
 
 
 def measure_stop(
@@ -156,6 +154,8 @@ def measure_stop(
 def _echo(name: str, title: str, **settings: Any) -> Workload:
     return Workload(name, title, "echo", measure_load, {"mode": "echo", **settings})
 
+
+_TOLD = {"mode": "tell", "sources": 16, "size": 64}
 
 WORKLOADS = {
     workload.name: workload
@@ -230,15 +230,30 @@ WORKLOADS = {
             "tell-10000",
             "a piece of 64 B told to 10,000 connections, each of them one request",
             "tell",
-            measure_telling,
-            {"crowd": 10_000, "size": 64},
+            measure_load,
+            {**_TOLD, "connections": 10_000},
         ),
         Workload(
             "tell-stalled",
             "the same, and one more connection that reads nothing",
             "tell-stalled",
-            measure_telling,
-            {"crowd": 10_000, "size": 64, "stalled": 1},
+            measure_load,
+            {**_TOLD, "connections": 10_000, "stalled": 1},
+        ),
+        # As many as there may well be processes.
+        Workload(
+            "tell-500",
+            "a piece of 64 B told to 500 connections by the handler of one of them",
+            "tell",
+            measure_load,
+            {**_TOLD, "connections": 500},
+        ),
+        Workload(
+            "tell-500-program",
+            "the same, told by the program",
+            "tell-program",
+            measure_load,
+            {**_TOLD, "connections": 500, "datagram": 1},
         ),
         *(
             Workload(

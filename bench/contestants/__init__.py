@@ -5,11 +5,13 @@ a free port of 127.0.0.1 and prints the port. All have a backlog of 1,024, set i
 since the load opens thousands of connections; where a program says how much to receive at once, it is 64 KiB.
 ``in-turn`` and ``requests`` serve one client after the other, by `serve_forever` and by a loop of
 `handle_request`; ``in-turn-udp`` and ``requests-udp`` one datagram after the other. ``tell`` and
-``tell-stalled`` echo the first message of each connection, and send every other one to all of them.
+``tell-stalled`` echo the first message of each connection, and send every other one to all of them;
+``tell-program`` sends them what datagrams say that come on the same port.
 """
 
 import functools
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
@@ -29,7 +31,9 @@ class Contestant:
     """A server program, and what it needs.
 
     `services` names those that it has. `packages` are what its version is made of, `needs` what must be there
-    to be imported (``module:name``). `nodelay` tells whether it sets TCP_NODELAY by default.
+    to be imported (``module:name``). `nodelay` tells whether it sets TCP_NODELAY by default. `forks`: each
+    handler has a process, whose processor time counts too. `is_watched`: it has a control socket, at
+    `place_of` its process, on which a client watches. `tree` is the folder of another version of manyhands.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Contestant:
     nodelay: bool
     packages: tuple[str, ...] = ()
     needs: str = ""
+    forks: bool = False
+    is_watched: bool = False
+    tree: str = ""
 
     def command(self, service: str) -> Sequence[str]:
         """Return the command that serves."""
@@ -48,6 +55,11 @@ class Contestant:
         if path.suffix == ".js":
             return ["node", str(path), service]
         return [sys.executable, str(path), service]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the program: with the other version first, if it is to run on that."""
+        # A path in PYTHONPATH comes before those of installed packages.
+        return {**os.environ, "PYTHONPATH": f"{self.tree}/src"} if self.tree else dict(os.environ)
 
     def missing(self) -> str | None:
         """Say why it cannot be measured on this machine; None when it can."""
@@ -86,16 +98,17 @@ ALL = ("echo", "lines", "udp")
 IN_TURN = ("in-turn", "in-turn-udp", "requests", "requests-udp")
 LATENCY = ("tls", "halves")
 TELL = ("tell", "tell-stalled")
+TOLD = (*TELL, "tell-program")
 
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant("epoll", "C epoll loop", "epoll.c", (*ALL, *TELL), nodelay=True),
+        Contestant("epoll", "C epoll loop", "epoll.c", (*ALL, *TOLD), nodelay=True),
         Contestant(
             "manyhands-fibers",
             "manyhands on fibers",
             "manyhands_fibers.py",
-            (*ALL, *LATENCY, *TELL, "stop"),
+            (*ALL, *LATENCY, *TOLD, "stop"),
             nodelay=False,
             packages=("manyhands", "gevent"),
             needs="manyhands:FiberTCPServer",
@@ -108,14 +121,24 @@ CONTESTANTS = {
             nodelay=False,
             packages=("manyhands", "gevent", "prometheus-client"),
             needs="manyhands.metrics.collector",
+            is_watched=True,
         ),
         Contestant(
             "manyhands-threads",
             "manyhands on threads",
             "manyhands_threads.py",
-            (*ALL, *LATENCY, *TELL, "stop"),
+            (*ALL, *LATENCY, *TOLD, "stop"),
             nodelay=False,
             packages=("manyhands",),
+        ),
+        Contestant(
+            "manyhands-processes",
+            "manyhands on processes",
+            "manyhands_processes.py",
+            ("echo", "tell", "tell-program"),
+            nodelay=False,
+            packages=("manyhands",),
+            forks=True,
         ),
         Contestant(
             "uvloop-protocol",
@@ -210,6 +233,12 @@ CONTESTANTS = {
         Contestant("node", "Node.js net", "node_net.js", ALL, nodelay=False),
     )
 }
+
+
+def place_of(pid: int) -> str:
+    """Return the place of the control socket of a contestant's process."""
+    return f"@manyhands-bench-{pid}"
+
 
 LIMIT = "epoll"
 """The contestant that the others' ratios are given against, and whose spread tells how noisy a run is."""

@@ -1,5 +1,5 @@
 /* The limit: an event loop in C that does nothing but echo. "epoll echo" serves TCP, "epoll udp" datagrams, "epoll tell"
- * has each connection told what one of them says; all listen on a free port of 127.0.0.1 and say which. */
+ * has each connection told what one of them says, "epoll tell-program" what a datagram says; all listen on a free port of 127.0.0.1 and say which. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,6 +24,7 @@ struct connection {
 
 static int poller;
 static bool tells;
+static in_port_t port_of_last;
 static struct connection *told[MEMBERS];
 static int members;
 
@@ -32,8 +33,9 @@ static void die(const char *what) {
     exit(1);
 }
 
-static int open_socket(int kind) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+/* On a free port, or on the one that is given. */
+static int open_socket(int kind, in_port_t port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = port};
     socklen_t length = sizeof address;
     int fd = socket(AF_INET, kind, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
@@ -41,9 +43,13 @@ static int open_socket(int kind) {
     if (kind & SOCK_STREAM && listen(fd, BACKLOG) != 0)
         die("cannot listen");
     getsockname(fd, (struct sockaddr *)&address, &length);
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
+    port_of_last = address.sin_port;
     return fd;
+}
+
+static void say_port(void) {
+    printf("%d\n", ntohs(port_of_last));
+    fflush(stdout);
 }
 
 static void watch(struct connection *c, int operation, unsigned events) {
@@ -137,17 +143,31 @@ static void echo(struct connection *c) {
         keep(c, buffer + sent, (size_t)(count - sent));
 }
 
-static void serve_streams(void) {
+static void tell_datagram(int fd) {
+    static char buffer[BUFFER];
+    ssize_t count = recv(fd, buffer, sizeof buffer, 0);
+    if (count > 0)
+        tell(buffer, count);
+}
+
+static void serve_streams(bool hears_datagrams) {
     static struct epoll_event events[EVENTS];
-    struct connection listener = {.fd = open_socket(SOCK_STREAM | SOCK_NONBLOCK)};
+    struct connection listener = {.fd = open_socket(SOCK_STREAM | SOCK_NONBLOCK, 0)}, datagrams = {.fd = -1};
     poller = epoll_create1(0);
     watch(&listener, EPOLL_CTL_ADD, EPOLLIN);
+    if (hears_datagrams) {
+        datagrams.fd = open_socket(SOCK_DGRAM | SOCK_NONBLOCK, port_of_last);
+        watch(&datagrams, EPOLL_CTL_ADD, EPOLLIN);
+    }
+    say_port();
     for (;;) {
         int count = epoll_wait(poller, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {
             struct connection *c = events[i].data.ptr;
             if (c == &listener)
                 accept_all(c->fd);
+            else if (c == &datagrams)
+                tell_datagram(c->fd);
             else if (c->rest)
                 send_rest(c);
             else
@@ -158,7 +178,8 @@ static void serve_streams(void) {
 
 static void serve_datagrams(void) {
     static char buffer[BUFFER];
-    int fd = open_socket(SOCK_DGRAM);
+    int fd = open_socket(SOCK_DGRAM, 0);
+    say_port();
     for (;;) {
         struct sockaddr_in peer;
         socklen_t length = sizeof peer;
@@ -172,5 +193,5 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "udp") == 0)
         serve_datagrams();
     tells = argc == 2 && strncmp(argv[1], "tell", 4) == 0;
-    serve_streams();
+    serve_streams(argc == 2 && strcmp(argv[1], "tell-program") == 0);
 }

@@ -5,7 +5,7 @@ import sys
 
 from secret import context
 from stopping import time_stops
-from telling import telling
+from telling import tell_what_datagrams_say, telling
 
 
 def handlers(module):
@@ -36,6 +36,7 @@ def handlers(module):
         "echo": Echo,
         "tell": telling(module),
         "tell-stalled": telling(module),
+        "tell-program": telling(module),
         "tls": Echo,
         "halves": EchoHalves,
         "lines": EchoLines,
@@ -74,5 +75,7 @@ def serve(module, stream_server, datagram_server):
     with Server(("127.0.0.1", 0), handlers(module)[service]) as server:
         if service == "tls":
             server.socket = context().wrap_socket(server.socket, server_side=True)
+        if service == "tell-program":
+            tell_what_datagrams_say(server)
         print(server.server_address[1], flush=True)
         server.serve_forever()

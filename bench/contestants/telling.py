@@ -1,6 +1,7 @@
 """Handlers for whom all connections are one room: by `join` and `tell`, or as each tutorial has it."""
 
 import contextlib
+import socket
 import threading
 
 DEAF = b"\0deaf"
@@ -43,3 +44,15 @@ def telling(module):
                         member.sendall(data)
 
     return Told if hasattr(module.BaseServer, "tell") else Recipe
+
+
+def tell_what_datagrams_say(server):
+    """Have a thread of the program tell all what it receives, on the port that the server listens on."""
+    heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    heard.bind(server.server_address)
+
+    def tell():
+        while data := heard.recv(65536):
+            server.tell("all", data)
+
+    threading.Thread(target=tell, daemon=True).start()

@@ -21,12 +21,14 @@ static const struct option names[] = {
     {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},     {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
     {"depth", 1, 0, 'd'},   {"sources", 1, 0, 'a'},  {"warmup", 1, 0, 'w'},      {"seconds", 1, 0, 't'},
     {"requests", 1, 0, 'n'}, {"patience", 1, 0, 'l'}, {"server", 1, 0, 'S'},
-    {"core", 1, 0, 'C'},    {"stalled", 1, 0, 'z'},  {0, 0, 0, 0},
+    {"core", 1, 0, 'C'},    {"stalled", 1, 0, 'z'},  {"forks", 1, 0, 'f'},
+    {"datagram", 1, 0, 'g'}, {"rate", 1, 0, 'r'},    {0, 0, 0, 0},
 };
 
 static void usage(void) {
     fputs("usage: load echo|lines|churn|crowd|udp|tell --port N [--host A] [--connections N] [--size BYTES] [--depth N]\n"
-          "            [--sources N] [--stalled N] [--warmup S] [--seconds S] [--requests N] [--patience S] [--server PID] [--core N]...\n",
+          "            [--sources N] [--stalled N] [--datagram 1] [--rate N] [--warmup S] [--seconds S] [--requests N]\n"
+          "            [--patience S] [--server PID] [--forks 1] [--core N]...\n",
           stderr);
     exit(2);
 }
@@ -40,6 +42,9 @@ static void set(struct options *o, int name) {
     case 'd': o->depth = atoi(optarg); break;
     case 'a': o->sources = atoi(optarg); break;
     case 'z': o->stalled = atoi(optarg); break;
+    case 'f': o->forks = atoi(optarg); break;
+    case 'g': o->by_datagram = atoi(optarg); break;
+    case 'r': o->rate = atof(optarg); break;
     case 'w': o->warmup = atof(optarg); break;
     case 't': o->seconds = atof(optarg); break;
     case 'n': o->requests = strtoull(optarg, NULL, 10); break;

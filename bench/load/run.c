@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,21 +34,57 @@ static double cpu_of(pid_t pid) {
     return (double)read_clock(pid ? clock : CLOCK_PROCESS_CPUTIME_ID) / 1e9;
 }
 
-static void split_of(pid_t pid, double *split) {
+/* The ticks of a process, and of those children whose end it has taken notice of: user, system, each of both. */
+static bool ticks_of(pid_t pid, unsigned long ticks[4]) {
     char path[40], line[1024] = "";
-    unsigned long user = 0, system = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     FILE *file = pid ? fopen(path, "r") : NULL;
-    if (file && fgets(line, sizeof line, file)) {
-        const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
-        if (rest)
-            sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
-    }
+    if (!file)
+        return false;
+    const char *rest = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL; /* the name may hold anything */
+    fclose(file);
+    return rest && sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu", ticks, ticks + 1,
+                          ticks + 2, ticks + 3) == 4;
+}
+
+static void split_of(pid_t pid, double *split) {
+    unsigned long ticks[4] = {0};
+    if (!ticks_of(pid, ticks))
+        return;
+    double tick = (double)sysconf(_SC_CLK_TCK);
+    split[0] = (double)(ticks[0] + ticks[2]) / tick;
+    split[1] = (double)(ticks[1] + ticks[3]) / tick;
+}
+
+/* The processor time of a thread's children, which the kernel lists by the thread that forked. */
+static double cpu_of_children_of(pid_t pid, const char *thread) {
+    char path[300];
+    double seconds = 0;
+    int child;
+    snprintf(path, sizeof path, "/proc/%d/task/%s/children", (int)pid, thread);
+    FILE *file = fopen(path, "r");
+    while (file && fscanf(file, "%d", &child) == 1)
+        seconds += cpu_of(child);
     if (file)
         fclose(file);
-    double tick = (double)sysconf(_SC_CLK_TCK);
-    split[0] = (double)user / tick;
-    split[1] = (double)system / tick;
+    return seconds;
+}
+
+/* Of children that live, and of those that have ended, which the kernel keeps in ticks. */
+static double cpu_of_children(pid_t pid) {
+    char path[40];
+    unsigned long ticks[4] = {0};
+    double seconds = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *threads = opendir(path);
+    for (struct dirent *each; threads && (each = readdir(threads));)
+        if (each->d_name[0] != '.')
+            seconds += cpu_of_children_of(pid, each->d_name);
+    if (threads)
+        closedir(threads);
+    if (ticks_of(pid, ticks))
+        seconds += (double)(ticks[2] + ticks[3]) / (double)sysconf(_SC_CLK_TCK);
+    return seconds;
 }
 
 /* What ran on the cores, ours or not: all times of /proc/stat but idle and waiting for a disk. */
@@ -68,6 +105,8 @@ static double busy_of(uint64_t cores) {
 
 static void read_accounts(struct run *run, int end) {
     run->server_cpu[end] = run->options.server ? cpu_of(run->options.server) : 0;
+    if (run->options.forks)
+        run->server_cpu[end] += cpu_of_children(run->options.server);
     split_of(run->options.server, run->server_split[end]);
     run->own_cpu[end] = cpu_of(0);
     run->cores_busy[end] = busy_of(run->options.cores);

@@ -25,6 +25,9 @@ struct options {
     double patience;   /* seconds after which an answer is taken for one that never comes */
     uint64_t cores;    /* a bit for each core whose busy time is read as well */
     pid_t server;      /* whose processor time to read at both ends of the window; 0: nobody's */
+    bool forks;        /* whether that of its children counts, too */
+    bool by_datagram;  /* whether the program is asked to tell, not a handler: see tell.c */
+    double rate;       /* messages a second of all connections together, answered or not; 0: the next one after each */
     bool lines;
 };
 

@@ -1,5 +1,6 @@
 /* Telling all: the first connection says a message, which each of them has to hear, itself too; then it says the next.
- * What one of them has heard is a request. Some more may be stalled: they are told, and read nothing. */
+ * What one of them has heard is a request. Some more may be stalled: they are told, and read nothing. The program may
+ * be asked to tell in the place of a handler: then the message is a datagram to the port that it listens on. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +19,7 @@ enum { EVENTS = 512, SMALL_BUFFER = 4096 };
 static const char deaf[] = "\0deaf";
 
 static uint64_t said_at;
+static int said_by = -1;
 
 static void open_stalled(struct run *run, uint64_t number) {
     int size = SMALL_BUFFER, fd = source_socket(run, number, SOCK_STREAM);
@@ -47,7 +49,7 @@ static void say(struct run *run, struct connection *all) {
     said_at = now_ns();
     if (all->fd < 0)
         return;
-    if (send(all->fd, pattern_at(0, all->sent), size, MSG_NOSIGNAL) != (ssize_t)size) {
+    if (send(said_by < 0 ? all->fd : said_by, pattern_at(0, all->sent), size, MSG_NOSIGNAL) != (ssize_t)size) {
         run_fault(run, RESET, 0, "cannot send: %s", strerror(errno));
         return;
     }
@@ -93,6 +95,13 @@ void tell_load(struct run *run) {
         open_stalled(run, (uint64_t)(run->options.connections + i));
     int poller = epoll_create1(EPOLL_CLOEXEC);
     watch_all(run, all, poller);
+    if (run->options.by_datagram) {
+        said_by = socket(AF_INET, SOCK_DGRAM, 0);
+        if (said_by < 0 || connect(said_by, (struct sockaddr *)&run->address, sizeof run->address) != 0) {
+            perror("no socket for datagrams");
+            exit(2);
+        }
+    }
     run_begin(run);
     say(run, all);
     while (run_goes_on(run)) {

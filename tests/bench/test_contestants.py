@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from bench.attended import attended
 from bench.contestants import CONTESTANTS, HERE, LIMIT, Contestant
 from bench.processes import Cores, MeasurementError, crowd, load, serving
 from bench.rounds import measure
@@ -11,6 +12,7 @@ from bench.workloads import WORKLOADS, Effort
 MODES = {
     "tell": "tell",
     "tell-stalled": "tell",
+    "tell-program": "tell",
     "echo": "echo",
     "lines": "lines",
     "udp": "udp",
@@ -54,6 +56,7 @@ def test_it_answers(name, service, cores, record_property):
             connections=5,
             patience=20,
             stalled=1 if service == "tell-stalled" else None,
+            datagram=1 if service == "tell-program" else None,
         )
     assert report["requests"] >= 50
 
@@ -65,6 +68,28 @@ def test_the_processor_time_is_the_servers_within_the_window(cores):
     assert 0 < report["load_cpu"] <= report["seconds"] + 0.05
     # Both are on the cores whose time was read; its clock is the coarser one.
     assert report["cores_busy"] > report["server_cpu"] + report["load_cpu"] - 0.1
+
+
+def test_the_processor_time_of_forked_handlers_is_the_servers(cores):
+    with serving(CONTESTANTS["manyhands-processes"], "echo", cores) as server:
+        reports = {
+            mode: load(mode, server, cores, warmup=0.1, seconds=0.3, connections=5)
+            for mode in ("echo", "churn")
+        }
+    # Of handlers that are at work, and of those that have ended: the parent has no part in an echo.
+    assert reports["echo"]["server_cpu"] > reports["echo"]["requests"] * 2e-6
+    assert reports["churn"]["server_cpu"] > reports["churn"]["requests"] * 300e-6
+
+
+def test_a_contestant_that_is_watched_must_tell_its_watcher(cores):
+    untold = replace(CONTESTANTS["manyhands-fibers"], is_watched=True)
+    with (
+        pytest.raises(MeasurementError, match="there is no control socket"),
+        attended(untold, "echo", cores),
+    ):
+        pass
+    with attended(CONTESTANTS["manyhands-guarded"], "echo", cores) as server:
+        assert load("echo", server, cores, seconds=0.05)["requests"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +112,7 @@ def test_every_workload_can_be_put_on_the_c_loop(workload, cores):
         "two-writes-1",
         "tell-10000",
         "tell-stalled",
+        "tell-500-program",
     ],
 )
 def test_threads_bear_it(workload, cores):

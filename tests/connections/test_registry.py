@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from manyhands import socketserver, testing
+from manyhands import events, socketserver, testing
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry, Totals
 from manyhands.connections.traffic import TCP_TIME_WAIT, Traffic, traffic_of
@@ -93,27 +93,41 @@ def test_a_peer_that_closes_is_the_reason(engine: str) -> None:
         wait_for(registry, Reason.PEER_CLOSED)
 
 
-@pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `close_peer`
-def test_a_peer_that_resets_is_the_reason(engine: str) -> None:
-    with serving(server_of(engine), 0.02) as server:
-        registry = server.connections
-        peer = call(server.server_address)
-        say(peer, "hello")
-        reset(peer)
-        wait_for(registry, Reason.PEER_RESET)
+class Asked(socket.socket):
+    """Notes whether it was open when the kernel was asked about it."""
+
+    answers: list[bool]
+
+    def getsockopt(self, level: int, *which: int) -> Any:
+        if which == (socket.TCP_INFO, *which[1:]):
+            self.answers.append(self.fileno() >= 0)
+        return super().getsockopt(level, *which)
 
 
-def test_a_peer_that_closes_after_the_server_has_not_reset(engine: str) -> None:
-    """The kernel says of both that there is no connection any more."""
-    with serving(server_of(engine), 0.02) as server:
-        registry = server.connections
-        with call(server.server_address) as peer:
-            assert say(peer, "farewell") == b"farewell\n"
-            [connection] = registry.values()
-            assert everything(peer) == b""
-            peer.shutdown(socket.SHUT_WR)
-        wait_for(registry, Reason.PEER_CLOSED)
-        assert (connection.bytes_in, connection.bytes_out) == (9, 9)
+def test_of_a_closed_connection_the_kernel_is_not_asked_again() -> None:
+    answers: list[bool] = []
+
+    class Server(socketserver.ThreadingTCPServer):
+        def get_request(self) -> Any:
+            connection, address = super().get_request()
+            asked = Asked(fileno=connection.detach())
+            asked.answers = answers
+            return asked, address
+
+    ends: list[Any] = []
+    unsubscribe = events.hub.subscribe(ends.append, events.ConnectionClosed)
+    try:
+        with serving(Server(HERE, Obedient), 0.02) as server:
+            server.connections.totals = Totals()
+            with call(server.server_address) as peer:
+                say(peer, "hello")
+                close_peer(peer)
+            wait_for(server.connections, Reason.PEER_CLOSED)
+            wait_until(lambda: ends)
+    finally:
+        unsubscribe()
+    assert answers == [True]
+    assert server.connections.totals.sums().bytes_in == len("hello\n")
 
 
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])  # see `close_peer`

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from manyhands.logs.lines import json_line, measurements, text_line
+from manyhands.logs.lines import iso_time, json_line, measurements, text_line
 from manyhands.model import events
 from manyhands.model.connection_states import Reason
 from manyhands.model.events import Event, RefusalSummary
@@ -90,3 +90,16 @@ def test_the_fields_become_what_json_has() -> None:
         "data": "6 bytes",
         "other": [1.5],
     }
+
+
+@pytest.mark.parametrize(
+    ("when", "written"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1772366399.9994, "2026-03-01T11:59:59.999Z"),
+        (1772366399.9999999, "2026-03-01T12:00:00.000Z"),
+        (-0.25, "1969-12-31T23:59:59.750Z"),
+    ],
+)
+def test_a_moment_is_written_to_the_millisecond(when: float, written: str) -> None:
+    assert iso_time(when) == written

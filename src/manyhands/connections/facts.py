@@ -131,7 +131,9 @@ class ConnectionFacts:
     @property
     def traffic(self) -> Traffic | None:
         """What the kernel says of it, now or when last it could; None where it does not count."""
-        self.traffic_now()
+        # Of a closed socket there is nothing to ask, and at its end each connection would pay for the error.
+        if not self._traffic_is_final:
+            self.traffic_now()
         return self._last_traffic
 
     def _note_traffic_of_copy(self) -> None:

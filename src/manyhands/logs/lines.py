@@ -5,6 +5,7 @@ socket for one, can neither begin a line of its own nor move a terminal's cursor
 """
 
 import enum
+import functools
 import json
 import logging
 import math
@@ -58,11 +59,25 @@ def json_line(event: Event, when: float, level: str | None = None) -> str:
 
 def iso_time(when: float) -> str:
     """Write a time in seconds since 1970 as ``2026-03-01T12:00:00.000Z`` (RFC 3339)."""
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    second, microsecond = divmod(round(when * 1e6), 1_000_000)
+    return f"{_second(second)}.{microsecond // 1000:03}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    # Of thousands of events most are of the same few seconds.
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _of_dataclass(record: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(record, field.name), field.name) for field in fields(record)}
+    return {
+        name: _plain(getattr(record, name), name) for name in _names_of_fields(record.__class__)
+    }
+
+
+@functools.cache
+def _names_of_fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _peers(value: Any) -> list[str]:
@@ -78,9 +93,15 @@ _BY_NAME: dict[str, Callable[[Any], Any]] = {
 """How people write the fields of these names; their types, tuples and floats, would not tell."""
 
 
+_IN_JSON = frozenset({int, str, bool, type(None)})
+"""The types whose values JSON has, but for their subclasses, which enumerations may be."""
+
+
 def _plain(value: Any, name: str = "") -> Any:
     if name in _BY_NAME:
         return _BY_NAME[name](value)
+    if type(value) in _IN_JSON:
+        return value
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, float):
