@@ -8,6 +8,8 @@ import pytest
 
 from manyhands import events
 from manyhands.control.client import Client, Refused
+from manyhands.control.event_feed import MOST_BYTES, EventFeed
+from manyhands.control.process import ControlledProcess
 from manyhands.control.watching import SAME_MOMENT, Watch
 from manyhands.testing import read_line
 from tests.support import bound, call, wait_until
@@ -117,6 +119,72 @@ def test_a_client_that_does_not_read_gets_the_latest_stats_and_a_count_of_events
         assert stats == sorted(set(stats))
         # The interval went on, and those that were not read are not there.
         assert len(stats) < stats[-1] - stats[0] + 1
+
+
+def test_a_status_that_raises_is_reported_once_and_holds_up_no_other(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        asked.append(1)
+        raise ZeroDivisionError
+
+    with controlled() as server:
+        watching, other = server.client(), server.client()
+        other.watch("events")
+        monkeypatch.setattr(ControlledProcess, "status", fail)
+        watching.watch("stats", every=0.1)
+        wait_until(lambda: len(asked) > 2)
+        # Events are told after the stats of the same turn.
+        events.hub.emit(events.SignalIgnored("x"))
+        told = other.receive(5)
+        assert told is not None
+        assert told.params["items"]
+        monkeypatch.undo()
+        again = watching.receive(5)
+        assert again is not None
+        assert again.params["rates"] is None
+    assert capfd.readouterr().err.count("Traceback") == 1
+
+
+class Odd(events.Event):
+    """An event of a program's own that cannot be told."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_event_that_cannot_be_written_is_counted_and_the_others_are_told(
+    controlled: Controlled, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with controlled() as server:
+        client = server.client()
+        client.watch("events")
+        for event in (events.SignalIgnored("a"), Odd(), events.SignalIgnored("b")):
+            events.hub.emit(event)
+        told, dropped = [], 0
+        while len(told) < 2 or not dropped:
+            batch = client.receive(5)
+            assert batch is not None
+            told += [item["message"] for item in batch.params["items"]]
+            dropped += batch.params["dropped"]
+    assert ["a" in told[0], "b" in told[1], dropped] == [True, True, 1]
+    assert capfd.readouterr().err.count("Traceback") == 1
+
+
+def test_a_batch_has_a_bound_in_bytes_and_the_rest_is_in_the_next() -> None:
+    feed = EventFeed()
+    feed.is_watched = True
+    for _ in range(100):
+        feed(events.SignalIgnored("x" * 10_000))
+    sizes = []
+    while (batch := feed.take()).items:
+        sizes.append(sum(map(len, batch.items)))
+        assert batch.missed == 0
+    assert len(sizes) > 1
+    assert max(sizes) < MOST_BYTES + 20_000
+    assert sum(sizes) > 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,41 @@
 
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
+from manyhands.control.messages import written
 from manyhands.logs.lines import iso_time, measurements
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event
+from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_WAITING = 500
 """Events in a batch, of a tenth of a second: what comes beyond them is counted. Each costs some 20 µs."""
 
+MOST_BYTES = 256 * 1024
+"""Bytes of a batch, and what is left of its last event: some have a traceback in them."""
+
 MOST_ENDED = 1000
 """Connections of which it is remembered when they ended, and why."""
+
+
+class Batch(NamedTuple):
+    """Some events.
+
+    Attributes
+    ----------
+    items : list of str
+        The events, each as JSON.
+    missed : int
+        How many there was no place for, or cannot be told, since the batch before.
+    """
+
+    items: list[str]
+    missed: int
 
 
 class EventFeed:
@@ -25,7 +48,7 @@ class EventFeed:
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Event]] = deque()
         self._ended: deque[tuple[int, float, str]] = deque(maxlen=MOST_ENDED)
-        self._unsubscribe: Any = None
+        self._unsubscribe: Callable[[], object] | None = None
         self._missed = 0
         self.is_watched = False
         """Whether events are kept for clients that watch."""
@@ -56,22 +79,21 @@ class EventFeed:
         else:
             self._missed += 1
 
-    def take(self) -> tuple[list[dict[str, Any]], int]:
-        """Return the events that wait, as JSON has them, and how many there was no place for."""
-        items = []
-        while self._waiting:
+    def take(self) -> Batch:
+        """Return the events that wait: not more than `MOST_BYTES`, and the rest at the next time."""
+        items: list[str] = []
+        size = 0
+        while self._waiting and size < MOST_BYTES:
             when, event = self._waiting.popleft()
-            items.append(
-                {
-                    "event": type(event).__name__,
-                    "at": iso_time(when),
-                    "level": event.level,
-                    "message": str(event),
-                    **measurements(event),
-                }
-            )
+            try:
+                items.append(_written(when, event))
+            except Exception as error:  # noqa: BLE001 - of a program's own event
+                print_uncaught(error)
+                self._missed += 1
+            else:
+                size += len(items[-1])
         missed, self._missed = self._missed, 0
-        return items, missed
+        return Batch(items, missed)
 
     def end_of(self, number: int) -> str:
         """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
@@ -79,3 +101,15 @@ class EventFeed:
             if ended == number:
                 return f": it ended {time.monotonic() - when:.0f} s ago, {reason}"
         return ""
+
+
+def _written(when: float, event: Event) -> str:
+    return written(
+        {
+            "event": type(event).__name__,
+            "at": iso_time(when),
+            "level": event.level,
+            "message": str(event),
+            **measurements(event),
+        }
+    )

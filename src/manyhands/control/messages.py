@@ -6,7 +6,7 @@ See https://www.jsonrpc.org/specification. Batches are not part of this protocol
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Self
 
 from manyhands.control.protocol import LONGEST_REQUEST, Code
@@ -188,6 +188,24 @@ def notification(method: str, params: Mapping[str, object]) -> bytes:
     return _line({"jsonrpc": "2.0", "method": method, "params": params})
 
 
-def _line(document: Mapping[str, object]) -> bytes:
+def notification_of(method: str, items: Sequence[str], **figures: int) -> bytes:
+    """Return a line that tells of items, which `written` has written, and some figures."""
+    # The items are written once for all clients that are told of them.
+    head = _line({"jsonrpc": "2.0", "method": method, "params": figures}).removesuffix(b"}}\n")
+    return b'%b,"items":[%b]}}\n' % (head, ",".join(items).encode())
+
+
+def written(document: Mapping[str, object]) -> str:
+    """Write a document as lines have it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It has what JSON has not.
+    """
     # In ASCII: a client chooses the path of its Unix socket, and that may be no UTF-8 (PEP 383).
-    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def _line(document: Mapping[str, object]) -> bytes:
+    return written(document).encode() + b"\n"

@@ -273,30 +273,47 @@ class ControlServer(PollServer):
             self._feed.end()
 
     def _tell_stats(self, clients: list[ControlClient]) -> None:
-        now, status = time.monotonic(), None
-        for client in clients:
-            watch = client.watched
-            if watch is None or not watch.of_stats or watch.stats_due > now:
-                continue
-            if status is None:
-                self._process.count_traffic()
-                with self.room_for_files():
-                    status = self._process.status(may_write=self._may_write)
+        now = time.monotonic()
+        due = [
+            (client, client.watched)
+            for client in clients
+            if client.watched is not None and client.watched.is_due(now)
+        ]
+        # Before anything can fail: else it would be tried again at once, for ever.
+        for _, watch in due:
+            watch.put_off(now)
+        status = self._status([watch for _, watch in due]) if due else None
+        if status is None:
+            return
+        for client, watch in due:
             told = watch.stats(status, now, is_behind=client.has_unread_stats)
             if told is not None:
                 client.has_unread_stats = True
                 client.send(told)
             self.clients.settle(client)
 
+    def _status(self, watches: list[Watch]) -> dict[str, Any] | None:
+        """Return the status; None where it cannot be told, which is reported once for each watch."""
+        try:
+            self._process.count_traffic()
+            with self.room_for_files():
+                return self._process.status(may_write=self._may_write)
+        except Exception as error:  # noqa: BLE001 - of a program's own classes, say; the next look may do
+            if not all(watch.has_failed for watch in watches):
+                print_uncaught(error)
+            for watch in watches:
+                watch.has_failed = True
+            return None
+
     def _tell_events(self, clients: list[ControlClient]) -> None:
         now = time.monotonic()
         if not self._feed.is_watched or now < self._next_events:
             return
         self._next_events = now + EVENTS_INTERVAL
-        items, missed = self._feed.take()
+        batch = self._feed.take()
         for client in clients:
             if client.watched is not None and client.watched.of_events:
-                client.send(client.watched.events(items, missed, is_behind=client.is_behind) or b"")
+                client.send(client.watched.events(batch, is_behind=client.is_behind) or b"")
                 self.clients.settle(client)
 
     def has_closed(self) -> None:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from manyhands.control.messages import notification
+from manyhands.control.event_feed import Batch
+from manyhands.control.messages import notification, notification_of
 from manyhands.logs.lines import iso_time
 
 EVENTS_INTERVAL = 0.1
@@ -73,14 +74,24 @@ class Watch:
         self.stats_due = time.monotonic()
         """When the next stats are due; the first at once."""
 
+        self.has_failed = False
+        """Whether the stats could not be told once, which was reported."""
+
         self._stats = self._events = 0
         self._dropped = 0
         self._rates = _Rates()
 
-    def stats(self, status: dict[str, Any], now: float, *, is_behind: bool) -> bytes | None:
-        """Return what the client is told at its time; None where it has not read the stats of before."""
+    def is_due(self, now: float) -> bool:
+        """Tell whether stats are due."""
+        return self.of_stats and self.stats_due <= now
+
+    def put_off(self, now: float) -> None:
+        """Have the next stats at the next interval."""
         # All that watch at the same interval are told at the same moment, of one look.
         self.stats_due = (now // self._every + 1) * self._every
+
+    def stats(self, status: dict[str, Any], now: float, *, is_behind: bool) -> bytes | None:
+        """Return what the client is told at its time; None where it has not read the stats of before."""
         self._stats += 1
         if is_behind:
             return None
@@ -88,14 +99,14 @@ class Watch:
         stats = {"seq": self._stats, "at": iso_time(time.time()), **status, "rates": rates}
         return notification("stats", stats)
 
-    def events(self, items: list[dict[str, Any]], missed: int, *, is_behind: bool) -> bytes | None:
+    def events(self, batch: Batch, *, is_behind: bool) -> bytes | None:
         """Return what the client is told of a batch; None of an empty one, and where it takes no more."""
-        self._dropped += missed
+        self._dropped += batch.missed
         if is_behind:
-            self._dropped += len(items)
+            self._dropped += len(batch.items)
             return None
-        if not items and not self._dropped:
+        if not batch.items and not self._dropped:
             return None
         self._events += 1
         dropped, self._dropped = self._dropped, 0
-        return notification("events", {"seq": self._events, "items": items, "dropped": dropped})
+        return notification_of("events", batch.items, seq=self._events, dropped=dropped)
