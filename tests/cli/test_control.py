@@ -75,25 +75,73 @@ def test_one_for_reading_is_beside_it_where_it_is_told(started: Any, folder: Pat
     assert not list(folder.glob("*.sock"))
 
 
-@pytest.mark.parametrize("place", ["no/folder.sock", "x" * 200, "taken.sock", ""])
+def words_of(command: str, folder: Path, *flags: str) -> list[str]:
+    """Return the words that start a command, and a program of Python that says so when it runs."""
+    (folder / "program.py").write_text("print('it runs')\n", encoding="utf-8")
+    rest = {
+        "serve": ["handlers:Echo", "--bind", HERE],
+        "run": ["program.py"],
+        "chat": ["--bind", HERE, "--transcript", ":memory:"],
+    }
+    return [command, *flags, *rest[command]]
+
+
+@pytest.mark.parametrize("place", ["no/folder.sock", "x" * 200, "taken.sock", "@", ""])
 @pytest.mark.parametrize("command", ["serve", "run", "chat"])
 def test_a_place_that_cannot_be_had_is_a_mistake(
     started: Any, folder: Path, command: str, place: str
 ) -> None:
-    with socket.socket(socket.AF_UNIX) as holder:
+    name = f"@{folder}"
+    with socket.socket(socket.AF_UNIX) as holder, socket.socket(socket.AF_UNIX) as other:
         holder.bind(str(folder / "taken.sock"))
         holder.listen()
-        (folder / "program.py").write_text("print('it runs')\n", encoding="utf-8")
-        words = {
-            "serve": ["serve", "--control", place, "handlers:Echo", "--bind", HERE],
-            "run": ["run", "--control", place, "program.py"],
-            "chat": ["chat", "--control", place, "--bind", HERE, "--transcript", ":memory:"],
-        }
-        program = started(*words[command], folder=folder)
+        other.bind(f"\0{folder}")
+        place = name if place == "@" else place
+        program = started(*words_of(command, folder, "--control", place), folder=folder)
         assert program.wait() == 2
     [line] = program.errors().splitlines()
     assert line.startswith("manyhands: ")
     assert "it runs" not in program.lines_left()
+
+
+@pytest.mark.parametrize("command", ["serve", "run", "chat"])
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--control", "a.sock", "--control-read", "./a.sock"], "are both to be at "),
+        (["--control-read", "auto"], "--control-read must be the path of a socket or @NAME"),
+    ],
+)
+def test_two_sockets_are_at_two_places(
+    started: Any, folder: Path, command: str, flags: list[str], sentence: str
+) -> None:
+    program = started(*words_of(command, folder, *flags), folder=folder)
+    assert program.wait() == 2
+    [line] = program.errors().splitlines()
+    assert sentence in line
+    assert "it runs" not in program.lines_left()
+
+
+def test_a_program_that_ends_leaves_no_file_behind(
+    started: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    own = folder / "manyhands"
+    unmodified(folder)
+    (folder / "brief.py").write_text(
+        "import program, threading\n"
+        "server = program.Server(('127.0.0.1', 0), program.Echo)\n"
+        "print(*server.server_address, flush=True)\n"
+        "threading.Thread(target=server.handle_request).start()\n",
+        encoding="utf-8",
+    )
+    program = started("run", "brief.py", folder=folder)
+    address = address_of(program)
+    wait_until(lambda: list(own.glob("*.sock")))
+    assert ask(address, b"hello\n") == b"hello\n"
+    assert program.wait() == 0
+    assert program.errors() == ""
+    assert list(own.glob("*.sock")) == []
 
 
 PROGRAM = """

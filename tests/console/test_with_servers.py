@@ -140,7 +140,7 @@ def test_several_servers_of_a_process_are_shown_together_and_one_by_one(
 ) -> None:
     with (
         controlled(tmp_path) as (address, place),
-        controlled(tmp_path, Member, control=str(tmp_path / "other.sock")) as (other, _),
+        controlled(tmp_path, Member) as (other, _),
     ):
         calls(address)
         calls(other, b"red\n")

@@ -3,9 +3,11 @@
 import json
 import os
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,10 @@ from manyhands import Mistake, Server
 from manyhands.control import sockets
 from manyhands.control.client import Client, Refused, Unreachable
 from manyhands.control.protocol import Code
-from manyhands.control.server import MOST_CLIENTS
+from manyhands.control.server import MOST_CLIENTS, ControlServer
 from manyhands.testing import everything, read_line
 from tests.support import Echo, bound, call, forked, wait_until
+from tests.support.waiting import PATIENCE
 
 from .conftest import Controlled
 
@@ -83,6 +86,81 @@ def test_servers_of_one_process_share_a_socket_and_have_their_numbers(
         assert len(client.call("status")["servers"]) == 1
 
 
+def test_two_ways_to_write_a_place_are_one_socket(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with controlled() as first:
+        folder, name = os.path.split(first.place)
+        monkeypatch.chdir(folder)
+        for place in (name, f"./{name}", f"unix://{first.place}"):
+            with Server(Echo, "tcp://127.0.0.1:0", control=place):
+                assert len(first.client().call("status")["servers"]) == 2
+
+
+def test_a_socket_is_for_the_servers_that_have_named_it(
+    controlled: Controlled, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "read.sock")
+    with controlled() as first, Server(Echo, "tcp://127.0.0.1:0", control_read=place):
+        client, reading = first.client(), first.client(place)
+        [one], [other] = (each.call("status")["servers"] for each in (client, reading))
+        assert one["server"] != other["server"]
+        for verb in ("limits.get", "rooms.list", "metrics"):
+            with pytest.raises(Refused, match="there is no server"):
+                client.call(verb, server=other["server"])
+        # They are one process all the same.
+        assert client.hello[:3] == reading.hello[:3]
+
+
+def test_one_place_for_both_sockets_is_a_mistake(tmp_path: Path) -> None:
+    place = str(tmp_path / "both.sock")
+    server = Server(Echo, "tcp://127.0.0.1:0", control=place, control_read=f"unix://{place}")
+    with pytest.raises(Mistake, match=f"control and control_read are both to be at {place}"):
+        server.listen()
+    with pytest.raises(
+        Mistake, match="control_read must be the path of a socket or @NAME, or none, not"
+    ):
+        Server(Echo, "tcp://127.0.0.1:0", control_read="auto")
+
+
+def test_a_server_that_leaves_while_its_socket_is_being_opened_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_bound, goes_on = threading.Event(), threading.Event()
+
+    class Slow(ControlServer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            is_bound.set()
+            goes_on.wait(PATIENCE)
+
+    monkeypatch.setattr(sockets, "ControlServer", Slow)
+    place, controls = tmp_path / "control.sock", Server(Echo, "tcp://127.0.0.1:0").controls
+    entering = threading.Thread(
+        target=sockets.control_sockets.enter, args=(controls, str(place), None)
+    )
+    entering.start()
+    assert is_bound.wait(PATIENCE)
+    assert place.exists()
+    sockets.control_sockets.leave(controls)
+    goes_on.set()
+    entering.join(PATIENCE)
+    assert not place.exists()
+
+
+def test_a_system_without_a_thread_left_is_an_error_of_the_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("manyhands.poll_server.server.start_native_thread", start)
+    place = tmp_path / "control.sock"
+    with pytest.raises(OSError, match=f"on {place}: the system has no thread left"):
+        Server(Echo, "tcp://127.0.0.1:0", control=place).listen()
+    assert not place.exists()
+
+
 def test_a_place_that_is_taken_is_no_place_for_another_process_s_server(
     controlled: Controlled,
 ) -> None:
@@ -128,11 +206,20 @@ def test_where_no_place_can_be_had_by_itself_an_event_tells_and_the_server_serve
     assert f"no control socket: {why}" in " ".join(map(str, seen))
 
 
+def holds_listener(place: str) -> bool:
+    """Tell whether this process has a descriptor of what listens at a path (proc_pid_net(5))."""
+    table = Path("/proc/self/net/unix").read_text().splitlines()
+    inodes = [words[6] for words in map(str.split, table) if words[5:] and words[7:] == [place]]
+    held = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return any(Path(f"socket:[{inode}]") in held for inode in inodes)
+
+
 def test_a_forked_copy_of_the_process_has_no_control_socket(controlled: Controlled) -> None:
     with controlled() as server:
         client = server.client()
+        assert holds_listener(server.place)
         with forked(
-            lambda: Path(server.place).exists() and not sockets.control_sockets.places()
+            lambda: Path(server.place).exists() and not holds_listener(server.place)
         ) as wait:
             assert wait() == 0
         assert client.call("status")["books"]["open"] == 0

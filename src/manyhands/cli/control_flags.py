@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from manyhands.config.option_types import AUTO
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
     from manyhands.serving.controls import ServerControls
-
-AUTO = "auto"
 
 NAMES = ("control", "control_read")
 """The options, which are those of `manyhands.Server`."""
@@ -40,16 +39,20 @@ def given_places(arguments: argparse.Namespace) -> dict[str, str | None]:
     Raises
     ------
     Mistake
-        A place that was given is none, or another server is there.
+        A place that was given is none, another server is there, or both are the same.
     """
     places = {name: getattr(arguments, name) for name in NAMES}
-    for name, place in places.items():
-        if place not in {None, AUTO}:
-            _check(SERVER_OPTIONS[name].flag, place)
+    paths = [
+        _checked(SERVER_OPTIONS[name].flag, place)
+        for name, place in places.items()
+        if place not in {None, AUTO}
+    ]
+    if len(set(paths)) < len(paths):
+        raise Mistake(f"--control and --control-read are both to be at {paths[0]}")
     return places
 
 
-def _check(flag: str, place: str) -> None:
+def _checked(flag: str, place: str) -> str:
     """Refuse a place that cannot be had, before a program is started that knows nothing of it."""
     # Not at the top: `manyhands --help` needs none of it.
     from manyhands.control import places
@@ -57,7 +60,8 @@ def _check(flag: str, place: str) -> None:
 
     path = places.given(place)
     if path.startswith("@"):
-        return
+        _refuse_taken_name(flag, place, places.socket_address(path))
+        return path
     folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - `pathlib` is 3 ms of each start
     if not os.path.isdir(folder):  # noqa: PTH112
         raise Mistake(f"{flag} {place}: its folder does not exist")
@@ -66,6 +70,15 @@ def _check(flag: str, place: str) -> None:
     in_the_way = what_is_at(path, socket.SOCK_STREAM)
     if in_the_way is not None:
         raise Mistake(f"{flag} {place}: {in_the_way}")
+    return os.path.abspath(path)  # noqa: PTH100 - as above
+
+
+def _refuse_taken_name(flag: str, place: str, address: str) -> None:
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+    except OSError as error:
+        raise Mistake(f"{flag} {place}: {(error.strerror or str(error)).lower()}") from None
 
 
 @contextmanager

@@ -347,18 +347,30 @@ class File(OptionType):
         return isinstance(value, str | os.PathLike) and str(value) != "" and "\0" not in str(value)
 
 
+AUTO = "auto"
+"""The place of a control socket that is chosen by itself: see `manyhands.control.places.defaults`."""
+
+
 class SocketPlace(OptionType):
-    """Where a control socket is: the path of a Unix socket, ``@NAME``, or ``auto``."""
+    """Where a control socket is: the path of a Unix socket, ``@NAME``, or ``auto`` where that is one."""
 
     annotation = "str | PathLike[str]"
     metavar = "PATH"
-    expected = "the path of a socket, @NAME or auto"
+
+    def __init__(self, *, may_be_auto: bool) -> None:
+        self._may_be_auto = may_be_auto
+
+    @property
+    def expected(self) -> str:
+        """What a place is."""
+        return f"the path of a socket{', @NAME or auto' if self._may_be_auto else ' or @NAME'}"
 
     def fits(self, value: object) -> bool:
         """Tell whether a value is a place; whether the system takes it is found out when it is opened."""
         return (
             isinstance(value, str | os.PathLike)
             and str(value) not in {"", "@"}
+            and (self._may_be_auto or str(value) != AUTO)
             and "\0" not in str(value)
         )
 

@@ -309,13 +309,13 @@ _ROWS = (
     ),
     _of_control(
         "control",
-        SocketPlace(),
+        SocketPlace(may_be_auto=True),
         "the control socket, on which operators ask what the server does, and have it do something: a path, "
         "@NAME, or auto for a place by itself, as the commands have it",
     ),
     _of_control(
         "control_read",
-        SocketPlace(),
+        SocketPlace(may_be_auto=False),
         "one more control socket, on which nothing can be changed",
     ),
     Option(

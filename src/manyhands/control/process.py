@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from manyhands.control.connection_pages import Entry, Page, page_of
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
 from manyhands.control.recent_traffic import RecentTraffic
-from manyhands.control.system_use import start_of_process, use_of_system
+from manyhands.control.system_use import use_of_system
 from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
 from manyhands.model.connection_states import Reason
@@ -123,32 +123,31 @@ def _engine(engine: Engine) -> dict[str, object]:
 
 
 class ControlledProcess:
-    """The servers of this process that a control socket is for. Thread-safe.
+    """The process as one control socket has it: with the servers that this is for. Thread-safe.
 
     Parameters
     ----------
     name
         How the process was started, in a few words.
+    began
+        When that was, in seconds since 1970.
+    traffic
+        What is known of the traffic of its connections.
+    servers
+        Returns the servers that there are now, by any thread.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        began: float,
+        traffic: RecentTraffic,
+        servers: Callable[[], Sequence[Controlled]],
+    ) -> None:
         self.name = name
-        self._began = start_of_process()
-        self._last_number = 0
-        self._traffic = RecentTraffic()
-        # Replaced, never changed in place: the thread that answers reads it without a lock.
-        self._servers: tuple[Controlled, ...] = ()
-
-    def add(self, server: ServerControls) -> None:
-        """Have one more server. Under the lock of the caller, as `remove`."""
-        self._last_number += 1
-        self._servers = (*self._servers, Controlled(self._last_number, server, self._traffic))
-
-    def remove(self, server: ServerControls) -> list[Controlled]:
-        """Have a server no more; return what is to be closed then, without the lock."""
-        leaving = [each for each in self._servers if each.server is server]
-        self._servers = tuple(each for each in self._servers if each.server is not server)
-        return leaving
+        self._began = began
+        self._traffic = traffic
+        self._servers = servers
 
     def count_traffic(self) -> None:
         """Have the bytes of connections added up that end, from now on."""
@@ -157,7 +156,7 @@ class ControlledProcess:
 
     @property
     def _there(self) -> tuple[Controlled, ...]:
-        return tuple(each for each in self._servers if each.server.is_there)
+        return tuple(each for each in self._servers() if each.server.is_there)
 
     def servers(self, number: int | None = None) -> Sequence[Controlled]:
         """Return the servers, or the one of a number.

@@ -1,24 +1,28 @@
 """The control sockets of this process: opened with its first server that wants one, closed with the last."""
 
+import atexit
+import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
+from manyhands.config.option_types import AUTO
 from manyhands.control import places
-from manyhands.control.process import ControlledProcess
+from manyhands.control.process import Controlled, ControlledProcess
+from manyhands.control.recent_traffic import RecentTraffic
 from manyhands.control.server import ControlServer
-from manyhands.listening.bind import sentence_of
+from manyhands.control.system_use import start_of_process
+from manyhands.listening.bind import explained, sentence_of
 from manyhands.model import lazy_events as events
 from manyhands.model.addresses import Address
 from manyhands.model.event_hub import event_hub
+from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.program_threads import program_threads
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.serving.controls import ServerControls
-
-AUTO = "auto"
-"""The place that is chosen by itself: see `places.defaults`."""
 
 SOCKET_MODE = 0o600
 """The permissions of a socket's file: the owner alone, besides root, may connect (unix(7))."""
@@ -31,11 +35,18 @@ class _Socket(NamedTuple):
     may_write: bool
 
 
+class _User(NamedTuple):
+    """A server, and the sockets on which it is asked about."""
+
+    server: Controlled
+    sockets: Collection[_Socket]
+
+
 class ControlSockets:
     """The control sockets of this process. Thread-safe.
 
-    All are for the same servers: those that were entered and have not left yet. A forked copy of the process
-    has none of them.
+    Each is for those servers that have named it, and have not left yet. A forked copy of the process has none
+    of them.
     """
 
     def __init__(self) -> None:
@@ -47,9 +58,11 @@ class ControlSockets:
 
     def _begin_anew(self) -> None:
         self._lock = brief_lock()
-        self._process: ControlledProcess | None = None
+        self._began = 0.0
+        self._last_number = 0
+        self._traffic = RecentTraffic()
         self._open: dict[_Socket, ControlServer] = {}
-        self._users: dict[ServerControls, list[_Socket]] = {}
+        self._users: dict[ServerControls, _User] = {}
 
     def enter(
         self,
@@ -64,8 +77,8 @@ class ControlSockets:
         server
             The server.
         control, control_read
-            The places of the socket for everything, and of the one for reading alone; `AUTO`, or None for
-            none.
+            The places of the socket for everything, and of the one for reading alone; None for none. `AUTO`
+            is no place for the latter.
 
         Returns
         -------
@@ -75,27 +88,30 @@ class ControlSockets:
         Raises
         ------
         Mistake
-            When a place is none.
+            When a place is none, or both are the same.
         OSError
             When a socket cannot be had at a place that was given. `AUTO` is no such place: an event tells.
         """
         wanted = [
-            _Socket(os.fspath(place), may_write)
+            _Socket(_whole(os.fspath(place)), may_write)
             for place, may_write in ((control, True), (control_read, False))
             if place is not None
         ]
-        # Here, in a thread of the program's: what asks for a drain is none.
+        if len({socket.place for socket in wanted}) < len(wanted):
+            raise Mistake(f"control and control_read are both to be at {wanted[0].place}")
+        # Here, in a thread of the program's: the thread of a control socket, which asks for a drain, is none.
         server.start_thread = program_threads()
         for gone in [each for each in self._users.copy() if not each.is_there]:
             self.leave(gone)
         with self._lock:
-            name = self.name or _name_of_process()
-            process = self._process = self._process or ControlledProcess(name)
-            self._users[server] = wanted
-            process.add(server)
+            # Once: by it and by the process's number a client knows one process from another.
+            self._began = self._began or start_of_process()
+            self._last_number += 1
+            controlled = Controlled(self._last_number, server, self._traffic)
+            self._users[server] = _User(controlled, wanted)
         try:
             for socket in wanted:
-                self._have_open(socket, process)
+                self._have_open(socket)
         except BaseException:
             self.leave(server)
             raise
@@ -104,26 +120,28 @@ class ControlSockets:
     def leave(self, server: ServerControls) -> None:
         """Have a server asked about no more."""
         with self._lock:
-            if self._users.pop(server, None) is None or self._process is None:
-                return
-            left = self._process.remove(server)
-            wanted = {socket for sockets in self._users.values() for socket in sockets}
-            unused = [self._open.pop(socket) for socket in self._open.keys() - wanted]
-        for controlled in left:
-            controlled.close()
+            left = self._users.pop(server, None)
+            unused = [self._open.pop(each) for each in list(self._open) if not self._users_of(each)]
+        if left is not None:
+            left.server.close()
         for each in unused:
             each.close()
 
-    def places(self) -> list[str]:
-        """Return where the sockets are that are open."""
-        return [str(server.addresses[0]).removeprefix("unix://") for server in self._open.values()]
+    def close(self) -> None:
+        """Close all of them, at the end of the process: what it leaves open, its files would outlast."""
+        for server in self._users.copy():
+            self.leave(server)
 
-    def _have_open(self, socket: _Socket, process: ControlledProcess) -> None:
+    def _users_of(self, socket: _Socket) -> list[Controlled]:
+        # A copy, made in one step: the thread that answers has no lock.
+        return [user.server for user in self._users.copy().values() if socket in user.sockets]
+
+    def _have_open(self, socket: _Socket) -> None:
         if socket in self._open:
             return
         # To bind may take a while, so the lock is not held for it: another thread may have been faster.
         try:
-            made = _opened(socket, process)
+            made = self._opened(socket)
         except OSError:
             if socket in self._open:
                 return
@@ -131,31 +149,47 @@ class ControlSockets:
         if made is None:
             return
         with self._lock:
-            first = self._open.setdefault(socket, made)
+            is_wanted = bool(self._users_of(socket))
+            first = self._open.setdefault(socket, made) if is_wanted else None
         if first is not made:
             made.close()
 
+    def _opened(self, socket: _Socket) -> ControlServer | None:
+        servers = partial(self._users_of, socket)
+        name = self.name or _name_of_process()
+        process = ControlledProcess(name, self._began, self._traffic, servers)
+        if socket.place != AUTO:
+            return _open_at(places.given(socket.place), process, socket.may_write)
+        places.remove_dead_ones()
+        why = "this system has no place for it"
+        for place in places.defaults():
+            try:
+                return _open_at(place, process, socket.may_write)
+            except OSError as error:
+                why = sentence_of(error)
+        if event_hub.has_subscribers:
+            event_hub.emit(events.NoControlSocket(why))
+        return None
 
-def _opened(socket: _Socket, process: ControlledProcess) -> ControlServer | None:
-    if socket.place != AUTO:
-        return _open_at(places.given(socket.place), socket, process)
-    places.remove_dead_ones()
-    failure: Exception = RuntimeError("this system has no place for it")
-    for place in places.defaults():
-        try:
-            return _open_at(place, socket, process)
-        except (OSError, RuntimeError) as error:
-            failure = error
-    if event_hub.has_subscribers:
-        why = sentence_of(failure) if isinstance(failure, OSError) else str(failure)
-        event_hub.emit(events.NoControlSocket(why))
-    return None
+
+def _whole(place: str) -> str:
+    """Return a place as two servers of this process have it alike, whichever way each was told."""
+    given = place if place == AUTO else places.given(place)
+    if given == AUTO or given.startswith("@"):
+        return given
+    path = os.path.abspath(given)
+    # A relative path may be shorter than the system's bound, and the whole one not.
+    return path if len(os.fsencode(path)) <= places.LONGEST else given
 
 
-def _open_at(place: str, socket: _Socket, process: ControlledProcess) -> ControlServer:
+def _open_at(place: str, process: ControlledProcess, may_write: bool) -> ControlServer:
     mode = None if place.startswith("@") else SOCKET_MODE
     address = Address("unix", path=place, mode=mode)
-    return ControlServer(address, process, may_write=socket.may_write)
+    try:
+        return ControlServer(address, process, may_write=may_write)
+    except RuntimeError:
+        why = f"cannot listen on {place}: the system has no thread left"
+        raise explained(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), why) from None
 
 
 def _name_of_process() -> str:
@@ -166,3 +200,5 @@ def _name_of_process() -> str:
 
 control_sockets = ControlSockets()
 """Those of this process."""
+
+atexit.register(control_sockets.close)
