@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 from manyhands.control import discovery, places
 from manyhands.control.client import Client, Unreachable
 from manyhands.control.discovery import Follower, choose, servers
+from manyhands.logs.lines import iso_time
 from manyhands.model.usage_errors import Mistake
-from tests.control.kit import answering, served
+from tests.control.kit import Verb, answering, served
 from tests.support import open_descriptors, wait_for_descriptors
 
 
@@ -23,10 +25,11 @@ class Servers:
         self._folder = folder
         self._running: dict[int, ExitStack] = {}
 
-    def start(self, pid: int, **hello: object) -> str:
+    def start(self, pid: int, status: Verb | None = None, **hello: object) -> str:
         place = f"{self._folder}/{pid}.sock"
         stack = self._running[pid] = ExitStack()
-        stack.enter_context(served(place, answering({"pid": lambda _: pid}, pid=pid, **hello)))
+        verbs = {"pid": lambda _: pid, "status": status or status_of()}
+        stack.enter_context(served(place, answering(verbs, pid=pid, **hello)))
         return place
 
     def end(self, pid: int) -> None:
@@ -54,6 +57,11 @@ def running(folder: Path) -> Iterator[Servers]:
     started = Servers(folder)
     yield started
     started.end_all()
+
+
+def later(seconds: float) -> str:
+    """Return when a server was started, so many seconds from now."""
+    return iso_time(time.time() + seconds)
 
 
 def pid_of(client: Client) -> int:
@@ -126,7 +134,7 @@ def test_a_server_that_does_not_answer_is_in_the_list(running: Servers, folder: 
     with socket.socket(socket.AF_UNIX) as stopped:
         stopped.bind(f"{folder}/71.sock")
         stopped.listen()
-        first, second = servers(timeout=0.05)
+        first, second = servers(timeout=0.3)
         assert first.client is None
         assert first.name == f"{folder}/71.sock (process 71, which does not answer)"
         assert first.why_not.startswith(f"the server at {folder}/71.sock says nothing")
@@ -162,6 +170,49 @@ def test_an_abstract_name_that_is_not_its_user_s_is_passed_over(
     found.client.close()
 
 
+def test_names_that_let_their_callers_wait_hold_up_no_look(
+    running: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = running.start(72)
+    assert place
+    table, head = "0: 00000002 00000000 00010000 0001 01 101 {}", "head"
+    names = [f"@manyhands.{os.geteuid()}.{number}" for number in range(1, 30)]
+    (tmp_path / "net").mkdir()
+    lines = [head, *map(table.format, names)]
+    (tmp_path / "net" / "unix").write_text("\n".join([*lines, ""]))
+    with ExitStack() as stack:
+        for name in names:
+            full, waiting = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
+            full.bind(f"\0{name[1:]}")
+            full.listen(0)
+            waiting.connect(f"\0{name[1:]}")
+        began = time.monotonic()
+        found = servers(timeout=0.5)
+        assert time.monotonic() - began < 2
+        [client] = [each.client for each in found if each.client is not None]
+        assert pid_of(client) == 72
+        assert "takes no more clients: is it stopped?" in found[0].why_not
+
+
+@pytest.mark.parametrize("is_read_first", [True, False])
+def test_two_sockets_of_one_process_are_one_server(
+    running: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_read_first: bool
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    of_service, own = ["read"], ["read", "write"]
+    if not is_read_first:
+        of_service, own = own, of_service
+    running.start(71, may=own)
+    script = answering({"pid": lambda _: 71}, pid=71, may=of_service)
+    with served(f"{tmp_path}/manyhands-71.sock", script):
+        for text in (None, "71"):
+            with choose(text) as client:
+                assert client.hello.may == ("read", "write")
+        [found] = servers()
+        assert found.client is not None
+        found.client.close()
+
+
 def test_a_server_is_found_again_in_the_process_that_it_has_next(running: Servers) -> None:
     follower = Follower()
     running.start(71)
@@ -172,7 +223,7 @@ def test_a_server_is_found_again_in_the_process_that_it_has_next(running: Server
     assert str(ended.value) == (
         "the server (process 71, serve shop:Echo) has ended, and is not back yet"
     )
-    running.start(72, started="2026-11-30T01:02:04+00:00")
+    running.start(72, started=later(1))
     assert pid_of(follower.connect()) == 72
 
 
@@ -184,19 +235,37 @@ def test_a_server_that_is_still_there_is_taken_again(running: Servers) -> None:
     assert pid_of(follower.connect()) == 71
 
 
+def status_of(*addresses: str) -> Verb:
+    listeners = [{"address": address} for address in addresses]
+    return lambda _: {"servers": [{"listeners": listeners}]}
+
+
 def test_another_server_is_not_taken_for_the_one_that_has_ended(running: Servers) -> None:
     follower = Follower()
-    running.start(71)
+    running.start(71, status=status_of("127.0.0.1:8008"))
     assert pid_of(follower.connect()) == 71
-    running.start(72)  # that was there before
-    running.start(73, name="chat", started="2026-11-30T01:02:04+00:00")
+    running.start(72)  # started at the same moment
+    running.start(73, name="chat", started=later(1))
+    # A sister, which was there before the end.
+    running.start(74, started=later(-60), status=status_of("127.0.0.1:8009"))
     running.end(71)
     with pytest.raises(Unreachable, match="is not back yet"):
         follower.connect()
     # Of those that were started since the last one is meant: an old one may be draining.
-    running.start(74, started="2026-11-30T01:02:05+00:00")
-    running.start(75, started="2026-11-30T01:02:06+00:00")
-    assert pid_of(follower.connect()) == 75
+    running.start(75, started=later(2))
+    running.start(76, started=later(3))
+    assert pid_of(follower.connect()) == 76
+
+
+def test_one_that_was_started_for_the_same_address_before_the_end_is_taken(
+    running: Servers,
+) -> None:
+    follower = Follower()
+    running.start(71, status=status_of("127.0.0.1:8008", "127.0.0.1:8009"))
+    assert pid_of(follower.connect()) == 71
+    running.start(72, started=later(-60), status=status_of("127.0.0.1:8009"))
+    running.end(71)
+    assert pid_of(follower.connect()) == 72
 
 
 def test_a_place_that_was_given_is_kept_to(running: Servers, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Where control sockets are made, and how they are found again."""
 
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -141,7 +143,7 @@ def test_what_was_made_in_each_default_place_is_found(runtime: Path, tmp_path: P
     variables = {"RUNTIME_DIRECTORY": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)}
     for place in places.defaults(variables):
         with listening_at(place):
-            assert places.Place(place, PID, UID) in places.find(variables)
+            assert (place, PID, UID) in [each[:3] for each in places.find(variables)]
 
 
 def test_what_was_made_in_other_folders_is_found_too(runtime: Path, tmp_path: Path) -> None:
@@ -149,6 +151,27 @@ def test_what_was_made_in_other_folders_is_found_too(runtime: Path, tmp_path: Pa
     [service, own, _] = places.defaults(variables)
     with listening_at(service), listening_at(own):
         assert {service, own} <= set(texts(places.find({})))
+
+
+def test_a_folder_is_one_whichever_way_it_is_written(runtime: Path, tmp_path: Path) -> None:
+    [made, _] = places.defaults({"XDG_RUNTIME_DIR": f"{runtime}//."})
+    assert made == f"{runtime}/manyhands/{PID}.sock"
+    link = tmp_path / "link"
+    link.symlink_to(runtime)
+    # As a server of another version had it.
+    for text in (f"{runtime}//manyhands/{PID}.sock", f"{link}/manyhands/{PID}.sock"):
+        with listening_at(text):
+            found = texts(places.find({"XDG_RUNTIME_DIR": f"{runtime}/"}))
+            assert [each for each in found if str(tmp_path) in each] == [made]
+        Path(made).unlink()
+
+
+def test_a_path_of_another_process_s_folder_is_passed_over(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runtime)
+    with listening_at("manyhands-71.sock"):
+        assert "manyhands-71.sock" not in texts(places.find({}))
 
 
 def test_what_is_found_is_in_the_order_of_the_processes(runtime: Path) -> None:
@@ -197,14 +220,14 @@ def test_only_stream_sockets_that_listen_are_read_from_the_kernel_s_table() -> N
 def test_the_file_of_a_server_that_is_gone_is_removed(runtime: Path) -> None:
     dead = runtime / "manyhands-71.sock"
     leave_behind(dead)
-    assert places.remove_dead(places.Place(str(dead), 71, UID))
+    places.remove_dead([places.Place(str(dead), 71, UID)])
     assert not dead.exists()
 
 
 def test_the_file_of_a_server_that_answers_is_left(runtime: Path) -> None:
     live = f"{runtime}/manyhands-71.sock"
     with listening_at(live):
-        assert not places.remove_dead(places.Place(live, 71, UID))
+        places.remove_dead([places.Place(live, 71, UID)])
         assert Path(live).exists()
 
 
@@ -212,16 +235,16 @@ def test_the_file_of_a_server_that_is_about_to_listen_is_left(runtime: Path) -> 
     starting = f"{runtime}/manyhands-71.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(starting)
-        assert not places.remove_dead(places.Place(starting, 71, UID))
+        places.remove_dead([places.Place(starting, 71, UID)])
         assert Path(starting).exists()
 
 
 def test_what_cannot_be_removed_is_no_error(tmp_path: Path) -> None:
     for text in (f"{tmp_path}/none.sock", f"{tmp_path}/no/folder.sock", "@manyhands.0.71"):
-        assert not places.remove_dead(places.Place(text, 71, UID))
+        places.remove_dead([places.Place(text, 71, UID)])
     other = tmp_path / "manyhands-71.sock"
     leave_behind(other)
-    assert not places.remove_dead(places.Place(str(other), 71, UID + 1))
+    places.remove_dead([places.Place(str(other), 71, UID + 1)])
     assert other.exists()
 
 
@@ -247,3 +270,23 @@ def test_a_live_server_that_this_process_cannot_see_is_left(runtime: Path, ended
     with listening_at(live):
         places.remove_dead_ones(variables)
         assert Path(live).exists()
+
+
+def test_a_folder_that_another_program_keeps_locked_is_left_as_it_is_at_once(
+    runtime: Path, ended: int
+) -> None:
+    variables = {"RUNTIME_DIRECTORY": str(runtime)}
+    dead = [runtime / f"manyhands-{number}.sock" for number in (ended, 4_000_001, 4_000_002)]
+    for each in dead:
+        leave_behind(each)
+    holder = os.open(runtime, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        began = time.monotonic()
+        places.remove_dead_ones(variables)
+        assert time.monotonic() - began < 1
+        assert all(each.exists() for each in dead)
+    finally:
+        os.close(holder)
+    places.remove_dead_ones(variables)
+    assert not any(each.exists() for each in dead)

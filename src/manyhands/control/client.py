@@ -93,6 +93,8 @@ class Client:
         A path, or ``@name``.
     timeout : float
         Seconds for the server to say hello.
+    connection : ClientSocket, optional
+        A connection to that place, where there is one already.
 
     Attributes
     ----------
@@ -111,10 +113,15 @@ class Client:
     For one thread at a time. A thread that watches and one that calls need a client each.
     """
 
-    def __init__(self, place: str, timeout: float = HELLO_TIMEOUT) -> None:
+    def __init__(
+        self,
+        place: str,
+        timeout: float = HELLO_TIMEOUT,
+        connection: ClientSocket | None = None,
+    ) -> None:
         deadline = time.monotonic() + timeout
         self.place = place
-        self._socket = ClientSocket(place, deadline)
+        self._socket = ClientSocket(place, deadline) if connection is None else connection
         self._waiting: deque[Notification] = deque()
         self._last_id = 0
         try:

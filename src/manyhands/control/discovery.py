@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from manyhands.control import places
-from manyhands.control.client import Client, Hello
-from manyhands.control.client_socket import Unreachable
+from manyhands.control.client import Client, Hello, Lost, Refused
+from manyhands.control.client_socket import ClientSocket, Unreachable
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake
 
@@ -15,6 +16,9 @@ LOOK_TIMEOUT = 2.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds between two looks for a server that has ended: at first, and once it stays away."""
+
+NOTICED_WITHIN = 2.0
+"""Seconds in which the end of a server is noticed: what was started earlier is no new start of it."""
 
 _HOW = "manyhands serve, run and chat make one there"
 
@@ -64,23 +68,62 @@ def servers(timeout: float | None = None) -> list[Found]:
         In the order of their processes. The caller closes their clients.
     """
     deadline = time.monotonic() + (LOOK_TIMEOUT if timeout is None else timeout)
-    found = (_looked_at(place, deadline) for place in places.find())
-    return [each for each in found if each is not None]
+    # All are called before one is waited for: a server may be stopped, and any user may take an abstract
+    # name, and let its callers wait.
+    called = [(place, _called(place)) for place in places.find()]
+    places.remove_dead(place for place, call in called if _is_gone(call))
+    found = [
+        _greeted(place, call, deadline)
+        for place, call in called
+        if not _is_gone(call) and not _is_another_user_s(place, call)
+    ]
+    return _one_of_each(found)
 
 
-def _looked_at(place: places.Place, deadline: float) -> Found | None:
+def _called(place: places.Place) -> ClientSocket | Unreachable:
+    """Connect to a place at once, or not at all."""
     try:
-        client = Client(place.text, max(0.1, deadline - time.monotonic()))
+        return ClientSocket(place.text, time.monotonic())
     except Unreachable as problem:
-        if problem.is_gone:
-            places.remove_dead(place)
-            return None
+        return problem
+
+
+def _is_gone(call: ClientSocket | Unreachable) -> bool:
+    return isinstance(call, Unreachable) and call.is_gone
+
+
+def _is_another_user_s(place: places.Place, call: ClientSocket | Unreachable) -> bool:
+    """Tell whether another user has taken the name; the connection is closed then."""
+    if isinstance(call, Unreachable) or call.user in {None, place.uid}:
+        return False
+    call.close()
+    return True
+
+
+def _greeted(place: places.Place, call: ClientSocket | Unreachable, deadline: float) -> Found:
+    if isinstance(call, Unreachable):
+        return Found(place, None, str(call))
+    try:
+        return Found(place, Client(place.text, max(0.0, deadline - time.monotonic()), call))
+    except Unreachable as problem:
         return Found(place, None, str(problem))
-    if client.user in {None, place.uid}:
-        return Found(place, client)
-    # An abstract name is there for any user to take.
-    client.close()
-    return None
+
+
+def _one_of_each(found: Sequence[Found]) -> list[Found]:
+    """Return one socket of each process: that on which most may be done; the others are closed."""
+    best: dict[object, Found] = {}
+    for each in found:
+        client = each.client
+        process = each.place if client is None else (client.hello.pid, client.hello.started)
+        before = best.setdefault(process, each)
+        if client is None or before.client is None or before is each:
+            continue
+        if len(client.hello.may) > len(before.client.hello.may):
+            best[process] = each
+            before.client.close()
+        else:
+            client.close()
+    return list(best.values())
 
 
 def choose(text: str | None = None) -> Client:
@@ -129,11 +172,46 @@ def _why_none(found: Sequence[Found], text: str | None) -> str:
     return NONE_THERE
 
 
+class _Server(NamedTuple):
+    """What is known of a server that was found.
+
+    Attributes
+    ----------
+    hello : Hello
+        What it said first.
+    listeners : frozenset of str
+        The addresses of its listeners.
+    """
+
+    hello: Hello
+    listeners: frozenset[str]
+
+    @classmethod
+    def at(cls, client: Client) -> "_Server":
+        """Ask for it.
+
+        Raises
+        ------
+        Unreachable
+            The server is ending.
+        """
+        try:
+            servers = client.call("status")["servers"]
+            listeners = frozenset(
+                str(listener["address"]) for server in servers for listener in server["listeners"]
+            )
+        except Lost as end:
+            raise Unreachable(str(end)) from None
+        except (Refused, LookupError, TypeError):
+            listeners = frozenset()  # a server of another version
+        return cls(client.hello, listeners)
+
+
 class Follower:
     """Finds a server, and finds it again when it was started anew. For one thread at a time.
 
-    The second time it has another process, and so may have another place: then it is the one that was
-    started in the same way, and since.
+    The second time it has another process, and so may have another place: then it is the one that was started
+    in the same way and since, after the end of the one before or for one of its addresses.
 
     Parameters
     ----------
@@ -143,7 +221,8 @@ class Follower:
 
     def __init__(self, text: str | None = None) -> None:
         self._text = text
-        self._hello: Hello | None = None
+        self._server: _Server | None = None
+        self._missed_since: float | None = None
         self._failures = 0
 
     def connect(self) -> Client:
@@ -157,11 +236,18 @@ class Follower:
             It is not there, or not there again; the sentence says so.
         """
         try:
-            client = choose(self._text) if self._hello is None else self._again(self._hello)
+            client = self._found()
         except Unreachable:
             self._failures += 1
             raise
-        self._hello, self._failures = client.hello, 0
+        self._failures = 0
+        return client
+
+    def _found(self) -> Client:
+        if self._text is not None and not _is_number(self._text):
+            return Client(places.given(self._text))
+        client = choose(self._text) if self._server is None else self._again(self._server)
+        self._server, self._missed_since = _Server.at(client), None
         return client
 
     @property
@@ -169,22 +255,39 @@ class Follower:
         """Seconds to wait before the next try, longer after each one that failed."""
         return min(LONGEST_PAUSE, FIRST_PAUSE * float(2 ** min(self._failures, 8)))
 
-    def _again(self, before: Hello) -> Client:
+    def _again(self, before: _Server) -> Client:
         """Connect to the same process, or to what was started in its place."""
-        if self._text is not None and not _is_number(self._text):
-            return Client(places.given(self._text))
+        if self._missed_since is None:
+            self._missed_since = time.time() - NOTICED_WITHIN
         clients = [each.client for each in servers() if each.client is not None]
         # Of several the one that was started last.
-        heirs = [client for client in clients if _follows(client.hello, before)]
-        heir = max(heirs, key=lambda client: client.hello.started, default=None)
+        clients.sort(key=lambda client: client.hello.started, reverse=True)
+        heir = next((each for each in clients if self._follows(each, before)), None)
         for client in clients:
             if client is not heir:
                 client.close()
         if heir is None:
-            raise Unreachable(f"the server ({before}) has ended, and is not back yet")
+            raise Unreachable(f"the server ({before.hello}) has ended, and is not back yet")
         return heir
 
+    def _follows(self, client: Client, before: _Server) -> bool:
+        hello = client.hello
+        if (hello.pid, hello.started) == (before.hello.pid, before.hello.started):
+            return True
+        if hello.name != before.hello.name or _moment(hello) <= _moment(before.hello):
+            return False
+        # Else a sister of it may have been there all the time, on other addresses.
+        if _moment(hello) >= (self._missed_since or 0.0):
+            return True
+        try:
+            return not before.listeners.isdisjoint(_Server.at(client).listeners)
+        except Unreachable:
+            return False
 
-def _follows(hello: Hello, before: Hello) -> bool:
-    is_same = hello.pid == before.pid and hello.started == before.started
-    return is_same or (hello.name == before.name and hello.started > before.started)
+
+def _moment(hello: Hello) -> float:
+    """Return when a server was started, in seconds since 1970; 0 where it does not say."""
+    try:
+        return datetime.fromisoformat(hello.started).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

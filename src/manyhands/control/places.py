@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from manyhands.listening import proc_net, unix_paths
@@ -33,11 +33,14 @@ class Place(NamedTuple):
         The place, as `--control` takes it.
     pid, uid : int
         The process that made it, and its user.
+    file : tuple of int or None
+        The device and the inode of its file; None of an abstract name.
     """
 
     text: str
     pid: int
     uid: int
+    file: tuple[int, int] | None = None
 
     @property
     def is_path(self) -> bool:
@@ -100,29 +103,35 @@ def defaults(variables: Mapping[str, str] = os.environ) -> Iterator[str]:
 def find(variables: Mapping[str, str] = os.environ) -> list[Place]:
     """Return the control sockets of this user's servers, in the order of their processes; root sees all.
 
-    Only those in the places of `defaults`: one that was given with `--control` has a name like any other.
+    Only those with names as `defaults` has them: one that was given with `--control` may have any.
 
     Parameters
     ----------
     variables : mapping
         The environment.
     """
-    texts = dict.fromkeys([*_in_folders(variables), *_listening()])
+    texts = [*_in_folders(variables), *_listening()]
     found = [place for place in map(_place, texts) if place is not None]
+    # Once each: the server may have come to the same file by another path.
+    different = {place.file or place.text: place for place in reversed(found)}.values()
     return sorted(
-        (place for place in found if place.is_own or os.geteuid() == 0),
+        (place for place in different if place.is_own or os.geteuid() == 0),
         key=lambda place: (place.pid, place.text),
     )
 
 
-def remove_dead(place: Place) -> bool:
-    """Remove the file of a server that is gone; return whether it was removed.
+def remove_dead(dead: Iterable[Place]) -> None:
+    """Remove the files of servers that are gone.
 
-    Only this user's file, in the places of `defaults`, and only while no server is behind it.
+    Only this user's files, and only while no server is behind them.
     """
-    if not place.is_path or not place.is_own:
-        return False
-    return unix_paths.remove_stale(place.text, socket.SOCK_STREAM)
+    by_folder: dict[str, list[str]] = {}
+    for place in dead:
+        if place.is_path and place.is_own:
+            folder, name = os.path.split(place.text)
+            by_folder.setdefault(folder, []).append(name)
+    for folder, names in by_folder.items():
+        unix_paths.remove_stale(folder, names, socket.SOCK_STREAM)
 
 
 def remove_dead_ones(variables: Mapping[str, str] = os.environ) -> None:
@@ -133,17 +142,15 @@ def remove_dead_ones(variables: Mapping[str, str] = os.environ) -> None:
     variables : mapping
         The environment.
     """
-    for text in _in_folders(variables):
-        place = _place(text)
-        # Without a call: each would be a client to a server that is alive.
-        if place is not None and not _is_alive(place.pid):
-            remove_dead(place)
+    found = map(_place, _in_folders(variables))
+    # Without a call: each would be a client to a server that is alive.
+    remove_dead(place for place in found if place is not None and not _is_alive(place.pid))
 
 
 def _folders_of_service(variables: Mapping[str, str]) -> list[str]:
     # Several are separated by colons (RuntimeDirectory= in systemd.exec(5)).
     first = variables.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return [first] if os.path.isabs(first) and os.path.isdir(first) else []
+    return [os.path.normpath(first)] if os.path.isabs(first) and os.path.isdir(first) else []
 
 
 def _own_folder(variables: Mapping[str, str]) -> str | None:
@@ -151,7 +158,8 @@ def _own_folder(variables: Mapping[str, str]) -> str | None:
     runtime = variables.get("XDG_RUNTIME_DIR", "")
     # Relative ones are to be ignored, and it has to be the user's (XDG Base Directory Specification): under
     # `sudo` the variable may name the folder of another user.
-    return f"{runtime}/{FOLDER}" if os.path.isabs(runtime) and _is_own_folder(runtime) else None
+    is_usable = os.path.isabs(runtime) and _is_own_folder(os.path.normpath(runtime))
+    return os.path.normpath(f"{runtime}/{FOLDER}") if is_usable else None
 
 
 def _is_own_folder(path: str) -> bool:
@@ -204,6 +212,8 @@ def _place(text: str) -> Place | None:
     abstract = _ABSTRACT.fullmatch(text)
     if abstract is not None:
         return Place(text, int(abstract[2]), int(abstract[1]))
+    if not os.path.isabs(text):
+        return None  # a path of another process's folder
     folder, _, name = text.rpartition("/")
     end = f"/{os.path.basename(folder)}/{name}"
     named = _IN_OWN_FOLDER.fullmatch(end) or _IN_SHARED_FOLDER.fullmatch(f"/{name}")
@@ -213,7 +223,9 @@ def _place(text: str) -> Place | None:
         found = os.lstat(text)
     except OSError:
         return None
-    return Place(text, int(named[1]), found.st_uid) if stat.S_ISSOCK(found.st_mode) else None
+    if not stat.S_ISSOCK(found.st_mode):
+        return None
+    return Place(text, int(named[1]), found.st_uid, (found.st_dev, found.st_ino))
 
 
 def _is_alive(pid: int) -> bool:

@@ -12,12 +12,14 @@ has the folder locked (flock(2)) looks, removes and binds. Programs that remove 
 are as dangerous to each other as ever.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 import stat
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -29,6 +31,9 @@ Path = str | bytes
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the folder's lock. Ours is held for a millisecond; any program that can read the folder
 could hold it for ever."""
+
+REMOVAL_TIMEOUT = 0.1
+"""The same for the removal of what is stale: another server, or the next one, will do it."""
 
 LOCK_RETRY_INTERVAL = 0.01
 """Seconds between two tries to get the lock."""
@@ -123,21 +128,31 @@ def _binds(listener: socket.socket, path: Path) -> bool:
     return True
 
 
-def remove_stale(path: Path, kind: int) -> bool:
-    """Remove the socket of type `kind` at `path` if the server that made it is gone; tell whether it was."""
+def remove_stale(folder: Path, names: Iterable[Path], kind: int) -> None:
+    """Remove those sockets of a folder whose servers are gone, if they can be removed just now.
+
+    Parameters
+    ----------
+    folder
+        The folder, which is locked once for all of them.
+    names
+        The names of the files there.
+    kind
+        The type of the sockets, as ``SOCK_STREAM``.
+    """
     try:
-        descriptor = _locked(os.path.dirname(os.path.abspath(path)))
+        descriptor = _locked(folder, REMOVAL_TIMEOUT)
     except OSError:
-        return False
+        return
     try:
-        if what_is_at(path, kind) is not None:
-            return False
-        os.unlink(path)
-    except OSError:
-        return False  # gone already, or the folder is not ours to change
+        for name in names:
+            path = os.path.join(folder, name)  # type: ignore[arg-type]  # both are text, or both bytes
+            # An error: gone already, or the folder is not ours to change.
+            with contextlib.suppress(OSError):
+                if what_is_at(path, kind) is None:
+                    os.unlink(path)
     finally:
         _unlock(descriptor)
-    return True
 
 
 def what_is_at(path: Path, kind: int) -> str | None:
@@ -175,7 +190,7 @@ def _server_behind(path: Path, kind: int) -> str | None:
     return f"a socket is there whose server may be alive: {os.strerror(number)}"
 
 
-def _locked(folder: Path) -> int:
+def _locked(folder: Path, timeout: float = LOCK_TIMEOUT) -> int:
     """Lock `folder` and return the descriptor that holds the lock.
 
     Raises
@@ -185,7 +200,7 @@ def _locked(folder: Path) -> int:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _wait_for_lock(descriptor)
+        _wait_for_lock(descriptor, timeout)
     except BaseException:
         os.close(descriptor)
         raise
@@ -198,8 +213,8 @@ def _unlock(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
+def _wait_for_lock(descriptor: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     take = partial(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     while not is_file_lock_taken(take):
         if time.monotonic() >= deadline:
