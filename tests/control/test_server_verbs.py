@@ -195,6 +195,84 @@ def test_a_drop_in_drains_when_it_is_told_to(place: str, engine: str) -> None:
         assert is_closed_by_server(peer)
 
 
+@contextmanager
+def a_busy_handler() -> Iterator[Any]:
+    """Yield a class of handlers that write a byte, and go on whatever their clients do."""
+    is_over = threading.Event()
+
+    class Busy(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"x")
+            is_over.wait(PATIENCE)
+
+    try:
+        yield Busy
+    finally:
+        is_over.set()
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_drain_with_less_time_cuts_a_handler_off_that_goes_on(
+    controlled: Controlled, is_second: bool
+) -> None:
+    with (
+        a_busy_handler() as busy,
+        controlled(handler=busy, drain_timeout=3600.0) as server,
+        call(bound(server.server)) as peer,
+    ):
+        assert peer.recv(1) == b"x"
+        client = server.client()
+        if is_second:
+            client.call("drain", timeout=600)
+            wait_until(lambda: client.call("status")["servers"][0]["is_draining"])
+        client.call("drain", timeout=0.1)
+        assert is_reset(peer)
+
+
+def is_reset(peer: socket.socket) -> bool:
+    """Wait until a server does not even read from a client any more."""
+
+    def cannot_send() -> bool:
+        try:
+            peer.sendall(b"y")
+        except OSError:
+            return True
+        return False
+
+    wait_until(cannot_send)
+    return True
+
+
+def test_a_drain_with_less_time_cuts_a_handler_of_a_drop_in_off(place: str) -> None:
+    with a_busy_handler() as busy:
+        server: Any = server_class("threads")(("127.0.0.1", 0), busy)
+        server.daemon_threads = True
+        with a_drop_in(server, place) as client, call(server.server_address) as peer:
+            assert peer.recv(1) == b"x"
+            client.call("drain", timeout=600)
+            wait_until(lambda: client.call("status")["servers"][0]["is_draining"])
+            client.call("drain", timeout=0.1)
+            assert is_reset(peer)
+
+
+def test_the_time_of_a_drain_is_that_of_the_process_s_end_too(
+    controlled: Controlled, place: str
+) -> None:
+    with (
+        a_busy_handler() as busy,
+        controlled(handler=busy, control=None, drain_timeout=3600.0) as server,
+        call(bound(server.server)) as peer,
+    ):
+        assert peer.recv(1) == b"x"
+        controls = server.server.controls
+        controls.end_process = server.server.stop  # as that of the desk, whose server ends then
+        leave = control_sockets.enter(controls, place, None)
+        assert server.client(place).call("drain", timeout=0.1)["is_draining"]
+        threading.Thread(target=server.server.close).start()
+        assert is_reset(peer)
+        leave()
+
+
 def test_what_cannot_be_reloaded_is_told(
     controlled: Controlled, authority: Authority, tmp_path: Path
 ) -> None:

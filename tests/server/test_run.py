@@ -420,9 +420,9 @@ def test_a_second_request_for_the_end_gives_handlers_less_time() -> None:
         waits.append(timeout)
         return False
 
-    assert drain(ServerCore(), 0, lambda: False, join) == []
+    assert drain(ServerCore(), lambda: 0, lambda: False, join) == []
     assert waits.pop() == UNWINDING
-    assert drain(ServerCore(), 3600, lambda: True, join) == []
+    assert drain(ServerCore(), lambda: 3600, lambda: True, join) == []
     assert waits.pop() == UNWINDING_IN_A_HURRY
 
 

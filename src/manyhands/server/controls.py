@@ -1,7 +1,6 @@
 """A `manyhands.Server` as its operators see it."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from manyhands.config.option import Option
 from manyhands.model.usage_errors import Mistake
@@ -67,14 +66,17 @@ class OfServer(ServerControls):
 
     def _drain(self, timeout: float | None) -> None:
         run = self._sockets.current_run
-        if not run.is_under_way:
+        if self.end_process is None and not run.is_under_way:
             raise Mistake("the server does not serve")
         if timeout is not None:
-            run.seconds_to_drain = timeout
+            run.drain_in(timeout)
+        if self.end_process is not None:
+            self.end_process()
+            return
         run.stop()
         if run.runner is None:
             # `start` has started it: no thread waits for its end, which closes it.
-            self.start_thread(partial(self._sockets.drain, timeout))
+            self.start_thread(self._sockets.drain)
 
     def reload(self) -> str:
         """Read the certificates again."""

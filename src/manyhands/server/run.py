@@ -81,8 +81,11 @@ class Run:
         self.is_draining = False
         """Whether the drain has begun; for ever, since a handler that it left behind may ask later still."""
 
-        self.seconds_to_drain: float | None = None
+        self._seconds_to_drain: float | None = None
         """What connections get, where a `drain` has said so; None: as the server's option has it."""
+
+        self._drains_since: float | None = None
+        """When the drain began, by `time.monotonic`."""
 
         self.runner: int | None = None
         """The thread that is in `Server.run`, if one is."""
@@ -102,10 +105,19 @@ class Run:
     @property
     def time_to_drain(self) -> float:
         """Seconds that connections get to come to their end: none in a hurry."""
-        if self.is_in_a_hurry:
-            return 0.0
-        own = self.seconds_to_drain
+        return 0.0 if self.is_in_a_hurry else self._time_without_hurry()
+
+    def _time_without_hurry(self) -> float:
+        own = self._seconds_to_drain
         return self._sockets.drain_timeout if own is None else own
+
+    def drain_in(self, seconds: float) -> None:
+        """Have connections get so many seconds from now on, or what is left to them, if that is less."""
+        since = self._drains_since
+        asked = seconds if since is None else time.monotonic() - since + seconds
+        self._seconds_to_drain = (
+            min(asked, self._time_without_hurry()) if self.is_stopping else asked
+        )
 
     @property
     def is_under_way(self) -> bool:
@@ -226,33 +238,33 @@ class Run:
 
     def _drain(self) -> None:
         """Stop listening, so that no client calls in vain; then wait for the connections."""
-        sockets, began, timeout = self._sockets, time.monotonic(), self.seconds_to_drain
-        if timeout is None:
-            timeout = sockets.drain_timeout
+        sockets, began = self._sockets, time.monotonic()
+        self._drains_since = began
         if sockets.engine.name != "sequential":  # which serves in the loop, and ends with it
-            self._leave_the_loop(began, timeout)
+            self._leave_the_loop(began)
         sockets.group.refuse_backlogs()
         sockets.group.close(socket.SOCK_STREAM)
-        self.cut_off = drain(sockets.group.core, timeout, self._hurries, self._join, began)
+        core, timeout = sockets.group.core, self._time_without_hurry
+        self.cut_off = drain(core, timeout, self._hurries, self._join, began)
         if self.thread is not None and self.thread.is_alive():
             # End what the accept loop has in hand, which a hook holds up: its handler will not begin.
             for connection in sockets.group.core.registry.snapshot():
                 connection.close(Reason.CUT_OFF)
 
-    def _leave_the_loop(self, began: float, timeout: float) -> None:
+    def _leave_the_loop(self, began: float) -> None:
         """Take the engine over from the accept loop: it belongs to one thread at a time. Serve the backlog.
 
         Give up on a loop that is held up when the time is over, or in a hurry, but not before its last turn.
         """
-        thread, earliest, deadline = self.thread, began + LAST_TURN, began + timeout
+        thread, earliest = self.thread, began + LAST_TURN
         while thread is not None and thread.is_alive():
             now = time.monotonic()
-            if now >= earliest and (self.is_in_a_hurry or now >= deadline):
+            if now >= earliest and now >= began + self.time_to_drain:
                 return
             thread.join(DRAIN_INTERVAL)
         try:
             if self.failure is None:
-                until = began + timeout * BACKLOG_SHARE
+                until = began + self._time_without_hurry() * BACKLOG_SHARE
                 for listener in self._sockets.group.listeners:
                     serve_backlog(listener, self._sockets.engine, lambda: self.is_in_a_hurry, until)
         except Exception as failure:  # noqa: BLE001 - what `handle_error` raises ends the service

@@ -162,7 +162,7 @@ class ServedSockets:
         if run.runner == threading.get_ident():
             raise RuntimeError("this thread runs the server: call stop(), and `run` drains")
         if timeout is not None:
-            run.seconds_to_drain = timeout
+            run.drain_in(timeout)
         run.stop()
         return run.finish() if run.runner is None else run.outcome()
 

@@ -437,7 +437,7 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
     def drain(self, timeout: float | None = None) -> list[CutOff]:
         """Stop and drain in `timeout` seconds, as `close` does; while `run` is under way, have it do so.
 
-        A drain that is under way already keeps the time that it has, and is waited for.
+        A drain that is under way already is waited for; `timeout` may shorten it.
 
         Parameters
         ----------

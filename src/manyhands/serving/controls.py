@@ -33,8 +33,7 @@ class ServerControls(abc.ABC):
         """Starts a thread of the program's."""
 
         self.end_process: Callable[[], object] | None = None
-        """What brings the process to its end that is there for more than this server; else the server drains
-        by itself."""
+        """What ends a process that is there for more than a `manyhands.Server`, which drains then."""
 
     @property
     def is_there(self) -> bool:
@@ -111,6 +110,8 @@ class ServerControls(abc.ABC):
     def begin_drain(self, timeout: float | None) -> None:
         """Stop serving, and drain in so many seconds; None: as its option says. Returns at once.
 
+        Where it drains already, it has no longer than that from now on.
+
         Raises
         ------
         Mistake
@@ -118,10 +119,7 @@ class ServerControls(abc.ABC):
         """
         if timeout is not None:
             DRAIN_TIMEOUT.check(timeout)
-        if self.end_process is None:
-            self._drain(timeout)
-        else:
-            self.end_process()
+        self._drain(timeout)
 
     @abc.abstractmethod
     def _drain(self, timeout: float | None) -> None:

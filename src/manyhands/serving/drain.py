@@ -71,7 +71,7 @@ class CutOff:
 
 def drain(
     core: ServerCore,
-    timeout: float,
+    timeout: Callable[[], float],
     hurry: Callable[[], bool],
     join: Callable[[float], bool],
     began: float | None = None,
@@ -86,7 +86,7 @@ def drain(
     core
         The core of a server whose listeners are closed: nothing new may come to its engines.
     timeout
-        Seconds that the connections get.
+        Returns the seconds that the connections get, in all; asked at each turn.
     hurry
         Asked at each turn; True ends the waiting.
     join
@@ -109,8 +109,8 @@ def drain(
         if not was_reported and passed >= REPORTED_AFTER and running:
             was_reported = True
             if event_hub.has_subscribers:
-                event_hub.emit(events.Draining(running, timeout))
-        if hurry() or passed >= timeout:
+                event_hub.emit(events.Draining(running, timeout()))
+        if hurry() or passed >= timeout():
             left = cut_off(core)
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
                 leave_behind(core)
@@ -267,7 +267,7 @@ def drain_orphan(task: Task, timeout: float) -> None:
         time.sleep(seconds)
         return False  # the process ends with the connection
 
-    drain(core, timeout, lambda: False, wait)
+    drain(core, lambda: timeout, lambda: False, wait)
 
 
 def drain_drop_in(
@@ -305,7 +305,7 @@ def drain_drop_in(
     give_notice(core)
     return drain(
         core,
-        timeout,
+        lambda: timeout,
         lambda: False,
         lambda most: all(engine.join(most) for engine in core.engines),
         began,
