@@ -1,5 +1,6 @@
 """How a connection ends from outside: closed, expired, cut off; and which of several decisions counts."""
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -142,12 +143,11 @@ class EndableConnection(ConnectionFacts):
 
     def cut_off(self) -> None:
         """Shut the connection down, so that whatever its handler waits for there ends."""
-        end_subscriptions_soon(self)
-        try:
+        # Closed meanwhile, or a datagram's pair, which has nothing to shut down.
+        with contextlib.suppress(OSError, AttributeError):
             self.request.shutdown(socket.SHUT_RDWR)
-        except (OSError, AttributeError):
-            # Closed meanwhile, or a datagram's pair, which has nothing to shut down.
-            return
+        # After that: a handler that goes on sends its client nothing more.
+        end_subscriptions_soon(self)
 
     def end_input(self) -> None:
         """Have its handler read an end of file once it has read what is there; its answers still go out."""
