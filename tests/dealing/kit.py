@@ -34,6 +34,9 @@ class Speaker(StreamRequestHandler):
     def do_join(self, room: str, name: str) -> bool:
         return self.join(room, name or None)
 
+    def do_leave(self, room: str, _: str) -> None:
+        self.leave(room)
+
     def do_tell(self, room: str, text: str) -> int:
         return self.server.tell(room, text.encode() + b"\n", but=self)
 
@@ -54,6 +57,14 @@ class Speaker(StreamRequestHandler):
 
     def do_close(self, number: str, _: str) -> bool:
         return self.server.connections[int(number)].close()
+
+
+def scribble(data: bytes) -> None:
+    """In a handler's process, write on the channel to its parent, as a program that counts wrongly does."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as copy:
+            if (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
+                copy.sendall(data)
 
 
 class Client:
@@ -88,9 +99,17 @@ class Client:
         os.kill(self.pid, signal.SIGSTOP)
         wait_until(lambda: is_stopped(self.pid))
 
+    def kill(self) -> None:
+        """Kill its handler's process."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def go_on(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGCONT)
+
+
+def entries(folder: str) -> int:
+    return len(list(Path(folder).iterdir()))
 
 
 def is_stopped(pid: int) -> bool:

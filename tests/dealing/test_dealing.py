@@ -9,15 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manyhands import Reason, events, socketserver
+from manyhands.dealing.frames import Kind, pack
 from manyhands.serving.core import core_of
 from manyhands.testing import running, serving, wait_until
-from tests.dealing.kit import Client, Speaker, clients, hang_up, is_stopped
+from tests.dealing.kit import Client, Speaker, clients, entries, hang_up, is_stopped, scribble
 from tests.support import Program
 from tests.support.waiting import PATIENCE
 
@@ -40,10 +40,6 @@ def server_and_clients(
         clients(server.server_address, count) as every,
     ):
         yield server, every
-
-
-def entries(folder: str) -> int:
-    return len(list(Path(folder).iterdir()))
 
 
 both = pytest.mark.parametrize("kind", ["drop-in", "Server"])
@@ -258,24 +254,35 @@ def test_what_a_handler_s_process_drops_of_its_own_pieces_is_counted_at_its_end(
 def test_a_handler_that_is_killed_in_the_middle_of_a_frame_leaves_its_rooms() -> None:
     class Breaking(Speaker):
         def do_die(self, first: str, more: str) -> None:
-            half = core_of(self.server).rooms.elsewhere
-            half._line.channel.send(b"\0\0\0\1\1\0")
+            scribble(b"\1\0\0\0\1\0")
             os.kill(os.getpid(), signal.SIGKILL)
 
-        def do_lie(self, first: str, more: str) -> None:
-            half = core_of(self.server).rooms.elsewhere
-            half._line.channel.send(b"\xff" * 1000)
-
-    with server_and_clients("drop-in", 4, Breaking) as (server, (anna, bob, eve, mallory)):
-        for client in (anna, bob, eve, mallory):
+    with server_and_clients("drop-in", 3, Breaking) as (server, (anna, bob, eve)):
+        for client in (anna, bob, eve):
             assert client.ask("join red") == "True"
         anna.say("die")
-        wait_until(lambda: len(server.members("red")) == 3)
-        # What no process of ours sends ends the channel, and not the connection.
-        mallory.say("lie")
-        assert mallory.hear() == "None"
         wait_until(lambda: len(server.members("red")) == 2)
-        assert mallory.ask("members red") == "[]"
+        assert bob.ask("tell red hello") == "1"
+        assert eve.hear() == "hello"
+
+
+@pytest.mark.parametrize("said", [b"\xff" * 1000, pack(Kind.SEND, 1, bytes(300_000))[:100]])
+def test_a_process_that_says_what_cannot_be_read_is_ended_with_its_reason(
+    said: bytes, capfd: Any
+) -> None:
+    class Lying(Speaker):
+        def do_lie(self, first: str, more: str) -> None:
+            scribble(said)
+            time.sleep(PATIENCE)
+
+    with server_and_clients("drop-in", 3, Lying) as (server, (mallory, bob, eve)):
+        for client in (mallory, bob, eve):
+            assert client.ask("join red") == "True"
+        mallory.say("lie")
+        # It would be told nothing more, and not know: so its connection ends.
+        assert mallory.hear() == ""
+        wait_until(lambda: server.connections.closed == {Reason.HANDLER_FAILED: 1})
+        assert f"the channel to connection {mallory.number}" in capfd.readouterr().err
         assert bob.ask("tell red hello") == "1"
         assert eve.hear() == "hello"
 

@@ -1,5 +1,6 @@
 """The exchange of handlers in processes of their own: their parent hands on what they tell each other."""
 
+import gc
 import os
 import signal
 import threading
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from manyhands import NoAnswer, socketserver
+from manyhands import FellBehind, NoAnswer, Server, socketserver
 from manyhands.exchange.exchange import Exchange
+from manyhands.exchange.subscription import Message
 from manyhands.testing import running, serving, wait_until
 from tests.dealing.kit import Client, Speaker, clients
+from tests.support import Program
 from tests.support.waiting import PATIENCE
 
 
@@ -22,7 +25,10 @@ class Correspondent(Speaker):
     news: Any = None
 
     def do_subscribe(self, subject: str, most: str) -> str:
-        options = {"most": int(most), "when_behind": "drop_oldest"} if most else {}
+        most, _, when_behind = most.partition(" ")
+        options: dict[str, Any] = {"most": int(most)} if most else {}
+        if when_behind:
+            options["when_behind"] = when_behind
         self.news = self.server.exchange.subscribe(subject, **options)
         return "subscribed"
 
@@ -34,6 +40,18 @@ class Correspondent(Speaker):
         message = self.news.receive(PATIENCE)
         return "nothing" if message is None else message.data.decode()
 
+    def do_all(self, last: str, _: str) -> str:
+        """Take messages until the last one; say how many came, and what the last ones were."""
+        numbers: list[int] = []
+        try:
+            for message in self.news:
+                numbers.append(int(message.data[:8]))
+                if numbers[-1] == int(last):
+                    break
+        except FellBehind:
+            return f"FellBehind after {numbers}"
+        return str(numbers)
+
     def do_missed(self, _: str, __: str) -> int:
         missed: int = self.news.missed
         return missed
@@ -41,6 +59,13 @@ class Correspondent(Speaker):
     def do_answer(self, with_what: str, _: str) -> list[bool]:
         message = self.news.receive(PATIENCE)
         return [message.reply(with_what.encode()), message.reply(b"again"), message.is_request]
+
+    def do_answer_long(self, size: str, _: str) -> bool:
+        message = self.news.receive(PATIENCE)
+        return bool(message.reply(bytes(int(size))))
+
+    def do_ask_briefly(self, subject: str, _: str) -> str:
+        return self.server.exchange.request(subject, b"", 0.01).decode()
 
     def do_request(self, subject: str, text: str) -> str:
         return self.server.exchange.request(subject, text.encode(), PATIENCE).decode()
@@ -66,6 +91,16 @@ def correspondents(kind: str, count: int) -> Iterator[tuple[Exchange, list[Clien
     ):
         yield server.exchange, every
 
+
+PROGRAM = """
+import warnings
+warnings.simplefilter("ignore")
+from manyhands import socketserver
+from tests.dealing.test_distant_exchange import Correspondent
+with socketserver.ForkingTCPServer(("127.0.0.1", 0), Correspondent) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
@@ -134,7 +169,7 @@ def test_a_process_that_is_killed_has_subscribed_to_nothing(kind: str) -> None:
 
 def test_a_handler_that_takes_no_messages_misses_those_that_have_no_room() -> None:
     with correspondents("Server", 2) as (exchange, (anna, bob)):
-        assert anna.ask("subscribe news 2") == "subscribed"
+        assert anna.ask("subscribe news 2 drop_oldest") == "subscribed"
         assert bob.ask("subscribe news") == "subscribed"
         for number in range(5):
             exchange.publish("news", b"%d" % number)
@@ -151,3 +186,120 @@ def test_a_message_of_any_length_that_is_allowed_comes_whole() -> None:
         assert bob.ask("publish news " + "y" * 65_536) == "published"
         assert anna.ask("next") == "y" * 65_536
         assert bob.ask("publish news " + "y" * 65_537).startswith("Mistake: a message has at most")
+
+
+def message(number: int, size: int = 60_000) -> bytes:
+    return b"%08d" % number + bytes(size)
+
+
+def test_many_messages_at_once_close_no_connection_and_come_in_their_order() -> None:
+    with correspondents("Server", 1) as (exchange, (anna,)):
+        assert anna.ask("subscribe news 1000 drop_oldest") == "subscribed"
+        for number in range(15):  # less than 1 MiB
+            exchange.publish("news", message(number))
+        assert anna.ask("all 14") == str(list(range(15)))
+        assert anna.ask("missed") == "0"
+
+
+def test_a_subscriber_that_falls_behind_in_a_process_gets_what_has_waited_and_is_told_so() -> None:
+    with correspondents("Server", 2) as (exchange, (anna, bob)):
+        assert anna.ask("subscribe news 3") == "subscribed"
+        assert bob.ask("subscribe news 3 drop_new") == "subscribed"
+        for number in range(5):
+            exchange.publish("news", message(number, 0))
+        wait_until(lambda: bob.ask("missed") == "2")
+        assert bob.ask("all 2") == "[0, 1, 2]"
+        assert anna.ask("all -1") == "FellBehind after [0, 1, 2]"
+
+
+@pytest.mark.parametrize("when_behind", ["close", "drop_new", "drop_oldest"])
+def test_a_stopped_process_misses_messages_as_its_subscription_says_and_lives(
+    when_behind: str,
+) -> None:
+    with correspondents("Server", 2) as (exchange, (anna, bob)):
+        assert anna.ask(f"subscribe news 1000 {when_behind}") == "subscribed"
+        assert bob.ask("subscribe news 1000 drop_oldest") == "subscribed"
+        anna.stop()
+        for number in range(60):  # what its channel, its lane and its subscription hold is less
+            exchange.publish("news", message(number))
+        anna.go_on()
+        heard = (
+            anna.ask(f"all {59 if when_behind == 'drop_oldest' else -1}")
+            if (when_behind != "drop_new")
+            else ""
+        )
+        if when_behind == "close":
+            assert heard.startswith("FellBehind after [0, 1, 2,")
+        elif when_behind == "drop_oldest":
+            numbers = eval(heard)
+            assert numbers == sorted(set(numbers))
+            wait_until(lambda: int(anna.ask("missed")) == 60 - len(numbers))
+        else:
+            wait_until(lambda: int(anna.ask("missed")) > 30)
+            first = [int(anna.ask("next")[:8]) for _ in range(10)]
+            assert first == list(range(10))
+        assert bob.ask("publish news x") == "published"
+
+
+@both
+def test_a_reply_says_whether_it_is_still_waited_for(kind: str) -> None:
+    with correspondents(kind, 2) as (exchange, (anna, bob)):
+        assert bob.ask("subscribe time") == "subscribed"
+        with exchange.subscribe("time") as asked:
+            assert anna.ask("ask-briefly time").startswith("TimeoutError")
+            assert not next(asked).reply(b"too late")
+            assert bob.ask("answer too-late") == "[False, False, True]"
+            with pytest.raises(TimeoutError):
+                exchange.request("time", b"now", 0.01)
+            assert bob.ask("answer too-late") == "[False, False, True]"
+
+
+def test_a_request_without_an_answer_leaves_nothing_of_its_message() -> None:
+    with correspondents("Server", 1) as (exchange, (anna,)):
+        assert anna.ask("subscribe log 1000 drop_oldest") == "subscribed"
+        for number in range(20):
+            with pytest.raises(TimeoutError):
+                exchange.request("log", b"%d" % number + bytes(60_000), 0.001)
+        assert not [each for each in gc.get_objects() if type(each) is Message]
+
+
+def test_a_reply_is_no_longer_than_a_message_may_be() -> None:
+    with correspondents("Server", 1) as (exchange, (anna,)):
+        assert anna.ask("subscribe time") == "subscribed"
+        with pytest.raises(TimeoutError):
+            exchange.request("time", b"now", 0.01)
+        assert anna.ask("answer-long 65537").startswith(
+            "Mistake: a message has at most 65536 bytes"
+        )
+        with exchange.subscribe("log"), pytest.raises(TimeoutError):
+            exchange.request("log", b"", 0.01)
+        assert anna.ask("missed") == "0"
+
+
+def test_a_handler_has_nothing_of_what_the_program_has_subscribed_to() -> None:
+    class Heir(Correspondent):
+        def do_inherit(self, _: str, __: str) -> str:
+            questions.close()
+            return f"{[each.data for each in questions]} {questions.is_closed}"
+
+    with Server(Heir, "tcp://127.0.0.1:0", engine="processes") as server:
+        questions = server.exchange.subscribe("time")
+        with clients(server.listeners[0].server_address, 1) as (anna,):
+            assert anna.ask("inherit") == "[] True"
+            anna.say("request time now")
+            assert next(questions).reply(b"noon")
+            assert anna.hear() == "noon"
+
+
+def test_a_subscription_ends_when_the_server_s_process_has_gone() -> None:
+    with (
+        Program(["-c", PROGRAM]) as parent,
+        clients(("127.0.0.1", int(parent.line())), 1) as (anna,),
+    ):
+        assert anna.ask("subscribe news") == "subscribed"
+        anna.say("next")
+        parent.send(signal.SIGKILL)
+        parent.wait()
+        assert anna.hear() == "nothing"
+        assert anna.ask("subscribe news").startswith("ConnectionError: nothing can be subscribed")
+        assert anna.ask("request time now").startswith("TimeoutError")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from manyhands import StreamRequestHandler
+from manyhands.dealing.child_side import ChildSide
 from manyhands.dealing.frames import FrameReader, Kind, pack
-from manyhands.dealing.handlers_half import HandlersHalf
 from manyhands.dealing.uplink import Uplink
 from manyhands.testing import serving, wait_until
 from tests.support.waiting import PATIENCE
@@ -82,7 +82,7 @@ def test_what_is_told_while_the_uplink_is_full_waits_and_its_teller_does_not(
     with serving(Silent) as under_test, under_test.connect():
         wait_until(lambda: under_test.server.connections)
         (connection,) = under_test.server.connections.values()
-        half = HandlersHalf(connection, uplink, lambda: None)
+        half = ChildSide(connection, uplink, lambda: None)
         count = fill(uplink)
         told: list[Any] = []
         teller = threading.Thread(target=lambda: told.append(half.tell("red", b"hello", None)))

@@ -1,15 +1,19 @@
 """The exchange: what it promises to those that publish, subscribe and ask, in threads and in fibers."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from manyhands import Mistake, Server, StreamRequestHandler
-from manyhands.exchange.exchange import LONGEST_MESSAGE, Exchange, NoAnswer
+from manyhands.connections.subscriptions import keep
+from manyhands.exchange.exchange import Exchange, NoAnswer
 from manyhands.exchange.local import LocalExchange
-from manyhands.exchange.subscription import MOST_BYTES, FellBehind
+from manyhands.exchange.subscription import MOST_BYTES, FellBehind, Message
+from manyhands.model.pieces import LONGEST_MESSAGE
+from manyhands.serving.served_connection import connection_of
 from manyhands.testing import call, everything, half_close, read_line, running, serving, wait_until
 from tests.support import forked
 from tests.support.running import server_class
@@ -242,3 +246,50 @@ def test_all_listeners_of_a_server_share_its_exchange() -> None:
     with Server(Relay, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0") as server:
         first, second = server.listeners
         assert first.exchange is second.exchange is server.exchange
+
+
+def test_a_copy_of_the_process_closes_a_subscription_that_is_busy_in_the_original(
+    exchange: LocalExchange,
+) -> None:
+    is_measured, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(bytes):
+        def __len__(self) -> int:
+            is_measured.set()
+            may_go_on.wait(PATIENCE)
+            return super().__len__()
+
+    with exchange.subscribe("news") as news:
+        busy = threading.Thread(target=news.deliver, args=(Message("news", Slow(b"big")),))
+        busy.start()
+        assert is_measured.wait(PATIENCE)
+
+        def in_the_copy() -> bool:
+            news.close()
+            return news.is_closed and news.receive() is None
+
+        try:
+            with forked(in_the_copy) as exit_code:
+                assert exit_code() == 0
+        finally:
+            may_go_on.set()
+            busy.join(PATIENCE)
+        assert next(news).data == b"big"
+
+
+def test_what_a_handler_subscribes_to_after_its_end_is_closed_and_not_kept() -> None:
+    class Late(StreamRequestHandler):
+        def handle(self) -> None:
+            connections.append(connection_of(self))
+
+    connections: list[Any] = []
+    with serving(Late) as under_test:
+        exchange = under_test.server.exchange
+        under_test.connect().close()
+        wait_until(lambda: connections and not under_test.server.connections)
+        late = exchange.subscribe("news")
+        keep(connections[0], late)
+        assert late.is_closed
+        is_kept = weakref.ref(late)
+        del late
+        assert is_kept() is None

@@ -361,7 +361,9 @@ class Connection(EndableConnection):
         finally:
             if self.place is not place and self.place is not None:
                 self.place.leave()  # given to it meanwhile
-            self._end_outbox()  # made meanwhile: now its state tells that there is to be none
+            # Made meanwhile: now its state tells that there are to be none.
+            self._end_outbox()
+            end_subscriptions(self)
 
     def _end_outbox(self) -> None:
         if self.outbox is not None:
@@ -429,7 +431,10 @@ class Connection(EndableConnection):
         """Note, once, that the peer does not read; close the connection if its outbox is over."""
         if is_over:
             self.expire(Reason.DID_NOT_READ)
-        self.tell_of_lag(waiting, is_over=is_over)
+        parent = self.core.rooms.elsewhere
+        # Subscribers are the program's, and not those of its copy that serves one connection.
+        if parent is None or not parent.tell_of_lag(waiting, is_over=is_over):
+            self.tell_of_lag(waiting, is_over=is_over)
 
     def tell_of_lag(self, waiting: int, *, is_over: bool) -> None:
         """Emit the event that its peer does not read."""

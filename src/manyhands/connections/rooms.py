@@ -59,6 +59,9 @@ class Elsewhere(Protocol):
     def forget(self, connection: ConnectionWithOutbox) -> None:
         """Note that a connection comes to its end."""
 
+    def tell_of_lag(self, waiting: int, *, is_over: bool) -> bool:
+        """Have the parent's subscribers told that the client does not read; return False where it is gone."""
+
     def tell(self, room: str, piece: bytes, but: ConnectionWithOutbox | None) -> int:
         """Have all members of a room told, but one; return how many are."""
 

@@ -1,64 +1,67 @@
-"""Processes that were called, since there is something to tell them, and have not said yet that they hear."""
+"""Processes that were notified, since there is something to tell them, and have not attached yet."""
 
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from manyhands.dealing.peer import DistantOutbox, Peer
+from manyhands.dealing.peer import Peer
 
-HEARS_WITHIN = 1.0
-"""Seconds that a process gets to say that it hears: it may have become another program, or be stopped."""
+ATTACHES_WITHIN = 1.0
+"""Seconds that a process gets to attach: it may have become another program, or be stopped."""
 
 FIRST_PAUSE = 0.02
-"""Seconds until it is rung for again, then twice as long each time: Python notices a signal that comes in the
+"""Seconds until it is notified again, then twice as long each time: Python notices a signal that comes in the
 instant before a wait of the system's only when that is interrupted, or over."""
 
 
 class _Call(NamedTuple):
-    outbox: DistantOutbox
     peer: Peer
-    ring: Callable[[], None]
+    notify: Callable[[], None]
     until: float
 
 
 class Calls:
-    """Rings for them until they hear, or are given up. For the holder of the dealer's lock."""
+    """Notifies them until they attach, or are given up. For the holder of the dealer's lock."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
-        self._ring_at = 0.0
+        self._notify_at = 0.0
         self._pause = FIRST_PAUSE
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, number: int, outbox: DistantOutbox, peer: Peer, ring: Callable[[], None]) -> bool:
-        """Call the process of a connection; return whether what rings has to be woken for that."""
-        is_to_wake = self._ring_at > 0.0 or not self._calls
-        self._calls[number] = _Call(outbox, peer, ring, time.monotonic() + HEARS_WITHIN)
-        # All in one go, however many are called: each ring has all of them look.
-        self._ring_at, self._pause = 0.0, FIRST_PAUSE
+    def add(self, number: int, peer: Peer, notify: Callable[[], None]) -> bool:
+        """Call the process of a connection; return whether what notifies has to be woken for that."""
+        is_to_wake = self._notify_at > 0.0 or not self._calls
+        self._calls[number] = _Call(peer, notify, time.monotonic() + ATTACHES_WITHIN)
+        # All in one go, however many are called: each notice has all of them look.
+        self._notify_at, self._pause = 0.0, FIRST_PAUSE
         return is_to_wake
 
     def take(self, number: int) -> Peer | None:
-        """Take out a process that hears now, if it was called."""
+        """Take out a process that attaches now, if it was called."""
         call = self._calls.pop(number, None)
         return None if call is None else call.peer
 
-    def due(self) -> tuple[set[Callable[[], None]], list[DistantOutbox]]:
-        """Return what is to be rung now, and what leads to processes that are given up."""
+    def peers(self) -> list[Peer]:
+        """Return the processes that have not attached yet."""
+        return [call.peer for call in list(self._calls.values())]
+
+    def due(self) -> tuple[set[Callable[[], None]], list[Peer]]:
+        """Return what is to notify now, and the processes that are given up."""
         now = time.monotonic()
         late = [number for number, call in self._calls.items() if call.until <= now]
-        given_up = [self._calls.pop(number).outbox for number in late]
-        if now < self._ring_at:
+        given_up = [self._calls.pop(number).peer for number in late]
+        if now < self._notify_at:
             return set(), given_up
-        self._ring_at = now + self._pause
+        self._notify_at = now + self._pause
         self._pause *= 2
-        return {call.ring for call in self._calls.values()}, given_up
+        return {call.notify for call in self._calls.values()}, given_up
 
     def seconds_left(self) -> float | None:
         """Return the seconds until something is due; None when nothing will be."""
         if not self._calls:
             return None
-        soonest = min(self._ring_at, *(call.until for call in self._calls.values()))
+        soonest = min(self._notify_at, *(call.until for call in self._calls.values()))
         return max(0.0, soonest - time.monotonic())

@@ -1,4 +1,4 @@
-"""The parent's half: deals what handlers in processes of their own, and the program, tell the others.
+"""The parent's side: deals what handlers in processes of their own, and the program, tell the others.
 
 Nothing is dealt, and there is no thread for it, until a handler or the program has something to tell: a
 process that forks had better have no second thread. The one that deals is a thread of the system's that takes
@@ -6,6 +6,7 @@ no lock which a forked handler could need, but those that are fresh in each copy
 nothing of the program's.
 """
 
+import _socket
 import contextlib
 import os
 import select
@@ -21,19 +22,21 @@ from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms
 from manyhands.dealing.calls import Calls
-from manyhands.dealing.handlers_half import HandlersHalf
-from manyhands.dealing.peer import DistantOutbox, Peer
+from manyhands.dealing.channel import Channel
+from manyhands.dealing.child_side import ChildSide
+from manyhands.dealing.peer import Peer
 from manyhands.dealing.requests import Requests
+from manyhands.dealing.shared_terms import SharedTerms
 from manyhands.dealing.uplink import Uplink
 from manyhands.engines import ProcessesEngine, Task
 from manyhands.exchange.local import LocalExchange
-from manyhands.model.connection_states import State
+from manyhands.model.connection_states import Reason, State
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.fork_hooks import parent_server, renew_in_copies
+from manyhands.runtime.fork_hooks import forking, parent_server, renew_in_copies
 from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
 
 IDLE = 1.0
-"""Seconds after which the thread that deals ends, when no process hears any more."""
+"""Seconds after which the thread that deals ends, when no process is attached any more."""
 
 
 class _Channels:
@@ -43,6 +46,11 @@ class _Channels:
         self.uplink = Uplink()
         self.epoll: Any = None
         self.peers: dict[int, Peer] = {}
+        """By the descriptors of their channels."""
+
+        self.sockets: dict[int, _socket.socket] = {}
+        """The channels themselves, from the moment on in which they are there."""
+
         self.calls = Calls()
         self.is_dealt = False
         """Whether the thread is there."""
@@ -52,10 +60,21 @@ class _Channels:
 
     def close_copies(self) -> None:
         """Give back, in a forked copy of the process, what is the original's."""
-        for peer in self.peers.values():
-            peer.close_copy()
+        for peer in [*self.peers.values(), *self.calls.peers()]:
+            peer.channel.begin_anew()
+        for channel in self.sockets.values():
+            channel.close()
         if self.epoll is not None:
             self.epoll.close()
+
+    # As what tells that a process reads
+
+    def watch(self, channel: Channel) -> None:
+        """Have a channel flushed, by the thread that deals, once its process reads."""
+        self.epoll.modify(channel.descriptor, select.EPOLLIN | select.EPOLLOUT)
+
+    def forget(self, channel: Channel) -> None:
+        """Leave it to the thread that deals, which reads the end of the channel."""
 
 
 class Dealer:
@@ -69,16 +88,19 @@ class Dealer:
     registry : Registry
     exchange : LocalExchange
         What they, and the program, tell each other with.
+    terms : SharedTerms
+        What the options say of outboxes.
     wake_loop : callable
         Wakes the accept loop, from a handler's process too, whose next turn calls `look`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that it deals with
         self,
         engine: ProcessesEngine,
         rooms: Rooms,
         registry: Registry,
         exchange: LocalExchange,
+        terms: SharedTerms,
         wake_loop: Callable[[], object],
     ) -> None:
         # Weakly: it has this one.
@@ -86,16 +108,21 @@ class Dealer:
         self._rooms = rooms
         self._registry = registry
         self._wake_loop = wake_loop
-        self._requests = Requests(rooms, registry, exchange)
+        self._exchange = exchange
+        self._terms = terms
+        self._requests = Requests(rooms, registry, terms)
         self._notes: deque[Callable[[], object]] = deque()
-        self._halves: dict[int, HandlersHalf] = {}
+        self._child_sides: dict[int, ChildSide] = {}
         """By the process; each handler's has one."""
 
         self._process = os.getpid()
         self._channels: _Channels | None = None
         self._lock = brief_lock()
+        self._is_to_rest = False
+        """Whether the server is closed, and what it has is given back with the last process."""
+
         self.is_used = False
-        """Whether anything was dealt, so that each process is to hear from its beginning."""
+        """Whether anything was dealt, so that each process is to attach at its beginning."""
 
     # Nothing is renewed in each copy: what a handler's process touches, it has to copy, and each pays for it.
 
@@ -105,35 +132,41 @@ class Dealer:
         return os.getpid() == self._process
 
     @property
-    def elsewhere(self) -> HandlersHalf | None:
+    def elsewhere(self) -> ChildSide | None:
         """In the process of a handler, what leads to its parent; None in the parent, and in other copies."""
         here = os.getpid()
         if here == self._process:
             return None
-        half = self._halves.get(here)
-        if half is None:
-            made = self._new_half()
+        side = self._child_sides.get(here)
+        if side is None:
+            made = self._new_child_side()
             # `setdefault` is one step: of two threads that come first, both get the same.
-            half = None if made is None else self._halves.setdefault(here, made)
-        return half
+            side = None if made is None else self._child_sides.setdefault(here, made)
+        return side
 
-    def _new_half(self) -> HandlersHalf | None:
+    def _new_child_side(self) -> ChildSide | None:
         engine, channels = self._engine(), self._channels
         task = None if engine is None else engine.carried
         if parent_server() != self._process or channels is None or not isinstance(task, Connection):
             return None
-        return HandlersHalf(task, channels.uplink, self._wake_loop)
+        return ChildSide(task, channels.uplink, self._wake_loop)
 
     # What the engine tells
 
-    def prepare(self) -> None:
-        """Be ready for processes that are forked from now on."""
+    def prepare(self, task: Task) -> None:
+        """Be ready for a process that is forked for a task, and for those after it."""
+        assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
+        if not self._terms.are_noted:
+            # Else a property of the program's fails in handlers, as on the other engines.
+            with contextlib.suppress(Exception):
+                self._terms.note(*task.outbox_terms())
         if not self.deals_here:
             # A copy of the process, which serves by itself.
             self._lock, self._process = brief_lock(), os.getpid()
             self._channels, self.is_used = None, False
             self._notes.clear()
         with self._lock:
+            self._is_to_rest = False
             if self._channels is None:
                 # Out of descriptors, the client comes first; the next fork tries again.
                 with contextlib.suppress(OSError):
@@ -141,18 +174,18 @@ class Dealer:
             self._rooms.dealer = self._registry.dealer = self
 
     def begin_in_child(self, task: Task) -> None:
-        """In a process that was forked for a task, and called before that: hear when its handler begins."""
+        """In a process that was forked for a task, and notified before: attach when its handler begins."""
         assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
         task.outbox = None  # that of the original
-        half = self.elsewhere
-        if half is not None and task.is_registered:
-            task.before_handler(half.begin)
+        side = self.elsewhere
+        if side is not None and task.is_registered:
+            task.before_handler(side.begin)
 
-    def hear(self) -> None:
-        """In such a process: begin to hear, for it is called. For signal handlers."""
-        half = self.elsewhere
-        if half is not None:
-            half.hear()
+    def attach(self) -> None:
+        """In such a process: attach, for it was notified. For signal handlers."""
+        side = self.elsewhere
+        if side is not None:
+            side.attach()
 
     def look(self) -> None:
         """Begin to deal, if a process has something to tell; do what is noted. For the accept loop."""
@@ -161,19 +194,23 @@ class Dealer:
             if not self.deals_here:
                 return
             with self._lock:
-                self._begin_dealing(channels)
+                if channels is self._channels:  # else they are given back
+                    self._begin_dealing(channels)
         while self._notes:
             with contextlib.suppress(IndexError):  # another loop has taken it
                 self._notes.popleft()()
+        if self._is_to_rest:
+            self.rest()
 
     def rest(self) -> None:
-        """Give back what is not needed while there are no processes."""
+        """Give back what is not needed while there are no processes, now or once the last one has ended."""
         if not self.deals_here:
             return
         with self._lock:
             engine = self._engine()
-            if engine is not None and engine.running():
-                return  # another thread has just forked one
+            self._is_to_rest = engine is not None and engine.running() > 0
+            if self._is_to_rest:
+                return
             channels, self._channels = self._channels, None
             if channels is None:
                 return
@@ -188,7 +225,7 @@ class Dealer:
     def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
         """Return what takes pieces for a connection; None where nothing does.
 
-        A process that does not hear yet is called, and what is put waits for it.
+        A process that has not attached yet is notified, and what is put waits for it.
         """
         engine = self._engine()
         if engine is None or connection.engine is not engine or not self.deals_here:
@@ -197,16 +234,17 @@ class Dealer:
             channels = self._channels
             if connection.outbox is not None or channels is None:
                 return connection.outbox
-            ring = engine.call(connection)
-            if ring is None or not self._begin_dealing(channels):
+            notify = engine.call(connection)
+            if notify is None or not self._begin_dealing(channels):
                 return None
             assert isinstance(connection, Connection)  # noqa: S101 - tells the type checker
-            peer = Peer(connection, self._note)
-            outbox = DistantOutbox(connection.number, peer)
-            connection.outbox = outbox
-            if channels.calls.add(connection.number, outbox, peer, ring):
+            connection.outbox = peer = self._new_peer(channels, connection)
+            if channels.calls.add(connection.number, peer, notify):
                 channels.uplink.wake()
         return _unless_over(connection)
+
+    def _new_peer(self, channels: _Channels, connection: Connection | None) -> Peer:
+        return Peer(connection, self._exchange, channels, self._terms, self._note)
 
     def _note(self, act: Callable[[], object]) -> None:
         self._notes.append(act)
@@ -216,7 +254,9 @@ class Dealer:
 
     def _begin_dealing(self, channels: _Channels) -> bool:
         """Have the thread deal; return False where there is none to be had."""
-        self.is_used = True
+        if not self.is_used:
+            self.is_used = self._terms.are_wanted = True
+            self._wake_loop()  # it may sleep as if they were not
         if channels.is_dealt:
             return True
         try:
@@ -249,54 +289,92 @@ class Dealer:
         if seconds_left is None and not channels.peers:
             seconds_left = IDLE
         ready = channels.epoll.poll(seconds_left)
-        for descriptor, _ in ready:
+        for descriptor, events in ready:
             peer = channels.peers.get(descriptor)
             if peer is None:
-                self._welcome(channels)
-            else:
-                self._hear(channels, descriptor, peer)
+                self._take_channels(channels)
+                continue
+            if events & select.EPOLLOUT:
+                # In this order: what has to wait again is watched again.
+                channels.epoll.modify(descriptor, select.EPOLLIN)
+                peer.channel.flush()
+            if events & ~select.EPOLLOUT:
+                self._read(channels, descriptor, peer)
         if channels.calls:
-            self._call_again(channels)
+            self._notify_again(channels)
         return not ready
 
-    def _welcome(self, channels: _Channels) -> None:
+    def _take_channels(self, channels: _Channels) -> None:
         """Take the channels that have come up."""
-        while (hello := channels.uplink.receive()) is not None:
-            number, channel = hello
-            connection = self._registry.get(number)
-            with self._lock:
-                peer = channels.calls.take(number)
-            if peer is None:
-                peer = Peer(connection, self._note)
-                if connection is not None:
-                    connection.outbox = DistantOutbox(number, peer, connection.missed)
-                    _unless_over(connection)
-            peer.attach(channel)
-            channels.peers[channel.fileno()] = peer
-            channels.epoll.register(channel.fileno(), select.EPOLLIN)
+        while True:
+            with forking:
+                come = channels.uplink.receive()
+                if come is None:
+                    return
+                number, channel = come
+                channels.sockets[channel.fileno()] = channel
+            try:
+                self._attach(channels, number, channel)
+            except Exception as error:  # noqa: BLE001 - no memory, say; its process attaches anew
+                print_uncaught(error)
+                channels.peers.setdefault(channel.fileno(), self._new_peer(channels, None))
+                self._end(channels, channel.fileno())
 
-    def _hear(self, channels: _Channels, descriptor: int, peer: Peer) -> None:
+    def _attach(self, channels: _Channels, number: int, channel: _socket.socket) -> None:
+        """Have a process attached by its channel."""
+        connection, descriptor = self._registry.get(number), channel.fileno()
+        with self._lock:
+            peer = channels.calls.take(number)
+        if peer is None:
+            before = None if connection is None else connection.outbox
+            peer = self._new_peer(channels, connection)
+            if isinstance(before, Peer) and before.descriptor in channels.peers:
+                # Its channel has ended, which is about to be read.
+                self._end(channels, before.descriptor)
+            if connection is not None:
+                connection.outbox = peer
+                _unless_over(connection)
+        channels.peers[descriptor] = peer
+        channels.epoll.register(descriptor, select.EPOLLIN)
+        peer.attach(channel)
+
+    def _read(self, channels: _Channels, descriptor: int, peer: Peer) -> None:
+        failure = ""
         try:
             is_there = peer.read(self._requests)
         except Exception as error:  # noqa: BLE001 - the others go on
             print_uncaught(error)
-            is_there = False
-        if is_there:
-            return
-        # Before it is closed: a copy of the process may have it too, and epoll would tell of it for ever.
-        channels.epoll.unregister(descriptor)
-        del channels.peers[descriptor]
-        peer.close()
-        if peer.connection is not None:
-            self._rooms.forget(peer.connection)
+            is_there, failure = False, "it has sent what cannot be read"
+        if not is_there:
+            self._end(channels, descriptor, failure)
 
-    def _call_again(self, channels: _Channels) -> None:
+    def _end(self, channels: _Channels, descriptor: int, failure: str = "") -> None:
+        """End a channel; one that has failed is not lost in silence: its connection ends with it."""
+        peer = channels.peers.pop(descriptor)
+        connection, failure = peer.connection, failure or peer.channel.failure
+        # Before it is closed: a copy of the process may have it too, and epoll would tell of it for ever.
+        with contextlib.suppress(OSError):  # it was never there: no memory
+            channels.epoll.unregister(descriptor)
+        channel = channels.sockets.pop(descriptor)
+        peer.close()
+        channel.close()
+        if connection is None:
+            return
+        if connection.outbox is peer:
+            self._rooms.forget(connection)
+        if failure:
+            print_uncaught(
+                BrokenPipeError(f"the channel to connection {connection.number}: {failure}")
+            )
+            connection.close(Reason.HANDLER_FAILED)
+
+    def _notify_again(self, channels: _Channels) -> None:
         with self._lock:
-            rings, given_up = channels.calls.due()
-        for ring in rings:
-            ring()
-        for outbox in given_up:
-            outbox.give_up()
+            due, given_up = channels.calls.due()
+        for notify in due:
+            notify()
+        for peer in given_up:
+            peer.give_up()
 
     def _has_ended(self, channels: _Channels) -> bool:
         """End dealing, unless there is something to deal after all."""

@@ -1,7 +1,42 @@
 """The frames in which a parent and the processes of its handlers tell each other things: bytes and values.
 
-Each has a head of fixed size. `number` is the number of the connection that it is about, so a process may
-serve many; `request` is what the answer to it bears as well, 0 where none is wanted.
+The head: kind (1 byte), request (4), number (8), length of the body (4), in the network's order. `request` is
+what the answer bears as well; 0 where none is wanted. A *text* is its length (2 bytes), and UTF-8.
+
+Of a handler's process:
+
+=========== =================== ====================================== ====================================
+kind        number              body                                   answer
+=========== =================== ====================================== ====================================
+JOIN        of the connection   text room, text name                   1: it is a member; 0: it is over
+LEAVE       of the connection   text room                              0
+TELL        of one to leave out text room, piece                       how many are told
+MEMBERS     0                   text room                              body: marshal of [(number, name)]
+SEND        of the connection   piece                                  1: it is sent or waits
+SEND_ALL    of one to leave out piece                                  how many are told
+FIND        of the connection   nothing                                1 and its address by marshal, or 0
+MISSED      of the connection   text: pieces missed so far             none
+BEHIND      of the connection   text: bytes waiting, text: 1, it ends  none
+OVER        of the connection   nothing                                none
+SUBSCRIBE   of the subscription text subject, text most, text when     1
+UNSUBSCRIBE of the subscription nothing                                none
+PUBLISH     0                   text subject, message                  1
+REQUEST     0                   text subject, text until, message      1 and the reply; 0: no subscriber
+REPLY       of the request      reply                                  1: it is waited for
+=========== =================== ====================================== ====================================
+
+*until* is by `time.monotonic`, *when* an option `when_behind`. Of the parent:
+
+=========== =================== ===========================================================================
+kind        number              body
+=========== =================== ===========================================================================
+DELIVER     of the connection   piece
+ANSWER      as above            as above; a number that was asked for is in `number`
+REFUSE      0                   the sentence of a `Mistake`
+MESSAGE     of the subscription number of the request (8 bytes), or 0; message
+LOST        of the subscription text: messages dropped on the way so far
+CLOSED      of the subscription nothing
+=========== =================== ===========================================================================
 """
 
 import enum
@@ -17,66 +52,33 @@ HEADS = 4096
 
 
 class Kind(enum.IntEnum):
-    """What a frame says."""
+    """What a frame says: see above."""
 
-    # Of a handler's process.
-    JOIN = enum.auto()
-    """The connection joins a room under a name: two texts."""
+    JOIN = 1
+    LEAVE = 2
+    TELL = 3
+    MEMBERS = 4
+    SEND = 5
+    SEND_ALL = 6
+    FIND = 7
+    MISSED = 8
+    BEHIND = 9
+    OVER = 10
+    SUBSCRIBE = 11
+    UNSUBSCRIBE = 12
+    PUBLISH = 13
+    REQUEST = 14
+    REPLY = 15
 
-    LEAVE = enum.auto()
-    """The connection leaves a room: a text."""
+    DELIVER = 20
+    ANSWER = 21
+    REFUSE = 22
+    MESSAGE = 23
+    LOST = 24
+    CLOSED = 25
 
-    TELL = enum.auto()
-    """All members of a room are to be told, but for the connection: a text, and the piece."""
 
-    MEMBERS = enum.auto()
-    """Who is in a room? A text."""
-
-    SEND = enum.auto()
-    """A piece for a connection."""
-
-    SEND_ALL = enum.auto()
-    """A piece for all connections, but for one."""
-
-    FIND = enum.auto()
-    """Is there such a connection?"""
-
-    MISSED = enum.auto()
-    """Pieces that the connection has missed by now: their number, as a text."""
-
-    OVER = enum.auto()
-    """The connection takes nothing any more: its client has fallen behind."""
-
-    SUBSCRIBE = enum.auto()
-    """Messages of a subject are to come under this number: a text."""
-
-    UNSUBSCRIBE = enum.auto()
-    """No messages are to come under this number any more."""
-
-    PUBLISH = enum.auto()
-    """A message: the subject, a text, and what it says."""
-
-    REQUEST = enum.auto()
-    """A message that wants an answer: as the one before."""
-
-    REPLY = enum.auto()
-    """The answer to the request of this number."""
-
-    # Of the parent.
-    DELIVER = enum.auto()
-    """A piece for the connection."""
-
-    ANSWER = enum.auto()
-    """The answer to a request: in `number` how many were told, and the rest as it has to be."""
-
-    REFUSE = enum.auto()
-    """The request was a mistake: a sentence."""
-
-    MESSAGE = enum.auto()
-    """A message of the subscription of this number: the number of its request, or 0, and what it says."""
-
-    CLOSED = enum.auto()
-    """No more messages come under this number: the server drains."""
+_KINDS = frozenset(map(int, Kind))
 
 
 class Frame(NamedTuple):
@@ -128,19 +130,21 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes, longest: int) -> list[Frame]:
+    def feed(self, data: bytes, longest: int = 2**32) -> list[Frame]:
         """Take bytes that have come, and return the frames that are whole by now.
 
         Raises
         ------
         ValueError
-            When a frame is longer than `longest` bytes.
+            When a frame is longer than `longest` bytes, or of no kind that there is.
         """
         buffer = self._buffer
         buffer += data
         found, start = [], 0
         while len(buffer) - start >= _HEAD.size:
             kind, request, number, length = _HEAD.unpack_from(buffer, start)
+            if kind not in _KINDS:
+                raise ValueError(f"a frame of the unknown kind {kind} has come")
             if length > longest:
                 raise ValueError(f"a frame of {length} bytes has come, more than {longest}")
             end = start + _HEAD.size + length

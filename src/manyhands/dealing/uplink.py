@@ -1,4 +1,4 @@
-"""How a parent hears of a process that has something to tell, and gets the channel to it.
+"""How a parent learns of a process that has something to tell, and gets the channel to it.
 
 Each process that is forked has the writing end of one socket pair. When it first has something to tell it
 makes a pair of its own, and passes one end of that up (SCM_RIGHTS, unix(7)).
@@ -12,10 +12,11 @@ import select
 import socket
 import struct
 
-from manyhands.runtime.fork_hooks import forking, shared_with_copies
+from manyhands.runtime.fork_hooks import shared_with_copies
 from manyhands.runtime.sockets import is_ready
 
-_HELLO = struct.Struct("!Q")
+_NUMBER = struct.Struct("!Q")
+"""What comes with a channel: the number of its connection."""
 
 _ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
@@ -23,15 +24,23 @@ _ONE_DESCRIPTOR = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 class Uplink:
     """The socket pair by which channels come up, and a word that says that one has.
 
+    Beside `logs.relay`, which leads from the same processes to the same parent, since what comes here is a
+    descriptor, of which the parent learns in a turn of its accept loop: there is no thread before that. Items
+    of the log have to be written at once, and are too many for a wait of their sender.
+
     Raises
     ------
     OSError
         When there are no descriptors for it, or no memory.
     """
 
+    _ends: tuple[_socket.socket, ...] = ()  # should the first line fail
+
     def __init__(self) -> None:
         # Whole messages, in whichever order the processes come; unlike datagrams, an end is noticed.
-        self._reader, self._writer = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ends = self._reader, self._writer = _socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._process = os.getpid()
@@ -68,7 +77,7 @@ class Uplink:
         """
         try:
             passed = socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [channel.fileno()])
-            self._writer.sendmsg([_HELLO.pack(number)], [passed])
+            self._writer.sendmsg([_NUMBER.pack(number)], [passed])
         except BlockingIOError:
             return False
         return True
@@ -86,22 +95,22 @@ class Uplink:
     def receive(self) -> tuple[int, _socket.socket] | None:
         """Return the next channel that has come, and the number of its connection; None: there is none.
 
-        What was sent to wake is passed over.
+        For the holder of `forking`, until what closes copies knows of the channel: a fork before that would
+        copy a descriptor that is never closed there. What was sent to wake is passed over, and so is what
+        came without its channel: there was no descriptor left for it, and its other end reads an end of file.
         """
         while True:
             try:
-                # A fork in between would copy a descriptor that no object knows of, and never closes.
-                with forking:
-                    data, control, _, _ = self._reader.recvmsg(
-                        64, _ONE_DESCRIPTOR, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-                    )
-                    channel = _channel_in(control)
+                data, control, _, _ = self._reader.recvmsg(
+                    64, _ONE_DESCRIPTOR, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                )
+                channel = _channel_in(control)
             except OSError:
                 return None
             if not data:
                 return None  # no process has the writing end any more
-            if channel is not None and len(data) == _HELLO.size:
-                return _HELLO.unpack(data)[0], channel
+            if channel is not None and len(data) == _NUMBER.size:
+                return _NUMBER.unpack(data)[0], channel
 
     def has_parent(self) -> bool:
         """Tell, in a process that it was forked with, whether the one that receives is still there."""
@@ -110,8 +119,8 @@ class Uplink:
 
     def close(self) -> None:
         """Give the descriptors back. Once more does no harm."""
-        self._reader.close()
-        self._writer.close()
+        for end in self._ends:
+            end.close()
 
     __del__ = close
 

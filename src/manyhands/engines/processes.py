@@ -50,22 +50,22 @@ class Dealing(Protocol):
     """What an engine tells of its processes to what deals what they tell each other."""
 
     is_used: bool
-    """Whether anything was told, so that each process is to hear from its beginning."""
+    """Whether anything was told, so that each process is to attach at its beginning."""
 
-    def prepare(self) -> None:
-        """Be ready for processes that are forked from now on."""
+    def prepare(self, task: Task) -> None:
+        """Be ready for a process that is forked for a task, and for those after it."""
 
     def begin_in_child(self, task: Task) -> None:
-        """In a process that was forked for a task, and called before that: hear when its handler begins."""
+        """In a process that was forked for a task, and notified before: attach when its handler begins."""
 
-    def hear(self) -> None:
-        """In such a process: begin to hear, for it is called. For signal handlers."""
+    def attach(self) -> None:
+        """In such a process: attach, for it was notified. For signal handlers."""
 
     def look(self) -> None:
         """Do what is due. For the accept loop."""
 
     def rest(self) -> None:
-        """Give back what is not needed while there are no processes."""
+        """Give back what is not needed while there are no processes, now or once the last one has ended."""
 
 
 _LOOK_INTERVAL = 0.001
@@ -156,7 +156,7 @@ class ProcessesEngine(Engine):
                 self._wait(None)
             child.lifeline = self._lifeline_for_orphans()
             if self.dealing is not None:
-                self.dealing.prepare()
+                self.dealing.prepare(task)
                 if self.dealing.is_used:
                     child.call()
                 self._coming[task] = child
@@ -250,14 +250,14 @@ class ProcessesEngine(Engine):
             self._end_child(child, status)
 
     def _look_up(self, child: Child, frame: FrameType | None) -> None:
-        """Hear what the parent has to tell, and wants to know, in the child. By a signal handler."""
+        """Look what the parent has to tell, and wants to know, in the child. By a signal handler."""
         if frame is not None:
             child.tell_stack(frame)
         if self.dealing is not None and child.is_called:
-            self.dealing.hear()
+            self.dealing.attach()
 
     def call(self, task: Task) -> Callable[[], None] | None:
-        """Have a task's child begin to hear what it is told, and know it once what this returns is called.
+        """Have a task's child attach, for it is told something; it looks once what this returns is called.
 
         Returns
         -------
@@ -439,6 +439,11 @@ class ProcessesEngine(Engine):
             watcher.close()
         # Not closed here: in a child, for which it is, it is still to be watched.
         self._lifeline = None
+
+    def release(self) -> None:
+        """Give back what leads to the processes, once the last one has ended: `join` need not be called."""
+        if self.dealing is not None:
+            self.dealing.rest()
 
     def ask_to_end(self, task: Task) -> None:
         """Shut the connection down, which the child has too."""

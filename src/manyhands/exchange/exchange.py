@@ -3,11 +3,7 @@
 import abc
 
 from manyhands.exchange.subscription import Subscription
-from manyhands.model.pieces import check_name, piece_of
-from manyhands.model.usage_errors import Mistake
-
-LONGEST_MESSAGE = 64 * 1024
-"""Bytes: what is longer is better published as the place where it is to be had."""
+from manyhands.model.pieces import check_name, message_of
 
 MOST_WAITING = 1000
 """Messages that wait for one subscriber unless it says otherwise: seconds of a busy subject."""
@@ -97,9 +93,4 @@ class Exchange(abc.ABC):
 def checked_message(subject: str, data: object) -> bytes:
     """Return the data of a message that is to be published. For exchanges."""
     check_name("subject", subject)
-    piece = piece_of(data)
-    if len(piece) > LONGEST_MESSAGE:
-        raise Mistake(
-            f"a message has at most {LONGEST_MESSAGE} bytes, not {len(piece)}: publish where the rest is"
-        )
-    return piece
+    return message_of(data)

@@ -21,6 +21,9 @@ class Subscriber(Protocol):
     def close(self) -> None:
         """Have no more messages."""
 
+    def begin_anew(self) -> None:
+        """Be closed, in a forked copy of the process."""
+
 
 class _Answer:
     """The first answer to a request."""
@@ -49,14 +52,18 @@ class LocalExchange(Exchange):
     """Hands messages on within this process, in the thread that publishes them."""
 
     def __init__(self) -> None:
+        # Replaced, never changed in place: publishing needs no lock for it.
+        self._subscriptions: dict[str, tuple[Subscriber, ...]] = {}
         self.begin_anew()
         renew_in_copies(self, LocalExchange.begin_anew)
 
     def begin_anew(self) -> None:
-        """Forget all subscriptions: in a forked copy of the process, whose threads wait for none."""
+        """End all subscriptions: in a forked copy of the process, to which nothing publishes."""
         self._lock = brief_lock()
-        # Replaced, never changed in place: publishing needs no lock for it.
-        self._subscriptions: dict[str, tuple[Subscriber, ...]] = {}
+        before, self._subscriptions = self._subscriptions, {}
+        for several in before.values():
+            for each in several:
+                each.begin_anew()
 
     def publish(self, subject: str, data: object) -> None:
         """See `Exchange.publish`."""

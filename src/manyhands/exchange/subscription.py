@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from manyhands.model.pieces import WHEN_BEHIND, piece_of
+from manyhands.model.pieces import WHEN_BEHIND, message_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
 
@@ -27,19 +27,20 @@ class Message:
         What was published.
     """
 
-    __slots__ = ("_answer", "data", "subject")
+    __slots__ = ("answer", "data", "subject")
 
     def __init__(
         self, subject: str, data: bytes, answer: Callable[[bytes], bool] | None = None
     ) -> None:
         self.subject = subject
         self.data = data
-        self._answer = answer
+        self.answer = answer
+        """What takes the answer to a request; None where none is waited for. For exchanges."""
 
     @property
     def is_request(self) -> bool:
         """Whether an answer is waited for."""
-        return self._answer is not None
+        return self.answer is not None
 
     def reply(self, data: object) -> bool:
         """Answer a request; the first answer counts. Thread-safe.
@@ -52,9 +53,9 @@ class Message:
         Raises
         ------
         Mistake
-            When the data is text, or no bytes.
+            When the data is text, no bytes, or longer than a message may be, 64 KiB.
         """
-        return self._answer is not None and self._answer(piece_of(data))
+        return self.answer is not None and self.answer(message_of(data))
 
     def __repr__(self) -> str:
         return f"<message of {len(self.data)} bytes on {self.subject!r}>"
@@ -98,6 +99,7 @@ class Subscription:
         self._on_close = on_close
         self._waiting: deque[Message] = deque()
         self._size = 0
+        self._lost = 0
         self._changed = Condition()
         self._is_closed = False
 
@@ -127,6 +129,12 @@ class Subscription:
             self._changed.notify_all()
         if ends:
             self._on_close(self)
+
+    def note_lost(self, count: int) -> None:
+        """Note how many messages were dropped on their way here by now. For exchanges."""
+        with self._changed:
+            self.missed += count - self._lost
+            self._lost = count
 
     def _has_room(self, size: int) -> bool:
         if self._when_behind == "drop_oldest":
@@ -176,6 +184,11 @@ class Subscription:
             self._changed.notify_all()
         if not was_closed:
             self._on_close(self)
+
+    def begin_anew(self) -> None:
+        """Be closed, in a forked copy of the process: a thread that is not there may hold the lock."""
+        self._changed = Condition()
+        self._is_closed = True
 
     def __iter__(self) -> Self:
         return self

@@ -5,6 +5,9 @@ from manyhands.model.usage_errors import Mistake
 LONGEST_NAME = 255
 """Characters of the name of a room or a subject: it is part of a line on a screen, or of a bus's subject."""
 
+LONGEST_MESSAGE = 64 * 1024
+"""Bytes: what is longer is better published as the place where it is to be had."""
+
 WHEN_BEHIND = ("close", "drop_oldest", "drop_new")
 """What may become of what does not take its pieces, or messages, as fast as they come."""
 
@@ -26,6 +29,22 @@ def piece_of(data: object) -> bytes:
             return bytes(view)
     except TypeError:
         raise Mistake(f"what is sent is bytes, not {type(data).__name__}") from None
+
+
+def message_of(data: object) -> bytes:
+    """Return what is to be published, or replied, as bytes.
+
+    Raises
+    ------
+    Mistake
+        It is text, nothing of bytes, or too long.
+    """
+    message = piece_of(data)
+    if len(message) > LONGEST_MESSAGE:
+        raise Mistake(
+            f"a message has at most {LONGEST_MESSAGE} bytes, not {len(message)}: say where the rest is"
+        )
+    return message
 
 
 def check_name(of_what: str, name: object) -> None:

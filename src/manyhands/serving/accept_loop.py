@@ -207,7 +207,12 @@ class AcceptLoop:
         has_processes = first.engine.name == "processes"
         if has_processes or self._engine_descriptors:
             self._follow_engines(watches, selector)
-        return reaper_turns.turn(soonest, OPTIONS_INTERVAL) if has_processes else soonest
+        if not has_processes:
+            return soonest
+        seconds = first.core.options.seconds_to_look()
+        if seconds is not None and (soonest is None or seconds < soonest):
+            soonest = seconds
+        return reaper_turns.turn(soonest, OPTIONS_INTERVAL)
 
     def _follow_engines(
         self, watches: Iterable[ListenerWatch], selector: selectors.BaseSelector

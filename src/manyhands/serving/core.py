@@ -85,9 +85,11 @@ class _Shared:
         if isinstance(engine, ProcessesEngine) and engine.dealing is None:
             # The other engines do not pay for the import.
             from manyhands.dealing.dealer import Dealer  # noqa: PLC0415
+            from manyhands.dealing.shared_terms import SharedTerms  # noqa: PLC0415
 
+            terms = self.options.shared_terms = SharedTerms()
             engine.dealing = Dealer(
-                engine, self.rooms, self.registry, self.exchange, self._wake_loop
+                engine, self.rooms, self.registry, self.exchange, terms, self._wake_loop
             )
 
     def _wake_loop(self) -> None:

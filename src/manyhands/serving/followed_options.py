@@ -1,10 +1,11 @@
-"""The options of a server that hold at once when a program changes them: limits and timeouts.
+"""The options of a server that hold at once when a program changes them: limits, timeouts, outboxes.
 
 A program's attributes tell nothing of their changes, so they are looked at again and again. The options of
 `manyhands.Server` tell of them, and are looked at as soon as they do.
 """
 
 from operator import is_
+from typing import TYPE_CHECKING
 
 from manyhands.config.options import setting
 from manyhands.connections.timeouts import ConnectionTimeouts, private_store, shared_store
@@ -16,10 +17,13 @@ from manyhands.serving.engine_choice import EngineChoice
 from manyhands.serving.reaper import Reaper
 from manyhands.serving.request_hooks import Listener
 
-OPTIONS_INTERVAL = 0.5
-"""Seconds within which a change of a server's limits and timeouts holds."""
+if TYPE_CHECKING:
+    from manyhands.dealing.shared_terms import SharedTerms
 
-_FOLLOWED = frozenset({*LIMIT_OPTIONS, *TIMEOUTS})
+OPTIONS_INTERVAL = 0.5
+"""Seconds within which a change of a server's limits and timeouts holds, and on processes of its outboxes."""
+
+_FOLLOWED = frozenset({*LIMIT_OPTIONS, *TIMEOUTS, "outbox", "when_behind"})
 """The options that are looked at."""
 
 
@@ -30,6 +34,9 @@ class FollowedOptions:
         self._admission = admission
         self._reaper = reaper
         self._source: object = None
+        self.shared_terms: SharedTerms | None = None
+        """Where the processes of handlers see what the options say of outboxes."""
+
         self.look_at = 0.0
         """The moment, of `time.monotonic`, of the next look; 0: at once."""
 
@@ -59,12 +66,19 @@ class FollowedOptions:
         # Again and again: a program's attributes tell nothing of their changes, and neither does a list.
         self.look_at = now + OPTIONS_INTERVAL
         self.follow_limits(server)
+        if self.shared_terms is not None:
+            self._share_terms(server, self.shared_terms)
         timeouts = self.timeouts(server)
         if timeouts is not NONE or self._reaper.is_on:
             engine = engines.of(server)
             self._reaper.switch(timeouts, engine.name)
             if engine.name == "processes" and engine.on_orphan is None:
                 engine.on_orphan = self._reaper.keep_deadlines
+
+    def seconds_to_look(self) -> float | None:
+        """Return how long the accept loop may sleep for the sake of those that cannot look by themselves."""
+        terms = self.shared_terms
+        return OPTIONS_INTERVAL if terms is not None and terms.are_wanted else None
 
     def follow_limits(self, server: Listener) -> None:
         """Go by what the server's limits say now."""
@@ -91,8 +105,20 @@ class FollowedOptions:
 
     def outbox_terms(self, server: object) -> tuple[int, str]:
         """Return the bytes that may wait in an outbox now, and what becomes of a client that falls behind."""
+        # With processes it is what the accept loop has read last: the thread that deals calls nothing of the
+        # program's, and a handler has only a copy of the server.
+        noted = None if self.shared_terms is None else self.shared_terms.noted()
+        return self._read_terms(server) if noted is None else noted
+
+    def _read_terms(self, server: object) -> tuple[int, str]:
         source = server if self._source is None else self._source
         return setting("outbox", source), setting("when_behind", source)
+
+    def _share_terms(self, server: Listener, terms: "SharedTerms") -> None:
+        try:
+            terms.note(*self._read_terms(server))
+        except Exception:  # noqa: BLE001 - of a property of the program's; what was noted last holds meanwhile
+            server.handle_error(None, None)
 
     def timeouts_on(self, server: object, engine: str) -> ConnectionTimeouts:
         """Return what a connection's handler may set its own timeouts in."""

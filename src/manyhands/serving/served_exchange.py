@@ -15,7 +15,5 @@ class ServedExchange(LocalExchange):
     ) -> Subscription:
         """See `Exchange.subscribe`."""
         subscription = super().subscribe(subject, most=most, when_behind=when_behind)
-        connection = current_connection()
-        if connection is not None and connection.is_registered:
-            keep(connection, subscription)
+        keep(current_connection(), subscription)
         return subscription

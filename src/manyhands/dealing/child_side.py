@@ -1,4 +1,4 @@
-"""The handler's half: what it tells and asks goes to its parent, and what comes goes to its client."""
+"""The handler's side: what it tells and asks goes to its parent, and what comes goes to its client."""
 
 import _socket
 import contextlib
@@ -6,17 +6,18 @@ import itertools
 import marshal
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.outbox import Outbox, check_length
+from manyhands.connections.outbox import check_length
+from manyhands.connections.outbox_writer import outbox_writer
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.rooms import Member
 from manyhands.connections.tls_handshake import is_tls
+from manyhands.dealing.channel import LATEST, Channel, Lane, Terms
+from manyhands.dealing.distant_connection import DistantConnection
 from manyhands.dealing.distant_exchange import DistantExchange
-from manyhands.dealing.frames import HEADS, Frame, FrameReader, Kind, pack, texts
+from manyhands.dealing.frames import Frame, FrameReader, Kind, pack, texts
 from manyhands.dealing.uplink import Uplink
-from manyhands.exchange.exchange import LONGEST_MESSAGE
 from manyhands.model.connection_states import Reason, State
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.error_reports import print_uncaught
@@ -30,6 +31,9 @@ ANSWERS_WITHIN = 1.0
 CHUNK = 64 * 1024
 """Bytes that are read at once."""
 
+ASKED = Terms(1000, 4 * 1024 * 1024, "drop_new")
+"""What may wait for a parent that does not read: handlers that ask on wait a second for each."""
+
 
 class _Wait:
     """The wait of a thread, or a fiber, for an answer."""
@@ -41,39 +45,26 @@ class _Wait:
         self.answer: Frame | None = None
 
 
-class _Line:
-    """The channel to the parent, from when it is wanted; what is put waits until there is one.
+class _Link:
+    """A channel to the parent, and the waits for what it answers. Signal handlers may make one."""
 
-    Signal handlers may make one and open it: nothing here waits, and no lock is needed.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self.waits: dict[int, _Wait] = {}
-        self.channel: _socket.socket | None = None
-        self.is_over = False
-        self.claim = ["to open it"]
-        self.outbox = Outbox(_send_nowhere, -1, self)
-        self.turn = self.outbox.hold()
-
-    def outbox_terms(self) -> tuple[int, str]:
-        """Return the bytes that may wait for a parent that does not read."""
-        return max(self._connection.outbox_terms()[0], LONGEST_MESSAGE) + HEADS, "drop_new"
-
-    def fell_behind(self, waiting: int, *, is_over: bool) -> None:
-        """Leave it to those that tell: each hears that nobody was told."""
+        self.socket: _socket.socket | None = None
+        self.channel = Channel(outbox_writer)
+        self.asked = Lane(lambda: ASKED)
+        self.missed = Lane(lambda: LATEST)
 
     def end(self) -> None:
         """Send nothing more, and have all that wait for answers go on."""
-        self.is_over = True
-        self.outbox.end()
+        self.channel.end()
         for wait in list(self.waits.values()):
             wait.has_come.set()
-        if self.channel is not None:
-            self.channel.close()
+        if self.socket is not None:
+            self.socket.close()
 
 
-class HandlersHalf:
+class ChildSide:
     """What a handler in a process of its own has of its server's rooms and connections. Thread-safe.
 
     Parameters
@@ -93,7 +84,9 @@ class HandlersHalf:
         self._uplink = uplink
         self._wake_loop = wake_loop
         self._requests = itertools.count(1)
-        self._line: _Line | None = None
+        self._links: dict[str, _Link] = {}
+        """The one that is there; a dict, for `setdefault` is one step."""
+
         self._is_to_begin = False
         self._is_over = False
         self._dropped = 0
@@ -102,49 +95,58 @@ class HandlersHalf:
         """The server's exchange, as this process has it."""
 
     def begin(self) -> None:
-        """Begin to hear, for a handler that is about to begin."""
-        self._opened()
+        """Attach, for a handler that is about to begin."""
+        self._link()
         if is_tls(self._connection.request):
             # Now, while its handler is in no call on it: later it may be inside of OpenSSL.
             outbox_of(self._connection)
 
-    def hear(self) -> None:
-        """Begin to hear, since the parent has something to tell. For signal handlers in the main thread."""
+    def attach(self) -> None:
+        """Attach, since the parent has something to tell. For signal handlers in the main thread."""
         connection = self._connection
-        if self._line is not None or not connection.is_registered:
+        if self._links or not connection.is_registered:
             return
         if connection.state is State.OPEN:
             # Without a thread for it the parent gives up on it.
             with contextlib.suppress(RuntimeError, MemoryError):
-                start_native_thread(self._opened)
+                start_native_thread(self._link)
         elif not self._is_to_begin:
-            # What came before the handler has begun could not be sent: it hears from then on.
+            # What came before the handler has begun could not be sent: it is told from then on.
             self._is_to_begin = True
             connection.before_handler(self.begin)
 
     def close_copies(self) -> None:
         """Give back, in a forked copy of the process, what is the original's."""
         self._uplink.close()
-        if self._line is not None and self._line.channel is not None:
-            self._line.channel.close()
+        for link in self._links.values():
+            link.channel.begin_anew()
 
     # What it is asked as the rooms
 
     def join(self, connection: ConnectionWithOutbox, room: str, name: str) -> bool:
         """Have a connection told what is said in a room; return whether it is a member now."""
-        return bool(self._told(self.ask(Kind.JOIN, connection.number, texts(room, name))))
+        answer = self.ask(Kind.JOIN, connection.number, texts(room, name))
+        if answer is None:
+            # The parent may get to it later, and would take for a member what was told that it is none.
+            self.say(Kind.LEAVE, connection.number, texts(room))
+        return bool(self._told(answer))
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room, from when this returns."""
-        if self._line is not None:
+        if self._links:
             self.ask(Kind.LEAVE, connection.number, texts(room))
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
-        """Have the parent know what the connection has missed in all: it comes to its end."""
+        """Have the parent learn what the connection has missed in all: it comes to its end."""
         missed = self._missed()
         if missed > self._told_missed:
             self._told_missed = missed
             self.ask(Kind.MISSED, connection.number, texts(str(missed)))
+
+    def tell_of_lag(self, waiting: int, *, is_over: bool) -> bool:
+        """Have the parent's subscribers told that the client does not read; return False where it is gone."""
+        said = texts(str(waiting), str(int(is_over)))
+        return self.say(Kind.BEHIND, self._connection.number, said)
 
     def _missed(self) -> int:
         outbox = self._connection.outbox
@@ -203,56 +205,55 @@ class HandlersHalf:
         Mistake
             As the parent has it.
         """
-        line = self._opened()
-        request = next(self._requests) % 2**32
-        wait = line.waits[request] = _Wait()
+        link = self._link()
+        request = next(self._requests) % 2**32 or next(self._requests) % 2**32
+        wait = link.waits[request] = _Wait()
         try:
-            # Looked at after the entry: the end of the line looks at the waits after it has said so.
-            if line.outbox.put(pack(kind, number, body, request)) and not line.is_over:
+            is_sent = link.channel.put(pack(kind, number, body, request), link.asked)
+            # Looked at after the entry: the end of the channel looks at the waits after it has said so.
+            if is_sent and not link.channel.is_over:
                 wait.has_come.wait(ANSWERS_WITHIN if seconds is None else seconds)
         finally:
-            line.waits.pop(request, None)
+            link.waits.pop(request, None)
         answer = wait.answer
         if answer is not None and answer.kind == Kind.REFUSE:
             raise Mistake(answer.body.decode())
         return answer
 
-    def say(self, kind: Kind, number: int, body: bytes = b"") -> None:
-        """Tell the parent something, and wait for nothing."""
-        self._opened().outbox.put(pack(kind, number, body))
+    def say(self, kind: Kind, number: int, body: bytes = b"") -> bool:
+        """Tell the parent something, and wait for nothing; return False where it is gone."""
+        return self._link().channel.say(pack(kind, number, body))
 
-    def _opened(self) -> _Line:
-        """Return the line to the parent, which is opened now, if it was not."""
-        line = self._line
-        if line is None:
-            # `setdefault` is one step: of two threads, or a signal handler and what it interrupts, both get
-            # the same.
-            line = vars(self).setdefault("_made", _Line(self._connection))
-            self._line = line
+    def _link(self) -> _Link:
+        """Return the link to the parent. Where there is none the caller makes it; it may be over at once."""
+        link = self._links.get("")
+        if link is None:
+            made = _Link()
+            # One step: of two threads that come first, both get the same, and one connects it.
+            link = self._links.setdefault("", made)
+            if link is made:
+                self._connect(link)
+        return link
+
+    def _connect(self, link: _Link) -> None:
         try:
-            line.claim.pop()
-        except IndexError:
-            return line
-        try:
-            self._open(line)
+            if not self._uplink.has_parent():
+                raise ProcessLookupError
+            renew_in_copies(self, ChildSide.close_copies)
+            link.socket, above = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                # At once, if it can be: the handler may become another program next, and the parent is to
+                # know.
+                has_gone_up = self._is_passed_up(above)
+                start_native_thread(self._read, link, None if has_gone_up else above)
+            except BaseException:
+                above.close()
+                raise
         except (OSError, RuntimeError):
             # No descriptor, no thread, or the parent has gone just now. The next call tries again.
-            line.end()
-            self._line = None
-            vars(self).pop("_made", None)
-        return line
-
-    def _open(self, line: _Line) -> None:
-        if not self._uplink.has_parent():
-            raise ProcessLookupError
-        renew_in_copies(self, HandlersHalf.close_copies)
-        channel, above = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        line.channel = channel
-        # At once, if it can be: the handler may become another program next, and the parent is to know.
-        has_gone_up = self._is_passed_up(above)
-        start_native_thread(self._listen, line, None if has_gone_up else above)
-        line.outbox.lead_to(channel.send, channel.fileno(), keeps_attempts=False)
-        line.outbox.give_back(line.turn)
+            self._end(link)
+            return
+        link.channel.attach(link.socket)
 
     def _is_passed_up(self, above: _socket.socket) -> bool:
         has_gone_up = self._uplink.send(self._connection_number(), above)
@@ -265,37 +266,49 @@ class HandlersHalf:
     def _connection_number(self) -> int:
         return self._connection.number if self._connection.is_registered else 0
 
-    def _listen(self, line: _Line, above: _socket.socket | None) -> None:
-        frames = FrameReader()
+    def _read(self, link: _Link, above: _socket.socket | None) -> None:
+        frames, connection = FrameReader(), link.socket
+        assert connection is not None  # noqa: S101 - tells the type checker
         try:
             while above is not None and not self._is_passed_up(above):
                 self._uplink.wait_until_it_takes()
             above = None
-            assert line.channel is not None  # noqa: S101 - tells the type checker
-            while data := line.channel.recv(CHUNK):
-                for frame in frames.feed(data, 2**32):
-                    self._take(line, frame)
+            while data := connection.recv(CHUNK):
+                for frame in frames.feed(data):
+                    self._take(link, frame)
         except OSError:
             pass  # the parent has gone, or a copy of this process
         finally:
-            line.end()
+            self._end(link)
 
-    def _take(self, line: _Line, frame: Frame) -> None:
+    def _end(self, link: _Link) -> None:
+        """Note that a link is over: the next call makes another one. Once for each."""
+        failure = link.channel.failure
+        del self._links[""]
+        link.end()
+        self.exchange.end_subscriptions()
+        if failure:
+            # The parent takes the handler out of its rooms, which had better not go on as if it were there.
+            print_uncaught(BrokenPipeError(f"the channel to the server's process: {failure}"))
+            if self._connection.is_registered:
+                self._connection.expire(Reason.HANDLER_FAILED)
+
+    def _take(self, link: _Link, frame: Frame) -> None:
         if frame.kind == Kind.DELIVER:
             try:
-                self._deliver(line, frame.body)
+                self._deliver(link, frame.body)
             except Exception as error:  # noqa: BLE001 - the next one may do
                 print_uncaught(error)
             return
-        if frame.kind in {Kind.MESSAGE, Kind.CLOSED}:
+        if frame.kind in {Kind.MESSAGE, Kind.LOST, Kind.CLOSED}:
             self.exchange.take(frame)
             return
-        wait = line.waits.get(frame.request)
+        wait = link.waits.get(frame.request)
         if wait is not None:
             wait.answer = frame
             wait.has_come.set()
 
-    def _deliver(self, line: _Line, piece: bytes) -> None:
+    def _deliver(self, link: _Link, piece: bytes) -> None:
         outbox = outbox_of(self._connection)
         if outbox is None:
             self._dropped += 1  # it goes over to TLS just now, or comes to its end
@@ -304,55 +317,8 @@ class HandlersHalf:
         missed = self._missed()
         if missed != self._told_missed:
             self._told_missed = missed
-            line.outbox.put(pack(Kind.MISSED, self._connection.number, texts(str(missed))))
+            said = pack(Kind.MISSED, self._connection.number, texts(str(missed)))
+            link.channel.put(said, link.missed)
         if outbox is not None and outbox.is_over and not self._is_over:
             self._is_over = True
-            line.outbox.put(pack(Kind.OVER, self._connection.number))
-
-
-class _OutboxElsewhere:
-    """What takes pieces, in a handler's process, for the connection of another one."""
-
-    def __init__(self, number: int, half: HandlersHalf) -> None:
-        self._number = number
-        self._half = half
-        self.is_over = False
-        self.waiting = 0
-        self.missed = 0
-
-    def put(self, data: bytes) -> bool:
-        """Have a piece sent by way of the parent."""
-        return self._half.send(self._number, data)
-
-    def end(self) -> None:
-        """Do nothing: it is the other process's."""
-
-
-class DistantConnection(Connection):
-    """Stands, in a handler's process, for the connection of another one: it can be sent to."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, number: int, client_address: Any, half: HandlersHalf, own: Connection
-    ) -> None:
-        super().__init__(own.server, None, client_address, None, own.engine, own.core)
-        self.number = number
-        self.outbox = _OutboxElsewhere(number, half)
-
-    def close(self, reason: Reason = Reason.KICKED) -> bool:  # noqa: ARG002 - as of any connection
-        """Refuse.
-
-        Raises
-        ------
-        RuntimeError
-            It is another process's.
-        """
-        raise RuntimeError(
-            f"a handler in a process of its own cannot close connection {self.number}, which another process "
-            "serves"
-        )
-
-
-def _send_nowhere(data: bytes | memoryview, flags: int) -> int:  # noqa: ARG001 - in the place of a channel's
-    raise BlockingIOError
+            link.channel.say(pack(Kind.OVER, self._connection.number))
