@@ -136,6 +136,34 @@ def test_a_token_file_that_does_not_fit_is_one_sentence(tmp_path: Path, server: 
     file.chmod(0o640)
     assert "chmod 600" in refused(control, "--token-file", str(file))
     assert "cannot be read or made" in refused(control, "--token-file", str(tmp_path / "no" / "t"))
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert "has no token" in refused(control, "--token-file", str(file))
+    foreign = Path("/etc/hostname")
+    if os.geteuid() == 0:
+        file.unlink()
+        foreign = file
+        foreign.write_text("known-to-another-user-for-a-long-time\n", encoding="ascii")
+        foreign.chmod(0o600)
+        os.chown(foreign, 65534, 65534)
+    assert "belongs to another user" in refused(control, "--token-file", str(foreign))
+
+
+def test_a_link_that_standard_output_does_not_take_is_not_in_the_log(
+    tmp_path: Path, server: Watched
+) -> None:
+    words = ["web", "--control", str(tmp_path / "control"), *HERE]
+    program = (
+        "import os, sys; from manyhands.cli import main; "
+        f"os.dup2(os.open('/dev/full', os.O_WRONLY), 1); sys.exit(main({words!r}))"
+    )
+    with Program(["-c", program]) as page:
+        assert "watching process 71" in page.error_line()
+        said = page.error_line()
+        assert "the page is on tcp://127.0.0.1:" in said
+        assert "No space left on device" in said
+        page.send(signal.SIGTERM)
+        assert "#t=" not in said + page.errors()
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,24 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def announce(line: str, report: Report) -> None:
-    """Print a line to standard output; where it takes none, have the log tell, for the service goes on."""
+def announce(line: str, report: Report, *, in_log: str | None = None) -> None:
+    """Print a line to standard output; where it takes none, have the log tell, for the service goes on.
+
+    Parameters
+    ----------
+    line : str
+        The line.
+    report
+        Writes to the log.
+    in_log : str, optional
+        What the log has in its place, where the line is not for it.
+    """
     try:
         _print_now(line)
     except OSError as error:
         # ENOSPC, EPIPE (its reader has gone), EIO (its terminal has), or not in time.
-        report(f"{line} (standard output cannot be written: {error.strerror or error})")
+        told = line if in_log is None else in_log
+        report(f"{told} (standard output cannot be written: {error.strerror or error})")
 
 
 def _print_now(line: str) -> None:

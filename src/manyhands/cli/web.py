@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from manyhands.cli.end_of_process import end_of_process
@@ -15,7 +14,6 @@ from manyhands.listening.bind import sentence_of
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
-    from manyhands.model.addresses import Address
     from manyhands.server import Server
 
 HELP = "show in a browser what a server does"
@@ -98,8 +96,11 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
 
     def say() -> None:
         announce(str(feed.now.server["sentence"]), report)
-        for line in _where(server.addresses, names, shown):
-            announce(line, report)
+        for bound in server.addresses:
+            url = safe.link(bound, addresses, arguments.host, shown)
+            line = f"the page is on {bound}, its token is {shown}" if url is None else f"open {url}"
+            # The log may be for others to read.
+            announce(line, report, in_log=f"the page is on {bound}, and its token is not told here")
 
     with feed, page, end_of_process.comes_in_time(server):
         server.run(say)
@@ -132,11 +133,3 @@ def _listen(server: "Server") -> None:
         server.listen()
     except OSError as error:
         raise Mistake(sentence_of(error)) from None
-
-
-def _where(addresses: "Iterable[Address]", names: list[str], token: str) -> Iterable[str]:
-    from manyhands.web.addresses import link
-
-    for address in addresses:
-        url = link(address, names, token)
-        yield f"the page is on {address}, its token is {token}" if url is None else f"open {url}"

@@ -49,11 +49,12 @@ def names_of(addresses: Sequence[Address], given: Sequence[str]) -> list[str]:
             raise Mistake(f"--host {name!r} is no name of a host, as in --host status.example.org")
     names = [*given]
     for address in addresses:
-        if address.path or (address.host not in _EVERY_INTERFACE and _is_local(address)):
+        if address.path or _is_local(address):
             names += LOOPBACK_NAMES
-        elif address.host not in _EVERY_INTERFACE:
+        # The name of a machine, and each of 127.0.0.0/8, may be its own without being among those.
+        if address.host not in _EVERY_INTERFACE:
             names.append(address.host)
-        elif not given:
+        elif not address.path and not given:
             raise Mistake(
                 f"a page on {address} has to know its name, by which browsers will call it, as in "
                 "--host status.example.org"
@@ -61,20 +62,46 @@ def names_of(addresses: Sequence[Address], given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def link(address: Address, names: Sequence[str], token: str) -> str | None:
-    """Return the link to the page at an address that it got; None on a Unix socket, which no browser calls.
+def link(
+    bound: Address, addresses: Sequence[Address], given: Sequence[str], token: str
+) -> str | None:
+    """Return the link to the page; None on a Unix socket, which no browser calls.
 
     The token is in the fragment, which browsers send to no server: so it is in no log, and in no `Referer`.
+
+    Parameters
+    ----------
+    bound : Address
+        Where it listens, with the port that it got.
+    addresses
+        Where it was to listen, as a person wrote it.
+    given
+        The names that a person gave for it.
+    token : str
+        The token.
     """
-    if address.path:
+    if bound.path:
         return None
-    # Elsewhere the name is what a certificate is for, and what the page lets in.
-    host = address.host if _is_local(address) else names[0]
-    scheme = "https" if address.is_tls else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address.port}/#t={token}"
+    if given and not _is_local(bound):
+        # What a certificate is for.
+        host = given[0]
+    else:
+        host = next((each.host for each in addresses if _leads_to(each, bound)), bound.host)
+    scheme = "https" if bound.is_tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound.port}/#t={token}"
+
+
+def _leads_to(address: Address, bound: Address) -> bool:
+    return (
+        address.scheme == bound.scheme
+        and address.port in {0, bound.port}
+        and any(each.address[0] == bound.host for each in endpoints(address))
+    )
 
 
 def _is_local(address: Address) -> bool:
+    if address.host in _EVERY_INTERFACE:
+        return False
     try:
         # A name may have other addresses tomorrow, but it is bound today.
         return all(ip_address(each.address[0]).is_loopback for each in endpoints(address))

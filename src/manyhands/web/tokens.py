@@ -3,12 +3,12 @@
 import os
 import re
 import secrets
-from pathlib import Path
+import stat
 
 from manyhands.model.usage_errors import Mistake
 
 BYTES = 32
-"""Of chance: more than can ever be guessed."""
+"""Random ones: so many cannot be guessed."""
 
 _FITTING = re.compile(r"[A-Za-z0-9._~-]{32,256}")
 """What needs no escaping in a link."""
@@ -25,7 +25,7 @@ def token_in(path: str) -> str:
     Raises
     ------
     Mistake
-        The file cannot be read or made, other users may read it, or what it has is no token.
+        The file cannot be read or made, another user knows or may read what it has, or that is no token.
     """
     try:
         # Not `Path.open`, which cannot say whose it is to be.
@@ -45,12 +45,18 @@ def _private(path: str, flags: int) -> int:
 
 def _kept(path: str) -> str:
     try:
-        with Path(path).open(encoding="ascii", errors="replace") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            token = file.readline(1024).strip()
+        # A pipe would not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
+            found = os.fstat(descriptor)
+            token = file.readline(1024).strip() if stat.S_ISREG(found.st_mode) else ""
     except OSError as error:
         raise _cannot(path, error) from None
-    if mode & 0o077:
+    if found.st_uid != os.geteuid():
+        raise Mistake(
+            f"--token-file {path} belongs to another user, who knows what is in it: give a file of your own"
+        )
+    if found.st_mode & 0o077:
         raise Mistake(f"--token-file {path} is there for other users too: chmod 600 {path}")
     if not _FITTING.fullmatch(token):
         raise Mistake(
