@@ -254,7 +254,7 @@ def test_it_follows_a_server_that_is_started_again(window: BrowserContext, tmp_p
             with window.expect_event("request", is_of_a_stream) as again:
                 for each in page.connections.values():
                     each.close()
-            assert re.fullmatch(r"[0-9a-f]+:1", again.value.headers["last-event-id"])
+            assert re.fullmatch(r"[0-9a-f]+:1:[0-9]+", again.value.headers["last-event-id"])
             server.tell({**EVENT, "message": "meanwhile"})
             expect(events.locator("li")).to_have_count(2)
             expect(events.locator("li").first).to_contain_text("meanwhile")

@@ -35,37 +35,69 @@ def names(data: list[dict[str, Any]]) -> list[str]:
 def test_a_browser_gets_all_at_first_and_then_what_is_new() -> None:
     stream, first = resumed(None), kept(1, 2)
     ((kind, number, data),) = news(stream, first)
-    assert (kind, number, names(data["events"])) == ("reset", "a:2", ["E1", "E2"])
+    assert (kind, number, names(data["events"])) == ("reset", "a:2:0", ["E1", "E2"])
     assert news(stream, first) == []
     stats = {"at": "now", "books": {"open": 5}}
     more = first.after(Notification("events", {"items": [{"event": "E3"}, {"event": "E4"}]}))
     assert news(stream, more.after(Notification("stats", stats))) == [
-        ("events", "a:4", [{"event": "E3"}, {"event": "E4"}]),
-        ("stats", None, {"stats": stats, "point": ["now", 5, None, None, None, None, None]}),
+        # Numbered one by one: the stream may end between the two.
+        ("events", "a:4:0", [{"event": "E3"}, {"event": "E4"}]),
+        ("stats", "a:4:1", {"stats": stats, "points": [["now", 5, None, None, None, None, None]]}),
     ]
 
 
+def test_a_browser_that_was_away_gets_the_points_that_its_charts_have_missed() -> None:
+    now = kept(1)
+    for count in range(HISTORY + 5):
+        now = now.after(Notification("stats", {"at": str(count), "books": {"open": count}}))
+    latest = HISTORY + 5
+    for seen, missed in ((latest - 3, 3), (1, HISTORY)):
+        (_, (kind, number, data)) = news(resumed(f"a:1:{seen}"), now)
+        assert (kind, number) == ("stats", f"a:1:{latest}")
+        assert [point[1] for point in data["points"]] == [*range(latest - missed, latest)]
+        assert data["stats"]["books"]["open"] == latest - 1
+
+
 def test_a_browser_that_comes_back_gets_what_it_has_missed() -> None:
-    ((kind, _, _), (_, number, data)) = news(resumed("a:2"), kept(1, 2, 3))
-    assert (kind, number, names(data)) == ("server", "a:3", ["E3"])
+    ((kind, _, _), (_, number, data)) = news(resumed("a:2:0"), kept(1, 2, 3))
+    assert (kind, number, names(data)) == ("server", "a:3:0", ["E3"])
 
 
 @pytest.mark.parametrize(
     ("last_id", "what"),
-    [("b:2", "another run"), ("a:1", "events that are kept no longer"), ("a:9", "the future")],
+    [
+        ("b:4:0", "another run"),
+        ("a:1:0", "events that are kept no longer"),
+        ("a:9:0", "events of the future"),
+        ("a:5:1", "figures of the future"),
+    ],
 )
 def test_a_browser_that_cannot_go_on_gets_all_anew(last_id: str, what: str) -> None:
     ((kind, number, _),) = news(resumed(last_id), kept(3, 4, 5))
-    assert (kind, number) == ("reset", "a:5"), what
+    assert (kind, number) == ("reset", "a:5:0"), what
 
 
 def test_a_browser_that_has_got_the_one_before_the_oldest_goes_on() -> None:
-    assert [kind for kind, _, _ in news(resumed("a:2"), kept(3, 4))] == ["server", "events"]
+    assert [kind for kind, _, _ in news(resumed("a:2:0"), kept(3, 4))] == ["server", "events"]
 
 
-@pytest.mark.parametrize("last_id", ["a", "a:", "a:-1", "a:x", "a:" + "9" * 20, "a:²"])
+@pytest.mark.parametrize(
+    "last_id",
+    [
+        "a",
+        "a:",
+        "a:1",
+        "a:1:",
+        "a:-1:0",
+        "a:x:0",
+        "a:0:x",
+        "a:" + "9" * 20 + ":0",
+        "a:²:0",
+        "a:0:²",
+    ],
+)
 def test_an_id_that_is_none_of_the_page_s_is_refused(last_id: str) -> None:
-    with pytest.raises(Refusal, match="INCARNATION:NUMBER"):
+    with pytest.raises(Refusal, match="RUN:EVENTS:FIGURES"):
         resumed(last_id)
 
 

@@ -1,10 +1,12 @@
 """The stream of one browser: server-sent events of what is new since the last one.
 
-It keeps nothing for its browser but the number of the last event: a browser that is slow gets the latest
-figures, and one that has missed more events than are kept gets all anew.
+It keeps nothing for its browser but the numbers of the last event and of the last figures: a browser that is
+slow gets the latest figures, and what the charts have missed; one that has missed more events than are kept
+gets all anew.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +17,8 @@ from manyhands.web.wire import Refusal
 MEDIA_TYPE = "text/event-stream"
 
 COMMENT = b": still here\n\n"
+
+_ID = re.compile(r"([^:]*):([0-9]{1,19}):([0-9]{1,19})")
 
 
 @dataclass(slots=True)
@@ -27,11 +31,13 @@ class Stream:
         Of the last event.
     last : int
         The number of the last event.
+    figures : int
+        The number of the last figures.
     """
 
     incarnation: str = ""
     last: int = 0
-    _stats_number: int = -1
+    figures: int = 0
     _server: dict[str, Any] | None = None
 
     def news(self, now: Kept, *, may_write: bool) -> bytes:
@@ -44,23 +50,31 @@ class Stream:
         may_write : bool
             Whether the page may change anything.
         """
+        number, with_figures = (
+            f"{now.incarnation}:{now.last}:{n}" for n in (self.figures, now.stats_number)
+        )
         if not self._goes_on(now):
-            pieces = [_message("reset", _all(now, may_write=may_write), now)]
+            pieces = [_message("reset", _all(now, may_write=may_write), with_figures)]
         else:
             pieces = []
             if self._server is not now.server:
                 pieces.append(_message("server", now.server))
-            if new := [event for number, event in now.events if number > self.last]:
-                pieces.append(_message("events", new, now))
-            if self._stats_number != now.stats_number and now.stats is not None:
-                pieces.append(_message("stats", {"stats": now.stats, "point": now.history[-1]}))
+            if new := [event for at, event in now.events if at > self.last]:
+                pieces.append(_message("events", new, number))
+            if missed := now.stats_number - self.figures:
+                figures = {"stats": now.stats, "points": now.history[-missed:]}
+                pieces.append(_message("stats", figures, with_figures))
         self.incarnation, self.last = now.incarnation, now.last
-        self._stats_number, self._server = now.stats_number, now.server
+        self.figures, self._server = now.stats_number, now.server
         return b"".join(pieces)
 
     def _goes_on(self, now: Kept) -> bool:
         first_kept = now.events[0][0] if now.events else now.last + 1
-        return self.incarnation == now.incarnation and first_kept - 1 <= self.last <= now.last
+        return (
+            self.incarnation == now.incarnation
+            and first_kept - 1 <= self.last <= now.last
+            and self.figures <= now.stats_number
+        )
 
 
 def resumed(last_event_id: str | None) -> Stream:
@@ -73,10 +87,10 @@ def resumed(last_event_id: str | None) -> Stream:
     """
     if not last_event_id:
         return Stream()
-    incarnation, _, number = last_event_id.partition(":")
-    if not (number.isascii() and number.isdecimal() and len(number) < 20):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "a Last-Event-ID is INCARNATION:NUMBER")
-    return Stream(incarnation, int(number))
+    found = _ID.fullmatch(last_event_id)
+    if found is None:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a Last-Event-ID is RUN:EVENTS:FIGURES")
+    return Stream(found[1], int(found[2]), int(found[3]))
 
 
 def _all(now: Kept, *, may_write: bool) -> dict[str, Any]:
@@ -91,7 +105,7 @@ def _all(now: Kept, *, may_write: bool) -> dict[str, Any]:
     }
 
 
-def _message(kind: str, data: Any, of: Kept | None = None) -> bytes:
-    number = f"id: {of.incarnation}:{of.last}\n" if of is not None else ""
+def _message(kind: str, data: Any, number: str = "") -> bytes:
+    line = f"id: {number}\n" if number else ""
     # In ASCII, and JSON has no line ends: one line of data.
-    return f"event: {kind}\n{number}data: {json.dumps(data)}\n\n".encode("ascii")
+    return f"event: {kind}\n{line}data: {json.dumps(data)}\n\n".encode("ascii")

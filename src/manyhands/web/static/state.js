@@ -46,7 +46,7 @@ export function apply(kind, data) {
     known.server = data;
   } else if (known && kind === "stats") {
     known.stats = data.stats;
-    known.history.push(data.point);
+    known.history.push(...data.points);
     known.history.splice(0, known.history.length - known.longest_history);
   } else if (known && kind === "events") {
     known.events.push(...data);
