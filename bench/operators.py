@@ -5,6 +5,7 @@ On a control socket of `manyhands.Server` on fibers. It prints a table for docs/
 
 import argparse
 import contextlib
+import http.client
 import json
 import socket
 import statistics
@@ -16,6 +17,11 @@ from typing import Any
 from bench.contestants import Contestant
 from bench.processes import Cores, MeasurementError, Server, crowd, load, on_cores, serving
 from manyhands.control.client import Client, ControlError
+from manyhands.control.discovery import Follower
+from manyhands.web.feed import Feed
+from manyhands.web.guards import LOOPBACK_NAMES
+from manyhands.web.page import Page
+from manyhands.web.tokens import new_token
 
 CONTROLLED = Contestant(
     "manyhands-controlled",
@@ -38,6 +44,9 @@ LISTS: tuple[dict[str, Any], ...] = (
     {"sort": "-silent", "where": {"state": "open", "idle_over": 0}},
 )
 """What the first page is asked for by: its order, and a filter."""
+
+VIEWS: tuple[dict[str, Any], ...] = ({"sort": "id"}, {"sort": "-in"}, {"sort": "-silent"})
+"""What each window of a page in the browser shows."""
 
 
 def place_of(server: Server) -> str:
@@ -88,7 +97,44 @@ def looking_on(client: Client, server: Server, seconds: float) -> dict[str, floa
     watched = _share(server, seconds)
     screen = _share(server, seconds, lambda: client.call("connections.list", sort="-in", limit=50))
     client.watch()
-    return {"watch_percent": 100 * (watched - idle), "screen_percent": 100 * (screen - idle)}
+    with windows(server) as look:
+        page = _share(server, seconds, look)
+    return {
+        "watch_percent": 100 * (watched - idle),
+        "screen_percent": 100 * (screen - idle),
+        "page_percent": 100 * (page - idle),
+    }
+
+
+@contextlib.contextmanager
+def windows(server: Server) -> Iterator[Callable[[], object]]:
+    """Serve the page of a server to browsers that watch; yield what has each of them list connections."""
+    follower, token = Follower(place_of(server)), new_token()
+    with (
+        Feed(follower, follower.connect()) as feed,
+        Page(feed, token, LOOPBACK_NAMES, "tcp://127.0.0.1:0", is_admin=False) as page,
+        page.server,
+        contextlib.ExitStack() as stack,
+    ):
+        port = page.server.addresses[0].port
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        callers = []
+        for _ in VIEWS:
+            stream, caller = (http.client.HTTPConnection("127.0.0.1", port) for _ in range(2))
+            stack.callback(stream.close)
+            stack.callback(caller.close)
+            stream.request("GET", "/events", headers=headers)
+            callers.append(caller)
+
+        def look() -> None:
+            for caller, view in zip(callers, VIEWS, strict=True):
+                verb = {"method": "connections.list", "params": {**view, "limit": 50}}
+                body = json.dumps({"jsonrpc": "2.0", "id": 1, **verb})
+                caller.request("POST", "/calls", body, headers)
+                if "result" not in json.load(caller.getresponse()):
+                    raise MeasurementError(f"the page lists no connections{server.complaint()}")
+
+        yield look
 
 
 def _share(server: Server, seconds: float, once: Callable[[], object] | None = None) -> float:
@@ -148,6 +194,7 @@ ROWS = (
         "one that also lists 50 by bytes each second, as a screen, % of a core",
         "1 %",
     ),
+    ("page_percent", "the page in three windows, each in another order, % of a core", "1 %"),
     ("p99_ms", "echo beside operators that do not read, 99th percentile, ms", ""),
     ("slowdown_p99", "the same, compared with the server alone", "1"),
 )

@@ -456,6 +456,41 @@ def test_a_body_that_is_no_call_is_refused(page: Server, body: bytes, code: int)
     assert (answer.status, answer.said["error"]["code"]) == (400, code)
 
 
+def test_browsers_that_show_the_same_connections_have_one_look_at_the_server(
+    admin_page: Server, server: Watched
+) -> None:
+    for _ in range(3):
+        assert called(admin_page, "connections.list", sort="id").said["result"]["open"] == 3
+    assert [verb for verb, _ in server.calls] == ["connections.list"]
+    assert "result" in called(admin_page, "connections.close", id="2").said
+    assert called(admin_page, "connections.list", sort="id").said["result"]["open"] == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("0x10", "0x10"),
+        ("Infinity", "Infinity"),
+        ("bad face", "bad face"),
+        ("10.0.0.0/8, ::1", "10.0.0.0/8, ::1"),
+        (" 16 ", 16),
+        ("no", False),
+        ("none", None),
+    ],
+)
+def test_a_limit_is_read_as_on_the_command_line(
+    admin_page: Server, server: Watched, said: str, meant: object
+) -> None:
+    assert "result" in called(admin_page, "limits.set", values={"refusal": said}).said
+    assert server.calls == [("limits.set", {"values": {"refusal": meant}})]
+
+
+def test_an_empty_limit_takes_none_away(admin_page: Server, server: Watched) -> None:
+    error = called(admin_page, "limits.set", values={"refusal": " "}).said["error"]
+    assert (error["code"], server.calls) == (-32602, [])
+    assert "none takes a limit away" in error["message"]
+
+
 def test_calls_come_on_few_connections_to_the_control_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

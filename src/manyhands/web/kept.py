@@ -74,12 +74,18 @@ class Kept:
 
 def _events_of(params: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the events of a notification; those that were dropped before it count as one."""
-    events = [event for event in params.get("items", ()) if isinstance(event, dict)]
+    items = params.get("items")
+    events = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
     if dropped := params.get("dropped"):
         events.insert(0, {"event": "EventsDropped", "dropped": dropped})
     return events
 
 
 def _point(stats: dict[str, Any]) -> list[Any]:
-    books, rates = stats.get("books") or {}, stats.get("rates") or {}
+    books, rates = _mapping(stats.get("books")), _mapping(stats.get("rates"))
     return [stats.get("at"), books.get("open"), *(rates.get(name) for name in POINT[1:])]
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    # Of a later server it may be anything, and the page goes on.
+    return value if isinstance(value, dict) else {}

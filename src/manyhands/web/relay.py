@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from manyhands.control import limit_values
 from manyhands.control.client import Client, ControlError, Lost, Refused, Unreachable
 from manyhands.control.protocol import Code
+from manyhands.model.usage_errors import Mistake
 from manyhands.web.kept import Kept
+from manyhands.web.lists import Lists
 from manyhands.web.wire import Response
 
 READING = {"connections.get", "connections.list", "limits.get"}
@@ -48,6 +51,8 @@ class Relay:
         self._may_write = may_write
         # Each call takes one, or makes one: steps of the interpreter's, for which no lock is needed.
         self._idle: deque[Client] = deque()
+        self._is_over = False
+        self._lists = Lists()
 
     def answer(self, body: bytes) -> Response:
         """Carry out the call in the body of a request."""
@@ -70,14 +75,23 @@ class Relay:
             raise _Wrong(Code.READING_ONLY, what, HTTPStatus.FORBIDDEN)
         if verb not in READING | WRITING:
             raise _Wrong(Code.NO_SUCH_VERB, f"the page makes no call {verb!r}")
-        process = call.get("process")
-        if verb in WRITING and not isinstance(process, dict):
+        process, params = call.get("process"), call.get("params", {})
+        if verb == "connections.list":
+            return self._lists.get(
+                self._now().incarnation, params, lambda: self._called(verb, params, process)
+            )
+        if verb not in WRITING:
+            return self._called(verb, params, process)
+        if not isinstance(process, dict):
             raise _Wrong(Code.NO_REQUEST, f"a call of {verb} says for which process it is")
-        return self._called(verb, call.get("params", {}), process)
+        try:
+            return self._called(verb, _read(params), process)
+        finally:
+            self._lists.forget()
 
     def close(self) -> None:
         """Close the connections that wait. Those of calls under way are closed after them."""
-        self._may_write = False
+        self._is_over = True
         while self._idle:
             self._idle.popleft().close()
 
@@ -128,7 +142,7 @@ class Relay:
         return Client(place)
 
     def _give_back(self, client: Client) -> None:
-        if len(self._idle) < KEPT:
+        if len(self._idle) < KEPT and not self._is_over:
             self._idle.append(client)
         else:
             client.close()
@@ -137,6 +151,21 @@ class Relay:
 def _process(server: Mapping[str, Any]) -> dict[str, Any]:
     """Return what tells one process of a server from another."""
     return {name: server.get(name) for name in ("pid", "started")}
+
+
+def _read(params: dict[str, Any]) -> dict[str, Any]:
+    """Return params with the values of limits that are texts as `manyhands ctl` and `top` read them."""
+    values = params.get("values")
+    if not isinstance(values, dict):
+        return params
+    try:
+        read = {
+            name: limit_values.read(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+    except Mistake as mistake:
+        raise _Wrong(Code.BAD_PARAMS, str(mistake)) from None
+    return params | {"values": read}
 
 
 def _refuse_another(client: Client, process: object) -> None:

@@ -9,13 +9,8 @@ import * as state from "./state.js";
 import { refused } from "./token.js";
 
 const LIMIT = 50;
-/** Milliseconds between two looks at least. */
+/** Milliseconds between two looks. The page's server has one for all browsers, and as many as it costs little. */
 const PAUSE = 1500;
-/** A look comes after so many times what one takes: so all looks cost the server half a hundredth of its time. */
-const SHARE = 200;
-/** Looks of which the shortest tells what one takes: a network and a busy browser only add to it. */
-const MEASURED = 5;
-
 /**
  * @typedef {{field: string, name: string, isNumber?: boolean, shown: (connection: any) => string}} Column
  * @type {Column[]}
@@ -40,11 +35,6 @@ let next = null;
 /** @type {number | undefined} */
 let timer;
 let lookNumber = 0;
-/** What the last looks took, in milliseconds. */
-/** @type {number[]} */
-let took = [];
-/** Whether something was changed, which the next look may come too early for. */
-let isChanged = false;
 
 export function start() {
   byId("table-head").append(
@@ -67,31 +57,32 @@ export function start() {
  * @param {import("./state.js").Known} known
  */
 export function show(known) {
-  const servers = known.stats?.servers ?? [];
-  const states = new Set(servers.flatMap((/** @type {any} */ each) => Object.keys(each.open ?? {})));
-  const addresses = new Set(servers.flatMap((/** @type {any} */ each) => (each.listeners ?? []).map((/** @type {any} */ listener) => listener.address)));
-  offer("filter-state", states);
-  offer("filter-listener", addresses);
+  // A server that has just begun has told no figures yet.
+  if (!known.stats) return;
+  /** @type {any[]} */
+  const servers = known.stats.servers ?? [];
+  const listeners = servers.flatMap((each) => each.listeners ?? []);
+  offer("filter-state", servers.flatMap((each) => Object.keys(each.open ?? {})));
+  offer("filter-listener", listeners.map((each) => each.address));
 }
 
-/** Look again now, and once more soon. */
+/** Look again now. */
 export function refresh() {
-  isChanged = true;
   soon(0);
 }
 
 /**
  * @param {string} id
- * @param {Set<string>} choices
+ * @param {string[]} choices
  */
 function offer(id, choices) {
   const select = byId(id, HTMLSelectElement);
-  const there = [...select.options].map((option) => option.value);
-  const wanted = ["", ...choices];
-  if (there.join("\n") === wanted.join("\n")) return;
   const chosen = select.value;
+  // What was chosen stays so, also where there is nothing of it now: else the filter would be another one.
+  const wanted = [...new Set(["", ...choices, chosen])];
+  if ([...select.options].map((option) => option.value).join("\n") === wanted.join("\n")) return;
   select.replaceChildren(...wanted.map((value) => make("option", { value }, value || "all")));
-  select.value = wanted.includes(chosen) ? chosen : "";
+  select.value = chosen;
 }
 
 /** @param {string} field */
@@ -110,20 +101,25 @@ function soon(milliseconds) {
 async function look() {
   lookNumber += 1;
   const number = lookNumber;
-  const began = performance.now();
+  const after = cursors[cursors.length - 1];
+  let pause = PAUSE;
   try {
     // While the page's server does not answer, the stream asks for it, and ever more seldom.
     if (!document.hidden && !state.lost) {
-      const page = await call("connections.list", { where: where(), sort, limit: LIMIT, ...(cursors[cursors.length - 1] ? { after: cursors[cursors.length - 1] } : {}) });
-      took = [...took, performance.now() - began].slice(-MEASURED);
-      if (number === lookNumber) draw(page);
+      const params = { where: where(), sort, limit: LIMIT, ...(after ? { after } : {}) };
+      const page = await call("connections.list", params);
+      if (number !== lookNumber) return;
+      if (!page.items.length && after) {
+        // All that were on this page have ended.
+        cursors.pop();
+        pause = 0;
+      } else draw(page);
     }
   } catch (problem) {
-    if (number === lookNumber) setText(byId("count"), problem instanceof Error ? problem.message : String(problem));
+    if (number !== lookNumber) return;
+    setText(byId("count"), problem instanceof Error ? problem.message : String(problem));
   }
-  if (number !== lookNumber) return;
-  soon(isChanged || !took.length ? PAUSE : Math.max(PAUSE, SHARE * Math.min(...took)));
-  isChanged = false;
+  if (number === lookNumber) soon(pause);
 }
 
 /** What the filter says. */
@@ -141,12 +137,6 @@ function where() {
 
 /** @param {any} page */
 function draw(page) {
-  if (!page.items.length && cursors.length > 1) {
-    // All that were on this page have ended.
-    cursors.pop();
-    soon(0);
-    return;
-  }
   next = page.next;
   for (const head of byId("table-head").children) {
     const field = head.getAttribute("data-field");

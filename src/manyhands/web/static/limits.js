@@ -37,40 +37,27 @@ function update(item, limit) {
   input.readOnly = !mayWrite;
   button.hidden = !mayWrite;
   const unit = limit.unit ? ` ${limit.unit}` : "";
-  setText(/** @type {Element} */ (item.querySelector("p")), `${text(limit.help)} (default: ${written(limit.default)}${limit.default === null ? "" : unit})`);
+  const standard = `${written(limit.default)}${limit.default === null ? "" : unit}`;
+  setText(/** @type {Element} */ (item.querySelector("p")), `${text(limit.help)} (default: ${standard})`);
 }
 
 /** @param {unknown} value */
 function written(value) {
   if (value === null || value === undefined) return "none";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  return Array.isArray(value) ? value.join(", ") : text(value);
-}
-
-/** Several networks, as people write them. */
-const NETWORKS = /^[0-9a-f.:/]+([\s,]+[0-9a-f.:/]+)+$/i;
-
-/**
- * What a text stands for; "yes" and "no" as `manyhands ctl` takes them.
- * @param {string} said
- */
-function read(said) {
-  const word = said.trim();
-  if (word === "" || word.toLowerCase() === "none") return null;
-  if (word === "yes" || word === "no") return word === "yes";
-  if (NETWORKS.test(word)) return word.split(/[\s,]+/);
-  return Number.isNaN(Number(word)) ? word : Number(word);
+  return Array.isArray(value) ? value.join(", ") : String(value);
 }
 
 /**
+ * Set a limit to what was typed, which is read as `manyhands ctl` reads it.
  * @param {any} limit
  * @param {string} said
  */
 async function set(limit, said) {
   const process = state.process();
-  if (!await ask(`Set ${limit.name} to ${said.trim() || "none"}?`, "Set it")) return;
+  if (said.trim() && !await ask(`Set ${limit.name} to ${said.trim()}?`, "Set it")) return;
   await attempt(async () => {
-    await call("limits.set", { values: { [limit.name]: read(said) }, server: limit.server }, process);
+    await call("limits.set", { values: { [limit.name]: said }, server: limit.server }, process);
     const input = byId(`limit-${limit.server}-${limit.name}`, HTMLInputElement);
     // Else the next value is being typed already.
     if (input.value === said) delete input.dataset.changed;
