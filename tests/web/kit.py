@@ -49,6 +49,7 @@ class Watched:
         self.hello = {**PROCESS, **hello}
         self.connections = {each["id"]: each for each in map(connection, range(1, 4))}
         self.limits: dict[str, Any] = {"max_connections": 10000, "refusal": None}
+        self.certificates: dict[str, float] = {}
         self.is_suspended = False
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """All that was asked for, the watching left out."""
@@ -112,7 +113,7 @@ class Watched:
             "open": {"open": count, "closing": 0},
             "closed": {"peer_closed": 5},
             "dropped": {},
-            "certificates": {},
+            "certificates": self.certificates,
         }
         return {
             "pid": 71,

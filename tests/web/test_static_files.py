@@ -17,7 +17,8 @@ STATIC = ROOT / "src" / "manyhands" / "web" / "static"
 
 SINKS = re.compile(
     r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|eval|"
-    r"new Function|setHTMLUnsafe|srcdoc)\b|\.(src|href) ="
+    r"Function\(|setHTMLUnsafe|srcdoc)|\.(src|href)\s*=[^=]|setAttribute\(\s*[\"'](src|href|on)|"
+    r"(setTimeout|setInterval)\(\s*[\"'`]"
 )
 """What makes code or markup of a text."""
 
@@ -42,6 +43,11 @@ def test_the_modules_have_the_types_that_they_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(STATIC.glob("*.js")), ids=lambda file: file.name)
 def test_no_module_makes_markup_or_code_of_a_text(file: Path) -> None:
     assert not SINKS.search(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", sorted(STATIC.glob("*.js")), ids=lambda file: file.name)
+def test_the_lines_of_a_module_can_be_read(file: Path) -> None:
+    assert all(len(line) <= 120 for line in file.read_text(encoding="utf-8").splitlines())
 
 
 def test_the_document_has_neither_scripts_nor_styles_nor_handlers_in_it() -> None:

@@ -37,7 +37,7 @@ SAFETY = (
         (
             "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-            "require-trusted-types-for 'script'"
+            "require-trusted-types-for 'script'; trusted-types 'none'"
         ),
     ),
     ("X-Content-Type-Options", "nosniff"),

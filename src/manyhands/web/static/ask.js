@@ -1,13 +1,13 @@
 // What is said and asked beside the figures.
 
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 
 /**
  * Have a screen reader say something.
  * @param {string} sentence
  */
 export function announce(sentence) {
-  byId("announced").textContent = sentence;
+  setText(byId("announced"), sentence);
 }
 
 /**
@@ -17,7 +17,7 @@ export function announce(sentence) {
 export function showProblem(sentence) {
   const problem = byId("problem");
   problem.hidden = !sentence;
-  problem.textContent = sentence;
+  setText(problem, sentence);
 }
 
 /**
@@ -28,8 +28,8 @@ export function showProblem(sentence) {
  */
 export function ask(question, yes) {
   const dialog = byId("question", HTMLDialogElement);
-  byId("question-text").textContent = question;
-  byId("question-yes").textContent = yes;
+  setText(byId("question-text"), question);
+  setText(byId("question-yes"), yes);
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {

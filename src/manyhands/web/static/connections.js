@@ -19,7 +19,7 @@ const COLUMNS = [
   { field: "id", name: "Number", shown: (each) => text(each.id) },
   { field: "peer", name: "Client", shown: (each) => text(each.peer) },
   { field: "handler", name: "Handler", shown: (each) => text(each.handler) },
-  { field: "state", name: "State", shown: (each) => text(each.reason ? `${each.state}: ${each.reason}` : each.state) },
+  { field: "state", name: "State", shown: (each) => [each.state, each.reason].filter(Boolean).map(text).join(": ") },
   { field: "age", name: "Age", isNumber: true, shown: (each) => age(each.age) },
   { field: "silent", name: "Silent for", isNumber: true, shown: (each) => age(each.silent) },
   { field: "in", name: "Received", isNumber: true, shown: (each) => size(each.in) },
@@ -38,10 +38,15 @@ let lookNumber = 0;
 
 export function start() {
   byId("table-head").append(
-    ...COLUMNS.map((column) => make("th", { scope: "col", role: "columnheader", "data-field": column.field, class: column.isNumber ? "number" : "" },
-      make("button", { type: "button", click: () => sortBy(column.field) }, column.name))),
+    ...COLUMNS.map(head),
     make("th", { scope: "col", role: "columnheader" }, make("span", { class: "visually-hidden" }, "Details")),
   );
+  // In the place of the head, which a narrow screen has no room for.
+  byId("order").append(...COLUMNS.flatMap(({ field, name }) => [
+    make("option", { value: field }, name),
+    make("option", { value: `-${field}` }, `${name}, descending`),
+  ]));
+  byId("order").addEventListener("change", () => sortBy(byId("order", HTMLSelectElement).value));
   for (const id of ["filter-text", "filter-state", "filter-listener", "filter-room", "filter-idle"]) {
     byId(id).addEventListener("input", () => { cursors = [null]; soon(250); });
   }
@@ -50,6 +55,13 @@ export function start() {
   byId("page-before").addEventListener("click", () => { if (cursors.length > 1) { cursors.pop(); soon(0); } });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
   soon(0);
+}
+
+/** @param {Column} column */
+function head({ field, name, isNumber }) {
+  const click = () => sortBy(sort === field ? `-${field}` : field);
+  return make("th", { scope: "col", role: "columnheader", "data-field": field, class: isNumber ? "number" : "" },
+    make("button", { type: "button", click }, name));
 }
 
 /**
@@ -85,9 +97,9 @@ function offer(id, choices) {
   select.value = chosen;
 }
 
-/** @param {string} field */
-function sortBy(field) {
-  sort = sort === field ? `-${field}` : field;
+/** @param {string} order A field, with "-" before it in descending order. */
+function sortBy(order) {
+  sort = order;
   cursors = [null];
   soon(0);
 }
@@ -126,8 +138,8 @@ async function look() {
 function where() {
   /** @type {Record<string, unknown>} */
   const found = {};
-  for (const [id, name] of [["filter-text", "text"], ["filter-state", "state"], ["filter-listener", "listener"], ["filter-room", "room"]]) {
-    const { value } = /** @type {HTMLInputElement | HTMLSelectElement} */ (byId(id));
+  for (const name of ["text", "state", "listener", "room"]) {
+    const { value } = /** @type {HTMLInputElement | HTMLSelectElement} */ (byId(`filter-${name}`));
     if (value.trim()) found[name] = value.trim();
   }
   const idle = byId("filter-idle", HTMLInputElement).valueAsNumber;
@@ -138,6 +150,7 @@ function where() {
 /** @param {any} page */
 function draw(page) {
   next = page.next;
+  byId("order", HTMLSelectElement).value = sort;
   for (const head of byId("table-head").children) {
     const field = head.getAttribute("data-field");
     if (field === sort) head.setAttribute("aria-sort", "ascending");
@@ -156,10 +169,13 @@ function draw(page) {
 /** @param {any} connection */
 function create(connection) {
   const { id } = connection;
+  const click = () => details.open(id, refresh).catch((problem) => showProblem(String(problem.message)));
   return make("tr", { role: "row" },
-    ...COLUMNS.map((column) => make("td", { role: "cell", "data-label": column.name, class: column.isNumber ? "number" : "" }, make("span"))),
+    ...COLUMNS.map(({ name, isNumber }) => (
+      make("td", { role: "cell", "data-label": name, class: isNumber ? "number" : "" }, make("span"))
+    )),
     make("td", { role: "cell", "data-label": "" },
-      make("button", { type: "button", "aria-label": `Details of connection ${id}`, click: () => details.open(id, refresh).catch((problem) => showProblem(String(problem.message))) }, "Details")));
+      make("button", { type: "button", "aria-label": `Details of connection ${id}`, click }, "Details")));
 }
 
 /**

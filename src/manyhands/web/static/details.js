@@ -44,6 +44,8 @@ export async function open(id, changed) {
  */
 function rows(found) {
   const { tls } = found;
+  /** @type {[string, string][]} */
+  const deadlines = Object.entries(found.deadlines ?? {}).map(([name, value]) => [name, age(value)]);
   return [
     ["client", text(found.peer)],
     ["address", text(found.local ?? found.listener)],
@@ -59,7 +61,7 @@ function rows(found) {
     ["rooms", found.rooms?.length ? found.rooms.join(", ") : "–"],
     ["TLS", tls ? [tls.version, tls.cipher, tls.client].filter(Boolean).map(text).join(", ") : "–"],
     ["PROXY header", text(found.proxy)],
-    ...Object.entries(found.deadlines ?? {}).map(([name, value]) => /** @type {[string, string]} */ ([name, age(value)])),
+    ...deadlines,
     ["process", text(found.pid)],
   ];
 }

@@ -1,5 +1,20 @@
 // Elements by code. Whatever a caller of the server said becomes text, never markup.
 
+/** What is not seen, or turns the line around, as U+202E does; but for the ends of lines. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+/**
+ * Write a text with such characters as escapes: clients choose the names of rooms, and of themselves.
+ * @param {string} text
+ */
+function shown(text) {
+  return text.replace(UNSEEN, (character) => {
+    if (character === "\n") return character;
+    const code = (character.codePointAt(0) ?? 0).toString(16);
+    return code.length > 4 ? `\\U${code.padStart(8, "0")}` : `\\u${code.padStart(4, "0")}`;
+  });
+}
+
 /**
  * Make an element.
  * @template {keyof HTMLElementTagNameMap} T
@@ -15,7 +30,7 @@ export function make(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false) element.setAttribute(name, String(value));
   }
-  element.append(...children);
+  element.append(...children.map((child) => (typeof child === "string" ? shown(child) : child)));
   return element;
 }
 
@@ -38,7 +53,8 @@ export function byId(id, kind) {
  * @param {string} text
  */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const wanted = shown(text);
+  if (element.textContent !== wanted) element.textContent = wanted;
 }
 
 /**
@@ -73,7 +89,13 @@ export function keep(parent, items, key, create, update) {
     if (place !== element) parent.insertBefore(element, place);
     before = element;
   }
-  for (const gone of there.values()) gone.remove();
+  for (const gone of there.values()) {
+    const hadFocus = gone.contains(document.activeElement);
+    gone.remove();
+    const around = parent.closest("[tabindex]");
+    // Else the next key would begin at the top of the page.
+    if (hadFocus && around instanceof HTMLElement) around.focus({ preventScroll: true });
+  }
 }
 
 /**

@@ -48,5 +48,6 @@ function create(event) {
   const told = name === "EventsDropped"
     ? `${count(fields.dropped)} events came faster than they could be told`
     : message ?? Object.entries(fields).map(([field, value]) => `${field}: ${text(value)}`).join(", ");
-  return make("li", { "data-level": text(level) }, make("time", { datetime: text(at) }, clock(at)), make("b", {}, text(name)), make("span", {}, told));
+  return make("li", { "data-level": text(level) },
+    make("time", { datetime: text(at) }, clock(at)), make("b", {}, text(name)), make("span", {}, text(told)));
 }

@@ -53,7 +53,8 @@ function draw() {
   [shownProcess, wasThere] = [process, isThere];
   setText(byId("name"), known.server.name || "manyhands");
   document.title = `${known.server.name || "manyhands"}, ${known.stats?.books?.open ?? "–"} open`;
-  setText(byId("about"), `manyhands ${known.server.version}, process ${known.server.pid}, ${known.may_write ? "this page may change things" : "this page only shows"}`);
+  const may = known.may_write ? "this page may change things" : "this page only shows";
+  setText(byId("about"), `manyhands ${known.server.version}, process ${known.server.pid}, ${may}`);
 }
 
 function loadLimits() {

@@ -13,8 +13,9 @@ const charts = [
   new Chart("bytes in a second", [["bytes_in", "in"], ["bytes_out", "out"]], size),
 ];
 
-/** @type {{at: number, cpu: number} | null} */
-let before = null;
+/** What the processor was used for at an earlier look; by the server's uptime, for its clock may be set. */
+let before = { uptime: 0, seconds: 0 };
+let shown = "–";
 
 export function start() {
   byId("charts").append(...charts.map((chart) => chart.element));
@@ -28,6 +29,7 @@ export function show(known) {
   const books = stats.books ?? {};
   const rates = stats.rates ?? {};
   const process = stats.process ?? {};
+  const most = process.descriptor_limit;
   facts(byId("books"), [
     ["open", count(books.open)],
     ["accepted", count(books.accepted)],
@@ -36,9 +38,9 @@ export function show(known) {
     ["refused", count(books.refused)],
     ["received / s", size(rates.bytes_in)],
     ["sent / s", size(rates.bytes_out)],
-    ["processor", processor(stats.at, process.cpu_seconds)],
+    ["processor", processor(stats.uptime, process.cpu_seconds)],
     ["memory", size(process.rss)],
-    ["descriptors", `${count(process.descriptors)}${process.descriptor_limit ? ` of ${count(process.descriptor_limit)}` : ""}`],
+    ["descriptors", count(process.descriptors) + (most ? ` of ${count(most)}` : "")],
     ["threads", count(process.threads)],
     ["up for", age(stats.uptime)],
   ]);
@@ -47,18 +49,21 @@ export function show(known) {
 }
 
 /**
- * @param {string} at
+ * Return the share of a processor that was used since the last look.
+ * @param {unknown} uptime Of the server, in seconds.
  * @param {unknown} seconds Of the processor, since the process began.
  */
-function processor(at, seconds) {
-  const time = Date.parse(at) / 1000;
-  if (typeof seconds !== "number" || Number.isNaN(time)) return "–";
-  const share = before && time > before.at ? (seconds - before.cpu) / (time - before.at) : null;
-  if (!before || time > before.at + 0.5) before = { at: time, cpu: seconds };
-  return share === null || share < 0 ? shown : (shown = `${Math.round(100 * share)} %`);
+function processor(uptime, seconds) {
+  if (typeof seconds !== "number" || typeof uptime !== "number") return "–";
+  const passed = uptime - before.uptime;
+  const used = seconds - before.seconds;
+  // Another process, or one that has just begun.
+  const isAnother = passed < 0 || used < 0 || !before.uptime;
+  if (isAnother) shown = "–";
+  else if (passed > 0) shown = `${Math.round((100 * used) / passed)} %`;
+  if (isAnother || passed > 0.5) before = { uptime, seconds };
+  return shown;
 }
-
-let shown = "–";
 
 function create() {
   return make("div", {},
@@ -77,7 +82,8 @@ function create() {
 function update(element, server, known) {
   const [title, listeners, engines, reasons] = element.children;
   const number = known.stats.servers.length > 1 ? `, server ${server.server}` : "";
-  setText(title, `${text(server.handler)} on ${text(server.kind)}${number}${server.is_draining ? ", which drains" : ""}`);
+  const drains = server.is_draining ? ", which drains" : "";
+  setText(title, `${text(server.handler)} on ${text(server.kind)}${number}${drains}`);
   keep(listeners, server.listeners ?? [], (each) => each.address, createListener,
     (item, each) => updateListener(item, each, server, known.may_write));
   /** @type {[string, string][]} */
@@ -91,13 +97,15 @@ function update(element, server, known) {
   }
   if (server.rooms) rows.push(["rooms", count(server.rooms)]);
   for (const [file, time] of Object.entries(server.certificates ?? {})) {
-    rows.push([`${file} is valid for`, age(Number(time) - Date.now() / 1000)]);
+    // By the server's clock: the browser's may be another one.
+    const left = Number(time) - Date.parse(known.stats.at) / 1000;
+    rows.push([`certificate ${file}`, left > 0 ? `valid for ${age(left)}` : `expired ${age(-left)} ago`]);
   }
   facts(engines, rows);
   /** @type {[string, number][]} */
   const ended = Object.entries({ ...server.closed, ...server.dropped });
-  facts(/** @type {Element} */ (reasons.lastElementChild),
-    ended.filter(([, number]) => number).sort((a, b) => b[1] - a[1]).map(([reason, number]) => [reason, count(number)]));
+  const most = ended.filter(([, number]) => number).sort((a, b) => b[1] - a[1]);
+  facts(/** @type {Element} */ (reasons.lastElementChild), most.map(([reason, number]) => [reason, count(number)]));
 }
 
 function createListener() {
