@@ -111,6 +111,7 @@ class ChatRoom(StreamRequestHandler):
             if old:
                 self.join(f"in {self.room}", name)
                 self.tell_others(f"* {old} is {name} now")
+                self.say(f"You are {name} now.")
         else:
             self.say(f"The name {name} is taken. Choose another one.")
 

@@ -143,9 +143,10 @@ def test_a_name_is_taken_once_until_its_client_gives_it_up(called: Callable[[str
     ]
     assert anna.hears() == "* Bob has come"
     assert other.answer("/nick ANNA") == "The name ANNA is taken. Choose another one."
-    anna.says("/nick Eve")
+    assert anna.answer("/nick Eve") == "You are Eve now."
     assert other.hears() == "* Anna is Eve now"
-    other.says("/nick Anna", "/nick ANNA")
+    assert other.answer("/nick Anna") == "You are Anna now."
+    assert other.answer("/nick ANNA") == "You are ANNA now."
     assert [anna.hears(), anna.hears()] == ["* Bob is Anna now", "* Anna is ANNA now"]
     assert anna.answer("/who") == "ANNA, Eve"
     anna.says("/msg anna hello", "/msg bob hello")
