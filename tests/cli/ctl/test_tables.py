@@ -46,6 +46,31 @@ def test_in_a_terminal_that_is_too_narrow_texts_keep_some_columns() -> None:
     assert lines[1] == "    7  192.0.2…  Echo"
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (43, "192.0.2.1:50123  7  127.0.0.1:8008  Echo"),
+        (37, "192.0.2.1:50123  7  127.0.0…  Echo"),
+        (36, "192.0.2.1:50123  7  127.0.0.1:8008"),
+        (28, "192.0.2.1:50123  7  127.0.0…"),
+        (27, "192.0.2.1:50123  7"),
+        (16, "192.0.2.1:50…  7"),
+        (1, "192.0.2…  7"),
+    ],
+)
+def test_where_there_is_no_place_spare_columns_are_left_out_before_what_matters_is_cut(
+    columns: int, line: str
+) -> None:
+    shown = [
+        field("peer", is_cut_last=True),
+        figure("n", count),
+        field("listener", is_spare=True),
+        field("handler", is_spare=True),
+    ]
+    items = [{"peer": "192.0.2.1:50123", "n": 7, "listener": "127.0.0.1:8008", "handler": "Echo"}]
+    assert list(table(shown, items, Look(columns, is_coloured=False)))[1] == line
+
+
 def test_the_widest_text_is_cut_first() -> None:
     columns = [field("a"), field("b")]
     items = [{"a": "a" * 30, "b": "b" * 12}]

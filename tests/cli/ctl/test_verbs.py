@@ -223,6 +223,16 @@ def test_limits_are_a_table(ctl: Ctl) -> None:
     assert ctl.asked == [("limits.get", {}), ("limits.get", {"server": 2})]
 
 
+def test_of_one_limit_all_is_told_in_full(ctl: Ctl) -> None:
+    ctl.answer({"limits.get": {"items": LIMITS}})
+    assert ctl.says("limits", "idle_timeout").splitlines() == [
+        "name     idle_timeout",
+        "value    none",
+        "default  300 seconds",
+        "help     i",
+    ]
+
+
 def test_a_limit_that_there_is_not_is_named_with_the_one_that_was_meant(ctl: Ctl) -> None:
     ctl.answer({"limits.get": {"items": LIMITS}})
     ctl.says("limits", "max_conections", status=1)

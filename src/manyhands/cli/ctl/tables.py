@@ -65,16 +65,29 @@ class Column(NamedTuple):
         Returns what it shows of an item.
     is_number : bool
         Whether it is aligned to the right, and never cut.
+    is_cut_last : bool
+        Whether it stays whole as long as others can be cut.
+    is_spare : bool
+        Whether it is left out where there is no place for it.
     """
 
     heading: str
     value: Callable[[Mapping[str, Any]], object]
     is_number: bool = False
+    is_cut_last: bool = False
+    is_spare: bool = False
 
 
-def field(name: str, heading: str = "") -> Column:
+def field(
+    name: str, heading: str = "", *, is_cut_last: bool = False, is_spare: bool = False
+) -> Column:
     """Return the column of a field that holds a text."""
-    return Column(heading or name.upper(), lambda item: item.get(name))
+    return Column(
+        heading or name.upper(),
+        lambda item: item.get(name),
+        is_cut_last=is_cut_last,
+        is_spare=is_spare,
+    )
 
 
 def figure(name: str, written: Callable[[Any], str], heading: str = "") -> Column:
@@ -86,14 +99,17 @@ def table(
     columns: Sequence[Column], items: Sequence[Mapping[str, Any]], look: Look
 ) -> Iterator[str]:
     """Yield the lines of a table: the headings, and one for each item."""
-    rows = [[_shown(column.value(item)) for column in columns] for item in items]
-    headings = [column.heading for column in columns]
-    widths = [max(map(width, cells)) for cells in zip(headings, *rows, strict=True)]
+    texts = {
+        column: [column.heading, *(_shown(column.value(item)) for item in items)]
+        for column in columns
+    }
+    widths = {column: max(map(width, cells)) for column, cells in texts.items()}
     if look.columns is not None:
-        _narrow(widths, columns, look.columns)
-    yield look.heading(_row(headings, columns, widths))
+        _narrow(widths, look.columns)
+    headings, *rows = zip(*(texts[column] for column in widths), strict=True)
+    yield look.heading(_row(headings, widths))
     for row in rows:
-        yield _row(row, columns, widths)
+        yield _row(row, widths)
 
 
 def facts(pairs: Sequence[tuple[str, object]], look: Look) -> Iterator[str]:
@@ -109,20 +125,35 @@ def _shown(value: object) -> str:
     return "-" if value is None else escape(str(value))
 
 
-def _narrow(widths: list[int], columns: Sequence[Column], most: int) -> None:
-    """Take columns of the terminal from the texts that have most of them, until the table fits."""
-    surplus = sum(widths) + len(_GAP) * (len(widths) - 1) - most
-    while surplus > 0:
-        texts = [at for at, column in enumerate(columns) if not column.is_number]
+def _narrow(widths: dict[Column, int], most: int) -> None:
+    """Have a table fit into so many columns of the terminal, by what matters least first."""
+    for column in reversed([each for each in widths if each.is_spare]):
+        if _surplus({each: _least(each, size) for each, size in widths.items()}, most) <= 0:
+            break
+        del widths[column]
+    _cut(widths, most, [each for each in widths if not each.is_number and not each.is_cut_last])
+    _cut(widths, most, [each for each in widths if each.is_cut_last])
+
+
+def _least(column: Column, size: int) -> int:
+    return size if column.is_number or column.is_cut_last else min(size, _LEAST)
+
+
+def _surplus(widths: Mapping[Column, int], most: int) -> int:
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1) - most
+
+
+def _cut(widths: dict[Column, int], most: int, texts: Sequence[Column]) -> None:
+    """Take columns of the terminal from the texts that have most of them."""
+    for _ in range(_surplus(widths, most)):
         widest = max(texts, key=widths.__getitem__, default=None)
         if widest is None or widths[widest] <= _LEAST:
             return
         widths[widest] -= 1
-        surplus -= 1
 
 
-def _row(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
-    placed = zip(cells, columns, widths, strict=True)
-    filled = [padded(cell, size, right=column.is_number) for cell, column, size in placed]
+def _row(cells: Sequence[str], widths: Mapping[Column, int]) -> str:
+    placed = zip(cells, widths.items(), strict=True)
+    filled = [padded(cell, size, right=column.is_number) for cell, (column, size) in placed]
     # Blanks at the end of a line are in the way when it is copied.
     return _GAP.join(filled).rstrip()

@@ -130,7 +130,7 @@ def connections(result: Any, look: Look) -> Lines:
 def _columns(items: Sequence[Mapping[str, Any]]) -> list[Column]:
     columns = [
         Column("ID", lambda item: item["id"], is_number=True),
-        field("peer"),
+        field("peer", is_cut_last=True),
         field("state"),
         figure("age", age),
         figure("silent", age),
@@ -142,7 +142,8 @@ def _columns(items: Sequence[Mapping[str, Any]]) -> list[Column]:
         columns.append(figure("waiting", size))
     if any(item.get("missed") for item in items):
         columns.append(figure("missed", count))
-    columns += [*_server_column(items), field("listener"), field("handler")]
+    columns += _server_column(items)
+    columns += [field("listener", is_spare=True), field("handler", is_spare=True)]
     if any(item.get("rooms") for item in items):
         columns.append(Column("ROOMS", _rooms_of))
     if any(item.get("reason") for item in items):
@@ -215,8 +216,11 @@ def closed(result: Any, look: Look) -> Lines:
 
 
 def limits(result: Any, look: Look) -> Lines:
-    """Write the options that can be changed while the server serves."""
+    """Write the options that can be changed while the server serves; of one alone, all in full."""
     items = result["items"]
+    if len(items) == 1:
+        yield from _limit(items[0], look)
+        return
     columns = [
         field("name"),
         Column("VALUE", lambda item: limit_values.written(item["value"])),
@@ -224,6 +228,20 @@ def limits(result: Any, look: Look) -> Lines:
         Column("UNIT", lambda item: item.get("unit") or ""),
     ]
     yield from table([*_server_column(items), *columns, field("help")], items, look)
+
+
+def _limit(item: Mapping[str, Any], look: Look) -> Lines:
+    unit = f" {item['unit']}" if item.get("unit") else ""
+    value, default = (limit_values.written(item[name]) for name in ("value", "default"))
+    yield from facts(
+        [
+            ("name", item["name"]),
+            ("value", value if item["value"] is None else f"{value}{unit}"),
+            ("default", default if item["default"] is None else f"{default}{unit}"),
+            ("help", item["help"]),
+        ],
+        look,
+    )
 
 
 def set_limits(result: Any, look: Look) -> Lines:
