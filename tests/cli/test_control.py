@@ -174,6 +174,20 @@ def address_of(program: Program) -> tuple[str, int]:
     return host, int(port)
 
 
+def test_a_program_that_is_a_module_goes_by_the_name_of_the_module(
+    started: Any, folder: Path
+) -> None:
+    unmodified(folder)
+    (folder / "shop").mkdir()
+    (folder / "program.py").rename(folder / "shop" / "__main__.py")
+    program = started("run", "-m", "shop", "word", folder=folder)
+    with call(address_of(program)) as peer:
+        peer.sendall(b"hello\n")
+        assert read_line(peer) == b"hello\n"  # it serves, so it has one
+        with Client(place_of(program)) as client:
+            assert client.hello.name == "run -m shop word"
+
+
 @pytest.mark.parametrize("engine", ["sequential", "threads", "processes", "fibers"])
 def test_an_unmodified_program_has_one_and_goes_on_when_it_has_drained(
     started: Any, folder: Path, engine: str

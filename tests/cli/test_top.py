@@ -152,13 +152,19 @@ def test_a_screen_needs_the_extra_and_one_sentence_says_so(tmp_path: Path) -> No
         )
 
 
+@pytest.mark.parametrize(
+    ("term", "said"), [("dumb", "TERM is dumb"), ("", "TERM is not set")], ids=["dumb", "unknown"]
+)
 def test_a_terminal_that_can_do_nothing_gets_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, said: str
 ) -> None:
-    monkeypatch.setattr("tests.desk.kit.environment", lambda home: {**os.environ, "TERM": "dumb"})
+    monkeypatch.setattr("tests.desk.kit.environment", lambda home: {**os.environ, "TERM": term})
     with Person([*MANYHANDS, "top"], tmp_path, columns=200) as person:
         assert person.leaves() == 2
-        assert person.text().endswith("--once prints plain text")
+        assert person.text() == (
+            "manyhands: top needs a terminal that puts text anywhere on the screen, "
+            f"and {said}: --once prints plain text"
+        )
 
 
 def test_other_commands_do_not_load_the_screen() -> None:

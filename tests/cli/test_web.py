@@ -44,9 +44,9 @@ def opened(url: str, token: str, path: str = "calls") -> int:
         return refusal.code
 
 
-def refused(*words: str) -> str:
+def refused(*words: str, status: int = 2) -> str:
     finished = python(*WEB, *words)
-    assert (finished.returncode, finished.stdout) == (2, "")
+    assert (finished.returncode, finished.stdout) == (status, "")
     assert finished.stderr.count("\n") == 1
     return finished.stderr
 
@@ -190,7 +190,7 @@ def test_a_name_that_is_none_is_one_sentence(tmp_path: Path, server: Watched) ->
 
 
 def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    assert "there is no control socket at" in refused(str(tmp_path / "nothing"))
+    assert "there is no control socket at" in refused(str(tmp_path / "nothing"), status=1)
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, server: Watched) -> None:

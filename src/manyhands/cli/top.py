@@ -107,10 +107,14 @@ def _show(arguments: argparse.Namespace, view: "View") -> int:
 def _refuse_without_screen() -> None:
     # Textual reads standard input, and writes to standard error.
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    is_dumb = os.environ.get("TERM", "dumb") == "dumb"
-    if is_dumb or not all(stream and stream.isatty() for stream in streams):
+    if not all(stream and stream.isatty() for stream in streams):
         what = "top needs a terminal as its input, output and standard error"
         raise Mistake(f"{what}: --once prints plain text")
+    kind = os.environ.get("TERM", "")
+    if kind in {"", "dumb"}:
+        is_said = f"TERM is {kind}" if kind else "TERM is not set"
+        what = "top needs a terminal that puts text anywhere on the screen"
+        raise Mistake(f"{what}, and {is_said}: --once prints plain text")
     try:
         import textual  # noqa: F401 - an extra
     except ImportError:

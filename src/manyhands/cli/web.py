@@ -11,12 +11,15 @@ from manyhands.cli.flags import add_flags, given_options
 from manyhands.cli.output import Report, announce, reporting
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.listening.bind import sentence_of
+from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake
 
 if TYPE_CHECKING:
     from manyhands.server import Server
 
 HELP = "show in a browser what a server does"
+
+_FAILED = 1
 
 _TLS = {name: SERVER_OPTIONS[name] for name in ("certfile", "keyfile")}
 
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the page until SIGINT or SIGTERM; return 0."""
+    """Serve the page until SIGINT or SIGTERM; return 0, or 1 when there is no such server."""
     # No event of the page's own server is of interest here, and in no line may a token be.
     arguments.log, arguments.access_log = None, False
     with reporting(arguments, only_errors=True) as report:
@@ -85,7 +88,8 @@ def _run(arguments: argparse.Namespace, report: Report) -> int:
     try:
         client = follower.connect()
     except Unreachable as problem:
-        raise Mistake(str(problem)) from None
+        print(f"manyhands: {escape(str(problem))}", file=sys.stderr)
+        return _FAILED
     feed = Feed(follower, client)
     options = given_options(arguments, _TLS)
     page = Page(feed, token, names, *addresses, is_admin=arguments.admin, **options)

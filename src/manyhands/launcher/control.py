@@ -54,5 +54,12 @@ def _is_of_multiprocessing() -> bool:
 
 
 def _name_of_program() -> str:
-    words = [os.path.basename(sys.argv[0]), *sys.argv[1:2]] if sys.argv else []
-    return " ".join(["run", *words])
+    if not sys.argv:
+        return "run"
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    # A file has none, and of a folder or a zip file it is that of the `__main__` within.
+    if spec is None or spec.name == "__main__":
+        words = [os.path.basename(sys.argv[0])]
+    else:
+        words = ["-m", spec.name.removesuffix(".__main__")]
+    return " ".join(["run", *words, *sys.argv[1:2]])
