@@ -17,6 +17,7 @@ def titles(columns: int, sort: str = "id", *, has_servers: bool = False) -> list
 def test_a_narrow_terminal_has_what_matters_most() -> None:
     assert titles(40) == ["id", "peer", "age"]
     assert titles(80) == ["id", "peer", "state", "age", "silent", "in", "out"]
+    assert titles(100)[2:] == ["handler", "state", "age", "silent", "in", "out", "waiting"]
     assert titles(200)[-4:] == ["waiting", "missed", "rooms", "listener"]
 
 

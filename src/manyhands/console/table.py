@@ -82,12 +82,12 @@ _BY_IMPORTANCE = (
     "in",
     "out",
     "state",
+    "waiting",
     "handler",
     "s",
     "rooms",
-    "waiting",
-    "listener",
     "missed",
+    "listener",
 )
 """Titles: what is left out first on a narrow terminal stands last."""
 

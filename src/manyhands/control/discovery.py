@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 NOTICED_WITHIN = 2.0
 """Seconds in which the end of a server is noticed: what was started earlier is no new start of it."""
 
-_HOW = "manyhands serve, run and chat make one there"
+_HOW = "manyhands serve, run and chat make one there; one that is elsewhere is told with --control PATH"
 
 NONE_THERE = f"no server of yours has a control socket in the usual places ({_HOW})"
 """What is so where no server is found."""
