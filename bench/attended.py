@@ -1,15 +1,16 @@
 """Contestants with a control socket, and the operators' clients that are connected to it meanwhile."""
 
 import contextlib
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bench.contestants import Contestant, place_of
 from bench.processes import Cores, MeasurementError, Server, on_cores, serving
 from manyhands.control.client import Client, ControlError
 
 LOOK = 0.2
-"""Seconds after which a client that watches sees that it is to end."""
+"""Seconds after which a client that waits sees that it is to end."""
 
 
 @contextlib.contextmanager
@@ -28,6 +29,50 @@ def operator(server: Server) -> Iterator[Client]:
         raise MeasurementError(f"{error}{server.complaint()}") from error
 
 
+Work = Callable[[threading.Event, threading.Event], object]
+"""Sets the first event when it is under way, and ends when the second is set."""
+
+START = 30.0
+"""Seconds that an operator's client may take until it is under way."""
+
+
+@contextlib.contextmanager
+def meanwhile(work: Work) -> Iterator[None]:
+    """Have a thread do its work, from when it is under way.
+
+    It gives way to all else on its core: a load generator that waits for it would measure the operator.
+
+    Raises
+    ------
+    MeasurementError
+        When the work failed, or does not begin.
+    """
+    is_under_way, is_over = threading.Event(), threading.Event()
+    failures: list[Exception] = []
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            # Of this thread alone (sched_setscheduler(2)); it gets what the others leave.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            work(is_under_way, is_over)
+        except Exception as error:  # noqa: BLE001 - it is raised at the end
+            failures.append(error)
+            is_under_way.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        if not is_under_way.wait(START):
+            raise MeasurementError(f"an operator's client does not begin within {START:.0f} s")
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    for failure in failures:
+        raise MeasurementError(f"an operator's client failed: {failure}") from failure
+
+
 @contextlib.contextmanager
 def watcher(server: Server, *what: str) -> Iterator[None]:
     """Have a client told once a second of ``"stats"``, and of ``"events"``, and read it.
@@ -35,28 +80,18 @@ def watcher(server: Server, *what: str) -> Iterator[None]:
     Raises
     ------
     MeasurementError
-        When it is told nothing, or not to the end.
+        When it cannot be told, or not to the end.
     """
-    is_over, told = threading.Event(), []
     with operator(server) as client:
         client.watch(*what, every=1.0)
 
-        def read() -> None:
-            with contextlib.suppress(ControlError):
-                while not is_over.is_set():
-                    told.append(client.receive(LOOK))
-                return
-            told.clear()
+        def read(is_under_way: threading.Event, is_over: threading.Event) -> None:
+            while not is_over.is_set():
+                if client.receive(LOOK) is not None:
+                    is_under_way.set()
 
-        thread = threading.Thread(target=read)
-        thread.start()
-        try:
+        with meanwhile(read):
             yield
-        finally:
-            is_over.set()
-            thread.join()
-    if not any(told):
-        raise MeasurementError(f"the client that watches is told nothing{server.complaint()}")
 
 
 @contextlib.contextmanager
@@ -66,7 +101,7 @@ def attended(contestant: Contestant, service: str, cores: Cores) -> Iterator[Ser
     Raises
     ------
     MeasurementError
-        When it does not come to listen, or tells the client nothing.
+        When it does not come to listen, or the client cannot watch to the end.
     """
     with serving(contestant, service, cores) as server, contextlib.ExitStack() as stack:
         if contestant.is_watched:

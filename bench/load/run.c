@@ -157,7 +157,8 @@ bool run_advance(struct run *run, uint64_t now) {
 }
 
 bool run_goes_on(const struct run *run) {
-    return run->phase != OVER && run->outstanding > 0;
+    bool comes_more = run->options.rate > 0 && run->phase < DRAINING;
+    return run->phase != OVER && (run->outstanding > 0 || comes_more);
 }
 
 void run_end(struct run *run) {

@@ -1,8 +1,13 @@
 """The measurement of what operators cost, on a crowd that is no crowd."""
 
+import threading
+from pathlib import Path
+
 import pytest
-from bench.operators import ROWS, measure_looking, measure_stalled
-from bench.processes import Cores
+from bench.attended import meanwhile
+from bench.operators import CONTROLLED, beside, looking, screens
+from bench.operators.__main__ import BESIDE, LOOKING, rows_beside, rows_of_looking
+from bench.processes import Cores, MeasurementError, load, serving
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +16,54 @@ def cores() -> Cores:
 
 
 def test_each_figure_of_the_table_is_measured(cores: Cores) -> None:
-    figures = measure_looking(20, 0.1, cores) | measure_stalled(2, 0.1, cores)
-    assert {name for name, _, _ in ROWS} == set(figures)
+    figures = looking.measure(20, 0.1, cores)
+    assert {name for name, _, _ in LOOKING} == set(figures)
     assert 0 < figures["page_ms"] <= figures["slowest_page_ms"]
-    assert figures["p99_ms"] > 0
+    assert len(list(rows_of_looking([figures]))) == len(figures)
+
+
+def test_each_of_those_who_ask_is_beside_an_echo(cores: Cores) -> None:
+    told: list[dict[str, float]] = []
+    rounds = beside.measure(20, 1, 0.1, cores, told.append)
+    assert rounds == told
+    assert {"alone", *(name for name, _, _ in BESIDE)} == set(rounds[0])
+    assert all(milliseconds > 0 for milliseconds in rounds[0].values())
+    assert "echo, 99th percentile" in next(rows_beside(rounds))
+
+
+def test_a_latency_at_a_rate_counts_from_when_a_message_was_due(cores: Cores) -> None:
+    with serving(CONTROLLED, "echo", cores) as server:
+        at_rate = {**beside.LOAD, "rate": 200, "connections": 2}
+        steady = load("echo", server, cores, seconds=0.5, **at_rate)
+        assert 120 < steady["requests"] / steady["seconds"] < 280
+        # Some messages find no place among those that are under way, and wait for their turn.
+        rushed = load("echo", server, cores, seconds=0.3, **{**at_rate, "rate": 1e6, "depth": 1})
+    assert rushed["latency_us"]["p50"] > 50_000
+
+
+def test_a_client_that_fails_or_does_not_begin_fails_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_is_under_way: threading.Event, _is_over: threading.Event) -> None:
+        raise ValueError("no answer")
+
+    with pytest.raises(MeasurementError, match="client failed: no answer"), meanwhile(fail):
+        pass
+    monkeypatch.setattr("bench.attended.START", 0.01)
+    with (
+        pytest.raises(MeasurementError, match="does not begin"),
+        meanwhile(lambda _is_under_way, is_over: is_over.wait()),
+    ):
+        pass
+
+
+def test_a_page_that_looks_by_other_constants_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert screens.number_in_page("PAUSE") >= 500
+    program = tmp_path / "web" / "static" / "connections.js"
+    program.parent.mkdir(parents=True)
+    program.write_text("const INTERVAL = 5;\n")
+    monkeypatch.setattr(screens.manyhands, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(MeasurementError, match="has no constant PAUSE"):
+        screens.number_in_page("PAUSE")
