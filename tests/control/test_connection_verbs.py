@@ -1,5 +1,7 @@
 """The verbs about connections, on servers of every engine."""
 
+import base64
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -179,6 +181,25 @@ def test_a_filter_leaves_those_that_match(controlled: Controlled) -> None:
         assert whole[2] in found(text=whole[2])
 
 
+def test_a_parameter_that_is_null_is_left_out(controlled: Controlled) -> None:
+    with controlled() as server, talking(server, 2):
+        client = server.client()
+        whole = client.request("connections.list", {"sort": "-id"})
+        nulls = {"where": {"peer": None, "text": None}, "limit": None, "after": whole["next"]}
+        page = client.request("connections.list", {**nulls, "sort": "-id"})
+        assert [each["id"] for each in page["items"]] == [each["id"] for each in whole["items"]]
+        assert client.request("limits.set", {"values": {"max_age": None}}) == {
+            "values": {"max_age": None}
+        }
+        with pytest.raises(Refused, match="id is missing: it must be a text"):
+            client.request("connections.get", {"id": None})
+
+
+def cursor(*members: object) -> str:
+    """Return what is written as the cursor of a page, whatever is in it."""
+    return base64.urlsafe_b64encode(json.dumps(members).encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
@@ -197,12 +218,32 @@ def test_a_filter_leaves_those_that_match(controlled: Controlled) -> None:
         ({"after": "x"}, "after must be the next of the page before"),
         ({"after": "W10="}, "after must be the next of the page before"),
         ({"after": "WyJpZCIsIDAsICJ4IiwgMV0="}, "after must be the next of the page before"),
+        *(
+            (
+                {"after": cursor(*forged), "sort": forged[0]},
+                "after must be the next of the page before",
+            )
+            for forged in (
+                ("id", [], 1, 1),
+                ("id", {}, 1, 1),
+                ("id", 2, 1, 1),
+                ("id", 0, "abc", 1),
+                ("id", 0, 1, "x"),
+                ("id", 0, 1, None),
+                ("reason", 1, "abc", 1),
+                ("reason", 0, 1, 1),
+                ("-reason", 0, "abc", 1),
+                ("in", 1, [0], 1),
+            )
+        ),
         ({"after": "WyItaWQiLCAxLCAxLCAxXQ=="}, "sorted by '-id': sort by the same"),
     ],
 )
 def test_what_cannot_be_listed_is_refused_in_a_sentence(
     controlled: Controlled, params: dict[str, Any], sentence: str
 ) -> None:
-    with controlled() as server, pytest.raises(Refused, match=sentence) as refused:
-        server.client().call("connections.list", **params)
-    assert refused.value.code == Code.BAD_PARAMS
+    # With a connection, whose key a cursor would be compared with.
+    with controlled() as server, talking(server):
+        with pytest.raises(Refused, match=sentence) as refused:
+            server.client().call("connections.list", **params)
+        assert refused.value.code == Code.BAD_PARAMS

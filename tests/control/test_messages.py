@@ -83,6 +83,31 @@ def test_a_refusal_has_the_id_of_its_request() -> None:
     assert (answer["id"], answer["error"]["code"]) == ("mine", -32602)
 
 
+@pytest.mark.parametrize(
+    ("members", "is_silent"),
+    [
+        ({"method": "status", "params": [1]}, True),
+        ({"method": "status", "params": [1], "id": None}, False),
+        ({"method": 1}, False),
+        ({}, False),
+    ],
+)
+def test_a_notification_is_not_answered_and_what_is_no_request_is(
+    members: dict[str, Any], is_silent: bool
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        read_request(json.dumps({"jsonrpc": "2.0", **members}).encode())
+    assert refused.value.is_silent is is_silent
+
+
+@pytest.mark.parametrize(("rest", "last"), [(b"x", [b"x"]), (b" \r", []), (b"", [])])
+def test_the_last_line_may_have_no_end(rest: bytes, last: list[bytes]) -> None:
+    lines = Lines()
+    assert list(lines.cut(b"a\n" + rest)) == [b"a"]
+    assert list(lines.last()) == last
+    assert not lines.is_amid
+
+
 def test_brackets_within_a_text_are_no_depth() -> None:
     text = '[{"' * 1000 + "\\"
     assert read_request(request(params={"text": text})).params == {"text": text}

@@ -258,8 +258,22 @@ def test_what_a_client_asks_for_at_once_is_answered_in_its_order(controlled: Con
 def test_a_request_without_an_id_is_done_and_not_answered(controlled: Controlled) -> None:
     with controlled() as server, call(server.place) as peer:
         read_line(peer)
-        peer.sendall(b'{"jsonrpc":"2.0","method":"verbs"}\n' + STATUS)
-        assert json.loads(read_line(peer))["id"] == 1
+        for rest in (b"", b',"params":{"x":1}', b',"params":[1]'):
+            peer.sendall(b'{"jsonrpc":"2.0","method":"verbs"%b}\n' % rest + STATUS)
+            assert json.loads(read_line(peer))["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "member"), [(STATUS.strip(), "result"), (STATUS[:20], "error"), (b'"', "error")]
+)
+def test_the_last_line_of_a_half_closed_client_is_answered_without_its_end(
+    controlled: Controlled, sent: bytes, member: str
+) -> None:
+    with controlled() as server, call(server.place) as peer:
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        _, answer = map(json.loads, everything(peer).splitlines())
+        assert member in answer
 
 
 @pytest.mark.parametrize(

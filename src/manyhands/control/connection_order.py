@@ -179,9 +179,10 @@ class Order:
             raise Refusal(
                 Code.BAD_PARAMS, f"after is of a page that is sorted by {sort!r}: sort by the same"
             )
-        kinds = str if name in _OF_TEXTS else int | float
-        fits = isinstance(value, kinds) or (value == 0 and rank == self._unknown)
-        if not fits or rank not in {0, 1} or not isinstance(number, int):
+        kind = str if name in _OF_TEXTS else int | float
+        # What is not known stands behind a 0 of its own rank.
+        fits = value == 0 if rank == self._unknown else isinstance(value, kind)
+        if not fits or rank not in (0, 1) or not isinstance(number, int):
             raise _no_cursor()
         return rank, value, number
 

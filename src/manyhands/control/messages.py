@@ -26,6 +26,9 @@ class Refusal(Exception):  # noqa: N818 - an answer, and no error of the program
         self.request_id: RequestId = None
         """The id of the request, where it could be read."""
 
+        self.is_silent = False
+        """Whether the client wants no answer: it is one to a notification."""
+
     def of(self, request_id: RequestId) -> Self:
         """Return it as the answer to a request."""
         self.request_id = request_id
@@ -65,7 +68,7 @@ class Lines:
         return bool(self._rest)
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """Take what has come, and yield each line that is whole, without its end; not those without a word.
+        """Take what has come, and yield its whole lines, without their ends; empty ones are passed over.
 
         Raises
         ------
@@ -81,6 +84,12 @@ class Lines:
                 yield line
         _check_length(self._rest)
 
+    def last(self) -> Iterator[bytes]:
+        """Yield the line that the client has begun and not ended, where it sends no more."""
+        if self._rest.strip():
+            yield bytes(self._rest)
+        self._rest.clear()
+
 
 def _check_length(line: bytes | bytearray) -> None:
     if len(line) >= LONGEST_REQUEST:
@@ -95,7 +104,7 @@ def read_request(line: bytes) -> Request:
     Raises
     ------
     Refusal
-        It is no request. `request_id` is its id, if it has one.
+        It is no request. `request_id` is its id, if it has one, and `is_silent` tells of a notification.
     """
     said = _parsed(line)
     if isinstance(said, list):
@@ -105,9 +114,13 @@ def read_request(line: bytes) -> Request:
     number = said.get("id")
     if isinstance(number, bool) or not isinstance(number, str | int | float | None):
         raise Refusal(Code.NO_REQUEST, "the id of a request is a text or a number")
+    is_notification, verb = "id" not in said, None
     try:
-        return Request(number, "id" not in said, _verb(said), _params(said))
+        verb = _verb(said)
+        return Request(number, is_notification, verb, _params(said))
     except Refusal as refused:
+        # A notification is not answered "even if an error occurred", one that is no request is (section 5).
+        refused.is_silent = is_notification and verb is not None
         raise refused.of(number) from None
 
 

@@ -28,8 +28,8 @@ class Kind:
         """Tell whether a value is of this kind."""
         raise NotImplementedError
 
-    def check(self, called: str, value: Any) -> None:
-        """Check a value.
+    def check(self, called: str, value: Any) -> Any:
+        """Check a value, and return it.
 
         Raises
         ------
@@ -38,6 +38,7 @@ class Kind:
         """
         if not self.fits(value):
             raise Refusal(Code.BAD_PARAMS, f"{called} must be {self.expected}, not {shown(value)}")
+        return value
 
 
 def shown(value: object) -> str:
@@ -198,14 +199,15 @@ class Fields(Kind):
         """Tell whether a value is an object; `check` looks at its fields."""
         return isinstance(value, dict)
 
-    def check(self, called: str, value: Any) -> None:
-        """Check the fields too."""
-        super().check(called, value)
-        check(self.members, value, f"{called}.")
+    def check(self, called: str, value: Any) -> Any:
+        """Check the fields too, and return those that are given."""
+        return check(self.members, super().check(called, value), f"{called}.")
 
 
-def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") -> None:
-    """Check what was given against the parameters that there are.
+def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Check what was given against the parameters that there are; return those that are given.
+
+    One that is null is none: so a client may send what it has, as the `next` of the last page.
 
     Raises
     ------
@@ -213,17 +215,20 @@ def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") ->
         One is unknown, one is missing, or a value does not fit.
     """
     known = {param.name: param for param in params}
+    checked = {}
     for name, value in given.items():
         if name not in known:
             raise Refusal(
                 Code.BAD_PARAMS, unknown("parameter", name, list(known), called=place + name)
             )
-        known[name].kind.check(place + name, value)
+        if value is not None:
+            checked[name] = known[name].kind.check(place + name, value)
     for param in params:
-        if param.is_required and param.name not in given:
+        if param.is_required and param.name not in checked:
             raise Refusal(
                 Code.BAD_PARAMS, f"{place}{param.name} is missing: it must be {param.kind.expected}"
             )
+    return checked
 
 
 def unknown(what: str, name: str, known: list[str], *, called: str = "") -> str:

@@ -127,7 +127,7 @@ class ControlClient(Client):
         """Take what it asks for; answer the first of that."""
         self._is_at_an_end = not data
         try:
-            for line in self._lines.cut(data):
+            for line in self._lines.cut(data) if data else self._lines.last():
                 self._asked.append(line)
                 self.deadline = None
         except Refusal as refused:
@@ -157,7 +157,7 @@ class ControlClient(Client):
         try:
             request = read_request(line)
         except Refusal as refused:
-            return error_line(refused)
+            return b"" if refused.is_silent else error_line(refused)
         try:
             with self._room_for_files():
                 answer = result(request.id, VERBS.do(self, request))

@@ -1,11 +1,10 @@
 """The verbs of the control protocol: their names, what they take, and who may use them."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-from manyhands.control import params as kinds
 from manyhands.control.messages import Refusal, Request
-from manyhands.control.params import Param
+from manyhands.control.params import Param, check, unknown
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
 
@@ -34,7 +33,7 @@ class Verb(NamedTuple):
         Its name.
     act : callable
         Does it, for an asker and with the parameters by their names; returns the result. It waits for no
-        client, no handler and no hub.
+        client and no hub, and for handlers in processes of their own a moment, to tell where they stand.
     help : str
         What it does.
     params : tuple of Param
@@ -62,7 +61,7 @@ class Verbs:
     def __init__(self, *verbs: Verb) -> None:
         self._verbs = {verb.name: verb for verb in verbs}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> "Iterator[Verb]":
         return iter(self._verbs.values())
 
     def do(self, asker: Asker, request: Request) -> object:
@@ -75,11 +74,10 @@ class Verbs:
         """
         verb = self._verbs.get(request.verb)
         if verb is None:
-            raise Refusal(Code.NO_SUCH_VERB, kinds.unknown("verb", request.verb, list(self._verbs)))
+            raise Refusal(Code.NO_SUCH_VERB, unknown("verb", request.verb, list(self._verbs)))
         if verb.writes and not asker.may_write:
             raise Refusal(
                 Code.READING_ONLY,
                 f"{verb.name} changes something, and this socket is for reading only",
             )
-        kinds.check(verb.params, request.params)
-        return verb.act(asker, **request.params)
+        return verb.act(asker, **check(verb.params, request.params))
