@@ -38,7 +38,7 @@ def says(place: str, capsys: pytest.CaptureFixture[str]) -> Says:
     def say(*words: str, status: int = 0) -> str:
         ended = main(["ctl", "--control", place, *words])
         printed = capsys.readouterr()
-        assert (ended, bool(printed.err)) == (status, bool(status)), printed.err
+        assert (ended, printed.err.count("\n")) == (status, bool(status)), printed.err
         return printed.out + printed.err
 
     return say
@@ -88,13 +88,44 @@ def test_limits_are_changed_while_it_serves(server: Server, says: Says) -> None:
     said = says("limits", "max_connections=5", "idle-timeout=none")
     assert said == "max_connections  5\nidle_timeout     none\n"
     assert (server.max_connections, server.idle_timeout) == (5, None)
-    refused = says("limits", "max_connections=7", "idle_timeout=-1", status=1)
+    refused = says("limits", "max_connections=7", "idle_timeout=-1", status=2)
     assert refused.startswith("manyhands: idle_timeout must be ")
     assert server.max_connections == 5
     assert says("limits", "max_connections").splitlines()[:2] == [
         "name     max_connections",
         "value    5 connections",
     ]
+
+
+@pytest.mark.parametrize("engine", ["threads"])
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["connections", "--sort", "nonsense"], 2, "sort must be id, -id, "),
+        (["connections", "--limit", "0"], 2, "limit must be a whole number from 1 to 1000, not 0"),
+        (["connections", "--peer", "10.0.0.0/99"], 2, "where.peer: "),
+        (["connections", "--state", "shut"], 2, "where.state must be "),
+        (["watch", "--every", "0.01"], 2, "every must be a number from 0.1 to 60"),
+        (["limits", "nosuch"], 2, "there is no limit 'nosuch'; there are "),
+        (["limits", "max_connection=5"], 2, "there is no limit 'max_connection'; did you mean "),
+        (["limits", "max_connections=abc"], 2, "max_connections must be a whole number "),
+        (["limits", "max_connections="], 2, "max_connections: the value is missing"),
+        (["drain", "--timeout", "1e9"], 2, "--timeout must be a number of seconds from 0 up to "),
+        (["call", "nosuch"], 2, "there is no verb 'nosuch'; there are "),
+        (["call", "status", '{"x": 1}'], 2, "there is no parameter 'x'"),
+        (["close", "99999999"], 1, "there is no connection 99999999"),
+        (["status", "--server"], 2, "unrecognized arguments: --server"),
+        (["tell", "nowhere", "x"], 1, "there is no room 'nowhere'"),
+        (["suspend", "127.0.0.1:1"], 1, "there is no listener 127.0.0.1:1"),
+        (["reload"], 1, "there is nothing to reload"),
+        (["rooms", "--server", "200000000"], 1, "there is no server 200000000"),
+    ],
+)
+def test_a_mistake_of_the_command_line_has_another_status_than_what_cannot_be_done(
+    server: Server, says: Says, words: list[str], status: int, sentence: str
+) -> None:
+    assert server.addresses
+    assert says(*words, status=status).startswith(f"manyhands: {sentence}")
 
 
 def test_a_listener_is_suspended_and_resumed(server: Server, says: Says) -> None:

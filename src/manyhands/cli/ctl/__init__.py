@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from manyhands.cli.flags import seconds
 from manyhands.cli.parser import Parser
 from manyhands.model.escaping import escape
-from manyhands.model.usage_errors import Mistake, closest
+from manyhands.model.usage_errors import MISTAKE, Mistake, closest
 
 if TYPE_CHECKING:
     from manyhands.cli.ctl.tables import Look
@@ -83,7 +83,10 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out a verb; return 0, or 1 when a server refuses it, or there is none."""
+    """Carry out a verb; return 0, or 1 when a server refuses it, or there is none.
+
+    What only the server can tell to be a mistake on the command line is one all the same, and gets a 2.
+    """
     from manyhands.control.client_socket import ControlError
 
     verb = parsed(arguments)
@@ -91,7 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
         return verb.run(arguments)
     except ControlError as error:
         print(f"manyhands: {escape(str(error))}", file=sys.stderr)
-        return _FAILED
+        return MISTAKE if _is_mistake(error) else _FAILED
+
+
+def _is_mistake(error: Exception) -> bool:
+    from manyhands.control.client import Refused
+    from manyhands.control.protocol import Code
+
+    return isinstance(error, Refused) and error.code in {Code.NO_SUCH_VERB, Code.BAD_PARAMS}
 
 
 def parsed(arguments: argparse.Namespace) -> _Own:

@@ -10,9 +10,8 @@ from manyhands.cli.ctl import views
 from manyhands.cli.ctl.tables import Look
 from manyhands.cli.flags import seconds
 from manyhands.control import limit_values
-from manyhands.control.client import Client, Refused
-from manyhands.control.protocol import Code
-from manyhands.model.usage_errors import Mistake, closest
+from manyhands.control.client import Client
+from manyhands.model.usage_errors import Mistake
 
 _PAGE = 1000
 """Connections of one request: the most that a server takes."""
@@ -198,9 +197,9 @@ def _named(items: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]
     known = list(dict.fromkeys(item["name"] for item in items))
     for name in names:
         if name not in known:
-            near = closest(name, known)
-            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
-            raise Refused(Code.NO_SUCH_THING, f"there is no limit {name!r} to change; {hint}")
+            from manyhands.control.params import unknown
+
+            raise Mistake(unknown("limit", name, known))
     return [item for item in items if item["name"] in names]
 
 
