@@ -54,6 +54,48 @@ def test_all_in_a_room_are_told_and_no_other(controlled: Controlled, engine: str
         wait_until(lambda: client.call("rooms.list")["items"] == [])
 
 
+def test_rooms_come_by_page(controlled: Controlled) -> None:
+    names = [f"room {number:02}" for number in range(7)]
+    with controlled(handler=Joining) as server, members(server, *names, names[0]):
+        client = server.client()
+        told, after = [], None
+        while True:
+            page = client.call("rooms.list", limit=3, after=after)
+            assert (page["total"], len(page["items"]) <= 3) == (7, True)
+            told += [(each["room"], each["members"]) for each in page["items"]]
+            after = page["next"]
+            if after is None:
+                break
+        assert told == [(name, 2 if name == names[0] else 1) for name in names]
+        for forged in ("x", "1", "1 ", "-1 x", "٣ x", f"{'9' * 900} x"):
+            with pytest.raises(Refused, match="after must be the next of the page before"):
+                client.call("rooms.list", after=forged)
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"), [("{}", 20), ("é" * 100 + "{}", 4), ("😀" * 250 + "{}", 1)]
+)
+def test_a_connection_in_very_many_rooms_costs_a_list_no_more_than_others(
+    controlled: Controlled, room: str, shown: int
+) -> None:
+    with controlled(handler=Joining) as server, call(bound(server.server)) as peer:
+        for number in range(100):
+            peer.sendall(room.format(number).encode() + b"\n")
+            assert read_line(peer) == b"joined\n"
+        [row] = server.client().call("connections.list")["items"]
+        assert (len(row["rooms"]), row["rooms_total"]) == (shown, 100)
+
+
+def test_an_answer_has_a_bound(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyhands.control.server.LONGEST_ANSWER", 1000)
+    with controlled(handler=Joining) as server, members(server, *map(str, range(30))):
+        client = server.client()
+        with pytest.raises(Refused, match="and 1000 are the most: ask for less at once") as refused:
+            client.call("rooms.list")
+        assert refused.value.code == Code.NOT_NOW
+        assert len(client.call("rooms.list", limit=2)["items"]) == 2
+
+
 def test_a_list_of_connections_tells_their_rooms_and_what_waits_for_them(
     controlled: Controlled,
 ) -> None:

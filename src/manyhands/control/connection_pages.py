@@ -21,6 +21,9 @@ where the kernel is asked about each. A busy thread may keep the interpreter for
 PAUSE = 0.00005
 """Seconds of that turn, at least: a thread that yields the interpreter without a wait has it back at once."""
 
+MOST_ROOMS, LONGEST_ROOMS = 20, 2000
+"""Rooms of a connection that a list names, and the characters of their names, written in ASCII."""
+
 
 class Entry(NamedTuple):
     """A connection, and the number of its server."""
@@ -167,7 +170,7 @@ def _rooms(connection: Connection) -> list[str]:
 def row_of(entry: Entry) -> dict[str, object]:
     """Return a connection as a list has it, with what is known of it now."""
     connection = entry.connection
-    info = connection_info(connection)
+    info, rooms = connection_info(connection), _rooms(connection)
     return {
         "id": str(info.number),
         "server": entry.server,
@@ -181,6 +184,19 @@ def row_of(entry: Entry) -> dict[str, object]:
         "out": info.bytes_out,
         "waiting": connection.waiting,
         "missed": connection.missed,
-        "rooms": _rooms(connection),
+        "rooms": _first_of(rooms),
+        "rooms_total": len(rooms),
         "reason": info.reason,
     }
+
+
+def _first_of(rooms: list[str]) -> list[str]:
+    """Return the first rooms, and at least one: where clients name them, one could be in thousands."""
+    shown: list[str] = []
+    length = 0
+    for room in rooms[:MOST_ROOMS]:
+        length += len(ascii(room))
+        if shown and length > LONGEST_ROOMS:
+            break
+        shown.append(room)
+    return shown

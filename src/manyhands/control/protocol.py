@@ -8,6 +8,9 @@ VERSION = 1
 LONGEST_REQUEST = 64 * 1024
 """Bytes of a request, with the end of its line."""
 
+LONGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer: to make one more takes the interpreter from all threads for tens of milliseconds."""
+
 
 class Code(IntEnum):
     """The codes of errors: those of JSON-RPC 2.0 (section 5.1), and below -32000 those of this protocol."""

@@ -1,10 +1,11 @@
 """The verbs about rooms."""
 
+import heapq
 from base64 import b64decode
 from collections.abc import Sequence
 
 from manyhands.control.messages import Refusal
-from manyhands.control.params import Param, Text
+from manyhands.control.params import Param, Text, Whole
 from manyhands.control.process import Controlled
 from manyhands.control.protocol import LONGEST_REQUEST, Code
 from manyhands.control.server_verbs import of_server
@@ -12,15 +13,36 @@ from manyhands.control.verbs import Asker, Verb
 from manyhands.model.pieces import LONGEST_NAME
 from manyhands.model.usage_errors import Mistake
 
+MOST_ROOMS = 1000
+"""Rooms on a page."""
 
-def _list(asker: Asker, *, server: int | None = None) -> dict[str, object]:
+
+def _list(
+    asker: Asker, *, limit: int = MOST_ROOMS, after: str | None = None, server: int | None = None
+) -> dict[str, object]:
+    sizes = {
+        (each.number, room): members
+        for each in asker.process.servers(server)
+        for room, members in each.server.core.rooms.sizes().items()
+    }
+    last = (0, "") if after is None else _read(after)
+    # One more than the page has: it tells whether there is another page.
+    page = heapq.nsmallest(limit + 1, (each for each in sizes if each > last))
     return {
         "items": [
-            {"server": each.number, "room": room, "members": members}
-            for each in asker.process.servers(server)
-            for room, members in sorted(each.server.core.rooms.sizes().items())
-        ]
+            {"server": number, "room": room, "members": sizes[number, room]}
+            for number, room in page[:limit]
+        ],
+        "next": "{} {}".format(*page[limit - 1]) if len(page) > limit else None,
+        "total": len(sizes),
     }
+
+
+def _read(cursor: str) -> tuple[int, str]:
+    number, _, room = cursor.partition(" ")
+    if not (room and number.isascii() and number.isdecimal() and len(number) <= len(str(2**31))):
+        raise Refusal(Code.BAD_PARAMS, "after must be the next of the page before")
+    return int(number), room
 
 
 def _tell(
@@ -63,7 +85,16 @@ def _decoded(text: str) -> bytes:
 
 
 ROOM_VERBS = (
-    Verb("rooms.list", _list, "the rooms, and how many are in each", (of_server,)),
+    Verb(
+        "rooms.list",
+        _list,
+        "the rooms, and how many are in each, by page",
+        (
+            Param("limit", Whole(1, MOST_ROOMS), "how many on a page, 1000 unless told"),
+            Param("after", Text(), "the next of the page before"),
+            of_server,
+        ),
+    ),
     Verb(
         "rooms.tell",
         _tell,

@@ -18,7 +18,7 @@ from manyhands.control.messages import (
 )
 from manyhands.control.process import ControlledProcess
 from manyhands.control.process_verbs import VERBS
-from manyhands.control.protocol import Code
+from manyhands.control.protocol import LONGEST_ANSWER, Code
 from manyhands.control.watching import EVENTS_INTERVAL, Watch
 from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
@@ -160,7 +160,7 @@ class ControlClient(Client):
             return b"" if refused.is_silent else error_line(refused)
         try:
             with self._room_for_files():
-                answer = result(request.id, VERBS.do(self, request))
+                answer = _bounded(result(request.id, VERBS.do(self, request)))
         except Refusal as refused:
             answer = error_line(refused.of(request.id))
         except Exception as error:  # noqa: BLE001 - of a program's own hooks, say; the next may do
@@ -319,6 +319,13 @@ class ControlServer(PollServer):
     def has_closed(self) -> None:
         """Hear of events no longer."""
         self._feed.end()
+
+
+def _bounded(answer: bytes) -> bytes:
+    if len(answer) > LONGEST_ANSWER:
+        what = f"the answer would have {len(answer)} bytes, and {LONGEST_ANSWER} are the most"
+        raise Refusal(Code.NOT_NOW, f"{what}: ask for less at once")
+    return answer
 
 
 def _stranger(connection: Any) -> int | None:

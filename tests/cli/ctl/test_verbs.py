@@ -47,7 +47,9 @@ def test_connections_are_a_table(ctl: Ctl) -> None:
 
 
 def test_columns_that_say_something_are_added(ctl: Ctl) -> None:
-    marked = connection(2, server=2, waiting=4000, missed=3, rooms=["red", "blue"], reason="drain")
+    marked = connection(
+        2, server=2, waiting=4000, missed=3, rooms=["red", "blue"], rooms_total=1002, reason="drain"
+    )
     ctl.answer({"connections.list": page(connection(1, waiting=0, rooms=[]), marked)})
     headings, first, second, _ = ctl.says("connections").splitlines()
     assert headings.split() == [
@@ -55,7 +57,7 @@ def test_columns_that_say_something_are_added(ctl: Ctl) -> None:
         *("LISTENER", "HANDLER", "ROOMS", "REASON"),
     ]
     assert first.split()[12:] == ["0", "B", "-", "1", "127.0.0.1:8008", "Echo", "-"]
-    assert second.endswith("red, blue  drain")
+    assert second.endswith("red, blue, 1,000 more  drain")
 
 
 @pytest.mark.parametrize(
@@ -351,6 +353,21 @@ def test_rooms_are_a_table(ctl: Ctl) -> None:
     assert ctl.says("rooms") == "ROOM  MEMBERS\nred     1,200\n"
     rooms.append({"server": 2, "room": "red", "members": 1})
     assert ctl.says("rooms").splitlines()[0] == "ROOM  MEMBERS  SERVER"
+
+
+def test_rooms_of_several_pages_are_shown_in_part_or_all(ctl: Ctl) -> None:
+    def page(params: dict[str, Any]) -> dict[str, Any]:
+        is_first = "after" not in params
+        item = {"server": 1, "room": "blue" if is_first else "red", "members": 1}
+        return {"items": [item], "next": "1 blue" if is_first else None, "total": 2}
+
+    ctl.answer({"rooms.list": page})
+    assert ctl.says("rooms", "--limit", "1").splitlines() == [
+        "ROOM  MEMBERS",
+        "blue        1",
+        "1 of 2 rooms; --limit shows more, --all all",
+    ]
+    assert ctl.says("rooms", "--all").splitlines()[1:] == ["blue        1", "red         1"]
 
 
 @pytest.mark.parametrize(

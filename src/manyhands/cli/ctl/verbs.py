@@ -14,7 +14,7 @@ from manyhands.control.client import Client
 from manyhands.model.usage_errors import Mistake
 
 _PAGE = 1000
-"""Connections of one request: the most that a server takes."""
+"""Connections, or rooms, of one request: the most that a server takes."""
 
 Arguments = argparse.Namespace
 
@@ -84,6 +84,22 @@ def _add_limit(parser: argparse.ArgumentParser, default: int) -> None:
     )
 
 
+def _add_page(parser: argparse.ArgumentParser, default: int) -> None:
+    _add_limit(parser, default)
+    parser.add_argument("--all", action="store_true", help="show all, however many there are")
+
+
+def _pages(ask: Callable[..., Any], arguments: Arguments) -> Any:
+    """Ask for one page, or where --all was given for all of them."""
+    if not arguments.all:
+        return ask(limit=arguments.limit)
+    result = ask(limit=_PAGE)
+    while result["next"] is not None:
+        page = ask(limit=_PAGE, after=result["next"])
+        result = {**page, "items": [*result["items"], *page["items"]]}
+    return result
+
+
 def _id(text: str) -> str:
     # The log writes #1742.
     return text.removeprefix("#")
@@ -119,22 +135,16 @@ def _add_connections(parser: argparse.ArgumentParser) -> None:
             flag, metavar="SECONDS", type=partial(seconds, flag), help=f"only those {what}"
         )
     _add_server(parser)
-    _add_limit(parser, 100)
-    parser.add_argument("--all", action="store_true", help="show all, however many there are")
+    _add_page(parser, 100)
 
 
 def _connections(client: Client, arguments: Arguments) -> Any:
     names = (*_WHERE, *_WHERE_SECONDS, "server")
     given = {name: getattr(arguments, name) for name in names}
     where = {name: value for name, value in given.items() if value is not None} or None
-    ask = partial(client.call, "connections.list", where=where, sort=arguments.sort)
-    if not arguments.all:
-        return ask(limit=arguments.limit)
-    result = ask(limit=_PAGE)
-    while result["next"] is not None:
-        page = ask(limit=_PAGE, after=result["next"])
-        result = {**page, "items": [*result["items"], *page["items"]]}
-    return result
+    return _pages(
+        partial(client.call, "connections.list", where=where, sort=arguments.sort), arguments
+    )
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +243,15 @@ def _add_stacks(parser: argparse.ArgumentParser) -> None:
     _add_limit(parser, 200)
 
 
+def _add_rooms(parser: argparse.ArgumentParser) -> None:
+    _add_server(parser)
+    _add_page(parser, 1000)
+
+
+def _rooms(client: Client, arguments: Arguments) -> Any:
+    return _pages(partial(client.call, "rooms.list", server=arguments.server), arguments)
+
+
 def _add_tell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("room", metavar="ROOM", help="the room")
     parser.add_argument("text", metavar="TEXT", help="what each member is sent, as a line")
@@ -312,9 +331,9 @@ VERBS = {
         Verb(
             "rooms",
             "the rooms, and how many members they have",
-            _plain("rooms.list", "server"),
+            _rooms,
             views.rooms,
-            _add_server,
+            _add_rooms,
         ),
         Verb("tell", "send a text to all in a room", _tell, views.told, _add_tell),
         Verb(

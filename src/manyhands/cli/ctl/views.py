@@ -158,7 +158,9 @@ def _server_column(items: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _rooms_of(item: Mapping[str, Any]) -> str:
-    return ", ".join(item.get("rooms") or ())
+    rooms = list(item.get("rooms") or ())
+    others = item.get("rooms_total", 0) - len(rooms)
+    return ", ".join([*rooms, f"{count(others)} more"] if others > 0 else rooms)
 
 
 def connection(result: Any, look: Look) -> Lines:
@@ -299,6 +301,9 @@ def rooms(result: Any, look: Look) -> Lines:
         return
     columns = [field("room"), figure("members", count), *_server_column(items)]
     yield from table(columns, items, look)
+    if result.get("next"):
+        shown = f"{count(len(items))} of {count(result['total'])} rooms"
+        yield look.heading(f"{shown}; --limit shows more, --all all")
 
 
 def told(result: Any, look: Look) -> Lines:
