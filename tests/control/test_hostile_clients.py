@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import socket
 import threading
@@ -190,6 +191,51 @@ OUT_OF_DESCRIPTORS = """
 @pytest.mark.parametrize("engine", ["sequential", "threads", "fibers"])
 def test_operators_are_answered_when_no_descriptor_is_left(engine: str) -> None:
     assert run_python(OUT_OF_DESCRIPTORS, engine) == "1 True\nopen\n1\n1\n"
+
+
+STRANGERS = """
+    import os, resource, socket, sys
+    from manyhands import Server
+    from manyhands.control.client import Client
+    from tests.support import Echo, everything
+
+    place = f"@manyhands-test-{os.getpid()}"
+    with Server(Echo, "tcp://127.0.0.1:0", control=place), Client(place) as first:
+        held = []
+        used = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, used + 40))
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        os.close(held.pop())
+        # The descriptor in reserve for clients is its now.
+        with Client(place) as second:
+            for _ in range(5):
+                child = os.fork()
+                if child == 0:
+                    for descriptor in held:
+                        os.close(descriptor)
+                    os.setuid(65534)
+                    with socket.socket(socket.AF_UNIX) as peer:
+                        peer.connect(f"\\0{place[1:]}")
+                        os._exit(b"not for 65534" not in everything(peer))
+                print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), end=" ")
+            for client in (first, second):
+                print(client.call("status")["books"]["open"], end=" ")
+            os.close(held.pop())
+            # An operator has the place of another one.
+            with Client(place) as third:
+                print(third.call("status")["process"]["descriptors"] > 0)
+        for descriptor in held:
+            os.close(descriptor)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_out_of_descriptors_no_operator_goes_for_a_stranger() -> None:
+    assert run_python(STRANGERS) == "0 0 0 0 0 0 0 True\n"
 
 
 def test_no_child_is_stuck_that_is_forked_while_operators_are_answered(

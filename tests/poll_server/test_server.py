@@ -1,17 +1,21 @@
 """A server of one thread: on a Unix path too, with clients that stay and are told of by themselves."""
 
+import os
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from manyhands.listening.bind import listen
 from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
 from manyhands.poll_server.server import PollServer
-from manyhands.testing import call
+from manyhands.testing import call, everything, socket_address
 from tests.support import forked
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
@@ -135,3 +139,62 @@ def test_an_abstract_name_is_told_as_people_write_it() -> None:
         assert str(server.addresses[0]) == f"unix://{name}"
         peer.sendall(b"hello")
         assert told(peer, 5) == b"HELLO"
+
+
+def test_a_place_is_free_at_once_while_an_answer_is_still_being_made(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
+    is_answering, goes_on = threading.Event(), threading.Event()
+
+    class Slow(Shouting):
+        def receive(self, data: bytes) -> None:
+            is_answering.set()
+            goes_on.wait(PATIENCE)
+            super().receive(data)
+
+    class SlowShouter(Shouter):
+        def new_client(self, connection: Any) -> Client:
+            return Slow(connection)
+
+    for address in (Address("unix", path=str(place)), Address("unix", path=f"@{place}")):
+        is_answering.clear()
+        goes_on.clear()
+        server = SlowShouter(address)
+        with call(socket_address(address)) as peer:
+            peer.sendall(b"hello")
+            assert is_answering.wait(PATIENCE)
+            server.close()
+            with Shouter(address), call(socket_address(address)) as other:
+                other.sendall(b"hello")
+                assert told(other, 5) == b"HELLO"
+            goes_on.set()
+            everything(peer)
+
+
+def test_a_fork_in_the_middle_of_the_start_leaves_no_listener_in_the_copy(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    children = []
+
+    def listen_and_fork(listener: socket.socket, *arguments: Any) -> None:
+        listen(listener, *arguments)
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            theirs.sendall(b"!")  # what a copy does first is done
+            theirs.recv(1)
+            os._exit(0)
+        children.append(child)
+        assert ours.recv(1) == b"!"
+
+    monkeypatch.setattr("manyhands.poll_server.server.listen", listen_and_fork)
+    with ours, theirs:
+        Shouter(Address("unix", path=f"@{place}")).close()
+        monkeypatch.undo()
+        # A copy of the listener would hold the name.
+        Shouter(Address("unix", path=f"@{place}")).close()
+        ours.sendall(b"!")
+    for child in children:
+        os.waitpid(child, 0)

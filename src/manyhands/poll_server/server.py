@@ -77,6 +77,8 @@ class PollServer(abc.ABC):
         self._claim = ["to close it"]
         self._closing = PollableLatch()
         self._has_ended = Latch()
+        # First: another thread may fork while this one binds.
+        renew_in_copies(self, PollServer._leave_to_the_original)
         try:
             for endpoint in endpoints(address):
                 self._listen(endpoint)
@@ -87,8 +89,6 @@ class PollServer(abc.ABC):
             raise
         self.addresses = [_address(listener) for listener in self._listeners]
         """Where it listens, with the ports that it got."""
-
-        renew_in_copies(self, PollServer._leave_to_the_original)
 
     @abc.abstractmethod
     def new_client(self, connection: Any) -> Client:
@@ -111,6 +111,7 @@ class PollServer(abc.ABC):
             self._claim.pop()
         except IndexError:
             return
+        self._let_go()
         # In this order: the thread gives the latch's descriptor back once it finds the server closed.
         self._closing.set()
         self._is_open = False
@@ -163,9 +164,8 @@ class PollServer(abc.ABC):
         return self._for_client.take() and self._for_files.take()
 
     def _close_connection(self, connection: Any) -> None:
-        client, files = self._for_client, self._for_files
-        missing, other = (client, files) if files.is_there else (files, client)
-        missing.take_over(connection, like=other)
+        missing = self._for_client if self._for_files.is_there else self._for_files
+        missing.take_over(connection, like=self._closing.fileno())
 
     def _take_client(self, listener: Any) -> None:
         try:
@@ -177,6 +177,11 @@ class PollServer(abc.ABC):
             # stays readable, and this would be a busy loop.
             if not isinstance(error, BlockingIOError):
                 original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+        else:
+            # One that was turned away has given its descriptor back by now. For any other one must go.
+            is_without = not (self._for_client.is_there or self._for_files.is_there)
+            if is_without and len(self.clients) > 1:
+                self.clients.end_one()
 
     def _accepted(self, listener: Any) -> Any:
         try:
@@ -184,7 +189,7 @@ class PollServer(abc.ABC):
             descriptor, _ = accept_at_once(listener)
         except OSError as error:
             if not is_exhausted(error) or not (
-                self._for_client.give_up() or self.clients.end_one()
+                self._for_client.give_up() or self._for_files.give_up() or self.clients.end_one()
             ):
                 raise
             descriptor, _ = accept_at_once(listener)
@@ -211,6 +216,16 @@ class PollServer(abc.ABC):
                 self._files.append(file)
         listen(listener, endpoint.address, BACKLOG)
         listener.setblocking(False)
+
+    def _let_go(self) -> None:
+        """Listen no more, whatever the thread is doing: the next server may want the same place.
+
+        The numbers of the listeners stay taken, by another file, until the thread does without them.
+        """
+        for file in self._files:
+            file.unlink()
+        for listener in [each for each in self._listeners if each.fileno() >= 0]:
+            os.dup2(self._closing.fileno(), listener.fileno(), inheritable=False)
 
     def _give_back(self) -> None:
         for file in self._files:

@@ -35,17 +35,17 @@ class SpareDescriptor:
             self._close(descriptor)
         return descriptor >= 0
 
-    def take_over(self, connection: socket.socket, like: "SpareDescriptor") -> None:
+    def take_over(self, connection: socket.socket, like: int) -> None:
         """Close a connection; where this descriptor is missing it gets the connection's number in one step.
 
-        Between a close and an open another thread, out of descriptors too, could take it. `like` is the one
-        in reserve that is copied (dup2(2)).
+        Between a close and an open another thread, out of descriptors too, could take it. `like` is one that
+        is copied to that number (dup2(2)).
         """
-        if self._descriptor >= 0 or like._descriptor < 0 or connection.fileno() < 0:
+        if self._descriptor >= 0 or like < 0 or connection.fileno() < 0:
             connection.close()
             return
         self._descriptor = connection.detach()
-        os.dup2(like._descriptor, self._descriptor, inheritable=False)
+        os.dup2(like, self._descriptor, inheritable=False)
 
     @property
     def is_there(self) -> bool:
