@@ -14,6 +14,7 @@ import pytest
 from manyhands import Mistake, Server
 from manyhands.control import sockets
 from manyhands.control.client import Client, Refused, Unreachable
+from manyhands.control.connection_pages import PAUSE
 from manyhands.control.protocol import Code
 from manyhands.control.server import MOST_CLIENTS, ControlServer
 from manyhands.testing import everything, read_line
@@ -253,6 +254,24 @@ def test_what_a_client_asks_for_at_once_is_answered_in_its_order(controlled: Con
         with peer.makefile("rb") as lines:
             lines.readline()
             assert [json.loads(lines.readline())["id"] for _ in range(300)] == list(range(300))
+
+
+def test_handlers_have_their_turn_between_the_answers_to_requests_that_wait(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("manyhands.control.server._sleep", pauses.append)
+    with controlled() as server, call(server.place) as peer, peer.makefile("rb") as lines:
+        lines.readline()
+        for _ in range(5):
+            peer.sendall(STATUS)
+            lines.readline()
+        assert pauses == []
+        peer.sendall(STATUS * 5)
+        for _ in range(5):
+            lines.readline()
+        assert len(pauses) >= 3
+        assert min(pauses) >= PAUSE
 
 
 def test_a_request_without_an_id_is_done_and_not_answered(controlled: Controlled) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from manyhands.control.connection_pages import PAUSE
 from manyhands.control.event_feed import EventFeed
 from manyhands.control.messages import (
     Lines,
@@ -25,6 +26,7 @@ from manyhands.poll_server.clients import Client
 from manyhands.poll_server.server import PollServer
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.sockets import peer_user
+from manyhands.runtime.unpatched import original
 
 MOST_CLIENTS = 64
 """Clients that are served at once: a few operators, each with a tool or two, and scripts."""
@@ -224,6 +226,7 @@ class ControlServer(PollServer):
         """Return the client of a connection; of another user, or one too many, it is turned away."""
         stranger = _stranger(connection)
         if stranger is not None:
+            _sleep(PAUSE)  # any user can call an abstract name, again and again
             return _TurnedAway(
                 connection, f"this socket is for user {os.geteuid()}, not for {stranger}"
             )
@@ -254,11 +257,14 @@ class ControlServer(PollServer):
 
     def do_chores(self) -> None:
         """Answer those that wait for it, and tell those that watch."""
-        clients = self._controlled()
+        clients, began = self._controlled(), time.monotonic()
         for client in clients:
             if client.is_asking:
                 client.answer_one()
                 self.clients.settle(client)
+        if any(client.is_asking for client in clients):
+            # Clients that ask without end: they get half of the time at the most, and the handlers theirs.
+            _sleep(max(PAUSE, time.monotonic() - began))
         self._hear_of_events(clients)
         self._tell_stats(clients)
         self._tell_events(clients)
@@ -319,6 +325,10 @@ class ControlServer(PollServer):
     def has_closed(self) -> None:
         """Hear of events no longer."""
         self._feed.end()
+
+
+def _sleep(seconds: float) -> None:
+    original(time, "sleep")(seconds)
 
 
 def _bounded(answer: bytes) -> bytes:
