@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from manyhands.console.feed import MOST_WAITING, Answer, Feed, Request, Snapshot, Wanted
+from manyhands.console.feed import MOST_WAITING, Answer, Feed, Request
+from manyhands.console.look import Snapshot, Wanted
 from manyhands.control.discovery import Follower
 from tests.console.scripted import Scripted, connection
 from tests.support import wait_until

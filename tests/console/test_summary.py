@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.console.feed import Snapshot
 from manyhands.console.figures import status
+from manyhands.console.look import Snapshot
 from manyhands.console.model import Model
-from manyhands.console.pieces import columns_of, fitted, flow, labelled, piece, text_of
+from manyhands.console.spans import columns_of, fitted, flow, labelled, span, text_of
 from manyhands.console.view import View
 from manyhands.control.client import Hello
 from manyhands.model.escaping import escape
@@ -75,8 +75,8 @@ def test_a_slow_hub_and_a_full_engine_stand_out() -> None:
     ]
     model = Model(View())
     model.take(snapshot(1.0, counted(engines=engines)))
-    pieces = [each for line in model.summary(200, 100) for each in line]
-    styles = {each.text.strip(): each.style for each in pieces}
+    spans = [each for line in model.summary(200, 100) for each in line]
+    styles = {each.text.strip(): each.style for each in spans}
     assert styles["10 of 10"] == "bad"
     assert styles["██████████"] == "drawn"
     assert styles["250 ms"] == "bad"
@@ -161,13 +161,13 @@ def test_no_line_is_wider_than_the_terminal(text: str, columns: int) -> None:
 
 
 def test_what_does_not_fit_beside_the_others_stands_on_the_next_line() -> None:
-    items = [labelled("a", 1), labelled("bb", 22), (piece("王小明"),)]
+    items = [labelled("a", 1), labelled("bb", 22), (span("王小明"),)]
     assert [text_of(line) for line in flow(items, 11)] == ["a 1   bb 22", "王小明"]
     assert [text_of(line) for line in flow(items, 5)] == ["a 1", "bb 22", "王小…"]
 
 
 def test_a_line_is_cut_in_the_piece_that_does_not_fit() -> None:
-    line = (piece("accepted "), piece("1,234", "strong"), piece("!"))
-    assert fitted(line, 12) == (piece("accepted "), piece("1,…", "strong"))
+    line = (span("accepted "), span("1,234", "strong"), span("!"))
+    assert fitted(line, 12) == (span("accepted "), span("1,…", "strong"))
     assert fitted(line, 15) == line
     assert fitted(line, 9) == line[:1]

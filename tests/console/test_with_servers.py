@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from manyhands import Server, StreamRequestHandler
-from manyhands.console import feed
 from tests.console.conftest import Serve
 from tests.console.kit import Screen, look
 from tests.console.test_screen import numbers
@@ -161,7 +160,7 @@ def test_several_servers_of_a_process_are_shown_together_and_one_by_one(
 def test_a_server_that_is_stopped_is_told_of_and_followed_when_it_goes_on(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "_ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr("manyhands.console.look.ANSWER_TIMEOUT", 1.0)
     serving = serve()
     serving.call()
 

@@ -14,8 +14,8 @@ from manyhands.server import Server
 from manyhands.testing import call, everything, socket_address, wait_until
 from manyhands.web.eviction import MOST_CONNECTIONS, MOST_STREAMS
 from manyhands.web.guards import MOST_WRONG
+from manyhands.web.http_connection import SAFETY
 from manyhands.web.static_files import static_files
-from manyhands.web.wire import SAFETY
 from tests.support import Authority
 from tests.support.waiting import PATIENCE
 
@@ -308,7 +308,7 @@ def test_a_protocol_that_the_page_does_not_speak_is_passed_over(
 
 
 def test_half_a_request_and_silence_end(page: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manyhands.web.wire.REQUEST_TIMEOUT", 0.1)
+    monkeypatch.setattr("manyhands.web.http_connection.REQUEST_TIMEOUT", 0.1)
     assert said_to(page, "GET / HTTP/1.1\nHost") == b""
     assert said_to(page, "POST / HTTP/1.1\nHost: localhost\nContent-Length: 9\n\nxx") == b""
 
@@ -316,7 +316,7 @@ def test_half_a_request_and_silence_end(page: Server, monkeypatch: pytest.Monkey
 def test_a_browser_that_says_nothing_is_ended(
     page: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.web.wire.KEEP_ALIVE", 0.1)
+    monkeypatch.setattr("manyhands.web.http_connection.KEEP_ALIVE", 0.1)
     assert said_to(page, "") == b""
 
 
@@ -334,7 +334,7 @@ def test_clients_without_a_token_leave_room_for_browsers(
     monkeypatch: pytest.MonkeyPatch,
     scheme: str,
 ) -> None:
-    monkeypatch.setattr("manyhands.web.wire.KEEP_ALIVE", 2 * PATIENCE)
+    monkeypatch.setattr("manyhands.web.http_connection.KEEP_ALIVE", 2 * PATIENCE)
     certfile, keyfile = authority.write(tmp_path, "localhost")
     tls = {"certfile": certfile, "keyfile": keyfile} if scheme == "tls" else {}
     with page_of(tmp_path, f"{scheme}://127.0.0.1:0", **tls) as page, ExitStack() as stack:

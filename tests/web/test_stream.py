@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from manyhands.control.client import Notification
-from manyhands.web.kept import HISTORY, RING, Kept
+from manyhands.web.http_connection import Refusal
+from manyhands.web.snapshot import HISTORY, RING, Snapshot
 from manyhands.web.stream import Stream, resumed
-from manyhands.web.wire import Refusal
 
 
-def kept(*numbers: int) -> Kept:
+def kept(*numbers: int) -> Snapshot:
     events = tuple((number, {"event": f"E{number}"}) for number in numbers)
     last = numbers[-1] if numbers else 0
-    return Kept(incarnation="a", server={"may": ["write"]}, events=events, last=last)
+    return Snapshot(incarnation="a", server={"may": ["write"]}, events=events, last=last)
 
 
 def news(
-    stream: Stream, now: Kept, *, may_write: bool = False
+    stream: Stream, now: Snapshot, *, may_write: bool = False
 ) -> list[tuple[str, str | None, Any]]:
     """Return the kind, the id and the data of each message."""
     found = []
@@ -108,13 +108,13 @@ def test_the_page_is_told_whether_it_may_change_anything(is_admin: bool, may: bo
 
 
 def test_an_admin_of_a_socket_for_reading_may_change_nothing() -> None:
-    now = Kept(incarnation="a", server={"may": ["read"]})
+    now = Snapshot(incarnation="a", server={"may": ["read"]})
     ((_, _, data),) = news(Stream(), now, may_write=True)
     assert data["may_write"] is False
 
 
 def test_what_is_kept_has_a_bound_and_what_was_dropped_is_told() -> None:
-    now = Kept()
+    now = Snapshot()
     for number in range(RING + 10):
         now = now.after(Notification("events", {"items": [{"event": str(number)}], "dropped": 0}))
         now = now.after(Notification("stats", {"at": str(number), "books": {"open": number}}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from manyhands.console.feed import Answer, Request
 from manyhands.console.figures import Json, Listener, items, listeners, mapping, text, whole
 from manyhands.console.model import Model
-from manyhands.console.pieces import Line, piece
+from manyhands.console.spans import Line, span
 from manyhands.control import limit_values
 from manyhands.model.columns import padded
 from manyhands.model.quantities import count
@@ -35,8 +35,8 @@ class Limit:
     def line(self) -> Line:
         """The option as a line to choose."""
         is_usual = self.value == self.default
-        value = piece(padded(f"{self.typed} {_unit(self)}", 24), "" if is_usual else "strong")
-        return (piece(padded(self.name, 24)), value, piece(f" {self.help}", "label"))
+        value = span(padded(f"{self.typed} {_unit(self)}", 24), "" if is_usual else "strong")
+        return (span(padded(self.name, 24)), value, span(f" {self.help}", "label"))
 
     @property
     def typed(self) -> str:
@@ -48,8 +48,8 @@ class Limit:
         """What is asked for another value."""
         usual = f"{limit_values.written(self.default)} {_unit(self)}".rstrip()
         return [
-            (piece(self.name, "strong"), piece(f"  (usually {usual})", "label")),
-            (piece(self.help),),
+            (span(self.name, "strong"), span(f"  (usually {usual})", "label")),
+            (span(self.help),),
         ]
 
 
@@ -68,7 +68,7 @@ class Room:
     @property
     def line(self) -> Line:
         """The room as a line to choose."""
-        return (piece(padded(count(self.members), 8, right=True)), piece(f"  {self.name}"))
+        return (span(padded(count(self.members), 8, right=True)), span(f"  {self.name}"))
 
 
 class Actions:
@@ -111,12 +111,12 @@ class Actions:
     def _suspension(self, listener: Listener) -> Offer:
         params = {"listener": listener.address, "server": listener.server}
         what = _resume_or_suspend(listener.is_suspended)
-        line = (piece(f"{what} {listener.address}"),)
+        line = (span(f"{what} {listener.address}"),)
         return Offer(line, self._request(f"listeners.{what}", params, _state))
 
     def _suspension_of_all(self, *, is_suspended: bool) -> Offer:
         what = _resume_or_suspend(not is_suspended)
-        line = (piece(f"{what} all"),)
+        line = (span(f"{what} all"),)
         return Offer(line, self._request(f"listeners.{what}", self._scope(), _state))
 
     def limits(self, then: Callable[[list[Limit]], None]) -> Request:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from manyhands.console.figures import Json, connection, fraction, items, mapping, text
-from manyhands.console.pieces import Line, labelled, piece
+from manyhands.console.spans import Line, labelled, span
 from manyhands.model.quantities import NOT_KNOWN, age, count, size
 
 _LABEL = 14
@@ -57,7 +57,7 @@ def _ends(deadlines: Json) -> str:
 def _stack(answer: Json) -> Iterator[Line]:
     calls = [text(each) for each in items(answer.get("stack"))]
     if not calls:
-        yield (piece("where its handler stands is not known", "label"),)
+        yield (span("where its handler stands is not known", "label"),)
         return
-    yield (piece("its handler stands here, the innermost call last:", "label"),)
-    yield from ((piece(f"  {call}"),) for call in calls)
+    yield (span("its handler stands here, the innermost call last:", "label"),)
+    yield from ((span(f"  {call}"),) for call in calls)

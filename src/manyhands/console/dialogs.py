@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from manyhands.console.pieces import Line, piece
+from manyhands.console.spans import Line, span
 from manyhands.model.usage_errors import Mistake
 
 STYLES = {
@@ -23,7 +23,7 @@ STYLES = {
     "bad": "bold red",
     "drawn": "cyan",
 }
-"""How pieces look. All are the terminal's own colours, so they are readable on any background."""
+"""How spans look. All are the terminal's own colours, so they are readable on any background."""
 
 
 def painted(lines: Sequence[Line]) -> Text:
@@ -37,7 +37,7 @@ def painted(lines: Sequence[Line]) -> Text:
 
 def said(text: str, style: str = "") -> Text:
     """Return one line that a server said, or that has something of it in it."""
-    return painted([(piece(text, style),)])
+    return painted([(span(text, style),)])
 
 
 _LEAVING: list[BindingType] = [

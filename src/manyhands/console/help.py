@@ -1,6 +1,6 @@
 """What the keys do."""
 
-from manyhands.console.pieces import Line, piece
+from manyhands.console.spans import Line, span
 from manyhands.console.view import FILTERS
 
 _KEYS = (
@@ -30,5 +30,5 @@ _WORDS = (
 
 def lines() -> list[Line]:
     """Return the lines of the help."""
-    keys = [(piece(key.ljust(12), "strong"), piece(does)) for key, does in _KEYS]
-    return [*keys, (), *((piece(words),) for words in _WORDS)]
+    keys = [(span(key.ljust(12), "strong"), span(does)) for key, does in _KEYS]
+    return [*keys, (), *((span(words),) for words in _WORDS)]

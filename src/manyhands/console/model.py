@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from manyhands.console.books import books_of
 from manyhands.console.details import lines_of
-from manyhands.console.feed import Snapshot, Wanted
 from manyhands.console.figures import Connection, Json, Page, Server, Status
 from manyhands.console.history import History
-from manyhands.console.pieces import Line, fitted, labelled, piece
+from manyhands.console.look import Snapshot, Wanted
+from manyhands.console.spans import Line, fitted, labelled, span
 from manyhands.console.summary import Summary, hub_delay
 from manyhands.console.table import Column, fitting
 from manyhands.console.view import View
@@ -137,10 +137,10 @@ class Model:
         """
         page, view = self.page, self.view
         if page is None:
-            return fitted([piece(self._snapshot.refusal, "bad")], columns)
+            return fitted([span(self._snapshot.refusal, "bad")], columns)
         shown: list[Line] = [self._which(page)]
         if page.total != page.open:
-            shown.append((piece(f", {count(page.open)} open"),))
+            shown.append((span(f", {count(page.open)} open"),))
         direction = "falling" if view.is_descending else "rising"
         shown.append(labelled("  by", f"{view.sort}, {direction}"))
         if view.words:
@@ -152,8 +152,8 @@ class Model:
     def _which(self, page: Page) -> Line:
         many = f"{count(page.total)} connection{'' if page.total == 1 else 's'}"
         if self.view.page_number == 1 and page.next is None:
-            return (piece(many, "strong"),)
-        return (piece(f"{len(page.items)} of {many}, page {self.view.page_number}", "strong"),)
+            return (span(many, "strong"),)
+        return (span(f"{len(page.items)} of {many}, page {self.view.page_number}", "strong"),)
 
     @property
     def page(self) -> Page | None:
@@ -183,7 +183,7 @@ class Model:
         if not is_asked or self.details_of is None:
             return []
         if snapshot.ending:
-            return [(piece(snapshot.ending, "warning"),)]
+            return [(span(snapshot.ending, "warning"),)]
         return lines_of(snapshot.details or {})
 
     # What is asked for.

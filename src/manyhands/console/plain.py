@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator
 
-from manyhands.console.feed import Snapshot, count_bytes, look
+from manyhands.console.look import Snapshot, count_bytes, look
 from manyhands.console.model import Model
-from manyhands.console.pieces import text_of
+from manyhands.console.spans import text_of
 from manyhands.console.view import View
 from manyhands.control.client import Client, ControlError
 

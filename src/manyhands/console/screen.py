@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,16 +11,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from manyhands.console import help as help_lines
-from manyhands.console.actions import Actions, Limit, Room
-from manyhands.console.dialogs import Choice, Page, Prompt, Question, painted
+from manyhands.console.dialog_flow import DialogFlow
+from manyhands.console.dialogs import Page, painted
 from manyhands.console.feed import Feed, Request
-from manyhands.console.figures import Connection
 from manyhands.console.model import ACTIONS, Model
-from manyhands.console.pieces import Line, labelled, piece
 from manyhands.console.rows import Table
 from manyhands.console.signals import EndingSignals
-from manyhands.console.view import FILTERS, View, where
-from manyhands.control import limit_values
+from manyhands.console.spans import Line, span
+from manyhands.console.view import View
 from manyhands.control.client import Client
 from manyhands.control.discovery import Follower
 
@@ -33,16 +30,6 @@ _FURNITURE = 4
 
 _LOW = 16
 """Rows of a terminal that has none to spare."""
-
-
-class _Thing(Protocol):
-    """What can be chosen."""
-
-    @property
-    def line(self) -> Line: ...
-
-
-T = TypeVar("T", bound=_Thing)
 
 
 class News(Message):
@@ -109,7 +96,7 @@ class Top(App[int]):
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.model = Model(view)
-        self._actions = Actions(self.model)
+        self._dialogs = DialogFlow(self, self.model, self._ask)
         self._feed = Feed(follower, interval, self._tell)
         self._client = client
         self.signals = EndingSignals()
@@ -189,7 +176,7 @@ class Top(App[int]):
         # The table has a third of the terminal at least, however much there is to say above it.
         most = max(1, rows - _FURNITURE - (not is_low) - rows // 3)
         trouble = self.model.trouble
-        said = piece(trouble, "bad") if trouble else piece(self.model.said, "warning")
+        said = span(trouble, "bad") if trouble else span(self.model.said, "warning")
         self._write(self._summary, self.model.summary(columns, most))
         self._write(self._heading, [self.model.heading(columns, self._feed.rest)])
         self._write(self._message, [(said,)])
@@ -285,14 +272,7 @@ class Top(App[int]):
 
     def action_filter(self) -> None:
         """Ask for a filter."""
-
-        def take(words: str | None) -> None:
-            if words is not None:
-                self.model.view.filter(words)
-                self._begin_page()
-
-        title = [(piece("show only those that have", "strong"),), (piece(FILTERS, "label"),)]
-        self.push_screen(Prompt(title, self.model.view.words, where), take)
+        self._dialogs.filter(self._begin_page)
 
     def on_data_table_row_selected(self) -> None:
         """Look at a connection."""
@@ -300,83 +280,25 @@ class Top(App[int]):
 
     def action_look(self) -> None:
         """Show the details of the connection under the cursor."""
-        selected, session = self._table.selected, self.model.session
-        if selected is None:
-            return
-
-        def leave(key: str | None) -> None:
-            self.model.details_of = None
-            self._want()
-            if key == "x" and session == self.model.session:
-                self._ask_to_close(selected)
-
-        self.model.details_of = selected.id
-        keys = {"x": "close it"} if self.model.may("close") else {}
-        self.push_screen(Page(f"connection {selected.id}", self.model.details, keys), leave)
-        self._want()
+        if self._table.selected is not None:
+            self._dialogs.look(self._table.selected, self._want)
 
     def action_close(self) -> None:
         """Close the connection under the cursor, after a question."""
         if self._table.selected is not None:
-            self._ask_to_close(self._table.selected)
-
-    def _ask_to_close(self, connection: Connection) -> None:
-        request = self._actions.close(connection.id)
-
-        def take(is_yes: bool | None) -> None:
-            if is_yes:
-                self._ask(request)
-
-        question = [
-            (piece(f"Close connection {connection.id}?", "strong"),),
-            labelled("peer", connection.peer),
-            labelled("handler", connection.handler),
-        ]
-        self.push_screen(Question(question, "close it", "leave it"), take)
+            self._dialogs.close(self._table.selected)
 
     def action_suspend(self) -> None:
         """Suspend listeners or resume them."""
-        offers = self._actions.suspensions()
-        self._choose("listeners", offers, lambda offer: self._ask(offer.request))
+        self._dialogs.suspend()
 
     def action_limits(self) -> None:
         """Show the limits, and have one adjusted."""
-        title = (
-            "limits" if self.model.may_write else "limits (which cannot be set over this socket)"
-        )
-        self._ask(
-            self._actions.limits(lambda limits: self._choose(title, limits, self._ask_for_value))
-        )
-
-    def _ask_for_value(self, limit: Limit) -> None:
-        def take(value: str | None) -> None:
-            if value is not None:
-                self._ask(self._actions.adjust(limit, value))
-
-        if self.model.may_write:
-            self.push_screen(Prompt(limit.question, limit.typed, limit_values.read), take)
+        self._dialogs.limits()
 
     def action_tell(self) -> None:
         """Tell a line to a room."""
-        self._ask(
-            self._actions.rooms(lambda rooms: self._choose("rooms", rooms, self._ask_for_line))
-        )
-
-    def _ask_for_line(self, room: Room) -> None:
-        def take(line: str | None) -> None:
-            if line:
-                self._ask(self._actions.tell(room, line))
-
-        self.push_screen(Prompt([(piece(f"to all in the room {room.name}", "strong"),)]), take)
-
-    def _choose(self, title: str, things: Sequence[T], then: Callable[[T], None]) -> None:
-        def take(number: int | None) -> None:
-            if number is not None and number >= 0:
-                then(things[number])
-
-        # An answer may come late, when something else has been begun.
-        if not isinstance(self.screen, ModalScreen):
-            self.push_screen(Choice(title, [thing.line for thing in things]), take)
+        self._dialogs.tell()
 
 
 def show(client: Client, follower: Follower, view: View, interval: float) -> int:

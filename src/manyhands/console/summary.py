@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from manyhands.console.books import Books, by_number
 from manyhands.console.figures import Engine, Listener, Process, Server, Status
 from manyhands.console.history import History, meter, sparkline
-from manyhands.console.pieces import Item, Line, flow, labelled, piece
+from manyhands.console.spans import Item, Line, flow, labelled, span
 from manyhands.control.client import Hello
 from manyhands.model.quantities import age, count, delay, rate, size
 
@@ -78,14 +78,14 @@ class Summary:
         return [line for group in groups for line in flow(group, columns)][:most]
 
     def _title(self) -> Iterator[Item]:
-        yield (piece(self.hello.name or self.hello.role, "strong"),)
+        yield (span(self.hello.name or self.hello.role, "strong"),)
         yield labelled("process", self.hello.pid)
         if "write" not in self.hello.may:
-            yield (piece("reading only", "warning"),)
+            yield (span("reading only", "warning"),)
         if any(server.is_draining for server in self.servers):
-            yield (piece("draining", "warning"),)
+            yield (span("draining", "warning"),)
         if len(self.status.servers) > 1:
-            yield (piece(self._scope(), "strong"),)
+            yield (span(self._scope(), "strong"),)
         yield labelled("up", age(self.status.uptime))
         yield labelled("manyhands", self.hello.version)
 
@@ -134,7 +134,7 @@ class Summary:
         shown = labelled(label, figure.rjust(6) if spark else figure, style)
         if not spark:
             return shown
-        return (*shown, piece(f" {sparkline(self.history.of(name), spark)}", "drawn"))
+        return (*shown, span(f" {sparkline(self.history.of(name), spark)}", "drawn"))
 
     def _listeners(self) -> Iterator[Item]:
         for server in self.servers:
@@ -143,19 +143,19 @@ class Summary:
     def _counts(self, label: str, counts: Mapping[str, int], style: str) -> Iterator[Item]:
         counted = by_number(counts)
         if counted:
-            yield (piece(f"{label}:", "label"),)
+            yield (span(f"{label}:", "label"),)
         for reason, number in counted:
             yield labelled(reason.removeprefix("refused_"), count(number), style)
 
 
 def _engine(engine: Engine, prefix: str) -> Item:
-    name = piece(f"{prefix}{engine.name} ", "label")
+    name = span(f"{prefix}{engine.name} ", "label")
     if engine.limit is None:
-        return (name, piece(count(engine.running)))
+        return (name, span(count(engine.running)))
     part = engine.running / engine.limit if engine.limit else 0.0
     style = "bad" if part >= 1 else "warning" if part >= _NEARLY_FULL else ""
-    figures = piece(f"{count(engine.running)} of {count(engine.limit)} ", style)
-    return (name, figures, piece(meter(part, _METER), "drawn"))
+    figures = span(f"{count(engine.running)} of {count(engine.limit)} ", style)
+    return (name, figures, span(meter(part, _METER), "drawn"))
 
 
 def _process(process: Process) -> Iterator[Item]:
@@ -173,14 +173,14 @@ def _process(process: Process) -> Iterator[Item]:
 
 
 def _listener(listener: Listener) -> Item:
-    shown = [piece(listener.address)]
+    shown = [span(listener.address)]
     if listener.is_suspended:
-        shown.append(piece(" suspended", "warning"))
+        shown.append(span(" suspended", "warning"))
     if listener.waiting is not None:
         is_full = listener.backlog is not None and listener.waiting >= listener.backlog
         of = "" if listener.backlog is None else f" of {count(listener.backlog)}"
-        shown.append(piece(" waiting ", "label"))
-        shown.append(piece(f"{count(listener.waiting)}{of}", "bad" if is_full else ""))
+        shown.append(span(" waiting ", "label"))
+        shown.append(span(f"{count(listener.waiting)}{of}", "bad" if is_full else ""))
     if listener.dropped:
         shown += labelled(" lost", count(listener.dropped), "warning")
     return tuple(shown)

@@ -8,7 +8,7 @@ from typing import Self
 from manyhands.control.client import Client, Lost, Refused, Unreachable
 from manyhands.control.discovery import Follower
 from manyhands.runtime.wakeup import PollableLatch, wait_until_readable
-from manyhands.web.kept import HISTORY, POINT, Kept
+from manyhands.web.snapshot import HISTORY, POINT, Snapshot
 
 EVERY = 1.0
 """Seconds between two figures."""
@@ -26,14 +26,14 @@ class Feed:
 
     Attributes
     ----------
-    now : Kept
+    now : Snapshot
         What is known.
     """
 
     def __init__(self, follower: Follower, client: Client) -> None:
         self._follower = follower
         self._ending = PollableLatch()
-        self.now = Kept()
+        self.now = Snapshot()
         self._begin(client)
         # The one writer of `now`; readers take what is there, so no lock is needed.
         self._thread = threading.Thread(target=self._run, args=(client,), name="manyhands-feed")
@@ -116,6 +116,6 @@ class Feed:
             server = {**self.now.server, "is_there": False, "sentence": sentence}
             self._publish(self.now.but(server=server, place=""))
 
-    def _publish(self, now: Kept) -> None:
+    def _publish(self, now: Snapshot) -> None:
         before, self.now = self.now, now
         before.changed.set()

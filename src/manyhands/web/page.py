@@ -15,10 +15,10 @@ from manyhands.server import Server
 from manyhands.web.eviction import MOST_CONNECTIONS, MOST_STREAMS, Eviction
 from manyhands.web.feed import Feed
 from manyhands.web.guards import Hosts, TokenCheck, Verdict, is_same_origin
+from manyhands.web.http_connection import HTTPConnection, Refusal, Request, Response
 from manyhands.web.relay import Relay
 from manyhands.web.static_files import static_files
 from manyhands.web.stream import COMMENT, MEDIA_TYPE, resumed
-from manyhands.web.wire import Refusal, Request, Response, Wire
 
 STREAM, CALLS = "/events", "/calls"
 
@@ -76,7 +76,7 @@ class Page:
         self.streams: set[_Browser] = set()
         """The connections on which a browser watches."""
 
-        # A stream receives nothing: what ends silent browsers is in `wire` and in `write_timeout`.
+        # A stream receives nothing: what ends silent browsers is in `http_connection` and in `write_timeout`.
         self.server = Server(
             partial(_Browser, shown=self),
             *addresses,
@@ -101,10 +101,10 @@ class _Browser(BaseRequestHandler):
     """One connection of a browser."""
 
     shown: Page
-    wire: Wire
+    http: HTTPConnection
 
     def handle(self) -> None:
-        self.wire = Wire(self.request)
+        self.http = HTTPConnection(self.request)
         # A browser that has gone is no error of the page's.
         with contextlib.suppress(ConnectionError):
             while not self.server.draining and self._serve_next():
@@ -116,9 +116,9 @@ class _Browser(BaseRequestHandler):
 
     def _serve_next(self) -> bool:
         try:
-            request = self.wire.receive()
+            request = self.http.receive()
         except Refusal as refusal:
-            self.wire.send(refusal.response)
+            self.http.send(refusal.response)
             return False
         if request is None:
             return False
@@ -131,7 +131,7 @@ class _Browser(BaseRequestHandler):
             response = self._answer(request)
         except Refusal as refusal:
             response = refusal.response
-        self.wire.send(response)
+        self.http.send(response)
         return True
 
     def _let_in(self, request: Request) -> None:
@@ -208,15 +208,15 @@ class _Browser(BaseRequestHandler):
                     ("Retry-After", "10"),
                 )
             page.eviction.note_stream()
-            self.wire.begin_stream(MEDIA_TYPE)
+            self.http.begin_stream(MEDIA_TYPE)
             while True:
                 now = page.feed.now
-                self.wire.send_piece(stream.news(now, may_write=page.is_admin) or COMMENT)
+                self.http.send_piece(stream.news(now, may_write=page.is_admin) or COMMENT)
                 if now.is_over or self.server.draining:
                     break
                 if not self._waits_for(now.changed):
                     return
-            self.wire.end_stream()
+            self.http.end_stream()
         finally:
             page.streams.discard(self)
 

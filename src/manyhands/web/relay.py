@@ -10,9 +10,9 @@ from manyhands.control import limit_values
 from manyhands.control.client import Client, ControlError, Lost, Refused, Unreachable
 from manyhands.control.protocol import Code
 from manyhands.model.usage_errors import Mistake
-from manyhands.web.kept import Kept
+from manyhands.web.http_connection import Response
 from manyhands.web.lists import Lists
-from manyhands.web.wire import Response
+from manyhands.web.snapshot import Snapshot
 
 READING = {"connections.get", "connections.list", "limits.get"}
 """The verbs that the page needs and that change nothing."""
@@ -46,7 +46,7 @@ class Relay:
         Whether verbs that change something are handed on.
     """
 
-    def __init__(self, now: Callable[[], Kept], *, may_write: bool) -> None:
+    def __init__(self, now: Callable[[], Snapshot], *, may_write: bool) -> None:
         self._now = now
         self._may_write = may_write
         # Each call takes one, or makes one: steps of the interpreter's, for which no lock is needed.

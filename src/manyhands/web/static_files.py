@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.resources import files
 
-from manyhands.web.wire import Response
+from manyhands.web.http_connection import Response
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

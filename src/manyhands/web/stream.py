@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from manyhands.web.kept import HISTORY, POINT, Kept
-from manyhands.web.wire import Refusal
+from manyhands.web.http_connection import Refusal
+from manyhands.web.snapshot import HISTORY, POINT, Snapshot
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -40,12 +40,12 @@ class Stream:
     figures: int = 0
     _server: dict[str, Any] | None = None
 
-    def news(self, now: Kept, *, may_write: bool) -> bytes:
+    def news(self, now: Snapshot, *, may_write: bool) -> bytes:
         """Return what the browser has not got of what is known now; it has got it then.
 
         Parameters
         ----------
-        now : Kept
+        now : Snapshot
             What is known.
         may_write : bool
             Whether the page may change anything.
@@ -68,7 +68,7 @@ class Stream:
         self.figures, self._server = now.stats_number, now.server
         return b"".join(pieces)
 
-    def _goes_on(self, now: Kept) -> bool:
+    def _goes_on(self, now: Snapshot) -> bool:
         first_kept = now.events[0][0] if now.events else now.last + 1
         return (
             self.incarnation == now.incarnation
@@ -93,7 +93,7 @@ def resumed(last_event_id: str | None) -> Stream:
     return Stream(found[1], int(found[2]), int(found[3]))
 
 
-def _all(now: Kept, *, may_write: bool) -> dict[str, Any]:
+def _all(now: Snapshot, *, may_write: bool) -> dict[str, Any]:
     return {
         "server": now.server,
         "may_write": may_write and "write" in now.server.get("may", ()),

@@ -17,7 +17,7 @@ POINT = ("open", "accepted", "closed", "refused", "bytes_in", "bytes_out")
 
 
 @dataclass(frozen=True)
-class Kept:
+class Snapshot:
     """What is known at one moment. Nothing of it changes: what comes next is another one.
 
     Attributes
@@ -55,11 +55,11 @@ class Kept:
     is_over: bool = False
     changed: Latch = field(default_factory=Latch)
 
-    def but(self, **changes: Any) -> "Kept":
+    def but(self, **changes: Any) -> "Snapshot":
         """Return what is known after some changes."""
         return replace(self, **changes, changed=Latch())
 
-    def after(self, notification: Notification) -> "Kept":
+    def after(self, notification: Notification) -> "Snapshot":
         """Return what is known once a server has told more."""
         params = notification.params
         if notification.kind == "stats":

@@ -1,4 +1,8 @@
-"""One browser's connection: requests of HTTP/1.1 in, responses out, with the headers that keep them safe."""
+"""One browser's connection: requests of HTTP/1.1 in, responses out, with the headers that keep them safe.
+
+On h11, unlike the pages for tools (`manyhands.http.messages`): a browser sends several requests on a
+connection, and bodies, and gets answers that come piece by piece.
+"""
 
 import socket
 import time
@@ -98,7 +102,7 @@ class Refusal(Exception):  # noqa: N818 - what happened
         )
 
 
-class Wire:
+class HTTPConnection:
     """The connection of one browser. For one thread at a time.
 
     Parameters
@@ -117,7 +121,7 @@ class Wire:
         self._is_asked_for_head = False
 
     def receive(self) -> Request | None:
-        """Return the next request; None where the browser has finished, or says nothing any more.
+        """Return the next request; None when the browser has closed, or sends none in time.
 
         Raises
         ------
