@@ -71,12 +71,12 @@ def test_once_prints_plain_text(scripted: Scripted, tmp_path: Path) -> None:
         "ended:   idle 4\n"
         "\n"
         "2 connections  by id, rising\n"
-        "    ▲id peer                   handler    state          age    silent     in    out"
-        "  waiting rooms      listener\n"
-        "      1 王小明 \\x1b[31m        Echo       open      1 m 01 s     1.0 s  100 B   10 B"
-        "      0 B            127.0.0.1:8008\n"
-        "      2 10.0.0.2:40002         Echo       open      1 m 02 s     1.0 s  200 B   10 B"
-        "      0 B red        127.0.0.1:8008\n"
+        "    ▲id peer                     handler      state            age    silent     in    out"
+        "  waiting  missed rooms\n"
+        "      1 王小明 \\x1b[31m          Echo         open        1 m 01 s     1.0 s  100 B   10 B"
+        "      0 B       0\n"
+        "      2 10.0.0.2:40002           Echo         open        1 m 02 s     1.0 s  200 B   10 B"
+        "      0 B       0 red\n"
     )
 
 
