@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -137,6 +138,20 @@ def test_of_frames_that_say_all_that_is_known_the_latest_waits(
     for number in range(1000):
         assert made.put(b"missed %d " % number, missed)
     assert taken(made, ends[1]) == b"begun missed 999 "
+
+
+def test_a_lane_that_drops_what_is_old_grows_no_further(
+    watched: Watched, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    made, prices = attached(watched, ends, filled=True), lane(10, when_behind="drop_oldest")
+    made.put(b"begun ", lane())
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            made.put(b"price", prices)
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_peer_that_takes_no_answers_fails_the_channel_which_says_so(

@@ -169,8 +169,17 @@ class Channel:
                 if lane.needs_turn():
                     self._order.append(lane)
                 return is_kept
-            self._batch, self._offset = frame, 0
-            self._send_some()
+            assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
+            try:
+                sent = self._socket.send(frame, AT_ONCE)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._end()  # as in `_send_some`
+                return False
+            if sent < len(frame):
+                self._batch, self._offset = frame, sent
+                self._send_some()
             return not self.is_over
 
     def say(self, frame: bytes) -> bool:
