@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import signal
 import socket
 import tracemalloc
 from collections.abc import Iterator
@@ -201,3 +202,37 @@ def test_a_channel_whose_other_end_has_gone_is_over_and_has_not_failed(
     assert made.is_over
     assert not made.failure
     assert ends[0].recv(100) == b"the last words"
+
+
+def test_an_interrupt_in_the_middle_of_a_frame_ends_the_channel_and_leaves_no_lock(
+    watched: Watched, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    count = 0
+    try:
+        while count < 30:
+            ours, other = socket.socketpair()
+            with ours, other:
+                ours.setblocking(False)
+                made, pieces = attached(watched, (ours, other)), lane()
+                signal.setitimer(signal.ITIMER_REAL, 0.001)
+                try:
+                    while True:
+                        made.put(b"x" * 1000, pieces)
+                except Interrupted:
+                    count += 1
+                if made.is_over:
+                    assert "interrupted" in made.failure
+                else:
+                    # It came between two frames: all that were begun go on.
+                    assert len(taken(made, other)) % 1000 == 0
+                made.end()  # the lock is free
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -9,6 +9,7 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from manyhands.connections.outbox import AT_ONCE, SHARE
@@ -151,36 +152,57 @@ class Channel:
 
     def attach(self, connection: _socket.socket) -> None:
         """Send what waits, and all that follows, on a socket. The caller closes that, after `end`."""
-        with self._lock:
-            if not self.is_over:
-                self._socket, self.descriptor = connection, connection.fileno()
-                self._send_some()
-                return
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+        if not self._locked(partial(self._begin, connection)):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _begin(self, connection: _socket.socket) -> bool:
+        if not self.is_over:
+            self._socket, self.descriptor = connection, connection.fileno()
+            self._send_some()
+        return not self.is_over
 
     def put(self, frame: bytes, lane: Lane) -> bool:
         """Have a frame sent in its lane; return False when it is dropped, and when the channel is over."""
         with self._lock:
-            if self.is_over:
-                return False
-            if not self._is_clear:
-                is_kept = lane.put(frame)
-                if lane.needs_turn():
-                    self._order.append(lane)
-                return is_kept
-            assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
             try:
-                sent = self._socket.send(frame, AT_ONCE)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._end()  # as in `_send_some`
-                return False
-            if sent < len(frame):
-                self._batch, self._offset = frame, sent
-                self._send_some()
-            return not self.is_over
+                return self._put(frame, lane)
+            except BaseException as error:
+                self._break_off(error)
+                raise
+
+    def _locked(self, act: Callable[[], bool]) -> bool:
+        with self._lock:
+            try:
+                return act()
+            except BaseException as error:
+                self._break_off(error)
+                raise
+
+    def _break_off(self, error: BaseException) -> None:
+        # A signal's handler may raise just after a send: how much of the frame went out is not known then.
+        self._end(f"a frame that was being sent was interrupted: {error!r}")
+
+    def _put(self, frame: bytes, lane: Lane) -> bool:
+        if self.is_over:
+            return False
+        if not self._is_clear:
+            is_kept = lane.put(frame)
+            if lane.needs_turn():
+                self._order.append(lane)
+            return is_kept
+        assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
+        try:
+            sent = self._socket.send(frame, AT_ONCE)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._end()  # as in `_send_some`
+            return False
+        if sent < len(frame):
+            self._batch, self._offset = frame, sent
+            self._send_some()
+        return not self.is_over
 
     def say(self, frame: bytes) -> bool:
         """Have a frame sent that is never dropped: where even that has no room the channel has failed."""
@@ -196,9 +218,12 @@ class Channel:
 
     def flush(self) -> None:
         """Send what the other end takes now, up to a share. For the watcher."""
-        with self._lock:
-            if not self.is_over:
-                self._send_some()
+        self._locked(self._flush)
+
+    def _flush(self) -> bool:
+        if not self.is_over:
+            self._send_some()
+        return not self.is_over
 
     def _send_some(self) -> None:
         assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
