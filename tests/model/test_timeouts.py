@@ -201,3 +201,13 @@ def test_a_member_of_a_room_is_idle_that_has_nothing_to_say_or_has_said_it(
         told_ago=told_ago,
     )  # fmt: skip
     assert found is expected
+
+
+def test_what_a_member_of_a_room_was_sent_is_an_answer_only_once_it_is_silent() -> None:
+    # Until then it may be what others have sent.
+    for received_ago, expected in ((MEMBER_SILENT_FOR / 2, False), (MEMBER_SILENT_FOR, True)):
+        found = is_idle(
+            received_ago=received_ago, sent_ago=0.0, has_received=True, has_sent=True,
+            told_ago=math.inf,
+        )  # fmt: skip
+        assert found is expected

@@ -215,6 +215,45 @@ def test_what_a_member_has_begun_to_say_is_read_to_its_end(
         assert is_closed_by_server(speaker)
 
 
+class MemberOrGuest(StreamRequestHandler):
+    """Is told what the room is told, unless its client is a guest."""
+
+    def handle(self) -> None:
+        is_guest = self.rfile.readline() == b"guest\n"
+        if not is_guest:
+            self.join("red")
+        self.wfile.write(b"welcome\n")
+        for line in self.rfile:
+            self.server.tell("red", line if line.endswith(b"\n") else b"cut\n", but=self)
+
+
+@pytest.mark.parametrize("engine", CONCURRENT)
+def test_what_others_say_meanwhile_is_no_answer_to_what_a_member_has_begun_to_say(
+    engine: str, place: str, monkeypatch: pytest.MonkeyPatch, elsewhere: ThreadPoolExecutor
+) -> None:
+    monkeypatch.setattr("manyhands.model.timeouts.MEMBER_SILENT_FOR", LONG)
+    server = Server(MemberOrGuest, place, engine=engine)
+    server.start()
+    with (
+        call(bound(server)) as speaker,
+        call(bound(server)) as listener,
+        call(bound(server)) as guest,
+    ):
+        for peer, line in ((speaker, b"\n"), (listener, b"\n"), (guest, b"guest\n")):
+            peer.sendall(line)
+            assert read_line(peer) == b"welcome\n"
+        speaker.sendall(b"hel")
+        wait_until(lambda: [each.bytes_in for each in server.connections.values()] == [4, 1, 6])
+        assert server.tell("red", b"news\n") == 2
+        assert read_line(speaker) == read_line(listener) == b"news\n"
+        cut_off = elsewhere.submit(server.drain, LONG)
+        assert is_closed_by_server(guest)  # so the drain has looked at all of them
+        speaker.sendall(b"lo\n")
+        assert read_line(listener) == b"hello\n"
+        server.hurry()
+        cut_off.result(20)
+
+
 @pytest.mark.usefixtures("_others_are_never_idle")
 @pytest.mark.parametrize("engine", CONCURRENT)
 def test_a_member_that_has_only_just_come_may_still_speak(

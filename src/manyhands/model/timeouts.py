@@ -46,8 +46,8 @@ SILENT_FOR = 5.0
 takes as long for a connection that has said nothing yet."""
 
 MEMBER_SILENT_FOR = 1.0
-"""The same of a member of a room that has said nothing yet, for it need not, or nothing since the others were
-told what it had said."""
+"""The same of a member of a room that has said nothing yet, for it need not; or nothing since it, or
+the others, were sent an answer. Not at once: what others send to it looks like one."""
 
 TICK = 0.01
 """Seconds by which the kernel's times may be wrong: it counts in ticks, 100 a second at the fewest."""
@@ -220,8 +220,11 @@ def is_idle(
         Of a member of a room, the seconds since its handler has told the others something; infinite where it
         never has. None of a client that is in no room.
     """
-    if received_ago >= SILENT_FOR or (has_received and has_sent and sent_ago <= received_ago):
+    if received_ago >= SILENT_FOR:
         return True
-    if told_ago is None or received_ago < MEMBER_SILENT_FOR:
+    is_answered = has_received and has_sent and sent_ago <= received_ago
+    if told_ago is None:
+        return is_answered
+    if received_ago < MEMBER_SILENT_FOR:
         return False
-    return not has_received or told_ago <= received_ago + TICK
+    return is_answered or not has_received or told_ago <= received_ago + TICK
