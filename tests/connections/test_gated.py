@@ -16,6 +16,7 @@ from manyhands.connections.gated_sockets import finish_sending, gate, make_outbo
 from manyhands.connections.outbox import Outbox
 from manyhands.testing import call, read_line, serving, socket_address
 from tests.support.certificates import Authority
+from tests.support.peers import received
 from tests.support.waiting import PATIENCE
 
 ENGINES = ("threads", "fibers")
@@ -47,18 +48,9 @@ def pair() -> Iterator[Pair]:
     ours, peer = socket.socketpair()
     peer.settimeout(PATIENCE)
     outbox = make_outbox(ours, Patient())
-    gate(ours, outbox)
+    gate(ours)
     with ours, peer:
         yield ours, peer, outbox
-
-
-def received(peer: socket.socket, size: int) -> bytes:
-    got = bytearray()
-    while len(got) < size:
-        data = peer.recv(65536)
-        assert data, got[-100:]
-        got += data
-    return bytes(got)
 
 
 def test_a_message_that_a_program_sends_bit_by_bit_is_not_torn(pair: Pair) -> None:

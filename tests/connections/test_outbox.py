@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from manyhands import Mistake
-from manyhands.connections.outbox import Outbox, Turn, check_length
+from manyhands.connections.outbox import Outbox
+from manyhands.connections.outbox_queue import DirectWrite
+from manyhands.connections.outbox_terms import check_length
 from manyhands.connections.outbox_writer import outbox_writer
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -163,16 +165,16 @@ def test_a_writer_keeps_its_place_when_pieces_before_it_are_dropped(watched: Wat
     peer = Peer("drop_oldest")
     outbox = made(peer)
     outbox.put(b"a" * 2000)
-    thread, turns = held_in_thread(outbox)
-    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    thread, writes = held_in_thread(outbox)
+    wait_until(lambda: outbox.is_waited_for)
     outbox.put(b"b" * 2000)
     outbox.put(b"c" * 1000)
     outbox.flush()
     thread.join(PATIENCE)
-    (turn,) = turns
-    assert turn is not None
+    (write,) = writes
+    assert write is not None
     peer.room.append(5000)
-    outbox.give_back(turn)
+    outbox.end_write(write)
     assert peer.heard == b"b" * 2000 + b"c" * 1000
 
 
@@ -180,7 +182,7 @@ def test_empty_pieces_take_no_memory(watched: Watched) -> None:
     outbox = made(Peer())
     outbox.put(b"waits")
     assert outbox.put(b"")
-    assert len(outbox._pieces or ()) == 1
+    assert outbox.pieces_waiting == 1
 
 
 def test_an_attempt_that_took_nothing_is_kept_where_it_has_to_be_repeated(watched: Watched) -> None:
@@ -245,39 +247,39 @@ def test_one_outbox_sends_its_share_and_leaves_the_turn_to_others(watched: Watch
     assert watched.watched == [outbox]
 
 
-def held_in_thread(outbox: Outbox) -> tuple[threading.Thread, list[Turn | None]]:
-    turns: list[Turn | None] = []
-    thread = threading.Thread(target=lambda: turns.append(outbox.take_turn(PATIENCE)))
+def held_in_thread(outbox: Outbox) -> tuple[threading.Thread, list[DirectWrite | None]]:
+    writes: list[DirectWrite | None] = []
+    thread = threading.Thread(target=lambda: writes.append(outbox.begin_write(PATIENCE)))
     thread.start()
-    return thread, turns
+    return thread, writes
 
 
 def test_a_writer_has_its_turn_after_what_was_put_before_it(watched: Watched) -> None:
     peer = Peer()
     outbox = made(peer)
     outbox.put(b"before ")
-    thread, turns = held_in_thread(outbox)
-    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    thread, writes = held_in_thread(outbox)
+    wait_until(lambda: outbox.is_waited_for)
     outbox.put(b"after")
     assert flushed(outbox, peer, 100, 100) == b"before "
     thread.join(PATIENCE)
-    (turn,) = turns
-    assert turn is not None
+    (write,) = writes
+    assert write is not None
     outbox.put(b" it")
     assert flushed(outbox, peer) == b""
     peer.heard += b"[its own] "
     peer.room.append(100)
-    outbox.give_back(turn)
+    outbox.end_write(write)
     assert peer.heard == b"before [its own] after it"
 
 
 def test_a_writer_that_has_the_turn_gets_no_second_one(watched: Watched) -> None:
     outbox = made(Peer())
-    turn = outbox.take_turn(None)
-    assert turn is not None
-    assert outbox.take_turn(0.0) is None
-    outbox.give_back(turn)
-    outbox.give_back(turn)
+    write = outbox.begin_write(None)
+    assert write is not None
+    assert outbox.begin_write(0.0) is None
+    outbox.end_write(write)
+    outbox.end_write(write)
 
 
 def test_a_turn_that_does_not_come_in_time_is_forgotten(watched: Watched) -> None:
@@ -285,19 +287,64 @@ def test_a_turn_that_does_not_come_in_time_is_forgotten(watched: Watched) -> Non
     outbox = made(peer)
     outbox.put(b"waits")
     with pytest.raises(TimeoutError):
-        outbox.take_turn(0.0)
+        outbox.begin_write(0.0)
     outbox.put(b" and goes")
     assert flushed(outbox, peer, 100) == b"waits and goes"
+
+
+def test_a_message_that_is_half_sent_is_gone_on_with_by_its_writer_before_another_one_writes(
+    watched: Watched,
+) -> None:
+    outbox = made(Peer())
+    write = outbox.begin_write(None)
+    assert write is not None
+    outbox.keep_write(write)
+    thread, writes = held_in_thread(outbox)
+    wait_until(lambda: outbox.is_waited_for)
+    assert outbox.begin_write(0.0) is write
+    assert writes == []
+    outbox.end_write(write)
+    thread.join(PATIENCE)
+    (other,) = writes
+    assert other is not None
+    assert other is not write
+
+
+def test_a_program_may_go_on_with_a_message_in_another_thread_as_it_has_begun(
+    watched: Watched,
+) -> None:
+    outbox = made(Peer())
+    write = outbox.begin_write(None)
+    assert write is not None
+    outbox.keep_write(write)
+    writes: list[DirectWrite | None] = []
+    thread = threading.Thread(target=lambda: writes.append(outbox.begin_write(0.0, goes_on=True)))
+    thread.start()
+    thread.join(PATIENCE)
+    assert writes == [write]
+
+
+def test_what_is_held_back_waits_and_no_writer_goes_on_with_it(watched: Watched) -> None:
+    peer = Peer()
+    outbox = Outbox(peer.send, 7, peer, is_held=True)
+    outbox.put(b"waits")
+    with pytest.raises(TimeoutError):
+        outbox.begin_write(0.0, goes_on=True)
+    outbox.flush()
+    assert peer.heard == b""
+    peer.room.append(100)
+    outbox.release()
+    assert peer.heard == b"waits"
 
 
 def test_the_end_wakes_a_writer_that_waits_for_its_turn(watched: Watched) -> None:
     outbox = made(Peer())
     outbox.put(b"waits")
-    thread, turns = held_in_thread(outbox)
-    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    thread, writes = held_in_thread(outbox)
+    wait_until(lambda: outbox.is_waited_for)
     outbox.end()
     thread.join(PATIENCE)
-    assert turns == [None]
+    assert writes == [None]
 
 
 def test_the_polite_end_waits_while_the_peer_reads(watched: Watched) -> None:
@@ -307,7 +354,7 @@ def test_the_polite_end_waits_while_the_peer_reads(watched: Watched) -> None:
     ended: list[bool] = []
     thread = threading.Thread(target=lambda: ended.append(outbox.finish(PATIENCE)))
     thread.start()
-    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    wait_until(lambda: outbox.is_waited_for)
     flushed(outbox, peer, 50)
     assert ended == []
     flushed(outbox, peer, 50)
@@ -335,7 +382,7 @@ def test_waiting_until_all_is_sent_has_a_time(watched: Watched) -> None:
     sent: list[bool] = []
     thread = threading.Thread(target=lambda: sent.append(outbox.wait_until_sent(PATIENCE)))
     thread.start()
-    wait_until(lambda: outbox._changed is not None and outbox._changed._waiters)
+    wait_until(lambda: outbox.is_waited_for)
     flushed(outbox, peer, 100)
     thread.join(PATIENCE)
     assert sent == [True]

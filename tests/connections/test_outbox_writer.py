@@ -64,7 +64,7 @@ def made(resources: ExitStack) -> tuple[Outbox, socket.socket, socket.socket]:
     resources.enter_context(peer)
     peer.settimeout(PATIENCE)
     outbox = make_outbox(ours, Patient())
-    gate(ours, outbox)
+    gate(ours)
     assert outbox.put(b"p" * MUCH)
     return outbox, ours, peer
 
@@ -83,7 +83,7 @@ def test_all_that_waits_goes_out_whoever_reads_first(
         assert received(peer, MUCH) == 0
     wait_until(lambda: not any(outbox.waiting for outbox, _, _ in several))
     # A thread that has been idle has ended, and another one begins.
-    wait_until(lambda: writer._epoll is None)
+    wait_until(lambda: not writer.has_thread)
     outbox, _, peer = several[0]
     outbox.put(b"p" * MUCH)
     assert received(peer, MUCH) == 0
@@ -114,6 +114,17 @@ def test_what_is_forgotten_is_flushed_no_more(writer: OutboxWriter) -> None:
         assert (forgotten.flushed, other.flushed) == (0, 1)
 
 
+def test_an_outbox_without_a_descriptor_is_forgotten_once_more(
+    writer: OutboxWriter, resources: ExitStack
+) -> None:
+    (outbox, _, _), (other, _, _) = made(resources), made(resources)
+    outbox.end()
+    # As another end that comes at the same time may do.
+    writer.forget(outbox)
+    assert writer.has_thread
+    other.end()
+
+
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_forked_copy_sends_nothing_of_what_waits_and_has_no_part_of_the_writer(
     resources: ExitStack,
@@ -134,3 +145,29 @@ def test_a_forked_copy_sends_nothing_of_what_waits_and_has_no_part_of_the_writer
     assert received(peer, MUCH) == 0
     outbox.put(b"end")
     assert peer.recv(100) == b"end"
+
+
+def test_when_the_thread_fails_another_one_goes_on_with_all_that_waits(
+    monkeypatch: pytest.MonkeyPatch, resources: ExitStack, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failures = [MemoryError("as told")]
+    poll = module.PollOnce.poll
+
+    def failing_once(self: module.PollOnce, seconds: float) -> list[tuple[int, int]]:
+        ready = poll(self, seconds)
+        if failures:
+            raise failures.pop()
+        return ready
+
+    monkeypatch.setattr(module, "HAS_EPOLL", False)
+    monkeypatch.setattr(module.PollOnce, "poll", failing_once)
+    writer = OutboxWriter()
+    monkeypatch.setattr(module.outbox_writer, "watch", writer.watch)
+    monkeypatch.setattr(module.outbox_writer, "forget", writer.forget)
+    several = [made(resources) for _ in range(3)]
+    for _, _, peer in several:
+        assert received(peer, MUCH) == 0
+    assert failures == []
+    assert "MemoryError: as told" in capfd.readouterr().err
+    for outbox, _, _ in several:
+        outbox.end()

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from manyhands import StreamRequestHandler
 from manyhands.dropin.stream_files import SocketWriter
 from manyhands.testing import call, read_line, running, serving, wait_until
 from tests.support.running import server_class
+from tests.support.waiting import PATIENCE
 
 ENGINES = ("threads", "fibers")
 
@@ -54,7 +56,8 @@ def test_what_had_an_outbox_is_freed_at_its_end_without_the_collector(
                 assert read_line(peer) == b"piece\n"
             wait_until(lambda: not server.connections)
         # The last one may be the last thing that a thread, or the hub, has served.
-        wait_until(lambda: sum(each() is not None for each in (*handlers, *sockets)) <= 2)
+        for each in (handlers, sockets):
+            wait_until(lambda kept=each: sum(reference() is not None for reference in kept) <= 1)
 
 
 def test_a_write_that_fails_shuts_the_gate_all_the_same() -> None:
@@ -75,7 +78,33 @@ def test_a_write_that_fails_shuts_the_gate_all_the_same() -> None:
     with pytest.raises(TimeoutError):
         writer.write(b"data")
     assert gate.is_shut
-    assert not writer.is_writing
+    assert not writer.is_in_use
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_several_writes_under_way_the_last_one_shuts_the_gate(first: int) -> None:
+    class Slow:
+        def sendall(self, data: bytes) -> None:
+            begun.append(data)
+            assert may_end[int(data)].wait(PATIENCE)
+
+    class Gate:
+        def shut(self) -> None:
+            in_use.append(writer.is_in_use)
+
+    begun: list[bytes] = []
+    in_use: list[bool] = []
+    may_end = [threading.Event(), threading.Event()]
+    writer = SocketWriter(Slow())
+    threads = [threading.Thread(target=writer.write, args=(b"%d" % number,)) for number in (0, 1)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        wait_until(lambda count=number + 1: len(begun) == count)
+    writer.gate = Gate()  # type: ignore[assignment]
+    for number in (first, 1 - first):
+        may_end[number].set()
+        threads[number].join(PATIENCE)
+    assert in_use == [True, False]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -18,6 +18,7 @@ from manyhands.connections.traffic import TCP_TIME_WAIT, Traffic, traffic_of
 from manyhands.engines import ENGINES
 from manyhands.model.connection_states import TRANSITIONS, Reason, State, Step
 from tests.support import call, everything, forked, reset, server_class, serving, wait_until
+from tests.support.interrupts import interrupted
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -413,3 +414,31 @@ def test_a_look_after_close_notify_changes_no_reason(engine: str) -> None:
             say(peer, "hello")
             close_peer(peer)
         wait_for(registry, Reason.PEER_CLOSED)
+
+
+def test_an_exception_of_a_signal_s_handler_leaves_the_registry_free_and_balanced() -> None:
+    registry = Registry()
+    connections: list[Any] = [
+        SimpleNamespace(number=number, missed=0, conclude=lambda: Reason.HANDLER_RETURNED)
+        for number in range(3)
+    ]
+
+    def come_and_go() -> None:
+        for connection in connections:
+            registry.open(connection)
+        for connection in connections:
+            registry.close(connection)
+
+    for _ in interrupted(come_and_go, 150):
+        balances: list[tuple[int, int, int]] = []
+
+        def ask(answers: list[tuple[int, int, int]] = balances) -> None:
+            answers.append(registry.balance)
+
+        other = threading.Thread(target=ask, daemon=True)
+        other.start()
+        other.join(PATIENCE)
+        ((accepted, still_open, closed),) = balances
+        assert accepted == still_open + closed
+        for connection in connections:
+            registry.close(connection)

@@ -305,6 +305,31 @@ def test_what_waits_goes_out_before_the_end_of_the_connection(make: Any) -> None
 
 
 @sharing_only
+def test_what_waits_when_the_handler_closes_its_connection_by_itself_is_counted(
+    engine: str,
+) -> None:
+    class Closing(StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"welcome\n")
+            self.rfile.readline()
+            self.request.close()
+
+    with serving(Closing, engine=engine, outbox=50_000_000) as under_test:
+        connections = under_test.server.connections
+        with under_test.connect() as peer:
+            assert read_line(peer) == b"welcome\n"
+            (connection,) = connections.values()
+            sent = 0
+            while connection.waiting < 10_000_000:
+                assert connection.send(bytes(1_000_000))
+                sent += 1
+            peer.sendall(b"\n")
+            wait_until(lambda: not connections)
+        assert 0 < connection.missed <= sent
+        assert connections.missed == connection.missed
+
+
+@sharing_only
 def test_pieces_go_on_after_an_upgrade_to_tls(engine: str, authority: Authority) -> None:
     class Upgrading(StreamRequestHandler):
         def handle(self) -> None:

@@ -12,6 +12,16 @@ def is_closed_by_server(peer: socket.socket) -> bool:
     return everything(peer) == b""
 
 
+def received(peer: socket.socket, size: int) -> bytes:
+    """Return so many bytes that a peer receives."""
+    got = bytearray()
+    while len(got) < size:
+        data = peer.recv(65536)
+        assert data, got[-100:]
+        got += data
+    return bytes(got)
+
+
 def is_listening(port: int) -> bool:
     """Tell, without connecting, whether any socket still listens on a TCP port of IPv4."""
     table = Path("/proc/net/tcp").read_text(encoding="ascii")

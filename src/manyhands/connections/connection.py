@@ -19,7 +19,7 @@ from manyhands.connections.closing import (
 )
 from manyhands.connections.ends import EndableConnection
 from manyhands.connections.facts import KeptCopy
-from manyhands.connections.outbox import SHORTEST_BOUND, check_length
+from manyhands.connections.outbox_terms import SHORTEST_BOUND, check_length
 from manyhands.connections.outboxes import Writer, outbox_of
 from manyhands.connections.peer_errors import reason_of
 from manyhands.connections.socket_classes import Unopened
@@ -39,7 +39,7 @@ from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
-    from manyhands.connections.outbox import Receiver
+    from manyhands.connections.outbox_terms import Receiver
     from manyhands.connections.rooms import Rooms
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine, Task
@@ -385,7 +385,8 @@ class Connection(EndableConnection):
 
         What the kernel does not take at once waits in the connection's outbox, and goes out as fast as the
         peer reads. From the first call on, what the handler writes waits for its turn there as well, so no
-        two pieces ever mix. Thread-safe, for fibers too; not for signal handlers.
+        two pieces ever mix. Thread-safe, for fibers too; not for signal handlers, nor for finalizers
+        (`__del__`).
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ from manyhands.model.timeouts import is_idle
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
-    from manyhands.connections.outbox import Receiver
+    from manyhands.connections.outbox_terms import Receiver
     from manyhands.protocol.proxy_header import ProxyHeader
 
 _SHAKEN = frozenset({State.OPEN, State.CLOSING})

@@ -1,4 +1,4 @@
-"""The class of a connection that has an outbox: what its handler writes waits for its turn there.
+"""The class of a connection that has an outbox: what its handler writes waits there for its place.
 
 The handler has the socket itself, so the socket's class is the gate (`runtime.sockets.mix_into`).
 """
@@ -10,19 +10,34 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from manyhands.connections.outbox import Outbox, Turn
+from manyhands.connections.outbox import Outbox
+from manyhands.connections.outbox_queue import DirectWrite
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.unpatched import brief_rlock
 
 Result = TypeVar("Result")
 
 
 class OutboxesOfSockets(weakref.WeakKeyDictionary[Any, Outbox]):
-    """The outbox of each gated socket, since a socket takes no attributes."""
+    """The outbox of each socket that has one, since a socket takes no attributes."""
 
     __hash__ = object.__hash__  # `renew_in_copies` asks for it
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = brief_rlock()
+        """Held while a connection gets its outbox and its gate, and while it goes over to TLS."""
+
+    def of(self, connection: Any) -> Outbox | None:
+        """Return the outbox of a connection, which may be a program's own object in the place of a socket."""
+        try:
+            return self.get(connection)
+        except TypeError:
+            return None  # it takes no weak reference
+
     def begin_anew(self) -> None:
         """Have nothing sent, in a forked copy of the process."""
+        self.lock = brief_rlock()
         for connection, outbox in list(self.items()):
             outbox.begin_anew()
             if isinstance(connection, Gated):
@@ -45,31 +60,30 @@ class Gated:
     """Whether such a send has to be tried again with the same data."""
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send all of `data` in one turn, or some of it where the socket does not wait."""
+        """Send all of `data` in one write, or some of it where the socket does not wait."""
         behind: Any = super()
         outbox = outboxes.get(self)
-        if outbox is None or outbox.is_past():
-            # Of `sendall` behind this, which sends piece by piece in the turn that it has.
+        if outbox is None or outbox.lets_pass():
+            # Of `sendall` behind this, which sends piece by piece in its own write.
             some: int = behind.send(data, flags)
             return some
         with memoryview(data) as view:
             if self._is_impatient(flags):
                 return self._some(outbox, lambda: behind.send(view, flags), view.nbytes)
-            # All of it, as a socket that blocks does: before a rest that followed later others could have a
-            # turn.
-            self._in_turn(lambda: behind.sendall(view, flags))
+            # All of it, as a socket that blocks does: a piece could come before a rest that followed later.
+            self._in_one_write(lambda: behind.sendall(view, flags))
             return view.nbytes
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all of `data` in one turn."""
+        """Send all of `data` in one write."""
         behind: Any = super()
-        self._in_turn(lambda: behind.sendall(data, flags))
+        self._in_one_write(lambda: behind.sendall(data, flags))
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, *address: Any) -> int:
-        """Send several buffers in one turn, or some of them where the socket does not wait."""
+        """Send several buffers in one write, or some of them where the socket does not wait."""
         behind: Any = super()
         outbox = outboxes.get(self)
-        if outbox is None or outbox.is_past():
+        if outbox is None or outbox.lets_pass():
             some: int = behind.sendmsg(buffers, ancdata, flags, *address)
             return some
         views = [memoryview(each).cast("B") for each in buffers]
@@ -87,49 +101,52 @@ class Gated:
 
         if self._is_impatient(flags):
             return self._some(outbox, write, size)
-        return self._in_turn(write_all)
+        return self._in_one_write(write_all)
 
     def sendfile(self, *arguments: Any, **keywords: Any) -> int:
-        """Send a file in one turn."""
+        """Send a file in one write."""
         behind: Any = super()
-        sent: int = self._in_turn(lambda: behind.sendfile(*arguments, **keywords))
+        sent: int = self._in_one_write(lambda: behind.sendfile(*arguments, **keywords))
         return sent
 
     def _is_impatient(self, flags: int) -> bool:
         return bool(flags & socket.MSG_DONTWAIT) or self.gettimeout() == 0  # type: ignore[attr-defined]
 
-    def _in_turn(self, write: Callable[[], Result]) -> Result:
+    def _in_one_write(self, write: Callable[[], Result]) -> Result:
         outbox = outboxes.get(self)
-        turn = None if outbox is None else self._taken_turn(outbox, self.gettimeout())  # type: ignore[attr-defined]
-        if outbox is None or turn is None:
+        begun = None if outbox is None else self._begun(outbox, self.gettimeout())  # type: ignore[attr-defined]
+        if outbox is None or begun is None:
             return write()
         try:
             return write()
         finally:
-            outbox.give_back(turn)
+            outbox.end_write(begun)
 
-    def _taken_turn(self, outbox: Outbox, seconds: float | None) -> Turn | None:
+    def _begun(
+        self, outbox: Outbox, seconds: float | None, *, goes_on: bool = False
+    ) -> DirectWrite | None:
         try:
-            return outbox.take_turn(seconds)
+            return outbox.begin_write(seconds, goes_on=goes_on)
         except TimeoutError:
             if seconds == 0:
                 raise self.not_now() from None
             raise
 
     def _some(self, outbox: Outbox, write: Callable[[], int], size: int) -> int:
-        """Send some of so many bytes, and keep the turn for the rest: the program sends that next."""
-        turn = self._taken_turn(outbox, 0.0)
-        if turn is None:
+        """Send some of so many bytes, and keep the write for the rest: the program sends that next."""
+        # In whichever thread: a program may hand the rest to another one, which has to send it as this does.
+        begun = self._begun(outbox, 0.0, goes_on=True)
+        if begun is None:
             return write()
         is_to_go_on = False
         try:
             sent = write()
             is_to_go_on = sent < size
         except self.would_block:
-            is_to_go_on = turn.is_begun or self.keeps_attempts
+            is_to_go_on = begun.is_begun or self.keeps_attempts
             raise
         finally:
-            (outbox.keep if is_to_go_on else outbox.give_back)(turn)
+            (outbox.keep_write if is_to_go_on else outbox.end_write)(begun)
         return sent
 
     def begin_anew(self) -> None:
@@ -140,7 +157,7 @@ class Gated:
         return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def dup(self) -> Any:
-        """Return another socket on the same connection, which takes turns with this one."""
+        """Return another socket on the same connection, whose writes queue with those of this one."""
         twin: Any = super().dup()  # type: ignore[misc]
         outbox = outboxes.get(self)
         if outbox is not None:
@@ -176,4 +193,4 @@ def _end_outbox(connection: Any) -> None:
     outbox = outboxes.get(connection)
     # A duplicate that is closed ends nothing.
     if outbox is not None and outbox.descriptor == connection.fileno():
-        outbox.end()
+        outbox.drop()

@@ -4,15 +4,19 @@ A connection to which nothing is sent from outside pays nothing.
 """
 
 import _socket
+import contextlib
 import os
 from typing import Any
 
 from manyhands.connections.gated import Gated, outboxes
-from manyhands.connections.outbox import Outbox, Send, Terms, Turn
+from manyhands.connections.outbox import Outbox
+from manyhands.connections.outbox_queue import DirectWrite
+from manyhands.connections.outbox_terms import Send, Terms
 from manyhands.connections.outbox_writer import outbox_writer
 from manyhands.connections.socket_classes import connection_behind
 from manyhands.connections.tls_handshake import is_tls
 from manyhands.connections.traffic import Counted, note_sent
+from manyhands.runtime.locks import holding
 from manyhands.runtime.sockets import mix_into
 
 
@@ -38,23 +42,40 @@ def finish_sending(request: Any) -> None:
     shut_gate = getattr(type(connection), "shut_gate", None)
     if shut_gate is not None:
         shut_gate(connection)  # its handler has made no call since its outbox was made
-    outbox = outboxes.get(connection) if isinstance(connection, Gated) else None
-    if outbox is not None:
+    outbox = outboxes.of(connection)
+    if outbox is None:
+        return
+    # Where a write is under way that passes the gate by, a piece would get into its middle.
+    if isinstance(connection, Gated):
         outbox.finish()
-        outbox.end()
+    outbox.drop()
 
 
-def make_outbox(connection: Any, terms: Terms) -> Outbox:
+def make_outbox(connection: Any, terms: Terms, *, is_held: bool = False) -> Outbox:
     """Make the outbox of a connection's socket; `gate` then has what is written there go through it.
+
+    Parameters
+    ----------
+    connection, terms
+        See `Outbox`.
+    is_held : bool
+        Whether its pieces wait until `release`.
 
     Raises
     ------
-    OSError
+    OSError, ValueError
         The connection is closed.
     """
-    return Outbox(
-        _sender(connection), connection.fileno(), terms, keeps_attempts=is_tls(connection)
+    outbox = Outbox(
+        _sender(connection),
+        connection.fileno(),
+        terms,
+        keeps_attempts=is_tls(connection),
+        is_held=is_held,
     )
+    with contextlib.suppress(TypeError):  # a program's own object, which takes no weak reference
+        outboxes[connection] = outbox
+    return outbox
 
 
 def _sender(connection: Any) -> Send:
@@ -77,7 +98,7 @@ def _sender(connection: Any) -> Send:
     return send
 
 
-def gate(connection: Any, outbox: Outbox) -> None:
+def gate(connection: Any) -> None:
     """Have what is written on a connection's socket go through its outbox from now on.
 
     Raises
@@ -85,39 +106,50 @@ def gate(connection: Any, outbox: Outbox) -> None:
     TypeError
         It is no socket of Python's: see `mix_into`.
     """
-    behaviour: type = Gated
     if is_tls(connection):
-        from manyhands.connections.gated_tls import GatedTLS, prepare  # noqa: PLC0415 - see `_sender`
+        from manyhands.connections.gated_tls import gate_tls  # noqa: PLC0415 - see `_sender`
 
-        prepare(connection)
-        behaviour = GatedTLS
-    outboxes[connection] = outbox
-    mix_into(connection, behaviour)
+        gate_tls(connection)
+    else:
+        mix_into(connection, Gated)
+
+
+_in_transfer: set[int] = set()
+"""The plain connections that go over to TLS just now, by their identities: a `Transfer` has each."""
 
 
 class Transfer:
     """The way of an outbox from a plain connection to the TLS one that takes its descriptor (STARTTLS).
 
-    Meanwhile its pieces wait.
+    Meanwhile its pieces wait, and a connection that has no outbox gets none.
     """
 
-    def __init__(self, outbox: Outbox | None, turn: Turn | None) -> None:
+    def __init__(self, plain: Any, outbox: Outbox | None, write: DirectWrite | None) -> None:
+        self._plain = plain
         self._outbox = outbox
-        self._turn = turn
+        self._write = write
 
     def finish(self, connection: Any) -> None:
         """Have the pieces go out on the TLS connection, whose handshake is done."""
         outbox = self._outbox
         if outbox is not None and not outbox.is_over:
-            outbox.lead_to(_sender(connection), connection.fileno(), keeps_attempts=True)
-            gate(connection, outbox)
-        if outbox is not None and self._turn is not None:
-            outbox.give_back(self._turn)
+            outbox.connect(_sender(connection), connection.fileno(), keeps_attempts=True)
+            outboxes[connection] = outbox
+            gate(connection)
+        if outbox is not None and self._write is not None:
+            outbox.end_write(self._write)
+        _in_transfer.discard(id(self._plain))
 
     def fail(self) -> None:
         """End the outbox: there is no connection for it any more."""
         if self._outbox is not None:
             self._outbox.end()
+        _in_transfer.discard(id(self._plain))
+
+
+def is_in_transfer(plain: Any) -> bool:
+    """Tell whether a connection goes over to TLS just now. For the holder of `outboxes.lock`."""
+    return id(plain) in _in_transfer
 
 
 def begin_transfer(plain: Any) -> Transfer:
@@ -128,12 +160,21 @@ def begin_transfer(plain: Any) -> Transfer:
     TimeoutError
         After the connection's timeout.
     """
-    if not isinstance(plain, Gated):
-        return Transfer(None, None)
-    outbox = outboxes.get(plain)
+    outbox = holding(outboxes.lock, _begin_transfer, plain)
     if outbox is None:
-        return Transfer(None, None)
-    turn = outbox.take_turn(plain.gettimeout())  # type: ignore[attr-defined]
-    del outboxes[plain]
+        return Transfer(plain, None, None)
+    try:
+        # It may have no gate yet: then this waits for the write that passes that by.
+        write = outbox.begin_write(plain.gettimeout())
+    except BaseException:
+        _in_transfer.discard(id(plain))
+        raise
+    outboxes.pop(plain, None)
     outbox_writer.forget(outbox)
-    return Transfer(outbox, turn)
+    return Transfer(plain, outbox, write)
+
+
+def _begin_transfer(plain: Any) -> Outbox | None:
+    # Under the lock under which outboxes are made: either it has one, or gets none until it speaks TLS.
+    _in_transfer.add(id(plain))
+    return outboxes.of(plain)

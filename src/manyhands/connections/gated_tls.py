@@ -8,12 +8,12 @@ descriptor does not block, the handler waits outside, and each call of OpenSSL i
 import select
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from manyhands.connections.gated import Gated
-from manyhands.connections.outbox import Send
+from manyhands.connections.outbox_terms import Send
 from manyhands.runtime.patient_tls import READ, PatientTLS
-from manyhands.runtime.sockets import mix_into
+from manyhands.runtime.sockets import class_with, mix_into
 from manyhands.runtime.unpatched import brief_lock
 
 
@@ -107,63 +107,95 @@ class ThreadTLS(PatientTLS):
             raise TimeoutError("The read operation timed out")
 
 
+class OpenGate(Protocol):
+    """What shuts the gate of a TLS connection once no call is under way that does not know of it."""
+
+    def shut(self) -> None:
+        """Shut it, if the caller may and nothing is under way."""
+
+    def begin_call(self) -> bool:
+        """Note a call that the gate has to wait for; return False when it is shut, and takes the call."""
+
+    def end_call(self) -> None:
+        """Note the end of a call."""
+
+
 class AwaitingGate:
     """Mixed into the class of a TLS connection until its handler makes its next call: then the gate is shut.
 
-    The handler may be inside of OpenSSL meanwhile, so another thread cannot do it.
+    The handler may be inside of OpenSSL meanwhile, so another thread cannot do it. What that calls goes on as
+    if there were no gate, and the gate waits for its end.
     """
 
     def read(self, *arguments: Any) -> Any:
         """Shut the gate, and read."""
-        return _after_shutting(self).read(*arguments)
+        return _called(self, "read", *arguments)
 
     def send(self, *arguments: Any) -> Any:
         """Shut the gate, and send."""
-        return _after_shutting(self).send(*arguments)
+        return _called(self, "send", *arguments)
 
     def sendall(self, *arguments: Any) -> Any:
         """Shut the gate, and send all."""
-        return _after_shutting(self).sendall(*arguments)
+        return _called(self, "sendall", *arguments)
 
     def write(self, *arguments: Any) -> Any:
         """Shut the gate, and write."""
-        return _after_shutting(self).write(*arguments)
+        return _called(self, "write", *arguments)
 
     def unwrap(self) -> Any:
         """Shut the gate, and end TLS."""
-        return _after_shutting(self).unwrap()
+        return _called(self, "unwrap")
 
     def shut_gate(self) -> None:
         """Shut the gate now: the handler makes no call any more."""
-        _after_shutting(self)
+        gate = _gate_of(self)
+        if gate is not None:
+            gate.shut()
 
 
-_shutting = "_shut_gate"
-"""The attribute of a connection that waits for its gate: what shuts it."""
+_GATE = "_open_gate"
+"""The attribute of a connection that waits for its gate."""
 
 
-def await_gate(connection: Any, shut: Callable[[], object]) -> None:
-    """Have `shut` called when the handler of a TLS connection next calls one of its methods."""
-    vars(connection)[_shutting] = shut
-    mix_into(connection, AwaitingGate)
+def await_gate(connection: Any, gate: OpenGate) -> None:
+    """Have the gate of a TLS connection shut when its handler next calls one of its methods.
+
+    Once more does no harm. For the holder of the lock under which gates are shut.
+    """
+    if not isinstance(connection, AwaitingGate):
+        vars(connection)[_GATE] = gate
+        mix_into(connection, AwaitingGate)
 
 
-def _after_shutting(connection: Any) -> Any:
-    shut = vars(connection).pop(_shutting, None)
-    if shut is not None:
-        shut()
-    return connection
+def _gate_of(connection: Any) -> OpenGate | None:
+    gate: OpenGate | None = vars(connection).get(_GATE)
+    return gate
 
 
-def prepare(connection: Any) -> None:
-    """Have a TLS connection be for several threads. For a moment in which no call on it is under way."""
-    kind = type(connection)
+def _called(connection: Any, name: str, *arguments: Any) -> Any:
+    gate = _gate_of(connection)
+    if gate is None or not gate.begin_call():
+        # It is shut by now, and the connection of another class.
+        return getattr(connection, name)(*arguments)
+    try:
+        return getattr(super(AwaitingGate, connection), name)(*arguments)
+    finally:
+        gate.end_call()
+
+
+def gate_tls(connection: Any) -> None:
+    """Have a TLS connection be for several threads, whose writes queue. While no call on it is under way."""
+    kind: Any = type(connection)
     if issubclass(kind, AwaitingGate):
-        connection.__class__ = kind.__bases__[1]
-        vars(connection).pop(_shutting, None)
-    if not isinstance(connection, PatientTLS):
-        seconds = connection.gettimeout()
-        mix_into(connection, ThreadTLS)
+        kind = kind.__bases__[1]
+    waits_outside, seconds = issubclass(kind, PatientTLS), connection.gettimeout()
+    if not waits_outside:
+        kind = class_with(ThreadTLS, kind)
+    # In one step: another thread that writes just now comes before it, or queues.
+    connection.__class__ = class_with(GatedTLS, kind)
+    vars(connection).pop(_GATE, None)
+    if not waits_outside:
         connection.settimeout(seconds)
     if connection.openssl is not None:
         connection.openssl = LockedTLS(connection.openssl)

@@ -80,6 +80,11 @@ class OutboxWriter:
             self._epoll.close()
         self._epoll = None
 
+    @property
+    def has_thread(self) -> bool:
+        """Whether a thread of it is at work: it ends when nothing has waited for a while."""
+        return self._epoll is not None
+
     def watch(self, outbox: Waiting) -> None:
         """Have an outbox flushed once its peer reads.
 
@@ -109,34 +114,51 @@ class OutboxWriter:
 
     def forget(self, outbox: Waiting) -> None:
         """Watch an outbox no longer: its descriptor is about to be closed."""
+        descriptor = outbox.descriptor
+        if descriptor < 0:
+            return
         with self._lock:
-            waiting = self._waiting.get(outbox.descriptor)
+            waiting = self._waiting.get(descriptor)
             if waiting is outbox:
-                del self._waiting[outbox.descriptor]
+                del self._waiting[descriptor]
             # A program may have closed the descriptor by its number, which is another connection's now.
             if self._epoll is not None and (waiting is None or waiting is outbox):
                 # A copy of the descriptor may stay open, and epoll would tell of it for ever (epoll(7)).
                 with contextlib.suppress(OSError):  # it has never waited
-                    self._epoll.unregister(outbox.descriptor)
+                    self._epoll.unregister(descriptor)
 
     def _run(self, epoll: Any) -> None:
-        while True:
-            ready = epoll.poll(IDLE)
-            for descriptor, _ in ready:
-                self._flush(descriptor)
-            if not ready and self._has_ended(epoll):
-                return
+        try:
+            while self._is_needed(epoll):
+                pass
+        except Exception as error:  # noqa: BLE001 - no memory, or a program has closed the descriptor (EBADF)
+            self._leave_to_another(epoll, error)
+
+    def _is_needed(self, epoll: Any) -> bool:
+        """Flush those whose peers read; return False when nothing has waited for a while."""
+        ready = epoll.poll(IDLE)
+        for descriptor, _ in ready:
+            self._flush(descriptor)
+        return bool(ready) or not self._has_ended(epoll)
+
+    def _leave_to_another(self, epoll: Any, error: Exception) -> None:
+        """Have all that wait watched anew: by another thread, or, where there can be none, not at all."""
+        with self._lock:
+            if self._epoll is not epoll:
+                return  # it was given up when the thread had just begun
+            waiting, self._waiting, self._epoll = self._waiting, {}, None
+        print_uncaught(error)
+        with contextlib.suppress(OSError):
+            epoll.close()
+        for outbox in waiting.values():
+            _flush(outbox)
 
     def _flush(self, descriptor: int) -> None:
         with self._lock:
             # Taken out: what still waits after the flush has itself watched again.
             outbox = self._waiting.pop(descriptor, None)
-        if outbox is None:
-            return
-        try:
-            outbox.flush()
-        except Exception as error:  # noqa: BLE001 - the others go on
-            print_uncaught(error)
+        if outbox is not None:
+            _flush(outbox)
 
     def _has_ended(self, epoll: Any) -> bool:
         with self._lock:
@@ -145,6 +167,13 @@ class OutboxWriter:
             self._epoll = None
         epoll.close()
         return True
+
+
+def _flush(outbox: Waiting) -> None:
+    try:
+        outbox.flush()
+    except Exception as error:  # noqa: BLE001 - the others go on
+        print_uncaught(error)
 
 
 def _arm(epoll: Any, descriptor: int) -> None:

@@ -4,21 +4,26 @@ import contextlib
 from typing import Any, Protocol
 
 from manyhands.connections.facts import KeptCopy
-from manyhands.connections.gated_sockets import gate, make_outbox
-from manyhands.connections.outbox import Outbox, Receiver, Turn
+from manyhands.connections.gated import outboxes
+from manyhands.connections.gated_sockets import gate, is_in_transfer, make_outbox
+from manyhands.connections.outbox import Outbox
+from manyhands.connections.outbox_terms import Receiver
 from manyhands.connections.socket_classes import connection_behind
 from manyhands.connections.tls_handshake import AwaitingHandshake, is_tls
 from manyhands.engines.engine import Engine, Task
 from manyhands.model.connection_states import State
-from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.locks import holding
+from manyhands.runtime.sockets import descriptor_of
 
 
 class Writer(Protocol):
     """The file with which a handler writes, before and after its connection has a gate."""
 
-    is_writing: bool
     gate: "Gate | None"
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a write is under way that has found no gate."""
 
 
 class ConnectionWithOutbox(Task, Protocol):
@@ -43,68 +48,108 @@ class ConnectionWithOutbox(Task, Protocol):
 class Gate:
     """The gate of a connection, from when it is made until nothing passes it by any more.
 
-    A handler may be in the middle of a `wfile.write` that knows of no gate. Until that has ended the outbox
-    keeps what is put into it.
+    A handler, or another thread, may be in the middle of a `wfile.write` that knows of no gate. Until the
+    last of these has ended the outbox keeps what is put into it. Thread-safe.
     """
 
-    __slots__ = ("_connection", "_is_shut", "_outbox", "_turn")
+    __slots__ = ("_calls", "_connection", "_outbox")
 
-    def __init__(
-        self, connection: "ConnectionWithOutbox", outbox: Outbox, turn: Turn | None
-    ) -> None:
+    def __init__(self, connection: "ConnectionWithOutbox", outbox: Outbox) -> None:
+        # None once it is shut.
         self._connection: ConnectionWithOutbox | None = connection
         self._outbox = outbox
-        self._turn = turn
-        self._is_shut = False
+        self._calls = 0
 
-    def shut(self) -> bool:
-        """Have all that is written go through the outbox from now on. Once more does no harm.
+    def shut(self) -> None:
+        """Have all that is written go through the outbox from now on, if nothing passes it by any more.
 
-        Returns
-        -------
-        bool
-            False where that has to wait: on TLS the handler may be within a call just now.
+        Else what passes it by calls this at its end. On TLS the handler may be within a call just now, and
+        then it is shut when that makes its next one. Once more does no harm.
         """
         connection = self._connection
-        if self._is_shut or connection is None:
-            return True
-        if is_tls(connection.request):
-            return connection.engine.between_calls(connection, self._shut)
-        self._shut()
-        return True
+        if connection is None:
+            return
+        if not is_tls(connection.request):
+            self._shut_in_order()
+        elif not connection.engine.between_calls(connection, self._shut_in_order):
+            holding(outboxes.lock, self._leave_to_handler)
 
-    def shut_later(self) -> None:
-        """Have it shut when the handler makes its next call on the connection."""
-        from manyhands.connections.gated_tls import await_gate  # noqa: PLC0415 - `ssl` is loaded then
-
-        connection = self._connection
-        if connection is not None:
-            await_gate(connection_behind(connection.request), self._shut)
+    def _shut_in_order(self) -> None:
+        # When it has returned, in any thread, it is shut: a writer goes on to the socket then.
+        holding(outboxes.lock, self._shut)
 
     def _shut(self) -> None:
-        # When it has returned, in any thread, it is shut: a writer goes on to the socket then.
-        with _making.lock:
-            if self._connection is not None:
-                # A program's own object in the place of a socket has no gate.
-                with contextlib.suppress(TypeError):
-                    gate(connection_behind(self._connection.request), self._outbox)
-                if self._turn is not None:
-                    self._outbox.give_back(self._turn)
-            self._connection, self._turn, self._is_shut = None, None, True
+        connection = self._connection
+        if connection is None:
+            return
+        writer = connection.writer
+        if self._calls or (writer is not None and writer.is_in_use):
+            self._leave_to_handler()
+            return
+        request = connection_behind(connection.request)
+        if descriptor_of(request) == self._outbox.descriptor:
+            # A program's own object in the place of a socket has no gate.
+            with contextlib.suppress(TypeError):
+                gate(request)
+            if writer is not None:
+                writer.gate = None
+            self._outbox.release()
+        else:
+            self._outbox.end()  # its connection was closed, or the program has it go on by other means
+        self._connection = None
+
+    def _leave_to_handler(self) -> None:
+        connection = self._connection
+        if connection is not None and _is_shut_by_handler(connection):
+            from manyhands.connections.gated_tls import await_gate  # noqa: PLC0415 - `ssl` is loaded then
+
+            await_gate(connection_behind(connection.request), self)
+
+    def write(self, sock: Any, data: Any) -> None:
+        """Send all of `data`: when nothing passes the gate by, or, on TLS, as if there were none.
+
+        Raises
+        ------
+        OSError
+            As of `sendall`.
+        """
+        self.shut()
+        connection = self._connection
+        # On TLS the thread of the handler alone can shut the gate, and may be waiting for just this write.
+        begun = (
+            None
+            if connection is None or _is_shut_by_handler(connection)
+            else self._outbox.begin_write(sock.gettimeout())
+        )
+        try:
+            sock.sendall(data)
+        finally:
+            if begun is not None:
+                self._outbox.end_write(begun)
+
+    # Calls of a TLS connection that is to get its gate: see `gated_tls.AwaitingGate`
+
+    def begin_call(self) -> bool:
+        """Note a call that the gate has to wait for; return False when it is shut, and takes the call."""
+        self.shut()
+        return holding(outboxes.lock, self._begin_call)
+
+    def _begin_call(self) -> bool:
+        if self._connection is None:
+            return False
+        self._calls += 1
+        return True
+
+    def end_call(self) -> None:
+        """Note the end of a call."""
+        holding(outboxes.lock, self._end_call)
+
+    def _end_call(self) -> None:
+        self._calls -= 1
 
 
-class _Making:
-    """The lock under which outboxes are made."""
-
-    def __init__(self) -> None:
-        self.begin_anew()
-        renew_in_copies(self, _Making.begin_anew)
-
-    def begin_anew(self) -> None:
-        self.lock = brief_lock()
-
-
-_making = _Making()
+def _is_shut_by_handler(connection: ConnectionWithOutbox) -> bool:
+    return is_tls(connection.request) and not connection.engine.wraps_sockets
 
 
 def outbox_of(connection: ConnectionWithOutbox) -> Outbox | None:
@@ -121,48 +166,44 @@ def outbox_of(connection: ConnectionWithOutbox) -> Outbox | None:
     RuntimeError
         When it is a datagram, or the program's own object in the place of a socket.
     """
-    if connection.outbox is not None:
-        return _own_outbox(connection)
-    if not connection.is_registered:
-        raise RuntimeError(
-            "a datagram has no connection to send on later: answer it with `self.request[1].sendto`, or wfile"
-        )
-    if connection.state is not State.OPEN or isinstance(connection.request, KeptCopy):
-        return None
-    if isinstance(connection_behind(connection.request), AwaitingHandshake):
-        return None  # it goes over to TLS just now
-    with _making.lock:
-        made = _make(connection) if connection.outbox is None else None
-    if made is None or (connection.writer is not None and connection.writer.is_writing):
-        return _own_outbox(connection)
-    if not made.shut():
-        made.shut_later()
-    return _own_outbox(connection)
-
-
-def _own_outbox(connection: ConnectionWithOutbox) -> Outbox | None:
+    if connection.outbox is None:
+        if not connection.is_registered:
+            raise RuntimeError(
+                "a datagram has no connection to send on later: answer it with `self.request[1].sendto`, "
+                "or wfile"
+            )
+        # One after the other: no handler goes over to TLS in between (STARTTLS).
+        holding(outboxes.lock, _make, connection)
     # What leads to another process is none.
     return connection.outbox if isinstance(connection.outbox, Outbox) else None
 
 
-def _make(connection: ConnectionWithOutbox) -> Gate | None:
+def _make(connection: ConnectionWithOutbox) -> None:
+    if connection.outbox is not None or connection.state is not State.OPEN:
+        return
     request = connection_behind(connection.request)
+    if isinstance(request, KeptCopy | AwaitingHandshake) or is_in_transfer(connection.request):
+        return  # another process serves it, or it goes over to TLS just now
     try:
-        outbox = make_outbox(request, connection)
+        outbox = make_outbox(request, connection, is_held=True)
     except (OSError, ValueError):
-        return None  # it is closed
+        return  # it is closed
     except (AttributeError, TypeError):
         raise RuntimeError(
             f"nothing can be sent to a connection whose request is {type(request).__name__}: the outbox "
             "needs a socket"
         ) from None
-    made = Gate(connection, outbox, outbox.take_turn(None))
+    made = Gate(connection, outbox)
     writer = connection.writer
     if writer is not None:
         # In this order: the writer says that it writes, and then looks for a gate.
         writer.gate = made
     connection.outbox = outbox
-    # Its worker, at the end, first says so and then looks for an outbox.
-    if connection.state is State.CLOSED:
+    # Its worker, at the end, first says so and then looks for an outbox. (So the state may have changed.)
+    if _has_ended(connection):
         outbox.end()
-    return made
+    made.shut()
+
+
+def _has_ended(connection: ConnectionWithOutbox) -> bool:
+    return connection.state is State.CLOSED

@@ -14,8 +14,8 @@ from manyhands.model.connection_states import Reason, State
 from manyhands.model.event_hub import event_hub
 from manyhands.model.pieces import piece_of
 from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.locks import Latch
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.locks import Latch, release_if_held
+from manyhands.runtime.unpatched import brief_lock, brief_rlock
 
 DURATION_BOUNDS = (
     *(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0),
@@ -159,7 +159,7 @@ class Registry(Mapping[int, Connection]):
 
     def begin_anew(self) -> None:
         """Forget everything: in a forked copy of the process, which serves none of these connections."""
-        self._lock = brief_lock()
+        self._lock = brief_rlock()
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._dropped: Counter[Reason] = Counter()
@@ -201,28 +201,40 @@ class Registry(Mapping[int, Connection]):
 
     def open(self, connection: Connection) -> None:
         """Count a connection that was accepted, and have it among the open ones."""
-        # `with` costs twice as much, and each connection pays for it.
-        self._lock.acquire()
+        lock = self._lock
         try:
+            # Within the `try`, as in `holding`, whose call each connection would pay for.
+            lock.acquire()
             self._accepted += 1
             self._open[connection.number] = connection
             for wait in self._waits:
                 wait.look(len(self._open))
-        finally:
-            self._lock.release()
+        except BaseException:
+            release_if_held(lock)
+            raise
+        lock.release()
 
     def close(self, connection: Connection) -> bool:
         """Count a connection as closed, under its reason; return False when that was done before."""
-        self._lock.acquire()
+        lock = self._lock
         try:
-            if self._open.pop(connection.number, None) is None:
-                return False
-            self._closed[connection.conclude()] += 1
-            self._missed += connection.missed
-            for wait in self._waits:
-                wait.look(len(self._open))
-        finally:
-            self._lock.release()
+            lock.acquire()
+            is_open = connection.number in self._open
+            if is_open:
+                reason = connection.conclude()
+                count, missed = self._closed[reason] + 1, connection.missed
+                # Without a call in between: there a signal's handler may raise, and the sum would be wrong.
+                del self._open[connection.number]
+                self._closed[reason] = count
+                self._missed += missed
+                for wait in self._waits:
+                    wait.look(len(self._open))
+        except BaseException:
+            release_if_held(lock)
+            raise
+        lock.release()
+        if not is_open:
+            return False
         # Outside of the lock: a subscriber may read the registry.
         try:
             if self.totals is not None:
@@ -263,8 +275,8 @@ class Registry(Mapping[int, Connection]):
     def send_all(self, data: Any, but: Connection | None = None) -> int:
         """Send a piece to each connection that a handler has, but to one; return to how many. Never waits.
 
-        Thread-safe, in fibers too; not for signal handlers. See `Connection.send`. What has a program's own
-        object in the place of a socket is passed over.
+        Thread-safe, in fibers too; not for signal handlers, nor for finalizers. See `Connection.send`. What
+        has a program's own object in the place of a socket is passed over.
 
         Parameters
         ----------

@@ -4,7 +4,7 @@ import math
 import time
 from typing import Any, NamedTuple, Protocol
 
-from manyhands.connections.outbox import Receiver, check_length
+from manyhands.connections.outbox_terms import Receiver, check_length
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.exchange.exchange import Exchange
 from manyhands.model.pieces import check_name, piece_of
@@ -80,7 +80,7 @@ class _Joined:
 
 
 class Rooms:
-    """The rooms of a server. Thread-safe; not for signal handlers.
+    """The rooms of a server. Thread-safe; not for signal handlers, nor for finalizers.
 
     A room is there from when its first member joins until the last one has left. A connection may be in many.
     """

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from manyhands.connections.outbox import AT_ONCE, SHARE
+from manyhands.connections.outbox_queue import SHARE
+from manyhands.connections.outbox_terms import AT_ONCE
 from manyhands.runtime.unpatched import brief_lock
 
 

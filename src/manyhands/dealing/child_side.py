@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.outbox import check_length
+from manyhands.connections.outbox_terms import check_length
 from manyhands.connections.outbox_writer import outbox_writer
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.rooms import Member

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.connections.outbox import Receiver
+from manyhands.connections.outbox_terms import Receiver
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms

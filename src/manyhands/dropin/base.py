@@ -255,7 +255,8 @@ class BaseServer(BaseServerOptions):
 
         Of one sender each member gets the pieces in their order, each at most once, and none from before it
         has joined. A member that does not read is closed, or misses pieces that are counted: see the option
-        `when_behind`. The others notice nothing of it. Thread-safe, in fibers too; not for signal handlers.
+        `when_behind`. The others notice nothing of it. Thread-safe, in fibers too; not for
+        signal handlers, nor for finalizers (`__del__`).
 
         Parameters
         ----------

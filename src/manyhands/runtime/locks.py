@@ -10,10 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
 from manyhands.runtime.unpatched import brief_lock, is_patched_by_eventlet
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 FIRST_PAUSE = 0.001
 """Seconds until a fiber tries again to take a lock that is held; then twice as long each time."""
@@ -82,8 +85,8 @@ class Condition:
     Parameters
     ----------
     lock : threading.Lock, optional
-        A lock that several conditions share; of `brief_lock`, for it is held for moments only. No fiber
-        may wait for anything else while it holds it.
+        A lock that several conditions share; of `brief_lock` or `brief_rlock`, for it is held for moments
+        only. No fiber may wait for anything else while it holds it.
 
     Notes
     -----
@@ -93,7 +96,7 @@ class Condition:
 
     __slots__ = ("_lock", "_waiters")
 
-    def __init__(self, lock: "threading.Lock | None" = None) -> None:
+    def __init__(self, lock: "threading.Lock | threading.RLock | None" = None) -> None:
         self._lock = brief_lock() if lock is None else lock
         # None most of the time: a server of ten thousand clients has a condition for each.
         self._waiters: list[_Waiter] | None = None
@@ -127,6 +130,11 @@ class Condition:
             self._lock.acquire()
             if self._waiters is not None:
                 self._waiters = [other for other in self._waiters if other is not waiter] or None
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether a thread or a fiber waits."""
+        return bool(self._waiters)
 
     def notify_all(self) -> None:
         """Have all that wait look at their predicates again."""
@@ -223,6 +231,42 @@ class ReentrantLock:
         if not self._depth:
             self._owner = None
             self._lock.release()
+
+
+def holding(
+    lock: "threading.RLock",
+    act: Callable[Parameters, Result],
+    /,
+    *arguments: Parameters.args,
+    **keywords: Parameters.kwargs,
+) -> Result:
+    """Call a function with a lock of `brief_rlock` held, and free again whatever a signal raises.
+
+    `with` may leave it taken for ever: in Python 3.14 an exception such as KeyboardInterrupt may come just
+    after it was taken (https://github.com/python/cpython/issues/148874).
+    """
+    try:
+        # Within the `try`, for the exception may come at once. Whether it was taken then, only a reentrant
+        # lock can tell.
+        lock.acquire()
+        result = act(*arguments, **keywords)
+    except BaseException:
+        release_if_held(lock)
+        raise
+    lock.release()
+    return result
+
+
+def release_if_held(lock: "threading.RLock") -> None:
+    """Release a lock, if the calling thread has it."""
+    with contextlib.suppress(RuntimeError):
+        lock.release()
+
+
+def is_held_here(lock: "threading.RLock") -> bool:
+    """Tell whether the calling thread has a lock."""
+    held: bool = lock._is_owned()  # type: ignore[attr-defined]  # as `threading.Condition` asks it
+    return held
 
 
 def acquire(lock: "threading.Lock") -> None:
