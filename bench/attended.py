@@ -32,6 +32,9 @@ def operator(server: Server) -> Iterator[Client]:
 Work = Callable[[threading.Event, threading.Event], object]
 """Sets the first event when it is under way, and ends when the second is set."""
 
+GIVES_WAY = os.SCHED_IDLE
+"""How operators' clients are scheduled: they get what the load leaves of its core (sched(7))."""
+
 START = 30.0
 """Seconds that an operator's client may take until it is under way."""
 
@@ -52,8 +55,8 @@ def meanwhile(work: Work) -> Iterator[None]:
 
     def run() -> None:
         with contextlib.suppress(OSError):
-            # Of this thread alone (sched_setscheduler(2)); it gets what the others leave.
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            # Of this thread alone (sched_setscheduler(2)).
+            os.sched_setscheduler(0, GIVES_WAY, os.sched_param(0))
         try:
             work(is_under_way, is_over)
         except Exception as error:  # noqa: BLE001 - it is raised at the end
