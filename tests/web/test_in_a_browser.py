@@ -189,11 +189,13 @@ def test_the_server_filters_sorts_and_pages(
         expect(age).to_have_attribute("aria-sort", "ascending")
         age.get_by_role("button").press("Enter")
         expect(age).to_have_attribute("aria-sort", "descending")
+        arrow = "element => getComputedStyle(element, '::after').content"
+        assert "▼" in age.get_by_role("button").evaluate(arrow)
         expect(rows(tab).first).to_contain_text("2 m 00 s")
         expect(tab.locator("#count")).to_have_text("1 to 50 of 120 connections")
         tab.get_by_role("searchbox", name="Filter").fill("40007")
         expect(rows(tab)).to_have_count(1)
-        expect(tab.locator("#count")).to_have_text("1 to 1 of 1 connections, of 120 open")
+        expect(tab.locator("#count")).to_have_text("1 to 1 of 1 connection, of 120 open")
         tab.get_by_role("searchbox", name="Room").fill("red")
         tab.get_by_role("spinbutton", name="Idle over").fill("3")
         where = {"text": "40007", "room": "red", "idle_over": 3}
@@ -300,11 +302,14 @@ def test_it_follows_a_server_that_is_started_again(window: BrowserContext, tmp_p
             expect(events.locator("li")).to_have_count(2)
             expect(events.locator("li").first).to_contain_text("meanwhile")
         expect(tab.locator("#link")).to_have_attribute("data-state", "lost")
+        tab.get_by_role("button", name="Details of connection 1").click()
+        expect(tab.get_by_role("alert")).to_contain_text("is not back yet")
         again = Watched(pid=72, started="2026-11-30T02:00:00+00:00", name="serve shop:Again")
         again.connections = {"9": connection(9)}
         with watched(tmp_path, again), again.telling():
             is_live(tab)
             expect(tab.locator("h1")).to_have_text("serve shop:Again")
+            expect(tab.get_by_role("alert")).to_be_hidden()
             expect(tab.locator("footer")).to_contain_text("manyhands 0.9, process 72")
             # Else the table would show others than those that were asked for.
             expect(tile(tab, "open")).to_have_text("1")
@@ -532,6 +537,7 @@ def test_it_fits_a_telephone_in_light_and_dark_and_goes_by_keyboard(
         expect(tab.locator("thead button").first).to_be_hidden()
         tab.get_by_label("Order").select_option("Age, descending")
         wait_until(lambda: server.calls[-1][1].get("sort") == "-age")
+        assert server.calls[-1][1]["limit"] == 20
         widths = "[document.documentElement.scrollWidth, innerWidth]"
         assert tab.evaluate(widths) == [320, 320]
         hidden = "element => element.scrollWidth - element.clientWidth"

@@ -8,7 +8,10 @@ import * as details from "./details.js";
 import * as state from "./state.js";
 import { refused } from "./token.js";
 
-const LIMIT = 50;
+/** Of a screen on which each connection takes several lines: `style.css` has the same width. */
+const narrow = matchMedia("(max-width: 45rem)");
+/** Connections on a page. */
+const limit = () => (narrow.matches ? 20 : 50);
 /** Milliseconds between two looks. The page's server has one for all browsers, and as many as it costs little. */
 const PAUSE = 1500;
 /**
@@ -53,6 +56,7 @@ export function start() {
   byId("filter").addEventListener("submit", (event) => { event.preventDefault(); soon(0); });
   byId("page-after").addEventListener("click", () => { if (next) { cursors.push(next); soon(0); } });
   byId("page-before").addEventListener("click", () => { if (cursors.length > 1) { cursors.pop(); soon(0); } });
+  narrow.addEventListener("change", () => { cursors = [null]; soon(0); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
   soon(0);
 }
@@ -118,7 +122,7 @@ async function look() {
   try {
     // While the page's server does not answer, the stream asks for it, and ever more seldom.
     if (!document.hidden && !state.lost) {
-      const params = { where: where(), sort, limit: LIMIT, ...(after ? { after } : {}) };
+      const params = { where: where(), sort, limit: limit(), ...(after ? { after } : {}) };
       const page = await call("connections.list", params);
       if (number !== lookNumber) return;
       if (!page.items.length && after) {
@@ -158,10 +162,10 @@ function draw(page) {
     else head.removeAttribute("aria-sort");
   }
   keep(byId("table-body"), page.items, (each) => String(each.id), create, update);
-  const first = (cursors.length - 1) * LIMIT;
+  const first = (cursors.length - 1) * limit();
   const shown = page.items.length ? `${count(first + 1)} to ${count(first + page.items.length)} of ` : "";
   const all = page.total === page.open ? "" : `, of ${count(page.open)} open`;
-  setText(byId("count"), `${shown}${count(page.total)} connections${all}`);
+  setText(byId("count"), `${shown}${count(page.total)} connection${page.total === 1 ? "" : "s"}${all}`);
   byId("page-before", HTMLButtonElement).disabled = cursors.length === 1;
   byId("page-after", HTMLButtonElement).disabled = !next;
 }

@@ -45,8 +45,11 @@ function draw() {
   connections.show(known);
   const process = JSON.stringify(state.process());
   const isThere = known.server.is_there;
+  const isNew = isThere && !(wasThere && process === shownProcess);
+  // What could not be done while it was away.
+  if (isNew) showProblem("");
   if (shownProcess && process !== shownProcess) leaveDialogs();
-  if (isThere && !(wasThere && process === shownProcess)) {
+  if (isNew) {
     loadLimits();
     connections.refresh();
   }

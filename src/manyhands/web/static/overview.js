@@ -89,7 +89,7 @@ function update(element, server, known) {
   /** @type {[string, string][]} */
   const rows = (server.engines ?? []).map((/** @type {any} */ engine) => [
     `engine ${engine.name}`,
-    `${count(engine.running)} of ${engine.limit === null ? "any number" : count(engine.limit)}`
+    `${count(engine.running)}${engine.limit === null ? "" : ` of ${count(engine.limit)}`}`
       + (typeof engine.hub_delay === "number" ? `, hub late by ${Math.round(1000 * engine.hub_delay)} ms` : ""),
   ]);
   for (const [state, number] of Object.entries(server.open ?? {})) {
