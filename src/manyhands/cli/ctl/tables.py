@@ -68,7 +68,7 @@ class Column(NamedTuple):
     is_cut_last : bool
         Whether it stays whole as long as others can be cut.
     is_spare : bool
-        Whether it is left out where there is no place for it.
+        Whether it is left out where there is no place for it; of several, the first goes first.
     """
 
     heading: str
@@ -127,7 +127,7 @@ def _shown(value: object) -> str:
 
 def _narrow(widths: dict[Column, int], most: int) -> None:
     """Have a table fit into so many columns of the terminal, by what matters least first."""
-    for column in reversed([each for each in widths if each.is_spare]):
+    for column in [each for each in widths if each.is_spare]:
         if _surplus({each: _least(each, size) for each, size in widths.items()}, most) <= 0:
             break
         del widths[column]

@@ -145,7 +145,7 @@ def _columns(items: Sequence[Mapping[str, Any]]) -> list[Column]:
     columns += _server_column(items)
     columns += [field("listener", is_spare=True), field("handler", is_spare=True)]
     if any(item.get("rooms") for item in items):
-        columns.append(Column("ROOMS", _rooms_of))
+        columns.append(Column("ROOMS", _rooms_of, is_spare=True))
     if any(item.get("reason") for item in items):
         columns.append(field("reason"))
     return columns
