@@ -12,7 +12,9 @@ from manyhands.serving.drain import UNWINDING
 from tests.support import Program
 
 HANDLERS = """
-import os, threading
+import os, threading, time
+
+from manyhands.cli import end_of_process
 
 os.dup2(os.pipe()[0], 0)  # a standard input on which nothing is ever typed
 
@@ -28,6 +30,11 @@ def asks(request, client_address, server):
 def leaves_a_thread(request, client_address, server):
     threading.Thread(target=threading.Event().wait, daemon=False).start()
     request.sendall(b"begun")
+
+def sleeps(request, client_address, server):
+    end_of_process.LOOK_INTERVAL = 0.01  # so that it comes first if it may
+    request.sendall(b"begun")
+    time.sleep(3600)
 
 def waits(request, client_address, server):
     request.sendall(b"begun")
@@ -85,6 +92,18 @@ def test_a_second_signal_ends_what_a_handler_holds_up(folder: Path, engine: str)
         program.send(signal.SIGTERM)
         program.send(signal.SIGINT)  # two of a kind may arrive as one
         assert program.wait() == 1
+
+
+def test_a_second_signal_leaves_time_to_name_the_handlers_that_are_cut_off(folder: Path) -> None:
+    with serving(folder, "sleeps", "threads", "3600") as program, called(program) as client:
+        program.send(signal.SIGTERM)
+        # Nothing but time shows that what comes after a drain would be over, if it had begun at once.
+        assert not select.select([client], [], [], AFTER_THE_DRAIN + 2 * LOOK_INTERVAL)[0]
+        program.send(signal.SIGINT)
+        assert program.wait() == 1
+        last = program.errors().splitlines()[-1]
+        assert last.startswith("manyhands: cut off #1 127.0.0.1:")
+        assert ": sleeps, " in last
 
 
 def test_a_thread_that_a_handler_left_does_not_keep_the_process(folder: Path) -> None:

@@ -132,6 +132,8 @@ class _Watch:
         self._server = server
         self._thread = native_thread_id()
         self._asked_at: float | None = None
+        self._seconds = math.nan
+        self._told_at = 0.0
         self._ended_at: float | None = None
 
     def note_end(self) -> None:
@@ -146,8 +148,11 @@ class _Watch:
             self._asked_at = time.monotonic()
         if self._asked_at is None:
             return math.inf
-        # Anew each time: a second signal shortens the drain.
-        return self._asked_at + self._server.seconds_to_drain + AFTER_THE_DRAIN
+        # Anew each time: a second signal shortens the drain, which may have lasted for longer by then.
+        seconds = self._server.seconds_to_drain
+        if seconds != self._seconds:
+            self._seconds, self._told_at = seconds, time.monotonic()
+        return max(self._asked_at + seconds, self._told_at) + AFTER_THE_DRAIN
 
     def say_where(self) -> None:
         """Say that the process is ended, and where the thread stands."""
