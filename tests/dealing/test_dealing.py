@@ -153,7 +153,7 @@ def test_what_uses_no_rooms_has_no_thread_and_no_channel() -> None:
         assert entries("/proc/self/task") == threads + 1
 
 
-def test_handlers_that_have_used_no_rooms_are_called_where_they_notice_it() -> None:
+def test_handlers_that_have_used_no_rooms_are_notified_where_they_can_be() -> None:
     with server_and_clients("Server", 3) as (server, every):
         assert server.connections.send_all(b"hear ye\n") == 3
         assert [client.hear() for client in every] == ["hear ye"] * 3
@@ -544,7 +544,7 @@ def test_a_line_that_is_told_within_a_second_of_the_call_waits_for_the_handler()
         assert [anna.hear(), anna.hear()] == ["first", "second"]
 
 
-def test_a_handler_that_is_called_and_stopped_for_long_misses_what_is_counted() -> None:
+def test_a_handler_that_is_notified_and_stopped_for_long_misses_what_is_counted() -> None:
     with server_and_clients("Server", 1) as (server, (anna,)):
         anna.stop()
         connection = server.connections[anna.number]

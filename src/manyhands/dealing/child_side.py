@@ -120,6 +120,8 @@ class ChildSide:
         self._uplink.close()
         for link in self._links.values():
             link.channel.begin_anew()
+            if link.socket is not None:
+                link.socket.close()
 
     # What it is asked as the rooms
 

@@ -21,9 +21,9 @@ from manyhands.connections.outbox_terms import Receiver
 from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Rooms
-from manyhands.dealing.calls import Calls
 from manyhands.dealing.channel import Channel
 from manyhands.dealing.child_side import ChildSide
+from manyhands.dealing.notices import Notices
 from manyhands.dealing.peer import Peer
 from manyhands.dealing.requests import Requests
 from manyhands.dealing.shared_terms import SharedTerms
@@ -51,7 +51,7 @@ class _Channels:
         self.sockets: dict[int, _socket.socket] = {}
         """The channels themselves, from the moment on in which they are there."""
 
-        self.calls = Calls()
+        self.notices = Notices()
         self.is_dealt = False
         """Whether the thread is there."""
 
@@ -60,7 +60,7 @@ class _Channels:
 
     def close_copies(self) -> None:
         """Give back, in a forked copy of the process, what is the original's."""
-        for peer in [*self.peers.values(), *self.calls.peers()]:
+        for peer in [*self.peers.values(), *self.notices.peers()]:
             peer.channel.begin_anew()
         for channel in self.sockets.values():
             channel.close()
@@ -234,12 +234,12 @@ class Dealer:
             channels = self._channels
             if connection.outbox is not None or channels is None:
                 return connection.outbox
-            notify = engine.call(connection)
+            notify = engine.notifier(connection)
             if notify is None or not self._begin_dealing(channels):
                 return None
             assert isinstance(connection, Connection)  # noqa: S101 - tells the type checker
             connection.outbox = peer = self._new_peer(channels, connection)
-            if channels.calls.add(connection.number, peer, notify):
+            if channels.notices.add(connection.number, peer, notify):
                 channels.uplink.wake()
         return _unless_over(connection)
 
@@ -285,7 +285,7 @@ class Dealer:
     def _turn(self, channels: _Channels) -> bool:
         """Deal what has come; return whether nothing has, for a while."""
         with self._lock:
-            seconds_left = channels.calls.seconds_left()
+            seconds_left = channels.notices.seconds_left()
         if seconds_left is None and not channels.peers:
             seconds_left = IDLE
         ready = channels.epoll.poll(seconds_left)
@@ -300,7 +300,7 @@ class Dealer:
                 peer.channel.flush()
             if events & ~select.EPOLLOUT:
                 self._read(channels, descriptor, peer)
-        if channels.calls:
+        if channels.notices:
             self._notify_again(channels)
         return not ready
 
@@ -324,7 +324,7 @@ class Dealer:
         """Have a process attached by its channel."""
         connection, descriptor = self._registry.get(number), channel.fileno()
         with self._lock:
-            peer = channels.calls.take(number)
+            peer = channels.notices.take(number)
         if peer is None:
             before = None if connection is None else connection.outbox
             peer = self._new_peer(channels, connection)
@@ -370,7 +370,7 @@ class Dealer:
 
     def _notify_again(self, channels: _Channels) -> None:
         with self._lock:
-            due, given_up = channels.calls.due()
+            due, given_up = channels.notices.due()
         for notify in due:
             notify()
         for peer in given_up:
@@ -379,7 +379,7 @@ class Dealer:
     def _has_ended(self, channels: _Channels) -> bool:
         """End dealing, unless there is something to deal after all."""
         with self._lock:
-            if channels.calls or not channels.uplink.forget_use():
+            if channels.notices or not channels.uplink.forget_use():
                 return False
             channels.is_dealt = False
             channels.epoll.close()

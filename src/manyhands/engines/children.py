@@ -26,7 +26,7 @@ and then no descriptor becomes readable."""
 LONGEST_SILENCE = 1.0
 """Seconds that a fork which ended in an exception gets for its child to say that it is there."""
 
-_PID, _IS_GIVEN_UP, _TOLD, _IS_CALLED, _ASKED_AT, _ANSWERED, _LENGTH = range(7)
+_PID, _IS_GIVEN_UP, _TOLD, _IS_TO_ATTACH, _ASKED_AT, _ANSWERED, _LENGTH = range(7)
 """The numbers at the beginning of the memory that a child shares with its parent; a stack follows them."""
 
 _STACK = 8 * 7
@@ -122,14 +122,14 @@ class Child:
         if self._shared[_PID] == os.getpid():
             self._shared[_TOLD] = number
 
-    def call(self) -> None:
+    def ask_to_attach(self) -> None:
         """Have it know that its parent wants to tell it something."""
-        self._shared[_IS_CALLED] = 1
+        self._shared[_IS_TO_ATTACH] = 1
 
     @property
-    def is_called(self) -> bool:
+    def is_to_attach(self) -> bool:
         """Whether its parent wants to tell it something."""
-        return bool(self._shared[_IS_CALLED])
+        return bool(self._shared[_IS_TO_ATTACH])
 
     def ask_for_stack(self, now: float) -> None:
         """Have it know that its parent wants to know where it stands; `now` is later than ever before."""
@@ -223,7 +223,7 @@ class Lifeline:
         if writer >= 0:
             os.close(writer)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Have all copies of the process look at what it wants of them. Thread-safe."""
         # Each copy gets SIGIO for the byte, and reads none.
         with contextlib.suppress(OSError):
@@ -237,7 +237,7 @@ class Lifeline:
     ) -> None:
         """In a copy of the process: have `act` called in its main thread once the original has ended.
 
-        And `look_up`, when that rings, with the frame that is interrupted. Each is called by a handler of
+        And `look_up`, when that notifies, with the frame that is interrupted. Each is called by a handler of
         SIGIO, between two lines of the program, for which a wait of the system's is interrupted (EINTR).
         Where the system has no /proc, nothing is watched.
         """

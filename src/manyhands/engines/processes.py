@@ -158,7 +158,7 @@ class ProcessesEngine(Engine):
             if self.dealing is not None:
                 self.dealing.prepare(task)
                 if self.dealing.is_used:
-                    child.call()
+                    child.ask_to_attach()
                 self._coming[task] = child
             self._fork(child)
         finally:
@@ -238,7 +238,7 @@ class ProcessesEngine(Engine):
             self._carried = child
             child.drop_kept()
             self.on_child()
-            if self.dealing is not None and child.is_called:
+            if self.dealing is not None and child.is_to_attach:
                 self.dealing.begin_in_child(child.task)
             if child.lifeline is not None and self.on_orphan is not None:
                 # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
@@ -253,10 +253,10 @@ class ProcessesEngine(Engine):
         """Look what the parent has to tell, and wants to know, in the child. By a signal handler."""
         if frame is not None:
             child.tell_stack(frame)
-        if self.dealing is not None and child.is_called:
+        if self.dealing is not None and child.is_to_attach:
             self.dealing.attach()
 
-    def call(self, task: Task) -> Callable[[], None] | None:
+    def notifier(self, task: Task) -> Callable[[], None] | None:
         """Have a task's child attach, for it is told something; it looks once what this returns is called.
 
         Returns
@@ -267,12 +267,12 @@ class ProcessesEngine(Engine):
         child = self._coming.get(task) or self._children.get(task)
         if child is None:
             return None
-        if child.is_called:
-            return _leave_alone  # it knows: it was called before its fork
+        if child.is_to_attach:
+            return _leave_alone  # it knows: it was asked before its fork
         if child.lifeline is None:
             return None
-        child.call()
-        return child.lifeline.ring
+        child.ask_to_attach()
+        return child.lifeline.notify
 
     def _end_child(self, child: Child, status: int) -> NoReturn:
         """Tell the parent what came of the task, and end the process, which is the child's."""
@@ -474,7 +474,7 @@ class ProcessesEngine(Engine):
         for child in children:
             child.ask_for_stack(now)
         for lifeline in {child.lifeline for child in children if child.lifeline is not None}:
-            lifeline.ring()
+            lifeline.notify()
         told: dict[Task, list[str]] = {}
         while children and time.monotonic() < now + seconds:
             for child in children:

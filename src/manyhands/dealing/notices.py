@@ -14,54 +14,54 @@ FIRST_PAUSE = 0.02
 instant before a wait of the system's only when that is interrupted, or over."""
 
 
-class _Call(NamedTuple):
+class _Notice(NamedTuple):
     peer: Peer
     notify: Callable[[], None]
     until: float
 
 
-class Calls:
+class Notices:
     """Notifies them until they attach, or are given up. For the holder of the dealer's lock."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, _Call] = {}
+        self._notices: dict[int, _Notice] = {}
         self._notify_at = 0.0
         self._pause = FIRST_PAUSE
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._notices)
 
     def add(self, number: int, peer: Peer, notify: Callable[[], None]) -> bool:
-        """Call the process of a connection; return whether what notifies has to be woken for that."""
-        is_to_wake = self._notify_at > 0.0 or not self._calls
-        self._calls[number] = _Call(peer, notify, time.monotonic() + ATTACHES_WITHIN)
-        # All in one go, however many are called: each notice has all of them look.
+        """Have the process of a connection notified; return whether what does that has to be woken."""
+        is_to_wake = self._notify_at > 0.0 or not self._notices
+        self._notices[number] = _Notice(peer, notify, time.monotonic() + ATTACHES_WITHIN)
+        # All in one go, however many these are: each notice has all of them look.
         self._notify_at, self._pause = 0.0, FIRST_PAUSE
         return is_to_wake
 
     def take(self, number: int) -> Peer | None:
-        """Take out a process that attaches now, if it was called."""
-        call = self._calls.pop(number, None)
-        return None if call is None else call.peer
+        """Take out a process that attaches now, if it was notified."""
+        notice = self._notices.pop(number, None)
+        return None if notice is None else notice.peer
 
     def peers(self) -> list[Peer]:
         """Return the processes that have not attached yet."""
-        return [call.peer for call in list(self._calls.values())]
+        return [notice.peer for notice in list(self._notices.values())]
 
     def due(self) -> tuple[set[Callable[[], None]], list[Peer]]:
         """Return what is to notify now, and the processes that are given up."""
         now = time.monotonic()
-        late = [number for number, call in self._calls.items() if call.until <= now]
-        given_up = [self._calls.pop(number).peer for number in late]
+        late = [number for number, notice in self._notices.items() if notice.until <= now]
+        given_up = [self._notices.pop(number).peer for number in late]
         if now < self._notify_at:
             return set(), given_up
         self._notify_at = now + self._pause
         self._pause *= 2
-        return {call.notify for call in self._calls.values()}, given_up
+        return {notice.notify for notice in self._notices.values()}, given_up
 
     def seconds_left(self) -> float | None:
         """Return the seconds until something is due; None when nothing will be."""
-        if not self._calls:
+        if not self._notices:
             return None
-        soonest = min(self._notify_at, *(call.until for call in self._calls.values()))
+        soonest = min(self._notify_at, *(notice.until for notice in self._notices.values()))
         return max(0.0, soonest - time.monotonic())
