@@ -432,7 +432,7 @@ class Connection(EndableConnection):
         """Note, once, that the peer does not read; close the connection if its outbox is over."""
         if is_over:
             self.expire(Reason.DID_NOT_READ)
-        parent = self.core.rooms.elsewhere
+        parent = self.core.rooms.parent
         # Subscribers are the program's, and not those of its copy that serves one connection.
         if parent is None or not parent.tell_of_lag(waiting, is_over=is_over):
             self.tell_of_lag(waiting, is_over=is_over)

@@ -111,7 +111,7 @@ class Dealer(Protocol):
     """What leads from one process of a server to the others."""
 
     @property
-    def elsewhere(self) -> Others | None:
+    def parent(self) -> Others | None:
         """In the process of a handler, what leads to its parent; None in the parent itself."""
 
 
@@ -289,7 +289,7 @@ class Registry(Mapping[int, Connection]):
             When it is text, or longer than the option `outbox` allows.
         """
         piece = piece_of(data)
-        others = None if self.dealer is None else self.dealer.elsewhere
+        others = None if self.dealer is None else self.dealer.parent
         if others is not None:
             return others.send_all(piece, but)
         told = 0
@@ -337,7 +337,7 @@ class Registry(Mapping[int, Connection]):
     def __getitem__(self, number: int) -> Connection:
         connection = self._open.get(number)
         if connection is None and self.dealer is not None:
-            others = self.dealer.elsewhere
+            others = self.dealer.parent
             connection = None if others is None else others.connection(number)
         if connection is None:
             raise KeyError(number)

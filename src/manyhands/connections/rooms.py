@@ -36,14 +36,14 @@ class Dealer(Protocol):
         """Whether this is the process that has forked them."""
 
     @property
-    def elsewhere(self) -> "Elsewhere | None":
+    def parent(self) -> "Parent | None":
         """In the process of a handler, what leads to its parent; None in the parent itself."""
 
     def outbox_of(self, connection: ConnectionWithOutbox) -> Receiver | None:
         """Return what takes pieces for a connection, wherever it is served; None where nothing does."""
 
 
-class Elsewhere(Protocol):
+class Parent(Protocol):
     """What leads from a handler's process to its parent, which has the rooms."""
 
     @property
@@ -93,9 +93,9 @@ class Rooms:
         renew_in_copies(self, Rooms.begin_anew)
 
     @property
-    def elsewhere(self) -> Elsewhere | None:
+    def parent(self) -> Parent | None:
         """In a handler's process: what leads to the rooms, which its parent has."""
-        return None if self.dealer is None else self.dealer.elsewhere
+        return None if self.dealer is None else self.dealer.parent
 
     def begin_anew(self) -> None:
         """Forget all members: in a forked copy of the process, which serves none of them."""
@@ -135,9 +135,9 @@ class Rooms:
         if outbox is None:
             return False
         known = name or format_address(connection.client_address)
-        elsewhere = self.elsewhere
-        if elsewhere is not None:
-            return elsewhere.join(connection, room, known) and not outbox.is_over
+        parent = self.parent
+        if parent is not None:
+            return parent.join(connection, room, known) and not outbox.is_over
         with self._lock:
             self._members.setdefault(room, {})[connection] = outbox, known
             self._joined.setdefault(connection, _Joined()).rooms.add(room)
@@ -148,9 +148,9 @@ class Rooms:
 
     def leave(self, connection: ConnectionWithOutbox, room: str) -> None:
         """Have a connection told nothing more of a room. It need not be in it."""
-        elsewhere = self.elsewhere
-        if elsewhere is not None:
-            elsewhere.leave(connection, room)
+        parent = self.parent
+        if parent is not None:
+            parent.leave(connection, room)
         with self._lock:
             joined = self._joined.get(connection)
             if joined is not None and room in joined.rooms:
@@ -161,9 +161,9 @@ class Rooms:
 
     def forget(self, connection: ConnectionWithOutbox) -> None:
         """Have a connection, which has come to its end, leave all rooms."""
-        elsewhere = self.elsewhere
-        if elsewhere is not None:
-            elsewhere.forget(connection)
+        parent = self.parent
+        if parent is not None:
+            parent.forget(connection)
         with self._lock:
             joined = self._joined.pop(connection, None)
             for room in () if joined is None else joined.rooms:
@@ -190,9 +190,9 @@ class Rooms:
         check_name("room", room)
         piece = piece_of(data)
         check_length(piece, terms[0])
-        elsewhere = self.elsewhere
-        if elsewhere is not None:
-            return elsewhere.tell(room, piece, but)
+        parent = self.parent
+        if parent is not None:
+            return parent.tell(room, piece, but)
         members = self._members.get(room)
         if members is None:
             return 0
@@ -225,9 +225,9 @@ class Rooms:
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they have joined."""
-        elsewhere = self.elsewhere
-        if elsewhere is not None:
-            return elsewhere.members(room)
+        parent = self.parent
+        if parent is not None:
+            return parent.members(room)
         with self._lock:
             found = tuple(self._members.get(room, {}).items())
         return [Member(connection.number, name) for connection, (_, name) in found]

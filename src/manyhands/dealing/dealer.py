@@ -132,7 +132,7 @@ class Dealer:
         return os.getpid() == self._process
 
     @property
-    def elsewhere(self) -> ChildSide | None:
+    def parent(self) -> ChildSide | None:
         """In the process of a handler, what leads to its parent; None in the parent, and in other copies."""
         here = os.getpid()
         if here == self._process:
@@ -177,13 +177,13 @@ class Dealer:
         """In a process that was forked for a task, and notified before: attach when its handler begins."""
         assert isinstance(task, Connection)  # noqa: S101 - tells the type checker
         task.outbox = None  # that of the original
-        side = self.elsewhere
+        side = self.parent
         if side is not None and task.is_registered:
             task.before_handler(side.begin)
 
     def attach(self) -> None:
         """In such a process: attach, for it was notified. For signal handlers."""
-        side = self.elsewhere
+        side = self.parent
         if side is not None:
             side.attach()
 

@@ -31,6 +31,9 @@ class Relay:
 
     By datagrams, which come whole however many processes send. A thread of the system's receives them.
 
+    Not by the channels of `dealing`: an item is written at once, by a thread that precedes all handlers,
+    and its sender waits for no answer. A channel costs its process a thread, and the parent one more.
+
     Parameters
     ----------
     deliver

@@ -147,8 +147,8 @@ class ServerCore:
     @property
     def exchange(self) -> Exchange:
         """What its handlers and the program tell each other; a handler's process has its parent's."""
-        elsewhere = self.rooms.elsewhere
-        return self._shared.exchange if elsewhere is None else elsewhere.exchange
+        parent = self.rooms.parent
+        return self._shared.exchange if parent is None else parent.exchange
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
