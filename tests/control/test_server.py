@@ -3,6 +3,9 @@
 import json
 import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -32,6 +35,43 @@ def test_a_client_is_told_first_what_it_speaks_with(controlled: Controlled) -> N
     with controlled() as server:
         hello = server.client().hello
         assert (hello.pid, hello.role, hello.may) == (os.getpid(), "server", ("read", "write"))
+
+
+NAMED = """
+    from manyhands import Server
+    from manyhands.control.client import Client
+    from tests.support import Echo
+
+    with Server(Echo, "tcp://127.0.0.1:0", control="named.sock"), Client("named.sock") as client:
+        print(client.hello.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["shop.py", "a", "b", "c"], "shop.py a b"),
+        (["-m", "shop", "a"], "python -m shop a"),
+        (["-m", "mall", "a"], "python -m mall a"),
+        (["mall", "a"], "mall a"),
+        (["-c", textwrap.dedent(NAMED), "a"], "-c a"),
+    ],
+)
+def test_a_process_is_named_as_it_was_started(tmp_path: Path, words: list[str], name: str) -> None:
+    (tmp_path / "mall").mkdir()
+    for file in ("shop.py", "mall/__main__.py"):
+        (tmp_path / file).write_text(textwrap.dedent(NAMED), encoding="utf-8")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout == f"{name}\n"
 
 
 def test_the_status_balances_on_every_engine(controlled: Controlled, engine: str) -> None:

@@ -192,10 +192,21 @@ def _open_at(place: str, process: ControlledProcess, may_write: bool) -> Control
         raise explained(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), why) from None
 
 
+def program() -> list[str]:
+    """Return the program of this process as its command line names it: its file, or ``-m`` and its module."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    # A file has none, and of a folder or a zip file it is that of the `__main__` within.
+    if spec is None or spec.name == "__main__":
+        return [os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"]
+    return ["-m", spec.name.removesuffix(".__main__")]
+
+
 def _name_of_process() -> str:
     """Return how this process was started, in a few words."""
-    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
-    return " ".join([program, *sys.argv[1:3]])[:100]
+    words = program()
+    if words[0] == "-m":
+        words = ["manyhands"] if words[1] == "manyhands" else ["python", *words]
+    return " ".join([*words, *sys.argv[1:3]])[:100]
 
 
 control_sockets = ControlSockets()

@@ -31,10 +31,10 @@ class ControlOpening:
         if os.getpid() != self._process or _is_of_multiprocessing():
             return _nothing
         # Not at the top: most processes of a program serve nothing.
-        from manyhands.control.sockets import control_sockets  # noqa: PLC0415
+        from manyhands.control.sockets import control_sockets, program  # noqa: PLC0415
         from manyhands.serving.controls import controls_of  # noqa: PLC0415
 
-        control_sockets.name = _name_of_program()
+        control_sockets.name = " ".join(["run", *program(), *sys.argv[1:2]])
         try:
             return control_sockets.enter(controls_of(server), *self._where)
         except (OSError, RuntimeError, Mistake) as error:
@@ -51,15 +51,3 @@ def _nothing() -> None:
 def _is_of_multiprocessing() -> bool:
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
-
-
-def _name_of_program() -> str:
-    if not sys.argv:
-        return "run"
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    # A file has none, and of a folder or a zip file it is that of the `__main__` within.
-    if spec is None or spec.name == "__main__":
-        words = [os.path.basename(sys.argv[0])]
-    else:
-        words = ["-m", spec.name.removesuffix(".__main__")]
-    return " ".join(["run", *words, *sys.argv[1:2]])
