@@ -11,9 +11,12 @@ import pytest
 from manyhands import StreamRequestHandler
 from manyhands.control.client import Client, Refused
 from manyhands.control.protocol import Code
+from manyhands.testing import half_close
 from tests.support import bound, call, read_line, wait_until
 
 from .conftest import Controlled, ControlledServer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
 class Joining(StreamRequestHandler):
@@ -35,10 +38,12 @@ def members(server: ControlledServer, *rooms: str) -> Iterator[list[socket.socke
             peer.sendall(f"{room}\n".encode())
             assert read_line(peer) == b"joined\n"
             peers.append(peer)
+            # A forked handler has a copy of each peer of this process, which a close leaves open.
+            stack.callback(half_close, peer)
         yield peers
 
 
-@pytest.mark.parametrize("engine", ["threads", "fibers"])
+@pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
 def test_all_in_a_room_are_told_and_no_other(controlled: Controlled, engine: str) -> None:
     with controlled(handler=Joining, engine=engine) as server:
         client = server.client()
@@ -96,10 +101,12 @@ def test_an_answer_has_a_bound(controlled: Controlled, monkeypatch: pytest.Monke
         assert len(client.call("rooms.list", limit=2)["items"]) == 2
 
 
+@pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
 def test_a_list_of_connections_tells_their_rooms_and_what_waits_for_them(
-    controlled: Controlled,
+    controlled: Controlled, engine: str
 ) -> None:
-    with controlled(handler=Joining, outbox=4096, when_behind="drop_new") as server:
+    options = {"handler": Joining, "engine": engine, "outbox": 4096, "when_behind": "drop_new"}
+    with controlled(**options) as server:
         client = server.client()
 
         def rows(**params: Any) -> list[dict[str, Any]]:
@@ -111,13 +118,14 @@ def test_a_list_of_connections_tells_their_rooms_and_what_waits_for_them(
             [row] = rows(where={"room": "blue"})
             assert row["peer"].endswith(f":{other.getsockname()[1]}")
             assert (row["waiting"], row["missed"]) == (0, 0)
-            # Until both are seen at once: the kernel may enlarge a buffer after a piece was missed, and
-            # so empty the outbox.
-            while not (row["missed"] and row["waiting"]):
+            # Until both are seen at once: the kernel may enlarge a buffer after a piece was missed, and so
+            # empty the outbox. (That of a handler in a process of its own is not looked at.)
+            while not (row["missed"] and (row["waiting"] or engine == "processes")):
                 _tell_much(client, "blue")
                 [row] = rows(where={"room": "blue"})
-            assert row["waiting"] <= 4096
+            assert row["waiting"] <= 4096 or engine == "processes"
             assert [each["id"] for each in rows(sort="-missed", limit=1)] == [row["id"]]
+            # The one that came later, where nothing waits any more.
             assert [each["id"] for each in rows(sort="-waiting", limit=1)] == [row["id"]]
 
 

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from manyhands import StreamRequestHandler, socketserver
 from manyhands.control.client import Client, Lost, Refused
+from manyhands.control.process_verbs import VERBS
 from manyhands.control.protocol import Code
 from manyhands.control.sockets import control_sockets
 from manyhands.serving.controls import controls_of
@@ -414,9 +415,7 @@ def test_of_several_servers_the_one_that_is_meant_has_to_be_said(
             assert refused.value.code == Code.NO_SUCH_THING
 
 
-@pytest.mark.parametrize(
-    "verb", ["limits.set", "listeners.suspend", "listeners.resume", "drain", "reload"]
-)
+@pytest.mark.parametrize("verb", [verb.name for verb in VERBS if verb.writes])
 def test_a_socket_for_reading_refuses_each_verb_that_changes_something(
     controlled: Controlled, place: str, verb: str
 ) -> None:

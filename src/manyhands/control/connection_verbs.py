@@ -10,6 +10,7 @@ from manyhands.control.messages import Refusal
 from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
+from manyhands.control.server_verbs import LARGEST_SERVER
 from manyhands.control.verbs import Asker, Verb
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
@@ -19,7 +20,6 @@ STACK_PATIENCE = 0.1
 """Seconds that handlers in processes of their own get to tell where they stand: nearly all do in one or two
 milliseconds. No other client of the control socket is answered meanwhile."""
 
-LARGEST_SERVER = 2**31
 LONGEST_TIME = 1e9
 """Seconds: thirty years, more than a server runs."""
 

@@ -151,11 +151,11 @@ class ControlledProcess:
 
     def count_traffic(self) -> None:
         """Have the bytes of connections added up that end, from now on."""
-        for each in self._there:
+        for each in self._present:
             count_totals(each.server.core.registry)
 
     @property
-    def _there(self) -> tuple[Controlled, ...]:
+    def _present(self) -> tuple[Controlled, ...]:
         return tuple(each for each in self._servers() if each.server.is_there)
 
     def servers(self, number: int | None = None) -> Sequence[Controlled]:
@@ -166,7 +166,7 @@ class ControlledProcess:
         Refusal
             There is none of that number.
         """
-        servers = self._there
+        servers = self._present
         if number is None:
             return servers
         found = [each for each in servers if each.number == number]
@@ -179,14 +179,14 @@ class ControlledProcess:
         """Return a page of the open connections of all servers: see `page_of`."""
         looks = (
             (Look(each.number, self._traffic), each.server.core.registry.snapshot())
-            for each in self._there
+            for each in self._present
         )
         with self._traffic.looking():
             return page_of(looks, where, sort, limit, after)
 
     def connection(self, number: int) -> Entry | None:
         """Return an open connection by its number; None where it is not open."""
-        for each in self._there:
+        for each in self._present:
             found = each.server.core.registry.get(number)
             if found is not None:
                 return Entry(each.number, found)
@@ -207,9 +207,9 @@ class ControlledProcess:
     def status(self, *, may_write: bool) -> dict[str, Any]:
         """Return how the servers and the process fare now."""
         # Asked first, and looked at when the rest is done: a hub that is idle has answered by then.
-        for each in self._there:
+        for each in self._present:
             each.ask_hub()
-        servers = [each.status() for each in self._there]
+        servers = [each.status() for each in self._present]
         return {
             **self.hello(may_write=may_write),
             "python": platform.python_version(),

@@ -48,7 +48,7 @@ class RecentTraffic:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Be the time of a look at connections: what is asked in it is kept as long as it was worth."""
+        """Keep what the kernel says in this context, a look at connections, for as long as that was worth."""
         now = time.monotonic()
         if now >= self.until:
             self.told, self.asked_at, self._spent = {}, now, 0.0

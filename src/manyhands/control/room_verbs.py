@@ -8,7 +8,7 @@ from manyhands.control.messages import Refusal
 from manyhands.control.params import Param, Text, Whole
 from manyhands.control.process import Controlled
 from manyhands.control.protocol import LONGEST_REQUEST, Code
-from manyhands.control.server_verbs import of_server
+from manyhands.control.server_verbs import LARGEST_SERVER, of_server
 from manyhands.control.verbs import Asker, Verb
 from manyhands.model.pieces import LONGEST_NAME
 from manyhands.model.usage_errors import Mistake
@@ -40,7 +40,9 @@ def _list(
 
 def _read(cursor: str) -> tuple[int, str]:
     number, _, room = cursor.partition(" ")
-    if not (room and number.isascii() and number.isdecimal() and len(number) <= len(str(2**31))):
+    if not (
+        room and number.isascii() and number.isdecimal() and len(number) <= len(str(LARGEST_SERVER))
+    ):
         raise Refusal(Code.BAD_PARAMS, "after must be the next of the page before")
     return int(number), room
 

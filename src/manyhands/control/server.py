@@ -121,8 +121,8 @@ class ControlClient(Client):
         """Whether a request of its waits, and may be answered."""
         return bool(self._asked) and not self.is_behind
 
-    def need(self) -> int:
-        """Return how much it needs its place: least when it does not read, or asks for nothing more."""
+    def priority(self) -> int:
+        """Return how much it is to keep its place: least when it does not read, or asks for nothing more."""
         return 0 if self.is_behind or self._is_at_an_end else 1
 
     def receive(self, data: bytes) -> None:
@@ -224,7 +224,7 @@ class ControlServer(PollServer):
 
     def new_client(self, connection: Any) -> Client:
         """Return the client of a connection; of another user, or one too many, it is turned away."""
-        stranger = _stranger(connection)
+        stranger = _foreign_user(connection)
         if stranger is not None:
             _sleep(PAUSE)  # any user can call an abstract name, again and again
             return _TurnedAway(
@@ -239,7 +239,7 @@ class ControlServer(PollServer):
         )
 
     def _ends_one_of_no_need(self) -> bool:
-        is_one_there = any(client.need() == 0 for client in self.clients)
+        is_one_there = any(client.priority() == 0 for client in self.clients)
         return is_one_there and self.clients.end_one()
 
     def _controlled(self) -> list[ControlClient]:
@@ -338,7 +338,7 @@ def _bounded(answer: bytes) -> bytes:
     return answer
 
 
-def _stranger(connection: Any) -> int | None:
+def _foreign_user(connection: Any) -> int | None:
     """Return which user a client is of, where that is neither this process's nor root."""
     # Where the system does not tell, the mode of the file keeps others out.
     user = peer_user(connection)

@@ -44,7 +44,7 @@ def _get_limits(asker: Asker, *, server: int | None = None) -> dict[str, object]
 def _set_limits(
     asker: Asker, *, values: Mapping[str, Any], server: int | None = None
 ) -> dict[str, object]:
-    controls = _the_one(asker, server).server
+    controls = _one_server(asker, server).server
     for name in values:
         if name not in controls.adjustable:
             raise Refusal(Code.BAD_PARAMS, unknown("limit", name, list(controls.adjustable)))
@@ -55,7 +55,7 @@ def _set_limits(
     return {"values": {name: plain(controls.value_of(name)) for name in values}}
 
 
-def _the_one(asker: Asker, number: int | None) -> Controlled:
+def _one_server(asker: Asker, number: int | None) -> Controlled:
     servers = asker.process.servers(number)
     if len(servers) != 1:
         there = ", ".join(f"{each.number} ({each.server.handler})" for each in servers)
@@ -78,7 +78,7 @@ def _set_suspended(
         if listener is None or listener == format_address(one.server_address)
     ]
     if not chosen:
-        raise Refusal(Code.NO_SUCH_THING, _no_listener(asker.process.servers(), listener))
+        raise Refusal(Code.NO_SUCH_THING, _no_listener(asker.process.servers(server), listener))
     for each, one in chosen:
         each.server.set_suspended(one, value)
     return {
@@ -144,7 +144,7 @@ def _refuse_if_none_can(servers: Sequence[Controlled], refusals: list[Mistake]) 
 
 def _metrics(asker: Asker, *, server: int | None = None) -> dict[str, object]:
     try:
-        page = _the_one(asker, server).figures().page()
+        page = _one_server(asker, server).figures().page()
     except Mistake as mistake:
         raise Refusal(Code.NOT_NOW, str(mistake)) from None
     return {"text": page.body.decode(), "content_type": page.media_type}

@@ -43,8 +43,8 @@ class _PageClient(Client):
         """Whether it is asking, or has its answer."""
         return not self.unsent
 
-    def need(self) -> int:
-        """Return how much it needs its place: least when it has its answer."""
+    def priority(self) -> int:
+        """Return how much it is to keep its place: least when it has its answer."""
         return 2 * bool(self.unsent) if self._is_answered else 1
 
     def receive(self, data: bytes) -> None:
@@ -72,8 +72,8 @@ class _PageClient(Client):
 class PageServer(PollServer):
     """Answers requests of HTTP until it is closed. Thread-safe.
 
-    Where there are too many clients, one goes: that which has its answer, else the one that has said nothing
-    for longest.
+    Where there are too many clients, one goes: that which has its answer, else the one that came first of
+    those that are still asking.
 
     Parameters
     ----------

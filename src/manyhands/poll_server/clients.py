@@ -42,8 +42,8 @@ class Client(abc.ABC):
         """Whether what it sends is received now; else the kernel holds it."""
         return True
 
-    def need(self) -> int:
-        """Return how much it needs its place, compared with the others."""
+    def priority(self) -> int:
+        """Return how much it is to keep its place, compared with the others."""
         return 0
 
     @abc.abstractmethod
@@ -109,9 +109,9 @@ class Clients:
         self.settle(client)
 
     def end_one(self) -> bool:
-        """End the client that needs its place least, of several the first; return False without any."""
+        """End the client of the least priority, of several the first one; return False without any."""
         # The order is that of their coming, and `min` returns the first of several.
-        least = min(self._clients.values(), key=lambda client: client.need(), default=None)
+        least = min(self._clients.values(), key=lambda client: client.priority(), default=None)
         if least is not None:
             self._close(least)
         return least is not None

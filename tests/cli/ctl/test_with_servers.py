@@ -158,7 +158,7 @@ class InRed(StreamRequestHandler):
         self.rfile.read()
 
 
-@pytest.mark.parametrize("engine", ["threads", "fibers"])
+@pytest.mark.parametrize("engine", ["threads", "processes", "fibers"])
 def test_a_room_is_told_a_line(place: str, engine: str, says: Says) -> None:
     with Server(InRed, "tcp://127.0.0.1:0", engine=engine, control=place) as server:
         assert says("rooms") == "no room has a member\n"
