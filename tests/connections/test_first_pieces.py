@@ -183,7 +183,7 @@ def test_in_tls_the_gate_waits_for_a_write_that_another_thread_has_begun_meanwhi
     with request, peer:
         outbox = make_outbox(request, Patient(), is_held=True)
         engine = Engine(is_between_calls=False)
-        connection: Any = SimpleNamespace(request=request, engine=engine, writer=None)
+        connection: Any = SimpleNamespace(request=request, engine=engine, task=None, writer=None)
         gate = Gate(connection, outbox)
         outbox.put(b"piece.")
         gate.shut()

@@ -17,11 +17,10 @@ from manyhands.connections.closing import (
     GoodbyeHook,
     said_on_notice,
 )
-from manyhands.connections.ends import EndableConnection
 from manyhands.connections.facts import KeptCopy
-from manyhands.connections.outbox_terms import SHORTEST_BOUND, check_length
-from manyhands.connections.outboxes import Writer, outbox_of
+from manyhands.connections.outboxes import outbox_of
 from manyhands.connections.peer_errors import reason_of
+from manyhands.connections.sendable import SendableConnection
 from manyhands.connections.socket_classes import Unopened
 from manyhands.connections.subscriptions import end_subscriptions
 from manyhands.connections.tls_handshake import is_tls
@@ -31,15 +30,12 @@ from manyhands.connections.traffic import (
     new_record,
 )
 from manyhands.model.connection_states import Reason, State, Step
-from manyhands.model.event_hub import event_hub
-from manyhands.model.pieces import piece_of
 from manyhands.model.timeouts import Deadlines
 from manyhands.runtime.caller import begin_serving, current_task, end_serving
 from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
-    from manyhands.connections.outbox_terms import Receiver
     from manyhands.connections.rooms import Rooms
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine, Task
@@ -111,7 +107,7 @@ class Core(Protocol):
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
 
 
-class Connection(EndableConnection):
+class Connection(SendableConnection):
     """One client's connection.
 
     Everything may be read in any thread; after the end it says what was last known.
@@ -120,21 +116,19 @@ class Connection(EndableConnection):
     __slots__ = (
         "_serve",
         "client_address",
-        "core",
         "failed_for",
         "goodbye",
         "is_overflow",
         "is_registered",
         "number",
         "opened_at",
-        "outbox",
         "own_timeouts",
         "place",
         "request",
         "server",
-        "writer",
     )
 
+    core: Core
     goodbye: GoodbyeHook
     """Set while a handler is at work that has a `goodbye`."""
 
@@ -186,12 +180,8 @@ class Connection(EndableConnection):
         self.own_timeouts: ConnectionTimeouts | None = None
         """What its handler has set, if it has."""
 
-        self.outbox: Receiver | None = None
-        """What is sent to it, and waits: made for the first piece."""
-
-        self.writer: Writer | None = None
-        """The file with which its handler writes, where that has no buffer."""
-
+        self.outbox = None
+        self.writer = None
         self._last_traffic = None
         self._record = None
         self._traffic_is_final = False
@@ -365,82 +355,11 @@ class Connection(EndableConnection):
             self._end_outbox()
             end_subscriptions(self)
 
-    def _end_outbox(self) -> None:
-        if self.outbox is not None:
-            # It has the gate, which has the connection.
-            self.writer = None
-            self.outbox.end()
-            self.core.rooms.forget(self)
-
     def abandon(self) -> None:
         """Count the connection, and its worker, no longer. A worker process is killed."""
         self.engine.abandon(self)
         if self.engine.name != "processes":
             self._end(is_served=False)
-
-    # What is sent to it from outside
-
-    def send(self, data: Any) -> bool:
-        """Send a piece of data, whole, after all that was sent or written before. Never waits.
-
-        What the kernel does not take at once waits in the connection's outbox, and goes out as fast as the
-        peer reads. From the first call on, what the handler writes waits for its turn there as well, so no
-        two pieces ever mix. Thread-safe, for fibers too; not for signal handlers, nor for finalizers
-        (`__del__`).
-
-        Parameters
-        ----------
-        data : bytes-like
-
-        Returns
-        -------
-        bool
-            Whether the piece is sent, or waits. False where no handler has the connection, and where the peer
-            has fallen behind: see the option `when_behind`.
-
-        Raises
-        ------
-        Mistake
-            When it is text, or longer than the option `outbox` allows.
-        RuntimeError
-            On a datagram.
-        """
-        piece = piece_of(data)
-        if len(piece) > SHORTEST_BOUND:
-            check_length(piece, self.outbox_terms()[0])
-        outbox = self.outbox
-        if outbox is None:
-            outbox = self.core.rooms.outbox_of(self)
-        return outbox is not None and outbox.put(piece)
-
-    @property
-    def is_open_to_pieces(self) -> bool:
-        """Whether its handler is at work, so that pieces can be sent to it from outside.
-
-        Of a handler in another process it is not known whether it has begun.
-        """
-        dealer = self.core.rooms.dealer
-        if dealer is not None and dealer.deals_here and self.engine.name == "processes":
-            return self.reason is None and self.state is not State.CLOSED
-        return self.state is State.OPEN and descriptor_of(self.request) >= 0
-
-    def outbox_terms(self) -> tuple[int, str]:
-        """Return the bytes that may wait for the peer, and what becomes of it when it falls behind."""
-        return self.core.options.outbox_terms(self.server)
-
-    def fell_behind(self, waiting: int, *, is_over: bool) -> None:
-        """Note, once, that the peer does not read; close the connection if its outbox is over."""
-        if is_over:
-            self.expire(Reason.DID_NOT_READ)
-        parent = self.core.rooms.parent
-        # Subscribers are the program's, and not those of its copy that serves one connection.
-        if parent is None or not parent.tell_of_lag(waiting, is_over=is_over):
-            self.tell_of_lag(waiting, is_over=is_over)
-
-    def tell_of_lag(self, waiting: int, *, is_over: bool) -> None:
-        """Emit the event that its peer does not read."""
-        if event_hub.has_subscribers:
-            event_hub.emit(self.lag_as_event(waiting, is_over=is_over))
 
     # A worker process
 

@@ -26,7 +26,7 @@ class Writer(Protocol):
         """Whether a write is under way that has found no gate."""
 
 
-class ConnectionWithOutbox(Task, Protocol):
+class ConnectionWithOutbox(Protocol):
     """What is needed of a connection."""
 
     number: int
@@ -37,6 +37,10 @@ class ConnectionWithOutbox(Task, Protocol):
     is_registered: bool
     outbox: Receiver | None
     writer: Writer | None
+
+    @property
+    def task(self) -> Task:
+        """What its engine carries."""
 
     def outbox_terms(self) -> tuple[int, str]:
         """Return what the server's options say of outboxes."""
@@ -71,7 +75,7 @@ class Gate:
             return
         if not is_tls(connection.request):
             self._shut_in_order()
-        elif not connection.engine.between_calls(connection, self._shut_in_order):
+        elif not connection.engine.between_calls(connection.task, self._shut_in_order):
             holding(outboxes.lock, self._leave_to_handler)
 
     def _shut_in_order(self) -> None:

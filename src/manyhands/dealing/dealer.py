@@ -234,7 +234,7 @@ class Dealer:
             channels = self._channels
             if connection.outbox is not None or channels is None:
                 return connection.outbox
-            notify = engine.notifier(connection)
+            notify = engine.notifier(connection.task)
             if notify is None or not self._begin_dealing(channels):
                 return None
             assert isinstance(connection, Connection)  # noqa: S101 - tells the type checker
