@@ -1,7 +1,6 @@
 """What becomes, between processes, of what is told faster than it is taken; and of what holds for that."""
 
 import gc
-import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -206,73 +205,6 @@ def test_a_client_that_falls_behind_is_told_of_once_in_the_server_s_process(
         peer.close()
         for connection in server.connections.values():
             connection.close()
-
-
-def test_nothing_comes_that_was_told_before_a_handler_has_joined() -> None:
-    with serving(Speaker, engine="processes") as under_test:
-        server, is_over = under_test.server, threading.Event()
-        told = 0
-
-        def tell() -> None:
-            nonlocal told
-            for number in itertools.count(1):
-                server.tell("red", b"%d\n" % number)
-                told = number
-                if is_over.wait(0.0002):
-                    return
-
-        telling = threading.Thread(target=tell)
-        telling.start()
-        try:
-            with clients(under_test.address, 5) as every:
-                for client in every:
-                    for _ in range(4):
-                        before = told
-                        client.say("join red")
-                        first = client.hear()
-                        while first == "True":
-                            first = client.hear()
-                        assert int(first) > before
-                        client.say("leave red")
-                        while client.hear() != "None":
-                            pass
-        finally:
-            is_over.set()
-            telling.join(PATIENCE)
-
-
-def test_handlers_that_are_killed_while_all_tell_change_nothing_for_the_others() -> None:
-    class Chatty(Speaker):
-        def do_chat(self, name: str, _: str) -> None:
-            for number in itertools.count():
-                self.server.tell("red", f"{name} {number}\n".encode())
-
-    with (
-        serving(Chatty, engine="processes", outbox=10_000_000) as under_test,
-        clients(under_test.address, 5) as (listener, *others),
-    ):
-        server = under_test.server
-        assert listener.ask("join red listener") == "True"
-        for other in others:
-            other.say(f"chat {other.number}")
-        heard = {str(other.number): 0 for other in others}
-
-        def hear(line: str) -> str:
-            sender, number = line.split()
-            assert int(number) == heard[sender]
-            heard[sender] += 1
-            return sender
-
-        for other in others:
-            until = heard[str(other.number)] + 20
-            while heard[str(other.number)] < until:
-                hear(listener.hear())
-            other.kill()
-        wait_until(lambda: len(server.connections) == 1)
-        listener.say("members red")
-        while (line := listener.hear()) != "['listener']":
-            hear(line)
-        assert server.connections.closed == {Reason.HANDLER_FAILED: 4}
 
 
 @pytest.fixture
