@@ -54,6 +54,8 @@ class _Link:
         self.channel = Channel(outbox_writer)
         self.asked = Lane(lambda: ASKED)
         self.missed = Lane(lambda: LATEST)
+        self.has_ended = Latch()
+        """Set once it is not used any more."""
 
     def end(self) -> None:
         """Send nothing more, and have all that wait for answers go on."""
@@ -207,13 +209,14 @@ class ChildSide:
         Mistake
             As the parent has it.
         """
-        link = self._link()
         request = next(self._requests) % 2**32 or next(self._requests) % 2**32
-        wait = link.waits[request] = _Wait()
+        asked = self._asked(pack(kind, number, body, request), request)
+        if asked is None:
+            return None
+        link, wait = asked
         try:
-            is_sent = link.channel.put(pack(kind, number, body, request), link.asked)
             # Looked at after the entry: the end of the channel looks at the waits after it has said so.
-            if is_sent and not link.channel.is_over:
+            if not link.channel.is_over:
                 wait.has_come.wait(ANSWERS_WITHIN if seconds is None else seconds)
         finally:
             link.waits.pop(request, None)
@@ -221,6 +224,20 @@ class ChildSide:
         if answer is not None and answer.kind == Kind.REFUSE:
             raise Mistake(answer.body.decode())
         return answer
+
+    def _asked(self, frame: bytes, request: int) -> tuple[_Link, _Wait] | None:
+        """Send a question; return what waits for the answer, or None where nothing takes it."""
+        for _ in range(2):
+            link = self._link()
+            wait = link.waits[request] = _Wait()
+            if link.channel.put(frame, link.asked):
+                return link, wait
+            link.waits.pop(request, None)
+            # A send finds first that the parent has closed the channel, and the thread that reads finds it
+            # next: then there can be another one.
+            if not (link.channel.is_over and link.has_ended.wait(ANSWERS_WITHIN)):
+                break
+        return None
 
     def say(self, kind: Kind, number: int, body: bytes = b"") -> bool:
         """Tell the parent something, and wait for nothing; return False where it is gone."""
@@ -289,6 +306,7 @@ class ChildSide:
         del self._links[""]
         link.end()
         self.exchange.end_subscriptions()
+        link.has_ended.set()
         if failure:
             # The parent takes the handler out of its rooms, which had better not go on as if it were there.
             print_uncaught(BrokenPipeError(f"the channel to the server's process: {failure}"))
