@@ -32,6 +32,11 @@ class Work:
     def cut_off(self) -> None:
         self.release.set()
 
+    is_to_be_opened = False
+
+    def note_step(self, number: int) -> None:
+        raise NotImplementedError
+
     def word_for_parent(self) -> int:
         raise NotImplementedError
 

@@ -37,6 +37,11 @@ class Work:
     def cut_off(self) -> None:
         self.release.set()
 
+    is_to_be_opened = False
+
+    def note_step(self, number: int) -> None:
+        """Take no notice."""
+
     def word_for_parent(self) -> int:
         return 0
 
@@ -205,6 +210,9 @@ STARTED_BY_SEVERAL_THREADS = """
         def hand_over(self, kept):
             pass
         def cut_off(self):
+            pass
+        is_to_be_opened = False
+        def note_step(self, number):
             pass
         def word_for_parent(self):
             return 0

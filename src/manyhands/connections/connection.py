@@ -50,6 +50,11 @@ _REASONS = list(Reason)
 _FOR_PARENT_TO_DECIDE = 1 + len(_REASONS)
 """What a worker process tells its parent of a task that has come to its end, for no other reason."""
 
+_STEPS = list(Step)
+"""The steps by their numbers, of which a worker process tells its parent some."""
+
+_BEFORE_ITS_HANDLER = frozenset({State.READING_PROXY_HEADER, State.HANDSHAKING})
+
 _numbers = itertools.count(1)
 
 _first_timeouts: "dict[int, ConnectionTimeouts]" = {}
@@ -239,10 +244,13 @@ class Connection(SendableConnection):
                 self.request = self.engine.adopt(self.request)
             return True
         try:
-            return opening.is_opened(self)
+            is_opened = opening.is_opened(self)
         except BaseException:
             self.server.shutdown_request(self.request)
             raise
+        if is_opened:
+            self.tell_step(Step.HANDLER_BEGINS)
+        return is_opened
 
     def handle(self, handler: Any) -> None:
         """Call `handle` of a handler whose `goodbye` is called if the server drains meanwhile."""
@@ -385,6 +393,19 @@ class Connection(SendableConnection):
             self.server.close_request(request)
         except Exception:  # noqa: BLE001 - a hook's failure; the handler is at work by now, and goes on
             self.server.handle_error(request, self.client_address)
+
+    def tell_step(self, step: Step) -> None:
+        """Have the parent of a worker process know which step the connection takes there."""
+        self.engine.tell_step(1 + _STEPS.index(step))
+
+    @property
+    def is_to_be_opened(self) -> bool:
+        """Whether something is due before its handler."""
+        return self.state in _BEFORE_ITS_HANDLER
+
+    def note_step(self, number: int) -> None:
+        """Note a step that its worker process takes; 0: the first one, as its request says."""
+        self.take(_STEPS[number - 1] if number else opening.first_step(self.request))
 
     def word_for_parent(self) -> int:
         """Return the number of the reason for its end, from 1; the last when the parent is to decide."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from manyhands.connections.closing import can_send_close_notify
-from manyhands.connections.socket_classes import header_of
+from manyhands.connections.socket_classes import Unopened, header_of
 from manyhands.connections.traffic import Record, Traffic, traffic_by, traffic_of
 from manyhands.model import lazy_events as events
 from manyhands.model.connection_states import Reason, State
@@ -203,8 +203,10 @@ class ConnectionFacts:
         return ", ".join(f"{name}={value}" for name, value in names)
 
     def _asked_of_tls(self, name: str) -> Any:
-        # Before the handshake, to ask would be to finish it.
-        return _asked(self.request, name) if self.state in _SHAKEN else None
+        # Before the handshake, to ask would be to finish it. (Of a worker process it is the parent's copy
+        # that has not done it.)
+        is_shaken = self.state in _SHAKEN and not isinstance(self.request, Unopened)
+        return _asked(self.request, name) if is_shaken else None
 
 
 def _asked(request: Any, name: str) -> Any:

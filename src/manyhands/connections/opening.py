@@ -45,8 +45,18 @@ class ConnectionToOpen(Protocol):
     def take(self, step: Step) -> bool:
         """Go on to the next state."""
 
+    def tell_step(self, step: Step) -> None:
+        """Have the parent of a worker process know which step the connection takes there."""
+
     def identify(self) -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""
+
+
+def first_step(request: object) -> Step:
+    """Return what happens first to a connection in its worker."""
+    if isinstance(request, AwaitingHeader):
+        return Step.PROXY_HEADER_IS_DUE
+    return Step.HANDSHAKE_IS_DUE if isinstance(request, AwaitingHandshake) else Step.HANDLER_BEGINS
 
 
 def is_opened(connection: ConnectionToOpen) -> bool:
@@ -59,8 +69,11 @@ def is_opened(connection: ConnectionToOpen) -> bool:
     Exception
         Whatever `handle_error` of the server raises.
     """
-    if isinstance(connection.request, AwaitingHeader) and not _is_announced(connection):
-        return False
+    if isinstance(connection.request, AwaitingHeader):
+        if not _is_announced(connection):
+            return False
+        if isinstance(connection.request, AwaitingHandshake):
+            connection.tell_step(Step.HANDSHAKE_IS_DUE)
     return not isinstance(connection.request, AwaitingHandshake) or _is_secured(connection)
 
 

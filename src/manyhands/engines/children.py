@@ -26,10 +26,10 @@ and then no descriptor becomes readable."""
 LONGEST_SILENCE = 1.0
 """Seconds that a fork which ended in an exception gets for its child to say that it is there."""
 
-_PID, _IS_GIVEN_UP, _TOLD, _IS_TO_ATTACH, _ASKED_AT, _ANSWERED, _LENGTH = range(7)
+_PID, _IS_GIVEN_UP, _TOLD, _IS_TO_ATTACH, _ASKED_AT, _ANSWERED, _LENGTH, _STEP = range(8)
 """The numbers at the beginning of the memory that a child shares with its parent; a stack follows them."""
 
-_STACK = 8 * 7
+_STACK = 8 * 8
 """Where the stack begins there."""
 
 
@@ -121,6 +121,16 @@ class Child:
         """Have the parent know a number, in the child. In a copy that a handler made nothing happens."""
         if self._shared[_PID] == os.getpid():
             self._shared[_TOLD] = number
+
+    def tell_step(self, number: int) -> None:
+        """Have the parent know of a step of the task, in the child, as `tell` does."""
+        if self._shared[_PID] == os.getpid():
+            self._shared[_STEP] = number
+
+    @property
+    def step(self) -> int:
+        """The last step of the task that it has told of; 0: of none."""
+        return int(self._shared[_STEP])
 
     def ask_to_attach(self) -> None:
         """Have it know that its parent wants to tell it something."""

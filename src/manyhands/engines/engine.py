@@ -42,6 +42,13 @@ class Task(Protocol):
     def cut_off(self) -> None:
         """End the connection under its handler. Thread-safe; never blocks."""
 
+    @property
+    def is_to_be_opened(self) -> bool:
+        """Whether something is due before its handler, of which a worker process tells by `tell_step`."""
+
+    def note_step(self, number: int) -> None:
+        """Note, in the original process, a step that a worker process takes; 0: its first one."""
+
     def word_for_parent(self) -> int:
         """Return, in a worker process at its end, a number from 1 that says what came of the task."""
 
@@ -234,6 +241,9 @@ class Engine(abc.ABC):
             answered the look that is under way. None as of `hub_delay`, and before the first answer.
         """
         return None
+
+    def tell_step(self, number: int) -> None:  # noqa: B027 - most workers share the task with the server
+        """Have the original process know, in a worker process, a step of its task: see `Task.note_step`."""
 
     def beside(self, function: Callable[[], object]) -> None:
         """Call a function, which may wait and must not raise, beside the tasks: as a worker of their kind.

@@ -96,6 +96,9 @@ class ProcessesEngine(Engine):
         self.dealing: Dealing | None = None
         """What deals what its processes tell each other, if it has got that."""
 
+        self.wake_loop: Callable[[], object] = _leave_alone
+        """Wakes the accept loop, from a worker process too."""
+
         self.forget()
 
     def forget(self) -> None:
@@ -106,6 +109,9 @@ class ProcessesEngine(Engine):
         self._is_at_errands = False
         self._looks = 0
         """How many times the children have been looked at."""
+
+        self._opening: set[Child] = set()
+        """The children that are still to tell that their task's handler begins."""
 
         self._starting: dict[Task, bool] = {}
         """The tasks whose child is just being forked, and whether it is to be killed at once."""
@@ -222,6 +228,10 @@ class ProcessesEngine(Engine):
         """Know a child from now on; the children had been looked at `looks` times before its fork."""
         watcher = self._watcher
         assert watcher is not None  # noqa: S101 - tells the type checker: not closed while a task starts
+        # Before its end can be known.
+        child.task.note_step(0)
+        if child.task.is_to_be_opened:
+            self._opening.add(child)
         self._children[child.task] = child
         self.pids.add(child.pid)
         watcher.add(child)
@@ -273,6 +283,22 @@ class ProcessesEngine(Engine):
             return None
         child.ask_to_attach()
         return child.lifeline.notify
+
+    def tell_step(self, number: int) -> None:
+        """Have the parent know of a step of the task, in its child."""
+        if self._carried is not None:
+            self._carried.tell_step(number)
+            self.wake_loop()
+
+    def _note_steps(self) -> None:
+        """Note the steps of which children have told. An errand: of a task that has ended none is noted."""
+        for child in list(self._opening):
+            if child.task not in self._children:
+                self._opening.discard(child)
+            elif child.step:
+                child.task.note_step(child.step)
+                if not child.task.is_to_be_opened:
+                    self._opening.discard(child)
 
     def _end_child(self, child: Child, status: int) -> NoReturn:
         """Tell the parent what came of the task, and end the process, which is the child's."""
@@ -333,6 +359,8 @@ class ProcessesEngine(Engine):
 
     def reap(self) -> None:
         """Take the exit status of our own children that have ended, and tell their tasks. Not in handlers."""
+        if self._opening:
+            self._do(self._note_steps)
         self.collect()
         self.tell_of_ends()
         if self.dealing is not None:

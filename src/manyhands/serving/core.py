@@ -87,6 +87,7 @@ class _Shared:
             from manyhands.dealing.dealer import Dealer  # noqa: PLC0415
             from manyhands.dealing.shared_terms import SharedTerms  # noqa: PLC0415
 
+            engine.wake_loop = self._wake_loop
             terms = self.options.shared_terms = SharedTerms()
             engine.dealing = Dealer(
                 engine, self.rooms, self.registry, self.exchange, terms, self._wake_loop

@@ -47,9 +47,7 @@ SLICE = 100
 """How many connections are looked at between two pauses: about half a millisecond of work."""
 
 _TIMED = frozenset({State.ACCEPTED, State.OPEN})
-"""The states in which these deadlines hold: PROXY header and handshake have `handshake_timeout`.
-
-Of a forked handler's connection this process sees no state after the acceptance."""
+"""The states in which these deadlines hold: PROXY header and handshake have `handshake_timeout`."""
 
 _SOON_TIMED = _TIMED | {State.READING_PROXY_HEADER, State.HANDSHAKING}
 """Those, and the states that lead to them: the reaper must look again, for no event says that it is open."""
