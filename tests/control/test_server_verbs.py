@@ -199,17 +199,18 @@ def test_a_drop_in_drains_when_it_is_told_to(place: str, engine: str) -> None:
 @contextmanager
 def a_busy_handler() -> Iterator[Any]:
     """Yield a class of handlers that write a byte, and go on whatever their clients do."""
-    is_over = threading.Event()
 
     class Busy(StreamRequestHandler):
+        is_over = threading.Event()
+
         def handle(self) -> None:
             self.wfile.write(b"x")
-            is_over.wait(PATIENCE)
+            self.is_over.wait(10 * PATIENCE)  # longer than a test waits for what ends it
 
     try:
         yield Busy
     finally:
-        is_over.set()
+        Busy.is_over.set()
 
 
 @pytest.mark.parametrize("is_second", [False, True])
@@ -227,11 +228,11 @@ def test_a_drain_with_less_time_cuts_a_handler_off_that_goes_on(
             client.call("drain", timeout=600)
             wait_until(lambda: client.call("status")["servers"][0]["is_draining"])
         client.call("drain", timeout=0.1)
-        assert is_reset(peer)
+        assert is_cut_off(peer, busy)
 
 
-def is_reset(peer: socket.socket) -> bool:
-    """Wait until a server does not even read from a client any more."""
+def is_cut_off(peer: socket.socket, busy: Any) -> bool:
+    """Wait until a server does not even read from a client any more; then have its handler return."""
 
     def cannot_send() -> bool:
         try:
@@ -240,7 +241,10 @@ def is_reset(peer: socket.socket) -> bool:
             return True
         return False
 
-    wait_until(cannot_send)
+    try:
+        wait_until(cannot_send)
+    finally:
+        busy.is_over.set()
     return True
 
 
@@ -253,7 +257,7 @@ def test_a_drain_with_less_time_cuts_a_handler_of_a_drop_in_off(place: str) -> N
             client.call("drain", timeout=600)
             wait_until(lambda: client.call("status")["servers"][0]["is_draining"])
             client.call("drain", timeout=0.1)
-            assert is_reset(peer)
+            assert is_cut_off(peer, busy)
 
 
 def test_the_time_of_a_drain_is_that_of_the_process_s_end_too(
@@ -270,7 +274,7 @@ def test_the_time_of_a_drain_is_that_of_the_process_s_end_too(
         leave = control_sockets.enter(controls, place, None)
         assert server.client(place).call("drain", timeout=0.1)["is_draining"]
         threading.Thread(target=server.server.close).start()
-        assert is_reset(peer)
+        assert is_cut_off(peer, busy)
         leave()
 
 
