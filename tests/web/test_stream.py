@@ -126,3 +126,21 @@ def test_what_is_kept_has_a_bound_and_what_was_dropped_is_told() -> None:
         {"event": "EventsDropped", "dropped": 3},
         {"event": "last"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("events", {"items": None, "dropped": None}),
+        ("events", {"items": [None, 7]}),
+        ("events", {}),
+        ("stats", {"books": [], "rates": "none"}),
+        ("stats", {}),
+    ],
+)
+def test_what_a_later_server_tells_in_another_way_ends_nothing(
+    kind: str, params: dict[str, Any]
+) -> None:
+    now = kept(1).after(Notification(kind, params))
+    assert [number for number, _ in now.events] == [1]
+    assert [point[1:] for point in now.history] == [[None] * 6] * (kind == "stats")
