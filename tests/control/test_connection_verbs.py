@@ -195,6 +195,13 @@ def test_a_parameter_that_is_null_is_left_out(controlled: Controlled) -> None:
             client.request("connections.get", {"id": None})
 
 
+def test_connections_of_a_server_that_is_not_there_are_refused(controlled: Controlled) -> None:
+    with controlled() as server, talking(server), pytest.raises(Refused) as refused:
+        server.client().call("connections.list", where={"server": 200000000})
+    assert refused.value.code == Code.NO_SUCH_THING
+    assert str(refused.value).startswith("there is no server 200000000; there is ")
+
+
 def cursor(*members: object) -> str:
     """Return what is written as the cursor of a page, whatever is in it."""
     return base64.urlsafe_b64encode(json.dumps(members).encode()).decode()

@@ -192,7 +192,7 @@ def test_a_server_that_leaves_while_its_socket_is_being_opened_leaves_none_behin
 def test_a_system_without_a_thread_left_is_an_error_of_the_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def start(*_: object) -> None:
+    def start(*_: object, name: str) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("manyhands.poll_server.server.start_native_thread", start)

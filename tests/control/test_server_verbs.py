@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from manyhands import StreamRequestHandler, socketserver
+from manyhands import StreamRequestHandler, metrics, socketserver
 from manyhands.control.client import Client, Lost, Refused
 from manyhands.control.process_verbs import VERBS
 from manyhands.control.protocol import Code
@@ -351,6 +351,16 @@ def test_a_process_that_does_not_answer_has_no_stack_and_holds_up_nothing(
             assert of_stopped is None
             assert of_other[0].endswith(" in Waiting.handle")
             assert all(each["stack"] for each in client.call("stacks")["items"])
+
+
+def test_a_thread_of_the_package_s_own_is_told_by_its_name(controlled: Controlled) -> None:
+    def others() -> list[str]:
+        return [each["name"] for each in server.client().call("stacks")["threads"]]
+
+    with controlled() as server:
+        with metrics.serve(server.server, "127.0.0.1:0"):
+            wait_until(lambda: others().count("manyhands-http") == 1)
+        wait_until(lambda: "manyhands-http" not in others())
 
 
 def test_no_more_stacks_are_told_than_are_asked_for(controlled: Controlled) -> None:

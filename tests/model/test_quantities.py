@@ -1,8 +1,10 @@
 """Figures are short, and say their units."""
 
+import re
+
 import pytest
 
-from manyhands.model.quantities import age, count, delay, rate, size
+from manyhands.model.quantities import age, count, delay, rate, read_seconds, size
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,19 @@ def test_a_delay_is_in_thousandths_until_it_is_a_second() -> None:
     assert [delay(each) for each in (None, 0, 0.0003, 0.0123, 0.9994, 0.9996, 12)] == [
         "-", "0.0 ms", "0.3 ms", "12 ms", "999 ms", "1.0 s", "12 s",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("0.5", 0.5), ("90s", 90), ("5m", 300), ("1.5h", 5400), ("2d", 172_800)],
+)
+def test_a_time_is_read_with_or_without_a_unit(text: str, seconds: float) -> None:
+    assert read_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "-1", "+1", "1e3", "nan", "5 m", "5w", "\u0665", "1_0", ".5"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        read_seconds(text)

@@ -168,7 +168,7 @@ def answer():
     sleep(0.1)
     answered.set()
 
-start_native_thread(answer)
+start_native_thread(answer, name="answer")
 other = gevent.spawn(lambda: seen.append("fiber"))
 asked.set()
 with changed:

@@ -174,7 +174,7 @@ def _end_at(deadline: Callable[[], float], say: Callable[[], None] | None = None
         os._exit(1)
 
     with contextlib.suppress(RuntimeError):
-        start_native_thread(end)
+        start_native_thread(end, name="manyhands-end-of-process")
 
 
 def _described(frame: FrameType | None) -> str:

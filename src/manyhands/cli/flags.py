@@ -7,6 +7,7 @@ from typing import Any
 
 from manyhands.config.option import Option, refuse_useless
 from manyhands.config.option_types import OptionValue, Seconds
+from manyhands.model.quantities import read_seconds
 from manyhands.model.usage_errors import Mistake
 
 
@@ -122,7 +123,7 @@ def encoding(flag: str, text: str) -> str:
 
 
 def seconds(flag: str, text: str) -> float:
-    """Read a number of seconds, 0 included.
+    """Read a time, as ``90``, ``5m`` or ``2h``, 0 included; return its seconds.
 
     Raises
     ------
@@ -131,9 +132,9 @@ def seconds(flag: str, text: str) -> float:
     """
     kind = Seconds(may_be_zero=True)
     try:
-        value = kind.read(text)
+        value = read_seconds(text)
     except ValueError:
         value = math.nan
     if not kind.fits(value):
-        raise Mistake(f"{flag} must be {kind.expected}, not {text!r}")
+        raise Mistake(f"{flag} must be {kind.expected}, or as 5m, 2h, not {text!r}")
     return value

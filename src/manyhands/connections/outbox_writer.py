@@ -106,7 +106,7 @@ class OutboxWriter:
         epoll = original(select, "epoll")() if HAS_EPOLL else PollOnce()
         try:
             _arm(epoll, descriptor)
-            start_native_thread(self._run, epoll)
+            start_native_thread(self._run, epoll, name="manyhands-outboxes")
         except BaseException:
             epoll.close()
             raise

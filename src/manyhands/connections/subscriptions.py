@@ -70,7 +70,7 @@ def end_subscriptions_soon(connection: Subscribing) -> None:
     if subscriptions:
         # Without a thread they end with the connection's worker, or with the drain.
         with contextlib.suppress(RuntimeError):
-            start_native_thread(_close, subscriptions)
+            start_native_thread(_close, subscriptions, name="manyhands-subscriptions")
 
 
 def _close(subscriptions: set[Closing]) -> None:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 
+from manyhands.model.quantities import read_seconds
 from manyhands.model.usage_errors import Mistake, closest
 
 _FROM_THE_HIGHEST = {"age", "silent", "in", "out", "waiting", "missed"}
@@ -12,18 +13,8 @@ _FROM_THE_HIGHEST = {"age", "silent", "in", "out", "waiting", "missed"}
 MOST_ROWS = 1000
 """As many connections as the protocol has on one page."""
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 FILTERS = "room:red idle:60 age:5m state:open peer:10.0.0.0/8 listener:127.0.0.1:8008 handler:Echo server:1"
 """An example of each word of a filter."""
-
-
-def seconds(text: str) -> float:
-    """Read a time: ``90``, ``90s``, ``5m``, ``2h``, ``1d``."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text, re.ASCII)
-    if not found:
-        raise ValueError(text)
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _number(text: str) -> int:
@@ -34,8 +25,8 @@ def _number(text: str) -> int:
 
 _WORDS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
     "room": ("room", str, "a name"),
-    "idle": ("idle_over", seconds, "seconds, or 5m, 2h"),
-    "age": ("age_over", seconds, "seconds, or 5m, 2h"),
+    "idle": ("idle_over", read_seconds, "seconds, or 5m, 2h"),
+    "age": ("age_over", read_seconds, "seconds, or 5m, 2h"),
     "state": ("state", str, "a state, as open"),
     "peer": ("peer", str, "a part of an address, or a network as 10.0.0.0/8"),
     "listener": ("listener", str, "its address, as 127.0.0.1:8008"),

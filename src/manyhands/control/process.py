@@ -176,7 +176,15 @@ class ControlledProcess:
         return found
 
     def page(self, where: Mapping[str, Any], sort: str, limit: int, after: str | None) -> Page:
-        """Return a page of the open connections of all servers: see `page_of`."""
+        """Return a page of the open connections of all servers: see `page_of`.
+
+        Raises
+        ------
+        Refusal
+            There is no server of the number that they are to be of; or as of `page_of`.
+        """
+        if "server" in where:
+            self.servers(where["server"])
         looks = (
             (Look(each.number, self._traffic), each.server.core.registry.snapshot())
             for each in self._present

@@ -18,7 +18,7 @@ from manyhands.control.server_verbs import SERVER_VERBS
 from manyhands.control.verbs import Asker, Verb, Verbs
 from manyhands.engines import Task
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.unpatched import native_thread_id, original
+from manyhands.runtime.unpatched import native_thread_id, native_thread_names, original
 from manyhands.serving.stack_location import calls, is_of_task, stacks_of
 
 
@@ -98,7 +98,8 @@ def _stack(task: Task, stack: list[str] | None, process: int | None) -> dict[str
 
 def _other_threads(limit: int) -> list[dict[str, object]]:
     """Return where the threads stand that serve no client just now, but for the one that answers."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    # Ours come last: `threading` names one "Dummy-1" once it has logged something.
+    names = {thread.ident: thread.name for thread in threading.enumerate()} | native_thread_names()
     own, found = native_thread_id(), []
     for ident, frame in original(sys, "_current_frames")().items():
         if ident != own and not is_of_task(frame):

@@ -215,6 +215,8 @@ class ControlServer(PollServer):
         When the system has no thread left.
     """
 
+    thread_name = "manyhands-control"
+
     def __init__(self, address: Address, process: ControlledProcess, *, may_write: bool) -> None:
         self._process = process
         self._may_write = may_write

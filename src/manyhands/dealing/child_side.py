@@ -111,7 +111,7 @@ class ChildSide:
         if connection.state is State.OPEN:
             # Without a thread for it the parent gives up on it.
             with contextlib.suppress(RuntimeError, MemoryError):
-                start_native_thread(self._link)
+                start_native_thread(self._link, name="manyhands-dealing")
         elif not self._is_to_begin:
             # What came before the handler has begun could not be sent: it is told from then on.
             self._is_to_begin = True
@@ -264,7 +264,9 @@ class ChildSide:
                 # At once, if it can be: the handler may become another program next, and the parent is to
                 # know.
                 has_gone_up = self._is_passed_up(above)
-                start_native_thread(self._read, link, None if has_gone_up else above)
+                start_native_thread(
+                    self._read, link, None if has_gone_up else above, name="manyhands-dealing"
+                )
             except BaseException:
                 above.close()
                 raise

@@ -264,7 +264,7 @@ class Dealer:
                 channels.epoll = original(select, "epoll")()
                 channels.epoll.register(channels.uplink.fileno(), select.EPOLLIN)
             renew_in_copies(channels, _Channels.close_copies)
-            start_native_thread(self._deal, channels)
+            start_native_thread(self._deal, channels, name="manyhands-dealing")
         except (OSError, RuntimeError):
             return False  # the next turn of the accept loop tries again
         channels.is_dealt = True

@@ -252,7 +252,9 @@ class ProcessesEngine(Engine):
                 self.dealing.begin_in_child(child.task)
             if child.lifeline is not None and self.on_orphan is not None:
                 # In a thread: the handler may be anywhere when the signal comes, and hold any lock.
-                act = partial(start_native_thread, self.on_orphan, child.task)
+                act = partial(
+                    start_native_thread, self.on_orphan, child.task, name="manyhands-orphan"
+                )
                 child.lifeline.watch(act, partial(self._look_up, child))
             fork_hooks.change_signal_mask(signal.SIG_SETMASK, mask)
             status = 0 if child.task.process_request_thread() else 1

@@ -91,6 +91,8 @@ class PageServer(PollServer):
         As of `manyhands.listening`: when the address cannot be had.
     """
 
+    thread_name = "manyhands-http"
+
     def __init__(
         self,
         address: Address,

@@ -134,7 +134,7 @@ class BoundedQueue(Generic[Item]):
         # Beforehand: a finalizer that runs in the middle of this may put an item too.
         self._is_running = True
         try:
-            start_native_thread(self._run, self._items, self._has_ended)
+            start_native_thread(self._run, self._items, self._has_ended, name="manyhands-log")
         except (RuntimeError, MemoryError):
             self._is_running = False
         except BaseException:

@@ -54,7 +54,7 @@ class Relay:
         self._sender.setblocking(False)
         self._settled = Latch()
         try:
-            start_native_thread(self._receive)
+            start_native_thread(self._receive, name="manyhands-log-relay")
         except BaseException:
             self._give_back()
             raise

@@ -1,6 +1,10 @@
-"""Figures as people read them: how long, how many bytes, how many."""
+"""Figures as people read them: how long, how many bytes, how many; and as they write them."""
+
+import re
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+_SECONDS = {"": 1, "s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY}
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 """Of a thousand each (SI), as networks and disks are measured."""
@@ -58,3 +62,17 @@ def delay(seconds: float | None) -> str:
         return age(seconds)
     thousandths = seconds * 1000
     return f"{thousandths:.1f} ms" if thousandths < 9.95 else f"{thousandths:.0f} ms"
+
+
+def read_seconds(text: str) -> float:
+    """Read how long something is: ``90``, ``0.5``, ``90s``, ``5m``, ``2h``, ``1d``.
+
+    Raises
+    ------
+    ValueError
+        It is no time.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text, re.ASCII)
+    if not found:
+        raise ValueError(text)
+    return float(found[1]) * _SECONDS[found[2]]

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from manyhands.listening.bind import bind, listen
 from manyhands.listening.endpoints import Endpoint, endpoints
@@ -66,6 +66,9 @@ class PollServer(abc.ABC):
     serve.
     """
 
+    thread_name: ClassVar[str] = "manyhands-poll-server"
+    """The name of its thread, for operators."""
+
     def __init__(self, address: Address) -> None:
         self._for_client, self._for_files = SpareDescriptor(), SpareDescriptor()
         self.clients = Clients(self._close_connection)
@@ -83,7 +86,7 @@ class PollServer(abc.ABC):
             for endpoint in endpoints(address):
                 self._listen(endpoint)
             self._has_reserve()
-            start_native_thread(self._run)
+            start_native_thread(self._run, name=self.thread_name)
         except BaseException:
             self._give_back()
             raise

@@ -88,14 +88,15 @@ def native_thread_id() -> int:
 
 _EVERY_SIGNAL = frozenset(signal.valid_signals())
 
-_started: set[int] = set()
-"""The identities of the threads of `start_native_thread`, ended ones too."""
+_started: dict[int, str] = {}
+"""The names of the threads of `start_native_thread` by their identities; of an ended one it is empty."""
 
 
-def start_native_thread(function: Callable[..., object], *arguments: object) -> None:
+def start_native_thread(function: Callable[..., object], *arguments: object, name: str) -> None:
     """Call a function in a new thread of the system's, which gets no signals.
 
-    The thread is not in `threading.enumerate`, and the exit of the interpreter does not wait for it.
+    The thread is not in `threading.enumerate`, and the exit of the interpreter does not wait for it. Its name
+    is for `native_thread_names`.
 
     Raises
     ------
@@ -104,8 +105,13 @@ def start_native_thread(function: Callable[..., object], *arguments: object) -> 
     """
 
     def run() -> None:
-        _started.add(native_thread_id())
-        function(*arguments)
+        identity = native_thread_id()
+        _started[identity] = name
+        try:
+            function(*arguments)
+        finally:
+            # The system may give the next thread the same identity.
+            _started[identity] = ""
 
     # The system gives a signal to any thread that lets it. Python's handlers run in the main thread alone,
     # which might sleep on; and a program that waits for a signal has blocked it in its own threads. So the
@@ -115,6 +121,11 @@ def start_native_thread(function: Callable[..., object], *arguments: object) -> 
         original(_thread, "start_new_thread")(run, ())
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
+def native_thread_names() -> dict[int, str]:
+    """Return the names of the threads of `start_native_thread` that are there, by their identities."""
+    return {identity: name for identity, name in _started.copy().items() if name}
 
 
 def count_other_threads() -> int:

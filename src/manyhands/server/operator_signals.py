@@ -104,7 +104,7 @@ class OperatorSignals:
 
         self._is_telling = True
         try:
-            start_native_thread(tell_once)
+            start_native_thread(tell_once, name="manyhands-stacks")
         except (RuntimeError, MemoryError):
             self._is_telling = False
             return False

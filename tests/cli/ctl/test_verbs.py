@@ -67,7 +67,7 @@ def test_columns_that_say_something_are_added(ctl: Ctl) -> None:
         ("--sort=-in", {"sort": "-in"}),
         ("--sort age --limit 5", {"sort": "age", "limit": 5}),
         (
-            "--idle-over 60 --room red --peer 10.0.0.0/8",
+            "--idle-over 1m --room red --peer 10.0.0.0/8",
             {"where": {"idle_over": 60.0, "room": "red", "peer": "10.0.0.0/8"}},
         ),
         (

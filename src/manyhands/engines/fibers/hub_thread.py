@@ -85,7 +85,7 @@ class Watchdog:
         self._worked = time.clock_gettime(self._clock)
         self._blocking: tuple[str, object] | None = None
         self._is_closed = False
-        start_native_thread(self._run)
+        start_native_thread(self._run, name="manyhands-hub-watchdog")
 
     def close(self) -> None:
         """Stop. Before the hub goes."""

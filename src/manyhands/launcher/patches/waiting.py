@@ -64,7 +64,7 @@ def call_in_native_thread(
         if is_given_up and undo is not None and results:
             undo(results.pop())
 
-    start_native_thread(run)
+    start_native_thread(run, name="manyhands-waiting")
     try:
         is_over.wait()
     except BaseException:
