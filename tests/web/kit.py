@@ -37,6 +37,8 @@ def connection(number: int, **facts: Any) -> dict[str, Any]:
         "silent": 4.0,
         "in": 812,
         "out": 900,
+        "waiting": 0,
+        "missed": 0,
         "reason": None,
         **facts,
     }

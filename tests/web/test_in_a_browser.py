@@ -202,6 +202,23 @@ def test_the_server_filters_sorts_and_pages(
         wait_until(lambda: server.calls[-1][1]["where"] == where)
 
 
+def test_what_waits_for_a_slow_client_and_what_it_has_missed_are_in_the_table(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    server.connections["2"] |= {"waiting": 64_000, "missed": 1234}
+    with opened(window, tmp_path) as (tab, _):
+        slow, prompt = (rows(tab).filter(has_text=f"4000{number}") for number in (2, 1))
+        for name, shown, none in (("Waiting", "64 kB", "0 B"), ("Missed", "1,234", "0")):
+            tab.get_by_role("columnheader", name=name).get_by_role("button").click()
+            wait_until(lambda name=name: server.calls[-1][1].get("sort") == name.lower())
+            expect(slow.locator(f"[data-label={name}]")).to_have_text(shown)
+            expect(prompt.locator(f"[data-label={name}]")).to_have_text(none)
+        # On a telephone each would be a line of its own.
+        tab.set_viewport_size({"width": 320, "height": 640})
+        expect(slow.get_by_role("cell")).to_have_count(11)
+        expect(prompt.get_by_role("cell")).to_have_count(9)
+
+
 def test_an_admin_closes_suspends_and_sets_after_a_question(
     window: BrowserContext, tmp_path: Path, server: Watched
 ) -> None:

@@ -15,7 +15,9 @@ const limit = () => (narrow.matches ? 20 : 50);
 /** Milliseconds between two looks. The page's server has one for all browsers, and as many as it costs little. */
 const PAUSE = 1500;
 /**
- * @typedef {{field: string, name: string, isNumber?: boolean, shown: (connection: any) => string}} Column
+ * One that is rare takes no line of a narrow screen where there is nothing of it.
+ * @typedef {{field: string, name: string, isNumber?: boolean, isRare?: boolean,
+ *   shown: (connection: any) => string}} Column
  * @type {Column[]}
  */
 const COLUMNS = [
@@ -27,6 +29,8 @@ const COLUMNS = [
   { field: "silent", name: "Silent for", isNumber: true, shown: (each) => age(each.silent) },
   { field: "in", name: "Received", isNumber: true, shown: (each) => size(each.in) },
   { field: "out", name: "Sent", isNumber: true, shown: (each) => size(each.out) },
+  { field: "waiting", name: "Waiting", isNumber: true, isRare: true, shown: (each) => size(each.waiting) },
+  { field: "missed", name: "Missed", isNumber: true, isRare: true, shown: (each) => count(each.missed) },
 ];
 
 let sort = "id";
@@ -188,6 +192,8 @@ function create(connection) {
  */
 function update(row, connection) {
   COLUMNS.forEach((column, index) => {
-    setText(/** @type {Element} */ (row.children[index].firstElementChild), column.shown(connection));
+    const cell = row.children[index];
+    setText(/** @type {Element} */ (cell.firstElementChild), column.shown(connection));
+    cell.toggleAttribute("data-none", Boolean(column.isRare) && !connection[column.field]);
   });
 }
