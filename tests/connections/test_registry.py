@@ -442,3 +442,27 @@ def test_an_exception_of_a_signal_s_handler_leaves_the_registry_free_and_balance
         assert accepted == still_open + closed
         for connection in connections:
             registry.close(connection)
+
+
+def test_the_last_ends_are_remembered_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("manyhands.connections.registry.MOST_ENDED", 2)
+    with serving(server_of("threads")) as server:
+
+        def come_and_go() -> int:
+            with call(server.server_address) as peer:
+                assert say(peer, "hello")
+                [number] = server.connections
+            assert server.connections.wait_for(at_most=0, timeout=PATIENCE)
+            return number
+
+        unknown = come_and_go()
+        server.connections.remember_ends()
+        numbers = [come_and_go() for _ in range(3)]
+        ends = [server.connections.end_of(number) for number in (unknown, *numbers)]
+        assert [None if each is None else each.number for each in ends] == [
+            None,
+            None,
+            *numbers[1:],
+        ]

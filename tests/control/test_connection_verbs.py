@@ -86,8 +86,25 @@ def test_a_connection_is_closed_under_its_handler(controlled: Controlled, engine
         assert client.call("connections.close", id=number) == {"closed": [number], "gone": []}
         assert is_closed_by_server(peer)
         wait_until(lambda: not server.server.connections)
-        with pytest.raises(Refused, match=f"no connection {number}: it ended . s ago, kicked$"):
+        with pytest.raises(Refused, match=_ended(number, "kicked", peer)):
             client.call("connections.close", id=number)
+
+
+def _ended(number: str, reason: str, peer: socket.socket) -> str:
+    host, port = peer.getsockname()
+    return rf"there is no connection {number}: it ended . s ago, {reason} \(client {host}:{port}\)$"
+
+
+def test_it_is_told_why_a_connection_ended_that_ended_while_no_client_was_there(
+    controlled: Controlled, engine: str
+) -> None:
+    with controlled(engine=engine) as server, talking(server) as [peer]:
+        [number] = map(str, server.server.connections)
+        peer.shutdown(socket.SHUT_WR)
+        assert is_closed_by_server(peer)
+        wait_until(lambda: not server.server.connections)
+        with pytest.raises(Refused, match=_ended(number, "peer_closed", peer)):
+            server.client().call("connections.get", id=number)
 
 
 def test_several_are_closed_at_once_and_those_that_have_gone_are_told(

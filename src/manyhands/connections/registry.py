@@ -3,8 +3,9 @@
 ``accepted = open + closed``, always, and each closed connection has exactly one reason.
 """
 
+import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
@@ -83,6 +84,31 @@ class Totals:
             return Sums(counts, self._seconds, self._bytes_in, self._bytes_out)
 
 
+MOST_ENDED = 1000
+"""Connections of which it is remembered how they ended: 230 bytes each, and 0.3 µs at its end."""
+
+
+class Ended(NamedTuple):
+    """A connection that has ended.
+
+    Attributes
+    ----------
+    number : int
+        Its number.
+    client_address : Any
+        The client's address.
+    reason : Reason
+        Why it ended.
+    at : float
+        When, by `time.monotonic`.
+    """
+
+    number: int
+    client_address: Any
+    reason: Reason
+    at: float
+
+
 class _Wait:
     """One thread's wait for a number of open connections. Each change is tested, so no moment is missed."""
 
@@ -126,6 +152,7 @@ class Registry(Mapping[int, Connection]):
         "_accepted",
         "_closed",
         "_dropped",
+        "_ended",
         "_lock",
         "_missed",
         "_open",
@@ -144,6 +171,8 @@ class Registry(Mapping[int, Connection]):
         self.are_detailed = event_hub.hears_of_ends
         """Whether the kernel is asked at a connection's end for its bytes, and for which side ended it. Off
         until the metrics, an event's subscriber or a timeout needs it: it costs a system call for each."""
+
+        self._ended: deque[Ended] | None = None
 
         self.dealer: Dealer | None = None
         """What leads, from a handler's process, to the connections of others, once the server has forked."""
@@ -167,6 +196,8 @@ class Registry(Mapping[int, Connection]):
         self._missed = 0
         if self.totals is not None:
             self.totals = Totals()
+        if self._ended is not None:
+            self._ended = deque(maxlen=MOST_ENDED)
         self.on_room: Callable[[], None] | None = None
         """Called in any thread when a connection has ended; set while an accept loop waits for a free
         place."""
@@ -237,8 +268,8 @@ class Registry(Mapping[int, Connection]):
             return False
         # Outside of the lock: a subscriber may read the registry.
         try:
-            if self.totals is not None:
-                self.totals.add(connection)
+            if self.totals is not None or self._ended is not None:
+                self._note_end(connection, reason)
             if event_hub.hears_of_ends:
                 event_hub.emit(connection.end_as_event())
         finally:
@@ -247,6 +278,25 @@ class Registry(Mapping[int, Connection]):
             if on_room is not None:
                 on_room()
         return True
+
+    def _note_end(self, connection: Connection, reason: Reason) -> None:
+        if self.totals is not None:
+            self.totals.add(connection)
+        if self._ended is not None:
+            self._ended.append(
+                Ended(connection.number, connection.client_address, reason, time.monotonic())
+            )
+
+    def remember_ends(self) -> None:
+        """Remember from now on how the last connections ended."""
+        if self._ended is None:
+            self._ended = deque(maxlen=MOST_ENDED)
+
+    def end_of(self, number: int) -> Ended | None:
+        """Return how a connection ended; None where that is not remembered."""
+        # A copy, made in one step: other threads append meanwhile.
+        ends = [] if self._ended is None else list(self._ended)
+        return next((each for each in reversed(ends) if each.number == number), None)
 
     def refuse(self, reason: Reason, count: int = 1) -> None:
         """Count connections that were accepted, and closed at once without a worker."""

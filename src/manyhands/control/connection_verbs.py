@@ -35,7 +35,6 @@ def _list(
     limit: int = 100,
     after: str | None = None,
 ) -> dict[str, object]:
-    asker.asks_for_ends = True
     page = asker.process.page(where or {}, sort, limit, after)
     return {
         "items": [row_of(entry) for entry in page.items],
@@ -46,7 +45,6 @@ def _list(
 
 
 def _get(asker: Asker, *, id: str) -> dict[str, object]:  # noqa: A002 - the parameter's name
-    asker.asks_for_ends = True
     entry = _open(asker, id)
     connection = entry.connection
     version, header = connection.tls_version, connection.proxy_header
@@ -119,7 +117,7 @@ def the_connection(asker: Asker, wanted: str) -> Connection:
 def _open(asker: Asker, wanted: str) -> Entry:
     found, number = _found(asker.process, wanted), _number(wanted)
     if found is None:
-        known = "" if number is None else asker.end_of(number)
+        known = "" if number is None else asker.process.end_of(number)
         raise Refusal(Code.NO_SUCH_THING, f"there is no connection {_named(wanted)}{known}")
     return found
 

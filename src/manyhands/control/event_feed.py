@@ -1,4 +1,4 @@
-"""What happens in the servers of this process, for clients that watch, or ask for what has ended."""
+"""What happens in the servers of this process, for clients that watch it."""
 
 import time
 from collections import deque
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from manyhands.control.messages import written
 from manyhands.logs.lines import iso_time, measurements
 from manyhands.model.event_hub import event_hub
-from manyhands.model.events import ConnectionClosed, Event
+from manyhands.model.events import Event
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 
@@ -19,9 +19,6 @@ MOST_WAITING = 500
 
 MOST_BYTES = 256 * 1024
 """Bytes of a batch, and what is left of its last event: some have a traceback in them."""
-
-MOST_ENDED = 1000
-"""Connections of which it is remembered when they ended, and why."""
 
 
 class Batch(NamedTuple):
@@ -47,7 +44,6 @@ class EventFeed:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Event]] = deque()
-        self._ended: deque[tuple[int, float, str]] = deque(maxlen=MOST_ENDED)
         self._unsubscribe: Callable[[], object] | None = None
         self._missed = 0
         self.is_watched = False
@@ -65,13 +61,10 @@ class EventFeed:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        self._ended.clear()
         self._waiting.clear()
 
     def __call__(self, event: Event) -> None:
         """Take notice of an event. It takes no lock: deques have their ends changed in one step."""
-        if isinstance(event, ConnectionClosed):
-            self._ended.append((event.number, time.monotonic(), event.reason))
         if not self.is_watched:
             return
         if len(self._waiting) < MOST_WAITING:
@@ -94,13 +87,6 @@ class EventFeed:
                 size += len(items[-1])
         missed, self._missed = self._missed, 0
         return Batch(items, missed)
-
-    def end_of(self, number: int) -> str:
-        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
-        for ended, when, reason in reversed(self._ended):
-            if ended == number:
-                return f": it ended {time.monotonic() - when:.0f} s ago, {reason}"
-        return ""
 
 
 def _written(when: float, event: Event) -> str:

@@ -18,6 +18,7 @@ from manyhands.control.system_use import use_of_system
 from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
 from manyhands.model.connection_states import Reason
+from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import forking
 from manyhands.serving.controls import ServerControls
 from manyhands.serving.info import count_totals, totals_of
@@ -199,6 +200,15 @@ class ControlledProcess:
             if found is not None:
                 return Entry(each.number, found)
         return None
+
+    def end_of(self, number: int) -> str:
+        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
+        for each in self.servers():
+            ended = each.server.core.registry.end_of(number)
+            if ended is not None:
+                ago, peer = time.monotonic() - ended.at, format_address(ended.client_address)
+                return f": it ended {ago:.0f} s ago, {ended.reason.value} (client {peer})"
+        return ""
 
     def hello(self, *, may_write: bool) -> dict[str, object]:
         """Return what a client is told first."""

@@ -97,9 +97,6 @@ class ControlClient(Client):
         """What it watches, if anything."""
 
         self.has_unread_stats = False
-        self.asks_for_ends = False
-        """Whether it has asked for connections, and so may ask what has become of one."""
-
         self._lines = Lines()
         self._asked: deque[bytes] = deque()
         self._is_at_an_end = False
@@ -184,10 +181,6 @@ class ControlClient(Client):
             # Before the answer goes out: the client is to be told of all that happens after that.
             self._feed.is_watched = True
             self._feed.begin()
-
-    def end_of(self, number: int) -> str:
-        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
-        return self._feed.end_of(number)
 
     def has_taken_all(self) -> None:
         """Note that it has read the latest stats; and that it is done, where it asks for nothing more."""
@@ -275,7 +268,7 @@ class ControlServer(PollServer):
         self._feed.is_watched = any(
             each.watched is not None and each.watched.of_events for each in clients
         )
-        if self._feed.is_watched or any(client.asks_for_ends for client in clients):
+        if self._feed.is_watched:
             self._feed.begin()
         else:
             self._feed.end()

@@ -103,6 +103,8 @@ class ControlSockets:
         server.start_thread = program_threads()
         for gone in [each for each in self._users.copy() if not each.is_there]:
             self.leave(gone)
+        if wanted:
+            server.core.registry.remember_ends()
         with self._lock:
             # Once: by it and by the process's number a client knows one process from another.
             self._began = self._began or start_of_process()

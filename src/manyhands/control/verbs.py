@@ -14,11 +14,6 @@ class Asker(Protocol):
 
     process: ControlledProcess
     may_write: bool
-    asks_for_ends: bool
-    """Whether it is to be remembered for it which connections have ended."""
-
-    def end_of(self, number: int) -> str:
-        """Return what is known of the end of a connection, as it goes on after its name; else ``""``."""
 
     def watch(self, what: Sequence[str], every: float) -> None:
         """Have the client told from now on, by itself, of what it watches."""
