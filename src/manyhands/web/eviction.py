@@ -3,12 +3,14 @@
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
 from manyhands.connections.connection import Connection, current_connection
 from manyhands.connections.registry import Registry
 from manyhands.runtime.locks import Latch
+from manyhands.web.guards import what_counts_of
 
 MOST_STREAMS = 32
 """Browsers that watch at once."""
@@ -19,7 +21,13 @@ MOST_CONNECTIONS = 2 * MOST_STREAMS
 LOOK = 0.5
 """Seconds between two looks whether there is room."""
 
-_FREED = MOST_CONNECTIONS // 4
+SOON = 0.05
+"""Seconds until the next look where there was none: more clients may wait, and a browser behind them.
+
+One that has just come needs so long for its first request.
+"""
+
+FREED = MOST_CONNECTIONS // 4
 """Places that are freed at one look: for those that came while there was no room."""
 
 
@@ -65,15 +73,32 @@ class Eviction:
             self._needs[served.number] = need
 
     def _run(self) -> None:
-        while not self._ending.wait(LOOK):
-            connections = self._connections()
-            for number in tuple(self._needs):
-                if number not in connections:
-                    self._needs.pop(number, None)
-            if len(connections) >= MOST_CONNECTIONS:
-                for each in sorted(connections.snapshot(), key=self._need)[:_FREED]:
-                    each.close()
+        pause = LOOK
+        while not self._ending.wait(pause):
+            pause = self.look()
 
-    def _need(self, connection: Connection) -> tuple[float, int]:
-        """Return how much a connection needs its place; without a right token, the oldest one least."""
-        return self._needs.get(connection.number, 0.0), connection.number
+    def look(self) -> float:
+        """Free some places where all are taken; return the seconds until the next look."""
+        connections = self._connections()
+        for number in tuple(self._needs):
+            if number not in connections:
+                self._needs.pop(number, None)
+        if len(connections) < MOST_CONNECTIONS:
+            return LOOK
+        for each in self._least_needed(connections.snapshot())[:FREED]:
+            each.close()
+        return SOON
+
+    def _least_needed(self, connections: list[Connection]) -> list[Connection]:
+        """Return connections in the order in which they end.
+
+        Those without a right token end first. Of these each is the next one of the address that has most of
+        them then, its oldest: many clients at one address drive out each other, and no browser elsewhere.
+        """
+        newer: Counter[int | None] = Counter()
+        order: dict[Connection, tuple[float, int, int]] = {}
+        for each in reversed(connections):
+            address, need = what_counts_of(each.client_address), self._needs.get(each.number, 0.0)
+            order[each] = need, -newer[address], each.number
+            newer[address] += not need
+        return sorted(connections, key=order.__getitem__)

@@ -125,7 +125,7 @@ class TokenCheck:
             return Verdict.MISSING
         if secrets.compare_digest(given.strip().encode(), self._token):
             return Verdict.RIGHT
-        address = _counted(client_address)
+        address = what_counts_of(client_address)
         times = self._wrong.pop(address, None) or deque(maxlen=MOST_WRONG)
         self._wrong[address] = times
         while len(self._wrong) > MOST_ADDRESSES:
@@ -137,7 +137,7 @@ class TokenCheck:
 
     def seconds_to_wait(self, client_address: object) -> float:
         """Return the seconds until a wrong token of a client is one like others again."""
-        return self._seconds_left(self._wrong.get(_counted(client_address), ()))
+        return self._seconds_left(self._wrong.get(what_counts_of(client_address), ()))
 
     def _seconds_left(self, times: Collection[float]) -> float:
         if len(times) < MOST_WRONG:
@@ -145,8 +145,8 @@ class TokenCheck:
         return next(iter(tuple(times))) + WRONG_SECONDS - self._clock()
 
 
-def _counted(client_address: object) -> int | None:
-    """Return by what the wrong tokens of a client are counted: what it cannot choose anew each time.
+def what_counts_of(client_address: object) -> int | None:
+    """Return by what the clients without a right token are counted: what they cannot choose anew each time.
 
     All of this machine's count together (None): a client may call from any of 127.0.0.0/8, or name its own
     end of a Unix socket. Of IPv6 a network counts.
