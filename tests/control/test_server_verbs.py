@@ -440,6 +440,20 @@ def test_a_socket_for_reading_refuses_each_verb_that_changes_something(
         assert "reading only" not in str(server.client(place).call("limits.get"))
 
 
+@pytest.mark.parametrize(
+    ("verb", "param"),
+    [(verb.name, param.name) for verb in VERBS if verb.writes for param in verb.params],
+)
+def test_null_is_no_parameter_of_a_verb_that_changes_something(
+    controlled: Controlled, verb: str, param: str
+) -> None:
+    with controlled() as server:
+        with pytest.raises(Refused, match=f"{param} must be .*, not null") as refused:
+            server.client().request(verb, {param: None})
+        assert refused.value.code == Code.BAD_PARAMS
+        assert not server.client().call("status")["servers"][0]["listeners"][0]["is_suspended"]
+
+
 def test_a_hub_that_hangs_is_told_of_with_the_handler_that_holds_it_up(
     controlled: Controlled,
 ) -> None:

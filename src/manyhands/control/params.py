@@ -43,6 +43,8 @@ class Kind:
 
 def shown(value: object) -> str:
     """Return a value as a sentence shows it: not all of it, where it is long."""
+    if value is None:
+        return "null"
     if isinstance(value, int) and abs(value) >= 1e100:
         return "such a number"
     shown = repr(value)
@@ -204,10 +206,25 @@ class Fields(Kind):
         return check(self.members, super().check(called, value), f"{called}.")
 
 
-def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+def check(
+    params: Sequence[Param],
+    given: Mapping[str, Any],
+    place: str = "",
+    *,
+    null_is_none: bool = True,
+) -> dict[str, Any]:
     """Check what was given against the parameters that there are; return those that are given.
 
-    One that is null is none: so a client may send what it has, as the `next` of the last page.
+    Parameters
+    ----------
+    params
+        Those that there are.
+    given
+        What was given, by name.
+    place
+        What stands before their names in a sentence.
+    null_is_none
+        Whether one that is null is left out: so a client sends what it has, as the `next` of the last page.
 
     Raises
     ------
@@ -221,7 +238,7 @@ def check(params: Sequence[Param], given: Mapping[str, Any], place: str = "") ->
             raise Refusal(
                 Code.BAD_PARAMS, unknown("parameter", name, list(known), called=place + name)
             )
-        if value is not None:
+        if value is not None or not null_is_none:
             checked[name] = known[name].kind.check(place + name, value)
     for param in params:
         if param.is_required and param.name not in checked:

@@ -75,4 +75,6 @@ class Verbs:
                 Code.READING_ONLY,
                 f"{verb.name} changes something, and this socket is for reading only",
             )
-        return verb.act(asker, **check(verb.params, request.params))
+        # Null is what `jq` makes of a name that is not there, and a listener left out stands for all of them.
+        params = check(verb.params, request.params, null_is_none=not verb.writes)
+        return verb.act(asker, **params)
