@@ -2,12 +2,14 @@
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ import pytest
 from manyhands import Mistake, Server
 from manyhands.control import sockets
 from manyhands.control.client import Client, Refused, Unreachable
-from manyhands.control.connection_pages import PAUSE
+from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
-from manyhands.control.server import MOST_CLIENTS, ControlServer
+from manyhands.control.server import MOST_CLIENTS, MOST_PAUSE, SHARE, ControlServer
 from manyhands.testing import everything, read_line
 from tests.support import Echo, bound, call, forked, wait_until
 from tests.support.waiting import PATIENCE
@@ -296,22 +298,78 @@ def test_what_a_client_asks_for_at_once_is_answered_in_its_order(controlled: Con
             assert [json.loads(lines.readline())["id"] for _ in range(300)] == list(range(300))
 
 
-def test_handlers_have_their_turn_between_the_answers_to_requests_that_wait(
+def asking(place: str, clients: int, at_once: int, seconds: float) -> Callable[[], bool]:
+    """Return what asks, in a process of its own, as fast as it is answered."""
+    asked = b'{"jsonrpc":"2.0","id":1,"method":"limits.get"}\n' * at_once
+
+    def ask() -> bool:
+        poll, behind = select.poll(), {}
+        with ExitStack() as stack:
+            for _ in range(clients):
+                peer = stack.enter_context(call(place))
+                read_line(peer)
+                poll.register(peer, select.POLLIN)
+                behind[peer.fileno()] = peer, 0
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                for descriptor, (peer, left) in behind.items():
+                    if left <= 0:
+                        peer.sendall(asked)
+                        behind[descriptor] = peer, left + at_once
+                for descriptor, _ in poll.poll(1000 * seconds):
+                    peer, left = behind[descriptor]
+                    behind[descriptor] = peer, left - peer.recv(1 << 18).count(b"\n")
+        return True
+
+    return ask
+
+
+@pytest.mark.parametrize(("clients", "at_once"), [(20, 1), (1, 2), (1, 100)])
+def test_clients_that_ask_without_end_leave_the_handlers_their_time(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch, clients: int, at_once: int
+) -> None:
+    clocks: list[int] = []
+    hello = ControlledProcess.hello
+
+    def note_the_thread(*arguments: Any, **options: Any) -> Any:
+        clocks.append(time.pthread_getcpuclockid(threading.get_ident()))
+        return hello(*arguments, **options)
+
+    monkeypatch.setattr(ControlledProcess, "hello", note_the_thread)
+    with controlled() as server:
+        server.client()
+        clock = clocks[0]
+        began, used = time.monotonic(), time.clock_gettime(clock)
+        with forked(asking(server.place, clients, at_once, 0.4)) as wait:
+            assert wait() == 0
+        used = time.clock_gettime(clock) - used
+        # On a busy machine it has less; and it is ahead at first by what it may have in a moment.
+        assert 0 < used < 1.4 * SHARE * (time.monotonic() - began)
+
+
+def test_a_newcomer_has_its_turn_while_others_ask_for_what_lasts(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr("manyhands.control.server._sleep", pauses.append)
-    with controlled() as server, call(server.place) as peer, peer.makefile("rb") as lines:
-        lines.readline()
-        for _ in range(5):
-            peer.sendall(STATUS)
-            lines.readline()
-        assert pauses == []
-        peer.sendall(STATUS * 5)
-        for _ in range(5):
-            lines.readline()
-        assert len(pauses) >= 3
-        assert min(pauses) >= PAUSE
+    answers = threading.Semaphore(0)
+    status = ControlledProcess.status
+
+    def wait_and_tell(*arguments: Any, **options: Any) -> Any:
+        answers.acquire(timeout=PATIENCE)
+        time.sleep(2 * MOST_PAUSE)
+        return status(*arguments, **options)
+
+    monkeypatch.setattr(ControlledProcess, "status", wait_and_tell)
+    with controlled() as server, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(call(server.place)).sendall(STATUS * 10)
+        newcomer = stack.enter_context(call(server.place))
+        newcomer.sendall(STATUS.replace(b"status", b"verbs"))
+        # The first client has one answer, and then each of the two another.
+        for _ in range(3):
+            answers.release()
+        assert b"hello" in read_line(newcomer)
+        assert b"items" in read_line(newcomer)
+        answers.release(100)
 
 
 def test_a_request_without_an_id_is_done_and_not_answered(controlled: Controlled) -> None:

@@ -20,6 +20,7 @@ from manyhands.control.messages import (
 from manyhands.control.process import ControlledProcess
 from manyhands.control.process_verbs import VERBS
 from manyhands.control.protocol import LONGEST_ANSWER, Code
+from manyhands.control.time_share import TimeShare
 from manyhands.control.watching import EVENTS_INTERVAL, Watch
 from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
@@ -39,6 +40,13 @@ REFUSAL_TIMEOUT = 1.0
 
 MOST_UNSENT = 1024 * 1024
 """Bytes that wait for a client before no request of its is read, and no event is kept for it."""
+
+SHARE = 0.25
+"""How much of the time the thread works while requests wait; the handlers have the rest for themselves."""
+
+MOST_PAUSE = 0.01
+"""Seconds between two answers at the most, so that the last of many clients that ask without end has its own
+in time; and seconds of answering after which newcomers have their turn."""
 
 
 class _TurnedAway(Client):
@@ -101,6 +109,9 @@ class ControlClient(Client):
         self._asked: deque[bytes] = deque()
         self._is_at_an_end = False
         self._last_word = b""
+        self.waits_since = time.monotonic()
+        """When it came, or was answered last."""
+
         self.send(notification("hello", process.hello(may_write=may_write)))
 
     @property
@@ -123,7 +134,7 @@ class ControlClient(Client):
         return 0 if self.is_behind or self._is_at_an_end else 1
 
     def receive(self, data: bytes) -> None:
-        """Take what it asks for; answer the first of that."""
+        """Take what it asks for."""
         self._is_at_an_end = not data
         try:
             for line in self._lines.cut(data) if data else self._lines.last():
@@ -132,7 +143,7 @@ class ControlClient(Client):
         except Refusal as refused:
             self._is_at_an_end = True
             self._last_word = error_line(refused)
-        self.answer_one()
+        self._end_if_done()
 
     def settled(self) -> None:
         """Give it its time for the line that it is in, unless the rest of that may be in the kernel."""
@@ -143,8 +154,11 @@ class ControlClient(Client):
 
     def answer_one(self) -> None:
         """Answer one request, so that the other clients have their turn between two."""
-        if self.is_asking:
-            self.send(self._answer(self._asked.popleft()))
+        self.send(self._answer(self._asked.popleft()))
+        self.waits_since = time.monotonic()
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
         if self._is_at_an_end and not self._asked:
             # It may have closed its side alone, and still read.
             self.watched = None
@@ -215,6 +229,7 @@ class ControlServer(PollServer):
         self._may_write = may_write
         self._feed = EventFeed()
         self._next_events = 0.0
+        self._time_share = TimeShare(SHARE, MOST_PAUSE)
         super().__init__(address)
 
     def new_client(self, connection: Any) -> Client:
@@ -242,27 +257,35 @@ class ControlServer(PollServer):
 
     def seconds_left(self) -> float | None:
         """Return the seconds until a client is to be told something."""
-        clients = self._controlled()
-        if any(client.is_asking for client in clients):
-            return 0.0
+        clients, now = self._controlled(), time.monotonic()
         watches = [client.watched for client in clients if client.watched is not None]
         due = [watch.stats_due for watch in watches if watch.of_stats]
         due += [self._next_events] if any(watch.of_events for watch in watches) else []
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        if any(client.is_asking for client in clients):
+            due.append(now + self._pause())
+        return max(0.0, min(due) - now) if due else None
+
+    def _pause(self) -> float:
+        """Return the seconds until the next request may be answered."""
+        return self._time_share.seconds_left(time.monotonic(), time.thread_time())
 
     def do_chores(self) -> None:
         """Answer those that wait for it, and tell those that watch."""
-        clients, began = self._controlled(), time.monotonic()
-        for client in clients:
-            if client.is_asking:
-                client.answer_one()
-                self.clients.settle(client)
-        if any(client.is_asking for client in clients):
-            # Clients that ask without end: they get half of the time at the most, and the handlers theirs.
-            _sleep(max(PAUSE, time.monotonic() - began))
+        clients = self._controlled()
+        self._answer_one_each(clients)
         self._hear_of_events(clients)
         self._tell_stats(clients)
         self._tell_events(clients)
+
+    def _answer_one_each(self, clients: list[ControlClient]) -> None:
+        began = time.monotonic()
+        asking = [client for client in clients if client.is_asking]
+        for client in sorted(asking, key=lambda client: client.waits_since):
+            # Then the poll goes on, which newcomers end, and what is to be told in time.
+            if self._pause() or time.monotonic() - began > MOST_PAUSE:
+                return
+            client.answer_one()
+            self.clients.settle(client)
 
     def _hear_of_events(self, clients: list[ControlClient]) -> None:
         self._feed.is_watched = any(
