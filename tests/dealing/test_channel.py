@@ -121,6 +121,22 @@ def test_nothing_goes_out_after_what_was_said_later_be_older_frames_dropped_mean
     assert messages.missed == 3
 
 
+def test_each_put_tells_whether_it_was_the_one_that_had_frames_dropped(
+    watched: Watched, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    made = attached(watched, ends, filled=True)
+    assert made.put(b"begun ", lane())
+    oldest, newest = lane(2, when_behind="drop_oldest"), lane(2)
+    assert [made.put_and_tell(b"old", oldest) for _ in range(3)] == [(True, False)] * 2 + [
+        (True, True)
+    ]
+    assert [made.put_and_tell(b"new", newest) for _ in range(3)] == [(True, False)] * 2 + [
+        (False, True)
+    ]
+    made.end()
+    assert made.put_and_tell(b"late", newest) == (False, False)
+
+
 def test_a_frame_of_any_length_may_wait_where_no_other_does(
     watched: Watched, ends: tuple[socket.socket, socket.socket]
 ) -> None:

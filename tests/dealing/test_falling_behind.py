@@ -3,6 +3,7 @@
 import gc
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -191,7 +192,8 @@ def test_a_client_that_falls_behind_is_told_of_once_in_the_server_s_process(
     ):
         server = under_test.server
         wait_until(lambda: server.members("red") or handler is Talkative)
-        while not lags:
+        deadline = time.monotonic() + PATIENCE
+        while not lags and time.monotonic() < deadline:
             server.tell("red", b"x" * 10_000)
         if when_behind == "close":
             wait_until(lambda: server.connections.closed == {Reason.DID_NOT_READ: 1})
@@ -205,6 +207,28 @@ def test_a_client_that_falls_behind_is_told_of_once_in_the_server_s_process(
         peer.close()
         for connection in server.connections.values():
             connection.close()
+
+
+def test_a_lag_is_told_of_be_the_process_gone_before_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Connection.close
+
+    def close_and_be_forgotten(connection: Any, *reason: Reason) -> bool:
+        is_closed = close(connection, *reason)
+        wait_until(lambda: connection.outbox.connection is None)
+        return is_closed
+
+    monkeypatch.setattr(Connection, "close", close_and_be_forgotten)
+    with (
+        listening_for_lags() as lags,
+        serving(Speaker, engine="processes", outbox=5000) as under_test,
+        clients(under_test.address, 1) as (anna,),
+    ):
+        assert anna.ask("join red") == "True"
+        anna.stop()
+        connection = under_test.server.connections[anna.number]
+        wait_until(lambda: all(connection.send(b"x" * 4000) for _ in range(10)) is False)
+        wait_until(lambda: lags)
+        assert [lag.is_closed for lag in lags] == [True]
 
 
 @pytest.fixture

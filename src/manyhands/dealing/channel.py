@@ -9,12 +9,14 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from manyhands.connections.outbox_queue import SHARE
 from manyhands.connections.outbox_terms import AT_ONCE
 from manyhands.runtime.unpatched import brief_lock
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class Terms(NamedTuple):
@@ -153,7 +155,7 @@ class Channel:
 
     def attach(self, connection: _socket.socket) -> None:
         """Send what waits, and all that follows, on a socket. The caller closes that, after `end`."""
-        if not self._locked(partial(self._begin, connection)):
+        if not self._locked(self._begin, connection):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -165,17 +167,26 @@ class Channel:
 
     def put(self, frame: bytes, lane: Lane) -> bool:
         """Have a frame sent in its lane; return False when it is dropped, and when the channel is over."""
-        with self._lock:
-            try:
-                return self._put(frame, lane)
-            except BaseException as error:
-                self._break_off(error)
-                raise
+        return self._locked(self._put, frame, lane)
 
-    def _locked(self, act: Callable[[], bool]) -> bool:
+    def put_and_tell(self, frame: bytes, lane: Lane) -> tuple[bool, bool]:
+        """Do what `put` does; return also whether any frame of the lane was dropped for it."""
+        return self._locked(self._put_and_tell, frame, lane)
+
+    def _put_and_tell(self, frame: bytes, lane: Lane) -> tuple[bool, bool]:
+        missed = lane.missed
+        return self._put(frame, lane), lane.missed != missed
+
+    def _locked(
+        self,
+        act: Callable[Parameters, Result],
+        /,
+        *arguments: Parameters.args,
+        **keywords: Parameters.kwargs,
+    ) -> Result:
         with self._lock:
             try:
-                return act()
+                return act(*arguments, **keywords)
             except BaseException as error:
                 self._break_off(error)
                 raise

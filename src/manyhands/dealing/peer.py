@@ -56,6 +56,7 @@ class Peer:
     """
 
     __slots__ = (
+        "_drops",
         "_frames",
         "_has_caught_up",
         "_is_over",
@@ -93,6 +94,7 @@ class Peer:
         self._is_over = False
         self._missed = self._missed_there = 0
         self._lags = itertools.count()
+        self._drops = itertools.count()
         before = None if connection is None else connection.outbox
         if isinstance(before, Peer):
             # The same process, whose channel has ended, or that was given up: it counts on.
@@ -140,9 +142,9 @@ class Peer:
         """Have a piece sent. Never waits. See `Outbox.put`."""
         if self._is_over:
             return False
-        missed = self._pieces.missed
-        is_sent = self.channel.put(pack(Kind.DELIVER, self._number, data), self._pieces)
-        if self._pieces.missed != missed:
+        frame = pack(Kind.DELIVER, self._number, data)
+        is_sent, has_dropped = self.channel.put_and_tell(frame, self._pieces)
+        if has_dropped:
             self._fall_behind(
                 is_over=not is_sent and self._terms_of_pieces().when_behind == "close"
             )
@@ -153,16 +155,20 @@ class Peer:
         connection = self.connection
         if connection is None:
             return
-        waiting = self.waiting
+        # Before the process is killed: with its end the thread that deals forgets the connection.
+        self._note_lag(connection, self.waiting, is_over=is_over)
         if is_over:
             self._drop_waiting()
             connection.close(Reason.DID_NOT_READ)
-        self.tell_of_lag(waiting, is_over=is_over)
 
     def tell_of_lag(self, waiting: int, *, is_over: bool) -> None:
         """Have it told, once, that the client, or the process, does not read."""
         connection = self.connection
-        if connection is not None and not next(self._lags):
+        if connection is not None:
+            self._note_lag(connection, waiting, is_over=is_over)
+
+    def _note_lag(self, connection: Connection, waiting: int, *, is_over: bool) -> None:
+        if not next(self._lags):
             # Subscribers are the program's: they are called in no thread beside those that fork.
             self._note(partial(connection.tell_of_lag, waiting, is_over=is_over))
 
@@ -181,9 +187,10 @@ class Peer:
         self.close()
 
     def _drop_waiting(self) -> None:
-        if not self._is_over:
-            self._is_over = True
+        if not self._is_over and not next(self._drops):
+            # In this order: a caller that is told that it is over finds them counted.
             self._missed += len(self._pieces.frames)
+            self._is_over = True
 
     # As what asks
 
