@@ -211,6 +211,58 @@ def test_the_server_filters_sorts_and_pages(
         wait_until(lambda: asked(server).get("where") == where)
 
 
+HOLD = """() => {
+  const { fetch } = window;
+  const held = new Promise((resolve) => { window.release = resolve; });
+  window.rows = [];
+  new MutationObserver(() => window.rows.push(document.getElementById("table-body").textContent))
+    .observe(document.getElementById("table-body"), { childList: true, subtree: true, characterData: true });
+  return new Promise((resolve) => {
+    window.fetch = async (...asked) => {
+      if (String(asked[0]) !== "calls" || !asked[1].body.includes("connections.list")) return fetch(...asked);
+      window.fetch = fetch;
+      resolve();
+      await held;
+      return fetch(...asked);
+    };
+  });
+}"""
+"""Notes what the table has from now on, and holds the next look until `release` is called."""
+
+TURNED = """() => {
+  const filter = document.getElementById("filter-text");
+  filter.value = "40002";
+  filter.dispatchEvent(new Event("input"));
+  document.getElementById("page-after").click();
+  window.release();
+}"""
+"""A filter is typed while a look is under way, and the next page of what is still shown is asked for."""
+
+
+def test_what_was_asked_for_before_a_filter_was_typed_is_not_shown(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    for number in range(4, 121):
+        server.connections[str(number)] = connection(number)
+    with opened(window, tmp_path) as (tab, _):
+        count, after = tab.locator("#count"), tab.locator("#page-after")
+        expect(count).to_have_text("1 to 50 of 120 connections")
+        # Two clicks before the answer are one: which page follows the next one is not known yet.
+        after.evaluate("element => { element.click(); element.click(); }")
+        expect(count).to_have_text("51 to 100 of 120 connections")
+        after.click()
+        expect(count).to_have_text("101 to 120 of 120 connections")
+        tab.get_by_role("button", name="Previous page").click()
+        expect(count).to_have_text("51 to 100 of 120 connections")
+        tab.evaluate(HOLD)
+        server.connections["60"]["handler"] = "Stale"
+        tab.evaluate(TURNED)
+        expect(count).to_have_text("1 to 1 of 1 connection, of 120 open")
+        shown = tab.evaluate("window.rows")
+        assert shown
+        assert not any("Stale" in each for each in shown)
+
+
 def test_what_waits_for_a_slow_client_and_what_it_has_missed_are_in_the_table(
     window: BrowserContext, tmp_path: Path, server: Watched
 ) -> None:

@@ -55,12 +55,12 @@ export function start() {
   ]));
   byId("order").addEventListener("change", () => sortBy(byId("order", HTMLSelectElement).value));
   for (const id of ["filter-text", "filter-state", "filter-listener", "filter-room", "filter-idle"]) {
-    byId(id).addEventListener("input", () => { cursors = [null]; soon(250); });
+    byId(id).addEventListener("input", () => turn([null], 250));
   }
   byId("filter").addEventListener("submit", (event) => { event.preventDefault(); soon(0); });
-  byId("page-after").addEventListener("click", () => { if (next) { cursors.push(next); soon(0); } });
-  byId("page-before").addEventListener("click", () => { if (cursors.length > 1) { cursors.pop(); soon(0); } });
-  narrow.addEventListener("change", () => { cursors = [null]; soon(0); });
+  byId("page-after").addEventListener("click", () => { if (next) turn([...cursors, next]); });
+  byId("page-before").addEventListener("click", () => { if (cursors.length > 1) turn(cursors.slice(0, -1)); });
+  narrow.addEventListener("change", () => turn([null]));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
   soon(0);
 }
@@ -108,18 +108,31 @@ function offer(id, choices) {
 /** @param {string} order A field, with "-" before it in descending order. */
 function sortBy(order) {
   sort = order;
-  cursors = [null];
-  soon(0);
+  turn([null]);
 }
 
-/** @param {number} milliseconds */
+/**
+ * Show another page. Which one follows it is not known yet.
+ * @param {(string | null)[]} to Where those before it began, and it.
+ * @param {number} [milliseconds] Until it is asked for.
+ */
+function turn(to, milliseconds = 0) {
+  cursors = to;
+  next = null;
+  soon(milliseconds);
+}
+
+/**
+ * Look after a while. A look that is under way counts no more: it is for what was wanted before.
+ * @param {number} milliseconds
+ */
 function soon(milliseconds) {
   clearTimeout(timer);
+  lookNumber += 1;
   if (!refused.aborted) timer = setTimeout(look, milliseconds);
 }
 
 async function look() {
-  lookNumber += 1;
   const number = lookNumber;
   const after = cursors[cursors.length - 1];
   let pause = PAUSE;
