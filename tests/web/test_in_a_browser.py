@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Error,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -469,6 +470,25 @@ def test_a_tab_whose_token_is_refused_stops_and_holds_up_no_other(
         wait_until(lambda: "connections.list" in dict(server.calls))
         assert of_old == []
         expect(old.locator("#link")).to_have_text("not let in")
+
+
+def test_a_refusal_of_a_proxy_in_front_passes(
+    window: BrowserContext, tmp_path: Path, server: Watched
+) -> None:
+    def refuse(route: Route) -> None:
+        status = 401 if is_of_a_stream(route.request) else 429
+        header = {"WWW-Authenticate": 'Basic realm="proxy"'} if status == 401 else {}
+        route.fulfill(status=status, headers=header, content_type="text/html", body="<h1>No</h1>")
+
+    window.route("**/events", refuse)
+    with opened(window, tmp_path) as (tab, _):
+        expect(tab.locator("#link")).to_contain_text("the answer was 401")
+        window.unroute("**/events")
+        is_live(tab)
+        window.route("**/calls", refuse)
+        expect(tab.locator("#count")).to_contain_text("the answer was 429")
+        window.unroute("**/calls")
+        expect(tab.locator("#count")).to_have_text("1 to 3 of 3 connections")
 
 
 def test_the_focus_stays_near_a_row_that_goes(

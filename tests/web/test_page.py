@@ -207,7 +207,7 @@ def test_without_the_token_nothing_is_shown(
         headers["Authorization"] = authorization
     answer = asked(page, method, path, headers, b"{}" if method == "POST" else b"")
     assert answer.status == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["www-authenticate"] == 'Bearer realm="manyhands"'
     assert server.calls == []
 
 
@@ -223,6 +223,7 @@ def test_after_ten_wrong_tokens_others_have_to_wait_and_the_right_one_is_let_in(
         assert asked(page, "GET", "/events", wrong).status == 401
     answer = asked(page, "GET", "/events", wrong)
     assert answer.status == 429
+    assert answer.headers["www-authenticate"] == 'Bearer realm="manyhands"'
     assert 0 < int(answer.headers["retry-after"]) <= 61
     assert "result" in called(page, "limits.get").said
 

@@ -56,6 +56,13 @@ def test_the_document_has_neither_scripts_nor_styles_nor_handlers_in_it() -> Non
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|https?:", document)
 
 
+def test_a_browser_that_knows_no_text_for_screen_readers_has_what_is_drawn() -> None:
+    style = (STATIC / "style.css").read_text(encoding="utf-8")
+    both = re.findall(r"(content: [^;/]+); content: ([^;/]+) / [^;]+;", style)
+    assert len(both) == len(re.findall(r"content: [^;]+/", style)) > 0
+    assert all(plain == f"content: {told}" for plain, told in both)
+
+
 def test_every_file_is_served() -> None:
     assert len(static_files()) == len(list(STATIC.iterdir()))
     assert {file.suffix for file in STATIC.iterdir()} == set(MEDIA_TYPES)

@@ -22,6 +22,9 @@ from manyhands.web.stream import COMMENT, MEDIA_TYPE, resumed
 
 STREAM, CALLS = "/events", "/calls"
 
+CHALLENGE = ("WWW-Authenticate", 'Bearer realm="manyhands"')
+"""By this header a tab knows that its token was refused, and stops; what a proxy refuses may pass."""
+
 LOOK = 1.0
 """Seconds between two looks whether a browser that gets nothing has gone."""
 
@@ -172,12 +175,13 @@ class _Browser(BaseRequestHandler):
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"too many wrong tokens: wait {seconds} s",
                 ("Retry-After", str(seconds)),
+                CHALLENGE,
             )
         if verdict is not Verdict.RIGHT:
             raise Refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "the token is wrong or missing: open the link that manyhands web printed",
-                ("WWW-Authenticate", "Bearer"),
+                CHALLENGE,
             )
         self.shown.eviction.note_right_token()
 

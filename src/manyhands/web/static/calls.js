@@ -2,6 +2,9 @@
 
 import { refuse, refused, token } from "./token.js";
 
+/** With what the page's server refuses a token: `web/page.py` has the same. A proxy in front may refuse too. */
+const CHALLENGE = 'Bearer realm="manyhands"';
+
 let last = 0;
 
 /**
@@ -14,10 +17,20 @@ export async function request(path, options = {}) {
   refused.throwIfAborted();
   const headers = { ...options.headers, Authorization: `Bearer ${token()}` };
   const response = await fetch(path, { ...options, headers, credentials: "omit" });
-  // The right token is let in always: too many are wrong ones too.
-  if (response.status === 401 || response.status === 429) refuse(await response.text());
+  if (response.headers.get("WWW-Authenticate") === CHALLENGE) refuse(await response.text());
   refused.throwIfAborted();
   return response;
+}
+
+/**
+ * Return why something was not answered.
+ * @param {Response} response
+ */
+export async function reason(response) {
+  // A proxy in front says it in a page of HTML.
+  const isText = response.headers.get("Content-Type")?.startsWith("text/plain");
+  const sentence = isText ? (await response.text()).trim() : "";
+  return sentence || `the answer was ${response.status} ${response.statusText}`.trim();
 }
 
 /**
@@ -35,7 +48,7 @@ export async function call(method, params = {}, process) {
     body: JSON.stringify({ jsonrpc: "2.0", id: last, method, params, process }),
   });
   if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
-    throw new Error((await response.text()).trim() || response.statusText);
+    throw new Error(await reason(response));
   }
   const answer = await response.json();
   if (answer.error) throw new Error(answer.error.message);

@@ -1,6 +1,6 @@
 // The stream of news, read by fetch: EventSource cannot send the token.
 
-import { request } from "./calls.js";
+import { reason, request } from "./calls.js";
 import { refused } from "./token.js";
 
 const FIRST_PAUSE = 500;
@@ -50,7 +50,7 @@ async function readOnce(lastId, signal, tell) {
   let alarm = setTimeout(() => stop.abort(), SILENCE);
   try {
     const response = await request("events", { headers, signal: stop.signal });
-    if (!response.ok || !response.body) throw new Error((await response.text()).trim());
+    if (!response.ok || !response.body) throw new Error(await reason(response));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
