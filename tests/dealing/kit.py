@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from manyhands import StreamRequestHandler
+from manyhands.dealing import child_side, notices
 from manyhands.serving.served_connection import connection_of
 from manyhands.testing import call, wait_until
 from tests.support.waiting import PATIENCE
@@ -55,8 +56,17 @@ class Speaker(StreamRequestHandler):
     def do_address(self, number: str, _: str) -> object:
         return self.server.connections[int(number)].client_address
 
+    def do_wait_at_most(self, seconds: str, _: str) -> None:
+        """Wait for answers of the parent so long, in this process."""
+        child_side.ANSWERS_WITHIN = float(seconds)
+
     def do_close(self, number: str, _: str) -> bool:
         return self.server.connections[int(number)].close()
+
+
+def be_patient() -> None:
+    """Have handlers, and the parent, wait longer for each other than any load of the machine makes them."""
+    child_side.ANSWERS_WITHIN = notices.ATTACHES_WITHIN = PATIENCE
 
 
 def scribble(data: bytes) -> None:

@@ -237,8 +237,9 @@ def test_an_interrupt_in_the_middle_of_a_frame_ends_the_channel_and_leaves_no_lo
             with ours, other:
                 ours.setblocking(False)
                 made, pieces = attached(watched, (ours, other)), lane()
-                signal.setitimer(signal.ITIMER_REAL, 0.001)
                 try:
+                    # Within the `try`: it may come as soon as it is set.
+                    signal.setitimer(signal.ITIMER_REAL, 0.001)
                     while True:
                         made.put(b"x" * 1000, pieces)
                 except Interrupted:

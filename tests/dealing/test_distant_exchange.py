@@ -96,7 +96,9 @@ PROGRAM = """
 import warnings
 warnings.simplefilter("ignore")
 from manyhands import socketserver
+from tests.dealing.kit import be_patient
 from tests.dealing.test_distant_exchange import Correspondent
+be_patient()
 with socketserver.ForkingTCPServer(("127.0.0.1", 0), Correspondent) as server:
     print(server.server_address[1], flush=True)
     server.serve_forever()

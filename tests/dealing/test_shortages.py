@@ -11,6 +11,7 @@ from manyhands.dealing.uplink import Uplink
 from manyhands.testing import wait_until
 from tests.dealing.kit import clients, is_stopped
 from tests.support import Program, forked
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
@@ -18,8 +19,9 @@ PROGRAM = """
 import os, resource, signal, threading, warnings
 warnings.simplefilter("ignore")
 from manyhands import socketserver
-from tests.dealing.kit import Speaker
+from tests.dealing.kit import Speaker, be_patient
 
+be_patient()
 taken = []
 
 def spend(*_):
@@ -68,12 +70,14 @@ def test_what_a_stopped_parent_has_not_answered_is_no_membership_later() -> None
         clients(("127.0.0.1", int(parent.line())), 2) as (anna, bob),
     ):
         assert bob.ask("join blue bob") == "True"
+        assert anna.ask("wait-at-most 0.2") == "None"
         parent.send(signal.SIGSTOP)
         wait_until(lambda: is_stopped(parent.pid))
         try:
             assert anna.ask("join red anna") == "False"
         finally:
             parent.send(signal.SIGCONT)
+        assert anna.ask(f"wait-at-most {PATIENCE}") == "None"
         # It is asked after that.
         assert anna.ask("members red") == "[]"
         assert bob.ask("tell red nobody") == "0"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from manyhands import StreamRequestHandler
+from manyhands.dealing import child_side
 from manyhands.dealing.child_side import ChildSide
 from manyhands.dealing.frames import FrameReader, Kind, pack
 from manyhands.dealing.uplink import Uplink
@@ -73,8 +74,10 @@ def test_use_is_noted_by_a_word_that_is_forgotten_with_what_came_before(uplink: 
 
 
 def test_what_is_told_while_the_uplink_is_full_waits_and_its_teller_does_not(
-    uplink: Uplink,
+    uplink: Uplink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(child_side, "ANSWERS_WITHIN", 0.2)
+
     class Silent(StreamRequestHandler):
         def handle(self) -> None:
             self.rfile.read()
@@ -90,6 +93,7 @@ def test_what_is_told_while_the_uplink_is_full_waits_and_its_teller_does_not(
         # Nothing answers, so it waits as for a parent that is stopped, and no longer.
         teller.join(PATIENCE)
         assert told == [0]
+        monkeypatch.setattr(child_side, "ANSWERS_WITHIN", PATIENCE)
         for _ in range(count):
             received = uplink.receive()
             assert received is not None
