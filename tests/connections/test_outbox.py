@@ -292,36 +292,34 @@ def test_a_turn_that_does_not_come_in_time_is_forgotten(watched: Watched) -> Non
     assert flushed(outbox, peer, 100) == b"waits and goes"
 
 
-def test_a_message_that_is_half_sent_is_gone_on_with_by_its_writer_before_another_one_writes(
+def test_the_next_write_goes_on_with_a_message_that_is_half_sent_in_whichever_thread(
     watched: Watched,
 ) -> None:
-    outbox = made(Peer())
+    peer = Peer()
+    outbox = made(peer)
     write = outbox.begin_write(None)
     assert write is not None
     outbox.keep_write(write)
+    outbox.put(b"piece")
     thread, writes = held_in_thread(outbox)
-    wait_until(lambda: outbox.is_waited_for)
-    assert outbox.begin_write(0.0) is write
-    assert writes == []
-    outbox.end_write(write)
-    thread.join(PATIENCE)
-    (other,) = writes
-    assert other is not None
-    assert other is not write
-
-
-def test_a_program_may_go_on_with_a_message_in_another_thread_as_it_has_begun(
-    watched: Watched,
-) -> None:
-    outbox = made(Peer())
-    write = outbox.begin_write(None)
-    assert write is not None
-    outbox.keep_write(write)
-    writes: list[DirectWrite | None] = []
-    thread = threading.Thread(target=lambda: writes.append(outbox.begin_write(0.0, goes_on=True)))
-    thread.start()
     thread.join(PATIENCE)
     assert writes == [write]
+    peer.room.append(100)
+    outbox.end_write(write)
+    assert peer.heard == b"piece"
+
+
+def test_a_writer_that_waits_goes_on_with_a_message_whose_writer_stops(watched: Watched) -> None:
+    outbox = made(Peer())
+    write = outbox.begin_write(None)
+    assert write is not None
+    thread, writes = held_in_thread(outbox)
+    wait_until(lambda: outbox.is_waited_for)
+    outbox.keep_write(write)
+    thread.join(PATIENCE)
+    assert writes == [write]
+    outbox.end_write(write)
+    assert outbox.wait_until_sent(0)
 
 
 def test_what_is_held_back_waits_and_no_writer_goes_on_with_it(watched: Watched) -> None:
@@ -329,7 +327,7 @@ def test_what_is_held_back_waits_and_no_writer_goes_on_with_it(watched: Watched)
     outbox = Outbox(peer.send, 7, peer, is_held=True)
     outbox.put(b"waits")
     with pytest.raises(TimeoutError):
-        outbox.begin_write(0.0, goes_on=True)
+        outbox.begin_write(0.0)
     outbox.flush()
     assert peer.heard == b""
     peer.room.append(100)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from manyhands.connections.outbox import Outbox
-from manyhands.connections.outbox_queue import DirectWrite
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_rlock
 
@@ -114,19 +113,11 @@ class Gated:
 
     def _in_one_write(self, write: Callable[[], Result]) -> Result:
         outbox = outboxes.get(self)
-        begun = None if outbox is None else self._begun(outbox, self.gettimeout())  # type: ignore[attr-defined]
-        if outbox is None or begun is None:
+        if outbox is None:
             return write()
+        seconds = self.gettimeout()  # type: ignore[attr-defined]
         try:
-            return write()
-        finally:
-            outbox.end_write(begun)
-
-    def _begun(
-        self, outbox: Outbox, seconds: float | None, *, goes_on: bool = False
-    ) -> DirectWrite | None:
-        try:
-            return outbox.begin_write(seconds, goes_on=goes_on)
+            return outbox.write_by(write, seconds)
         except TimeoutError:
             if seconds == 0:
                 raise self.not_now() from None
@@ -134,19 +125,23 @@ class Gated:
 
     def _some(self, outbox: Outbox, write: Callable[[], int], size: int) -> int:
         """Send some of so many bytes, and keep the write for the rest: the program sends that next."""
-        # In whichever thread: a program may hand the rest to another one, which has to send it as this does.
-        begun = self._begun(outbox, 0.0, goes_on=True)
-        if begun is None:
-            return write()
-        is_to_go_on = False
         try:
-            sent = write()
-            is_to_go_on = sent < size
-        except self.would_block:
-            is_to_go_on = begun.is_begun or self.keeps_attempts
+            try:
+                begun = outbox.begin_write(0.0)
+            except TimeoutError:
+                raise self.not_now() from None
+            if begun is None:  # it is over
+                return write()
+            try:
+                sent = write()
+            except self.would_block:
+                is_to_go_on = begun.is_begun or self.keeps_attempts
+                (outbox.keep_write if is_to_go_on else outbox.end_write)(begun)
+                raise
+            (outbox.keep_write if sent < size else outbox.end_write)(begun)
+        except BaseException:
+            outbox.abandon_write()  # if it is not kept
             raise
-        finally:
-            (outbox.keep_write if is_to_go_on else outbox.end_write)(begun)
         return sent
 
     def begin_anew(self) -> None:

@@ -9,14 +9,11 @@ SHARE = 64 * 1024
 class DirectWrite:
     """What a thread, or a fiber, writes on the connection by itself, in its place among the pieces."""
 
-    __slots__ = ("is_begun", "keeper", "owner")
+    __slots__ = ("is_begun", "owner")
 
     def __init__(self, owner: object) -> None:
         self.owner = owner
         """The thread or the fiber that writes, or waits to write; None between two parts of a message."""
-
-        self.keeper: object = None
-        """Between two parts: the thread or the fiber that has sent the first one."""
 
         self.is_begun = False
         """Whether a part of its message was sent before."""
@@ -52,10 +49,11 @@ class OutboxQueue:
         """Have a write wait, behind all that is there."""
         self._items.append(write)
 
-    def withdraw(self, write: DirectWrite) -> None:
-        """Forget a write, if it still waits."""
-        if write in self._items:
-            self._items.remove(write)
+    def withdraw(self, owner: object) -> None:
+        """Forget the write of a thread, or of a fiber, if one still waits."""
+        for each in tuple(self._items):
+            if isinstance(each, DirectWrite) and each.owner is owner:
+                self._items.remove(each)
 
     def drop_oldest(self, excess: int) -> int:
         """Drop the oldest pieces, until so many bytes are free; return how many, 0 where they are too few.

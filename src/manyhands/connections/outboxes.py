@@ -120,16 +120,10 @@ class Gate:
         self.shut()
         connection = self._connection
         # On TLS the thread of the handler alone can shut the gate, and may be waiting for just this write.
-        begun = (
-            None
-            if connection is None or _is_shut_by_handler(connection)
-            else self._outbox.begin_write(sock.gettimeout())
-        )
-        try:
+        if connection is None or _is_shut_by_handler(connection):
             sock.sendall(data)
-        finally:
-            if begun is not None:
-                self._outbox.end_write(begun)
+        else:
+            self._outbox.write_by(lambda: sock.sendall(data), sock.gettimeout())
 
     # Calls of a TLS connection that is to get its gate: see `gated_tls.AwaitingGate`
 

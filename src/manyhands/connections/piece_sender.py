@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from manyhands.connections.outbox_queue import SHARE, DirectWrite, OutboxQueue
 from manyhands.connections.outbox_terms import AT_ONCE, Send, Terms
 from manyhands.connections.outbox_writer import outbox_writer
-from manyhands.runtime.locks import Condition, holding, is_held_here, release_if_held
+from manyhands.runtime.locks import Condition, is_held_here
 from manyhands.runtime.unpatched import brief_rlock
 
 Parameters = ParamSpec("Parameters")
@@ -18,6 +18,11 @@ Result = TypeVar("Result")
 HELD = DirectWrite(None)
 """In the place of a write while pieces are held back, whatever thread asks."""
 
+REENTERED = (
+    "nothing can be sent on a connection in the middle of a send on it: a finalizer (`__del__`), or the "
+    "handler of a signal, has to leave that to a thread"
+)
+
 
 class PieceSender:
     """The half of an outbox that sends the pieces that are put into it. See `Outbox`."""
@@ -25,6 +30,7 @@ class PieceSender:
     __slots__ = (
         "_changed",
         "_holder",
+        "_is_changing",
         "_is_clear",
         "_is_over",
         "_is_told",
@@ -53,8 +59,14 @@ class PieceSender:
         self.descriptor = descriptor
         self._terms: Terms | None = terms
         # Held for a send that does not wait: when it is free, no byte is on its way to the descriptor.
-        # Reentrant for one thing alone: it can be asked whether the caller has it.
+        # Reentrant so that it can be asked whether the caller has it; what would send is refused then.
+        # An exception that a signal's handler raises, such as KeyboardInterrupt, may come at every step. All
+        # that takes the lock does so by `put` or `_locked`, and `_recover` sees to the exception.
         self._lock = brief_rlock()
+        self._is_changing = False
+        """Whether a send, or a change of what waits, is under way: an exception in there ends the outbox, and
+        elsewhere changes nothing."""
+
         self._is_clear = not is_held
         """Whether a piece may go out at once: nothing waits, it is not over, and nothing else is written."""
 
@@ -62,6 +74,14 @@ class PieceSender:
         self._is_told = False
         # What is to be told, and whom, once the lock is free.
         self._untold: tuple[Terms, int] | None = None
+        # What has the connection, so that pieces wait:
+        #
+        # | it is                 | which means                                   | until           |
+        # | None                  | pieces go out, at once or as the peer reads   | `_begin_write`  |
+        # | HELD                  | the gate is not shut yet                      | `release`       |
+        # | a write with an owner | this thread, or fiber, writes                 | its `end_write` |
+        # | a write without one   | a part of a message is sent: the next write   | `begin_write`,  |
+        # |                       | of any thread goes on with it                 | or `finish`     |
         self._holder: DirectWrite | None = HELD if is_held else None
         # None most of the time: an empty one takes 700 bytes, for each of ten thousand connections.
         self._queue: OutboxQueue | None = None
@@ -100,18 +120,20 @@ class PieceSender:
             Whether it is sent or waits; False when the connection is over, or its peer has fallen behind.
         """
         lock = self._lock
+        if self._is_changing and is_held_here(lock):
+            raise RuntimeError(REENTERED)
         try:
             # Within the `try`: what a signal's handler raises, such as KeyboardInterrupt, may come as soon as
             # the lock is taken. So it may in the `with` of Python 3.14
             # (https://github.com/python/cpython/issues/148874), which costs twice as much besides, and a room
             # of ten thousand pays for each member.
             lock.acquire()
-            is_begun = self._is_clear and self._is_begun(data)
+            is_sent = self._is_clear and self._try_to_send(data)
         except BaseException:
-            self._break_off()
+            self._recover()
             raise
         lock.release()
-        return is_begun or self._put_behind(data)
+        return is_sent or self._put_behind(data)
 
     def _locked(
         self,
@@ -120,46 +142,54 @@ class PieceSender:
         *arguments: Parameters.args,
         **keywords: Parameters.kwargs,
     ) -> Result:
-        """Call what sends with the lock held, as `put` does."""
+        """Call a function with the lock held, as `put` does."""
         lock = self._lock
         try:
             lock.acquire()
             result = act(*arguments, **keywords)
         except BaseException:
-            self._break_off()
+            self._recover()
             raise
         lock.release()
         return result
 
-    def _break_off(self) -> None:
-        """End the connection too, and release the lock: of what was being sent it is not known how much is.
+    def _recover(self) -> None:
+        """Release the lock, if the exception has come while it was held.
 
-        A signal's handler has raised an exception, as a rule just after a send: there its thread looks.
+        In the middle of a send it is not known how much has gone out, for the thread looks for signals just
+        after the system's call. So the connection is ended too, and what waits is missed.
         """
-        if is_held_here(self._lock) and not self._is_over:
-            self._end()
-            _shut_down(self.descriptor)
-        release_if_held(self._lock)
+        if not is_held_here(self._lock):
+            return
+        if self._is_changing:
+            self._is_changing = False
+            if not self._is_over:
+                self._drop()
+                _shut_down(self.descriptor)
+        self._lock.release()
 
-    def _is_begun(self, data: bytes) -> bool:
+    def _try_to_send(self, data: bytes) -> bool:
         """Send a piece, which nothing is before; return False where it has to wait, or all is over."""
+        self._is_changing = True
         try:
             sent = self._send(data, AT_ONCE)
         except BlockingIOError:
             if not self._keeps_attempts:
+                self._is_changing = False
                 return False
             sent = 0
         except OSError:
             self._end()
+            self._is_changing = False
             return False
-        if sent == len(data):
-            return True
-        # The peer has the beginning, so it has to get the rest, whatever the bound.
-        self._queue = OutboxQueue()
-        self._queue.begin(data, sent)
-        self._is_clear = False
-        self._watch()
-        return not self._is_over
+        if sent != len(data) and not self._is_over:
+            # The peer has the beginning, so it has to get the rest, whatever the bound.
+            self._queue = OutboxQueue()
+            self._queue.begin(data, sent)
+            self._is_clear = False
+            self._watch()
+        self._is_changing = False
+        return sent == len(data) or not self._is_over
 
     def _put_behind(self, data: bytes) -> bool:
         """Have a piece wait behind others; return whether it does."""
@@ -168,29 +198,31 @@ class PieceSender:
         if terms is not None:
             # Without the lock: a program may have options of its own making.
             bound, when_behind = terms.outbox_terms()
-            is_kept = self._locked(self._is_kept, data, bound, when_behind)
+            is_kept = self._locked(self._queue_piece, data, bound, when_behind)
         self._tell()
         return is_kept
 
-    def _is_kept(self, data: bytes, bound: int, when_behind: str) -> bool:
-        # There may have been time to read meanwhile.
-        if self._is_clear and self._is_begun(data):
+    def _queue_piece(self, data: bytes, bound: int, when_behind: str) -> bool:
+        """Have a piece wait, or sent, if the peer has read meanwhile; return whether it is."""
+        if self._is_clear and self._try_to_send(data):
             return True
         # An empty piece would take no room, and thousands of them memory.
         if self._is_over or not data:
             return not self._is_over
+        self._is_changing = True
         queue = self._queue or OutboxQueue()
-        if not self._has_room(queue, len(data), bound, when_behind):
-            return False
-        queue.append(data)
-        self._queue = queue
-        # Else it is watched already, or what holds the pieces back sends them at its end.
-        if self._is_clear:
-            self._is_clear = False
-            self._watch()
-        return not self._is_over
+        has_room = self._make_room(queue, len(data), bound, when_behind)
+        if has_room:
+            queue.append(data)
+            self._queue = queue
+            # Else it is watched already, or what holds the pieces back sends them at its end.
+            if self._is_clear:
+                self._is_clear = False
+                self._watch()
+        self._is_changing = False
+        return has_room and not self._is_over
 
-    def _has_room(self, queue: OutboxQueue, size: int, bound: int, when_behind: str) -> bool:
+    def _make_room(self, queue: OutboxQueue, size: int, bound: int, when_behind: str) -> bool:
         """Have room for a piece, as the terms say; where there is none it is missed."""
         waiting = queue.size
         excess = waiting + size - bound
@@ -217,7 +249,7 @@ class PieceSender:
         """Tell that the peer does not read, if that is due. Not for the holder of the lock."""
         if self._untold is None:
             return
-        untold = holding(self._lock, self._take_untold)
+        untold = self._locked(self._take_untold)
         if untold is not None:
             terms, waiting = untold
             terms.fell_behind(waiting, is_over=self._is_over)
@@ -247,28 +279,44 @@ class PieceSender:
 
     def _go_on(self) -> None:
         """Go on with what waits, now that nothing else is written."""
+        if self._queue is None:
+            # The holder last: where an exception comes in between, the end of its write is tried again.
+            self._is_clear = not self._is_over
+            self._notify()
+            self._holder = None
+            return
+        self._is_changing = True
         self._holder = None
         if not self._is_over:
             self._send_some()
+        self._is_changing = False
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.notify_all()
 
     # For the thread that writes for all
 
     def flush(self) -> None:
         """Send what the peer takes now, up to a share."""
         # What another thread has to tell is left to it: the program's subscribers would hold up all outboxes.
-        if self._locked(self._is_ended_by_flush):
+        if self._locked(self._flush):
             self._tell()
 
-    def _is_ended_by_flush(self) -> bool:
+    def _flush(self) -> bool:
+        """Send what the peer takes; return whether the outbox has come to its end in this."""
         if self._is_over or self._holder is not None:
             return False
         self._send_some()
         return self._is_over
 
     def _send_some(self) -> None:
+        """Send a share of what waits, up to the next write; then it is watched, if there is more."""
+        self._is_changing = True
         queue = self._queue
         until = self.waiting - SHARE
-        while True:
+        # A finalizer may end it in between.
+        while not self._is_over:
             following = None if queue is None else queue.next_batch()
             if queue is None or following is None:
                 self._queue, self._is_clear = None, True
@@ -286,10 +334,10 @@ class PieceSender:
                 break
             except OSError:
                 self._end()
-                return
+                break
             queue.sent(sent)
-        if self._changed is not None:
-            self._changed.notify_all()
+        self._notify()
+        self._is_changing = False
 
     def _watch(self) -> None:
         """Have the rest sent when the peer reads; end it where the system has no thread for that."""
@@ -339,6 +387,7 @@ class PieceSender:
     def begin_anew(self) -> None:
         """Be over, in a forked copy of the process: what waits is sent by the original, and once."""
         self._lock = brief_rlock()
+        self._is_changing = False
         self._changed = None
         self._end()
 
@@ -349,8 +398,7 @@ class PieceSender:
         self._queue = None
         self._send = _send_nothing
         self._terms = None
-        if self._changed is not None:
-            self._changed.notify_all()
+        self._notify()
 
 
 def _send_nothing(data: bytes | memoryview, flags: int) -> int:  # noqa: ARG001 - in the place of a socket's
