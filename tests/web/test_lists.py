@@ -41,13 +41,20 @@ def test_browsers_that_show_the_same_have_one_look() -> None:
     assert looks.asked(sort="id") == 3
 
 
-def test_all_looks_together_take_the_server_half_a_hundredth_of_its_time() -> None:
+def test_the_looks_for_few_lists_take_the_server_half_a_hundredth_of_its_time() -> None:
     looks = Looks(takes=0.02)
     views: list[dict[str, Any]] = [{"sort": "id"}, {"sort": "-id"}, {"sort": "in"}]
     looks.over(60, *views)
     for shown in (views[:1], views):
         share = looks.over(600, *shown) * looks.takes / 600
         assert 0.8 / SHARE < share < 1.1 / SHARE
+
+
+def test_many_lists_that_differ_cost_a_look_each_in_the_longest_time() -> None:
+    looks = Looks(takes=0.033)
+    views: list[dict[str, Any]] = [{"room": str(number)} for number in range(30)]
+    looks.over(60, *views)
+    assert 0.8 < looks.over(600, *views) / (30 * 600 / LONGEST) < 1.1
 
 
 def test_a_list_is_never_very_old() -> None:

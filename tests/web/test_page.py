@@ -556,7 +556,11 @@ def test_a_browser_that_reads_slowly_gets_the_latest(page: Server, server: Watch
         assert seen[-1] == "E2999"
 
 
-def test_a_server_that_ends_and_comes_back_is_told(tmp_path: Path) -> None:
+def test_a_server_that_ends_and_comes_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is kept of the server before would be told for long.
+    monkeypatch.setattr("manyhands.web.lists.SHORTEST", PATIENCE)
     with ExitStack() as stack:
         server = Watched()
         with watched(tmp_path, server):
@@ -565,9 +569,11 @@ def test_a_server_that_ends_and_comes_back_is_told(tmp_path: Path) -> None:
             stream = stack.enter_context(streaming(page))
             _, first, data = next(stream)
             assert data["server"]["is_there"]
+            assert called(page, "connections.list").said["result"]["open"] == 3
         kind, _, data = next(stream)
         assert (kind, data["is_there"]) == ("server", False)
-        assert called(page, "limits.get").said["error"]["code"] == -32012
+        for verb in ("limits.get", "connections.list"):
+            assert called(page, verb).said["error"]["code"] == -32012
         with watched(tmp_path, Watched(pid=72, started="2026-11-30T02:00:00+00:00")):
             kinds = {}
             while "reset" not in kinds:

@@ -11,7 +11,8 @@ SHARE = 200
 """How many times as long as all lists take the server it has until it is asked for them anew.
 
 It has to look at each connection: ten thousand take it tens of milliseconds. So it spends half a hundredth of
-a processor's time on that, however many browsers look on.
+a processor's time on that, however many browsers show the same. It is more where they show many that differ:
+each is asked for every `LONGEST` seconds all the same, and one that is new at once.
 """
 
 SHORTEST, LONGEST = 1.0, 20.0
@@ -59,7 +60,7 @@ class Lists:
         Parameters
         ----------
         run : str
-            Names the connection to the server: after another one nothing is kept.
+            Names the connection to the server: after another one, and after its end, nothing is kept.
         params : dict
             What is asked for.
         look

@@ -77,9 +77,10 @@ class Relay:
             raise _Wrong(Code.NO_SUCH_VERB, f"the page makes no call {verb!r}")
         process, params = call.get("process"), call.get("params", {})
         if verb == "connections.list":
-            return self._lists.get(
-                self._now().incarnation, params, lambda: self._called(verb, params, process)
-            )
+            now = self._now()
+            # The place too: it is away from the end of a server on, and what it told is true no longer.
+            run = f"{now.incarnation} {now.place}"
+            return self._lists.get(run, params, lambda: self._called(verb, params, process))
         if verb not in WRITING:
             return self._called(verb, params, process)
         if not isinstance(process, dict):
