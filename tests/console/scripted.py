@@ -108,6 +108,7 @@ class Scripted:
         self.connections = [connection(number) for number in range(1, 4)]
         self.verbs = VERBS
         self.rooms: list[dict[str, Any]] = []
+        self.rooms_total: int | None = None
         self.limits = [
             {
                 "server": 1,
@@ -237,7 +238,8 @@ class Scripted:
         return {"listeners": changed}
 
     def _rooms_list(self, params: dict[str, Any]) -> Any:
-        return {"items": self.rooms}
+        total = len(self.rooms) if self.rooms_total is None else self.rooms_total
+        return {"items": self.rooms, "next": None, "total": total}
 
     def _rooms_tell(self, params: dict[str, Any]) -> Any:
         return {"told": 2}

@@ -197,12 +197,15 @@ def test_what_the_server_refuses_to_list_is_told(scripted: Scripted) -> None:
 
 
 def test_one_connection_is_shown_with_its_stack_as_it_is_now(scripted: Scripted) -> None:
+    scripted.connections[1] |= {"rooms": ["red"], "rooms_total": 1001}
     scripted.stack = ["server.py:10 in serve", "shop.py:7 in [bold]handle\x1b[0m"]
 
     async def scenario(screen: Screen) -> None:
         await screen.until(lambda: len(numbers(screen)) == 3)
         screen.presses("down", "enter")
-        await screen.sees("connection 2", "idle_timeout 1 m 00 s", "server.py:10 in serve")
+        await screen.sees(
+            "connection 2", "red, 1,000 more", "idle_timeout 1 m 00 s", "server.py:10 in serve"
+        )
         await screen.sees(r"shop.py:7 in [bold]handle\x1b[0m")
         scripted.stack = ["shop.py:9 in wait"]
         await screen.sees("shop.py:9 in wait")
@@ -328,6 +331,27 @@ def test_a_room_is_told_a_line(scripted: Scripted) -> None:
     look(scripted.place, scenario)
     told = {"room": "[red]", "text": "你好 [bold]\n", "server": 1}
     assert scripted.asked[-1] == ("rooms.tell", told)
+
+
+def test_a_room_that_is_not_among_those_that_are_listed_is_told_by_its_name(
+    scripted: Scripted,
+) -> None:
+    scripted.rooms = [{"server": 1, "room": "blue", "members": 1}]
+    scripted.rooms_total = 80_000
+
+    async def scenario(screen: Screen) -> None:
+        await screen.sees("3 connections")
+        screen.presses("t")
+        await screen.sees("another room, of 79,999 more: type its name", "1  blue")
+        screen.presses("enter")
+        await screen.sees("which room")
+        await screen.types("moor")
+        await screen.sees("to all in the room moor")
+        await screen.types("hello")
+        await screen.sees("told 2 in the room moor")
+
+    look(scripted.place, scenario)
+    assert scripted.asked[-1] == ("rooms.tell", {"room": "moor", "text": "hello\n"})
 
 
 def test_a_socket_for_reading_shows_no_keys_that_write(tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_what_a_server_does_not_tell_is_a_dash() -> None:
     assert [cells[title] for title in ("handler", "state", "rooms", "listener")] == [""] * 4
 
 
+def test_of_many_rooms_it_says_how_many_more_there_are() -> None:
+    one = connection(told(1, rooms=["r0", "r1"], rooms_total=80_000))
+    column = next(c for c in fitting(220, "id", has_servers=False) if c.title == "rooms")
+    assert column.text(one).strip() == "r0, r1, 79,998 more"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -97,7 +103,7 @@ def test_what_a_server_does_not_tell_is_a_dash() -> None:
 def test_an_answer_of_another_version_is_read_as_far_as_it_goes(answer: dict[str, object]) -> None:
     read = page(answer)
     assert (read.next, read.total, read.open) == (None, 0, 0)
-    assert all((each.rooms, each.age, each.bytes_in) == ((), None, None) for each in read.items)
+    assert all((each.rooms, each.age, each.bytes_in) == ("", None, None) for each in read.items)
 
 
 def test_a_connection_whose_end_is_decided_says_why() -> None:

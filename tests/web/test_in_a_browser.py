@@ -129,6 +129,7 @@ def test_it_shows_books_connections_and_events_as_they_come(
         "peer": HOSTILE,
         "handler": HOSTILE,
         "rooms": [HOSTILE, "\u202emoor"],
+        "rooms_total": 80_000,
     }
     server.certificates = {HOSTILE: 0.0}
     with opened(window, tmp_path) as (tab, page):
@@ -156,7 +157,7 @@ def test_it_shows_books_connections_and_events_as_they_come(
         tab.get_by_role("button", name="Details of connection 2").click()
         dialog = tab.get_by_role("dialog", name="Connection 2")
         # What is not seen, or turns a line around, is written as what it is.
-        expect(dialog).to_contain_text(HOSTILE + ", \\u202emoor")
+        expect(dialog).to_contain_text(HOSTILE + ", \\u202emoor, 79,998 more")
         expect(dialog).to_contain_text("shop.py:12 in handle")
         expect(dialog.get_by_role("button", name="Close this connection")).to_be_hidden()
         assert tab.locator("main img, main script, dialog img, dialog script").count() == 0

@@ -71,6 +71,18 @@ class Room:
         return (span(padded(count(self.members), 8, right=True)), span(f"  {self.name}"))
 
 
+@dataclass(frozen=True, slots=True)
+class OtherRooms:
+    """The rooms that are not listed, for there are too many."""
+
+    number: int
+
+    @property
+    def line(self) -> Line:
+        """What they are chosen by."""
+        return (span(f"another room, of {count(self.number)} more: type its name"),)
+
+
 class Actions:
     """Requests, whose answers the model says when they are there.
 
@@ -138,22 +150,25 @@ class Actions:
         values = {"values": {limit.name: limit_values.read(value)}, "server": limit.server}
         return self._request("limits.set", values, told)
 
-    def rooms(self, then: Callable[[list[Room]], None]) -> Request:
+    def rooms(self, then: Callable[[list[Room | OtherRooms]], None]) -> Request:
         """Ask for the rooms."""
 
         def told(result: Json) -> str:
-            then([_room(mapping(each)) for each in items(result.get("items"))])
+            listed = [_room(mapping(each)) for each in items(result.get("items"))]
+            others = (whole(result.get("total")) or 0) - len(listed)
+            then([*([OtherRooms(others)] if others > 0 else []), *listed])
             return ""
 
         return self._request("rooms.list", self._scope(), told)
 
-    def tell(self, room: Room, line: str) -> Request:
-        """Tell a line to all that are in a room."""
-        params = {"room": room.name, "text": f"{line}\n", "server": room.server}
+    def tell(self, name: str, server: int | None, line: str) -> Request:
+        """Tell a line to all that are in a room; of all servers that are shown, where the server is None."""
+        scope = self._scope() if server is None else {"server": server}
+        params = {"room": name, "text": f"{line}\n", **scope}
         return self._request(
             "rooms.tell",
             params,
-            lambda result: f"told {count(whole(result.get('told')))} in the room {room.name}",
+            lambda result: f"told {count(whole(result.get('told')))} in the room {name}",
         )
 
     def _scope(self) -> Json:

@@ -31,7 +31,7 @@ def _figures(answer: Json) -> Iterator[Line]:
         missed = f", {count(one.missed)} pieces missed" if one.missed else ""
         yield _line("in its outbox", f"{size(one.waiting)}{missed}")
     if one.rooms:
-        yield _line("rooms", ", ".join(one.rooms))
+        yield _line("rooms", one.rooms)
     for label, name in (("TLS", "tls"), ("PROXY header", "proxy")):
         if told := _told(answer.get(name)):
             yield _line(label, told)

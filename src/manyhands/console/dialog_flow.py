@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from textual.app import App
 from textual.screen import ModalScreen
 
-from manyhands.console.actions import Actions, Limit, Room
+from manyhands.console.actions import Actions, Limit, OtherRooms, Room
 from manyhands.console.dialogs import Choice, Page, Prompt, Question
 from manyhands.console.feed import Request
 from manyhands.console.figures import Connection
@@ -108,15 +108,25 @@ class DialogFlow:
     def tell(self) -> None:
         """Have a room chosen, and tell it a line."""
         self._ask(
-            self._actions.rooms(lambda rooms: self._choose("rooms", rooms, self._ask_for_line))
+            self._actions.rooms(lambda rooms: self._choose("rooms", rooms, self._ask_for_room))
         )
 
-    def _ask_for_line(self, room: Room) -> None:
+    def _ask_for_room(self, room: Room | OtherRooms) -> None:
+        def take(name: str | None) -> None:
+            if name:
+                self._ask_for_line(name, None)
+
+        if isinstance(room, Room):
+            self._ask_for_line(room.name, room.server)
+        else:
+            self._app.push_screen(Prompt([(span("which room", "strong"),)]), take)
+
+    def _ask_for_line(self, name: str, server: int | None) -> None:
         def take(line: str | None) -> None:
             if line:
-                self._ask(self._actions.tell(room, line))
+                self._ask(self._actions.tell(name, server, line))
 
-        self._app.push_screen(Prompt([(span(f"to all in the room {room.name}", "strong"),)]), take)
+        self._app.push_screen(Prompt([(span(f"to all in the room {name}", "strong"),)]), take)
 
     def _choose(self, title: str, choices: Sequence[T], then: Callable[[T], None]) -> None:
         def take(number: int | None) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+from manyhands.model.quantities import some_of
+
 Json = Mapping[str, object]
 
 
@@ -102,8 +104,8 @@ class Connection:
         Seconds since it was accepted, and since a byte came.
     bytes_in, bytes_out, waiting, missed : int or None
         Received, sent, in its outbox, and pieces that its outbox dropped.
-    rooms : tuple of str
-        Where it has joined.
+    rooms : str
+        Where it has joined: the first of them, and how many more there are.
     reason : str or None
         Why it is about to end.
     """
@@ -120,7 +122,7 @@ class Connection:
     bytes_out: int | None
     waiting: int | None
     missed: int | None
-    rooms: tuple[str, ...]
+    rooms: str
     reason: str | None
 
 
@@ -176,7 +178,7 @@ def connection(answer: Json) -> Connection:
         whole(answer.get("out")),
         whole(answer.get("waiting")),
         whole(answer.get("missed")),
-        tuple(map(text, items(answer.get("rooms")))),
+        some_of([*map(text, items(answer.get("rooms")))], whole(answer.get("rooms_total")) or 0),
         text(answer.get("reason")) or None,
     )
 

@@ -69,7 +69,7 @@ _COLUMNS = (
     Column("out", "out", 6, lambda c: size(c.bytes_out), is_figure=True),
     Column("waiting", "waiting", 8, lambda c: size(c.waiting), is_figure=True),
     Column("missed", "missed", 7, _missed, is_figure=True),
-    Column("", "rooms", 10, lambda c: ", ".join(c.rooms), most=30),
+    Column("", "rooms", 10, lambda c: c.rooms, most=30),
     Column("listener", "listener", 15, lambda c: c.listener, most=30),
 )
 """All, from the left."""

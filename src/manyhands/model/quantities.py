@@ -1,6 +1,7 @@
 """Figures as people read them: how long, how many bytes, how many; and as they write them."""
 
 import re
+from collections.abc import Sequence
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -45,6 +46,12 @@ def size(number: float | None) -> str:
 def count(number: float | None) -> str:
     """Write a number of things: ``12,345``."""
     return NOT_KNOWN if number is None else f"{number:,.0f}"
+
+
+def some_of(names: Sequence[str], total: int) -> str:
+    """Write names in one line, and how many more there are: ``red, blue, 1,000 more``."""
+    others = total - len(names)
+    return ", ".join([*names, f"{count(others)} more"] if others > 0 else names)
 
 
 def rate(number: float | None) -> str:

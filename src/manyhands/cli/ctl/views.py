@@ -8,7 +8,7 @@ from typing import Any
 from manyhands.cli.ctl.tables import Column, Look, facts, field, figure, table
 from manyhands.control import limit_values
 from manyhands.model.escaping import escape
-from manyhands.model.quantities import age, count, delay, rate, size
+from manyhands.model.quantities import age, count, delay, rate, size, some_of
 
 Lines = Iterator[str]
 
@@ -158,9 +158,7 @@ def _server_column(items: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _rooms_of(item: Mapping[str, Any]) -> str:
-    rooms = list(item.get("rooms") or ())
-    others = item.get("rooms_total", 0) - len(rooms)
-    return ", ".join([*rooms, f"{count(others)} more"] if others > 0 else rooms)
+    return some_of(item.get("rooms") or (), item.get("rooms_total", 0))
 
 
 def connection(result: Any, look: Look) -> Lines:

@@ -39,6 +39,15 @@ export async function open(id, changed) {
 }
 
 /**
+ * The first rooms, for a server tells no more of them, and how many more there are.
+ * @param {any} found
+ */
+function rooms(found) {
+  const others = (found.rooms_total ?? 0) - (found.rooms?.length ?? 0);
+  return [...found.rooms ?? [], ...others > 0 ? [`${count(others)} more`] : []].join(", ") || "–";
+}
+
+/**
  * @param {any} found
  * @returns {[string, string][]}
  */
@@ -58,7 +67,7 @@ function rows(found) {
     ["sent", size(found.out)],
     ["waits to be sent", size(found.waiting)],
     ["dropped, not sent", found.missed ? count(found.missed) : "–"],
-    ["rooms", found.rooms?.length ? found.rooms.join(", ") : "–"],
+    ["rooms", rooms(found)],
     ["TLS", tls ? [tls.version, tls.cipher, tls.client].filter(Boolean).map(text).join(", ") : "–"],
     ["PROXY header", text(found.proxy)],
     ...deadlines,
