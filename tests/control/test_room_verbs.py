@@ -95,7 +95,9 @@ def test_an_answer_has_a_bound(controlled: Controlled, monkeypatch: pytest.Monke
     monkeypatch.setattr("manyhands.control.server.LONGEST_ANSWER", 1000)
     with controlled(handler=Joining) as server, members(server, *map(str, range(30))):
         client = server.client()
-        with pytest.raises(Refused, match="and 1000 are the most: ask for less at once") as refused:
+        with pytest.raises(
+            Refused, match="and 1000 are the most: a smaller limit helps"
+        ) as refused:
             client.call("rooms.list")
         assert refused.value.code == Code.NOT_NOW
         assert len(client.call("rooms.list", limit=2)["items"]) == 2

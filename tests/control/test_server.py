@@ -412,6 +412,21 @@ def test_a_bad_line_gets_its_error_and_the_next_its_answer(
         assert "result" in json.loads(read_line(peer))
 
 
+@pytest.mark.parametrize(
+    ("verb", "end"),
+    [("connections.list", "10 are the most: a smaller limit helps"), ("status", "10 are the most")],
+)
+def test_an_answer_that_is_too_long_is_refused_with_what_helps(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch, verb: str, end: str
+) -> None:
+    monkeypatch.setattr("manyhands.control.server.LONGEST_ANSWER", 10)
+    with controlled() as server:
+        with pytest.raises(Refused) as refused:
+            server.client().call(verb)
+        assert str(refused.value).endswith(end)
+        assert refused.value.code == Code.NOT_NOW
+
+
 def test_a_line_that_is_too_long_gets_its_error_and_ends_the_connection(
     controlled: Controlled,
 ) -> None:

@@ -173,7 +173,7 @@ class ControlClient(Client):
             return b"" if refused.is_silent else error_line(refused)
         try:
             with self._room_for_files():
-                answer = _bounded(result(request.id, VERBS.do(self, request)))
+                answer = _bounded(request.verb, result(request.id, VERBS.do(self, request)))
         except Refusal as refused:
             answer = error_line(refused.of(request.id))
         except Exception as error:  # noqa: BLE001 - of a program's own hooks, say; the next may do
@@ -306,28 +306,34 @@ class ControlServer(PollServer):
         # Before anything can fail: else it would be tried again at once, for ever.
         for _, watch in due:
             watch.put_off(now)
-        status = self._status([watch for _, watch in due]) if due else None
-        if status is None:
-            return
+        watches = [watch for _, watch in due]
+        try:
+            if due:
+                self._tell_status(due, self._status(), now)
+        except Exception as error:  # noqa: BLE001 - of a program's own classes, say; the next look may do
+            # Once, until it is told again.
+            if not all(watch.has_failed for watch in watches):
+                print_uncaught(error)
+            for watch in watches:
+                watch.has_failed = True
+        else:
+            for watch in watches:
+                watch.has_failed = False
+
+    def _status(self) -> dict[str, Any]:
+        self._process.count_traffic()
+        with self.room_for_files():
+            return self._process.status(may_write=self._may_write)
+
+    def _tell_status(
+        self, due: list[tuple[ControlClient, Watch]], status: dict[str, Any], now: float
+    ) -> None:
         for client, watch in due:
             told = watch.stats(status, now, is_behind=client.has_unread_stats)
             if told is not None:
                 client.has_unread_stats = True
                 client.send(told)
             self.clients.settle(client)
-
-    def _status(self, watches: list[Watch]) -> dict[str, Any] | None:
-        """Return the status; None where it cannot be told, which is reported once for each watch."""
-        try:
-            self._process.count_traffic()
-            with self.room_for_files():
-                return self._process.status(may_write=self._may_write)
-        except Exception as error:  # noqa: BLE001 - of a program's own classes, say; the next look may do
-            if not all(watch.has_failed for watch in watches):
-                print_uncaught(error)
-            for watch in watches:
-                watch.has_failed = True
-            return None
 
     def _tell_events(self, clients: list[ControlClient]) -> None:
         now = time.monotonic()
@@ -349,10 +355,11 @@ def _sleep(seconds: float) -> None:
     original(time, "sleep")(seconds)
 
 
-def _bounded(answer: bytes) -> bytes:
+def _bounded(verb: str, answer: bytes) -> bytes:
     if len(answer) > LONGEST_ANSWER:
         what = f"the answer would have {len(answer)} bytes, and {LONGEST_ANSWER} are the most"
-        raise Refusal(Code.NOT_NOW, f"{what}: ask for less at once")
+        hint = ": a smaller limit helps" if VERBS.takes(verb, "limit") else ""
+        raise Refusal(Code.NOT_NOW, what + hint)
     return answer
 
 

@@ -59,6 +59,10 @@ class Verbs:
     def __iter__(self) -> "Iterator[Verb]":
         return iter(self._verbs.values())
 
+    def takes(self, verb: str, param: str) -> bool:
+        """Tell whether there is a verb that takes a parameter."""
+        return verb in self._verbs and any(each.name == param for each in self._verbs[verb].params)
+
     def do(self, asker: Asker, request: Request) -> object:
         """Do what a client asks for, and return the result.
 

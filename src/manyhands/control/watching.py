@@ -75,7 +75,7 @@ class Watch:
         """When the next stats are due; the first at once."""
 
         self.has_failed = False
-        """Whether the stats could not be told once, which was reported."""
+        """Whether the last stats could not be told, which was reported."""
 
         self._stats = self._events = 0
         self._dropped = 0
