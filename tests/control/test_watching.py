@@ -8,7 +8,7 @@ import pytest
 
 from manyhands import events
 from manyhands.control.client import Client, Refused
-from manyhands.control.event_feed import MOST_BYTES, EventFeed
+from manyhands.control.event_feed import MOST_BYTES, MOST_WAITING, EventFeed
 from manyhands.control.process import ControlledProcess
 from manyhands.control.watching import SAME_MOMENT, Watch
 from manyhands.testing import read_line
@@ -145,6 +145,15 @@ def test_a_status_that_raises_is_reported_once_and_holds_up_no_other(
         again = watching.receive(5)
         assert again is not None
         assert again.params["rates"] is None
+        assert capfd.readouterr().err.count("Traceback") == 1
+        # What fails later is another thing to hear of; where it is told of for each client as well.
+        asked.clear()
+        monkeypatch.setattr(Watch, "stats", fail)
+        wait_until(lambda: len(asked) > 2)
+        monkeypatch.undo()
+        while (again := watching.receive(5)) is not None and not again.params["rates"]:
+            pass
+        assert again is not None
     assert capfd.readouterr().err.count("Traceback") == 1
 
 
@@ -161,16 +170,32 @@ def test_an_event_that_cannot_be_written_is_counted_and_the_others_are_told(
     with controlled() as server:
         client = server.client()
         client.watch("events")
-        for event in (events.SignalIgnored("a"), Odd(), events.SignalIgnored("b")):
+        for event in (events.SignalIgnored("a"), Odd(), Odd(), events.SignalIgnored("b")):
             events.hub.emit(event)
         told, dropped = [], 0
-        while len(told) < 2 or not dropped:
+        while len(told) < 2 or dropped < 2:
             batch = client.receive(5)
             assert batch is not None
             told += [item["message"] for item in batch.params["items"]]
             dropped += batch.params["dropped"]
-    assert ["a" in told[0], "b" in told[1], dropped] == [True, True, 1]
+    assert ["a" in told[0], "b" in told[1], dropped] == [True, True, 2]
+    # Reported once for its class, however many come.
     assert capfd.readouterr().err.count("Traceback") == 1
+
+
+def test_what_there_was_no_place_for_is_told_after_what_came_before_it() -> None:
+    feed = EventFeed()
+    feed.is_watched = True
+    for _ in range(MOST_WAITING + 7):
+        feed(events.SignalIgnored("x" * 1000))
+    batches = [feed.take()]
+    feed(events.SignalIgnored("last"))
+    while sum(batch.missed for batch in batches) < 7:
+        batches.append(feed.take())
+    *before, after = batches
+    assert len(before) > 1
+    assert sum(len(batch.items) for batch in before) == MOST_WAITING
+    assert [after.missed, "last" in "".join(after.items), len(after.items)] == [7, True, 1]
 
 
 def test_a_batch_has_a_bound_in_bytes_and_the_rest_is_in_the_next() -> None:

@@ -1,6 +1,7 @@
 """What happens in the servers of this process, for clients that watch it."""
 
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
     items : list of str
         The events, each as JSON.
     missed : int
-        How many there was no place for, or cannot be told, since the batch before.
+        How many before these there was no place for, or cannot be told.
     """
 
     items: list[str]
@@ -43,7 +44,9 @@ class EventFeed:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[float, Event]] = deque()
+        # Events, and among them how many there was no place for by then.
+        self._waiting: deque[tuple[float, Event | int]] = deque()
+        self._reported: weakref.WeakSet[type] = weakref.WeakSet()
         self._unsubscribe: Callable[[], object] | None = None
         self._missed = 0
         self.is_watched = False
@@ -62,6 +65,7 @@ class EventFeed:
             self._unsubscribe()
             self._unsubscribe = None
         self._waiting.clear()
+        self._missed = 0
 
     def __call__(self, event: Event) -> None:
         """Take notice of an event. It takes no lock: deques have their ends changed in one step."""
@@ -74,19 +78,35 @@ class EventFeed:
 
     def take(self) -> Batch:
         """Return the events that wait: not more than `MOST_BYTES`, and the rest at the next time."""
+        if self._missed:
+            # Nothing was taken meanwhile, so all that waits is of before.
+            missed, self._missed = self._missed, 0
+            self._waiting.append((time.time(), missed))
         items: list[str] = []
-        size = 0
+        size = missed = 0
         while self._waiting and size < MOST_BYTES:
-            when, event = self._waiting.popleft()
-            try:
-                items.append(_written(when, event))
-            except Exception as error:  # noqa: BLE001 - of a program's own event
-                print_uncaught(error)
-                self._missed += 1
+            when, event = self._waiting[0]
+            if isinstance(event, int):
+                if items:
+                    break  # the next batch begins with it
+                missed += event
             else:
-                size += len(items[-1])
-        missed, self._missed = self._missed, 0
+                told = self._told(when, event)
+                items += told
+                size += sum(map(len, told))
+                missed += not told
+            self._waiting.popleft()
         return Batch(items, missed)
+
+    def _told(self, when: float, event: Event) -> list[str]:
+        """Return the event as it is told; nothing where it cannot be, which is reported once for a class."""
+        try:
+            return [_written(when, event)]
+        except Exception as error:  # noqa: BLE001 - of a program's own event
+            if type(event) not in self._reported:
+                self._reported.add(type(event))
+                print_uncaught(error)
+            return []
 
 
 def _written(when: float, event: Event) -> str:
