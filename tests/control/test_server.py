@@ -347,6 +347,16 @@ def test_clients_that_ask_without_end_leave_the_handlers_their_time(
         assert 0 < used < 1.4 * SHARE * (time.monotonic() - began)
 
 
+def test_clients_that_leave_without_their_answers_hold_up_no_other(controlled: Controlled) -> None:
+    with controlled() as server:
+        for _ in range(10):
+            with call(server.place) as peer, peer.makefile("rb") as lines:
+                peer.sendall(STATUS * 100)
+                for _ in range(30):
+                    lines.readline()
+        assert server.client().call("verbs")["items"]
+
+
 def test_a_newcomer_has_its_turn_while_others_ask_for_what_lasts(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,29 @@ class Shouter(PollServer):
             self.clients.settle(client)
 
 
+class Unheard(Client):
+    """Says nothing, and is not heard."""
+
+    @property
+    def is_heard(self) -> bool:
+        return False
+
+    def receive(self, data: bytes) -> None:
+        raise AssertionError(data)
+
+
+class Counter(PollServer):
+    """Counts its turns; its first client is not heard."""
+
+    turns = 0
+
+    def new_client(self, connection: Any) -> Client:
+        return Shouting(connection) if len(self.clients) else Unheard(connection)
+
+    def do_chores(self) -> None:
+        self.turns += 1
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "shouter.sock"
@@ -198,3 +221,16 @@ def test_a_fork_in_the_middle_of_the_start_leaves_no_listener_in_the_copy(
         ours.sendall(b"!")
     for child in children:
         os.waitpid(child, 0)
+
+
+def test_a_client_that_has_gone_and_is_not_heard_keeps_the_server_from_no_rest(place: Path) -> None:
+    with Counter(Address("unix", path=str(place))) as server:
+        call(str(place)).close()
+        with call(str(place)) as peer:
+            peer.sendall(b"a")
+            assert told(peer, 1) == b"A"
+            before = server.turns
+            time.sleep(0.1)
+            peer.sendall(b"b")
+            assert told(peer, 1) == b"B"
+            assert server.turns - before < 10

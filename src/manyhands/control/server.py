@@ -262,12 +262,8 @@ class ControlServer(PollServer):
         due = [watch.stats_due for watch in watches if watch.of_stats]
         due += [self._next_events] if any(watch.of_events for watch in watches) else []
         if any(client.is_asking for client in clients):
-            due.append(now + self._pause())
+            due.append(now + self._time_share.seconds_left(now))
         return max(0.0, min(due) - now) if due else None
-
-    def _pause(self) -> float:
-        """Return the seconds until the next request may be answered."""
-        return self._time_share.seconds_left(time.monotonic(), time.thread_time())
 
     def do_chores(self) -> None:
         """Answer those that wait for it, and tell those that watch."""
@@ -278,14 +274,16 @@ class ControlServer(PollServer):
         self._tell_events(clients)
 
     def _answer_one_each(self, clients: list[ControlClient]) -> None:
-        began = time.monotonic()
+        began = now = time.monotonic()
         asking = [client for client in clients if client.is_asking]
         for client in sorted(asking, key=lambda client: client.waits_since):
             # Then the poll goes on, which newcomers end, and what is to be told in time.
-            if self._pause() or time.monotonic() - began > MOST_PAUSE:
+            if self._time_share.seconds_left(now) or now - began > MOST_PAUSE:
                 return
             client.answer_one()
             self.clients.settle(client)
+            now = time.monotonic()
+            self._time_share.note(now, time.thread_time())
 
     def _hear_of_events(self, clients: list[ControlClient]) -> None:
         self._feed.is_watched = any(

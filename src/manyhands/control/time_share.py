@@ -21,8 +21,12 @@ class TimeShare:
         self._used = 0.0
         self._earned_by = 0.0
 
-    def seconds_left(self, now: float, used: float) -> float:
-        """Return the seconds for which the thread is to stop: 0 while its share is not used up.
+    def seconds_left(self, now: float) -> float:
+        """Return the seconds for which the thread is to stop: 0 while its share is not used up."""
+        return max(0.0, self._earned_by - now)
+
+    def note(self, now: float, used: float) -> None:
+        """Note what the thread has used: after its work, so that no pause is followed by another one.
 
         Parameters
         ----------
@@ -34,4 +38,3 @@ class TimeShare:
         self._earned_by += (used - self._used) / self._share
         self._used = used
         self._earned_by = min(max(self._earned_by, now - self._most), now + self._most)
-        return max(0.0, self._earned_by - now)

@@ -167,9 +167,13 @@ class Clients:
         client.settled()
         descriptor = client.connection.fileno()
         awaited = select.POLLIN * client.is_heard | select.POLLOUT * bool(client.unsent)
-        if self._awaited.get(descriptor) != awaited:
-            # Registered once more, a descriptor's events are replaced.
-            self._poll.register(descriptor, awaited)
+        if self._awaited.get(descriptor, 0) != awaited:
+            if awaited:
+                # Registered once more, a descriptor's events are replaced.
+                self._poll.register(descriptor, awaited)
+            else:
+                # Of one that has gone the poll would tell all the time, whatever is awaited (poll(2)).
+                self._poll.unregister(descriptor)
             self._awaited[descriptor] = awaited
 
     def end(self, descriptor: int) -> None:
