@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,14 @@ from manyhands.control.client import Client, Unreachable
 from manyhands.control.discovery import Follower, choose, servers
 from manyhands.logs.lines import iso_time
 from manyhands.model.usage_errors import Mistake
-from tests.control.kit import Verb, answering, served
-from tests.support import open_descriptors, wait_for_descriptors
+from tests.control.kit import Script, Verb, answering, served
+from tests.support import forked, open_descriptors, wait_for_descriptors
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
+
+NOBODY = 65_534
+
+only_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
 
 class Servers:
@@ -57,6 +63,29 @@ def running(folder: Path) -> Iterator[Servers]:
     started = Servers(folder)
     yield started
     started.end_all()
+
+
+def tell_of(folder: Path, *names: str) -> None:
+    """Have the kernel's table in `folder` tell of abstract names that listen."""
+    lines = ["head", *(f"0: 00000002 00000000 00010000 0001 01 101 {name}" for name in names)]
+    (folder / "net").mkdir()
+    (folder / "net" / "unix").write_text("\n".join([*lines, ""]))
+
+
+@contextmanager
+def served_by_another_user(place: str, script: Script) -> Iterator[None]:
+    """Serve as `served` does, from a process of another user."""
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        os.setuid(NOBODY)
+        with served(place, script):
+            theirs.sendall(b"!")
+            theirs.recv(1)
+
+    with ours, theirs, forked(serve):
+        assert ours.recv(1) == b"!"
+        yield
 
 
 def later(seconds: float) -> str:
@@ -157,9 +186,7 @@ def test_an_abstract_name_that_is_not_its_user_s_is_passed_over(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, foreign = f"@manyhands.{os.geteuid()}.71", f"@manyhands.{os.geteuid() + 1}.72"
-    line = "0: 00000002 00000000 00010000 0001 01 101 {}\n"
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "unix").write_text("head\n" + line.format(own) + line.format(foreign))
+    tell_of(tmp_path, own, foreign)
     # Only root is shown those of others.
     monkeypatch.setattr(places.Place, "is_own", True)
     assert folder.is_dir()
@@ -175,11 +202,8 @@ def test_names_that_let_their_callers_wait_hold_up_no_look(
 ) -> None:
     place = running.start(72)
     assert place
-    table, head = "0: 00000002 00000000 00010000 0001 01 101 {}", "head"
     names = [f"@manyhands.{os.geteuid()}.{number}" for number in range(1, 30)]
-    (tmp_path / "net").mkdir()
-    lines = [head, *map(table.format, names)]
-    (tmp_path / "net" / "unix").write_text("\n".join([*lines, ""]))
+    tell_of(tmp_path, *names)
     with ExitStack() as stack:
         for name in names:
             full, waiting = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
@@ -211,6 +235,43 @@ def test_two_sockets_of_one_process_are_one_server(
         [found] = servers()
         assert found.client is not None
         found.client.close()
+
+
+@only_as_root
+def test_another_user_who_says_hello_as_a_server_of_root_is_not_taken_for_it(
+    running: Servers, tmp_path: Path
+) -> None:
+    own = running.start(71)
+    foreign = f"@manyhands.{NOBODY}.71"
+    tell_of(tmp_path, foreign)
+    impostor = answering({"pid": lambda _: 0}, pid=71, may=["read", "write", "more"])
+    with served_by_another_user(foreign, impostor):
+        found = servers()
+        assert [each.place.text for each in found] == [own, foreign]
+        for each in found:
+            assert each.client is not None
+            each.client.close()
+        for text in (None, "71"):
+            assert pid_of(choose(text)) == 71
+
+
+@only_as_root
+def test_another_user_s_server_is_not_taken_because_that_of_root_does_not_answer(
+    folder: Path, tmp_path: Path
+) -> None:
+    foreign = f"@manyhands.{NOBODY}.71"
+    tell_of(tmp_path, foreign)
+    with (
+        served(f"{folder}/71.sock", lambda wire: wire.tell("nothing", {})),
+        served_by_another_user(foreign, answering({})),
+    ):
+        for text in (None, "71"):
+            with pytest.raises(Mistake) as mistake:
+                choose(text)
+            assert str(mistake.value).endswith(
+                f"{folder}/71.sock (process 71, which does not answer); "
+                f"{foreign} (process 71, serve shop:Echo)"
+            )
 
 
 def test_a_server_is_found_again_in_the_process_that_it_has_next(running: Servers) -> None:

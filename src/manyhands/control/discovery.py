@@ -114,7 +114,10 @@ def _one_of_each(found: Sequence[Found]) -> list[Found]:
     best: dict[object, Found] = {}
     for each in found:
         client = each.client
-        process = each.place if client is None else (client.hello.pid, client.hello.started)
+        # With the user, of whom the kernel tells: any process can say hello as another one does.
+        process = (
+            each.place if client is None else (client.user, client.hello.pid, client.hello.started)
+        )
         before = best.setdefault(process, each)
         if client is None or before.client is None or before is each:
             continue
@@ -133,7 +136,7 @@ def choose(text: str | None = None) -> Client:
     ----------
     text : str, optional
         A place, or the number of a process that has a socket in one of the default places. Without it the
-        user's only server is meant.
+        user's only server is meant. For root, its own servers come before those of other users.
 
     Raises
     ------
@@ -144,12 +147,16 @@ def choose(text: str | None = None) -> Client:
     """
     if text is not None and not _is_number(text):
         return Client(places.given(text))
-    found = [each for each in servers() if text is None or each.place.pid == int(text)]
+    everywhere = servers()
+    found = _own_first([each for each in everywhere if text is None or each.place.pid == int(text)])
     answering = [each.client for each in found if each.client is not None]
-    if len(answering) == 1:
+    # That the server of one user does not answer is no reason to take that of another.
+    is_clear = len(answering) == 1 and len({each.place.uid for each in found}) == 1
+    for each in everywhere:
+        if each.client is not None and not (is_clear and each.client is answering[0]):
+            each.client.close()
+    if is_clear:
         return answering[0]
-    for client in answering:
-        client.close()
     if answering:
         names = "; ".join(each.name for each in found)
         raise Mistake(
@@ -157,6 +164,15 @@ def choose(text: str | None = None) -> Client:
             f"process: {names}"
         )
     raise Unreachable(_why_none(found, text))
+
+
+def _own_first(found: list[Found]) -> list[Found]:
+    """Return those of this user, if one of them answers; else all. Only root is shown those of others.
+
+    Another user may give its sockets the numbers of root's processes.
+    """
+    own = [each for each in found if each.place.is_own]
+    return own if any(each.client is not None for each in own) else found
 
 
 def _is_number(text: str) -> bool:
