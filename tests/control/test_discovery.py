@@ -318,6 +318,25 @@ def test_another_server_is_not_taken_for_the_one_that_has_ended(running: Servers
     assert pid_of(follower.connect()) == 76
 
 
+@only_as_root
+@pytest.mark.parametrize("changes", [{"started": later(3600)}, {"pid": 71}])
+def test_another_user_s_server_is_not_taken_for_the_one_that_has_ended(
+    running: Servers, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    follower = Follower()
+    running.start(71)
+    assert pid_of(follower.connect()) == 71
+    foreign = f"@manyhands.{NOBODY}.72"
+    tell_of(tmp_path, foreign)
+    with served_by_another_user(foreign, answering({"status": status_of()}, **changes)):
+        running.end(71)
+        with pytest.raises(Unreachable, match="is not back yet"):
+            follower.connect()
+        # It goes on with root's, though that was started before.
+        running.start(73, started=later(1))
+        assert pid_of(follower.connect()) == 73
+
+
 def test_one_that_was_started_for_the_same_address_before_the_end_is_taken(
     running: Servers,
 ) -> None:

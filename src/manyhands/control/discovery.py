@@ -195,11 +195,14 @@ class _Server(NamedTuple):
     ----------
     hello : Hello
         What it said first.
+    user : int or None
+        The user whose process it is; None where the system does not tell.
     listeners : frozenset of str
         The addresses of its listeners.
     """
 
     hello: Hello
+    user: int | None
     listeners: frozenset[str]
 
     @classmethod
@@ -220,14 +223,14 @@ class _Server(NamedTuple):
             raise Unreachable(str(end)) from None
         except (Refused, LookupError, TypeError):
             listeners = frozenset()  # a server of another version
-        return cls(client.hello, listeners)
+        return cls(client.hello, client.user, listeners)
 
 
 class Follower:
     """Finds a server, and finds it again when it was started anew. For one thread at a time.
 
-    The second time it has another process, and so may have another place: then it is the one that was started
-    in the same way and since, after the end of the one before or for one of its addresses.
+    The second time it has another process, and so may have another place: then it is the one that the same
+    user has started in the same way and since, after the end of the one before or for one of its addresses.
 
     Parameters
     ----------
@@ -288,6 +291,9 @@ class Follower:
 
     def _follows(self, client: Client, before: _Server) -> bool:
         hello = client.hello
+        # Root is shown the servers of other users, and those may say what they like.
+        if client.user != before.user:
+            return False
         if (hello.pid, hello.started) == (before.hello.pid, before.hello.started):
             return True
         if hello.name != before.hello.name or _moment(hello) <= _moment(before.hello):
