@@ -164,35 +164,60 @@ def test_an_abstract_name_is_told_as_people_write_it() -> None:
         assert told(peer, 5) == b"HELLO"
 
 
+class SlowShouter(Shouter):
+    """Shouts back once it is let."""
+
+    def __init__(self, address: Address) -> None:
+        self.is_answering, self.goes_on = threading.Event(), threading.Event()
+        super().__init__(address)
+
+    def new_client(self, connection: Any) -> Client:
+        server = self
+
+        class Slow(Shouting):
+            def receive(self, data: bytes) -> None:
+                server.is_answering.set()
+                server.goes_on.wait(PATIENCE)
+                super().receive(data)
+
+        return Slow(connection)
+
+
 def test_a_place_is_free_at_once_while_an_answer_is_still_being_made(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
-    is_answering, goes_on = threading.Event(), threading.Event()
-
-    class Slow(Shouting):
-        def receive(self, data: bytes) -> None:
-            is_answering.set()
-            goes_on.wait(PATIENCE)
-            super().receive(data)
-
-    class SlowShouter(Shouter):
-        def new_client(self, connection: Any) -> Client:
-            return Slow(connection)
-
     for address in (Address("unix", path=str(place)), Address("unix", path=f"@{place}")):
-        is_answering.clear()
-        goes_on.clear()
         server = SlowShouter(address)
         with call(socket_address(address)) as peer:
             peer.sendall(b"hello")
-            assert is_answering.wait(PATIENCE)
+            assert server.is_answering.wait(PATIENCE)
             server.close()
             with Shouter(address), call(socket_address(address)) as other:
                 other.sendall(b"hello")
                 assert told(other, 5) == b"HELLO"
-            goes_on.set()
+            server.goes_on.set()
             everything(peer)
+
+
+def test_a_server_that_was_closed_leaves_the_next_one_its_file_though_it_has_the_same_inode(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
+    server = SlowShouter(Address("unix", path=str(place)))
+    kept = place.with_name("kept")
+    # Some file systems give an inode that is free to the next file, as ext4; with a link all do.
+    os.link(place, kept)
+    with call(str(place)) as peer:
+        peer.sendall(b"hello")
+        assert server.is_answering.wait(PATIENCE)
+        server.close()
+        assert not place.exists()
+        os.link(kept, place)
+        server.goes_on.set()
+        # Its thread ends the clients last of all.
+        everything(peer)
+    assert place.exists()
 
 
 def test_a_fork_in_the_middle_of_the_start_leaves_no_listener_in_the_copy(

@@ -225,20 +225,23 @@ class PollServer(abc.ABC):
 
         The numbers of the listeners stay taken, by another file, until the thread does without them.
         """
-        for file in self._files:
-            file.unlink()
+        self._remove_files()
         for listener in [each for each in self._listeners if each.fileno() >= 0]:
             os.dup2(self._closing.fileno(), listener.fileno(), inheritable=False)
 
     def _give_back(self) -> None:
-        for file in self._files:
-            file.unlink()
+        self._remove_files()
         for listener in self._listeners:
             listener.close()
         self.clients.close()
         self._closing.close()
         self._for_client.give_up()
         self._for_files.give_up()
+
+    def _remove_files(self) -> None:
+        # Each once: the file of the next server, which may be there by now, can have the same inode.
+        while self._files:
+            self._files.pop().unlink()
 
     def _leave_to_the_original(self) -> None:
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port
