@@ -220,6 +220,42 @@ def test_a_server_that_was_closed_leaves_the_next_one_its_file_though_it_has_the
     assert place.exists()
 
 
+def test_to_close_takes_no_pause(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyhands.poll_server.server.NO_DESCRIPTOR_PAUSE", 2 * PATIENCE)
+    monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
+    for address in (Address("unix", path=str(place)), Address("tcp", host="localhost", port=0)):
+        # The thread may find the listener's number in use by another file before it is told of the end.
+        for _ in range(20):
+            server = Shouter(address)
+            with call(socket_address(server.addresses[0])) as peer:
+                peer.sendall(b"hello")
+                assert told(peer, 5) == b"HELLO"
+                server.close()
+                assert everything(peer) == b""
+
+
+def test_to_close_ends_the_pause_after_an_accept_that_failed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manyhands.poll_server.server.NO_DESCRIPTOR_PAUSE", 2 * PATIENCE)
+    monkeypatch.setattr("manyhands.poll_server.server.CLOSE_TIMEOUT", 0.0)
+    has_failed = threading.Event()
+
+    class OfOne(Shouter):
+        def new_client(self, connection: Any) -> Client:
+            if len(self.clients):
+                connection.close()
+                has_failed.set()
+                raise ConnectionAbortedError
+            return super().new_client(connection)
+
+    server = OfOne(Address("unix", path=str(place)))
+    with call(str(place)) as first, call(str(place)):
+        assert has_failed.wait(PATIENCE)
+        server.close()
+        assert everything(first) == b""
+
+
 def test_a_fork_in_the_middle_of_the_start_leaves_no_listener_in_the_copy(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

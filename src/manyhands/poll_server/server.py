@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import socket
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,7 +22,7 @@ from manyhands.poll_server.clients import Client, Clients
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch
-from manyhands.runtime.sockets import accept_at_once
+from manyhands.runtime.sockets import accept_at_once, is_ready
 from manyhands.runtime.spare_descriptor import SpareDescriptor
 from manyhands.runtime.unpatched import original, start_native_thread
 from manyhands.runtime.wakeup import PollableLatch
@@ -115,9 +114,7 @@ class PollServer(abc.ABC):
         except IndexError:
             return
         self._let_go()
-        # In this order: the thread gives the latch's descriptor back once it finds the server closed.
         self._closing.set()
-        self._is_open = False
         self._has_ended.wait(CLOSE_TIMEOUT)
         self.has_closed()
 
@@ -143,7 +140,7 @@ class PollServer(abc.ABC):
                     self._turn(by_descriptor)
                 except Exception as error:  # noqa: BLE001 - no memory, say; it is wanted most then
                     print_uncaught(error)
-                    original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+                    self._wait_a_moment()
         finally:
             # Here and not in `close`, which does not wait for an answer that is being made.
             self._give_back()
@@ -155,6 +152,10 @@ class PollServer(abc.ABC):
             waits.append(NO_DESCRIPTOR_PAUSE)
         left = min((wait for wait in waits if wait is not None), default=None)
         for descriptor, events in self.clients.poll.poll(None if left is None else 1000 * left):
+            if descriptor == self._closing.fileno():
+                # Told by the latch alone: `close` has done with it then, and the thread gives it back.
+                self._is_open = False
+                return
             if descriptor in listeners:
                 self._take_client(listeners[descriptor])
             else:
@@ -177,14 +178,19 @@ class PollServer(abc.ABC):
             self.clients.add(self.new_client(connection))
         except OSError as error:
             # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
-            # stays readable, and this would be a busy loop.
+            # stays readable, and this would be a busy loop. ENOTSOCK: the server is being closed, and another
+            # file has the listener's number.
             if not isinstance(error, BlockingIOError):
-                original(time, "sleep")(NO_DESCRIPTOR_PAUSE)
+                self._wait_a_moment()
         else:
             # One that was turned away has given its descriptor back by now. For any other one must go.
             is_without = not (self._for_client.is_there or self._for_files.is_there)
             if is_without and len(self.clients) > 1:
                 self.clients.end_one()
+
+    def _wait_a_moment(self) -> None:
+        """Wait `NO_DESCRIPTOR_PAUSE`, or until the server is closed."""
+        is_ready(self._closing.fileno(), select.POLLIN, NO_DESCRIPTOR_PAUSE)
 
     def _accepted(self, listener: Any) -> Any:
         try:
@@ -247,7 +253,6 @@ class PollServer(abc.ABC):
         # In a forked copy, which has no thread for them: while one copy of a listener is open its port
         # answers, though nothing accepts.
         self._claim.clear()
-        self._is_open = False
         with contextlib.suppress(OSError):
             self._give_back()
 
