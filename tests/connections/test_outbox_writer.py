@@ -114,6 +114,33 @@ def test_what_is_forgotten_is_flushed_no_more(writer: OutboxWriter) -> None:
         assert (forgotten.flushed, other.flushed) == (0, 1)
 
 
+def test_a_finalizer_in_the_middle_of_it_is_refused(writer: OutboxWriter) -> None:
+    class Interrupted(Waiting):
+        """As if the collector ran where its descriptor is asked for."""
+
+        @property
+        def descriptor(self) -> int:  # type: ignore[override]
+            if not refusals:
+                refusals.append("")
+                with pytest.raises(RuntimeError) as refusal:
+                    writer.watch(Waiting(peer.fileno()))
+                refusals[0] = str(refusal.value)
+            return ours.fileno()
+
+        @descriptor.setter
+        def descriptor(self, value: int) -> None:
+            pass
+
+    refusals: list[str] = []
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        waiting = Interrupted(ours.fileno())
+        writer.watch(waiting)
+        wait_until(lambda: waiting.flushed)
+        writer.forget(waiting)
+    assert refusals == ["a finalizer cannot have an outbox watched while its thread does so"]
+
+
 def test_an_outbox_without_a_descriptor_is_forgotten_once_more(
     writer: OutboxWriter, resources: ExitStack
 ) -> None:

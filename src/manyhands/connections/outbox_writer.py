@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
+from manyhands.runtime.locks import holding, is_held_here
+from manyhands.runtime.unpatched import brief_rlock, original, start_native_thread
 from manyhands.runtime.wakeup import WakeUp
 
 IDLE = 1.0
@@ -73,7 +74,7 @@ class OutboxWriter:
 
     def _begin_anew(self) -> None:
         # Under the lock of an outbox: none is taken while this one is held.
-        self._lock = brief_lock()
+        self._lock = brief_rlock()
         self._waiting: dict[int, Waiting] = {}
         # In a forked copy the original's is shared with it (epoll(7)), and goes on there.
         if self._epoll is not None:
@@ -93,14 +94,19 @@ class OutboxWriter:
         OSError
             When there is no descriptor for it, or no memory.
         RuntimeError
-            When the system has no thread left.
+            When the system has no thread left; and in a finalizer (`__del__`) that interrupts just this.
         """
-        with self._lock:
-            if self._epoll is not None:
-                _arm(self._epoll, outbox.descriptor)
-            else:
-                self._epoll = self._begin_with(outbox.descriptor)
-            self._waiting[outbox.descriptor] = outbox
+        if is_held_here(self._lock):
+            raise RuntimeError("a finalizer cannot have an outbox watched while its thread does so")
+        # By the threads of the program, in which signals' handlers may raise exceptions: not by `with`.
+        holding(self._lock, self._watch, outbox)
+
+    def _watch(self, outbox: Waiting) -> None:
+        if self._epoll is not None:
+            _arm(self._epoll, outbox.descriptor)
+        else:
+            self._epoll = self._begin_with(outbox.descriptor)
+        self._waiting[outbox.descriptor] = outbox
 
     def _begin_with(self, descriptor: int) -> Any:
         epoll = original(select, "epoll")() if HAS_EPOLL else PollOnce()
@@ -114,18 +120,21 @@ class OutboxWriter:
 
     def forget(self, outbox: Waiting) -> None:
         """Watch an outbox no longer: its descriptor is about to be closed."""
+        if outbox.descriptor >= 0:
+            holding(self._lock, self._forget, outbox)
+
+    def _forget(self, outbox: Waiting) -> None:
         descriptor = outbox.descriptor
-        if descriptor < 0:
-            return
-        with self._lock:
-            waiting = self._waiting.get(descriptor)
-            if waiting is outbox:
-                del self._waiting[descriptor]
-            # A program may have closed the descriptor by its number, which is another connection's now.
-            if self._epoll is not None and (waiting is None or waiting is outbox):
-                # A copy of the descriptor may stay open, and epoll would tell of it for ever (epoll(7)).
-                with contextlib.suppress(OSError):  # it has never waited
-                    self._epoll.unregister(descriptor)
+        waiting = self._waiting.get(descriptor)
+        if waiting is outbox:
+            del self._waiting[descriptor]
+        # A program may have closed the descriptor by its number, which is another connection's now.
+        if self._epoll is not None and (waiting is None or waiting is outbox):
+            # A copy of the descriptor may stay open, and epoll would tell of it for ever (epoll(7)).
+            with contextlib.suppress(OSError):  # it has never waited
+                self._epoll.unregister(descriptor)
+
+    # In the thread itself, which gets no signals
 
     def _run(self, epoll: Any) -> None:
         try:
