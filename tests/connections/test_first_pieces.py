@@ -5,17 +5,21 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from manyhands import Server, StreamRequestHandler
-from manyhands.connections.gated_sockets import begin_transfer, make_outbox
+from manyhands import BaseRequestHandler, Server, StreamRequestHandler
+from manyhands.connections.gated import outboxes
+from manyhands.connections.gated_sockets import begin_transfer, is_in_transfer, make_outbox
 from manyhands.connections.outboxes import Gate
+from manyhands.dropin.stream_files import SocketWriter
+from manyhands.runtime.locks import is_held_here
 from manyhands.testing import call, read_line, serving, socket_address, wait_until
+from tests.support import forked
 from tests.support.certificates import Authority
 from tests.support.peers import received
 from tests.support.waiting import PATIENCE
@@ -253,4 +257,82 @@ def test_an_outbox_whose_connection_the_program_has_taken_away_meanwhile_sends_n
             gate.shut()
             other.sendall(b"other")
             assert outbox.is_over
+            assert outbox.missed == 1
         assert peer.recv(100) == b"other"
+
+
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_a_connection_that_its_handler_has_closed_gets_no_outbox(
+    engine: str, is_secret: bool, authority: Authority, tmp_path: Path
+) -> None:
+    class Closing(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.close()
+            answers.extend([self.send(b"piece"), self.join("red")])
+
+    answers: list[bool] = []
+    certfile, keyfile = authority.write(tmp_path, "localhost")
+    options = {"certfile": certfile, "keyfile": keyfile} if is_secret else {}
+    scheme = "tls" if is_secret else "tcp"
+    with (
+        serving(Closing, f"{scheme}://127.0.0.1:0", engine=engine, **options) as under_test,
+        call(socket_address(under_test.server.addresses[0])) as plain,
+        ExitStack() as stack,
+    ):
+        if is_secret:
+            context = authority.client_context()
+            stack.enter_context(context.wrap_socket(plain, server_hostname="localhost"))
+        wait_until(lambda: len(answers) == 2)
+    assert answers == [False, False]
+
+
+def test_a_gate_sends_what_has_waited_for_it_while_others_get_their_outboxes() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        outbox = make_outbox(ours, Patient(), is_held=True)
+        was_held: list[bool] = []
+
+        def send(data: bytes | memoryview, flags: int) -> int:
+            was_held.append(is_held_here(outboxes.lock))
+            return len(data)
+
+        outbox.connect(send, ours.fileno(), keeps_attempts=False)
+        outbox.put(b"piece")
+        Gate(connection_of(ours), outbox).shut()
+        assert was_held == [False]
+
+
+def connection_of(sock: socket.socket, writer: SocketWriter | None = None) -> Any:
+    return SimpleNamespace(
+        request=sock, engine=Engine(is_between_calls=True), task=None, writer=writer
+    )
+
+
+def test_a_write_that_does_not_wait_beside_another_one_fails_as_the_system_says_it() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        outbox = make_outbox(ours, Patient(), is_held=True)
+        writer = SocketWriter(ours)
+        with begun(writer.write, b"w" * MUCH):
+            assert peer.recv(1) == b"w"
+            writer.gate = Gate(connection_of(ours, writer), outbox)
+            # It shares the descriptor, which blocks on: the write that is under way waits.
+            with ours.dup() as twin:
+                twin.settimeout(0.0)
+                os.set_blocking(ours.fileno(), True)
+                with pytest.raises(BlockingIOError):
+                    writer.gate.write(twin, b"second")
+            assert received(peer, MUCH - 1) == b"w" * (MUCH - 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_copy_knows_of_no_way_over_to_tls_that_another_thread_was_on() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        transfer = begin_transfer(ours)
+        assert is_in_transfer(ours)
+        with forked(lambda: not is_in_transfer(ours)) as wait:
+            assert wait() == 0
+        transfer.fail()
+        assert not is_in_transfer(ours)

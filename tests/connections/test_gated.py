@@ -103,6 +103,28 @@ def test_while_pieces_wait_a_send_that_does_not_wait_fails_as_the_system_says_it
     assert ours.makefile("wb", buffering=0).write(b"w") is None
 
 
+def test_what_waits_is_missed_where_the_handler_shuts_its_connection_down(pair: Pair) -> None:
+    ours, _, outbox = pair
+    for _ in range(3):
+        outbox.put(b"p" * MUCH)
+    ours.shutdown(socket.SHUT_RDWR)
+    assert outbox.is_over
+    assert outbox.missed == 3
+
+
+def test_what_waits_is_missed_where_another_thread_meets_the_shutdown_first(pair: Pair) -> None:
+    ours, _, outbox = pair
+    outbox.put(b"p" * MUCH)
+    with outbox._lock:  # as the thread that sends may hold it just now
+        shuts = threading.Thread(target=ours.shutdown, args=(socket.SHUT_RDWR,))
+        shuts.start()
+        shuts.join(PATIENCE)
+        assert not outbox.is_over
+    outbox.flush()
+    assert outbox.is_over
+    assert outbox.missed == 1
+
+
 def test_several_buffers_are_sent_in_one_turn(pair: Pair) -> None:
     ours, peer, outbox = pair
     ours.settimeout(PATIENCE)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from manyhands.connections.outbox import Outbox
+from manyhands.connections.tls_handshake import is_tls
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.unpatched import brief_rlock
 
@@ -27,6 +28,9 @@ class OutboxesOfSockets(weakref.WeakKeyDictionary[Any, Outbox]):
         self.lock = brief_rlock()
         """Held while a connection gets its outbox and its gate, and while it goes over to TLS."""
 
+        self.in_transfer: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The plain connections that go over to TLS just now: see `gated_sockets.Transfer`."""
+
     def of(self, connection: Any) -> Outbox | None:
         """Return the outbox of a connection, which may be a program's own object in the place of a socket."""
         try:
@@ -37,6 +41,8 @@ class OutboxesOfSockets(weakref.WeakKeyDictionary[Any, Outbox]):
     def begin_anew(self) -> None:
         """Have nothing sent, in a forked copy of the process."""
         self.lock = brief_rlock()
+        # Another thread's, which is not there.
+        self.in_transfer = weakref.WeakSet()
         for connection, outbox in list(self.items()):
             outbox.begin_anew()
             if isinstance(connection, Gated):
@@ -113,15 +119,7 @@ class Gated:
 
     def _in_one_write(self, write: Callable[[], Result]) -> Result:
         outbox = outboxes.get(self)
-        if outbox is None:
-            return write()
-        seconds = self.gettimeout()  # type: ignore[attr-defined]
-        try:
-            return outbox.write_by(write, seconds)
-        except TimeoutError:
-            if seconds == 0:
-                raise self.not_now() from None
-            raise
+        return write() if outbox is None else write_in_turn(self, outbox, write)
 
     def _some(self, outbox: Outbox, write: Callable[[], int], size: int) -> int:
         """Send some of so many bytes, and keep the write for the rest: the program sends that next."""
@@ -129,7 +127,7 @@ class Gated:
             try:
                 begun = outbox.begin_write(0.0)
             except TimeoutError:
-                raise self.not_now() from None
+                raise not_now(self) from None
             if begun is None:  # it is over
                 return write()
             try:
@@ -147,10 +145,6 @@ class Gated:
     def begin_anew(self) -> None:
         """Be of use in a forked copy of the process."""
 
-    def not_now(self) -> OSError:
-        """Return what a send raises that does not wait, while other pieces are on their way."""
-        return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
     def dup(self) -> Any:
         """Return another socket on the same connection, whose writes queue with those of this one."""
         twin: Any = super().dup()  # type: ignore[misc]
@@ -165,6 +159,9 @@ class Gated:
         if outbox is not None and how == socket.SHUT_WR:
             outbox.finish()
             outbox.end()
+        if outbox is not None and how == socket.SHUT_RDWR:
+            outbox.is_cut_off = True
+        # First: a write that waits for its place goes on at the end of the outbox.
         super().shutdown(how)  # type: ignore[misc]  # the class that this is mixed into
         if outbox is not None and how == socket.SHUT_RDWR:
             outbox.end_soon()
@@ -182,6 +179,32 @@ class Gated:
         _end_outbox(self)
         descriptor: int = super().detach()  # type: ignore[misc]
         return descriptor
+
+
+def write_in_turn(connection: Any, outbox: Outbox, write: Callable[[], Result]) -> Result:
+    """Call what writes on a connection once all that came before is sent.
+
+    Raises
+    ------
+    OSError
+        As of a send, also while other pieces are on their way: after the connection's timeout, or at once.
+    """
+    seconds = connection.gettimeout()
+    try:
+        return outbox.write_by(write, seconds)
+    except TimeoutError:
+        if seconds == 0:
+            raise not_now(connection) from None
+        raise
+
+
+def not_now(connection: Any) -> OSError:
+    """Return what a send raises that does not wait, while other pieces are on their way."""
+    if not is_tls(connection):
+        return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    import ssl  # noqa: PLC0415 - it is loaded then
+
+    return ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "other pieces are on their way")
 
 
 def _end_outbox(connection: Any) -> None:

@@ -114,10 +114,6 @@ def gate(connection: Any) -> None:
         mix_into(connection, Gated)
 
 
-_in_transfer: set[int] = set()
-"""The plain connections that go over to TLS just now, by their identities: a `Transfer` has each."""
-
-
 class Transfer:
     """The way of an outbox from a plain connection to the TLS one that takes its descriptor (STARTTLS).
 
@@ -138,18 +134,18 @@ class Transfer:
             gate(connection)
         if outbox is not None and self._write is not None:
             outbox.end_write(self._write)
-        _in_transfer.discard(id(self._plain))
+        _end_transfer(self._plain)
 
     def fail(self) -> None:
         """End the outbox: there is no connection for it any more."""
         if self._outbox is not None:
-            self._outbox.end()
-        _in_transfer.discard(id(self._plain))
+            self._outbox.drop()
+        _end_transfer(self._plain)
 
 
 def is_in_transfer(plain: Any) -> bool:
     """Tell whether a connection goes over to TLS just now. For the holder of `outboxes.lock`."""
-    return id(plain) in _in_transfer
+    return plain in outboxes.in_transfer
 
 
 def begin_transfer(plain: Any) -> Transfer:
@@ -167,7 +163,7 @@ def begin_transfer(plain: Any) -> Transfer:
         # It may have no gate yet: then this waits for the write that passes that by.
         write = outbox.begin_write(plain.gettimeout())
     except BaseException:
-        _in_transfer.discard(id(plain))
+        _end_transfer(plain)
         raise
     outboxes.pop(plain, None)
     outbox_writer.forget(outbox)
@@ -176,5 +172,11 @@ def begin_transfer(plain: Any) -> Transfer:
 
 def _begin_transfer(plain: Any) -> Outbox | None:
     # Under the lock under which outboxes are made: either it has one, or gets none until it speaks TLS.
-    _in_transfer.add(id(plain))
+    with contextlib.suppress(TypeError):  # a program's own object, which takes no weak reference
+        outboxes.in_transfer.add(plain)
     return outboxes.of(plain)
+
+
+def _end_transfer(plain: Any) -> None:
+    with contextlib.suppress(TypeError):
+        outboxes.in_transfer.discard(plain)

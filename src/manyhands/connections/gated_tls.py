@@ -79,10 +79,6 @@ class GatedTLS(Gated):
         if isinstance(openssl, LockedTLS):
             openssl.renew()
 
-    def not_now(self) -> OSError:
-        """Return what a write raises that does not wait."""
-        return ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "other pieces are on their way")
-
 
 class ThreadTLS(PatientTLS):
     """Turns a TLS connection of a thread into one that waits outside of OpenSSL: mixed into its class."""

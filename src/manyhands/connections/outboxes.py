@@ -1,10 +1,11 @@
 """How a connection gets its outbox, when the first piece is sent to it, and then its gate."""
 
 import contextlib
+import socket
 from typing import Any, Protocol
 
 from manyhands.connections.facts import KeptCopy
-from manyhands.connections.gated import outboxes
+from manyhands.connections.gated import outboxes, write_in_turn
 from manyhands.connections.gated_sockets import gate, is_in_transfer, make_outbox
 from manyhands.connections.outbox import Outbox
 from manyhands.connections.outbox_terms import Receiver
@@ -80,7 +81,12 @@ class Gate:
 
     def _shut_in_order(self) -> None:
         # When it has returned, in any thread, it is shut: a writer goes on to the socket then.
-        holding(outboxes.lock, self._shut)
+        try:
+            holding(outboxes.lock, self._shut)
+        finally:
+            # Without the lock, for which all wait that are to get an outbox: it sends, and tells the program.
+            if self._connection is None:
+                self._outbox.release()
 
     def _shut(self) -> None:
         connection = self._connection
@@ -91,15 +97,15 @@ class Gate:
             self._leave_to_handler()
             return
         request = connection_behind(connection.request)
-        if descriptor_of(request) == self._outbox.descriptor:
+        # That of what is closed is -1, and so is that of an outbox that has ended.
+        if self._outbox.descriptor == descriptor_of(request) >= 0:
             # A program's own object in the place of a socket has no gate.
             with contextlib.suppress(TypeError):
                 gate(request)
             if writer is not None:
                 writer.gate = None
-            self._outbox.release()
         else:
-            self._outbox.end()  # its connection was closed, or the program has it go on by other means
+            self._outbox.drop()  # its connection was closed, or the program has it go on by other means
         self._connection = None
 
     def _leave_to_handler(self) -> None:
@@ -123,7 +129,7 @@ class Gate:
         if connection is None or _is_shut_by_handler(connection):
             sock.sendall(data)
         else:
-            self._outbox.write_by(lambda: sock.sendall(data), sock.gettimeout())
+            write_in_turn(sock, self._outbox, lambda: sock.sendall(data))
 
     # Calls of a TLS connection that is to get its gate: see `gated_tls.AwaitingGate`
 
@@ -182,6 +188,8 @@ def _make(connection: ConnectionWithOutbox) -> None:
     request = connection_behind(connection.request)
     if isinstance(request, KeptCopy | AwaitingHandshake) or is_in_transfer(connection.request):
         return  # another process serves it, or it goes over to TLS just now
+    if isinstance(request, socket.socket) and request.fileno() < 0:
+        return  # it is closed; of a TLS one that would be found too late
     try:
         outbox = make_outbox(request, connection, is_held=True)
     except (OSError, ValueError):

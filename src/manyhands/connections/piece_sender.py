@@ -42,6 +42,7 @@ class PieceSender:
         "_untold",
         "descriptor",
         "ended_unread",
+        "is_cut_off",
         "missed",
     )
 
@@ -91,6 +92,9 @@ class PieceSender:
 
         self.ended_unread = False
         """Whether it is over because the peer did not read."""
+
+        self.is_cut_off = False
+        """Whether this side ends the connection, so that what waits is missed."""
 
     @property
     def is_over(self) -> bool:
@@ -362,7 +366,7 @@ class PieceSender:
         self.end()
 
     def _drop(self) -> None:
-        self.missed += self.pieces_waiting
+        self.is_cut_off = True
         self._end()
 
     def _give_descriptor_up(self) -> None:
@@ -394,6 +398,8 @@ class PieceSender:
     def _end(self) -> None:
         if self._is_over:
             return
+        if self.is_cut_off:
+            self.missed += self.pieces_waiting
         self._is_over, self._is_clear = True, False
         self._queue = None
         self._send = _send_nothing
