@@ -15,6 +15,7 @@ import pytest
 
 from manyhands import Reason, events, socketserver
 from manyhands.dealing import notices
+from manyhands.dealing.dealer import Dealer
 from manyhands.dealing.frames import Kind, pack
 from manyhands.serving.core import core_of
 from manyhands.testing import running, serving, wait_until
@@ -568,6 +569,35 @@ def test_a_handler_that_is_notified_and_stopped_for_long_misses_what_is_counted(
         wait_until(lambda: connection.send(b"in time\n"))
         assert anna.hear() == "in time"
         assert connection.missed == missed
+
+
+def test_what_is_sent_just_when_a_handler_attaches_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_peer, is_attaching, goes_on = Dealer._new_peer, threading.Event(), threading.Event()
+
+    def new_peer_slowly(dealer: Any, *arguments: Any) -> Any:
+        made = new_peer(dealer, *arguments)
+        if not is_attaching.is_set():
+            is_attaching.set()
+            # The program's send is under way meanwhile.
+            goes_on.wait(PATIENCE)
+        return made
+
+    monkeypatch.setattr(Dealer, "_new_peer", new_peer_slowly)
+    with server_and_clients("Server", 1) as (server, (anna,)):
+        connection, sent = server.connections[anna.number], threading.Event()
+        anna.say("join red")
+        assert is_attaching.wait(PATIENCE)
+
+        def send() -> None:
+            connection.send(b"piece\n")
+            sent.set()
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        sent.wait(0.1)  # it waits, or has gone wrong
+        goes_on.set()
+        sending.join(PATIENCE)
+        assert {anna.hear(), anna.hear()} == {"True", "piece"}
 
 
 def test_a_piece_may_be_empty_and_is_taken_as_it_is() -> None:

@@ -33,7 +33,8 @@ from manyhands.exchange.local import LocalExchange
 from manyhands.model.connection_states import Reason, State
 from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import forking, parent_server, renew_in_copies
-from manyhands.runtime.unpatched import brief_lock, original, start_native_thread
+from manyhands.runtime.locks import holding
+from manyhands.runtime.unpatched import brief_rlock, original, start_native_thread
 
 IDLE = 1.0
 """Seconds after which the thread that deals ends, when no process is attached any more."""
@@ -117,7 +118,7 @@ class Dealer:
 
         self._process = os.getpid()
         self._channels: _Channels | None = None
-        self._lock = brief_lock()
+        self._lock = brief_rlock()
         self._is_to_rest = False
         """Whether the server is closed, and what it has is given back with the last process."""
 
@@ -162,7 +163,7 @@ class Dealer:
                 self._terms.note(*task.outbox_terms())
         if not self.deals_here:
             # A copy of the process, which serves by itself.
-            self._lock, self._process = brief_lock(), os.getpid()
+            self._lock, self._process = brief_rlock(), os.getpid()
             self._channels, self.is_used = None, False
             self._notes.clear()
         with self._lock:
@@ -230,18 +231,22 @@ class Dealer:
         engine = self._engine()
         if engine is None or connection.engine is not engine or not self.deals_here:
             return outbox_of(connection)
-        with self._lock:
-            channels = self._channels
-            if connection.outbox is not None or channels is None:
-                return connection.outbox
-            notify = engine.notifier(connection.task)
-            if notify is None or not self._begin_dealing(channels):
-                return None
-            assert isinstance(connection, Connection)  # noqa: S101 - tells the type checker
-            connection.outbox = peer = self._new_peer(channels, connection)
-            if channels.notices.add(connection.number, peer, notify):
-                channels.uplink.wake()
-        return _unless_over(connection)
+        # As Ctrl-C may interrupt the program here.
+        holding(self._lock, self._make_peer, engine, connection)
+        return None if connection.outbox is None else _unless_over(connection)
+
+    def _make_peer(self, engine: ProcessesEngine, connection: ConnectionWithOutbox) -> None:
+        channels = self._channels
+        if connection.outbox is not None or channels is None:
+            return
+        notify = engine.notifier(connection.task)
+        if notify is None or not self._begin_dealing(channels):
+            return
+        assert isinstance(connection, Connection)  # noqa: S101 - tells the type checker
+        peer = self._new_peer(channels, connection)
+        if channels.notices.add(connection.number, peer, notify):
+            channels.uplink.wake()
+        connection.outbox = peer
 
     def _new_peer(self, channels: _Channels, connection: Connection | None) -> Peer:
         return Peer(connection, self._exchange, channels, self._terms, self._note)
@@ -323,17 +328,17 @@ class Dealer:
     def _attach(self, channels: _Channels, number: int, channel: _socket.socket) -> None:
         """Have a process attached by its channel."""
         connection, descriptor = self._registry.get(number), channel.fileno()
+        before = None if connection is None else connection.outbox
+        if isinstance(before, Peer) and before.descriptor in channels.peers:
+            # Its channel has ended, which is about to be read.
+            self._end(channels, before.descriptor)
         with self._lock:
-            peer = channels.notices.take(number)
-        if peer is None:
-            before = None if connection is None else connection.outbox
-            peer = self._new_peer(channels, connection)
-            if isinstance(before, Peer) and before.descriptor in channels.peers:
-                # Its channel has ended, which is about to be read.
-                self._end(channels, before.descriptor)
+            # In one go: what is put into one that the program makes in between would wait for ever.
+            peer = channels.notices.take(number) or self._new_peer(channels, connection)
             if connection is not None:
                 connection.outbox = peer
-                _unless_over(connection)
+        if connection is not None:
+            _unless_over(connection)
         channels.peers[descriptor] = peer
         channels.epoll.register(descriptor, select.EPOLLIN)
         peer.attach(channel)
