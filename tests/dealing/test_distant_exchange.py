@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import FellBehind, NoAnswer, Server, socketserver
+from manyhands.dealing.frames import Frame, Kind
 from manyhands.exchange.exchange import Exchange
 from manyhands.exchange.subscription import Message
 from manyhands.testing import running, serving, wait_until
@@ -261,6 +262,27 @@ def test_a_request_without_an_answer_leaves_nothing_of_its_message() -> None:
             with pytest.raises(TimeoutError):
                 exchange.request("log", b"%d" % number + bytes(60_000), 0.001)
         assert not [each for each in gc.get_objects() if type(each) is Message]
+
+
+def test_a_request_of_a_handler_without_an_answer_leaves_nothing_of_its_message() -> None:
+    def is_request(each: object) -> bool:
+        return type(each) is Frame and each.kind == Kind.REQUEST and len(each.body) > 60_000
+
+    class Asking(Correspondent):
+        def do_ask_much(self, first: str, more: str) -> None:
+            for number in range(20):
+                with pytest.raises(TimeoutError):
+                    self.server.exchange.request("log", b"%d" % number + bytes(60_000), 0.001)
+
+    with (
+        serving(Asking, engine="processes") as under_test,
+        clients(under_test.address, 2) as (anna, bob),
+    ):
+        assert anna.ask("subscribe log 10 drop_oldest") == "subscribed"
+        assert bob.ask("ask-much") == "None"
+        # All were handed on by now: its frames come in their order.
+        assert bob.ask("members red") == "[]"
+        wait_until(lambda: not [each for each in gc.get_objects() if is_request(each)])
 
 
 def test_a_reply_is_no_longer_than_a_message_may_be() -> None:

@@ -150,14 +150,15 @@ class DistantSubscriptions:
 
     def _request(self, frame: Frame) -> tuple[int, bytes] | None:
         (subject, until), piece = take_texts(frame.body, 2)
-        waits_until = float(until)
+        # Not the frame: what answers may be kept for long, and the message is in that.
+        waits_until, request = float(until), frame.request
         answers = itertools.count()
 
         def answer(data: bytes) -> bool:
             # Of several answers, one is the first: each `next` is one step.
             if next(answers) or time.monotonic() > waits_until:
                 return False
-            return self.channel.say(pack(Kind.ANSWER, 1, data, frame.request))
+            return self.channel.say(pack(Kind.ANSWER, 1, data, request))
 
         return None if self._exchange.hand_on(Message(subject, piece, answer)) else (0, b"")
 
