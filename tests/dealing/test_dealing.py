@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from manyhands import Reason, events, socketserver
-from manyhands.dealing import notices
+from manyhands.dealing import child_side, notices
+from manyhands.dealing.child_side import ChildSide
 from manyhands.dealing.dealer import Dealer
 from manyhands.dealing.frames import Kind, pack
 from manyhands.serving.core import core_of
@@ -487,6 +488,39 @@ def test_a_handler_that_cannot_hear_is_told_so_and_hears_once_it_can() -> None:
         assert anna.ask("join red") == "True"
         assert bob.ask("tell red anna") == "1"
         assert anna.hear() == "anna"
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, TimeoutError, RuntimeError, MemoryError])
+def test_a_signal_s_handler_that_raises_while_a_handler_attaches_is_heard_and_leaves_nothing(
+    raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pass_up = ChildSide._pass_up
+
+    def alarm(*_: object) -> None:
+        raise raised
+
+    class Alarmed(Speaker):
+        def do_alarm(self, room: str, _: str) -> str:
+            signal.signal(signal.SIGALRM, alarm)
+            monkeypatch.setattr(ChildSide, "_pass_up", pass_up_after_alarm)
+            files = entries("/proc/self/fd")
+            try:
+                self.join(room)
+            except raised:
+                return f"raised, {entries('/proc/self/fd') - files}"
+            return "swallowed"
+
+    def pass_up_after_alarm(side: ChildSide, above: Any) -> bool:
+        monkeypatch.undo()
+        child_side.ANSWERS_WITHIN = PATIENCE
+        signal.raise_signal(signal.SIGALRM)
+        return pass_up(side, above)
+
+    with server_and_clients("drop-in", 2, Alarmed) as (_server, (anna, bob)):
+        assert anna.ask("alarm red") == "raised, 0"
+        assert anna.ask("join red anna") == "True"
+        assert bob.ask("tell red hello") == "1"
+        assert anna.hear() == "hello"
 
 
 def test_a_stopped_parent_is_waited_for_no_longer_than_a_while() -> None:

@@ -2,10 +2,12 @@
 
 import _socket
 import contextlib
+import errno
 import itertools
 import marshal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.outbox_terms import check_length
@@ -57,13 +59,33 @@ class _Link:
         self.has_ended = Latch()
         """Set once it is not used any more."""
 
+        self.ends = itertools.count()
+        """Counts its ends, of which the first one counts: each `next` is one step."""
+
     def end(self) -> None:
         """Send nothing more, and have all that wait for answers go on."""
         self.channel.end()
         for wait in list(self.waits.values()):
             wait.has_come.set()
         if self.socket is not None:
+            with contextlib.suppress(OSError):
+                # It is not always the thread that reads which calls this.
+                self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
+
+
+def _start_thread(read: Callable[[_Link, _socket.socket | None], None], *arguments: Any) -> None:
+    """Start the thread that reads a link.
+
+    Raises
+    ------
+    OSError
+        When there is none to be had.
+    """
+    try:
+        start_native_thread(read, *arguments, name="manyhands-dealing")
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
 
 
 class ChildSide:
@@ -248,35 +270,42 @@ class ChildSide:
         link = self._links.get("")
         if link is None:
             made = _Link()
-            # One step: of two threads that come first, both get the same, and one connects it.
-            link = self._links.setdefault("", made)
-            if link is made:
-                self._connect(link)
+            try:
+                # One step: of two threads that come first, both get the same, and one connects it.
+                link = self._links.setdefault("", made)
+                if link is made:
+                    self._connect(link)
+            except BaseException:
+                # Of a signal's handler, say: an alarm of the program's.
+                self._end(made)
+                raise
         return link
 
     def _connect(self, link: _Link) -> None:
+        if not self._uplink.has_parent():
+            self._end(link)
+            return
         try:
-            if not self._uplink.has_parent():
-                raise ProcessLookupError
             renew_in_copies(self, ChildSide.close_copies)
             link.socket, above = _socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 # At once, if it can be: the handler may become another program next, and the parent is to
                 # know.
-                has_gone_up = self._is_passed_up(above)
-                start_native_thread(
-                    self._read, link, None if has_gone_up else above, name="manyhands-dealing"
-                )
+                has_gone_up = self._pass_up(above)
+                _start_thread(self._read, link, None if has_gone_up else above)
             except BaseException:
                 above.close()
                 raise
-        except (OSError, RuntimeError):
+        except OSError as error:
+            if error.errno is None:
+                raise  # the program's own, as of an alarm that raises TimeoutError
             # No descriptor, no thread, or the parent has gone just now. The next call tries again.
             self._end(link)
             return
         link.channel.attach(link.socket)
 
-    def _is_passed_up(self, above: _socket.socket) -> bool:
+    def _pass_up(self, above: _socket.socket) -> bool:
+        """Pass the parent's end of a channel up; return False when that would wait."""
         has_gone_up = self._uplink.send(self._connection_number(), above)
         if has_gone_up:
             above.close()
@@ -291,7 +320,7 @@ class ChildSide:
         frames, connection = FrameReader(), link.socket
         assert connection is not None  # noqa: S101 - tells the type checker
         try:
-            while above is not None and not self._is_passed_up(above):
+            while above is not None and not self._pass_up(above):
                 self._uplink.wait_until_it_takes()
             above = None
             while data := connection.recv(CHUNK):
@@ -303,9 +332,12 @@ class ChildSide:
             self._end(link)
 
     def _end(self, link: _Link) -> None:
-        """Note that a link is over: the next call makes another one. Once for each."""
+        """Note that a link is over: the next call makes another one. Once more does no harm."""
+        if next(link.ends):
+            return
         failure = link.channel.failure
-        del self._links[""]
+        if self._links.get("") is link:
+            del self._links[""]
         link.end()
         self.exchange.end_subscriptions()
         link.has_ended.set()
