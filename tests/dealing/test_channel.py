@@ -11,6 +11,7 @@ import pytest
 
 from manyhands.dealing import channel as module
 from manyhands.dealing.channel import LATEST, Channel, Lane, Terms
+from tests.support.interrupts import interrupted
 from tests.support.waiting import PATIENCE
 
 
@@ -218,6 +219,56 @@ def test_a_channel_whose_other_end_has_gone_is_over_and_has_not_failed(
     assert made.is_over
     assert not made.failure
     assert ends[0].recv(100) == b"the last words"
+
+
+def test_an_interrupt_of_frames_that_go_out_whole_changes_nothing(
+    watched: Watched, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    made, pieces = attached(watched, ends), lane()
+    for _ in interrupted(lambda: (made.put(b"x" * 100, pieces), ends[1].recv(1_000_000)), 50):
+        assert (made.is_over, made.failure) == (False, "")
+    made.put(b"later", pieces)
+    assert taken(made, ends[1]).lstrip(b"x") == b"later"
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_an_alarm_that_raises_a_timeout_is_not_taken_for_the_other_end_s(
+    watched: Watched, ends: tuple[socket.socket, socket.socket], filled: bool
+) -> None:
+    class Alarming(socket.socket):
+        """Has an alarm fall due with its first send."""
+
+        def send(self, *_: object) -> int:
+            raise TimeoutError
+
+    made = Channel(watched)
+    if filled:
+        made.put(b"piece", lane())
+    with Alarming(fileno=ends[0].detach()) as alarming:
+        if not filled:
+            made.attach(alarming)
+        with pytest.raises(TimeoutError):
+            made.attach(alarming) if filled else made.put(b"piece", lane())
+        assert made.is_over is filled
+        assert ("interrupted" in made.failure) is filled
+
+
+def test_what_interrupts_a_send_cannot_send_on_the_same_channel_and_is_told_so(
+    watched: Watched, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    made = attached(watched, ends, filled=True)
+    made.put(b"begun ", lane())
+    told: list[str] = []
+
+    def terms() -> Terms:
+        with pytest.raises(RuntimeError) as raised:
+            made.put(b"in between ", lane())
+        told.append(str(raised.value))
+        return Terms(1000, 1_000_000, "drop_new")
+
+    assert made.put(b"piece ", Lane(terms))
+    assert "has interrupted a send" in told[0]
+    assert taken(made, ends[1]) == b"begun piece "
 
 
 def test_an_interrupt_in_the_middle_of_a_frame_ends_the_channel_and_leaves_no_lock(

@@ -13,7 +13,8 @@ from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from manyhands.connections.outbox_queue import SHARE
 from manyhands.connections.outbox_terms import AT_ONCE
-from manyhands.runtime.unpatched import brief_lock
+from manyhands.runtime.locks import is_held_here
+from manyhands.runtime.unpatched import brief_rlock
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -120,6 +121,7 @@ class Channel:
 
     __slots__ = (
         "_batch",
+        "_is_at_work",
         "_is_clear",
         "_lock",
         "_offset",
@@ -135,8 +137,12 @@ class Channel:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._socket: _socket.socket | None = None
-        # Held for sends that do not wait.
-        self._lock = brief_lock()
+        # Held for sends that do not wait. Reentrant, so that it can be asked
+        # whether the caller has it.
+        self._lock = brief_rlock()
+        self._is_at_work = False
+        """Whether a frame is just being sent, or put among those that wait."""
+
         self._is_clear = False
         """Whether a frame may go out at once: nothing waits, and there is a socket."""
 
@@ -162,7 +168,7 @@ class Channel:
     def _begin(self, connection: _socket.socket) -> bool:
         if not self.is_over:
             self._socket, self.descriptor = connection, connection.fileno()
-            self._send_some()
+            self._flush()
         return not self.is_over
 
     def put(self, frame: bytes, lane: Lane) -> bool:
@@ -184,35 +190,57 @@ class Channel:
         *arguments: Parameters.args,
         **keywords: Parameters.kwargs,
     ) -> Result:
-        with self._lock:
-            try:
-                return act(*arguments, **keywords)
-            except BaseException as error:
-                self._break_off(error)
-                raise
-
-    def _break_off(self, error: BaseException) -> None:
-        # A signal's handler may raise just after a send: how much of the frame went out is not known then.
-        self._end(f"a frame that was being sent was interrupted: {error!r}")
+        lock = self._lock
+        if is_held_here(lock):
+            raise RuntimeError(
+                "a signal's handler, or a finalizer, has interrupted a send, and cannot send there too"
+            )
+        try:
+            # Within the `try`, as in `runtime.locks.holding`.
+            lock.acquire()
+            result = act(*arguments, **keywords)
+        except BaseException as error:
+            if is_held_here(lock):
+                if self._is_at_work and not self.is_over:
+                    # As a rule just after a send: how much of the frame went out is not known then.
+                    self._end(f"a frame that was being sent was interrupted: {error!r}")
+                lock.release()
+            raise
+        lock.release()
+        return result
 
     def _put(self, frame: bytes, lane: Lane) -> bool:
         if self.is_over:
             return False
-        if not self._is_clear:
-            is_kept = lane.put(frame)
-            if lane.needs_turn():
-                self._order.append(lane)
-            return is_kept
+        self._is_at_work = True
+        is_taken = self._send(frame) if self._is_clear else self._have_wait(frame, lane)
+        self._is_at_work = False
+        return is_taken
+
+    def _have_wait(self, frame: bytes, lane: Lane) -> bool:
+        is_kept = lane.put(frame)
+        if lane.needs_turn():
+            self._order.append(lane)
+        return is_kept
+
+    def _send(self, frame: bytes) -> bool:
         assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
+        sent: list[int] = []
         try:
-            sent = self._socket.send(frame, AT_ONCE)
+            # One step of C, and what interrupts it finds in the list how much has gone out. An exception just
+            # after a plain call would take its result along.
+            sent.extend(map(self._socket.send, (frame,), (AT_ONCE,)))
         except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._end()  # as in `_send_some`
-            return False
-        if sent < len(frame):
-            self._batch, self._offset = frame, sent
+            pass
+        except BaseException as error:
+            # A Unix socket gives no TimeoutError: that is of a signal's handler.
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                self._end()  # as in `_send_some`
+                return False
+            self._is_at_work = 0 < sum(sent) < len(frame)
+            raise
+        if sent != [len(frame)]:
+            self._batch, self._offset = frame, sum(sent)
             self._send_some()
         return not self.is_over
 
@@ -232,10 +260,11 @@ class Channel:
         """Send what the other end takes now, up to a share. For the watcher."""
         self._locked(self._flush)
 
-    def _flush(self) -> bool:
+    def _flush(self) -> None:
         if not self.is_over:
+            self._is_at_work = True
             self._send_some()
-        return not self.is_over
+            self._is_at_work = False
 
     def _send_some(self) -> None:
         assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
@@ -249,6 +278,8 @@ class Channel:
                 sent = self._socket.send(memoryview(self._batch)[self._offset :], AT_ONCE)
             except BlockingIOError:
                 break
+            except TimeoutError:
+                raise  # as in `_send`
             except OSError:
                 self._end()  # the other end is gone, as the thread that reads is told, too
                 return
@@ -273,9 +304,10 @@ class Channel:
 
         When it has returned, no byte is on its way to the descriptor.
         """
-        with self._lock:
-            if self.is_over:
-                return
+        self._locked(self._end_watched, failure)
+
+    def _end_watched(self, failure: str) -> None:
+        if not self.is_over:
             self._end(failure)
             if self._socket is not None:
                 self._watcher.forget(self)
@@ -290,7 +322,7 @@ class Channel:
 
     def begin_anew(self) -> None:
         """Be over, in a forked copy of the process, and give the copy of the socket back."""
-        self._lock = brief_lock()
+        self._lock = brief_rlock()
         self.is_over, self._is_clear = True, False
         if self._socket is not None:
             self._socket.close()
