@@ -363,14 +363,23 @@ def test_a_thread_of_the_package_s_own_is_told_by_its_name(controlled: Controlle
         wait_until(lambda: "manyhands-http" not in others())
 
 
-def test_no_more_stacks_are_told_than_are_asked_for(controlled: Controlled) -> None:
-    with controlled(handler=Waiting) as server:
+@pytest.mark.parametrize("engine", ["threads", "fibers"])
+def test_no_more_stacks_are_told_than_are_asked_for(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setattr("manyhands.control.process_verbs.AT_ONCE", 1)
+    with controlled(handler=Waiting, engine=engine) as server:
         peers = [call(bound(server.server)) for _ in range(4)]
         for peer in peers:
             read_line(peer)
         told = server.client().call("stacks", limit=2)
         assert (len(told["items"]), told["total"]) == (2, 4)
         assert [int(each["id"]) for each in told["items"]] == sorted(server.server.connections)[:2]
+        assert all(each["stack"] for each in told["items"])
+        # Nor are their frames looked up: of ten thousand that would hold up all handlers.
+        [those] = [each for each in server.server.controls.core.engines if len(each.tasks) == 4]
+        some = list(those.tasks)[1:3]
+        assert set(those.frames(some)) == set(some)
         for peer in peers:
             peer.close()
 

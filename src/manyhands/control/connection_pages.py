@@ -11,15 +11,12 @@ from manyhands.control.protocol import Code
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
-from manyhands.runtime.unpatched import original
+from manyhands.runtime.slices import slices
 from manyhands.serving.info import connection_info
 
 AT_ONCE = 500
 """Connections that are looked at before the threads of the servers get their turn: half a millisecond, or two
 where the kernel is asked about each. A busy thread may keep the interpreter for five then."""
-
-PAUSE = 0.00005
-"""Seconds of that turn, at least: a thread that yields the interpreter without a wait has it back at once."""
 
 MOST_ROOMS, LONGEST_ROOMS = 20, 2000
 """Rooms of a connection that a list names, and the characters of their names, written in ASCII."""
@@ -100,12 +97,9 @@ def page_of(
 def _in_chunks(
     looks: Iterable[tuple[Look, list[Connection]]],
 ) -> Iterator[tuple[Look, list[Connection]]]:
-    sleep = original(time, "sleep")
     for look, connections in looks:
-        for start in range(0, len(connections), AT_ONCE):
-            if start:
-                sleep(PAUSE)
-            yield look, connections[start : start + AT_ONCE]
+        for chunk in slices(connections, AT_ONCE):
+            yield look, chunk
 
 
 _Test: TypeAlias = Callable[[Look], Callable[[Connection], bool]]

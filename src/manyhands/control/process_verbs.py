@@ -1,11 +1,13 @@
 """The verbs about the process, and the table of all verbs."""
 
+import heapq
 import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from manyhands.connections.connection import Connection
+from manyhands.control.connection_pages import AT_ONCE
 from manyhands.control.connection_verbs import (
     CONNECTION_VERBS,
     STACK_PATIENCE,
@@ -16,8 +18,9 @@ from manyhands.control.params import Number, Param, Several, Whole, Word
 from manyhands.control.room_verbs import ROOM_VERBS
 from manyhands.control.server_verbs import SERVER_VERBS
 from manyhands.control.verbs import Asker, Verb, Verbs
-from manyhands.engines import Task
+from manyhands.engines import Engine, Task
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.slices import slices
 from manyhands.runtime.unpatched import native_thread_id, native_thread_names, original
 from manyhands.serving.stack_location import calls, is_of_task, stacks_of
 
@@ -68,9 +71,7 @@ def _stacks(
     if id is not None:
         connection = the_connection(asker, id)
         engines = {connection.engine: [connection]}
-    tasks = [(engine, task) for engine, carried in engines.items() for task in carried]
-    tasks.sort(key=lambda each: _number(each[1]))
-    shown = tasks[:limit]
+    shown = _first(engines, limit)
     stacks = stacks_of(shown, STACK_PATIENCE)
     processes = {engine: engine.processes() for engine in engines}
     return {
@@ -78,8 +79,18 @@ def _stacks(
             _stack(task, stacks.get(task), processes[engine].get(task)) for engine, task in shown
         ],
         "threads": [] if id is not None else _other_threads(limit),
-        "total": len(tasks),
+        "total": sum(map(len, engines.values())),
     }
+
+
+def _first(engines: dict[Engine, list[Task]], limit: int) -> list[tuple[Engine, Task]]:
+    """Return the tasks with the lowest numbers."""
+    found: list[tuple[Engine, Task]] = []
+    for engine, carried in engines.items():
+        for chunk in slices(carried, AT_ONCE):
+            found += [(engine, task) for task in chunk]
+            found = heapq.nsmallest(limit, found, key=lambda each: _number(each[1]))
+    return found
 
 
 def _number(task: Task) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from manyhands.control.connection_pages import PAUSE
 from manyhands.control.event_feed import EventFeed
 from manyhands.control.messages import (
     Lines,
@@ -26,6 +25,7 @@ from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
 from manyhands.poll_server.server import PollServer
 from manyhands.runtime.error_reports import print_uncaught
+from manyhands.runtime.slices import PAUSE
 from manyhands.runtime.sockets import peer_user
 from manyhands.runtime.unpatched import original
 

@@ -193,8 +193,8 @@ class Engine(abc.ABC):
     def tasks(self) -> Collection[Task]:
         """The tasks under way, a copy."""
 
-    def frames(self) -> dict[Task, FrameType]:
-        """Return where the tasks under way stand: the frames on top, as far as this process can tell."""
+    def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:  # noqa: ARG002 - none known here
+        """Return where tasks under way stand: the frames on top, as far as this process can tell."""
         return {}
 
     def stacks_elsewhere(

@@ -516,9 +516,9 @@ class ProcessesEngine(Engine):
                 sleep(_LOOK_INTERVAL)
         return told
 
-    def frames(self) -> dict[Task, FrameType]:
+    def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
         """Return, in a handler's process, the frame on top of the thread of its task."""
-        if self._carried is None:
+        if self._carried is None or self._carried.task not in tasks:
             return {}
         return {self._carried.task: sys._current_frames()[threading.main_thread().ident or 0]}
 

@@ -3,6 +3,7 @@
 import sys
 import threading
 from _thread import get_ident
+from collections.abc import Collection
 from types import FrameType
 
 from manyhands.engines.engine import Engine, Task
@@ -91,10 +92,10 @@ class SequentialEngine(Engine):
         """The tasks under way: one for each thread that serves, so one, or none."""
         return tuple(self._by_task())
 
-    def frames(self) -> dict[Task, FrameType]:
-        """Return the frame on top of each thread that serves."""
-        now = sys._current_frames()
-        return {task: now[thread] for task, thread in self._by_task().items() if thread in now}
+    def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
+        """Return the frame on top of each thread that serves one of the tasks."""
+        now, threads = sys._current_frames(), self._by_task()
+        return {task: now[threads[task]] for task in tasks if threads.get(task) in now}
 
     def running(self) -> int:
         """Return how many connections, and datagrams, are being served."""

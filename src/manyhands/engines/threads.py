@@ -8,7 +8,7 @@ import contextlib
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -276,13 +276,13 @@ class ThreadsEngine(Engine):
         with self._lock:
             return list(self._tasks)
 
-    def frames(self) -> dict[Task, FrameType]:
+    def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
         """Return the frame on top of each task's thread."""
-        now, tasks = sys._current_frames(), set(self.tasks)
+        now, wanted = sys._current_frames(), {*tasks} & {*self.tasks}
         threads = (each for each in threading.enumerate() if isinstance(each, ConnectionThread))
         # `task` is gone from a thread that is about to end.
         locations = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)
-        return {task: frame for task, frame in locations if frame is not None and task in tasks}
+        return {task: frame for task, frame in locations if frame is not None and task in wanted}
 
     def running(self) -> int:
         """Return how many connections are being served."""

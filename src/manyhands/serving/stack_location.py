@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from manyhands.connections.connection import Connection
 from manyhands.engines import Engine, Task
+from manyhands.runtime.slices import slices
 
 _OURS = str(Path(__file__).parents[1])
 _LIBRARIES = tuple(
@@ -78,12 +79,13 @@ def stack_locations(engine: Engine) -> dict[Task, str]:
     For a task in another process it is ``Handler, in process 4711``; for one that has not begun, the
     handler's name.
     """
-    frames, processes = engine.frames(), engine.processes()
+    tasks, processes = engine.tasks, engine.processes()
+    frames = engine.frames(tasks)
     return {
         task: f"{task.handler}, in process {processes[task]}"
         if task in processes
         else _location(task, frames.get(task))
-        for task in engine.tasks
+        for task in tasks
     }
 
 
@@ -92,7 +94,7 @@ def stack_texts(engine: Engine) -> dict[Task, str]:
 
     The line of code beside each call is read from its file, so this is no function for signal handlers.
     """
-    return {task: _text(_frames(frame)) for task, frame in engine.frames().items()}
+    return {task: _text(_frames(frame)) for task, frame in engine.frames(engine.tasks).items()}
 
 
 def _text(frames: list[FrameType]) -> str:
@@ -116,8 +118,9 @@ def stacks_of(tasks: Iterable[tuple[Engine, Task]], seconds: float) -> dict[Task
         by_engine.setdefault(engine, []).append(task)
     found: dict[Task, list[str]] = {}
     for engine, those in by_engine.items():
-        frames = engine.frames()
-        found |= {task: _calls_of_task(frames[task]) for task in those if task in frames}
+        frames = engine.frames(those)
+        for some in slices(list(frames), AT_ONCE):
+            found |= {task: _calls_of_task(frames[task]) for task in some}
         told = engine.stacks_elsewhere(those, seconds)
         found |= {task: _told_of_task(lines) for task, lines in told.items()}
     return found
@@ -150,6 +153,9 @@ def _shown(frames: Sequence[FrameType]) -> list[str]:
         for each in frames[-MOST_CALLS:]
     ]
 
+
+AT_ONCE = 50
+"""Stacks that are written before other threads have their turn, which takes half a millisecond."""
 
 MOST_CALLS = 100
 """Calls of a stack that are told: of an endless recursion the last ones say it all."""

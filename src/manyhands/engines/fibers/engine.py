@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -296,12 +296,15 @@ class FibersEngine(Engine):
         # A copy, made in one step: fibers come and go in their thread, and the caller may be in another.
         return {fiber for fiber in self._fibers.copy() if fiber.task is task}
 
-    def frames(self) -> dict[Task, FrameType]:
-        """Return the frame on top of each fiber."""
+    def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
+        """Return the frame on top of each task's fiber."""
+        wanted = set(tasks)
         hub_thread = self._hub_thread
         running = None if hub_thread is None else _frames_of_threads().get(hub_thread.poller.thread)
         # The one that runs has no `gr_frame`: its frame is the one on top of the thread.
-        frames = ((fiber.task, fiber.gr_frame or running) for fiber in self._fibers.copy())
+        # greenlet makes the frames of a fiber when it is asked for them: only of those that are wanted.
+        fibers = [fiber for fiber in self._fibers.copy() if fiber.task in wanted]
+        frames = ((fiber.task, fiber.gr_frame or running) for fiber in fibers)
         return {task: frame for task, frame in frames if frame is not None}
 
     def running(self) -> int:
