@@ -1,5 +1,6 @@
 """An exception at every moment at which the handler of a signal can raise one, one after the other."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -31,6 +32,8 @@ def is_interrupted_at(act: Callable[[], object], point: int) -> bool:
                 raise Interrupted
 
     before = sys.getprofile()
+    # What is raised in a finalizer of another test's objects would be lost.
+    gc.disable()
     try:
         sys.setprofile(look)
         act()
@@ -39,4 +42,5 @@ def is_interrupted_at(act: Callable[[], object], point: int) -> bool:
         return True
     finally:
         sys.setprofile(before)
+        gc.enable()
     return False

@@ -138,17 +138,17 @@ class OutboxWriter:
 
     def _run(self, epoll: Any) -> None:
         try:
-            while self._is_needed(epoll):
+            while self._flush_ready(epoll):
                 pass
         except Exception as error:  # noqa: BLE001 - no memory, or a program has closed the descriptor (EBADF)
             self._leave_to_another(epoll, error)
 
-    def _is_needed(self, epoll: Any) -> bool:
+    def _flush_ready(self, epoll: Any) -> bool:
         """Flush those whose peers read; return False when nothing has waited for a while."""
         ready = epoll.poll(IDLE)
         for descriptor, _ in ready:
             self._flush(descriptor)
-        return bool(ready) or not self._has_ended(epoll)
+        return bool(ready) or not self._end_if_idle(epoll)
 
     def _leave_to_another(self, epoll: Any, error: Exception) -> None:
         """Have all that wait watched anew: by another thread, or, where there can be none, not at all."""
@@ -169,7 +169,7 @@ class OutboxWriter:
         if outbox is not None:
             _flush(outbox)
 
-    def _has_ended(self, epoll: Any) -> bool:
+    def _end_if_idle(self, epoll: Any) -> bool:
         with self._lock:
             if self._waiting:
                 return False
