@@ -22,6 +22,7 @@ from manyhands.control.client import Client, Refused, Unreachable
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
 from manyhands.control.server import MOST_CLIENTS, MOST_PAUSE, SHARE, ControlServer
+from manyhands.runtime.locks import Latch
 from manyhands.testing import everything, read_line
 from tests.support import Echo, bound, call, forked, wait_until
 from tests.support.waiting import PATIENCE
@@ -189,6 +190,40 @@ def test_a_server_that_leaves_while_its_socket_is_being_opened_leaves_none_behin
     goes_on.set()
     entering.join(PATIENCE)
     assert not place.exists()
+
+
+def test_a_server_that_comes_while_the_socket_of_another_is_being_closed_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_closing, goes_on = threading.Event(), threading.Event()
+
+    class Slow(ControlServer):
+        def close(self) -> None:
+            if not is_closing.is_set():
+                is_closing.set()
+                goes_on.wait(PATIENCE)
+            super().close()
+
+    class Waiting(Latch):
+        def wait(self, timeout: float | None = None) -> bool:
+            goes_on.set()
+            return super().wait(PATIENCE)
+
+    monkeypatch.setattr(sockets, "ControlServer", Slow)
+    monkeypatch.setattr(sockets, "Latch", Waiting)
+    place = str(tmp_path / "control.sock")
+    first, second = (Server(Echo, "tcp://127.0.0.1:0").controls for _ in range(2))
+    leave = sockets.control_sockets.enter(first, place, None)
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    assert is_closing.wait(PATIENCE)
+    leave = sockets.control_sockets.enter(second, place, None)
+    try:
+        leaving.join(PATIENCE)
+        with Client(place) as client:
+            assert client.call("status")["servers"]
+    finally:
+        leave()
 
 
 def test_a_system_without_a_thread_left_is_an_error_of_the_place(

@@ -20,12 +20,17 @@ from manyhands.model.addresses import Address
 from manyhands.model.event_hub import event_hub
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.locks import Latch
 from manyhands.runtime.program_threads import program_threads
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.serving.controls import ServerControls
 
 SOCKET_MODE = 0o600
 """The permissions of a socket's file: the owner alone, besides root, may connect (unix(7))."""
+
+
+CLOSED_WITHIN = 2.0
+"""Seconds to wait for a socket that is being closed, which itself waits for one second at the most."""
 
 
 class _Socket(NamedTuple):
@@ -62,6 +67,7 @@ class ControlSockets:
         self._last_number = 0
         self._traffic = RecentTraffic()
         self._open: dict[_Socket, ControlServer] = {}
+        self._closing: dict[_Socket, Latch] = {}
         self._users: dict[ServerControls, _User] = {}
 
     def enter(
@@ -123,22 +129,39 @@ class ControlSockets:
         """Have a server asked about no more."""
         with self._lock:
             left = self._users.pop(server, None)
-            unused = [self._open.pop(each) for each in list(self._open) if not self._users_of(each)]
         if left is not None:
             left.server.close()
-        for each in unused:
-            each.close()
+        self._close_unused()
 
     def close(self) -> None:
         """Close all of them, at the end of the process: what it leaves open, its files would outlast."""
         for server in self._users.copy():
             self.leave(server)
 
+    def _close_unused(self) -> None:
+        is_closed = Latch()
+        with self._lock:
+            unused = [each for each in self._open if not self._users_of(each)]
+            closing = [self._open.pop(each) for each in unused]
+            # Until then the place is not free for the next server.
+            self._closing.update(dict.fromkeys(unused, is_closed))
+        try:
+            for server in closing:
+                server.close()
+        finally:
+            with self._lock:
+                for each in unused:
+                    self._closing.pop(each, None)
+            is_closed.set()
+
     def _users_of(self, socket: _Socket) -> list[Controlled]:
         # A copy, made in one step: the thread that answers has no lock.
         return [user.server for user in self._users.copy().values() if socket in user.sockets]
 
     def _have_open(self, socket: _Socket) -> None:
+        closing = self._closing.get(socket)
+        if closing is not None:
+            closing.wait(CLOSED_WITHIN)
         if socket in self._open:
             return
         # To bind may take a while, so the lock is not held for it: another thread may have been faster.
@@ -151,10 +174,11 @@ class ControlSockets:
         if made is None:
             return
         with self._lock:
-            is_wanted = bool(self._users_of(socket))
-            first = self._open.setdefault(socket, made) if is_wanted else None
+            first = self._open.setdefault(socket, made)
         if first is not made:
             made.close()
+        # The server may have left meanwhile.
+        self._close_unused()
 
     def _opened(self, socket: _Socket) -> ControlServer | None:
         servers = partial(self._users_of, socket)
