@@ -141,7 +141,7 @@ class Channel:
         # whether the caller has it.
         self._lock = brief_rlock()
         self._is_at_work = False
-        """Whether a frame is just being sent, or put among those that wait."""
+        """Whether what waits is just being changed, or a part of a frame has gone out."""
 
         self._is_clear = False
         """Whether a frame may go out at once: nothing waits, and there is a socket."""
@@ -212,20 +212,19 @@ class Channel:
     def _put(self, frame: bytes, lane: Lane) -> bool:
         if self.is_over:
             return False
+        if self._is_clear:
+            return self._send(frame)
         self._is_at_work = True
-        is_taken = self._send(frame) if self._is_clear else self._have_wait(frame, lane)
-        self._is_at_work = False
-        return is_taken
-
-    def _have_wait(self, frame: bytes, lane: Lane) -> bool:
         is_kept = lane.put(frame)
         if lane.needs_turn():
             self._order.append(lane)
+        self._is_at_work = False
         return is_kept
 
     def _send(self, frame: bytes) -> bool:
         assert self._socket is not None  # noqa: S101 - tells the type checker: before that nothing is clear
         sent: list[int] = []
+        whole = [len(frame)]
         try:
             # One step of C, and what interrupts it finds in the list how much has gone out. An exception just
             # after a plain call would take its result along.
@@ -237,11 +236,15 @@ class Channel:
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 self._end()  # as in `_send_some`
                 return False
-            self._is_at_work = 0 < sum(sent) < len(frame)
+            self._is_at_work = bool(sent) and sent != whole
             raise
-        if sent != [len(frame)]:
-            self._batch, self._offset = frame, sum(sent)
-            self._send_some()
+        # Nothing is called before this is known: there the exception could come.
+        if sent == whole:
+            return True
+        self._is_at_work = True
+        self._batch, self._offset = frame, sum(sent)
+        self._send_some()
+        self._is_at_work = False
         return not self.is_over
 
     def say(self, frame: bytes) -> bool:
