@@ -293,3 +293,12 @@ def test_what_a_handler_subscribes_to_after_its_end_is_closed_and_not_kept() -> 
         is_kept = weakref.ref(late)
         del late
         assert is_kept() is None
+
+
+def test_what_is_lost_on_the_way_is_counted_once_be_the_later_count_the_first_to_come() -> None:
+    subscription = LocalExchange().subscribe("news", when_behind="drop_new")
+    counted = []
+    for count in (1, 5, 3, 6):
+        subscription.note_lost(count)
+        counted.append(subscription.missed)
+    assert counted == [1, 5, 5, 6]

@@ -35,16 +35,19 @@ class _Distant:
 
     def deliver(self, message: Message) -> None:
         """Send a message. Never waits."""
-        channel, lost = self._owner.channel, self._messages.missed
         if self.is_closed:
             return
-        answer = message.answer
+        channel, answer = self._owner.channel, message.answer
         token = TOKEN.pack(0 if answer is None else self._owner.token_of(answer))
-        channel.put(pack(Kind.MESSAGE, self._number, token + message.data), self._messages)
-        if self._messages.missed == lost:
+        frame = pack(Kind.MESSAGE, self._number, token + message.data)
+        _, has_dropped = channel.put_and_tell(frame, self._messages)
+        if not has_dropped:
             return
-        lost = self._messages.missed
-        channel.put(pack(Kind.LOST, self._number, texts(str(lost))), self._lost)
+        lost = -1
+        while lost != self._messages.missed:
+            # Again where another thread has had one dropped meanwhile: the last one that is said is all.
+            lost = self._messages.missed
+            channel.put(pack(Kind.LOST, self._number, texts(str(lost))), self._lost)
         if self._is_closed_behind:
             self.close()
 

@@ -133,8 +133,9 @@ class Subscription:
     def note_lost(self, count: int) -> None:
         """Note how many messages were dropped on their way here by now. For exchanges."""
         with self._changed:
-            self.missed += count - self._lost
-            self._lost = count
+            # Two publishers may have said so at once, the later one first.
+            self.missed += max(0, count - self._lost)
+            self._lost = max(count, self._lost)
 
     def _has_room(self, size: int) -> bool:
         if self._when_behind == "drop_oldest":
