@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from manyhands import FellBehind, NoAnswer, Server, socketserver
+from manyhands.dealing.distant_exchange import DistantExchange
 from manyhands.dealing.frames import Frame, Kind
 from manyhands.exchange.exchange import Exchange
 from manyhands.exchange.subscription import Message
@@ -311,6 +312,43 @@ def test_a_handler_has_nothing_of_what_the_program_has_subscribed_to() -> None:
             anna.say("request time now")
             assert next(questions).reply(b"noon")
             assert anna.hear() == "noon"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_subscription_is_no_closed_one_be_the_channel_ended_while_it_is_made(times: int) -> None:
+    class Parent:
+        """Is asked by another channel where one has ended."""
+
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+            self.said: list[tuple[Kind, int]] = []
+
+        def ask(
+            self, kind: Kind, number: int, body: bytes = b"", seconds: float | None = None
+        ) -> Frame | None:
+            if len(self.asked) < times:
+                exchange.end_subscriptions()
+            self.asked.append(number)
+            return Frame(Kind.ANSWER, 0, 1, body)
+
+        def say(self, kind: Kind, number: int, body: bytes = b"") -> bool:
+            self.said.append((kind, number))
+            return True
+
+    with serving(Correspondent) as under_test, under_test.connect():
+        wait_until(lambda: under_test.server.connections)
+        (connection,) = under_test.server.connections.values()
+        parent = Parent()
+        exchange = DistantExchange(parent, connection)
+        if times == 1:
+            news = exchange.subscribe("news")
+            assert not news.is_closed
+            exchange.take(Frame(Kind.MESSAGE, 0, parent.asked[-1], bytes(8) + b"piece"))
+            assert next(news).data == b"piece"
+        else:
+            with pytest.raises(ConnectionError, match="has ended"):
+                exchange.subscribe("news")
+        assert parent.said == [(Kind.UNSUBSCRIBE, number) for number in parent.asked[:times]]
 
 
 def test_a_subscription_ends_when_the_server_s_process_has_gone() -> None:

@@ -46,6 +46,9 @@ class DistantExchange(Exchange):
         self._connection = connection
         self._ids = itertools.count(1)
         self._subscriptions: dict[int, Subscription] = {}
+        self._ends = 0
+        """How many times all of them have ended."""
+
         renew_in_copies(self, DistantExchange.begin_anew)
 
     def publish(self, subject: str, data: object) -> None:
@@ -64,8 +67,21 @@ class DistantExchange(Exchange):
             When the parent does not answer: it is stopped, or has gone.
         """
         check_name("subject", subject)
-        number = next(self._ids)
+        subscription = self._subscribed(subject, most, when_behind) or self._subscribed(
+            subject, most, when_behind
+        )
+        if subscription is None:
+            raise ConnectionError(
+                f"nothing can be subscribed to {subject!r}: the channel to the server's process has ended"
+            )
+        keep(self._connection, subscription)
+        return subscription
+
+    def _subscribed(self, subject: str, most: int, when_behind: str) -> Subscription | None:
+        """Subscribe; return None where the channel to the parent has ended meanwhile, and this with it."""
+        ends, number = self._ends, next(self._ids)
         subscription = Subscription(subject, most, when_behind, lambda _: self._forget(number))
+        # Before the parent has it, and messages come.
         self._subscriptions[number] = subscription
         said = texts(subject, str(most), when_behind)
         if self._parent.ask(Kind.SUBSCRIBE, number, said) is None:
@@ -73,8 +89,13 @@ class DistantExchange(Exchange):
             raise ConnectionError(
                 f"nothing can be subscribed to {subject!r}: the server is gone, or stopped"
             )
-        keep(self._connection, subscription)
-        return subscription
+        if ends == self._ends:
+            return subscription
+        # It was asked by the next channel: the parent has it, and here it is closed.
+        self._subscriptions.pop(number, None)
+        subscription.close()
+        self._parent.say(Kind.UNSUBSCRIBE, number)
+        return None
 
     def _forget(self, number: int) -> None:
         if self._subscriptions.pop(number, None) is not None:
@@ -100,7 +121,9 @@ class DistantExchange(Exchange):
     def end_subscriptions(self) -> None:
         """End all of them without a word to the parent: it is gone, or another process's."""
         every, self._subscriptions = self._subscriptions, {}
-        for subscription in every.values():
+        # In this order: one that is made from now on is among the new ones.
+        self._ends += 1
+        for subscription in list(every.values()):
             subscription.close()
 
     def begin_anew(self) -> None:
