@@ -18,8 +18,10 @@ from tests.support.workers import WORKERS, Worker
 # module's lock taken, for the interpreter renews none of these, and waits for ever when it connects itself.
 assert encodings.idna
 
-# A shell has what it runs in the background ignore Ctrl-C, and programs that the tests start would inherit
-# that, though it is Ctrl-C that ends them.
+# A shell has what it runs in the background ignore Ctrl-C and Ctrl-\, and programs that the tests start would
+# inherit that, though the one ends them, and the other asks for their stacks.
+if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Likewise `nohup`, and what a terminal that is closed does is tested too.
