@@ -42,10 +42,12 @@ BY_THE_KERNEL = (
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
 
-#: Programs, most of them started for each test anew: half of the time that our own tests take on one version.
+#: Programs, most of them started for each test anew, and what operators see: most of the time that our own
+#: tests take on one version, in steps that fill the lanes.
 PROGRAMS = (
-    ("tests/desk", "tests/soak"),
     ("tests/bench", "tests/cli", "tests/examples"),
+    ("tests/desk", "tests/soak"),
+    ("tests/console", "tests/control", "tests/web"),
 )
 
 #: After this many seconds a step hangs: the longest takes about six minutes on two slow cores.
