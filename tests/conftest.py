@@ -2,6 +2,7 @@
 
 import encodings.idna
 import faulthandler
+import gc
 import signal
 import socketserver as standard
 import sys
@@ -67,6 +68,15 @@ def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manyhands.engines.fibers.engine.HUB_END_TIME", 0.1)
     monkeypatch.setattr("manyhands.serving.reaper.GRACE", 0.1)
     monkeypatch.setattr("manyhands.serving.reaper.CLOSE_NOTIFY_GRACE", 0.05)
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    """Have only what nothing refers to any more freed, and no circle of objects."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

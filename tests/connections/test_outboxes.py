@@ -1,10 +1,8 @@
 """How a connection gets its outbox and its gate, and that both go with it."""
 
-import gc
 import socket
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +14,6 @@ from tests.support.running import server_class
 from tests.support.waiting import PATIENCE
 
 ENGINES = ("threads", "fibers")
-
-
-@pytest.fixture
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("_no_collector")

@@ -154,10 +154,11 @@ def _hello(place: str) -> bool:
 
 
 OUT_OF_DESCRIPTORS = """
-    import os, resource, sys
+    import os, sys
     from manyhands import Server
     from manyhands.control.client import Client
     from tests.support import Echo, bound, call, read_line
+    from tests.support.descriptors import none_left
     from tests.support.waiting import wait_until
 
     place = f"@manyhands-test-{os.getpid()}"
@@ -166,25 +167,16 @@ OUT_OF_DESCRIPTORS = """
             peer.sendall(b"hello\\n")
             read_line(peer)
             first.call("status")
-            held = []
-            used = len(os.listdir("/proc/self/fd"))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, used + 40))
-            try:
-                while True:
-                    held.append(os.open("/dev/null", os.O_RDONLY))
-            except OSError:
-                pass
-            # One for the client's own end of one more connection.
-            os.close(held.pop())
-            with Client(place) as late:
-                status = late.call("status")
-                print(status["books"]["open"], status["process"]["rss"] > 0)
-                [row] = late.call("connections.list")["items"]
-                print(late.call("connections.get", id=row["id"])["state"])
-                print(late.call("stacks")["total"])
-            print(client.call("status")["books"]["open"])
-            for descriptor in held:
-                os.close(descriptor)
+            with none_left() as held:
+                # One for the client's own end of one more connection.
+                os.close(held.pop())
+                with Client(place) as late:
+                    status = late.call("status")
+                    print(status["books"]["open"], status["process"]["rss"] > 0)
+                    [row] = late.call("connections.list")["items"]
+                    print(late.call("connections.get", id=row["id"])["state"])
+                    print(late.call("stacks")["total"])
+                print(client.call("status")["books"]["open"])
 """
 
 
@@ -194,42 +186,34 @@ def test_operators_are_answered_when_no_descriptor_is_left(engine: str) -> None:
 
 
 STRANGERS = """
-    import os, resource, socket, sys
+    import os, socket, sys
     from manyhands import Server
     from manyhands.control.client import Client
     from tests.support import Echo, everything
+    from tests.support.descriptors import none_left
 
     place = f"@manyhands-test-{os.getpid()}"
     with Server(Echo, "tcp://127.0.0.1:0", control=place), Client(place) as first:
-        held = []
-        used = len(os.listdir("/proc/self/fd"))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, used + 40))
-        try:
-            while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            pass
-        os.close(held.pop())
-        # The descriptor in reserve for clients is its now.
-        with Client(place) as second:
-            for _ in range(5):
-                child = os.fork()
-                if child == 0:
-                    for descriptor in held:
-                        os.close(descriptor)
-                    os.setuid(65534)
-                    with socket.socket(socket.AF_UNIX) as peer:
-                        peer.connect(f"\\0{place[1:]}")
-                        os._exit(b"not for 65534" not in everything(peer))
-                print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), end=" ")
-            for client in (first, second):
-                print(client.call("status")["books"]["open"], end=" ")
+        with none_left() as held:
             os.close(held.pop())
-            # An operator has the place of another one.
-            with Client(place) as third:
-                print(third.call("status")["process"]["descriptors"] > 0)
-        for descriptor in held:
-            os.close(descriptor)
+            # The descriptor in reserve for clients is its now.
+            with Client(place) as second:
+                for _ in range(5):
+                    child = os.fork()
+                    if child == 0:
+                        for descriptor in held:
+                            os.close(descriptor)
+                        os.setuid(65534)
+                        with socket.socket(socket.AF_UNIX) as peer:
+                            peer.connect(f"\\0{place[1:]}")
+                            os._exit(b"not for 65534" not in everything(peer))
+                    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), end=" ")
+                for client in (first, second):
+                    print(client.call("status")["books"]["open"], end=" ")
+                os.close(held.pop())
+                # An operator has the place of another one.
+                with Client(place) as third:
+                    print(third.call("status")["process"]["descriptors"] > 0)
 """
 
 

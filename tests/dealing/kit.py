@@ -122,6 +122,17 @@ def entries(folder: str) -> int:
     return len(list(Path(folder).iterdir()))
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Have a process stopped in the context."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: is_stopped(pid))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def is_stopped(pid: int) -> bool:
     """Tell whether a process is stopped, with each of its threads."""
     stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]

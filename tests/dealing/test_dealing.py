@@ -20,7 +20,7 @@ from manyhands.dealing.dealer import Dealer
 from manyhands.dealing.frames import Kind, pack
 from manyhands.serving.core import core_of
 from manyhands.testing import running, serving, wait_until
-from tests.dealing.kit import Client, Speaker, clients, entries, hang_up, is_stopped, scribble
+from tests.dealing.kit import Client, Speaker, clients, entries, hang_up, scribble, stopped
 from tests.support import Program
 from tests.support.waiting import PATIENCE
 
@@ -529,12 +529,8 @@ def test_a_stopped_parent_is_waited_for_no_longer_than_a_while() -> None:
         with clients(address, 2) as (anna, bob):
             assert bob.ask("join red") == "True"
             assert anna.ask("wait-at-most 0.2") == "None"
-            parent.send(signal.SIGSTOP)
-            wait_until(lambda: is_stopped(parent.pid))
-            try:
+            with stopped(parent.pid):
                 assert anna.ask("tell red patience") == "0"
-            finally:
-                parent.send(signal.SIGCONT)
             assert anna.ask(f"wait-at-most {PATIENCE}") == "None"
             # It is told all the same, once the parent goes on.
             assert bob.hear() == "patience"

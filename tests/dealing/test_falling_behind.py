@@ -231,14 +231,6 @@ def test_a_lag_is_told_of_be_the_process_gone_before_that(monkeypatch: pytest.Mo
         assert [lag.is_closed for lag in lags] == [True]
 
 
-@pytest.fixture
-def _no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.usefixtures("_no_collector")
 def test_connections_that_were_told_something_are_freed_at_their_end_without_the_collector() -> (
     None

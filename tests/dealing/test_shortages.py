@@ -9,7 +9,7 @@ import pytest
 
 from manyhands.dealing.uplink import Uplink
 from manyhands.testing import wait_until
-from tests.dealing.kit import clients, is_stopped
+from tests.dealing.kit import clients, stopped
 from tests.support import Program, forked
 from tests.support.waiting import PATIENCE
 
@@ -71,12 +71,8 @@ def test_what_a_stopped_parent_has_not_answered_is_no_membership_later() -> None
     ):
         assert bob.ask("join blue bob") == "True"
         assert anna.ask("wait-at-most 0.2") == "None"
-        parent.send(signal.SIGSTOP)
-        wait_until(lambda: is_stopped(parent.pid))
-        try:
+        with stopped(parent.pid):
             assert anna.ask("join red anna") == "False"
-        finally:
-            parent.send(signal.SIGCONT)
         assert anna.ask(f"wait-at-most {PATIENCE}") == "None"
         # It is asked after that.
         assert anna.ask("members red") == "[]"
@@ -92,12 +88,8 @@ def test_a_handler_that_is_killed_while_its_parent_is_stopped_has_left_its_rooms
         clients(("127.0.0.1", int(parent.line())), 2) as (anna, bob),
     ):
         assert [anna.ask("join red anna"), bob.ask("join red bob")] == ["True", "True"]
-        parent.send(signal.SIGSTOP)
-        wait_until(lambda: is_stopped(parent.pid))
-        try:
+        with stopped(parent.pid):
             anna.kill()
-        finally:
-            parent.send(signal.SIGCONT)
         wait_until(lambda: bob.ask("members red") == "['bob']")
 
 

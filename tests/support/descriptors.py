@@ -1,6 +1,7 @@
 """What this process has open, and what has been left open."""
 
 import os
+import resource
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,25 @@ def _described(name: str) -> str:
             with suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
                 return f"{name} {copy!r}"
     return name
+
+
+@contextmanager
+def none_left() -> Iterator[list[int]]:
+    """Have this process take all descriptors that it may, some forty; one that is closed is to be taken out.
+
+    For a process of the test's own: the limit stays.
+    """
+    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as many as there are, with its own
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, used + 40))
+    held: list[int] = []
+    with suppress(OSError):
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        yield held
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 @contextmanager
