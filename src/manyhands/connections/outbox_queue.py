@@ -110,11 +110,6 @@ class OutboxQueue:
         return len(self._batch) - self._offset
 
     @property
-    def is_between_batches(self) -> bool:
-        """Whether no batch is begun."""
-        return not self._batch
-
-    @property
     def pieces(self) -> int:
         """How many pieces wait; of a batch that is begun all: how many of them have gone out is not known."""
         return self._in_batch + sum(isinstance(each, bytes) for each in tuple(self._items))
