@@ -1,6 +1,7 @@
 """Groups of multicast addresses: joined on the interface that the address names."""
 
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -16,7 +17,8 @@ from manyhands.listening import multicast
 from tests.support import bound
 
 GROUP = "239.255.77.1"
-GROUP_6 = "ff02::7701"
+GROUP_6 = str(ipaddress.IPv6Address(f"ff02::7701:{os.getpid() % 0xF000 + 0x1000:x}"))
+"""This process's own: `members` tells of all that run on the machine."""
 
 LOOPBACK = socket.if_nametoindex("lo")
 
