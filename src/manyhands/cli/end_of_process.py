@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from manyhands.runtime.error_reports import encoding_of
 from manyhands.runtime.sockets import descriptor_of, takes_more
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import native_thread_id, original, start_native_thread
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class _Watch:
 
     def say_where(self) -> None:
         """Say that the process is ended, and where the thread stands."""
-        where = _described(sys._current_frames().get(self._thread))
+        where = _described(current_frames(sys._current_frames).get(self._thread))
         _say(f"manyhands: the server does not come to its end{where}: it is ended now")
 
 

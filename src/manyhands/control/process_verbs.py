@@ -21,6 +21,7 @@ from manyhands.control.verbs import Asker, Verb, Verbs
 from manyhands.engines import Engine, Task
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.slices import slices
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import native_thread_id, native_thread_names, original
 from manyhands.serving.stack_location import calls, is_of_task, stacks_of
 
@@ -112,7 +113,7 @@ def _other_threads(limit: int) -> list[dict[str, object]]:
     # Ours come last: `threading` names one "Dummy-1" once it has logged something.
     names = {thread.ident: thread.name for thread in threading.enumerate()} | native_thread_names()
     own, found = native_thread_id(), []
-    for ident, frame in original(sys, "_current_frames")().items():
+    for ident, frame in current_frames(original(sys, "_current_frames")).items():
         if ident != own and not is_of_task(frame):
             found.append({"name": names.get(ident, ""), "ident": ident, "stack": calls(frame)})
     return found[:limit]

@@ -13,6 +13,7 @@ from typing import Self
 
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import takes_more
+from manyhands.runtime.thread_frames import current_frames
 
 PATIENCE = 2.0
 """Seconds for an output that takes nothing, once a signal or a person has asked for the end."""
@@ -97,7 +98,7 @@ class OutputGuard:
         # Again and again: a thread may have been on its way into write(2) when the signal came.
         while not self._has_ended.wait(_GLANCE):
             # All of them, those of gevent's included, which `threading` does not list.
-            for thread in sys._current_frames():
+            for thread in current_frames(sys._current_frames):
                 _interrupt(thread)
 
 

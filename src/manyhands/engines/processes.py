@@ -26,6 +26,7 @@ from manyhands.runtime import fork_hooks
 from manyhands.runtime.error_reports import warn
 from manyhands.runtime.shared_turn import turn_at_terminal
 from manyhands.runtime.sockets import descriptor_of, takes_more
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import (
     brief_rlock,
     count_other_threads,
@@ -520,7 +521,8 @@ class ProcessesEngine(Engine):
         """Return, in a handler's process, the frame on top of the thread of its task."""
         if self._carried is None or self._carried.task not in tasks:
             return {}
-        return {self._carried.task: sys._current_frames()[threading.main_thread().ident or 0]}
+        now = current_frames(sys._current_frames)
+        return {self._carried.task: now[threading.main_thread().ident or 0]}
 
     def _kill(self, task: Task) -> None:
         if task in self._starting:

@@ -8,6 +8,7 @@ from types import FrameType
 
 from manyhands.engines.engine import Engine, Task
 from manyhands.runtime.caller import Turn, begin_serving, end_serving
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import brief_rlock
 
 
@@ -94,7 +95,7 @@ class SequentialEngine(Engine):
 
     def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
         """Return the frame on top of each thread that serves one of the tasks."""
-        now, threads = sys._current_frames(), self._by_task()
+        now, threads = current_frames(sys._current_frames), self._by_task()
         return {task: now[threads[task]] for task in tasks if threads.get(task) in now}
 
     def running(self) -> int:

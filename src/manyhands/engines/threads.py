@@ -16,6 +16,7 @@ from manyhands.engines.engine import Engine, Task
 from manyhands.runtime import compiled
 from manyhands.runtime.caller import is_threading_patched
 from manyhands.runtime.locks import Latch
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import brief_rlock
 
 _ARE_FIBERS = is_threading_patched()
@@ -278,7 +279,7 @@ class ThreadsEngine(Engine):
 
     def frames(self, tasks: Collection[Task]) -> dict[Task, FrameType]:
         """Return the frame on top of each task's thread."""
-        now, wanted = sys._current_frames(), {*tasks} & {*self.tasks}
+        now, wanted = current_frames(sys._current_frames), {*tasks} & {*self.tasks}
         threads = (each for each in threading.enumerate() if isinstance(each, ConnectionThread))
         # `task` is gone from a thread that is about to end.
         locations = ((vars(thread).get("task"), now.get(thread.ident or 0)) for thread in threads)

@@ -34,6 +34,7 @@ from manyhands.runtime import compiled
 from manyhands.runtime.caller import current_task
 from manyhands.runtime.socket_limits import Limits, limits_of
 from manyhands.runtime.sockets import accept_at_once, identity, system_socket
+from manyhands.runtime.thread_frames import current_frames
 
 UNWIND_TIME = 0.5
 """Seconds that fibers get to unwind after their connections were cut off; then their waits are ended too."""
@@ -300,7 +301,9 @@ class FibersEngine(Engine):
         """Return the frame on top of each task's fiber."""
         wanted = set(tasks)
         hub_thread = self._hub_thread
-        running = None if hub_thread is None else _frames_of_threads().get(hub_thread.poller.thread)
+        running = None
+        if hub_thread is not None:
+            running = current_frames(_frames_of_threads).get(hub_thread.poller.thread)
         # The one that runs has no `gr_frame`: its frame is the one on top of the thread.
         # greenlet makes the frames of a fiber when it is asked for them: only of those that are wanted.
         fibers = [fiber for fiber in self._fibers.copy() if fiber.task in wanted]

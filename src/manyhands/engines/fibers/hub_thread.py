@@ -22,6 +22,7 @@ from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import Latch
 from manyhands.runtime.main_code import raise_in_main_code
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import brief_lock, start_native_thread
 from manyhands.runtime.wakeup import WakeUp
 
@@ -102,7 +103,7 @@ class Watchdog:
     def _look(self, now: float, allowed: float | None) -> None:
         # libev counts the turns of its loop anyway (`ev_iteration`), so the hub has no work with this.
         turn = self._hub.loop.iteration
-        frame = None if turn != self._turn else _frames_of_threads().get(self._thread)
+        frame = None if turn != self._turn else current_frames(_frames_of_threads).get(self._thread)
         if frame is None or frame.f_code is _ASLEEP:
             self._goes_on(now)
             self._turn, self._since = turn, now

@@ -17,6 +17,7 @@ from manyhands.launcher.patches.waiting import is_fiber
 from manyhands.runtime.caller import hub_of_thread
 from manyhands.runtime.locks import try_until
 from manyhands.runtime.main_code import set_handler
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import native_thread_id, original, put_in_place
 
 _plain_system, _plain_sigwait = os.system, signal.sigwait
@@ -73,7 +74,7 @@ def _thread_of(identity: int) -> int:
     The C library takes it for the address of the thread (pthread_kill(3)); with a fiber's identity it waits
     for ever, all signals blocked, or crashes.
     """
-    if identity in _threads_of_system():
+    if identity in current_frames(_threads_of_system):
         return identity
     return native_thread_id() if hub_of_thread() is not None else _main_thread
 

@@ -15,6 +15,7 @@ from gevent.socket import wait_read
 from greenlet import greenlet
 
 from manyhands.launcher.patches.waiting import is_fiber
+from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import original, put_in_place
 
 
@@ -171,7 +172,7 @@ _of_threads = sys._current_frames
 
 def _frames() -> dict[int, FrameType]:
     """Return the frame on top of each thread, and of each fiber, by its `threading.get_ident`."""
-    frames = _of_threads()
+    frames = current_frames(_of_threads)
     # gevent keeps no list of its fibers, so they are looked for among all objects.
     for each in gc.get_objects():
         if isinstance(each, greenlet) and each.gr_frame is not None:
