@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,6 +117,24 @@ def test_a_peer_that_only_receives_is_idle(engine: str) -> None:
         with server.connect() as peer:
             assert set(everything(peer)) == {ord(".")}
         wait_for(server.server.connections, Reason.IDLE)
+
+
+def test_the_thread_that_looks_lets_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+
+    def in_slices(items: list[Any], sleep: Any) -> Iterator[list[Any]]:
+        assert sleep is time.sleep
+        for each in items:
+            yield [each]
+            taken.append(each.number)
+
+    monkeypatch.setattr("manyhands.serving.reaper.slices", in_slices)
+    with testing.serving(Echo, engine="threads", idle_timeout=SHORT) as server:
+        with server.connect() as peer:
+            assert everything(peer) == b""
+        assert taken
 
 
 def test_a_dripping_peer_is_not_idle(engine: str) -> None:

@@ -1,6 +1,7 @@
 """The expiry of connections, by a clock that the test moves, with traffic that the test sets."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,7 +15,8 @@ from manyhands.engines import ENGINES
 from manyhands.model.connection_states import Reason, State, Step
 from manyhands.model.timeouts import NONE, Deadlines
 from manyhands.model.usage_errors import Mistake
-from manyhands.serving.reaper import CLOSE_NOTIFY_GRACE, GRACE, SLICE, Expiry
+from manyhands.runtime.slices import whole
+from manyhands.serving.reaper import CLOSE_NOTIFY_GRACE, GRACE, Expiry
 from manyhands.testing import FakeClock
 
 QUIET = Traffic(1, 0, 0, 0, 0.0, 0.0, waits_for_peer=False)
@@ -65,16 +67,13 @@ class Expiring:
         self.registry = Registry()
         self.deadlines = deadlines
         self._expiry = Expiry(self.registry, self.clock)
-        self.pauses = 0
+        self.in_slices: Any = whole
 
     def connection(self, **how: Any) -> Told:
         return Told(self.clock, self.registry, **how)
 
     def look(self) -> float | None:
-        return self._expiry.look(lambda _: self.deadlines, self._pause)
-
-    def _pause(self) -> None:
-        self.pauses += 1
+        return self._expiry.look(lambda _: self.deadlines, self.in_slices)
 
 
 def test_without_deadlines_no_connection_is_looked_at_and_there_is_no_next_time() -> None:
@@ -192,10 +191,18 @@ def test_whose_end_was_decided_before_keeps_that_reason() -> None:
 
 def test_a_long_look_lets_others_have_their_turn() -> None:
     expiring = Expiring(Deadlines(idle_timeout=1))
-    for _ in range(3 * SLICE):
-        expiring.connection()
+    all_of_them = [expiring.connection() for _ in range(30)]
+    slices: list[list[Any]] = []
+
+    def in_slices(connections: list[Any]) -> Iterator[list[Any]]:
+        for start in range(0, 30, 10):
+            slices.append([each for each in all_of_them if each.looks])
+            yield connections[start : start + 10]
+
+    expiring.in_slices = in_slices
     expiring.look()
-    assert expiring.pauses == 3
+    # Of those in the next slice the kernel is asked only when that is taken.
+    assert [len(each) for each in slices] == [0, 10, 20]
 
 
 def test_what_has_ended_is_forgotten() -> None:

@@ -25,7 +25,6 @@ from manyhands.model.addresses import Address
 from manyhands.poll_server.clients import Client
 from manyhands.poll_server.server import PollServer
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.slices import PAUSE
 from manyhands.runtime.sockets import peer_user
 from manyhands.runtime.unpatched import original
 
@@ -34,6 +33,9 @@ MOST_CLIENTS = 64
 
 LINE_TIMEOUT = 30.0
 """Seconds from the first byte of a request to the end of its line, of those in which the client is heard."""
+
+BEFORE_A_REFUSAL = 0.00005
+"""Seconds that a stranger waits for it."""
 
 REFUSAL_TIMEOUT = 1.0
 """Seconds for a client to take the sentence by which it is turned away."""
@@ -236,7 +238,7 @@ class ControlServer(PollServer):
         """Return the client of a connection; of another user, or one too many, it is turned away."""
         stranger = _foreign_user(connection)
         if stranger is not None:
-            _sleep(PAUSE)  # any user can call an abstract name, again and again
+            _sleep(BEFORE_A_REFUSAL)  # any user can call an abstract name, again and again
             return _TurnedAway(
                 connection, f"this socket is for user {os.geteuid()}, not for {stranger}"
             )

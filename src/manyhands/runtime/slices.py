@@ -1,25 +1,47 @@
 """Work on thousands of things, in slices between which the other threads have their turn."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from manyhands.runtime.unpatched import original
 
-PAUSE = 0.00005
-"""Seconds of that turn, at least: a thread that yields the interpreter without a wait has it back at once."""
+SHARE = 1 / 3
+"""How much of the time such work takes at the most; the handlers have the rest for themselves."""
+
+WORK = 0.0003
+"""Seconds of processor time after which the other threads have their turn. One that waits for clients again
+and again gives the interpreter away each time it waits, and then has to wait for so long."""
+
+MOST_PAUSE = 0.01
+"""Seconds of that turn at the most, where an item took long."""
+
+AT_ONCE = 100
+"""Items that take a microsecond or so each, and among which the clock is not looked at."""
 
 T = TypeVar("T")
 
 
-def slices(items: list[T], at_once: int) -> Iterator[list[T]]:
-    """Yield so many items at once, with a pause before each slice but the first.
+def slices(
+    items: Sequence[T], at_once: int = AT_ONCE, sleep: Callable[[float], object] | None = None
+) -> Iterator[Sequence[T]]:
+    """Yield so many items at once, and pause whenever the work on them has taken long enough.
 
-    A thread that goes on for milliseconds keeps the interpreter for all of them, and one that waits for
-    clients again and again has to wait for it each time.
+    Pauses are the system's, unless `sleep` is given: a thread that gevent may have made a fiber gives the
+    program's own, since it would hold up the hub otherwise.
     """
-    sleep = original(time, "sleep")
+    pause: Callable[[float], object] = sleep or original(time, "sleep")
+    now = time.thread_time
+    began = now()
     for start in range(0, len(items), at_once):
-        if start:
-            sleep(PAUSE)
         yield items[start : start + at_once]
+        worked = now() - began
+        if worked >= WORK:
+            # In the last slice too: what follows is work as well.
+            pause(min(worked * (1 / SHARE - 1), MOST_PAUSE))
+            began = now()
+
+
+def whole(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield all items at once: for a thread whose pauses would hold others up."""
+    yield items

@@ -15,7 +15,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from manyhands.connections.connection import Connection
@@ -32,6 +32,7 @@ from manyhands.model.timeouts import (
     stall_of,
 )
 from manyhands.runtime.fork_hooks import renew_in_copies
+from manyhands.runtime.slices import slices, whole
 
 if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
@@ -42,9 +43,6 @@ GRACE = 1.0
 
 CLOSE_NOTIFY_GRACE = 0.25
 """The first of these seconds, in which it may still send on TLS, for close_notify."""
-
-SLICE = 100
-"""How many connections are looked at between two pauses: about half a millisecond of work."""
 
 _TIMED = frozenset({State.ACCEPTED, State.OPEN})
 """The states in which these deadlines hold: PROXY header and handshake have `handshake_timeout`."""
@@ -89,7 +87,7 @@ class Expiry:
     def look(
         self,
         deadlines_of: Callable[[Connection], Deadlines],
-        pause: Callable[[], object] = lambda: None,
+        in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole,
     ) -> float | None:
         """Look at all connections once, and end those whose timeouts have passed.
 
@@ -97,8 +95,8 @@ class Expiry:
         ----------
         deadlines_of
             Returns a connection's deadlines, as they are now.
-        pause
-            Called after each `SLICE` connections, so that the threads that serve get the interpreter.
+        in_slices
+            Returns the connections slice by slice: between two, other threads may have their turn.
 
         Returns
         -------
@@ -107,25 +105,24 @@ class Expiry:
         """
         looks: dict[int, _Look] = {}
         kinds: dict[int, Deadlines] = {}
-        count = 0
-        for connection in self._registry.snapshot():
-            state = connection.state
-            if state not in _SOON_TIMED:
-                continue
-            deadlines = deadlines_of(connection)
-            if deadlines is NONE:
-                continue
-            # Most connections share one object, so few intervals have to be computed below.
-            kinds[id(deadlines)] = deadlines
-            # Only now: a connection that is still opening needs no look, but its deadline needs the next one.
-            if state not in _TIMED:
-                continue
-            before = self._looks.get(connection.number)
-            looks[connection.number] = look = self._looked(connection, deadlines, before)
-            count += look is not before
-            if count == SLICE:
-                count = 0
-                pause()
+        for some in in_slices(self._registry.snapshot()):
+            now = self._clock()
+            for connection in some:
+                state = connection.state
+                if state not in _SOON_TIMED:
+                    continue
+                deadlines = deadlines_of(connection)
+                if deadlines is NONE:
+                    continue
+                # Most connections share one object, so few intervals have to be computed below.
+                kinds[id(deadlines)] = deadlines
+                # Only now: a connection that is still opening needs no look, but its deadline needs the next.
+                if state not in _TIMED:
+                    continue
+                look = self._looks.get(connection.number)
+                if look is None or now >= look.until or look.deadlines is not deadlines:
+                    look = self._looked(connection, deadlines, look)
+                looks[connection.number] = look
         # Replaced as a whole, so that closed connections are forgotten.
         self._looks = looks
         shortest = [deadlines.shortest for deadlines in kinds.values()]
@@ -134,8 +131,6 @@ class Expiry:
 
     def _looked(self, connection: Connection, deadlines: Deadlines, before: _Look | None) -> _Look:
         now = self._clock()
-        if before is not None and now < before.until and before.deadlines is deadlines:
-            return before
         flow = connection.traffic_now()
         stall = None
         if flow is not None:
@@ -162,9 +157,6 @@ class Expiry:
                 connection.insist()
         return [min(ending) - now for ending in self._ending.values()]
 
-
-LOOK_PAUSE = 0.001
-"""Seconds for which a long look lets others have their turn."""
 
 LAST_LOOK = 1.0
 """Seconds that the end of a server waits for its reaper to end, which takes as long as one look."""
@@ -240,13 +232,15 @@ class Reaper:
         self.call(engine)
         self._wake.set()
 
-    def look(self, pause: Callable[[], object] = lambda: None) -> float | None:
+    def look(
+        self, in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole
+    ) -> float | None:
         """Look at all connections once; return the seconds after which to look again, if that is to be."""
         if not self._looking.acquire(blocking=False):
             return BUSY_INTERVAL  # another accept loop of the server is at it
         try:
             usual: dict[int, Deadlines] = {}
-            wait = self._expiry.look(lambda connection: _timeouts_of(connection, usual), pause)
+            wait = self._expiry.look(lambda connection: _timeouts_of(connection, usual), in_slices)
             if wait is None:
                 return None
             shortest = [each.shortest for each in usual.values() if each.shortest is not None]
@@ -287,7 +281,7 @@ class Reaper:
         """Look once and wait for the next time, if there is to be one."""
         calls = self.calls
         self._wake.clear()
-        wait = self.look(lambda: time.sleep(LOOK_PAUSE))
+        wait = self.look(_slices)
         with self._lock:
             if wait is None and calls == self.calls:
                 self._thread = None
@@ -301,6 +295,11 @@ class Reaper:
         if thread is not None and not self._registry and thread is not threading.current_thread():
             self._wake.set()
             thread.join(LAST_LOOK)
+
+
+def _slices(connections: list[Connection]) -> Iterable[Sequence[Connection]]:
+    # The program's own pauses: where its threads are fibers, the reaper's is one too.
+    return slices(connections, sleep=time.sleep)
 
 
 def _timeouts_of(connection: Connection, usual: dict[int, Deadlines]) -> Deadlines:
