@@ -23,6 +23,7 @@ from manyhands.control.client import Client, Lost, Refused
 from manyhands.control.process_verbs import VERBS
 from manyhands.control.protocol import Code
 from manyhands.control.sockets import control_sockets
+from manyhands.runtime.slices import slices
 from manyhands.serving.controls import controls_of
 from manyhands.serving.core import core_of
 from tests.support import (
@@ -367,7 +368,8 @@ def test_a_thread_of_the_package_s_own_is_told_by_its_name(controlled: Controlle
 def test_no_more_stacks_are_told_than_are_asked_for(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    monkeypatch.setattr("manyhands.control.process_verbs.AT_ONCE", 1)
+    one_by_one = "manyhands.control.process_verbs.slices"
+    monkeypatch.setattr(one_by_one, lambda items, at_once=1: slices(items, 1))
     with controlled(handler=Waiting, engine=engine) as server:
         peers = [call(bound(server.server)) for _ in range(4)]
         for peer in peers:

@@ -1,9 +1,8 @@
 """What connections can be sorted by, and the cursors that lead from one page to the next."""
 
 import base64
-import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, NamedTuple, TypeAlias
@@ -31,8 +30,8 @@ class Look(NamedTuple):
     traffic: RecentTraffic
 
 
-Value: TypeAlias = Callable[[Connection], Any]
-"""Looks a connection's value up; None where it is not known."""
+Values: TypeAlias = Callable[[Look, Sequence[Connection]], Iterable[Any]]
+"""Looks the values of connections up; None where one is not known."""
 
 
 def listener_of(connection: Connection) -> str:
@@ -43,40 +42,38 @@ def listener_of(connection: Connection) -> str:
 def _address_key(connection: Connection) -> str:
     """Return what sorts addresses by their numbers; those without an address of IP come after these."""
     address = connection.client_address
-    if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str):
-        host = address[0].partition("%")[0]
-        try:
-            packed = inet_pton(AF_INET6 if ":" in host else AF_INET, host)
-        except (OSError, ValueError):
-            return f"~{format_address(address)}"
-        return f"{len(packed):02}{packed.hex()}{address[1]:05}"
-    return f"~{format_address(address)}"
+    try:
+        host, port = address[:2]
+        if ":" in host:
+            return f"16{inet_pton(AF_INET6, host.partition('%')[0]).hex()}{port:05}"
+        return f"04{inet_pton(AF_INET, host).hex()}{port:05}"
+    except (OSError, ValueError, TypeError):
+        # A name, a path, or a pair of numbers: none of IP.
+        return f"~{format_address(address)}"
 
 
-def _bytes(name: str) -> Callable[[Look], Value]:
+def _each(value_of: Callable[[Connection], Any]) -> Values:
+    return lambda _, connections: map(value_of, connections)
+
+
+def _server(look: Look, connections: Sequence[Connection]) -> Iterable[int]:
+    return [look.server] * len(connections)
+
+
+def _bytes(name: str) -> Values:
     position = Traffic._fields.index(name)
 
-    def value_of(look: Look) -> Value:
-        # Ten thousand of them are looked up each second: by position, and without a call where it is known.
-        known, of = look.traffic.told.get, look.traffic.of
+    def values(look: Look, connections: Sequence[Connection]) -> Iterable[Any]:
+        told = look.traffic.of_all(connections)
+        # By position: ten thousand of them are looked up each second.
+        return [None if (traffic := each[0]) is None else traffic[position] for each in told]
 
-        def value(connection: Connection) -> float | None:
-            traffic = (known(connection.number) or of(connection))[0]
-            return None if traffic is None else traffic[position]
-
-        return value
-
-    return value_of
+    return values
 
 
-def _silent(look: Look) -> Value:
-    told_of = look.traffic.of
-
-    def value(connection: Connection) -> float | None:
-        since = told_of(connection).silent_since
-        return None if since is None else -since
-
-    return value
+def _silent(look: Look, connections: Sequence[Connection]) -> Iterable[float | None]:
+    since = [each.silent_since for each in look.traffic.of_all(connections)]
+    return [None if each is None else -each for each in since]
 
 
 def _reason(connection: Connection) -> str | None:
@@ -84,21 +81,21 @@ def _reason(connection: Connection) -> str | None:
     return None if reason is None else reason.value
 
 
-_VALUES: dict[str, Callable[[Look], Value]] = {
-    "id": lambda _: attrgetter("number"),
-    "server": lambda look: lambda _: look.server,
-    "peer": lambda _: _address_key,
-    "listener": lambda _: listener_of,
-    "handler": lambda _: attrgetter("handler"),
-    "state": lambda _: attrgetter("state.value"),
+_VALUES: dict[str, Values] = {
+    "id": _each(attrgetter("number")),
+    "server": _server,
+    "peer": _each(_address_key),
+    "listener": _each(listener_of),
+    "handler": _each(attrgetter("handler")),
+    "state": _each(attrgetter("state.value")),
     # These two by the moment, which stays where it is from one page to the next.
-    "age": lambda _: lambda connection: -connection.opened_at,
+    "age": _each(lambda connection: -connection.opened_at),
     "silent": _silent,
     "in": _bytes("bytes_in"),
     "out": _bytes("bytes_out"),
-    "waiting": lambda _: attrgetter("waiting"),
-    "missed": lambda _: attrgetter("missed"),
-    "reason": lambda _: _reason,
+    "waiting": _each(attrgetter("waiting")),
+    "missed": _each(attrgetter("missed")),
+    "reason": _each(_reason),
 }
 
 _OF_TEXTS = frozenset({"peer", "listener", "handler", "state", "reason"})
@@ -126,37 +123,39 @@ class Order:
         self._sort = sort
         self._is_descending = sort.startswith("-")
         self._known, self._unknown = (1, 0) if self._is_descending else (0, 1)
-        self._value_of = _VALUES[sort.removeprefix("-")]
+        self._values = _VALUES[sort.removeprefix("-")]
 
-    def keyed(self, look: Look, connections: Iterable[Connection]) -> Iterator[Keyed]:
-        """Yield connections with their keys."""
-        known, unknown, server, value_of = (
-            self._known,
-            self._unknown,
-            look.server,
-            self._value_of(look),
-        )
-        for connection in connections:
-            value = value_of(connection)
-            number = connection.number
-            if value is None:
-                yield unknown, 0, number, server, connection
+    def keyed(
+        self, look: Look, connections: Sequence[Connection], bound: Keyed | None
+    ) -> list[Keyed]:
+        """Return connections with their keys; those that surely come after `bound` may be left out."""
+        known, server = self._known, look.server
+        values = self._values(look, connections)
+        pairs = [(value, each) for value, each in zip(values, connections, strict=True)]
+        if bound is not None and bound[0] == known:
+            # What is not known comes after all that is.
+            last = bound[1]
+            if self._is_descending:
+                pairs = [each for each in pairs if each[0] is not None and each[0] >= last]
             else:
-                yield known, value, number, server, connection
+                pairs = [each for each in pairs if each[0] is not None and each[0] <= last]
+        return [
+            (self._unknown, 0, each.number, server, each)
+            if value is None
+            else (known, value, each.number, server, each)
+            for value, each in pairs
+        ]
 
-    def first(self, count: int, keyed: Sequence[Keyed]) -> list[Keyed]:
-        """Return those that come first."""
-        # No two have the same number, so connections themselves are never compared. They come in the order of
-        # their numbers: backwards, one that is not better than those before it is passed over at once.
-        if self._is_descending:
-            return heapq.nlargest(count, reversed(keyed))
-        return heapq.nsmallest(count, keyed)
+    def sort(self, keyed: list[Keyed]) -> None:
+        """Put connections in their order."""
+        # No two have the same number, so connections themselves are never compared.
+        keyed.sort(reverse=self._is_descending)
 
-    def after(self, cursor: Key, keyed: Iterable[Keyed]) -> Iterator[Keyed]:
-        """Yield those that come after a cursor."""
+    def after(self, cursor: Key, keyed: list[Keyed]) -> list[Keyed]:
+        """Return those that come after a cursor."""
         if self._is_descending:
-            return (each for each in keyed if each[:3] < cursor)
-        return (each for each in keyed if each[:3] > cursor)
+            return [each for each in keyed if each[:3] < cursor]
+        return [each for each in keyed if each[:3] > cursor]
 
     def cursor(self, last: Keyed) -> str:
         """Return the cursor of the page after one whose last connection is `last`."""
@@ -185,6 +184,42 @@ class Order:
         if not fits or rank not in (0, 1) or not isinstance(number, int):
             raise _no_cursor()
         return rank, value, number
+
+
+class Shortlist:
+    """The first of all connections that it is shown, some at once, so that no step of it takes long.
+
+    Parameters
+    ----------
+    order
+        Their order.
+    count
+        How many.
+    cursor
+        What they come after, if anything.
+    """
+
+    def __init__(self, order: Order, count: int, cursor: Key | None) -> None:
+        self._order = order
+        self._count = count
+        self._cursor = cursor
+        self._found: list[Keyed] = []
+        self._bound: Keyed | None = None
+
+    def show(self, look: Look, connections: Sequence[Connection]) -> None:
+        """Note some more."""
+        keyed = self._order.keyed(look, connections, self._bound)
+        self._found += keyed if self._cursor is None else self._order.after(self._cursor, keyed)
+        if len(self._found) >= 2 * self._count:
+            self.first()
+
+    def first(self) -> list[Keyed]:
+        """Return the first of those that were shown, in their order."""
+        self._order.sort(self._found)
+        del self._found[self._count :]
+        if len(self._found) == self._count:
+            self._bound = self._found[-1]
+        return self._found
 
 
 def _no_cursor() -> Refusal:

@@ -1,12 +1,12 @@
 """The open connections, filtered, sorted and cut into pages."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from manyhands.connections.connection import Connection
-from manyhands.control.connection_order import Keyed, Look, Order, listener_of
-from manyhands.control.messages import Refusal
+from manyhands.control.connection_order import Look, Order, Shortlist, listener_of
+from manyhands.control.messages import Refusal, written
 from manyhands.control.protocol import Code
 from manyhands.model.networks import Networks
 from manyhands.model.socket_addresses import format_address
@@ -14,9 +14,8 @@ from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.slices import slices
 from manyhands.serving.info import connection_info
 
-AT_ONCE = 500
-"""Connections that are looked at before the threads of the servers get their turn: half a millisecond, or two
-where the kernel is asked about each. A busy thread may keep the interpreter for five then."""
+ROWS_AT_ONCE = 20
+"""Rows that are made and written before the clock is looked at: ten microseconds each."""
 
 MOST_ROOMS, LONGEST_ROOMS = 20, 2000
 """Rooms of a connection that a list names, and the characters of their names, written in ASCII."""
@@ -78,28 +77,19 @@ def page_of(
         A network or a cursor is none.
     """
     order, tests = Order(sort), [_TESTS[name](wanted) for name, wanted in where.items()]
-    cursor = None if after is None else order.read(after)
-    found: list[Keyed] = []
-    total = count = 0
-    for look, chunk in _in_chunks(looks):
-        count += len(chunk)
-        for test in tests:
-            chunk = list(filter(test(look), chunk))  # noqa: PLW2901 - fewer each time
-        total += len(chunk)
-        keyed = order.keyed(look, chunk)
-        found += keyed if cursor is None else order.after(cursor, keyed)
     # One more than the page has: it tells whether there is another page.
-    best = order.first(limit + 1, found)
+    shortlist = Shortlist(order, limit + 1, None if after is None else order.read(after))
+    total = count = 0
+    for look, connections in looks:
+        count += len(connections)
+        for chunk in slices(connections):
+            for test in tests:
+                chunk = list(filter(test(look), chunk))  # noqa: PLW2901 - fewer each time
+            total += len(chunk)
+            shortlist.show(look, chunk)
+    best = shortlist.first()
     items = [Entry(server, connection) for *_, server, connection in best[:limit]]
     return Page(items, order.cursor(best[limit - 1]) if len(best) > limit else None, total, count)
-
-
-def _in_chunks(
-    looks: Iterable[tuple[Look, list[Connection]]],
-) -> Iterator[tuple[Look, list[Connection]]]:
-    for look, connections in looks:
-        for chunk in slices(connections, AT_ONCE):
-            yield look, chunk
 
 
 _Test: TypeAlias = Callable[[Look], Callable[[Connection], bool]]
@@ -159,6 +149,11 @@ _TESTS: dict[str, Callable[[Any], _Test]] = {
 
 def _rooms(connection: Connection) -> list[str]:
     return connection.core.rooms.rooms_of(connection)
+
+
+def rows_of(page: Page) -> list[str]:
+    """Return the connections of a page as a list has them, written."""
+    return [written(row_of(each)) for some in slices(page.items, ROWS_AT_ONCE) for each in some]
 
 
 def row_of(entry: Entry) -> dict[str, object]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.control.connection_order import SORTS
-from manyhands.control.connection_pages import Entry, row_of
-from manyhands.control.messages import Refusal
+from manyhands.control.connection_pages import Entry, row_of, rows_of
+from manyhands.control.messages import Listed, Refusal
 from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
@@ -34,14 +34,10 @@ def _list(
     sort: str = "id",
     limit: int = 100,
     after: str | None = None,
-) -> dict[str, object]:
+) -> Listed:
     page = asker.process.page(where or {}, sort, limit, after)
-    return {
-        "items": [row_of(entry) for entry in page.items],
-        "next": page.next,
-        "total": page.total,
-        "open": page.open,
-    }
+    facts = {"next": page.next, "total": page.total, "open": page.open}
+    return Listed(rows_of(page), facts)
 
 
 def _get(asker: Asker, *, id: str) -> dict[str, object]:  # noqa: A002 - the parameter's name

@@ -185,8 +185,26 @@ def _finite(digits: str) -> float:
     return number
 
 
+class Listed(NamedTuple):
+    """A result with a long list.
+
+    Attributes
+    ----------
+    items : sequence of str
+        The items, which `written` has written.
+    facts : mapping
+        All else, and at least something.
+    """
+
+    items: Sequence[str]
+    facts: Mapping[str, object]
+
+
 def result(request_id: RequestId, value: object) -> bytes:
     """Return the line that answers a request."""
+    if isinstance(value, Listed):
+        line = _line({"jsonrpc": "2.0", "id": request_id, "result": value.facts})
+        return _with_items(line, value.items)
     return _line({"jsonrpc": "2.0", "id": request_id, "result": value})
 
 
@@ -204,7 +222,11 @@ def notification(method: str, params: Mapping[str, object]) -> bytes:
 def notification_of(method: str, items: Sequence[str], **figures: int) -> bytes:
     """Return a line that tells of items, which `written` has written, and some figures."""
     # The items are written once for all clients that are told of them.
-    head = _line({"jsonrpc": "2.0", "method": method, "params": figures}).removesuffix(b"}}\n")
+    return _with_items(_line({"jsonrpc": "2.0", "method": method, "params": figures}), items)
+
+
+def _with_items(line: bytes, items: Sequence[str]) -> bytes:
+    head = line.removesuffix(b"}}\n")
     return b'%b,"items":[%b]}}\n' % (head, ",".join(items).encode())
 
 

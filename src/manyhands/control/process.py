@@ -20,6 +20,7 @@ from manyhands.logs.lines import iso_time
 from manyhands.model.connection_states import Reason
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.fork_hooks import forking
+from manyhands.runtime.slices import slices
 from manyhands.serving.controls import ServerControls
 from manyhands.serving.info import count_totals, totals_of
 
@@ -55,7 +56,9 @@ class Controlled:
         if time.monotonic() < self._next_sum:
             return
         with self._traffic.looking():
-            totals = totals_of(self.server.core.registry, self._traffic.traffic_of)
+            totals = totals_of(
+                self.server.core.registry, self._traffic.traffic_of, in_slices=slices
+            )
         self._bytes = (None, None) if totals is None else (totals.bytes_in, totals.bytes_out)
         self._summed_at, self._next_sum = self._traffic.asked_at, self._traffic.until
 

@@ -1,19 +1,18 @@
 """The verbs about the process, and the table of all verbs."""
 
-import heapq
 import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from manyhands.connections.connection import Connection
-from manyhands.control.connection_pages import AT_ONCE
 from manyhands.control.connection_verbs import (
     CONNECTION_VERBS,
     STACK_PATIENCE,
     connection_id,
     the_connection,
 )
+from manyhands.control.messages import Listed, written
 from manyhands.control.params import Number, Param, Several, Whole, Word
 from manyhands.control.room_verbs import ROOM_VERBS
 from manyhands.control.server_verbs import SERVER_VERBS
@@ -23,7 +22,7 @@ from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.slices import slices
 from manyhands.runtime.thread_frames import current_frames
 from manyhands.runtime.unpatched import native_thread_id, native_thread_names, original
-from manyhands.serving.stack_location import calls, is_of_task, stacks_of
+from manyhands.serving.stack_location import STACKS_AT_ONCE, calls, is_of_task, stacks_of
 
 
 def _verbs(asker: Asker) -> dict[str, object]:
@@ -63,7 +62,7 @@ def _stacks(
     *,
     id: str | None = None,  # noqa: A002 - the parameter's name
     limit: int = 200,
-) -> dict[str, object]:
+) -> Listed:
     engines = {
         engine: list(engine.tasks)
         for each in asker.process.servers()
@@ -75,23 +74,28 @@ def _stacks(
     shown = _first(engines, limit)
     stacks = stacks_of(shown, STACK_PATIENCE)
     processes = {engine: engine.processes() for engine in engines}
-    return {
-        "items": [
-            _stack(task, stacks.get(task), processes[engine].get(task)) for engine, task in shown
-        ],
-        "threads": [] if id is not None else _other_threads(limit),
-        "total": sum(map(len, engines.values())),
-    }
+    items = [
+        written(_stack(task, stacks.get(task), processes[engine].get(task)))
+        for some in slices(shown, STACKS_AT_ONCE)
+        for engine, task in some
+    ]
+    threads = [] if id is not None else _other_threads(limit)
+    return Listed(items, {"threads": threads, "total": sum(map(len, engines.values()))})
 
 
 def _first(engines: dict[Engine, list[Task]], limit: int) -> list[tuple[Engine, Task]]:
     """Return the tasks with the lowest numbers."""
     found: list[tuple[Engine, Task]] = []
     for engine, carried in engines.items():
-        for chunk in slices(carried, AT_ONCE):
-            found += [(engine, task) for task in chunk]
-            found = heapq.nsmallest(limit, found, key=lambda each: _number(each[1]))
-    return found
+        for some in slices(carried):
+            found += [(engine, task) for task in some]
+            if len(found) >= 2 * limit:
+                found = _sorted(found)[:limit]
+    return _sorted(found)[:limit]
+
+
+def _sorted(tasks: list[tuple[Engine, Task]]) -> list[tuple[Engine, Task]]:
+    return sorted(tasks, key=lambda each: _number(each[1]))
 
 
 def _number(task: Task) -> int:

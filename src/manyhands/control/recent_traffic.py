@@ -1,7 +1,7 @@
 """The traffic of connections, as the kernel told it a moment ago."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,15 +16,18 @@ WORTH_KEEPING = 0.002
 
 
 class Told(NamedTuple):
-    """What the kernel said of a connection, and when."""
+    """What the kernel said of a connection.
+
+    Attributes
+    ----------
+    traffic : Traffic or None
+        Its traffic; None where that is not known.
+    silent_since : float or None
+        When the last byte was received, by `time.monotonic`, to the millisecond.
+    """
 
     traffic: Traffic | None
-    at: float
-
-    @property
-    def silent_since(self) -> float | None:
-        """When the last byte was received, by `time.monotonic`, to the millisecond."""
-        return None if self.traffic is None else round(self.at - self.traffic.silent, 3)
+    silent_since: float | None
 
 
 class RecentTraffic:
@@ -35,8 +38,7 @@ class RecentTraffic:
     """
 
     def __init__(self) -> None:
-        self.told: dict[int, Told] = {}
-        """What is known, by the numbers of the connections; of those that are missing `of` tells."""
+        self._told: dict[int, Told] = {}
 
         self.asked_at = 0.0
         """When the kernel was first asked for what is known, by `time.monotonic`."""
@@ -51,20 +53,28 @@ class RecentTraffic:
         """Keep what the kernel says in this context, a look at connections, for as long as that was worth."""
         now = time.monotonic()
         if now >= self.until:
-            self.told, self.asked_at, self._spent = {}, now, 0.0
-        began, known = time.thread_time(), len(self.told)
+            self._told, self.asked_at, self._spent = {}, now, 0.0
+        began, known = time.thread_time(), len(self._told)
         yield
-        if len(self.told) > known:
+        if len(self._told) > known:
             self._spent += time.thread_time() - began
             is_kept = self._spent > WORTH_KEEPING
             self.until = self.asked_at + self._spent / SHARE if is_kept else 0.0
 
     def of(self, connection: Connection) -> Told:
         """Return what is known of a connection; it is asked for unless that was done lately."""
-        told = self.told.get(connection.number)
+        told = self._told.get(connection.number)
         if told is None:
-            told = self.told[connection.number] = Told(connection.traffic, time.monotonic())
+            traffic = connection.traffic
+            since = None if traffic is None else round(time.monotonic() - traffic.silent, 3)
+            told = self._told[connection.number] = Told(traffic, since)
         return told
+
+    def of_all(self, connections: Iterable[Connection]) -> list[Told]:
+        """Return what is known of several, as `of` does."""
+        # Ten thousand are looked up each second: without a call for those that are known.
+        known, of = self._told.get, self.of
+        return [known(each.number) or of(each) for each in connections]
 
     def traffic_of(self, connection: Connection) -> Traffic | None:
         """Return the traffic of a connection, as `of` does."""

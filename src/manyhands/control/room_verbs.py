@@ -1,10 +1,9 @@
 """The verbs about rooms."""
 
-import heapq
 from base64 import b64decode
 from collections.abc import Sequence
 
-from manyhands.control.messages import Refusal
+from manyhands.control.messages import Listed, Refusal, written
 from manyhands.control.params import Param, Text, Whole
 from manyhands.control.process import Controlled
 from manyhands.control.protocol import LONGEST_REQUEST, Code
@@ -12,6 +11,7 @@ from manyhands.control.server_verbs import LARGEST_SERVER, of_server
 from manyhands.control.verbs import Asker, Verb
 from manyhands.model.pieces import LONGEST_NAME
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.slices import slices
 
 MOST_ROOMS = 1000
 """Rooms on a page."""
@@ -19,23 +19,29 @@ MOST_ROOMS = 1000
 
 def _list(
     asker: Asker, *, limit: int = MOST_ROOMS, after: str | None = None, server: int | None = None
-) -> dict[str, object]:
-    sizes = {
-        (each.number, room): members
-        for each in asker.process.servers(server)
-        for room, members in each.server.core.rooms.sizes().items()
-    }
+) -> Listed:
     last = (0, "") if after is None else _read(after)
     # One more than the page has: it tells whether there is another page.
-    page = heapq.nsmallest(limit + 1, (each for each in sizes if each > last))
-    return {
-        "items": [
-            {"server": number, "room": room, "members": sizes[number, room]}
-            for number, room in page[:limit]
-        ],
-        "next": "{} {}".format(*page[limit - 1]) if len(page) > limit else None,
-        "total": len(sizes),
-    }
+    most = limit + 1
+    page: list[tuple[int, str, int]] = []
+    total = 0
+    for each in asker.process.servers(server):
+        rooms = list(each.server.core.rooms.sizes().items())
+        total += len(rooms)
+        for some in slices(rooms):
+            page += [
+                (each.number, room, members) for room, members in some if (each.number, room) > last
+            ]
+            if len(page) >= 2 * most:
+                page = sorted(page)[:most]
+    page = sorted(page)[:most]
+    items = [
+        written({"server": number, "room": room, "members": members})
+        for some in slices(page[:limit])
+        for number, room, members in some
+    ]
+    following = "{} {}".format(*page[limit - 1][:2]) if len(page) > limit else None
+    return Listed(items, {"next": following, "total": total})
 
 
 def _read(cursor: str) -> tuple[int, str]:

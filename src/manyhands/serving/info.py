@@ -5,9 +5,9 @@ tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 
 from manyhands.connections.connection import Connection
@@ -15,6 +15,7 @@ from manyhands.connections.registry import DURATION_BOUNDS, Registry, Totals
 from manyhands.connections.traffic import Traffic, backlog_of, dropped_datagrams
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
+from manyhands.runtime.slices import whole
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import Listener
 
@@ -317,17 +318,19 @@ def count_totals(registry: Registry) -> None:
 def totals_of(
     registry: Registry,
     traffic_of: Callable[[Connection], Traffic | None] = attrgetter("traffic"),
+    *,
+    in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole,
 ) -> TotalsInfo | None:
     """Add up bytes and durations, as of `info_of`; None of a registry without metrics. Thread-safe.
 
-    `traffic_of` tells the traffic of a connection.
+    `traffic_of` tells the traffic of a connection; `in_slices` may have others run between two slices.
     """
     if registry.totals is None:
         return None
     # The ended ones first: in the other order, a connection that ends in between would count twice.
     ended = registry.totals.sums()
     received, sent = ended.bytes_in, ended.bytes_out
-    for connection in registry.snapshot():
+    for connection in chain.from_iterable(in_slices(registry.snapshot())):
         traffic = traffic_of(connection)
         # After a reset the state no longer says whether the kernel has counted the peer's FIN as a byte, so
         # the connection counts once it has ended.

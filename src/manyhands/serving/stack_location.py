@@ -119,7 +119,7 @@ def stacks_of(tasks: Iterable[tuple[Engine, Task]], seconds: float) -> dict[Task
     found: dict[Task, list[str]] = {}
     for engine, those in by_engine.items():
         frames = engine.frames(those)
-        for some in slices(list(frames), AT_ONCE):
+        for some in slices(list(frames), STACKS_AT_ONCE):
             found |= {task: _calls_of_task(frames[task]) for task in some}
         told = engine.stacks_elsewhere(those, seconds)
         found |= {task: _told_of_task(lines) for task, lines in told.items()}
@@ -154,8 +154,8 @@ def _shown(frames: Sequence[FrameType]) -> list[str]:
     ]
 
 
-AT_ONCE = 50
-"""Stacks that are written before other threads have their turn, which takes half a millisecond."""
+STACKS_AT_ONCE = 20
+"""Stacks that are made or written before the clock is looked at: ten microseconds each."""
 
 MOST_CALLS = 100
 """Calls of a stack that are told: of an endless recursion the last ones say it all."""
