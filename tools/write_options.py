@@ -24,7 +24,8 @@ Written by `tools/write_options.py` from `manyhands/config/options.py`.
 An option has one name everywhere: the keyword of `manyhands.Server`, the class attribute of a drop-in
 server or handler, and the flag of the command line. *Drop-in* is the default of the class attribute;
 *Server* that of `manyhands.Server` and `manyhands serve`. *run* says which options `manyhands run` takes:
-those that are class attributes. A hyphen says that the option is not taken there.
+those that are class attributes. A hyphen says that the option is not taken there. On the command line a time
+may have a unit: `90s`, `5m`, `2h`, `1d`.
 
 A value that does not fit, and an option that does nothing without another one, is a `manyhands.Mistake`, a
 sentence that names the option, and of a command status 2.

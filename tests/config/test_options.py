@@ -67,6 +67,7 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
     assert parsed(
         *("--engine", "threads", "--max-threads=none", "--max-packet-size", "10_000"),
         *("--no-allow-reuse-address", "--allow-reuse-port", "--handshake-timeout", "2.5"),
+        *("--write-timeout", "90s", "--idle-timeout", "5m", "--max-age=1d"),
         *("--drain-timeout", "0", "--client-ca", "ca.pem", "--client-certificates", "optional"),
         *("--allow", "10.0.0.0/8,::1", "--allow", "192.0.2.1", "--max-rate", "0.5"),
         *("--max-connections", "9", "--when-full", "refuse", "--refusal", "full"),
@@ -78,6 +79,9 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         "allow_reuse_address": False,
         "allow_reuse_port": True,
         "handshake_timeout": 2.5,
+        "write_timeout": 90.0,
+        "idle_timeout": 300.0,
+        "max_age": 86_400.0,
         "drain_timeout": 0.0,
         "client_ca": "ca.pem",
         "client_certificates": "optional",

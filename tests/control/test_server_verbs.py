@@ -86,6 +86,8 @@ def test_the_limits_are_told_with_what_they_are_and_change_at_once(controlled: C
         told = client.call("limits.set", values={"deny": ["127.0.0.0/8"], "idle_timeout": None})
         assert told == {"values": {"deny": ["127.0.0.0/8"], "idle_timeout": None}}
         assert server.server.idle_timeout is None
+        told = client.call("limits.set", values={"idle_timeout": "5m", "max_age": "1d"})
+        assert told == {"values": {"idle_timeout": 300.0, "max_age": 86_400.0}}
         assert hear(bound(server.server)) == b""
 
 
@@ -97,6 +99,7 @@ def test_the_limits_are_told_with_what_they_are_and_change_at_once(controlled: C
             "max_connections must be a whole number of at least 1, or none, not 0",
         ),
         ({"idle_timeout": "soon"}, "idle_timeout must be a number of seconds"),
+        ({"idle_timeout": "nan"}, "idle_timeout must be a number of seconds"),
         ({"engine": "fibers"}, "there is no limit 'engine'; there are"),
         ({"max_conections": 5}, "did you mean max_connections"),
         ({"deny": "10.0.0.0/99"}, "deny must be a list of networks"),

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from manyhands.model.networks import EXAMPLES, Networks
+from manyhands.model.quantities import read_seconds
 from manyhands.model.usage_errors import Mistake
 
 OptionValue = bool | int | float | str | Sequence[str] | None
@@ -127,6 +128,13 @@ class Seconds(Number):
     def __init__(self, *, may_be_zero: bool = False) -> None:
         # The least number above 0, for both bounds are included.
         super().__init__(0.0 if may_be_zero else math.ulp(0.0), LONGEST_WAIT)
+
+    def read(self, text: str) -> float:
+        """Turn a word such as ``90``, ``5m`` or ``2h`` into seconds; a ValueError says that it is no time."""
+        try:
+            return float(text)
+        except ValueError:
+            return read_seconds(text)
 
     @property
     def expected(self) -> str:

@@ -1,8 +1,11 @@
 """The verbs about servers: their limits, their listeners, their end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from manyhands.config.option import Option
+from manyhands.config.option_types import Seconds
 from manyhands.control.messages import Refusal
 from manyhands.control.params import Number, Param, Text, Values, Whole, unknown
 from manyhands.control.process import Controlled
@@ -49,10 +52,20 @@ def _set_limits(
         if name not in controls.adjustable:
             raise Refusal(Code.BAD_PARAMS, unknown("limit", name, list(controls.adjustable)))
     try:
-        controls.adjust(values)
+        controls.adjust(
+            {name: _read(controls.adjustable[name], value) for name, value in values.items()}
+        )
     except Mistake as mistake:
         raise Refusal(Code.BAD_PARAMS, str(mistake)) from None
     return {"values": {name: plain(controls.value_of(name)) for name in values}}
+
+
+def _read(option: Option, value: object) -> object:
+    if isinstance(value, str) and isinstance(option.kind, Seconds):
+        # As people type a time. One that is none is refused with all others that do not fit.
+        with suppress(ValueError):
+            return option.kind.read(value)
+    return value
 
 
 def _one_server(asker: Asker, number: int | None) -> Controlled:
@@ -78,7 +91,7 @@ def _set_suspended(
         if listener is None or listener == format_address(one.server_address)
     ]
     if not chosen:
-        raise Refusal(Code.NO_SUCH_THING, _no_listener(asker.process.servers(server), listener))
+        raise no_listener(asker.process.servers(server), listener)
     for each, one in chosen:
         each.server.set_suspended(one, value)
     return {
@@ -93,10 +106,19 @@ def _set_suspended(
     }
 
 
-def _no_listener(servers: Iterable[Controlled], wanted: str | None) -> str:
-    listeners = [one for each in servers for one in each.server.listeners]
-    there = ", ".join(format_address(one.server_address) for one in listeners) or "none"
-    return f"there is no listener {wanted or 'here'}; there is {there}"
+def no_listener(servers: Sequence[Controlled], wanted: str | None) -> Refusal:
+    """Return what says that servers have no such listener, and which they have."""
+    there = ", ".join(_listeners(servers)) or "none"
+    return Refusal(Code.NO_SUCH_THING, f"there is no listener {wanted or 'here'}; there is {there}")
+
+
+def is_listener(servers: Sequence[Controlled], wanted: str) -> bool:
+    """Tell whether servers have a listener of an address."""
+    return wanted in _listeners(servers)
+
+
+def _listeners(servers: Sequence[Controlled]) -> list[str]:
+    return [format_address(one.server_address) for each in servers for one in each.server.listeners]
 
 
 def _suspend(
@@ -163,7 +185,15 @@ SERVER_VERBS = (
         "limits.set",
         _set_limits,
         "change such options: all of those that are given, or none",
-        (Param("values", Values(), "the values by their names", is_required=True), of_server),
+        (
+            Param(
+                "values",
+                Values(),
+                "the values by their names; a time is a number of seconds, or a text as 5m",
+                is_required=True,
+            ),
+            of_server,
+        ),
         writes=True,
     ),
     Verb(

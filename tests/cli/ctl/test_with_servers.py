@@ -88,6 +88,7 @@ def test_limits_are_changed_while_it_serves(server: Server, says: Says) -> None:
     said = says("limits", "max_connections=5", "idle-timeout=none")
     assert said == "max_connections  5\nidle_timeout     none\n"
     assert (server.max_connections, server.idle_timeout) == (5, None)
+    assert says("limits", "idle_timeout=5m") == "idle_timeout  300\n"
     refused = says("limits", "max_connections=7", "idle_timeout=-1", status=2)
     assert refused.startswith("manyhands: idle_timeout must be ")
     assert server.max_connections == 5
