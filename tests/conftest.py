@@ -13,6 +13,7 @@ import pytest
 
 from manyhands import events, socketserver
 from tests.support import ENGINES, Authority, shake_hands
+from tests.support.waiting import PATIENCE
 from tests.support.workers import WORKERS, Worker
 
 # What `connect` loads at its first call, is loaded: where another thread forks just then, the child has that
@@ -68,6 +69,13 @@ def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manyhands.engines.fibers.engine.HUB_END_TIME", 0.1)
     monkeypatch.setattr("manyhands.serving.reaper.GRACE", 0.1)
     monkeypatch.setattr("manyhands.serving.reaper.CLOSE_NOTIFY_GRACE", 0.05)
+
+
+@pytest.fixture
+def _stacks_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give handlers in processes of their own as long as they need to tell where they stand."""
+    monkeypatch.setattr("manyhands.control.process_verbs.STACK_PATIENCE", PATIENCE)
+    monkeypatch.setattr("manyhands.control.connection_verbs.STACK_PATIENCE", PATIENCE)
 
 
 @pytest.fixture

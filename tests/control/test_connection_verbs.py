@@ -51,6 +51,7 @@ def test_the_open_connections_are_listed_on_every_engine(
         assert row["reason"] is None
 
 
+@pytest.mark.usefixtures("_stacks_are_waited_for")
 def test_one_connection_is_told_with_where_its_handler_stands(
     controlled: Controlled, engine: str
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_listener_is_suspended_and_resumed(server: Server, says: Says) -> None
     assert nowhere.startswith("manyhands: there is no listener 127.0.0.1:1")
 
 
+@pytest.mark.usefixtures("_stacks_are_waited_for")
 def test_where_a_handler_stands_is_told(server: Server, says: Says) -> None:
     address = server.addresses[0]
     with call((address.host, address.port)) as client:
