@@ -378,10 +378,10 @@ class Registry(Mapping[int, Connection]):
         A connection that ends while its state is read counts as closing.
         """
         with self._lock:
-            accepted, still_open, closed = self._accepted, self._open.copy(), self._closed.copy()
+            accepted, still_open, closed = self._accepted, self.snapshot(), self._closed.copy()
         # Outside of the lock, which each accept and each end takes too: thousands of states take a
         # millisecond.
-        states = Counter(map(attrgetter("state"), still_open.values()))
+        states = Counter(map(attrgetter("state"), still_open))
         states[State.CLOSING] += states.pop(State.CLOSED, 0)
         return accepted, states, closed
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from manyhands.runtime.unpatched import original
 
-SHARE = 1 / 3
+SHARE = 0.5
 """How much of the time such work takes at the most; the handlers have the rest for themselves."""
 
 WORK = 0.0003

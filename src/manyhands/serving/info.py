@@ -279,10 +279,12 @@ def _listener(listener: Listener) -> ListenerInfo:
 
 
 def _page(core: ServerCore, first: int, after: int) -> ConnectionPage:
+    if first <= 0:
+        return ConnectionPage((), None, len(core.registry))
     # Numbers grow, and the registry has its connections in the order of their acceptance.
     still_open = core.registry.snapshot()
     following = (each for each in still_open if each.number > after)
-    items = tuple(islice(following, max(0, first)))
+    items = tuple(islice(following, first))
     is_last = next(following, None) is None
     following_page = None if is_last or not items else items[-1].number
     return ConnectionPage(tuple(map(connection_info, items)), following_page, len(still_open))
