@@ -25,8 +25,8 @@ _BETWEEN_LOOKS = 0.15
 _REST = 100
 """How many times as long as a server took to list connections it has until it is asked to again.
 
-It has to look at each of them: of ten thousand a page takes it tens of milliseconds. So it spends some
-hundredth of its processor's time on that.
+It has to look at each of them: of ten thousand a page takes it some ten milliseconds, in half of which it
+gives way to its handlers. So it spends half a hundredth of its processor's time on that.
 """
 
 _MANY = 1000

@@ -7,19 +7,25 @@ from typing import TypeVar
 from manyhands.runtime.unpatched import original
 
 SHARE = 0.5
-"""How much of the time such work takes at the most; the handlers have the rest for themselves."""
+"""How much of the time such work takes, on a calm process; the handlers have the rest for themselves."""
 
 WORK = 0.0003
 """Seconds of processor time after which the other threads have their turn. One that waits for clients again
 and again gives the interpreter away each time it waits, and then has to wait for so long."""
 
+MOST_WORK = 0.005
+"""The same after a pause that lasted, since other threads compute: as long as each of these keeps the
+interpreter (`sys.setswitchinterval`)."""
+
 MOST_PAUSE = 0.01
-"""Seconds of that turn at the most, where an item took long."""
+"""Seconds of a turn at the most, where an item took long."""
 
 AT_ONCE = 100
 """Items that take a microsecond or so each, and among which the clock is not looked at."""
 
 T = TypeVar("T")
+
+_sleep: Callable[[float], object] = original(time, "sleep")
 
 
 def slices(
@@ -30,15 +36,19 @@ def slices(
     Pauses are the system's, unless `sleep` is given: a thread that gevent may have made a fiber gives the
     program's own, since it would hold up the hub otherwise.
     """
-    pause: Callable[[float], object] = sleep or original(time, "sleep")
+    pause = sleep or _sleep
     now = time.thread_time
-    began = now()
+    allowed, began = WORK, now()
     for start in range(0, len(items), at_once):
         yield items[start : start + at_once]
         worked = now() - began
-        if worked >= WORK:
+        if worked >= allowed:
             # In the last slice too: what follows is work as well.
+            paused = time.monotonic()
             pause(min(worked * (1 / SHARE - 1), MOST_PAUSE))
+            paused = time.monotonic() - paused
+            # Where threads compute, each pause lasts until all of them have had their turn.
+            allowed = min(max(WORK, paused * SHARE / (1 - SHARE)), MOST_WORK)
             began = now()
 
 

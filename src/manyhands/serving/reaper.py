@@ -33,6 +33,7 @@ from manyhands.model.timeouts import (
 )
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.slices import slices, whole
+from manyhands.runtime.unpatched import are_threads_patched
 
 if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
@@ -298,8 +299,9 @@ class Reaper:
 
 
 def _slices(connections: list[Connection]) -> Iterable[Sequence[Connection]]:
-    # The program's own pauses: where its threads are fibers, the reaper's is one too.
-    return slices(connections, sleep=time.sleep)
+    # The program's own pauses only where the reaper's thread is a fiber: in one of the system's, those of
+    # gevent and eventlet make a hub, with its descriptors, for each life of the reaper.
+    return slices(connections, sleep=time.sleep if are_threads_patched() else None)
 
 
 def _timeouts_of(connection: Connection, usual: dict[int, Deadlines]) -> Deadlines:
