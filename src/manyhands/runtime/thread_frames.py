@@ -4,7 +4,7 @@ import gc
 import sys
 from collections.abc import Callable
 from operator import call
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 from typing import Any
 
 MAY_FREEZE = sys.version_info < (3, 11, 9)
@@ -25,7 +25,8 @@ def current_frames(ask: Callable[[], dict[int, FrameType]]) -> dict[int, FrameTy
         `sys._current_frames`, as the program has it or as the system has it (`unpatched.original`). It is
         called here alone.
     """
-    if not MAY_FREEZE or not gc.isenabled():
+    # A function in Python, as `manyhands run` has one for fibers, comes here itself for the system's frames.
+    if not MAY_FREEZE or not isinstance(ask, BuiltinFunctionType) or not gc.isenabled():
         return ask()
     steps: tuple[Callable[[], Any], ...] = (gc.disable, ask, gc.enable)
     try:
