@@ -73,9 +73,9 @@ def _given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _stacks_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give handlers in processes of their own as long as they need to tell where they stand."""
-    monkeypatch.setattr("manyhands.control.process_verbs.STACK_PATIENCE", PATIENCE)
-    monkeypatch.setattr("manyhands.control.connection_verbs.STACK_PATIENCE", PATIENCE)
+    """Give handlers in processes of their own time to tell where they stand, less than clients wait."""
+    monkeypatch.setattr("manyhands.control.process_verbs.STACK_PATIENCE", PATIENCE / 4)
+    monkeypatch.setattr("manyhands.control.connection_verbs.STACK_PATIENCE", PATIENCE / 4)
 
 
 @pytest.fixture

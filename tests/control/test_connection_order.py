@@ -74,12 +74,24 @@ def test_page_after_page_is_found_whatever_the_order_in_which_they_come(
         cursor = order.read(order.cursor(found[-1]))
 
 
-def test_no_more_are_kept_than_two_pages_and_a_slice() -> None:
-    dice = random.Random(1)
-    # Each is better than all before it.
-    connections: list[Any] = [Some(1000 - number, dice) for number in range(1000)]
-    shortlist = Shortlist(Order("id"), 10, None)
-    for start in range(0, 1000, 25):
-        shortlist.show(Look(1, RecentTraffic()), connections[start : start + 25])
-        assert len(shortlist.first()) <= 10
+def shown(numbers: range) -> tuple[Shortlist, list[int]]:
+    """Show connections to a list of ten; return it, and how many it kept each time."""
+    dice, shortlist = random.Random(1), Shortlist(Order("id"), 10, None)
+    connections: list[Any] = [Some(number, dice) for number in numbers]
+    kept = []
+    for start in range(0, len(connections), 5):
+        shortlist.show(Look(1, RecentTraffic()), connections[start : start + 5])
+        kept.append(len(shortlist))
+    return shortlist, kept
+
+
+def test_no_more_are_kept_than_two_pages_where_each_is_better_than_all_before_it() -> None:
+    shortlist, kept = shown(range(1000, 0, -1))
+    assert max(kept) < 20
+    assert [each[-1].number for each in shortlist.first()] == list(range(1, 11))
+
+
+def test_those_that_are_worse_than_all_that_count_are_not_kept() -> None:
+    shortlist, kept = shown(range(1, 1001))
+    assert kept == [5, 10, 15, *[10] * 197]
     assert [each[-1].number for each in shortlist.first()] == list(range(1, 11))

@@ -344,7 +344,7 @@ def test_the_stacks_tell_where_each_handler_stands(controlled: Controlled, engin
 def where_they_stand(client: Client) -> list[str | None]:
     """Return the outermost function of each handler; None of one that has not told."""
     stacks = [each["stack"] for each in client.call("stacks")["items"]]
-    return [None if stack is None else stack[0].rpartition(" in ")[2] for stack in stacks]
+    return [stack and stack[0].rpartition(" in ")[2] for stack in stacks]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork")
@@ -536,3 +536,39 @@ def test_a_server_that_the_program_has_dropped_is_not_kept(place: str) -> None:
         gc.collect()
         assert core() is None
         assert (Path(place).exists(), Path(f"{place}.2").exists()) == (False, True)
+
+
+class WaitingInRoom(Waiting):
+    """Is in a room."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.join("red")
+
+
+def test_long_answers_give_way_while_they_are_found_and_made(
+    controlled: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("manyhands.runtime.slices.WORK", 0.0)
+    monkeypatch.setattr("manyhands.runtime.slices._sleep", pauses.append)
+    # Deadlines are looked for in slices as well, from another thread.
+    none = {"idle_timeout": None, "write_timeout": None}
+    with (
+        controlled(handler=WaitingInRoom, **none) as server,
+        call(bound(server.server)) as peer,
+    ):
+        read_line(peer)
+        client = server.client()
+
+        def pauses_of(verb: str) -> int:
+            pauses.clear()
+            client.call(verb)
+            return len(pauses)
+
+        # To find them and to write them; `stacks` to look at the frames as well.
+        assert pauses_of("connections.list") == pauses_of("rooms.list") == 2
+        assert pauses_of("stacks") == 3
+        client.call("watch", what=["stats"], every=60)
+        # The bytes of all connections are added up.
+        wait_until(lambda: pauses_of("status") == 1)

@@ -47,7 +47,7 @@ def _address_key(connection: Connection) -> str:
         if ":" in host:
             return f"16{inet_pton(AF_INET6, host.partition('%')[0]).hex()}{port:05}"
         return f"04{inet_pton(AF_INET, host).hex()}{port:05}"
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError):
         # A name, a path, or a pair of numbers: none of IP.
         return f"~{format_address(address)}"
 
@@ -205,6 +205,10 @@ class Shortlist:
         self._cursor = cursor
         self._found: list[Keyed] = []
         self._bound: Keyed | None = None
+
+    def __len__(self) -> int:
+        """Return how many it keeps now."""
+        return len(self._found)
 
     def show(self, look: Look, connections: Sequence[Connection]) -> None:
         """Note some more."""

@@ -120,7 +120,9 @@ def _other_threads(limit: int) -> list[dict[str, object]]:
     for ident, frame in current_frames(original(sys, "_current_frames")).items():
         if ident != own and not is_of_task(frame):
             found.append({"name": names.get(ident, ""), "ident": ident, "stack": calls(frame)})
-    return found[:limit]
+        if len(found) == limit:
+            break
+    return found
 
 
 VERBS = Verbs(
