@@ -220,13 +220,6 @@ def test_connections_of_a_server_that_is_not_there_are_refused(controlled: Contr
     assert str(refused.value).startswith("there is no server 200000000; there is ")
 
 
-def test_connections_of_a_listener_that_never_was_are_refused(controlled: Controlled) -> None:
-    with controlled() as server, talking(server), pytest.raises(Refused) as refused:
-        server.client().call("connections.list", where={"listener": "127.0.0.1:1"})
-    assert refused.value.code == Code.NO_SUCH_THING
-    assert str(refused.value).startswith("there is no listener 127.0.0.1:1; there is 127.0.0.1:")
-
-
 def cursor(*members: object) -> str:
     """Return what is written as the cursor of a page, whatever is in it."""
     return base64.urlsafe_b64encode(json.dumps(members).encode()).decode()

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 from manyhands.model.networks import EXAMPLES, Networks
-from manyhands.model.quantities import read_seconds
 from manyhands.model.usage_errors import Mistake
 
 OptionValue = bool | int | float | str | Sequence[str] | None
@@ -131,6 +130,9 @@ class Seconds(Number):
 
     def read(self, text: str) -> float:
         """Turn a word such as ``90``, ``5m`` or ``2h`` into seconds; a ValueError says that it is no time."""
+        # Most programs read no times, and have no use for `re`.
+        from manyhands.model.quantities import read_seconds  # noqa: PLC0415
+
         try:
             return float(text)
         except ValueError:

@@ -1,6 +1,6 @@
 """The verbs about servers: their limits, their listeners, their end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from manyhands.control.params import Number, Param, Text, Values, Whole, unknown
 from manyhands.control.process import Controlled
 from manyhands.control.protocol import Code
 from manyhands.control.verbs import Asker, Verb
+from manyhands.model.quantities import read_seconds
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
 from manyhands.serving.core import core_of
@@ -61,10 +62,12 @@ def _set_limits(
 
 
 def _read(option: Option, value: object) -> object:
+    """Return the value that is meant: of a time as people type it, its seconds."""
     if isinstance(value, str) and isinstance(option.kind, Seconds):
-        # As people type a time. One that is none is refused with all others that do not fit.
+        # What is none, or does not fit, is refused as it was given.
         with suppress(ValueError):
-            return option.kind.read(value)
+            seconds = read_seconds(value)
+            return seconds if option.kind.fits(seconds) else value
     return value
 
 
@@ -91,7 +94,7 @@ def _set_suspended(
         if listener is None or listener == format_address(one.server_address)
     ]
     if not chosen:
-        raise no_listener(asker.process.servers(server), listener)
+        raise Refusal(Code.NO_SUCH_THING, _no_listener(asker.process.servers(server), listener))
     for each, one in chosen:
         each.server.set_suspended(one, value)
     return {
@@ -106,19 +109,10 @@ def _set_suspended(
     }
 
 
-def no_listener(servers: Sequence[Controlled], wanted: str | None) -> Refusal:
-    """Return what says that servers have no such listener, and which they have."""
-    there = ", ".join(_listeners(servers)) or "none"
-    return Refusal(Code.NO_SUCH_THING, f"there is no listener {wanted or 'here'}; there is {there}")
-
-
-def is_listener(servers: Sequence[Controlled], wanted: str) -> bool:
-    """Tell whether servers have a listener of an address."""
-    return wanted in _listeners(servers)
-
-
-def _listeners(servers: Sequence[Controlled]) -> list[str]:
-    return [format_address(one.server_address) for each in servers for one in each.server.listeners]
+def _no_listener(servers: Iterable[Controlled], wanted: str | None) -> str:
+    listeners = [one for each in servers for one in each.server.listeners]
+    there = ", ".join(format_address(one.server_address) for one in listeners) or "none"
+    return f"there is no listener {wanted or 'here'}; there is {there}"
 
 
 def _suspend(

@@ -88,9 +88,17 @@ def test_columns_that_say_something_are_added(ctl: Ctl) -> None:
 def test_connections_are_filtered_and_sorted_by_the_server(
     ctl: Ctl, words: str, params: dict[str, object]
 ) -> None:
-    ctl.answer({"connections.list": page()})
-    assert ctl.says("connections", *words.split()) == "0 connections\n"
+    ctl.answer({"connections.list": page(connection(1))})
+    assert ctl.says("connections", *words.split()).splitlines()[-1] == "1 connection"
     assert ctl.asked == [("connections.list", params)]
+
+
+def test_where_there_are_none_on_a_listener_it_is_told_whether_there_is_that(ctl: Ctl) -> None:
+    status = {"servers": [{"listeners": [listener("a")]}]}
+    ctl.answer({"connections.list": page(), "status": status})
+    assert ctl.says("connections", "--listener", "a") == "0 connections\n"
+    assert ctl.says("connections", "--listener", "b", status=1) == ""
+    assert ctl.errors == "manyhands: there is no listener b; there is a\n"
 
 
 def test_the_last_line_says_how_many_there_are_besides(ctl: Ctl) -> None:

@@ -118,6 +118,7 @@ def test_limits_are_changed_while_it_serves(server: Server, says: Says) -> None:
         (["status", "--server"], 2, "unrecognized arguments: --server"),
         (["tell", "nowhere", "x"], 1, "there is no room 'nowhere'"),
         (["suspend", "127.0.0.1:1"], 1, "there is no listener 127.0.0.1:1"),
+        (["connections", "--listener", "127.0.0.1:1"], 1, "there is no listener 127.0.0.1:1"),
         (["reload"], 1, "there is nothing to reload"),
         (["rooms", "--server", "200000000"], 1, "there is no server 200000000"),
     ],

@@ -142,9 +142,24 @@ def _connections(client: Client, arguments: Arguments) -> Any:
     names = (*_WHERE, *_WHERE_SECONDS, "server")
     given = {name: getattr(arguments, name) for name in names}
     where = {name: value for name, value in given.items() if value is not None} or None
-    return _pages(
+    result = _pages(
         partial(client.call, "connections.list", where=where, sort=arguments.sort), arguments
     )
+    if arguments.listener is not None and not result["total"]:
+        _check_listener(client, arguments.listener)
+    return result
+
+
+def _check_listener(client: Client, wanted: str) -> None:
+    """Say so where a server has no listener of an address: none of its connections would be told as well."""
+    servers = client.call("status")["servers"]
+    there = [each["address"] for server in servers for each in server["listeners"]]
+    if wanted not in there:
+        from manyhands.control.client import Refused
+        from manyhands.control.protocol import Code
+
+        sentence = f"there is no listener {wanted}; there is {', '.join(there) or 'none'}"
+        raise Refused(Code.NO_SUCH_THING, sentence)
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
