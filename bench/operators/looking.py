@@ -51,11 +51,8 @@ def measure(size: int, seconds: float, cores: Cores) -> dict[str, float]:
                 figures["watch_percent"] = 100 * (share(server, seconds) - idle)
                 listed = share(server, seconds, lambda: client.call("connections.list", **SCREEN))
                 figures["screen_percent"] = 100 * (listed - idle)
-        # Anew each time: what the deadlines of ten thousand cost the server drifts by half a percent.
-        idle = share(server, seconds)
         with top(server, cores):
             figures["top_percent"] = 100 * (settled_share(server, seconds) - idle)
-        idle = share(server, seconds)
         with page_of(server, cores) as page, contextlib.ExitStack() as windows:
             # They share one stream, which the first reads.
             windows.enter_context(window(page, WINDOWS[0], cores, has_stream=True))

@@ -13,9 +13,9 @@ WORK = 0.0003
 """Seconds of processor time after which the other threads have their turn. One that waits for clients again
 and again gives the interpreter away each time it waits, and then has to wait for so long."""
 
-MOST_WORK = 0.005
-"""The same after a pause that lasted, since other threads compute: as long as each of these keeps the
-interpreter (`sys.setswitchinterval`)."""
+SWITCH = 0.005
+"""Seconds for which a thread that computes keeps the interpreter (`sys.setswitchinterval`), as this one may
+where a pause lasted so long: it would have next to nothing of it otherwise."""
 
 MOST_PAUSE = 0.01
 """Seconds of a turn at the most, where an item took long."""
@@ -47,8 +47,7 @@ def slices(
             paused = time.monotonic()
             pause(min(worked * (1 / SHARE - 1), MOST_PAUSE))
             paused = time.monotonic() - paused
-            # Where threads compute, each pause lasts until all of them have had their turn.
-            allowed = min(max(WORK, paused * SHARE / (1 - SHARE)), MOST_WORK)
+            allowed = SWITCH if paused >= SWITCH else WORK
             began = now()
 
 

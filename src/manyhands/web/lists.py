@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-SHARE = 100
+SHARE = 200
 """How many times as long as all lists take the server it has until it is asked for them anew.
 
 It has to look at each connection: ten thousand take it some ten milliseconds, in half of which it gives way
-to its handlers. So it spends half a hundredth of a processor's time on that, however many browsers show the
-same. It is more where they show many that differ: each is asked for every `LONGEST` seconds all the same, and
-one that is new at once.
+to its handlers. So it spends a quarter of a hundredth of a processor's time on that, however many browsers
+show the same. It is more where they show many that differ: each is asked for every `LONGEST` seconds all the
+same, and one that is new at once.
 """
 
 SHORTEST, LONGEST = 1.0, 20.0
