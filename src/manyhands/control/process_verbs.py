@@ -1,5 +1,6 @@
 """The verbs about the process, and the table of all verbs."""
 
+import heapq
 import sys
 import threading
 from collections.abc import Sequence
@@ -85,17 +86,13 @@ def _stacks(
 
 def _first(engines: dict[Engine, list[Task]], limit: int) -> list[tuple[Engine, Task]]:
     """Return the tasks with the lowest numbers."""
-    found: list[tuple[Engine, Task]] = []
-    for engine, carried in engines.items():
-        for some in slices(carried):
-            found += [(engine, task) for task in some]
-            if len(found) >= 2 * limit:
-                found = _sorted(found)[:limit]
-    return _sorted(found)[:limit]
-
-
-def _sorted(tasks: list[tuple[Engine, Task]]) -> list[tuple[Engine, Task]]:
-    return sorted(tasks, key=lambda each: _number(each[1]))
+    tasks = (
+        (engine, task)
+        for engine, carried in engines.items()
+        for some in slices(carried)
+        for task in some
+    )
+    return heapq.nsmallest(limit, tasks, key=lambda each: _number(each[1]))
 
 
 def _number(task: Task) -> int:

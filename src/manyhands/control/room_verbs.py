@@ -1,5 +1,6 @@
 """The verbs about rooms."""
 
+import heapq
 from base64 import b64decode
 from collections.abc import Sequence
 
@@ -21,27 +22,23 @@ def _list(
     asker: Asker, *, limit: int = MOST_ROOMS, after: str | None = None, server: int | None = None
 ) -> Listed:
     last = (0, "") if after is None else _read(after)
+    sizes = {each.number: each.server.core.rooms.sizes() for each in asker.process.servers(server)}
+    rooms = (
+        (number, room, members)
+        for number, rooms_of_it in sizes.items()
+        for some in slices(list(rooms_of_it.items()))
+        for room, members in some
+        if (number, room) > last
+    )
     # One more than the page has: it tells whether there is another page.
-    most = limit + 1
-    page: list[tuple[int, str, int]] = []
-    total = 0
-    for each in asker.process.servers(server):
-        rooms = list(each.server.core.rooms.sizes().items())
-        total += len(rooms)
-        for some in slices(rooms):
-            page += [
-                (each.number, room, members) for room, members in some if (each.number, room) > last
-            ]
-            if len(page) >= 2 * most:
-                page = sorted(page)[:most]
-    page = sorted(page)[:most]
+    page = heapq.nsmallest(limit + 1, rooms)
     items = [
         written({"server": number, "room": room, "members": members})
         for some in slices(page[:limit])
         for number, room, members in some
     ]
     following = "{} {}".format(*page[limit - 1][:2]) if len(page) > limit else None
-    return Listed(items, {"next": following, "total": total})
+    return Listed(items, {"next": following, "total": sum(map(len, sizes.values()))})
 
 
 def _read(cursor: str) -> tuple[int, str]:

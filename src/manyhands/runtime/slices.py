@@ -1,8 +1,8 @@
 """Work on thousands of things, in slices between which the other threads have their turn."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
 from manyhands.runtime.unpatched import original
 
@@ -24,6 +24,9 @@ AT_ONCE = 100
 """Items that take a microsecond or so each, and among which the clock is not looked at."""
 
 T = TypeVar("T")
+
+Slicing: TypeAlias = Callable[[list[T]], Iterable[Sequence[T]]]
+"""What parts items into slices: `slices` or `whole`."""
 
 _sleep: Callable[[float], object] = original(time, "sleep")
 

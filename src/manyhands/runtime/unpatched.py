@@ -48,13 +48,6 @@ def are_waits_patched() -> bool:
     )
 
 
-def are_threads_patched() -> bool:
-    """Tell whether threads that the program begins are fibers."""
-    monkey = sys.modules.get("gevent.monkey")
-    is_patched_by_gevent = monkey is not None and bool(monkey.is_module_patched("threading"))
-    return is_patched_by_gevent or is_patched_by_eventlet("thread")
-
-
 def green_selectors() -> "ModuleType | None":
     """Return the module with the selectors that the program's threads need, where these are no threads.
 

@@ -5,7 +5,7 @@ tell. `dataclasses.asdict` makes dicts and lists of it, as JSON has them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import attrgetter
@@ -15,7 +15,7 @@ from manyhands.connections.registry import DURATION_BOUNDS, Registry, Totals
 from manyhands.connections.traffic import Traffic, backlog_of, dropped_datagrams
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
-from manyhands.runtime.slices import whole
+from manyhands.runtime.slices import Slicing, whole
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import Listener
 
@@ -321,7 +321,7 @@ def totals_of(
     registry: Registry,
     traffic_of: Callable[[Connection], Traffic | None] = attrgetter("traffic"),
     *,
-    in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole,
+    in_slices: Slicing[Connection] = whole,
 ) -> TotalsInfo | None:
     """Add up bytes and durations, as of `info_of`; None of a registry without metrics. Thread-safe.
 

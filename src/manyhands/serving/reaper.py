@@ -31,9 +31,9 @@ from manyhands.model.timeouts import (
     seconds_of_rest,
     stall_of,
 )
+from manyhands.runtime.caller import is_threading_patched
 from manyhands.runtime.fork_hooks import renew_in_copies
-from manyhands.runtime.slices import slices, whole
-from manyhands.runtime.unpatched import are_threads_patched
+from manyhands.runtime.slices import Slicing, slices, whole
 
 if TYPE_CHECKING:
     from manyhands.connections.timeouts import ConnectionTimeouts
@@ -88,7 +88,7 @@ class Expiry:
     def look(
         self,
         deadlines_of: Callable[[Connection], Deadlines],
-        in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole,
+        in_slices: Slicing[Connection] = whole,
     ) -> float | None:
         """Look at all connections once, and end those whose timeouts have passed.
 
@@ -233,9 +233,7 @@ class Reaper:
         self.call(engine)
         self._wake.set()
 
-    def look(
-        self, in_slices: Callable[[list[Connection]], Iterable[Sequence[Connection]]] = whole
-    ) -> float | None:
+    def look(self, in_slices: Slicing[Connection] = whole) -> float | None:
         """Look at all connections once; return the seconds after which to look again, if that is to be."""
         if not self._looking.acquire(blocking=False):
             return BUSY_INTERVAL  # another accept loop of the server is at it
@@ -301,7 +299,7 @@ class Reaper:
 def _slices(connections: list[Connection]) -> Iterable[Sequence[Connection]]:
     # The program's own pauses only where the reaper's thread is a fiber: in one of the system's, those of
     # gevent and eventlet make a hub, with its descriptors, for each life of the reaper.
-    return slices(connections, sleep=time.sleep if are_threads_patched() else None)
+    return slices(connections, sleep=time.sleep if is_threading_patched() else None)
 
 
 def _timeouts_of(connection: Connection, usual: dict[int, Deadlines]) -> Deadlines:
