@@ -6,6 +6,7 @@ import gc
 import signal
 import socketserver as standard
 import sys
+import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -109,6 +110,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     items[:] = [item for item in items if item not in impossible]
     config.hook.pytest_deselected(items=impossible)
+
+
+def pytest_exception_interact(report: pytest.CollectReport | pytest.TestReport) -> None:
+    """Tell of a test that has failed where all threads stand then: it may wait for one in vain."""
+    if len(sys._current_frames()) > 1:
+        with tempfile.TemporaryFile() as stacks:
+            faulthandler.dump_traceback(stacks)
+            stacks.seek(0)
+            report.sections.append(("all threads", stacks.read().decode(errors="replace")))
 
 
 @pytest.hookimpl(trylast=True)

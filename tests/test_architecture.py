@@ -32,8 +32,8 @@ FLOORS = (
     ("socketserver", "proxy", "framing"),
     ("installation",),
     ("http",),
-    ("metrics",),
-    ("control",),
+    ("hub", "metrics", "workers"),
+    ("control", "supervisor"),
     ("server",),
     ("launcher", "web"),
     ("console", "desk"),
@@ -50,6 +50,7 @@ CONTRACTS = {
     "_handle_request_noblock": "a hook, which programs override as they do with the standard library's",
     "_threads": "where the standard library's mix-in has its threads",
     "_server_core": "where a server has its core: among its own attributes, which programs fill as well",
+    "_accept": "what `accept` of the standard library's sockets calls",
     "_sock": "where gevent's sockets have the system's",
 }
 """Private names of ours that are used in other rooms, since others than we have made them what they are."""

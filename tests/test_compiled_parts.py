@@ -67,6 +67,14 @@ def tree(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.fixture
+def small_tree(tree: Path) -> Path:
+    """A tree whose parts to compile are there, and nothing is in them: ours take seconds."""
+    for source in tree.rglob("*.pyx"):
+        source.write_text("made_of = MADE_OF\n" if False else "")
+    return tree
+
+
 def build(tree: Path, *words: str, **environment: str) -> str:
     """Let setuptools build in a tree; return what it said."""
     command = [sys.executable, "setup.py", *words]
@@ -102,25 +110,27 @@ def serves_with(package: Path) -> list[bool]:
     return [word == "True" for word in compiled]
 
 
-def test_pip_installs_what_runs_where_there_is_no_compiler(tree: Path, tmp_path: Path) -> None:
+def test_pip_installs_what_runs_where_there_is_no_compiler(
+    small_tree: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "installed"
-    run([*PIP, f"--target={target}", str(tree)], tree, {"CC": "false"})
+    run([*PIP, f"--target={target}", str(small_tree)], small_tree, {"CC": "false"})
     assert compiled_in(target) == set()
     assert serves_with(target) == [False, False]
 
 
-def test_pip_installs_from_a_tree_that_it_cannot_write_to(tree: Path, tmp_path: Path) -> None:
+def test_pip_installs_from_a_tree_that_it_cannot_write_to(small_tree: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
-    command = [*PIP, f"--target={target}", str(tree)]
+    command = [*PIP, f"--target={target}", str(small_tree)]
     if os.geteuid() == 0:  # to whom the mode of a folder is no obstacle
         mounting = "mount --bind {0} {0} && mount -o remount,ro,bind {0} && exec {1}"
-        script = mounting.format(tree, shlex.join(command))
+        script = mounting.format(small_tree, shlex.join(command))
         command = ["unshare", "--mount", "sh", "-c", script]
-    tree.chmod(0o555)
-    (tree / "src").chmod(0o555)
+    small_tree.chmod(0o555)
+    (small_tree / "src").chmod(0o555)
     run(command, tmp_path, {"CFLAGS": "-O0"})
     assert compiled_in(target) == {"_poller", "_frame_memory"}
-    assert not list(tree.rglob("*.egg-info"))
+    assert not list(small_tree.rglob("*.egg-info"))
 
 
 def test_where_there_is_a_compiler_both_parts_are_compiled(tree: Path) -> None:
@@ -130,14 +140,16 @@ def test_where_there_is_a_compiler_both_parts_are_compiled(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", WITHOUT)
-def test_the_build_says_what_it_leaves_out_and_goes_on_without(tree: Path, missing: str) -> None:
-    said = build(tree, "build", "--build-lib=built", **WITHOUT[missing])
-    assert compiled_in(tree / "built") == set()
+def test_the_build_says_what_it_leaves_out_and_goes_on_without(
+    small_tree: Path, missing: str
+) -> None:
+    said = build(small_tree, "build", "--build-lib=built", **WITHOUT[missing])
+    assert compiled_in(small_tree / "built") == set()
     for name in ("manyhands.engines.fibers._poller", "manyhands.runtime._frame_memory"):
         assert f"{name} is not compiled, its plain Python runs instead: " in said
     # What follows is the same for each of them.
     if missing == "a compiler":
-        assert serves_with(tree / "built") == [False, False]
+        assert serves_with(small_tree / "built") == [False, False]
 
 
 @pytest.mark.parametrize("broken", ["_poller", "_frame_memory"])
@@ -160,14 +172,18 @@ def test_without_cython_and_greenlet_it_is_built_all_the_same(tree: Path, tmp_pa
     assert compiled_in(tree / "built") == set()
 
 
-def test_what_an_earlier_build_made_is_not_left_beside_newer_sources(tree: Path) -> None:
+def test_what_an_earlier_build_made_is_not_left_beside_newer_sources(small_tree: Path) -> None:
     command = ["build_ext", "--inplace", "--build-lib=built"]
-    build(tree, *command)
-    assert compiled_in(tree / "built") == compiled_in(tree / "src") == {"_poller", "_frame_memory"}
-    for source in tree.rglob("*.pyx"):
+    build(small_tree, *command)
+    assert (
+        compiled_in(small_tree / "built")
+        == compiled_in(small_tree / "src")
+        == {"_poller", "_frame_memory"}
+    )
+    for source in small_tree.rglob("*.pyx"):
         source.write_text(f"{source.read_text()}\n")
-    build(tree, *command, CC="false")
-    assert compiled_in(tree / "built") == compiled_in(tree / "src") == set()
+    build(small_tree, *command, CC="false")
+    assert compiled_in(small_tree / "built") == compiled_in(small_tree / "src") == set()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def taken(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> lis
     certfile, keyfile = authority.write(folder, "localhost")
     with Path(certfile).open("a", encoding="ascii") as file:
         file.write(Path(keyfile).read_text(encoding="ascii"))
-    scenarios = [["serve", engine, certfile] for engine in ENGINES] + [["open_a_desk", str(folder)]]
+    scenarios = [["serve", engine, certfile] for engine in ENGINES] + [
+        ["tell_other_workers"],
+        ["open_a_desk", str(folder)],
+    ]
     record = folder / "record"
     command = [sys.executable, "-W", "ignore", "-m", "tests.lock_order.scenarios", str(record)]
     processes = [

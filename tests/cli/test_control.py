@@ -131,6 +131,7 @@ def test_a_program_that_ends_leaves_no_file_behind(
     (folder / "brief.py").write_text(
         "import program, threading\n"
         "server = program.Server(('127.0.0.1', 0), program.Echo)\n"
+        "server.daemon_threads = False  # the end waits for the answer\n"
         "print(*server.server_address, flush=True)\n"
         "threading.Thread(target=server.handle_request).start()\n",
         encoding="utf-8",

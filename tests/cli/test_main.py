@@ -87,7 +87,7 @@ NO_COMMAND = f"there is no command {{!r}}, only {', '.join(COMMANDS)}"
                 ("serve", "--zzz", "unrecognized arguments: --zzz"),
                 ("run", "--engin", "x", "unrecognized arguments: --engin; did you mean --engine?"),
                 # An option of `serve`, where it is right.
-                ("run", "--drain-timeout", "3", "unrecognized arguments: --drain-timeout"),
+                ("run", "--keyfile", "x", "unrecognized arguments: --keyfile"),
             ]
         ),
     ],

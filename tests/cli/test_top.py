@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.console.scripted import Scripted, connection, server
+from tests.control.fleet_kit import supervised
 from tests.desk.kit import MANYHANDS, PATIENCE, Person, environment
 from tests.support import Program
 
@@ -90,6 +91,14 @@ def test_once_looks_at_a_server_of_any_engine(folder: Path, engine: str) -> None
     assert f"process {program.pid}" in text
     assert "open 0   accepted 0   closed 0   refused 0" in text
     assert "\n0 connections" in text
+
+
+def test_once_looks_at_a_server_with_workers(tmp_path: Path) -> None:
+    with supervised(tmp_path, 1) as fleet:
+        fleet.fleet.members[0].call()
+        text = printed(tmp_path, "--control", fleet.place)
+    assert "\nworkers 1   generation 1\n" in text
+    assert "\n1 connection" in text
 
 
 def test_once_needs_no_extra(scripted: Scripted, tmp_path: Path) -> None:

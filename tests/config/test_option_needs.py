@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from manyhands import Server
+from manyhands.config import options
 from manyhands.config.option import refuse_useless
 from manyhands.config.options import OPTIONS, SERVER_OPTIONS
 from manyhands.model.usage_errors import Mistake
@@ -25,6 +26,10 @@ from tests.support import Echo
         ({"max_threads": 5, "engine": "fibers"}, "max_threads is of no use on the engine fibers: "),
         ({"max_children": 5}, "max_children is of no use on the engine threads: it is one of the "),
         ({"max_fibers": 5}, "max_fibers is of no use on the engine threads: it is one of the engi"),
+        ({"reload_drain": "stay"}, "reload_drain without workers is of no use"),
+        ({"max_generations": 2, "workers": 0}, "max_generations without workers is of no use"),
+        ({"start_timeout": 9, "workers": None}, "start_timeout without workers is of no use"),
+        ({"worker_timeout": 9}, "worker_timeout without workers is of no use"),
         ({"hub_block_time": 5.0}, "hub_block_time is of no use on the engine threads: it is one o"),
     ],
 )
@@ -51,10 +56,25 @@ def test_an_option_that_would_do_nothing_is_a_mistake(given: dict[str, Any], sen
         {"max_fibers": 5, "engine": "fibers"},
         {"max_children": 40, "engine": "threads"},
         {"hub_block_time": None},
+        {"workers": 0},
+        {"worker_timeout": 9, "workers": 1},
+        {"reload_drain": "stay", "workers": "auto"},
+        {"reload_drain": "drain"},
     ],
 )
 def test_what_does_something_or_asks_for_nothing_is_taken(given: dict[str, Any]) -> None:
     refuse_useless(given, SERVER_OPTIONS)
+
+
+def test_workers_need_what_linux_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.checked({"workers": 2})["workers"] == 2
+    monkeypatch.setattr(options, "CAN_HAVE_WORKERS", False)
+    with pytest.raises(
+        Mistake, match=r"^workers need Linux: another system cannot watch them, and d"
+    ):
+        options.checked({"workers": 2})
+    for fewest in (0, None):
+        options.checked({"workers": fewest})
 
 
 @pytest.mark.parametrize("name", ["max_threads", "max_children", "max_fibers", "hub_block_time"])

@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from manyhands.config.option_types import ChoiceOrHandler, Message, NetworkList, Rate, encoded
+from manyhands.config.option_types import (
+    ChoiceOrHandler,
+    Message,
+    NetworkList,
+    Rate,
+    Workers,
+    encoded,
+)
 from manyhands.model.usage_errors import Mistake
 
 
@@ -63,3 +70,14 @@ def test_what_is_too_long_or_no_text_cannot_be_said(value: object) -> None:
 
 def test_a_list_of_texts_may_have_commas_in_each() -> None:
     assert NetworkList().fits(["10.0.0.0/8, ::1", "192.0.2.1"])
+
+
+@pytest.mark.parametrize("value", [0, 1, 8, "auto"])
+def test_workers_are_a_number_or_as_many_as_there_are_processors(value: object) -> None:
+    assert Workers(at_most=8).fits(value)
+    assert Workers(at_most=8).read(str(value)) == value
+
+
+@pytest.mark.parametrize("value", [-1, 9, 1.0, True, "4", "", None, ["auto"]])
+def test_workers_are_nothing_else(value: object) -> None:
+    assert not Workers(at_most=8).fits(value)

@@ -72,6 +72,8 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         *("--allow", "10.0.0.0/8,::1", "--allow", "192.0.2.1", "--max-rate", "0.5"),
         *("--max-connections", "9", "--when-full", "refuse", "--refusal", "full"),
         *("--certfile", "a.pem", "--certfile=b.pem", "--keyfile", "a.key", "--alpn", "h2"),
+        *("--workers", "auto", "--reload-drain", "stay", "--max-generations", "2"),
+        *("--start-timeout", "2m", "--worker-timeout", "none"),
     ) == {
         "engine": "threads",
         "max_threads": None,
@@ -93,7 +95,16 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         "certfile": ["a.pem", "b.pem"],
         "keyfile": ["a.key"],
         "alpn": ["h2"],
+        "workers": "auto",
+        "reload_drain": "stay",
+        "max_generations": 2,
+        "start_timeout": 120.0,
+        "worker_timeout": None,
     }
+
+
+def test_workers_are_counted_from_none_to_512() -> None:
+    assert [parsed("--workers", word)["workers"] for word in ("none", "0", "512")] == [None, 0, 512]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,26 @@ def test_every_kind_of_option_is_read_from_the_command_line() -> None:
         (
             ("--alpn", "h 2"),
             "--alpn must be a name of 1 to 255 ASCII characters, or a list of such, or none, not 'h 2'",
+        ),
+        (
+            ("--workers", "513"),
+            "--workers must be auto, or a whole number from 0 to 512, or none, not '513'",
+        ),
+        (
+            ("--workers", "Auto"),
+            "--workers must be auto, or a whole number from 0 to 512, or none, not 'Auto'",
+        ),
+        (
+            ("--reload-drain", "none"),
+            "--reload-drain must be drain or stay, not 'none'",
+        ),
+        (
+            ("--max-generations", "0"),
+            "--max-generations must be a whole number from 1 to 10, not '0'",
+        ),
+        (
+            ("--start-timeout", "none"),
+            f"--start-timeout must be a number of seconds {UP_TO}, not 'none'",
         ),
         (
             ("--drain-timeout=-1",),
@@ -246,7 +277,7 @@ def test_a_number_too_long_to_be_shown_is_not_shown() -> None:
 
 def test_a_drop_in_program_can_be_given_all_options_that_are_class_attributes() -> None:
     tls = {"certfile", "keyfile", "client_ca", "client_certificates", "alpn"}
-    of_server = {"drain_timeout", "control", "control_read", *tls}
+    of_server = {"drain_timeout", "control", "control_read", *by_group("workers"), *tls}
     assert set(DROP_IN_OPTIONS) == set(OPTIONS) - of_server
 
 

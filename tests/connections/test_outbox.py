@@ -384,3 +384,30 @@ def test_waiting_until_all_is_sent_has_a_time(watched: Watched) -> None:
     flushed(outbox, peer, 100)
     thread.join(PATIENCE)
     assert sent == [True]
+
+
+def test_what_is_unsent_can_be_sent_by_other_means_and_nothing_of_it_twice(
+    watched: Watched,
+) -> None:
+    peer = Peer()
+    outbox = made(peer)
+    peer.room.extend([3])
+    for piece in (b"first", b"second", b"third"):
+        assert outbox.put(piece)
+    assert outbox.take_unsent() == b"stsecondthird"
+    assert peer.heard == b"fir"
+    assert outbox.is_over
+    assert not outbox.put(b"too late")
+    assert outbox.take_unsent() is None
+    assert not watched.watched
+    assert (outbox.missed, peer.lags) == (0, [])
+
+
+def test_what_is_unsent_stays_while_somebody_writes(watched: Watched) -> None:
+    outbox = made(Peer())
+    write = outbox.begin_write(None)
+    assert write is not None
+    assert outbox.put(b"behind it")
+    assert outbox.take_unsent() is None
+    outbox.end_write(write)
+    assert outbox.take_unsent() == b"behind it"

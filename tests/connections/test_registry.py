@@ -454,6 +454,7 @@ def test_the_last_ends_are_remembered_where_that_is_asked_for(
             with call(server.server_address) as peer:
                 assert say(peer, "hello")
                 [number] = server.connections
+                close_peer(peer)
             assert server.connections.wait_for(at_most=0, timeout=PATIENCE)
             return number
 

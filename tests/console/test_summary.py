@@ -18,9 +18,11 @@ HELLO = Hello(
 )
 
 
-def snapshot(at: float, *servers: dict[str, object], hello: Hello = HELLO) -> Snapshot:
+def snapshot(
+    at: float, *servers: dict[str, object], hello: Hello = HELLO, **more: object
+) -> Snapshot:
     process = {"cpu_seconds": at / 2, "rss": 45e6, "descriptors": 1000, "descriptor_limit": 1024}
-    told = {"uptime": 3725.0, "servers": [*servers], "process": process}
+    told = {"uptime": 3725.0, "servers": [*servers], "process": process, **more}
     return Snapshot(session=1, at=at, hello=hello, status=status(told))
 
 
@@ -66,6 +68,13 @@ def test_bytes_are_shown_where_the_server_adds_them_up() -> None:
     text = shown(*looks, columns=200)
     assert "in/s 1.5 kB" in text
     assert "out/s    1 B" in text
+
+
+def test_workers_are_counted_and_those_that_do_not_answer_stand_out() -> None:
+    workers = [{"number": n, "state": "serving" if n < 4 else "draining"} for n in range(1, 5)]
+    told = snapshot(1.0, counted(), workers=workers, generation=7, missing=[2, 3])
+    assert "workers 4   draining 1   generation 7   not answering 2, 3" in shown(told)
+    assert "workers" not in shown(snapshot(1.0, counted()))
 
 
 def test_a_slow_hub_and_a_full_engine_stand_out() -> None:

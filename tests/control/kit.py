@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from manyhands.control.places import socket_address
+from tests.support.waiting import PATIENCE
 
 HELLO = {
     "manyhands": "0.9",
@@ -119,3 +120,31 @@ def answering(verbs: Mapping[str, Verb], **hello: object) -> Script:
                 wire.refuse(request, *refusal.args)
 
     return script
+
+
+class Caller:
+    """The client's end of a connection, whose every line the test sees."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._lines = connection.makefile("rb")
+        connection.settimeout(PATIENCE)
+        self.hello = self.receive()["params"]
+
+    def ask(self, number: object, verb: str, **params: object) -> None:
+        request = {"jsonrpc": "2.0", "id": number, "method": verb, "params": params}
+        self.connection.sendall(json.dumps(request).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._lines.readline())
+        return message
+
+    def call(self, verb: str, **params: object) -> Any:
+        self.ask(verb, verb, **params)
+        while "id" not in (message := self.receive()):
+            pass
+        return message.get("result", message.get("error"))
+
+    def close(self) -> None:
+        self._lines.close()
+        self.connection.close()

@@ -17,6 +17,8 @@ from manyhands.control.protocol import Code
 from tests.support import Echo, call
 from tests.support.waiting import PATIENCE
 
+from .fleet_kit import supervised
+
 PAGE = (Path(__file__).parents[2] / "docs" / "control.md").read_text(encoding="utf-8")
 
 
@@ -108,8 +110,24 @@ def test_it_has_every_member_of_the_answers(client: Client) -> None:
     told = members_told_of()
     of_hello = set(re.findall(r'"(\w+)":', section("The protocol").splitlines()[5]))
     for name in [verb["name"] for verb in client.call("verbs")["items"]]:
-        if name in {"reload", "drain", "watch"}:
-            continue  # without certificates; at the end; and in a section of its own
+        if name in {"reload", "upgrade", "drain", "watch"} or name.startswith("workers."):
+            continue  # without certificates; at the end; and in sections of their own
         answer = client.call(name, **params.get(name, {}))
         unsaid = set(members(answer)) - told[name] - told["connections.list"] - of_hello
         assert not unsaid, f"{name} answers {unsaid}, of which the page does not tell"
+
+
+def test_it_has_every_member_of_a_supervisor_s_answers(tmp_path: Path) -> None:
+    told = set(re.findall(r"`(\w+)`", PAGE))
+    of_hello = set(re.findall(r'"(\w+)":', section("The protocol").splitlines()[5]))
+    with supervised(tmp_path, 1) as fleet:
+        for name in (
+            "status",
+            "connections.list",
+            "stacks",
+            "workers.list",
+            "workers.restart",
+            "reload",
+        ):
+            unsaid = set(members(fleet.client.call(name))) - told - of_hello
+            assert not unsaid, f"{name} answers {unsaid}, of which the page does not tell"

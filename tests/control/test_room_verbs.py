@@ -92,7 +92,7 @@ def test_a_connection_in_very_many_rooms_costs_a_list_no_more_than_others(
 
 
 def test_an_answer_has_a_bound(controlled: Controlled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manyhands.control.server.LONGEST_ANSWER", 1000)
+    monkeypatch.setattr("manyhands.control.served_client.LONGEST_ANSWER", 1000)
     with controlled(handler=Joining) as server, members(server, *map(str, range(30))):
         client = server.client()
         with pytest.raises(

@@ -464,7 +464,7 @@ def test_a_bad_line_gets_its_error_and_the_next_its_answer(
 def test_an_answer_that_is_too_long_is_refused_with_what_helps(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch, verb: str, end: str
 ) -> None:
-    monkeypatch.setattr("manyhands.control.server.LONGEST_ANSWER", 10)
+    monkeypatch.setattr("manyhands.control.served_client.LONGEST_ANSWER", 10)
     with controlled() as server:
         with pytest.raises(Refused) as refused:
             server.client().call(verb)
@@ -485,7 +485,7 @@ def test_a_line_that_is_too_long_gets_its_error_and_ends_the_connection(
 def test_half_a_line_and_silence_ends_the_connection_and_silence_alone_does_not(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.control.server.LINE_TIMEOUT", 0.1)
+    monkeypatch.setattr("manyhands.control.served_client.LINE_TIMEOUT", 0.1)
     with controlled() as server, call(server.place) as silent, call(server.place) as half:
         read_line(silent)
         read_line(half)
@@ -499,8 +499,8 @@ def test_half_a_line_and_silence_ends_the_connection_and_silence_alone_does_not(
 def test_a_client_that_pipelines_and_reads_late_is_not_cut_off(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.control.server.LINE_TIMEOUT", 0.05)
-    monkeypatch.setattr("manyhands.control.server.MOST_UNSENT", 20_000)
+    monkeypatch.setattr("manyhands.control.served_client.LINE_TIMEOUT", 0.05)
+    monkeypatch.setattr("manyhands.control.served_client.MOST_UNSENT", 20_000)
     # Far more than one receive holds: while the server does not read, it has a part of a line.
     count = 2000
     with controlled() as server, call(server.place) as late:

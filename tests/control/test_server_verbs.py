@@ -41,6 +41,7 @@ from tests.support import (
     server_class,
     wait_until,
 )
+from tests.support.processes import stop
 from tests.support.waiting import PATIENCE
 
 from .conftest import Controlled
@@ -341,6 +342,29 @@ def test_the_stacks_tell_where_each_handler_stands(controlled: Controlled, engin
             client.call("stacks", id="0")
 
 
+class Missing(Waiting):
+    """Does not notice the first question, as when the signal comes in the instant before a wait."""
+
+    def handle(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+        self.wfile.write(b"here\n")
+        signal.sigwait({signal.SIGIO})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})
+        self.rfile.readline()
+
+
+@pytest.mark.usefixtures("_stacks_are_waited_for")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_process_that_did_not_notice_the_question_is_asked_again(controlled: Controlled) -> None:
+    with (
+        controlled(handler=Missing, engine="processes") as server,
+        call(bound(server.server)) as peer,
+    ):
+        read_line(peer)
+        [item] = server.client().call("stacks")["items"]
+        assert item["stack"][0].endswith(" in Missing.handle")
+
+
 def where_they_stand(client: Client) -> list[str | None]:
     """Return the outermost function of each handler; None of one that has not told."""
     stacks = [each["stack"] for each in client.call("stacks")["items"]]
@@ -356,7 +380,7 @@ def test_a_process_that_does_not_answer_has_no_stack_and_holds_up_nothing(
         with call(bound(server.server)) as stopped, call(bound(server.server)) as other:
             assert (read_line(stopped), read_line(other)) == (b"here\n", b"here\n")
             pid = client.call("stacks")["items"][0]["pid"]
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
             # Again and again: on a busy machine one that runs may be late too.
             wait_until(lambda: where_they_stand(client) == [None, "Waiting.handle"])
             os.kill(pid, signal.SIGCONT)

@@ -87,7 +87,7 @@ def test_watching_nothing_ends_it_and_costs_no_connection_an_event(controlled: C
 def test_a_client_that_does_not_read_gets_the_latest_stats_and_a_count_of_events(
     controlled: Controlled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manyhands.control.server.MOST_UNSENT", 20_000)
+    monkeypatch.setattr("manyhands.control.served_client.MOST_UNSENT", 20_000)
     with controlled() as server, call(server.place) as peer, peer.makefile("rb") as lines:
         lines.readline()
         what = json.dumps({"what": ["stats", "events"], "every": 0.1})

@@ -1,10 +1,12 @@
 """A handler that does what its client says, and clients that say it."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +14,8 @@ from typing import Any, Self
 from manyhands import StreamRequestHandler
 from manyhands.dealing import child_side, notices
 from manyhands.serving.served_connection import connection_of
-from manyhands.testing import call, wait_until
+from manyhands.testing import call
+from tests.support.processes import stop
 from tests.support.waiting import PATIENCE
 
 
@@ -106,8 +109,7 @@ class Client:
 
     def stop(self) -> None:
         """Stop its handler's process."""
-        os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: is_stopped(self.pid))
+        stop(self.pid)
 
     def kill(self) -> None:
         """Kill its handler's process."""
@@ -125,19 +127,11 @@ def entries(folder: str) -> int:
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """Have a process stopped in the context."""
-    os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: is_stopped(pid))
+        stop(pid)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def is_stopped(pid: int) -> bool:
-    """Tell whether a process is stopped, with each of its threads."""
-    stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
-    # The state follows the name, which is in brackets (proc_pid_stat(5)).
-    return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in stats)
 
 
 def hang_up(peer: socket.socket) -> None:
@@ -152,3 +146,38 @@ def clients(address: Any, count: int) -> Iterator[list[Client]]:
     """So many clients, which hang up at the end."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Client(address)) for _ in range(count)]
+
+
+def join_while_others_are_told(
+    members: Sequence[Client], turns: int, tell: Callable[[str, str], object]
+) -> None:
+    """Have clients join rooms, and leave them, while these are told numbers: what comes was told later."""
+    is_over, told, room = threading.Event(), 0, "none"
+
+    def tell_on() -> None:
+        nonlocal told
+        for number in itertools.count(1):
+            # What is told while a member leaves may still come after that: so it says where.
+            now = room
+            tell(now, f"{now} {number}")
+            told = number
+            if is_over.wait(0.0002):
+                return
+
+    telling = threading.Thread(target=tell_on)
+    telling.start()
+    try:
+        for client in members:
+            for turn in range(turns):
+                room = f"room-{client.number}-{turn}"
+                before = told
+                client.say(f"join {room}")
+                while not (line := client.hear()).startswith(room):
+                    pass
+                assert int(line.split()[1]) > before
+                client.say(f"leave {room}")
+                while client.hear() != "None":
+                    pass
+    finally:
+        is_over.set()
+        telling.join(PATIENCE)

@@ -1,51 +1,25 @@
 """What the documentation promises of rooms, between processes, while members join, tell and are killed."""
 
 import itertools
-import threading
 
 import pytest
 
 from manyhands import Reason
 from manyhands.testing import serving, wait_until
-from tests.dealing.kit import Speaker, clients
-from tests.support.waiting import PATIENCE
+from tests.dealing.kit import Speaker, clients, join_while_others_are_told
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 
 
 def test_nothing_comes_that_was_told_before_a_handler_has_joined() -> None:
-    with serving(Speaker, engine="processes") as under_test:
-        server, is_over = under_test.server, threading.Event()
-        told, room = 0, "none"
-
-        def tell() -> None:
-            nonlocal told
-            for number in itertools.count(1):
-                # What is told while a member leaves may still come after that: so it says where.
-                now = room
-                server.tell(now, f"{now} {number}\n".encode())
-                told = number
-                if is_over.wait(0.0002):
-                    return
-
-        telling = threading.Thread(target=tell)
-        telling.start()
-        try:
-            with clients(under_test.address, 5) as every:
-                for client in every:
-                    for turn in range(4):
-                        room = f"room-{client.number}-{turn}"
-                        before = told
-                        client.say(f"join {room}")
-                        while not (line := client.hear()).startswith(room):
-                            pass
-                        assert int(line.split()[1]) > before
-                        client.say(f"leave {room}")
-                        while client.hear() != "None":
-                            pass
-        finally:
-            is_over.set()
-            telling.join(PATIENCE)
+    with (
+        serving(Speaker, engine="processes") as under_test,
+        clients(under_test.address, 5) as every,
+    ):
+        server = under_test.server
+        join_while_others_are_told(
+            every, 4, lambda room, text: server.tell(room, f"{text}\n".encode())
+        )
 
 
 def test_handlers_that_are_killed_while_all_tell_change_nothing_for_the_others() -> None:

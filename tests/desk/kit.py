@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -133,7 +134,11 @@ class Person:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.child.close(force=True)
+        # pexpect's own end gives up on a process that the kernel takes a while to clear away.
+        if self.child.isalive():
+            self.child.kill(signal.SIGKILL)
+            self.child.wait()
+        self.child.close()
 
 
 class Desk:

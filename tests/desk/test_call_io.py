@@ -11,7 +11,7 @@ import pytest
 
 from manyhands.desk.call_io import CallIO, Ending
 from manyhands.desk.messages import LineTooLong, MessageDecoder
-from manyhands.desk.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
+from manyhands.runtime.peer_wait import FiberPeerWait, ThreadPeerWait, peer_wait
 from tests.support import left_open, open_descriptors
 from tests.support.workers import WORKERS, Threads, Worker
 

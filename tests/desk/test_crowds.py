@@ -94,20 +94,24 @@ def nothing_was_lost_or_out_of_order(home: Path, callers: int, lines: int) -> No
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("engine", "sizes", "lines"),
-    [("threads", [1000], 10), ("fibers", [5000, 5000], 2)],
-    ids=["threads", "fibers"],
+    ("arguments", "sizes", "lines"),
+    [
+        (["--engine", "threads"], [1000], 5),
+        (["--engine", "fibers"], [5000, 5000], 2),
+        (["--engine", "fibers", "--workers", "2"], [1500, 1500], 2),
+    ],
+    ids=["threads", "fibers", "workers"],
 )
 def test_a_crowd_talks_at_once_and_nothing_is_lost_or_out_of_order(
     tmp_path: Path,
-    engine: str,
+    arguments: Sequence[str],
     sizes: Sequence[int],
     lines: int,
     record_property: Callable[[str, object], None],
 ) -> None:
     callers = sum(sizes)
     began = time.monotonic()
-    with Desk(tmp_path, "--engine", engine) as desk:
+    with Desk(tmp_path, *arguments) as desk:
         with calling(desk, tmp_path, sizes, lines) as processes:
             Operator(desk, callers, lines).answers_all_callers()
             heard = [process.communicate()[0] for process in processes]
@@ -119,7 +123,7 @@ def test_a_crowd_talks_at_once_and_nothing_is_lost_or_out_of_order(
     held_up = sum("has held up all other fibers" in line for line in desk.output)
     record_property(
         "figure",
-        f"{callers} callers on one desk ({engine}), {lines} lines each: {seconds:.0f} s; "
+        f"{callers} callers on one desk ({' '.join(arguments)}), {lines} lines each: {seconds:.0f} s; "
         f"times that one held up all others for 0.1 s: {held_up}",
     )
     nothing_was_lost_or_out_of_order(tmp_path, callers, lines)

@@ -30,10 +30,16 @@ def test_calls_are_served_in_fibers_by_default(
             caller.socket.close()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_output_without_a_reader_holds_up_no_other_caller(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--engine", "threads"], ["--engine", "fibers"], ["--workers", "1"]],
+    ids=["threads", "fibers", "a worker"],
+)
+def test_an_output_without_a_reader_holds_up_no_other_caller(
+    tmp_path: Path, arguments: list[str]
+) -> None:
     command = [*MANYHANDS, "chat", "--bind", "127.0.0.1:0", "--transcript", ":memory:"]
-    with running([*command, "--engine", engine, "--greeting", "Welcome"], tmp_path) as process:
+    with running([*command, *arguments, "--greeting", "Welcome"], tmp_path) as process:
         invitation = list(iter(process.stdout.readline, b"/help says what you can do\n"))
         port = int(re.search(rb"127\.0\.0\.1:(\d+)", invitation[0])[1])
         address = ("127.0.0.1", port)

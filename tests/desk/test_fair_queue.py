@@ -108,3 +108,28 @@ def test_a_source_that_must_not_wait_has_its_items_dropped_when_many_wait(worker
         worker.do(queue.offer, 1, [number])
     taken = [item for batch in iter(lambda: queue.take(500), []) for item in batch]
     assert taken == list(range(MOST_OFFERED))
+
+
+def test_a_source_whose_items_are_added_without_waiting_is_told_when_all_are_taken() -> None:
+    queue: FairQueue[str] = FairQueue()
+    told: list[str] = []
+    queue.when_taken(1, lambda: told.append("nothing waits"))
+    queue.put_soon(1, ["one"])
+    queue.put_soon(1, ["two"])
+    queue.when_taken(1, lambda: told.append("all is taken"))
+    assert queue.take(1) == ["one"]
+    assert told == ["nothing waits"]
+    assert queue.take(9) == ["two"]
+    assert told == ["nothing waits", "all is taken"]
+
+
+def test_what_waits_to_be_told_is_told_when_the_queue_is_closed() -> None:
+    queue: FairQueue[str] = FairQueue()
+    told: list[str] = []
+    queue.put_soon(1, ["one"])
+    queue.when_taken(1, lambda: told.append("closed"))
+    queue.close()
+    queue.when_taken(1, lambda: told.append("closed before"))
+    assert told == ["closed", "closed before"]
+    assert queue.take(9) == ["one"]
+    assert told == ["closed", "closed before"]

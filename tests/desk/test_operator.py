@@ -1,6 +1,6 @@
 """What the operator's lines do, without a socket and without a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -21,6 +21,11 @@ class Page:
 
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         self.lines += map(str, lines)
+
+    show_soon = show
+
+    def when_caught_up(self, source: int, then: Callable[[], object]) -> None:
+        then()
 
     def tell(self, lines: Sequence[ScreenLine]) -> None:
         self.show(lines)

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from manyhands import Reason, Server
-from manyhands.desk.reception import Reception, Terms
+from manyhands.desk.call_handler import CallHandler, Terms
+from manyhands.desk.desk_here import DeskHere
+from manyhands.desk.reception import Reception
 from manyhands.desk.screens import PlainScreen
+from manyhands.desk.steps import StepRunner
 from manyhands.desk.switchboard import Switchboard
 from manyhands.desk.transcript import Transcript
 from manyhands.desk.transcript_file import IN_MEMORY
@@ -16,7 +19,7 @@ from manyhands.desk.transcript_writer import TranscriptWriter
 from manyhands.testing import serving, wait_until
 from tests.desk.kit import ENGINES
 
-Desk = tuple[Reception, Switchboard]
+Desk = tuple[CallHandler, Switchboard]
 
 
 @pytest.fixture
@@ -29,7 +32,9 @@ def desk() -> Iterator[Desk]:
         Transcript(IN_MEMORY) as transcript,
         TranscriptWriter(transcript, screen) as writer,
     ):
-        yield Reception(switchboard, writer, screen, Terms()), switchboard
+        reception = Reception(switchboard, writer, screen, Terms())
+        here = DeskHere(reception, StepRunner(writer, screen))
+        yield CallHandler(here, Terms()), switchboard
     os.close(keyboard)
 
 
@@ -37,8 +42,8 @@ def desk() -> Iterator[Desk]:
 def test_what_waits_for_a_caller_and_a_caller_that_does_not_read_are_in_the_books(
     desk: Desk, engine: str
 ) -> None:
-    reception, switchboard = desk
-    with serving(reception.serve, engine=engine, outbox=50_000) as under_test:
+    handler, switchboard = desk
+    with serving(handler.serve, engine=engine, outbox=50_000) as under_test:
         server: Server = under_test.server
         with under_test.connect():
             wait_until(lambda: switchboard.calls)
@@ -56,9 +61,9 @@ def test_what_waits_for_a_caller_and_a_caller_that_does_not_read_are_in_the_book
 def test_a_line_that_is_longer_than_what_may_wait_arrives_where_the_caller_reads(
     desk: Desk, engine: str
 ) -> None:
-    reception, switchboard = desk
+    handler, switchboard = desk
     with (
-        serving(reception.serve, engine=engine, outbox=50_000) as under_test,
+        serving(handler.serve, engine=engine, outbox=50_000) as under_test,
         under_test.connect() as caller,
     ):
         wait_until(lambda: switchboard.calls)

@@ -108,7 +108,7 @@ def test_the_operator_is_told_of_a_log_that_another_program_keeps_growing(
     monkeypatch.setattr("manyhands.desk.transcript_writer._LONG_LOG", 2**20)
     page, call = Page(), Call(1, "somewhere", Ear())
     with Transcript(str(path)) as transcript, TranscriptWriter(transcript, page) as writer:
-        writer.call_opened(call)
+        writer.keep(writer.opening(call))
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM calls").fetchone()

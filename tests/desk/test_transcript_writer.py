@@ -24,7 +24,7 @@ def test_a_call_whose_beginning_was_not_kept_is_kept_with_its_next_line(
     with Transcript(str(path)) as transcript, TranscriptWriter(transcript, page) as writer:
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")
-            worker.do(writer.call_opened, call)
+            worker.do(writer.keep, writer.opening(call))
             worker.do(writer.said, Direction.IN, [(call, "meanwhile")])
             other.execute("ROLLBACK")
         assert call.row is None
@@ -52,7 +52,7 @@ def test_what_is_more_than_may_wait_is_counted_and_told(
             for number in range(20):
                 worker.do(writer.said, Direction.IN, [(call, str(number))])
             for number in range(9):
-                worker.do(writer.call_opened, Call(number, "somewhere", Ear()))
+                worker.do(writer.keep, writer.opening(Call(number, "somewhere", Ear())))
             other.execute("ROLLBACK")
         wait_until(lambda: "written again" in page.lines[-1])
     assert page.lines.count("-- too much waits for the transcript: what is said is not kept") == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.test_processes import is_zombie
 from tests.support import Program, call, read_line, wait_until
+from tests.support.processes import has_ended, state_of
 
 HANDLERS = """
     import contextlib, os, signal, socket, sys, time, warnings
@@ -84,7 +84,7 @@ def orphaned(program: str, options: str, *acts: str) -> Iterator[list[tuple[sock
             assert read_line(peer) == b"at it\n"
         for (_, pid), act in zip(handlers, acts, strict=True):
             # Python hears of a signal that comes in the instant before a wait of the system's only after it.
-            wait_until(lambda pid=pid, act=act: act == "compute" or is_asleep(pid))  # type: ignore[misc]
+            wait_until(lambda pid=pid, act=act: act == "compute" or state_of(pid) == "S")  # type: ignore[misc]
         parent.send(signal.SIGKILL)
         parent.wait()
         try:
@@ -94,15 +94,6 @@ def orphaned(program: str, options: str, *acts: str) -> Iterator[list[tuple[sock
                 peer.close()
                 if Path(f"/proc/{pid}").exists():
                     os.kill(pid, signal.SIGKILL)
-
-
-def is_asleep(pid: int) -> bool:
-    # The state follows the name, which is in brackets (proc_pid_stat(5)).
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-
-
-def has_ended(pid: int) -> bool:
-    return is_zombie(pid) or not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("act", ["sleep", "compute", "ignore errors", "read"])

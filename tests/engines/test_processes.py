@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 
 from manyhands import Server, events, socketserver
 from tests.support import Echo, ask, bound, call, hear, python, run_python, serving, wait_until
+from tests.support.processes import has_ended, state_of
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -29,14 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork")
 def hold_until_told(request: socket.socket, client_address: Any, server: Any) -> None:
     request.sendall(str(os.getpid()).encode())
     request.recv(1)
-
-
-def is_zombie(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-        return status.rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return False
 
 
 def cpu_seconds() -> float:
@@ -53,7 +45,7 @@ def test_a_child_is_reaped_when_it_ends_and_not_at_the_next_connection() -> None
         wait_until(lambda: server.active_children == {pid})
         peer.sendall(b"!")
         wait_until(lambda: not server.active_children)
-        assert not is_zombie(pid)
+        assert state_of(pid) != "Z"
 
 
 def test_zombies_of_the_standard_library_wait_for_its_poll_interval() -> None:
@@ -61,7 +53,7 @@ def test_zombies_of_the_standard_library_wait_for_its_poll_interval() -> None:
     with serving(server, poll_interval=1.5), call(server.server_address) as peer:
         pid = int(peer.recv(100))
         peer.sendall(b"!")
-        wait_until(lambda: is_zombie(pid))
+        wait_until(lambda: state_of(pid) == "Z")
 
 
 @pytest.mark.parametrize("when", ["while serving", "on close"])
@@ -289,7 +281,7 @@ def test_handle_timeout_collects_children(module: ModuleType) -> None:
         with call(server.server_address):
             server.handle_request()
         (pid,) = server.active_children
-        wait_until(lambda: is_zombie(pid) or not Path(f"/proc/{pid}").exists())
+        wait_until(lambda: has_ended(pid))
         server.handle_request()
         assert not server.active_children
 

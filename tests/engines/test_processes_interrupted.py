@@ -5,14 +5,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manyhands import socketserver
-from tests.engines.test_processes import hold_until_told, is_zombie
+from tests.engines.test_processes import hold_until_told
 from tests.support import call, run_python, serving, wait_until
+from tests.support.processes import has_ended
 from tests.support.waiting import PATIENCE
 
 HERE = ("127.0.0.1", 0)
@@ -136,7 +136,7 @@ def have_child_end(server: Any) -> None:
         peer.sendall(b"!")
         # It may be gone: the turn of the loop in which it was forked may take longer than it lives. (That
         # it is not among the active children means nothing: it may not be among them yet.)
-        wait_until(lambda: is_zombie(pid) or not Path(f"/proc/{pid}").exists())
+        wait_until(lambda: has_ended(pid))
 
 
 def test_what_a_handler_has_collected_ends_at_the_next_turn() -> None:

@@ -87,7 +87,7 @@ def programs(tmp_path: Path) -> Path:
         ),
         (
             ["--drain-timeout=5", "file.py"],
-            "unrecognized arguments: --drain-timeout=5 (see python -m manyhands run --help)",
+            "--drain-timeout does nothing without --workers: the program ends as it will",
         ),
         (
             ["--max-thr=5", "file.py"],

@@ -18,6 +18,29 @@ def test_a_program_that_serves_nothing_is_patched_before_it_is_loaded(tmp_path: 
     assert python(*ON_FIBERS, "which.py", cwd=tmp_path).output == "gevent._socket3\n"
 
 
+def test_what_packages_have_for_gevent_is_told_of_each_step(tmp_path: Path) -> None:
+    events = ("will_patch_all", "did_patch_builtins", "did_patch_all")
+    package = tmp_path / "plug_in-1.0.dist-info"
+    package.mkdir()
+    write(package / "METADATA", "Name: plug-in\nVersion: 1.0\n")
+    write(
+        package / "entry_points.txt",
+        "".join(f"[gevent.plugins.monkey.{each}]\nit = plug_in:tell\n" for each in events),
+    )
+    write(tmp_path / "plug_in.py", "def tell(event):\n    print(type(event).__name__)\n")
+    write(
+        tmp_path / "which.py",
+        "from importlib import metadata; print(metadata.entry_points.__module__)\n",
+    )
+    env = {**environment(), "PYTHONPATH": str(tmp_path)}
+    assert python(*ON_FIBERS, "which.py", cwd=tmp_path, env=env).output.split() == [
+        "GeventWillPatchAllEvent",
+        "GeventDidPatchBuiltinModulesEvent",
+        "GeventDidPatchAllEvent",
+        "importlib.metadata",
+    ]
+
+
 @pytest.mark.parametrize("options", [[], ["--engine", "threads"]])
 def test_only_the_fiber_engine_patches(tmp_path: Path, options: list[str]) -> None:
     write(tmp_path / "which.py", PATCHED)

@@ -175,6 +175,24 @@ print(importlib.reload(socketserver).ThreadingTCPServer.max_threads)
     assert ours.output == "5\n5\n", ours.errors
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        "from manyhands import socketserver",
+        "import manyhands as socketserver",
+        "import manyhands; manyhands.install(); import socketserver",
+        LAZY + "socketserver = lazy_import('manyhands.socketserver')",
+    ],
+)
+def test_options_hold_for_programs_that_use_our_classes_by_our_names(
+    way: str, tmp_path: Path
+) -> None:
+    # Nothing else may import `socketserver` here.
+    write(tmp_path / "program.py", way + "\nprint(socketserver.ThreadingTCPServer.max_threads)")
+    ours = python(*RUN, "--max-threads", "5", "program.py", cwd=tmp_path)
+    assert ours.output == "5\n", ours.errors
+
+
 def test_a_lazy_import_loads_nothing_before_the_module_is_used(tmp_path: Path) -> None:
     program = LAZY + "lazy_import('socketserver')\nprint(*sys.modules)"
     write(tmp_path / "program.py", program)

@@ -152,9 +152,10 @@ def test_a_client_that_has_not_closed_keeps_the_port_too() -> None:
 def test_a_connection_that_a_process_still_has_is_its() -> None:
     program = """
         import signal, socket
-        # Without SO_REUSEADDR, with which it could get a port that earlier connections still keep.
+        # Without SO_REUSEADDR, with which it could get a port that earlier connections still keep; and on an
+        # address from which no client of another test calls, perhaps with this port as its own.
         with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
+            listener.bind(("127.0.3.9", 0))
             listener.listen()
             print(listener.getsockname()[1], flush=True)
             connection, _ = listener.accept()
@@ -162,7 +163,7 @@ def test_a_connection_that_a_process_still_has_is_its() -> None:
         signal.pause()
     """
     with Program(["-c", textwrap.dedent(program)]) as holder:
-        address = "127.0.0.1", int(holder.line())
+        address = "127.0.3.9", int(holder.line())
         with call(address) as client:
             holder.line()
             own = client.getsockname()[1]

@@ -1,7 +1,8 @@
 """What servers do in a process whose locks are recorded: `python -m tests.lock_order.scenarios`.
 
-Two scenarios: `serve`, on an engine, and `open_a_desk`. All that a program has beside its server goes on
-meanwhile: a subscriber that asks for the server's `info`, logs behind queues, and scrapes of the metrics.
+Three scenarios: `serve`, on an engine, `tell_other_workers`, and `open_a_desk`. All that a program has
+beside its server goes on meanwhile: a subscriber that asks for the server's `info`, logs behind queues, and
+scrapes of the metrics.
 """
 
 import sys
@@ -18,6 +19,7 @@ import pty
 import socket
 import sqlite3
 import ssl
+import subprocess
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +30,14 @@ import manyhands
 from manyhands import Mistake, Server, StreamRequestHandler, events, logs, metrics, socketserver
 from manyhands.control.client import Client
 from manyhands.desk import desk
+from manyhands.desk.link_frames import Kind
+from manyhands.desk.speaker_elsewhere import say_to_all
 from manyhands.engines.fibers import engine as fibers
+from manyhands.hub.command import hub_command, hub_listener
+from manyhands.hub.frames import LONGEST
+from manyhands.hub.member import HubMember
+from manyhands.model.connection_states import Reason
+from manyhands.runtime.sockets import unix_pair
 from manyhands.serving import drain, reaper
 from manyhands.serving.core import core_of
 from manyhands.testing import (
@@ -42,6 +51,9 @@ from manyhands.testing import (
     wait_until,
 )
 from manyhands.testing.waiting import PATIENCE
+from manyhands.workers.link import Link
+from manyhands.workers.shared_page import SharedPage
+from tests.desk.links_kit import WorkerByHand, desk_for_workers
 
 HERE = "tcp://127.0.0.1:0"
 
@@ -320,6 +332,43 @@ def drop_in_servers(engine: str, **options: Any) -> None:
         assert peer.recv(100) == b"too "
 
 
+def tell_other_workers() -> None:
+    """Have two servers be workers that reach each other, first without a hub."""
+    with hub_listener() as listener, contextlib.ExitStack() as stack:
+        servers, members = [], []
+        for number in (1, 2):
+            server = stack.enter_context(
+                Server(Talker, HERE, idle_timeout=None, outbox=2 * LONGEST)
+            )
+            stack.enter_context(watched(server))
+            members.append(HubMember(core_of(server.listeners[0]), listener.getsockname(), number))
+            members[-1].start()
+            stack.callback(members[-1].close)
+            servers.append(server)
+        peers = [stack.enter_context(called(server, b"join\n")) for server in servers]
+        argv, env, pass_fds = hub_command(listener)
+        hub = stack.enter_context(subprocess.Popen(argv, env=env, pass_fds=pass_fds))
+        stack.callback(hub.kill)
+        wait_until(lambda: len(servers[0].members("red")) == len(peers))
+        assert servers[0].tell("red", b"told\n") == len(peers)
+        assert {read_line(peer) for peer in peers} == {b"told\n"}
+        # It is longer than the hub takes, and so what the others miss.
+        servers[0].connections.send_all(bytes(LONGEST + 1))
+        wait_until(lambda: members[1].missed)
+    tell_of_ends()
+
+
+def tell_of_ends() -> None:
+    """Have a worker note an end in its ring, and tell its supervisor, which waits for that."""
+    page, (here, there) = SharedPage(), unix_pair(socket.SOCK_STREAM)
+    with here:
+        slot = page.slot(0)
+        slot.clear()
+        Link(there.detach(), slot.ended).tell_end(1, Reason.PEER_CLOSED)
+        assert here.recv(100)
+        assert slot.ended.take()
+
+
 def open_a_desk(folder: str) -> None:
     """Open a desk at a terminal, and have the operator talk with callers."""
     os.environ |= {"TERM": "xterm", "XDG_DATA_HOME": folder}
@@ -348,6 +397,19 @@ def open_a_desk(folder: str) -> None:
             thread.join()
 
         desk.run(desk.Settings([HERE], transcript=file, engine=engine), beside)
+    move_a_call()
+
+
+def move_a_call() -> None:
+    """Have a call at a desk leave one worker, and go on in another one."""
+    with desk_for_workers() as of_workers:
+        first, second = WorkerByHand(of_workers), WorkerByHand(of_workers)
+        for worker, kind in [(first, Kind.TAKE), (first, Kind.PARK), (second, Kind.GO_ON)]:
+            worker.says(kind, 5, "somewhere" if kind == Kind.TAKE else None)
+            while worker.hears().kind != Kind.DONE:
+                pass  # it is what was said before
+            (call,) = of_workers.switchboard.calls
+            say_to_all([call.connection], "hello")
 
 
 def talk(address: Any, keyboard: int, shown: bytearray, transcript: str) -> None:
@@ -375,7 +437,11 @@ def talk(address: Any, keyboard: int, shown: bytearray, transcript: str) -> None
         everything(caller)
 
 
-SCENARIOS: dict[str, Callable[..., None]] = {"serve": serve, "open_a_desk": open_a_desk}
+SCENARIOS: dict[str, Callable[..., None]] = {
+    "serve": serve,
+    "tell_other_workers": tell_other_workers,
+    "open_a_desk": open_a_desk,
+}
 
 if __name__ == "__main__":
     SCENARIOS[sys.argv[2]](*sys.argv[3:])

@@ -49,6 +49,18 @@ EXAMPLES: list[tuple[Event, str]] = [
         events.AcceptPaused("127.0.0.1:8008", 24, "Too many open files"),
         "127.0.0.1:8008 cannot accept: Too many open files; trying again",
     ),
+    (
+        events.HubReached(3),
+        "worker 3 has reached the hub again, and with it the other workers",
+    ),
+    (
+        events.HubLost(3),
+        ("worker 3 has lost the hub: until it is back, what is told stays in this worker"),
+    ),
+    (
+        events.MissedFromWorkers(3, 17),
+        "worker 3 has missed 17 of what other workers told: it was too slow",
+    ),
     (events.AcceptResumed("127.0.0.1:8008", 1.25), "127.0.0.1:8008 accepts again after 1.2 s"),
     (
         events.BacklogRefused("127.0.0.1:8008", 7, "Too many open files"),
@@ -126,6 +138,52 @@ EXAMPLES: list[tuple[Event, str]] = [
     (
         events.HubUnblocked("Report", ("127.0.0.1", 40000), 2.5),
         "Report for 127.0.0.1:40000 lets others run again, after 2.50 s",
+    ),
+    (
+        events.WorkerDied(2, 4711, 1, "by SIGKILL", 3, 1),
+        "worker 2 (process 4711) has ended, by SIGKILL: 3 connections ended with it",
+    ),
+    (
+        events.WorkerHung(1, 4712, 31.2, "Thread 0x1 (most recent call first):\n"),
+        (
+            "worker 1 (process 4712) has not turned for 31 s: it is ended now:\n"
+            "Thread 0x1 (most recent call first):"
+        ),
+    ),
+    (
+        events.WorkerCutOff(2, 4713, 1, 1, "#7 127.0.0.1:4711, 3.0 s old: handle, shop.py:7"),
+        (
+            "worker 2 (process 4713) has left, and cut off 1 connection:\n"
+            "#7 127.0.0.1:4711, 3.0 s old: handle, shop.py:7"
+        ),
+    ),
+    (events.Reloaded(2, 4), "reloaded: generation 2 serves, with 4 workers"),
+    (
+        events.NotReloaded(3, "shop.py cannot be imported"),
+        "not reloaded, the old workers go on: shop.py cannot be imported",
+    ),
+    (
+        events.Upgraded("1.2", "3.14.1", 5),
+        "upgraded: manyhands 1.2 on Python 3.14.1 has taken over, with 5 open connections",
+    ),
+    (
+        events.NotUpgraded("shop cannot be imported"),
+        "not upgraded, the old program goes on: shop cannot be imported",
+    ),
+    (
+        events.ProgramChanged(1, ("shop.py",)),
+        "shop.py has changed: the program is loaded anew",
+    ),
+    (
+        events.ProgramChanged(4, ("shop.py", "till.py")),
+        "shop.py, till.py and 2 other files have changed: the program is loaded anew",
+    ),
+    (
+        events.WorkersNotForked(2),
+        (
+            "the program has 2 threads once it is imported, so each worker imports it by itself: a fork "
+            "would copy the locks that they hold"
+        ),
     ),
     (
         events.Draining(1, 30.0),

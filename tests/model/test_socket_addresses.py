@@ -1,12 +1,19 @@
 """What is read of the address of a socket: its IP address, and the key that limits count by."""
 
+import json
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhands.model.socket_addresses import IPV6_PREFIX, address_key, client_ip
+from manyhands.model.socket_addresses import (
+    IPV6_PREFIX,
+    address_key,
+    address_of_plain,
+    client_ip,
+    plain_address,
+)
 
 
 def test_an_ipv4_client_has_the_host_of_its_pair() -> None:
@@ -98,3 +105,11 @@ def test_no_ipv4_address_shares_a_key_with_an_ipv6_network(
 ) -> None:
     if sixth.ipv4_mapped is None:
         assert key((str(fourth), 1), prefix) != key((str(sixth), 1), prefix)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [("192.0.2.1", 1), ("fe80::1", 1, 0, 2), "", "/run/\udcff.sock", b"\0name", b"\0\xff\0", None],
+)
+def test_any_address_goes_through_json(address: object) -> None:
+    assert address_of_plain(json.loads(json.dumps(plain_address(address)))) == address

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyhands.model.usage_errors import Mistake
-from manyhands.protocol.systemd import GivenDescriptor, named, read, watchdog_timeout
+from manyhands.protocol.systemd import GivenDescriptor, named, read, variables_of, watchdog_timeout
 
 PID = 42
 
@@ -100,3 +100,11 @@ def test_a_word_is_due_within_the_time_that_the_variables_say(
     variables: dict[str, str], seconds: float | None
 ) -> None:
     assert watchdog_timeout(variables, 42) == seconds
+
+
+@pytest.mark.parametrize("names", ["web", "web:web:admin", ":", "unknown"])
+def test_what_was_read_can_be_told_to_another_program(names: str) -> None:
+    count = str(names.count(":") + 1)
+    variables = {"LISTEN_PID": "4711", "LISTEN_FDS": count, "LISTEN_FDNAMES": names}
+    assert variables_of(read(variables, 4711), 4711) == variables
+    assert variables_of((), 4711) == {}

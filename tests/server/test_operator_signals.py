@@ -26,6 +26,13 @@ PROGRAM = """
                 self.wfile.write(b"begun\\n")
                 os.dup2(self.request.fileno(), 1)
                 os.execvp("sh", ["sh", "-c", "sleep 0.5; echo finished"])
+            if line == "miss":
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+                self.wfile.write(b"begun\\n")
+                signal.sigwait({signal.SIGURG})
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGURG})
+                self.wfile.write(b"finished " + self.rfile.readline())
+                return
             self.wait_for_the_client()
 
         def wait_for_the_client(self):
@@ -79,6 +86,67 @@ def test_every_handler_s_stack_is_told_and_goes_on(engine: str, number: signal.S
         running.send(signal.SIGTERM)
         assert until(running, "ended")
         assert running.wait() == 0
+
+
+def test_a_process_that_did_not_notice_the_question_is_asked_again_and_tells_once() -> None:
+    """Python learns of a signal just before a wait, but calls its handler after that."""
+    with program("processes") as running:
+        address = "127.0.0.1", int(running.line())
+        peers = [call(address) for _ in range(2)]
+        for peer in peers:
+            peer.sendall(b"miss\n")
+            assert read_line(peer) == b"begun\n"
+        told = []
+        for _ in range(2):
+            running.send(signal.SIGUSR1)
+            told += until(running, "StacksFollow")
+            told += until(running, "HandlerStack") + until(running, "HandlerStack")
+        for peer in peers:
+            peer.sendall(b"it\n")
+            assert everything(peer) == b"finished it\n"
+        running.send(signal.SIGTERM)
+        told += until(running, "ended")
+        of = [line.split()[1] for line in told if line.startswith("HandlerStack")]
+        assert sorted(of) == ["#1", "#1", "#2", "#2"]
+        assert running.wait() == 0
+
+
+ASKS_WHILE_IT_TELLS = """
+    import os, signal, threading
+    from manyhands import Server, StreamRequestHandler, events
+
+    class Handler(StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b"begun\\n")
+            self.rfile.readline()
+
+    told = []
+
+    def tell(event):
+        if isinstance(event, events.HandlerStack):
+            told.append(event)
+            if len(told) == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                asked.wait()
+            print("told", flush=True)
+
+    asked = threading.Event()
+    signal.signal(signal.SIGUSR2, lambda *_: asked.set())
+    events.hub.subscribe(tell)
+    server = Server(Handler, "tcp://127.0.0.1:0", engine="threads")
+    server.run(lambda: print(server.addresses[0].port, flush=True))
+"""
+
+
+def test_what_asks_in_the_last_moment_of_an_answer_is_answered_too() -> None:
+    lines = "\n".join(line.removeprefix("    ") for line in ASKS_WHILE_IT_TELLS.splitlines())
+    with Program(["-c", lines]) as running:
+        peer = call(("127.0.0.1", int(running.line())))
+        assert read_line(peer) == b"begun\n"
+        running.send(signal.SIGUSR1)
+        # The handler of that which it sends itself has run when that of the next one has.
+        running.send(signal.SIGUSR2)
+        assert [running.line() for _ in range(2)] == ["told", "told"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

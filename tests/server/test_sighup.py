@@ -23,15 +23,8 @@ from tests.support import (
     write_handlers,
 )
 from tests.support.programs import environment
+from tests.support.terminals import AT_A_TERMINAL, UNDER_NOHUP
 from tests.support.waiting import PATIENCE
-
-AT_A_TERMINAL = (
-    "import os, sys; os.open(sys.argv[1], os.O_RDWR); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-)
-"""A session leader without a terminal gets the one that it opens (credentials(7), Linux)."""
-
-UNDER_NOHUP = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
 
 NOTHING = "manyhands: SIGHUP came, and there is nothing to reload"
 

@@ -3,6 +3,7 @@
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.support import (
     serving,
     wait_until,
 )
+from tests.support.waiting import PATIENCE
 
 ANY_PORT = "tcp://127.0.0.1:0"
 CONCURRENT = ["threads", "processes", "fibers"]
@@ -217,24 +219,25 @@ def test_connections_are_waited_for_rising_and_falling(
     with Server(Echo, ANY_PORT, engine=engine) as server:
         assert server.wait_for_connections(0)
         assert server.wait_for_connections(at_most=2)
-        rising = [
-            elsewhere.submit(server.wait_for_connections, 2),
-            elsewhere.submit(server.wait_for_connections, at_least=3),
-        ]
+        wait = partial(server.wait_for_connections, timeout=PATIENCE)
+        rising = [elsewhere.submit(wait, 2), elsewhere.submit(wait, at_least=3)]
+        # One that begins later finds three, and waits in vain.
+        wait_until(lambda: len(server.connections._waits) == 2)
         peers = [call(bound(server)) for _ in range(3)]
         for peer in peers:
             assert say(peer) == b"hello\n"
-        assert [each.result(20) for each in rising] == [True, True]
+        assert [each.result(PATIENCE) for each in rising] == [True, True]
         falling = [
-            elsewhere.submit(server.wait_for_connections, 2),
-            elsewhere.submit(server.wait_for_connections, at_most=1),
-            elsewhere.submit(server.wait_for_connections, at_least=1, at_most=2),
-            elsewhere.submit(server.wait_for_connections, 0),
+            elsewhere.submit(wait, 2),
+            elsewhere.submit(wait, at_most=1),
+            elsewhere.submit(wait, at_least=1, at_most=2),
+            elsewhere.submit(wait, 0),
         ]
+        wait_until(lambda: len(server.connections._waits) == 4)
         for peer in peers:
             peer.shutdown(socket.SHUT_RDWR)
             peer.close()
-        assert [each.result(20) for each in falling] == [True] * 4
+        assert [each.result(PATIENCE) for each in falling] == [True] * 4
 
 
 def test_waiting_for_connections_ends_with_its_time() -> None:

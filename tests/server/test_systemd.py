@@ -53,8 +53,8 @@ class FakeServer:
     def __init__(self, could_be_used: bool = True) -> None:
         self.could_be_used = could_be_used
 
-    def reload(self) -> bool:
-        return self.could_be_used
+    def reload_then(self, done: Callable[[str | None], object]) -> None:
+        done(None if self.could_be_used else "the certificates cannot be used")
 
 
 def service(

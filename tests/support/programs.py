@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 def environment() -> dict[str, str]:
     """Return an environment in which this manyhands and these tests can be imported."""
     # Unbuffered output would hide what a forked child loses or says twice.
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    # Programs of users keep what is compiled of their modules, and a reload is to find the new ones.
+    kept = os.environ.keys() - {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+    inherited = {name: os.environ[name] for name in kept}
     return {**inherited, "PYTHONPATH": os.pathsep.join([str(SRC), str(ROOT)])}
 
 
@@ -50,7 +52,9 @@ def run_python(program: str, *arguments: str, folder: Path | None = None) -> str
 class Program:
     """A program that runs, in a process group of its own, while the test talks with it."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path | None = None, inherited: Sequence[int] = ()
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             stdout=subprocess.PIPE,
@@ -60,6 +64,7 @@ class Program:
             cwd=folder,
             env=environment(),
             start_new_session=True,
+            pass_fds=inherited,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)

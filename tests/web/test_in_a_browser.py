@@ -22,6 +22,7 @@ from playwright.sync_api import (
 
 from manyhands.server import Server
 from manyhands.testing import call, everything, socket_address, wait_until
+from tests.control.fleet_kit import supervised
 from tests.support import Echo
 from tests.support.waiting import PATIENCE
 
@@ -359,6 +360,18 @@ def test_a_real_client_of_a_real_server_is_shown_and_closed(
         expect(rows(tab)).to_have_count(0)
         expect(tab.get_by_role("log")).to_contain_text("ConnectionClosed")
         expect(tile(tab, "open")).to_have_text("0")
+
+
+def test_the_workers_of_a_real_supervisor_are_shown(window: BrowserContext, tmp_path: Path) -> None:
+    with supervised(tmp_path, 1, name="control") as fleet:
+        worker = fleet.fleet.members[0]
+        worker.call()
+        with opened(window, tmp_path, is_admin=True) as (tab, _):
+            expect(rows(tab)).to_have_count(1)
+            shown = tab.locator("#servers dl.tiles")
+            expect(shown).to_contain_text(f"worker 1serving, 0 open, process {worker.pid}")
+            tab.get_by_role("button", name="Details of connection").click()
+            expect(tab.get_by_role("dialog")).to_contain_text("worker1")
 
 
 def test_it_follows_a_server_that_is_started_again(window: BrowserContext, tmp_path: Path) -> None:

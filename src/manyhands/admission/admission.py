@@ -202,6 +202,17 @@ class Admission:
             self._places.add(place)
         return place
 
+    def readmit(self, client_address: object, now: float) -> Place:
+        """Count a connection for its address that was let in before: no limit concerns it any more."""
+        ip = client_ip(client_address)
+        with self._lock:
+            key = address_key(ip, self._settle(now).ipv6_prefix)
+            place = Place(self, client_address)
+            if key is not None:
+                place.enter(self._counts, key)
+            self._places.add(place)
+        return place
+
     def admit_datagram(self, client_address: object, now: float) -> Reason | None:
         """Apply to a datagram the rules that are not about open connections: where from, and how fast.
 

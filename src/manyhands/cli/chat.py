@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from manyhands.cli import control_flags
 from manyhands.cli.control_flags import add_control_arguments, controlled
 from manyhands.cli.end_of_process import SIGNALLED, end_of_process
 from manyhands.cli.flags import add_flags, encoding, given_options
@@ -23,11 +24,13 @@ from manyhands.cli.output import (
 )
 from manyhands.config.option_types import Choice, OptionType, Rate, Whole
 from manyhands.config.options import SERVER_OPTIONS, by_group
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import NOT_STARTED, Mistake, NotStarted
+from manyhands.workers.role import is_template
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from manyhands.desk.settings import Settings
     from manyhands.server import Server
 
 HELP = "open a desk: one operator talks with many callers"
@@ -43,6 +46,8 @@ _LIMITS = {
     if name not in {"when_full", "refusal"}
 }
 """The options that limit callers; what a refused one is told is the desk's own word."""
+
+_WORKERS = {name: SERVER_OPTIONS[name] for name in by_group("workers")}
 
 _ENGINES = Choice("threads", "fibers")
 
@@ -122,31 +127,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what callers send, and what is sent to them: gbk, big5, latin-1 and so on (default: utf-8)",
     )
     parser.add_argument("--greeting", metavar="TEXT", help="said to each caller")
-    add_flags(parser, _LIMITS.values())
+    add_flags(parser, (_LIMITS | _WORKERS).values())
     add_control_arguments(parser)
     add_log_arguments(parser, unless="no log; what happens is told at the desk")
     add_page_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the desk until it is closed; return 0."""
+    """Run the desk until it is closed; return 0, or 3 when its workers do not come up."""
     with _logged(arguments) as report:
-        _run(arguments, report)
+        settings = _settings(arguments)
+        if settings.has_workers and is_template():
+            from manyhands.desk import worker
+
+            worker.serve(settings)
+            return 0
+        try:
+            _run(arguments, settings, report)
+        except NotStarted as failure:
+            report(f"the workers cannot serve: {failure}")
+            return NOT_STARTED
     return 0
 
 
-def _run(arguments: argparse.Namespace, report: Report) -> None:
-    from manyhands.desk import desk
-    from manyhands.desk.reception import Terms
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    from manyhands.desk.call_handler import Terms
+    from manyhands.desk.settings import Settings
     from manyhands.desk.transcript_limits import Limits
 
-    limits = given_options(arguments, _LIMITS) | _given(arguments, "outbox")
+    limits = given_options(arguments, _LIMITS | _WORKERS) | _given(arguments, "outbox")
+    if limits.get("workers"):
+        # A supervisor asks its workers for operators, and has the places from its server.
+        limits |= _given(arguments, *control_flags.NAMES)
     given = _given(arguments, "transcript", "engine")
     if arguments.bind:
         given["addresses"] = [_stream(text) for text in arguments.bind]
     given["keep"] = Limits(arguments.transcript_max_size, arguments.keep)
     terms = _given(arguments, *(field.name for field in fields(Terms)))
-    settings = desk.Settings(**given, terms=Terms(**terms), limits=limits)
+    return Settings(**given, terms=Terms(**terms), limits=limits)
+
+
+def _run(arguments: argparse.Namespace, settings: "Settings", report: Report) -> None:
+    from manyhands.control.own_name import own_name
+    from manyhands.desk import desk
+
     is_open = False
 
     def stop(number: signal.Signals) -> None:
@@ -162,12 +186,16 @@ def _run(arguments: argparse.Namespace, report: Report) -> None:
         controls = server.controls
         # The calls get their goodbyes from the desk, which closes then.
         controls.end_process = partial(os.kill, os.getpid(), signal.SIGTERM)
-        with controlled(arguments, controls, "chat"), _measured(arguments, server, report):
+        with ExitStack() as stack:
+            if not settings.has_workers:
+                stack.enter_context(controlled(arguments, controls, "chat"))
+            stack.enter_context(_measured(arguments, server, report))
             yield
 
     # A terminal that is closed sends SIGHUP, and its shell may send another.
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     end_of_process.heed_stop_signals({number: partial(stop, number) for number in numbers})
+    own_name.given = "chat"
     desk.run(settings, beside)
 
 

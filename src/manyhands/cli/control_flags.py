@@ -92,10 +92,11 @@ def controlled(
     Mistake
         One cannot be had at the place that was given.
     """
+    from manyhands.control.own_name import own_name
     from manyhands.control.sockets import control_sockets
     from manyhands.listening.bind import sentence_of
 
-    control_sockets.name = name
+    own_name.given = name
     try:
         leave = control_sockets.enter(server, arguments.control, arguments.control_read)
     except OSError as error:

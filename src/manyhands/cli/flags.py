@@ -122,6 +122,20 @@ def encoding(flag: str, text: str) -> str:
         raise Mistake(f"{flag}: {mistake}") from None
 
 
+def whole(flag: str, text: str) -> int:
+    """Read a whole number of at most nine digits.
+
+    Raises
+    ------
+    Mistake
+        It is none.
+    """
+    # int() would take more than digits: signs, spaces, underscores.
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Mistake(f"{flag} must be a whole number, not {text!r}")
+    return int(text)
+
+
 def seconds(flag: str, text: str) -> float:
     """Read a time, as ``90``, ``5m`` or ``2h``, 0 included; return its seconds.
 

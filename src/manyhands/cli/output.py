@@ -13,6 +13,7 @@ from manyhands.listening.bind import sentence_of
 from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import MISTAKE, Mistake
 from manyhands.runtime.sockets import descriptor_of, takes_more
+from manyhands.workers.role import fail_template
 
 if TYPE_CHECKING:
     from manyhands.http.server import PageServer
@@ -129,6 +130,8 @@ def reporting(
     try:
         yield lambda what: log.say(logging.WARNING, what)
     except Mistake as mistake:
+        if fail_template(str(mistake)):
+            raise SystemExit(MISTAKE) from None  # its supervisor tells of it
         # One line, whatever was quoted in it: a word of the command line may hold anything.
         log.say(logging.ERROR, escape(str(mistake)))
         raise SystemExit(MISTAKE) from None

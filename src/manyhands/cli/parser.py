@@ -1,13 +1,16 @@
 """The parser of the command line: argparse, whose complaints are one line with what is right."""
 
 import argparse
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from manyhands.model.usage_errors import Mistake, closest
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
+
+_USUAL_COLUMNS = 80
 
 _OTHER_WORDS = {
     "--address": "--bind",
@@ -23,7 +26,6 @@ _OTHER_WORDS = {
     "--timeout": "--idle-timeout",
     "--user": "--name",
     "--verbose": "--log",
-    "--workers": "--max-threads",
 }
 """Options as other programs have them, and what they are called here, where a command has that."""
 
@@ -46,8 +48,28 @@ _HINTS = {
 """What is right, for a command whose words are too many, or too few."""
 
 
+class _Help(argparse.HelpFormatter):
+    """As wide as the terminal: argparse asks `shutil` for that, which loads all compressors."""
+
+    def __init__(self, prog: str, **terms: Any) -> None:
+        super().__init__(prog, **{"width": _columns() - 2, **terms})
+
+
+def _columns() -> int:
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(1).columns or _USUAL_COLUMNS
+    except OSError:
+        return _USUAL_COLUMNS
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are mistakes: one line, like all the others."""
+
+    def __init__(self, **terms: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **terms})
 
     def refuse_unknown_options(self, words: Sequence[str]) -> None:
         """Name the option that was meant, before another one is missed."""

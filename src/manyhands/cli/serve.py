@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from manyhands.cli.control_flags import add_control_arguments
@@ -17,7 +18,7 @@ from manyhands.cli.output import (
 )
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.listening.bind import sentence_of
-from manyhands.model.usage_errors import Mistake
+from manyhands.model.usage_errors import NOT_STARTED, Mistake, NotStarted
 
 if TYPE_CHECKING:
     from manyhands.model.events import Event
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without HOST on every interface, IPv4 and IPv6; port 0 takes a free one; may be repeated",
     )
     add_flags(parser, [each for each in SERVER_OPTIONS.values() if each.group != "control"])
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="for developers: have a new worker whenever a file of the program changes "
+        "(--workers 1 unless that says more; needs watchfiles)",
+    )
     add_control_arguments(parser)
     add_log_arguments(parser)
     add_page_arguments(parser)
@@ -53,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; return 0, or 1 when connections had to be cut off."""
     given: dict[str, Any] = given_options(arguments, SERVER_OPTIONS)
+    if arguments.reload and not given.get("workers"):
+        given["workers"] = 1
     engine = str(given.get("engine", SERVER_OPTIONS["engine"].default))
-    if engine == "fibers":
+    if engine == "fibers" and not _supervises(given):
         # Before the handler is loaded: its module imports what has to be patched.
         _patch_for_fibers()
     with reporting(arguments, _sentence) as report:
@@ -62,14 +71,45 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report) -> int:
-    from manyhands.cli.loading import load_handler
-    from manyhands.control.sockets import control_sockets
+    from manyhands.control.own_name import own_name
     from manyhands.server import Server
 
-    control_sockets.name = f"serve {arguments.handler}"
-    server = Server(load_handler(arguments.handler), *arguments.bind, **given)
-    _listen(server)
-    end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))
+    own_name.given = f"serve {arguments.handler}"
+    if _supervises(given):
+        # What serves is imported by the workers' template alone: so new code is as good as a new start.
+        from manyhands.server.stand_ins import HandlerElsewhere
+
+        handler: Any = HandlerElsewhere(arguments.handler)
+    else:
+        from manyhands.cli.loading import load_handler
+
+        handler = load_handler(arguments.handler)
+    server = Server(handler, *arguments.bind, **given)
+    with server.reloading_on_change() if arguments.reload else nullcontext():
+        return _serve_it(arguments, server, report)
+
+
+def _serve_it(arguments: argparse.Namespace, server: "Server", report: Report) -> int:
+    from manyhands.server.process import keep_signals_of_start
+    from manyhands.workers.role import is_template
+
+    if server.workers and not is_template():
+        # They come up before it listens, which may take long.
+        _heed_stop_signals(server)
+        keep_signals_of_start(server.stop)
+    try:
+        _listen(server)
+    except NotStarted as failure:
+        if server.is_stopping:
+            return 0
+        report(f"the workers cannot serve: {failure}")
+        return NOT_STARTED
+    if server.is_worker:
+        # Its supervisor tells the operator all, and has the pages for tools.
+        server.run()
+        return 0
+    if not server.workers:
+        _heed_stop_signals(server)
     with serving_pages(arguments, server) as pages, end_of_process.comes_in_time(server):
         cut_off = server.run(lambda: _announce(server, pages, report))
     for connection in cut_off:
@@ -77,6 +117,17 @@ def _serve(arguments: argparse.Namespace, given: dict[str, Any], report: Report)
     if cut_off:
         end_of_process.note_threads_left()
     return 1 if cut_off else 0
+
+
+def _heed_stop_signals(server: "Server") -> None:
+    end_of_process.heed_stop_signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM), server.stop))
+
+
+def _supervises(given: dict[str, Any]) -> bool:
+    """Tell whether this process is to be the supervisor of workers."""
+    from manyhands.workers.role import is_template
+
+    return bool(given.get("workers")) and not is_template()
 
 
 def _patch_for_fibers() -> None:

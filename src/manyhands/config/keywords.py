@@ -123,6 +123,21 @@ class ServerOptions(TypedDict, total=False):
     or what waits longest or comes last is dropped, and counted. Default close."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
+    workers: int | Literal["auto"] | None
+    """Processes that serve, dealt their connections by a supervisor, or auto for one on each processor;
+    none or 0: the one process serves by itself; Linux only. Default none."""
+    reload_drain: Literal["drain", "stay"]
+    """What becomes of connections at a reload: they are drained, or stay with the workers that have
+    them until they end (with workers). Default drain."""
+    max_generations: int
+    """Generations of workers that there are at once; a reload that makes one more drains the oldest
+    (with workers). Generations, default 3."""
+    start_timeout: float
+    """Time for a program to be imported, and for its workers to come up (with workers). Seconds,
+    default 60.0."""
+    worker_timeout: float | None
+    """Time for which a worker's accept loop may stand still until the worker is replaced (with
+    workers). Seconds, default 30.0."""
     control: str | PathLike[str] | None
     """The control socket, on which operators ask what the server does, and have it do something: a
     path, @NAME, or auto for a place by itself, as the commands have it. Default none."""
@@ -225,6 +240,21 @@ class ServerAttributes:
     or what waits longest or comes last is dropped, and counted. Default close."""
     drain_timeout: float
     """Time that handlers get to finish when the server is told to stop. Seconds, default 30.0."""
+    workers: Settled[int | Literal["auto"] | None]
+    """Processes that serve, dealt their connections by a supervisor, or auto for one on each processor;
+    none or 0: the one process serves by itself; Linux only. Default none."""
+    reload_drain: Settled[Literal["drain", "stay"]]
+    """What becomes of connections at a reload: they are drained, or stay with the workers that have
+    them until they end (with workers). Default drain."""
+    max_generations: Settled[int]
+    """Generations of workers that there are at once; a reload that makes one more drains the oldest
+    (with workers). Generations, default 3."""
+    start_timeout: Settled[float]
+    """Time for a program to be imported, and for its workers to come up (with workers). Seconds,
+    default 60.0."""
+    worker_timeout: Settled[float | None]
+    """Time for which a worker's accept loop may stand still until the worker is replaced (with
+    workers). Seconds, default 30.0."""
     control: Settled[str | PathLike[str] | None]
     """The control socket, on which operators ask what the server does, and have it do something: a
     path, @NAME, or auto for a place by itself, as the commands have it. Default none."""

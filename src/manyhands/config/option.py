@@ -31,7 +31,7 @@ class Option:
         What it does, for `--help`, ``docs/options.md`` and editors.
     group : str
         What it is about: ``engine``, ``listener``, ``tls``, ``limits``, ``opening``, ``deadlines``,
-        ``drain``, ``control`` or ``handler``.
+        ``outbox``, ``drain``, ``workers``, ``control`` or ``handler``.
     default : OptionValue
         The class attribute's value; with `of_server` that of `Server`.
     may_be_none : bool

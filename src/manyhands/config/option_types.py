@@ -358,7 +358,40 @@ class File(OptionType):
 
 
 AUTO = "auto"
-"""The place of a control socket that is chosen by itself: see `manyhands.control.places.defaults`."""
+"""What is chosen by itself: how many workers there are, or the place of a control socket (see
+`manyhands.control.places.defaults`)."""
+
+
+MOST_WORKERS = 512
+"""Workers of a generation at the most: more than machines have processors. Each costs the supervisor a slot
+of the page, and some descriptors."""
+
+
+class Workers(OptionType):
+    """How many workers there are: a whole number, or ``auto`` for one on each processor."""
+
+    annotation = 'int | Literal["auto"]'
+
+    def __init__(self, at_most: int) -> None:
+        self._count = Whole(at_least=0, at_most=at_most)
+
+    @property
+    def expected(self) -> str:
+        """The word, and the bounds."""
+        return f"{AUTO}, or {self._count.expected}"
+
+    @property
+    def metavar(self) -> str:
+        """A number, or the word."""
+        return f"{self._count.metavar}|{AUTO}"
+
+    def read(self, text: str) -> OptionValue:
+        """Turn a word into a number, unless it is ``auto``; a ValueError says that it is neither."""
+        return text if text == AUTO else self._count.read(text)
+
+    def fits(self, value: object) -> bool:
+        """Tell whether a value is the word, or a number within the bounds."""
+        return value == AUTO if isinstance(value, str) else self._count.fits(value)
 
 
 class SocketPlace(OptionType):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from manyhands.config.option import Option, defaults, refuse_useless
 from manyhands.config.option_types import (
+    MOST_WORKERS,
     Choice,
     ChoiceOrHandler,
     File,
@@ -29,6 +30,7 @@ from manyhands.config.option_types import (
     SocketPlace,
     Switch,
     Whole,
+    Workers,
 )
 from manyhands.model.pieces import WHEN_BEHIND
 from manyhands.model.usage_errors import Mistake, closest
@@ -38,6 +40,7 @@ _of_engine = partial(Option, group="engine")
 _of_listener = partial(Option, group="listener")
 _of_tls = partial(Option, group="tls")
 _limit = partial(Option, group="limits", owners=("BaseServer",), is_unset=True, is_adjustable=True)
+_of_workers = partial(Option, group="workers", needs=("workers",))
 _of_control = partial(Option, group="control")
 _outbox = partial(Option, group="outbox", owners=("BaseServer",), is_unset=True, is_adjustable=True)
 _deadline = partial(Option, group="deadlines", owners=("BaseServer",), is_adjustable=True)
@@ -307,6 +310,40 @@ _ROWS = (
         default=30.0,
         is_adjustable=True,
     ),
+    Option(
+        "workers",
+        Workers(at_most=MOST_WORKERS),
+        "processes that serve, dealt their connections by a supervisor, or auto for one on each processor; "
+        "none or 0: the one process serves by itself; Linux only",
+        group="workers",
+    ),
+    _of_workers(
+        "reload_drain",
+        Choice("drain", "stay"),
+        "what becomes of connections at a reload: they are drained, or stay with the workers that have them "
+        "until they end",
+        default="drain",
+    ),
+    _of_workers(
+        "max_generations",
+        # Each has a template and workers of its own, with all of the program in memory.
+        Whole(at_least=1, at_most=10, unit="generations"),
+        "generations of workers that there are at once; a reload that makes one more drains the oldest",
+        default=3,
+    ),
+    _of_workers(
+        "start_timeout",
+        Seconds(),
+        "time for a program to be imported, and for its workers to come up",
+        default=60.0,
+    ),
+    _of_workers(
+        "worker_timeout",
+        Seconds(),
+        "time for which a worker's accept loop may stand still until the worker is replaced",
+        default=30.0,
+        or_none=True,
+    ),
     _of_control(
         "control",
         SocketPlace(may_be_auto=True),
@@ -349,6 +386,10 @@ DROP_IN_OPTIONS = {row.name: row for row in _ROWS if row.owners}
 """Those that are class attributes of the drop-in, which `manyhands run` can set."""
 
 
+CAN_HAVE_WORKERS = hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
+"""Whether the system has what a supervisor and its workers stand on. Both are Linux's alone."""
+
+
 def by_group(group: str) -> tuple[str, ...]:
     """Return the names of the options of one group: see `Option.group`."""
     return tuple(row.name for row in _ROWS if row.group == group)
@@ -365,7 +406,8 @@ def checked(given: Mapping[str, object]) -> dict[str, Any]:
     Raises
     ------
     Mistake
-        A keyword is no option, its value does not fit, or it would do nothing without another one.
+        A keyword is no option, its value does not fit, or the system cannot do it; or it would do nothing
+        without another one.
     """
     unknown = [name for name in given if name not in SERVER_OPTIONS]
     if unknown:
@@ -376,6 +418,10 @@ def checked(given: Mapping[str, object]) -> dict[str, Any]:
     for name, value in given.items():
         SERVER_OPTIONS[name].check(value)
     refuse_useless(given, SERVER_OPTIONS)
+    if given.get("workers") and not CAN_HAVE_WORKERS:
+        raise Mistake(
+            "workers need Linux: another system cannot watch them, and deal them connections"
+        )
     return {**defaults(SERVER_OPTIONS), **given}
 
 

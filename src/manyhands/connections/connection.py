@@ -36,6 +36,7 @@ from manyhands.runtime.sockets import descriptor_of
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace
+    from manyhands.connections.hand_over import HandOver
     from manyhands.connections.rooms import Rooms
     from manyhands.connections.timeouts import ConnectionTimeouts
     from manyhands.engines.engine import Engine, Task
@@ -107,6 +108,10 @@ class Core(Protocol):
     @property
     def rooms(self) -> "Rooms":
         """The rooms that it may join."""
+
+    @property
+    def hand_over(self) -> "HandOver | None":
+        """What leads to other processes that resume what this one serves, if anything does."""
 
     def identify(self, connection: "Connection") -> Reason | None:
         """Apply the limits for addresses, now that a PROXY header has told the client's."""

@@ -67,6 +67,10 @@ class EndableConnection(ConnectionFacts):
         self.engine.end(self.task)
         return True
 
+    def give_away(self) -> bool:
+        """Note that another process goes on with it; return False when its end was decided before."""
+        return self._decide_end(Reason.HANDED_OFF)
+
     def decide_end(self, reason: Reason) -> None:
         """Note why the connection is about to be ended, unless that is decided."""
         if self.is_registered:

@@ -64,6 +64,10 @@ class ConnectionReader(io.BufferedIOBase):
         # this file is closed as well, as a program expects of `makefile`. Nothing is read through it.
         self.raw: Any = connection.makefile("rb", 0)
 
+        self.receive_by: Callable[[int, float | None], bytes | None] | None = None
+        """What receives while a frame is waited for, where another process may go on with the connection: so
+        many bytes, within so many seconds. None comes back when nothing has come."""
+
     # Frames
 
     def read_exactly(self, count: int, limit: int, timeout: float | None = None) -> bytes | None:
@@ -170,6 +174,14 @@ class ConnectionReader(io.BufferedIOBase):
             self.raw.close()
         super().close()
 
+    def feed(self, data: bytes) -> None:
+        """Have bytes read that were received by other means."""
+        self._buffer.feed(data)
+
+    def take_unread(self) -> bytes:
+        """Give back all that is in the buffer, to be read by other means."""
+        return self._buffer.available(len(self._buffer))
+
     def pending(self) -> int:
         """Return how many bytes are in the buffer, still to be read."""
         return len(self._buffer)
@@ -215,7 +227,7 @@ class ConnectionReader(io.BufferedIOBase):
         left = timeout
         while (frame := attempt()) is None:
             try:
-                if not self._receive(self._buffer.missing, left):
+                if not self._receive(self._buffer.missing, left, by=self.receive_by):
                     self._buffer.finish()
                     return None
             except _DeadlinePassed:
@@ -223,12 +235,42 @@ class ConnectionReader(io.BufferedIOBase):
             left = None if deadline is None else deadline - self._clock()
         return frame
 
-    def _receive(self, missing: int, left: float | None = None) -> bool:
+    def _receive(
+        self,
+        missing: int,
+        left: float | None = None,
+        by: Callable[[int, float | None], bytes | None] | None = None,
+    ) -> bool:
         """Receive once, within the seconds that are left; return False at the end of file."""
         size = min(max(missing, USUAL_RECEIVE), LARGEST_RECEIVE)
-        data = self._connection.recv(size) if left is None else self._receive_within(size, left)
+        if by is not None:
+            data = self._receive_by(by, size, left)
+        elif left is None:
+            data = self._connection.recv(size)
+        else:
+            data = self._receive_within(size, left)
         self._buffer.feed(data)
         return bool(data)
+
+    def _receive_by(
+        self, receive: Callable[[int, float | None], bytes | None], size: int, left: float | None
+    ) -> bytes:
+        own = self._connection.gettimeout()
+        if own == 0 and left is None:
+            data: bytes = self._connection.recv(size)  # it does not wait
+            return data
+        if left is not None and left < 0:
+            raise _DeadlinePassed
+        is_own_shorter = bool(own) and (left is None or own < left)
+        try:
+            received = receive(size, own if is_own_shorter else left)
+        finally:
+            # It may wait by the timeout of the socket. Where that has gone to another process, it has none.
+            if self._connection.fileno() >= 0:
+                self._connection.settimeout(own)
+        if received is None:
+            raise TimeoutError("timed out") if is_own_shorter else _DeadlinePassed
+        return received
 
     def _receive_within(self, size: int, left: float) -> bytes:
         if left < 0:

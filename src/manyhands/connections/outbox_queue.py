@@ -106,6 +106,13 @@ class OutboxQueue:
         if self._offset == len(self._batch):
             self._batch, self._offset, self._in_batch = b"", 0, 0
 
+    def rest(self) -> bytes | None:
+        """Return all that waits to be sent; None where a write waits for its place between the pieces."""
+        pieces = [each for each in self._items if isinstance(each, bytes)]
+        if len(pieces) < len(self._items):
+            return None
+        return b"".join((self._batch[self._offset :], *pieces))
+
     def _left_of_batch(self) -> int:
         return len(self._batch) - self._offset
 

@@ -44,6 +44,9 @@ class Receiver(Protocol):
     def put(self, data: bytes) -> bool:
         """Have a piece sent, after all that was put before. Never waits. See `Outbox.put`."""
 
+    def miss(self, count: int) -> None:
+        """Note that so many pieces were dropped before they came here."""
+
     def end(self) -> None:
         """Send nothing more: the connection is over. Once more does no harm."""
 

@@ -245,6 +245,20 @@ class PieceSender:
             self._is_told = True
             self._untold = self._terms, waiting
 
+    def miss(self, count: int) -> None:
+        """Note that so many pieces were dropped before they came here, as if they had found no room."""
+        terms = self._terms
+        if terms is not None:
+            _, when_behind = terms.outbox_terms()
+            self._locked(self._note_missed, count, when_behind)
+        self._tell()
+
+    def _note_missed(self, count: int, when_behind: str) -> None:
+        if not self._is_over:
+            self._miss(count, self.waiting)
+            if when_behind == "close":
+                self._end_unread()
+
     def _end_unread(self) -> None:
         self.ended_unread = True
         self._end()
@@ -352,6 +366,21 @@ class PieceSender:
             self._end_unread()
 
     # The end
+
+    def take_unsent(self) -> bytes | None:
+        """End it, and return what is still to be sent, by other means; None where that cannot be known.
+
+        Which is where a write is under way, or waits, and where the connection is over: then nothing changes.
+        """
+        return self._locked(self._take_unsent)
+
+    def _take_unsent(self) -> bytes | None:
+        if self._is_over or self._holder is not None:
+            return None
+        unsent = b"" if self._queue is None else self._queue.rest()
+        if unsent is not None:
+            self._give_descriptor_up()
+        return unsent
 
     def end(self) -> None:
         """Send nothing more: the connection is over. Once more does no harm.

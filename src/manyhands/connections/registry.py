@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from contextlib import suppress
+from math import inf
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from manyhands.model.event_hub import event_hub
 from manyhands.model.pieces import piece_of
 from manyhands.runtime.fork_hooks import renew_in_copies
 from manyhands.runtime.locks import Latch, release_if_held
+from manyhands.runtime.pending import Pending
 from manyhands.runtime.unpatched import brief_lock, brief_rlock
 
 DURATION_BOUNDS = (
@@ -124,7 +126,7 @@ class _Wait:
             self.has_come_about.set()
 
 
-class Others(Protocol):
+class Parent(Protocol):
     """What leads from a handler's process to the connections that other processes serve."""
 
     def connection(self, number: int) -> Connection | None:
@@ -134,11 +136,24 @@ class Others(Protocol):
         """Have a piece sent to each connection, but to one; return to how many."""
 
 
+class Others(Protocol):
+    """What leads to the connections of other processes which serve the same server."""
+
+    def find(self, number: int) -> Pending[Connection | None]:
+        """Ask for what stands for a connection of another process; None where there is none."""
+
+    def send(self, number: int, piece: bytes) -> Pending[bool]:
+        """Have a piece sent to a connection of another process; the result is whether it is."""
+
+    def send_all(self, piece: bytes, but: int) -> Pending[int]:
+        """Have a piece sent to each connection there, but to that of a number; the result is to how many."""
+
+
 class Dealer(Protocol):
     """What leads from one process of a server to the others."""
 
     @property
-    def parent(self) -> Others | None:
+    def parent(self) -> Parent | None:
         """In the process of a handler, what leads to its parent; None in the parent itself."""
 
 
@@ -162,6 +177,7 @@ class Registry(Mapping[int, Connection]):
         "dealer",
         "is_draining",
         "on_room",
+        "others",
         "totals",
     )
 
@@ -190,6 +206,9 @@ class Registry(Mapping[int, Connection]):
     def begin_anew(self) -> None:
         """Forget everything: in a forked copy of the process, which serves none of these connections."""
         self._lock = brief_rlock()
+        self.others: Others | None = None
+        """What leads to other processes that serve the same server, where it has several workers."""
+
         self._open: dict[int, Connection] = {}
         self._closed: Counter[Reason] = Counter()
         self._dropped: Counter[Reason] = Counter()
@@ -223,7 +242,7 @@ class Registry(Mapping[int, Connection]):
         wait = _Wait(at_least, at_most)
         # The look and the entry under one lock: no change can slip in between.
         with self._lock:
-            wait.look(len(self._open))
+            wait.look(len(self))
             self._waits.append(wait)
         try:
             return wait.has_come_about.wait(timeout)
@@ -340,12 +359,30 @@ class Registry(Mapping[int, Connection]):
             When it is text, or longer than the option `outbox` allows.
         """
         piece = piece_of(data)
-        others = None if self.dealer is None else self.dealer.parent
-        if others is not None:
-            return others.send_all(piece, but)
+        parent = None if self.dealer is None else self.dealer.parent
+        if parent is not None:
+            return parent.send_all(piece, but)
+        told, others_told = self.begin_to_send_all(piece, but)
+        return told if others_told is None else told + others_told.wait()
+
+    def begin_to_send_all(
+        self, piece: bytes, but: Connection | None = None
+    ) -> tuple[int, Pending[int] | None]:
+        """Do what `send_all` does, but wait for nothing; return to how many elsewhere as what comes later."""
+        told = self.send_all_here(piece, but)
+        if self.others is None:
+            return told, None
+        return told, self.others.send_all(piece, 0 if but is None else but.number)
+
+    def send_all_here(self, piece: bytes, but: Connection | None = None, at: float = inf) -> int:
+        """Send a piece to each connection of this process, but to one; return to how many.
+
+        `at` is when it was sent, by `time.monotonic`: what was accepted later gets nothing.
+        """
         told = 0
         for connection in self.snapshot():
-            if connection is not but and connection.is_open_to_pieces:
+            is_meant = connection is not but and connection.opened_at <= at
+            if is_meant and connection.is_open_to_pieces:
                 with suppress(RuntimeError):
                     told += connection.send(piece)
         return told
@@ -365,7 +402,7 @@ class Registry(Mapping[int, Connection]):
     def balance(self) -> tuple[int, int, int]:
         """The numbers accepted, open and closed, of one moment: the first is the sum of the others."""
         with self._lock:
-            return self._accepted, len(self._open), self._closed.total()
+            return self._accepted, len(self), self._closed.total()
 
     def snapshot(self) -> list[Connection]:
         """Return the open connections, in the order of their acceptance."""
@@ -387,12 +424,21 @@ class Registry(Mapping[int, Connection]):
 
     def __getitem__(self, number: int) -> Connection:
         connection = self._open.get(number)
-        if connection is None and self.dealer is not None:
-            others = self.dealer.parent
-            connection = None if others is None else others.connection(number)
+        if connection is None:
+            connection = self._elsewhere(number)
         if connection is None:
             raise KeyError(number)
         return connection
+
+    def here(self, number: int) -> Connection | None:
+        """Return an open connection of this process by its number; None where there is none."""
+        return self._open.get(number)
+
+    def _elsewhere(self, number: int) -> Connection | None:
+        parent = None if self.dealer is None else self.dealer.parent
+        if parent is not None:
+            return parent.connection(number)
+        return None if self.others is None else self.others.find(number).wait()
 
     def __contains__(self, number: object) -> bool:
         return number in self._open

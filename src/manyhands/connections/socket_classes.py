@@ -27,6 +27,12 @@ class AwaitingHeader(Unopened):
     __slots__ = ()
 
 
+class ActsAsTLS:
+    """A socket that is to be taken for one of TLS: it has what `TLSTerms` have as attributes."""
+
+    __slots__ = ()
+
+
 class TLSTerms:
     """How the connections of a listener speak TLS. Never changed.
 

@@ -50,6 +50,14 @@ class ConnectionTimeouts:
         self._latest: tuple[tuple[float, ...], Deadlines, Deadlines] | None = None
 
     @property
+    def own(self) -> dict[str, float | None]:
+        """Those that the handler has set, by their names."""
+        stored = zip(NAMES, self._store, strict=True)
+        return {
+            name: None if value == math.inf else value for name, value in stored if value != _USUAL
+        }
+
+    @property
     def idle_timeout(self) -> float | None:
         """Seconds for which nothing may be received; None: for ever."""
         return self.with_usual(self._usual()).idle_timeout

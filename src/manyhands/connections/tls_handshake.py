@@ -17,7 +17,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from manyhands.connections.socket_classes import TLSTerms, Unopened, connection_behind
+from manyhands.connections.socket_classes import (
+    ActsAsTLS,
+    TLSTerms,
+    Unopened,
+    connection_behind,
+)
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.locks import ReentrantLock
@@ -171,7 +176,7 @@ def is_tls(candidate: object) -> "TypeGuard[ssl.SSLSocket]":
     # By its type: a mock says by `__class__` that it is one, and `isinstance` believes it. So does a plain
     # socket that stands for a TLS connection, and that is one.
     return ssl_module is not None and issubclass(
-        type(connection_behind(candidate)), ssl_module.SSLSocket
+        type(connection_behind(candidate)), (ssl_module.SSLSocket, ActsAsTLS)
     )
 
 

@@ -37,8 +37,14 @@ def _figures(answer: Json) -> Iterator[Line]:
             yield _line(label, told)
     if ends := _ends(mapping(answer.get("deadlines"))):
         yield _line("deadlines", ends)
-    if pid := text(answer.get("pid")):
-        yield _line("process", pid)
+    yield from _places(answer)
+
+
+def _places(answer: Json) -> Iterator[Line]:
+    """Say which worker and which process have it, where that is another one than the server's."""
+    for label, name in (("worker", "worker"), ("process", "pid")):
+        if number := text(answer.get(name)):
+            yield _line(label, number)
 
 
 def _line(label: str, value: str) -> Line:

@@ -4,6 +4,7 @@ A server of another version may leave out a figure, or have more of them: what i
 All texts are as the server has them; they are escaped where they are shown.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -80,12 +81,22 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Workers:
+    """The worker processes: how many in each state, their generation, and which have not answered."""
+
+    states: Mapping[str, int]
+    generation: int | None
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The answer of `status`."""
+    """The answer of `status`; without workers the server has none."""
 
     uptime: float | None
     servers: tuple[Server, ...]
     process: Process
+    workers: Workers | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,14 @@ def status(answer: Json) -> Status:
             whole(process.get("descriptor_limit")),
             whole(process.get("threads")),
         ),
+        _workers(answer) if "workers" in answer else None,
     )
+
+
+def _workers(answer: Json) -> Workers:
+    states = Counter(text(mapping(each).get("state")) for each in items(answer.get("workers")))
+    missing = tuple(text(each) for each in items(answer.get("missing")))
+    return Workers(states, whole(answer.get("generation")), missing)
 
 
 def page(answer: Json) -> Page:

@@ -70,6 +70,7 @@ class Summary:
             self._books(),
             self._rates(spark),
             self._load(spark),
+            self._workers(),
             self._counts("refused", self.books.refusals, "warning"),
             self._listeners(),
             self._counts("datagrams dropped", self.books.dropped, "warning"),
@@ -128,6 +129,19 @@ class Summary:
         if used is not None:
             yield self._drawn("processor", "processor", f"{used:.0%}", spark)
         yield from _process(self.status.process)
+
+    def _workers(self) -> Iterator[Item]:
+        workers = self.status.workers
+        if workers is None:
+            return
+        yield labelled("workers", count(sum(workers.states.values())))
+        for state, number in by_number(workers.states):
+            if state != "serving":
+                yield labelled(state, count(number))
+        if workers.generation is not None:
+            yield labelled("generation", str(workers.generation))
+        if workers.missing:
+            yield labelled("not answering", ", ".join(workers.missing), "bad")
 
     def _drawn(self, label: str, name: str, figure: str, spark: int, style: str = "") -> Item:
         """Return a figure, as wide as most are so that little moves, and what it was."""

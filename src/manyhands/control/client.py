@@ -51,7 +51,7 @@ class Hello(NamedTuple):
     started : str
         When it started (ISO 8601).
     role : str
-        ``"server"``; a later server may have others.
+        ``"server"``, and of a worker to its supervisor ``"worker"``; a later server may have others.
     name : str
         How it was started, as ``"serve shop:Echo"``.
     may : tuple of str

@@ -110,6 +110,11 @@ Keyed: TypeAlias = tuple[int, Any, int, int, Connection]
 """A key, and what it stands for: the number of the server, and the connection."""
 
 
+def cursor_after(sort: str, last: Sequence[Any]) -> str:
+    """Return the cursor of the page after one that is sorted like this and whose last key is `last`."""
+    return base64.urlsafe_b64encode(json.dumps([sort, *last]).encode()).decode()
+
+
 class Order:
     """One order of connections.
 
@@ -159,7 +164,7 @@ class Order:
 
     def cursor(self, last: Keyed) -> str:
         """Return the cursor of the page after one whose last connection is `last`."""
-        return base64.urlsafe_b64encode(json.dumps([self._sort, *last[:3]]).encode()).decode()
+        return cursor_after(self._sort, last[:3])
 
     def read(self, cursor: str) -> Key:
         """Read a cursor.

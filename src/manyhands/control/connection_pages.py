@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from manyhands.connections.connection import Connection
-from manyhands.control.connection_order import Look, Order, Shortlist, listener_of
+from manyhands.control.connection_order import Key, Look, Order, Shortlist, listener_of
 from manyhands.control.messages import Refusal, written
 from manyhands.control.protocol import Code
 from manyhands.model.networks import Networks
@@ -41,12 +41,15 @@ class Page(NamedTuple):
         How many match.
     open : int
         How many are open.
+    keys : list of Key
+        By what each of `items` is sorted.
     """
 
     items: list[Entry]
     next: str | None
     total: int
     open: int
+    keys: list[Key]
 
 
 def page_of(
@@ -89,7 +92,8 @@ def page_of(
             shortlist.show(look, chunk)
     best = shortlist.first()
     items = [Entry(server, connection) for *_, server, connection in best[:limit]]
-    return Page(items, order.cursor(best[limit - 1]) if len(best) > limit else None, total, count)
+    following = order.cursor(best[limit - 1]) if len(best) > limit else None
+    return Page(items, following, total, count, [each[:3] for each in best[:limit]])
 
 
 _Test: TypeAlias = Callable[[Look], Callable[[Connection], bool]]

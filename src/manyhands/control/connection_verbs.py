@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manyhands.config.option_types import MOST_WORKERS
 from manyhands.connections.connection import Connection
 from manyhands.control.connection_order import SORTS
-from manyhands.control.connection_pages import Entry, row_of, rows_of
+from manyhands.control.connection_pages import Entry, Page, row_of, rows_of
 from manyhands.control.messages import Listed, Refusal
 from manyhands.control.params import Fields, Number, Param, Several, Text, Whole, Word
 from manyhands.control.process import ControlledProcess
 from manyhands.control.protocol import Code
 from manyhands.control.server_verbs import LARGEST_SERVER
 from manyhands.control.verbs import Asker, Verb
+from manyhands.control.workers_verbs import no_workers
 from manyhands.model.connection_states import State
 from manyhands.model.socket_addresses import format_address
 from manyhands.serving.stack_location import stacks_of
@@ -35,9 +37,25 @@ def _list(
     limit: int = 100,
     after: str | None = None,
 ) -> Listed:
-    page = asker.process.page(where or {}, sort, limit, after)
-    facts = {"next": page.next, "total": page.total, "open": page.open}
-    return Listed(rows_of(page), facts)
+    page = asker.process.page(_without_workers(where), sort, limit, after)
+    return Listed(rows_of(page), _facts(page))
+
+
+def _without_workers(where: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if where is not None and "worker" in where:
+        raise no_workers()
+    return where or {}
+
+
+def _facts(page: Page) -> dict[str, object]:
+    return {"next": page.next, "total": page.total, "open": page.open}
+
+
+def _page(
+    asker: Asker, *, where: Mapping[str, Any], sort: str, limit: int, after: str | None = None
+) -> Listed:
+    page = asker.process.page(where, sort, limit, after)
+    return Listed(rows_of(page), {**_facts(page), "keys": page.keys})
 
 
 def _get(asker: Asker, *, id: str) -> dict[str, object]:  # noqa: A002 - the parameter's name
@@ -111,23 +129,25 @@ def the_connection(asker: Asker, wanted: str) -> Connection:
 
 
 def _open(asker: Asker, wanted: str) -> Entry:
-    found, number = _found(asker.process, wanted), _number(wanted)
+    found, number = _found(asker.process, wanted), number_of(wanted)
     if found is None:
         known = "" if number is None else asker.process.end_of(number)
-        raise Refusal(Code.NO_SUCH_THING, f"there is no connection {_named(wanted)}{known}")
+        raise Refusal(Code.NO_SUCH_THING, f"there is no connection {named(wanted)}{known}")
     return found
 
 
 def _found(process: ControlledProcess, wanted: str) -> Entry | None:
-    number = _number(wanted)
+    number = number_of(wanted)
     return None if number is None else process.connection(number)
 
 
-def _named(wanted: str) -> str:
+def named(wanted: str) -> str:
+    """Return an id as sentences have it."""
     return wanted if wanted.isalnum() else repr(wanted)
 
 
-def _number(wanted: str) -> int | None:
+def number_of(wanted: str) -> int | None:
+    """Return the number that an id stands for; None where it is none of ours."""
     is_number = wanted.isascii() and wanted.isdecimal()
     return int(wanted) if is_number else None
 
@@ -149,6 +169,7 @@ CONNECTION_VERBS = (
                     Param("handler", Text(), "the name of its handler"),
                     Param("room", Text(), "a room that it is in"),
                     Param("server", Whole(1, LARGEST_SERVER), "the number of its server"),
+                    Param("worker", Whole(1, MOST_WORKERS), "the number of its worker"),
                     Param(
                         "idle_over", Number(0, LONGEST_TIME), "nothing received for more seconds"
                     ),
@@ -184,3 +205,11 @@ CONNECTION_VERBS = (
     ),
 )
 """The verbs about connections."""
+
+CONNECTIONS_PAGE = Verb(
+    "connections.page",
+    _page,
+    "a page of the open connections, and by what each is sorted",
+    CONNECTION_VERBS[0].params,
+)
+"""What a supervisor asks its workers: to put their pages into one order it needs the keys."""

@@ -13,7 +13,7 @@ from manyhands.runtime.error_reports import print_uncaught
 from manyhands.runtime.fork_hooks import renew_in_copies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOST_WAITING = 500
 """Events in a batch, of a tenth of a second: what comes beyond them is counted. Each costs some 20 µs."""
@@ -44,8 +44,8 @@ class EventFeed:
     """
 
     def __init__(self) -> None:
-        # Events, and among them how many there was no place for by then.
-        self._waiting: deque[tuple[float, Event | int]] = deque()
+        # Events, those of another process written, and among them how many there was no place for by then.
+        self._waiting: deque[tuple[float, Event | str | int]] = deque()
         self._reported: weakref.WeakSet[type] = weakref.WeakSet()
         self._unsubscribe: Callable[[], object] | None = None
         self._missed = 0
@@ -76,6 +76,17 @@ class EventFeed:
         else:
             self._missed += 1
 
+    def add(self, items: "Sequence[str]", missed: int) -> None:
+        """Take notice of events of another process, written, and of how many before them cannot be told."""
+        if not self.is_watched:
+            return
+        self._missed += missed
+        for item in items:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append((time.time(), item))
+            else:
+                self._missed += 1
+
     def take(self) -> Batch:
         """Return the events that wait: not more than `MOST_BYTES`, and the rest at the next time."""
         if self._missed:
@@ -98,8 +109,10 @@ class EventFeed:
             self._waiting.popleft()
         return Batch(items, missed)
 
-    def _told(self, when: float, event: Event) -> list[str]:
+    def _told(self, when: float, event: Event | str) -> list[str]:
         """Return the event as it is told; nothing where it cannot be, which is reported once for a class."""
+        if isinstance(event, str):
+            return [event]
         try:
             return [_written(when, event)]
         except Exception as error:  # noqa: BLE001 - of a program's own event

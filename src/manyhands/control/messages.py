@@ -57,10 +57,18 @@ class Request(NamedTuple):
 
 
 class Lines:
-    """Cuts what comes from a client into its lines."""
+    """Cuts what comes from a client into its lines.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    longest
+        The bytes of a line, with its end, at the most.
+    """
+
+    def __init__(self, longest: int = LONGEST_REQUEST) -> None:
+        self._longest = longest
         self._rest = bytearray()
+        self._searched = 0
 
     @property
     def is_amid(self) -> bool:
@@ -73,29 +81,30 @@ class Lines:
         Raises
         ------
         Refusal
-            A line is longer than `LONGEST_REQUEST`. Nothing after that can be told apart.
+            A line is too long. Nothing after that can be told apart.
         """
         self._rest += data
-        while (end := self._rest.find(b"\n")) >= 0:
+        while (end := self._rest.find(b"\n", self._searched)) >= 0:
             line = bytes(self._rest[:end])
             del self._rest[: end + 1]
-            _check_length(line)
+            self._searched = 0
+            self._check_length(line)
             if line.strip():
                 yield line
-        _check_length(self._rest)
+        self._searched = len(self._rest)
+        self._check_length(self._rest)
 
     def last(self) -> Iterator[bytes]:
         """Yield the line that the client has begun and not ended, where it sends no more."""
         if self._rest.strip():
             yield bytes(self._rest)
         self._rest.clear()
+        self._searched = 0
 
-
-def _check_length(line: bytes | bytearray) -> None:
-    if len(line) >= LONGEST_REQUEST:
-        raise Refusal(
-            Code.TOO_LONG, f"a line has more than {LONGEST_REQUEST} bytes: the connection is closed"
-        )
+    def _check_length(self, line: bytes | bytearray) -> None:
+        if len(line) >= self._longest:
+            what = f"a line has more than {self._longest} bytes: the connection is closed"
+            raise Refusal(Code.TOO_LONG, what)
 
 
 def read_request(line: bytes) -> Request:
@@ -212,6 +221,11 @@ def error_line(refused: Refusal) -> bytes:
     """Return the line that says why a request is not answered."""
     error = {"code": int(refused.code), "message": str(refused)}
     return _line({"jsonrpc": "2.0", "id": refused.request_id, "error": error})
+
+
+def request_line(request_id: int, verb: str, params: Mapping[str, object]) -> bytes:
+    """Return the line that asks for something."""
+    return _line({"jsonrpc": "2.0", "id": request_id, "method": verb, "params": params})
 
 
 def notification(method: str, params: Mapping[str, object]) -> bytes:

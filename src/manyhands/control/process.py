@@ -14,7 +14,7 @@ from manyhands.control.connection_pages import Entry, Page, page_of
 from manyhands.control.messages import Refusal
 from manyhands.control.protocol import VERSION, Code
 from manyhands.control.recent_traffic import RecentTraffic
-from manyhands.control.system_use import use_of_system
+from manyhands.control.system_use import age_of_process, use_of_system
 from manyhands.engines import Engine
 from manyhands.logs.lines import iso_time
 from manyhands.model.connection_states import Reason
@@ -25,6 +25,7 @@ from manyhands.serving.controls import ServerControls
 from manyhands.serving.info import count_totals, totals_of
 
 if TYPE_CHECKING:
+    from manyhands.control.event_feed import EventFeed
     from manyhands.metrics import Figures
 
 _REFUSALS = frozenset(reason.value for reason in Reason if reason.is_refusal)
@@ -139,6 +140,8 @@ class ControlledProcess:
         What is known of the traffic of its connections.
     servers
         Returns the servers that there are now, by any thread.
+    role
+        What it is to its clients.
     """
 
     def __init__(
@@ -147,16 +150,21 @@ class ControlledProcess:
         began: float,
         traffic: RecentTraffic,
         servers: Callable[[], Sequence[Controlled]],
+        role: str = "server",
     ) -> None:
         self.name = name
         self._began = began
         self._traffic = traffic
         self._servers = servers
+        self._role = role
 
     def count_traffic(self) -> None:
         """Have the bytes of connections added up that end, from now on."""
         for each in self._present:
             count_totals(each.server.core.registry)
+
+    def note_watch(self, feed: "EventFeed", what: frozenset[str]) -> None:
+        """Note what the clients of a socket watch now; its feed takes what happens elsewhere."""
 
     @property
     def _present(self) -> tuple[Controlled, ...]:
@@ -199,7 +207,7 @@ class ControlledProcess:
     def connection(self, number: int) -> Entry | None:
         """Return an open connection by its number; None where it is not open."""
         for each in self._present:
-            found = each.server.core.registry.get(number)
+            found = each.server.core.registry.here(number)
             if found is not None:
                 return Entry(each.number, found)
         return None
@@ -220,7 +228,7 @@ class ControlledProcess:
             "protocol": VERSION,
             "pid": os.getpid(),
             "started": iso_time(self._began),
-            "role": "server",
+            "role": self._role,
             "name": self.name,
             "may": ["read", "write"] if may_write else ["read"],
         }
@@ -234,7 +242,7 @@ class ControlledProcess:
         return {
             **self.hello(may_write=may_write),
             "python": platform.python_version(),
-            "uptime": round(time.time() - self._began, 3),
+            "uptime": round(age_of_process(), 3),
             "servers": servers,
             "books": _books(servers),
             "process": use_of_system(),

@@ -9,6 +9,7 @@ from typing import Any
 from manyhands.connections.connection import Connection
 from manyhands.control.connection_verbs import (
     CONNECTION_VERBS,
+    CONNECTIONS_PAGE,
     STACK_PATIENCE,
     connection_id,
     the_connection,
@@ -18,6 +19,7 @@ from manyhands.control.params import Number, Param, Several, Whole, Word
 from manyhands.control.room_verbs import ROOM_VERBS
 from manyhands.control.server_verbs import SERVER_VERBS
 from manyhands.control.verbs import Asker, Verb, Verbs
+from manyhands.control.workers_verbs import WORKERS_VERBS
 from manyhands.engines import Engine, Task
 from manyhands.model.socket_addresses import format_address
 from manyhands.runtime.slices import slices
@@ -80,7 +82,7 @@ def _stacks(
         for some in slices(shown, STACKS_AT_ONCE)
         for engine, task in some
     ]
-    threads = [] if id is not None else _other_threads(limit)
+    threads = [] if id is not None else other_threads(limit)
     return Listed(items, {"threads": threads, "total": sum(map(len, engines.values()))})
 
 
@@ -109,7 +111,7 @@ def _stack(task: Task, stack: list[str] | None, process: int | None) -> dict[str
     }
 
 
-def _other_threads(limit: int) -> list[dict[str, object]]:
+def other_threads(limit: int) -> list[dict[str, object]]:
     """Return where the threads stand that serve no client just now, but for the one that answers."""
     # Ours come last: `threading` names one "Dummy-1" once it has logged something.
     names = {thread.ident: thread.name for thread in threading.enumerate()} | native_thread_names()
@@ -128,6 +130,7 @@ VERBS = Verbs(
     *CONNECTION_VERBS,
     *SERVER_VERBS,
     *ROOM_VERBS,
+    *WORKERS_VERBS,
     Verb(
         "stacks",
         _stacks,
@@ -153,3 +156,6 @@ VERBS = Verbs(
     ),
 )
 """All verbs."""
+
+OF_A_WORKER = Verbs(*VERBS, CONNECTIONS_PAGE)
+"""Those that a supervisor may ask of its worker."""

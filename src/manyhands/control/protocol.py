@@ -12,6 +12,10 @@ LONGEST_ANSWER = 4 * 1024 * 1024
 """Bytes of an answer: to make one more takes the interpreter from all threads for tens of milliseconds."""
 
 
+LONGEST_WAIT = 600.0
+"""Seconds for an answer that comes when workers have been replaced: each has its program to load."""
+
+
 class Code(IntEnum):
     """The codes of errors: those of JSON-RPC 2.0 (section 5.1), and below -32000 those of this protocol."""
 
@@ -21,7 +25,7 @@ class Code(IntEnum):
     BAD_PARAMS = -32602
     INTERNAL = -32603
     NO_SUCH_THING = -32010
-    """There is no such connection, listener, server or room."""
+    """There is no such connection, listener, server, worker or room."""
 
     READING_ONLY = -32011
     """The socket is one of ``--control-read``."""

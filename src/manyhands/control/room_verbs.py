@@ -21,7 +21,7 @@ MOST_ROOMS = 1000
 def _list(
     asker: Asker, *, limit: int = MOST_ROOMS, after: str | None = None, server: int | None = None
 ) -> Listed:
-    last = (0, "") if after is None else _read(after)
+    last = (0, "") if after is None else read_cursor(after)
     sizes = {each.number: each.server.core.rooms.sizes() for each in asker.process.servers(server)}
     rooms = (
         (number, room, members)
@@ -37,11 +37,23 @@ def _list(
         for some in slices(page[:limit])
         for number, room, members in some
     ]
-    following = "{} {}".format(*page[limit - 1][:2]) if len(page) > limit else None
+    following = cursor_of_room(*page[limit - 1][:2]) if len(page) > limit else None
     return Listed(items, {"next": following, "total": sum(map(len, sizes.values()))})
 
 
-def _read(cursor: str) -> tuple[int, str]:
+def cursor_of_room(server: int, room: str) -> str:
+    """Return the cursor of the page after a room."""
+    return f"{server} {room}"
+
+
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """Return which server and room a cursor is of.
+
+    Raises
+    ------
+    Refusal
+        It is none.
+    """
     number, _, room = cursor.partition(" ")
     if not (
         room and number.isascii() and number.isdecimal() and len(number) <= len(str(LARGEST_SERVER))

@@ -217,7 +217,12 @@ SERVER_VERBS = (
         ),
         writes=True,
     ),
-    Verb("reload", _reload, "read the certificates again", writes=True),
+    Verb(
+        "reload",
+        _reload,
+        "read the certificates again; with workers, replace them by those of a new generation",
+        writes=True,
+    ),
     Verb("metrics", _metrics, "the figures of a server, as Prometheus reads them", (of_server,)),
 )
 """The verbs about servers."""

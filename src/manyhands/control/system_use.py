@@ -1,5 +1,6 @@
 """What this process uses of the system: processor, memory, descriptors, threads."""
 
+import functools
 import os
 import resource
 import sys
@@ -49,9 +50,21 @@ def _words_of(file: str) -> list[str]:
 
 def start_of_process() -> float:
     """Return when this process was started, in seconds since 1970; where that is not told, it is now."""
+    return time.time() - age_of_process()
+
+
+def age_of_process() -> float:
+    """Return for how many seconds this process has been there, by a clock that does not jump.
+
+    Where its start is not told, since this was asked first.
+    """
     words = _words_of("stat")
     if len(words) <= 19 or sys.platform != "linux":
-        return time.time()
+        return time.monotonic() - _first_asked()
     # The field `starttime` counts from the boot of the machine.
-    since_boot = int(words[19]) / os.sysconf("SC_CLK_TCK")
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(words[19]) / os.sysconf("SC_CLK_TCK")
+
+
+@functools.cache
+def _first_asked() -> float:
+    return time.monotonic()

@@ -1,7 +1,7 @@
 """The verbs of the control protocol: their names, what they take, and who may use them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from manyhands.control.messages import Refusal, Request
 from manyhands.control.params import Param, check, unknown
@@ -27,8 +27,9 @@ class Verb(NamedTuple):
     name : str
         Its name.
     act : callable
-        Does it, for an asker and with the parameters by their names; returns the result. It waits for no
-        client and no hub, and for handlers in processes of their own a moment, to tell where they stand.
+        Does it, for an asker and with the parameters by their names; returns the result, or a `Later` for
+        one that has to be waited for. It waits for no client and no hub itself, and for handlers in
+        processes of their own a moment, to tell where they stand.
     help : str
         What it does.
     params : tuple of Param
@@ -58,6 +59,10 @@ class Verbs:
 
     def __iter__(self) -> "Iterator[Verb]":
         return iter(self._verbs.values())
+
+    def act_of(self, verb: str) -> Callable[..., Any]:
+        """Return what does one of them."""
+        return self._verbs[verb].act
 
     def takes(self, verb: str, param: str) -> bool:
         """Tell whether there is a verb that takes a parameter."""

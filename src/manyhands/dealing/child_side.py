@@ -16,7 +16,7 @@ from manyhands.connections.outboxes import ConnectionWithOutbox, outbox_of
 from manyhands.connections.rooms import Member
 from manyhands.connections.tls_handshake import is_tls
 from manyhands.dealing.channel import LATEST, Channel, Lane, Terms
-from manyhands.dealing.distant_connection import DistantConnection
+from manyhands.dealing.distant_connection import DistantConnection, ServedHere
 from manyhands.dealing.distant_exchange import DistantExchange
 from manyhands.dealing.frames import Frame, FrameReader, Kind, pack, texts
 from manyhands.dealing.uplink import Uplink
@@ -200,7 +200,9 @@ class ChildSide:
         if answer is None or not answer.number:
             return None
         address = marshal.loads(answer.body)  # noqa: S302 - of our own parent
-        return DistantConnection(number, address, self, self._connection)
+        own = self._connection
+        here = ServedHere(own.server, own.engine, own.core)
+        return DistantConnection(number, address, self, here)
 
     def send_all(self, piece: bytes, but: Connection | None) -> int:
         """Have a piece sent to each connection, but to one; return to how many."""

@@ -249,9 +249,10 @@ class Dealer:
         connection.outbox = peer
 
     def _new_peer(self, channels: _Channels, connection: Connection | None) -> Peer:
-        return Peer(connection, self._exchange, channels, self._terms, self._note)
+        return Peer(connection, self._exchange, channels, self._terms, self.note)
 
-    def _note(self, act: Callable[[], object]) -> None:
+    def note(self, act: Callable[[], object]) -> None:
+        """Have something done in the accept loop, which may call what is the program's."""
         self._notes.append(act)
         self._wake_loop()
 
@@ -327,7 +328,7 @@ class Dealer:
 
     def _attach(self, channels: _Channels, number: int, channel: _socket.socket) -> None:
         """Have a process attached by its channel."""
-        connection, descriptor = self._registry.get(number), channel.fileno()
+        connection, descriptor = self._registry.here(number), channel.fileno()
         before = None if connection is None else connection.outbox
         if isinstance(before, Peer) and before.descriptor in channels.peers:
             # Its channel has ended, which is about to be read.

@@ -1,45 +1,58 @@
-"""What stands, in a handler's process, for the connection of another one."""
+"""What stands, in one process of a server, for the connection of another one."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from manyhands.connections.connection import Connection
+from manyhands.connections.connection import Connection, Core
+from manyhands.engines import Engine
 from manyhands.model.connection_states import Reason
 
 
-class Parent(Protocol):
-    """What leads to the parent."""
+class Way(Protocol):
+    """What leads to the other process."""
 
     def send(self, number: int, piece: bytes) -> bool:
         """Have a piece sent to the connection of a number; return whether it is."""
 
 
 class _DistantOutbox:
-    """What takes pieces, in a handler's process, for the connection of another one."""
+    """What takes pieces, in one process, for the connection of another one."""
 
-    def __init__(self, number: int, parent: Parent) -> None:
+    def __init__(self, number: int, way: Way) -> None:
         self._number = number
-        self._parent = parent
+        self._way = way
         self.is_over = False
         self.waiting = 0
         self.missed = 0
 
     def put(self, data: bytes) -> bool:
-        """Have a piece sent by way of the parent."""
-        return self._parent.send(self._number, data)
+        """Have a piece sent by that way."""
+        return self._way.send(self._number, data)
+
+    def miss(self, count: int) -> None:
+        """Count pieces that were dropped before they came here."""
+        self.missed += count
 
     def end(self) -> None:
         """Do nothing: it is the other process's."""
 
 
+class ServedHere(NamedTuple):
+    """What a connection of this process has, and one that stands for another process's seems to have."""
+
+    server: Any
+    engine: Engine
+    core: Core
+
+
 class DistantConnection(Connection):
-    """Stands, in a handler's process, for the connection of another one: it can be sent to."""
+    """Stands, in one process, for the connection of another one: it can be sent to."""
 
     __slots__ = ()
 
-    def __init__(self, number: int, client_address: Any, parent: Parent, own: Connection) -> None:
-        super().__init__(own.server, None, client_address, None, own.engine, own.core)
+    def __init__(self, number: int, client_address: Any, way: Way, of: ServedHere) -> None:
+        super().__init__(of.server, None, client_address, None, of.engine, of.core)
         self.number = number
-        self.outbox = _DistantOutbox(number, parent)
+        self.outbox = _DistantOutbox(number, way)
 
     def close(self, reason: Reason = Reason.KICKED) -> bool:  # noqa: ARG002 - as of any connection
         """Refuse.
@@ -50,6 +63,6 @@ class DistantConnection(Connection):
             It is another process's.
         """
         raise RuntimeError(
-            f"a handler in a process of its own cannot close connection {self.number}, which another process "
-            "serves"
+            f"connection {self.number} cannot be closed here: another process serves it, and only the "
+            "program itself can close it, in the worker that has it"
         )

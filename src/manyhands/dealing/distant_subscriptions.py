@@ -1,21 +1,21 @@
 """What a handler in a process of its own has subscribed to, and asks, as its parent has it."""
 
-import contextlib
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.subscriptions import keep
 from manyhands.dealing.channel import LATEST, Channel, Lane, Terms
 from manyhands.dealing.distant_exchange import TOKEN
 from manyhands.dealing.frames import HEADS, Frame, Kind, pack, take_texts, texts
+from manyhands.exchange.answer_tokens import AnswerTokens
 from manyhands.exchange.local import LocalExchange
-from manyhands.exchange.subscription import MOST_BYTES, Message
+from manyhands.exchange.subscription import MOST_BYTES, DistantAnswer, Message
+from manyhands.runtime.pending import Pending
 
-MOST_REQUESTS = 1000
-"""Requests to which one process has given no answer: as many as may wait in a subscription."""
+Result = TypeVar("Result")
 
 
 class _Distant:
@@ -25,6 +25,7 @@ class _Distant:
         self, subject: str, number: int, terms: Terms, owner: "DistantSubscriptions"
     ) -> None:
         self.subject = subject
+        self.since = 0.0
         self.is_closed = False
         self._number = number
         self._owner = owner
@@ -32,21 +33,29 @@ class _Distant:
         # What waits for the process. What waits in it for its handler has the same bounds there.
         self._messages = Lane(lambda: terms)
         self._lost = Lane(lambda: LATEST)
+        self._lost_before = 0
 
     def deliver(self, message: Message) -> None:
         """Send a message. Never waits."""
         if self.is_closed:
             return
         channel, answer = self._owner.channel, message.answer
-        token = TOKEN.pack(0 if answer is None else self._owner.token_of(answer))
+        token = TOKEN.pack(0 if answer is None else self._owner.tokens.token_of(answer))
         frame = pack(Kind.MESSAGE, self._number, token + message.data)
         _, has_dropped = channel.put_and_tell(frame, self._messages)
-        if not has_dropped:
-            return
-        lost = -1
-        while lost != self._messages.missed:
+        if has_dropped:
+            self._tell_of_loss()
+
+    def miss(self, count: int) -> None:
+        """Have the process know that messages were dropped before they came here."""
+        self._lost_before += count
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        channel, lost = self._owner.channel, -1
+        while lost != self._messages.missed + self._lost_before:
             # Again where another thread has had one dropped meanwhile: the last one that is said is all.
-            lost = self._messages.missed
+            lost = self._messages.missed + self._lost_before
             channel.put(pack(Kind.LOST, self._number, texts(str(lost))), self._lost)
         if self._is_closed_behind:
             self.close()
@@ -82,9 +91,9 @@ class DistantSubscriptions:
         self._connection = connection
         self.channel = channel
         self._subscriptions: dict[int, _Distant] = {}
-        self._tokens = itertools.count(1)
-        self._asked: dict[int, Callable[[bytes], bool]] = {}
-        self._oldest_asked: deque[int] = deque()
+        self.tokens = AnswerTokens()
+        """Of the requests that the process has got."""
+
         self._acts: dict[int, Callable[[Frame], tuple[int, bytes] | None]] = {
             Kind.SUBSCRIBE: self._subscribe,
             Kind.UNSUBSCRIBE: self._unsubscribe,
@@ -111,7 +120,7 @@ class DistantSubscriptions:
         """Forget all: the process has gone."""
         for number in list(self._subscriptions):
             self.forget(number)
-        self._asked.clear()
+        self.tokens.clear()
         self._connection = None
 
     def forget(self, number: int) -> None:
@@ -121,26 +130,17 @@ class DistantSubscriptions:
             subscription.is_closed = True
             self._exchange.remove(subscription)
 
-    def token_of(self, answer: Callable[[bytes], bool]) -> int:
-        """Return the number by which the answer to a request finds its way back. In any thread."""
-        token = next(self._tokens)
-        self._asked[token] = answer
-        self._oldest_asked.append(token)
-        if len(self._oldest_asked) > MOST_REQUESTS:
-            # As a rule it was answered, or its asker waits no more.
-            with contextlib.suppress(IndexError):
-                self._asked.pop(self._oldest_asked.popleft(), None)
-        return token
-
-    def _subscribe(self, frame: Frame) -> tuple[int, bytes]:
+    def _subscribe(self, frame: Frame) -> tuple[int, bytes] | None:
         (subject, most, when_behind), _ = take_texts(frame.body, 3)
         terms = Terms(int(most), MOST_BYTES + HEADS, when_behind)
         subscription = self._subscriptions[frame.number] = _Distant(
             subject, frame.number, terms, self
         )
-        self._exchange.add(subscription)
+        heard = self._exchange.add(subscription)
         keep(self._connection, subscription)
-        return 1, b""
+        if heard is None:
+            return 1, b""
+        return answer_later(self.channel, frame, heard, lambda _: (1, b""))
 
     def _unsubscribe(self, frame: Frame) -> tuple[int, bytes]:
         self.forget(frame.number)
@@ -163,8 +163,39 @@ class DistantSubscriptions:
                 return False
             return self.channel.say(pack(Kind.ANSWER, 1, data, request))
 
-        return None if self._exchange.hand_on(Message(subject, piece, answer)) else (0, b"")
+        is_asked, is_asked_elsewhere = self._exchange.ask(subject, piece, answer)
+        if is_asked:
+            return None
+        if is_asked_elsewhere is None:
+            return 0, b""
+        return answer_later(
+            self.channel, frame, is_asked_elsewhere, lambda is_there: None if is_there else (0, b"")
+        )
 
-    def _reply(self, frame: Frame) -> tuple[int, bytes]:
-        answer = self._asked.pop(frame.number, None)
+    def _reply(self, frame: Frame) -> tuple[int, bytes] | None:
+        answer = self.tokens.take(frame.number)
+        if isinstance(answer, DistantAnswer):
+            counts = answer.give(frame.body)
+            return answer_later(self.channel, frame, counts, lambda it_does: (int(it_does), b""))
         return int(answer is not None and answer(frame.body)), b""
+
+
+def answer_later(
+    channel: Channel,
+    frame: Frame,
+    pending: Pending[Result],
+    answer: Callable[[Result], tuple[int, bytes] | None],
+) -> tuple[int, bytes] | None:
+    """Return the answer to a frame that is made of a result; None where it goes out once that has come."""
+    if pending.has_come:
+        return answer(pending.result)
+
+    def say(result: Result) -> None:
+        said = answer(result)
+        if said is not None and request:
+            channel.say(pack(Kind.ANSWER, said[0], said[1], request))
+
+    # Not the frame: it has the piece, and the result may be long in coming.
+    request = frame.request
+    pending.then(say)
+    return None

@@ -90,7 +90,7 @@ class Frame(NamedTuple):
     body: bytes
 
 
-def pack(kind: Kind, number: int, body: bytes = b"", request: int = 0) -> bytes:
+def pack(kind: int, number: int, body: bytes = b"", request: int = 0) -> bytes:
     """Return a frame as bytes."""
     return _HEAD.pack(kind, request, number, len(body)) + body
 
@@ -125,10 +125,17 @@ def take_texts(body: bytes, count: int) -> tuple[list[str], bytes]:
 
 
 class FrameReader:
-    """Finds the frames in the bytes of a channel, as these come."""
+    """Finds the frames in the bytes of a channel, as these come.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kinds
+        The kinds of frames that there are.
+    """
+
+    def __init__(self, kinds: frozenset[int] = _KINDS) -> None:
         self._buffer = bytearray()
+        self._kinds = kinds
 
     def feed(self, data: bytes, longest: int = 2**32) -> list[Frame]:
         """Take bytes that have come, and return the frames that are whole by now.
@@ -143,7 +150,7 @@ class FrameReader:
         found, start = [], 0
         while len(buffer) - start >= _HEAD.size:
             kind, request, number, length = _HEAD.unpack_from(buffer, start)
-            if kind not in _KINDS:
+            if kind not in self._kinds:
                 raise ValueError(f"a frame of the unknown kind {kind} has come")
             if length > longest:
                 raise ValueError(f"a frame of {length} bytes has come, more than {longest}")

@@ -5,13 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from manyhands.dealing.peer import Peer
+from manyhands.engines.question import Again
 
 ATTACHES_WITHIN = 1.0
 """Seconds that a process gets to attach: it may have become another program, or be stopped."""
-
-FIRST_PAUSE = 0.02
-"""Seconds until it is notified again, then twice as long each time: Python notices a signal that comes in the
-instant before a wait of the system's only when that is interrupted, or over."""
 
 
 class _Notice(NamedTuple):
@@ -25,18 +22,17 @@ class Notices:
 
     def __init__(self) -> None:
         self._notices: dict[int, _Notice] = {}
-        self._notify_at = 0.0
-        self._pause = FIRST_PAUSE
+        self._again = Again()
 
     def __len__(self) -> int:
         return len(self._notices)
 
     def add(self, number: int, peer: Peer, notify: Callable[[], None]) -> bool:
         """Have the process of a connection notified; return whether what does that has to be woken."""
-        is_to_wake = self._notify_at > 0.0 or not self._notices
+        is_to_wake = self._again.due_at > 0.0 or not self._notices
         self._notices[number] = _Notice(peer, notify, time.monotonic() + ATTACHES_WITHIN)
         # All in one go, however many these are: each notice has all of them look.
-        self._notify_at, self._pause = 0.0, FIRST_PAUSE
+        self._again = Again()
         return is_to_wake
 
     def take(self, number: int) -> Peer | None:
@@ -53,15 +49,13 @@ class Notices:
         now = time.monotonic()
         late = [number for number, notice in self._notices.items() if notice.until <= now]
         given_up = [self._notices.pop(number).peer for number in late]
-        if now < self._notify_at:
+        if not self._again.is_due():
             return set(), given_up
-        self._notify_at = now + self._pause
-        self._pause *= 2
         return {notice.notify for notice in self._notices.values()}, given_up
 
     def seconds_left(self) -> float | None:
         """Return the seconds until something is due; None when nothing will be."""
         if not self._notices:
             return None
-        soonest = min(self._notify_at, *(notice.until for notice in self._notices.values()))
+        soonest = min(self._again.due_at, *(notice.until for notice in self._notices.values()))
         return max(0.0, soonest - time.monotonic())

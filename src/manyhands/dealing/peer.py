@@ -177,6 +177,12 @@ class Peer:
         self._missed += max(0, count - self._missed_there)
         self._missed_there = count
 
+    def miss(self, count: int) -> None:
+        """Note that so many pieces were dropped before they came here."""
+        if not self.is_over:
+            self._missed += count
+            self._fall_behind(is_over=self._terms_of_pieces().when_behind == "close")
+
     def end(self) -> None:
         """Send no more pieces: the connection is over. Its process may go on, and get answers."""
         self._is_over = True

@@ -6,16 +6,18 @@ from typing import Any
 
 from manyhands.connections.connection import Connection
 from manyhands.connections.registry import Registry
-from manyhands.connections.rooms import Rooms
+from manyhands.connections.rooms import Member, Rooms, in_order
+from manyhands.dealing.distant_subscriptions import answer_later
 from manyhands.dealing.frames import Frame, Kind, pack, take_texts
 from manyhands.dealing.peer import UNNOTED, Peer
 from manyhands.dealing.shared_terms import SharedTerms
 from manyhands.model.socket_addresses import format_address
 from manyhands.model.usage_errors import Mistake
+from manyhands.runtime.pending import Pending
 
-Act = Callable[[Frame, Peer], tuple[int, bytes]]
+Act = Callable[[Frame, Peer], tuple[int, bytes] | None]
 """Does what a frame of a process asks for; returns how many were told, or the like, and the rest of the
-answer."""
+answer; None where that comes later, from other workers."""
 
 
 class Requests:
@@ -63,12 +65,17 @@ class Requests:
         return act(frame, peer)
 
     def _connection(self, number: int) -> Connection | None:
-        return self._registry.get(number)
+        return self._registry.here(number)
 
-    def _join(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
+    def _join(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
         (room, name), _ = take_texts(frame.body, 2)
         connection = self._connection(frame.number)
-        return int(connection is not None and self._rooms.join(connection, room, name)), b""
+        if connection is None:
+            return 0, b""
+        is_member, heard = self._rooms.begin_to_join(connection, room, name)
+        if heard is None:
+            return int(is_member), b""
+        return answer_later(peer.channel, frame, heard, lambda _: (int(is_member), b""))
 
     def _leave(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
         (room,), _ = take_texts(frame.body, 1)
@@ -77,28 +84,41 @@ class Requests:
             self._rooms.leave(connection, room)
         return 0, b""
 
-    def _tell(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
+    def _tell(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
         (room,), piece = take_texts(frame.body, 1)
         # The bound of now: the process may have compared the piece with one of a moment ago.
         terms = self._terms.noted() or UNNOTED
-        return self._rooms.tell(room, piece, terms, self._connection(frame.number)), b""
+        but = self._connection(frame.number)
+        return _sum(peer, frame, *self._rooms.begin_to_tell(room, piece, terms, but))
 
-    def _members(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
+    def _members(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
         (room,), _ = take_texts(frame.body, 1)
-        return 0, marshal.dumps([tuple(member) for member in self._rooms.members(room)])
+        here, others = self._rooms.members_here(room), self._rooms.others
+        if others is None:
+            return 0, _dumped(in_order(here))
+        return answer_later(
+            peer.channel,
+            frame,
+            others.members(room),
+            lambda more: (0, _dumped(in_order(here, more))),
+        )
 
-    def _send(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
-        connection = self._connection(frame.number)
-        return int(connection is not None and connection.send(frame.body)), b""
+    def _send(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
+        connection, others = self._connection(frame.number), self._registry.others
+        if connection is not None or others is None:
+            return int(connection is not None and connection.send(frame.body)), b""
+        is_sent = others.send(frame.number, frame.body)
+        return answer_later(peer.channel, frame, is_sent, lambda it_is: (int(it_is), b""))
 
-    def _send_all(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
-        return self._registry.send_all(frame.body, self._connection(frame.number)), b""
+    def _send_all(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
+        but = self._connection(frame.number)
+        return _sum(peer, frame, *self._registry.begin_to_send_all(frame.body, but))
 
-    def _find(self, frame: Frame, _peer: Peer) -> tuple[int, bytes]:
-        connection = self._connection(frame.number)
-        if connection is None:
-            return 0, b""
-        return 1, _address(connection.client_address)
+    def _find(self, frame: Frame, peer: Peer) -> tuple[int, bytes] | None:
+        connection, others = self._connection(frame.number), self._registry.others
+        if connection is not None or others is None:
+            return _found(connection)
+        return answer_later(peer.channel, frame, others.find(frame.number), _found)
 
     @staticmethod
     def _missed(frame: Frame, peer: Peer) -> tuple[int, bytes]:
@@ -119,7 +139,24 @@ class Requests:
         return 0, b""
 
 
-def _address(address: Any) -> bytes:
+def _sum(
+    peer: Peer, frame: Frame, told: int, told_elsewhere: Pending[int] | None
+) -> tuple[int, bytes] | None:
+    if told_elsewhere is None:
+        return told, b""
+    return answer_later(peer.channel, frame, told_elsewhere, lambda more: (told + more, b""))
+
+
+def _found(connection: Connection | None) -> tuple[int, bytes]:
+    return (0, b"") if connection is None else (1, dumped_address(connection.client_address))
+
+
+def _dumped(members: list[Member]) -> bytes:
+    return marshal.dumps([tuple(member) for member in members])
+
+
+def dumped_address(address: Any) -> bytes:
+    """Return the address of a client by `marshal`, or its text where it is a program's own object."""
     try:
         return marshal.dumps(address)
     except ValueError:

@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import Protocol
 
 from manyhands.connections.gated_sockets import make_outbox
 from manyhands.connections.outbox import Outbox
 from manyhands.desk.encodings import UTF_8
 from manyhands.desk.messages import LineTooLong, Message, MessageDecoder
-from manyhands.desk.peer_wait import peer_wait
+from manyhands.runtime.peer_wait import peer_wait
+from manyhands.runtime.sockets import has_hung_up as has_hung_up_on
 from manyhands.runtime.unpatched import brief_lock
 
 RECEIVE = 16 * 1024
@@ -40,6 +42,27 @@ class Ending(StrEnum):
     DID_NOT_READ = "did not read what was said to it"
     KICKED = "kicked"
     DESK_CLOSED = "the desk closed"
+    WORKER_LEFT = "the worker that held the call was replaced"
+    WORKER_DIED = "the worker that held the call has died"
+
+
+class Leaving(Protocol):
+    """How the thread or the fiber that hears a call may leave its process, and another one goes on."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is to leave."""
+
+    def leave(self, rest: tuple[bytes, bool, bool], *, only_listens: bool) -> None:
+        """Leave; return where that cannot be just now.
+
+        Parameters
+        ----------
+        rest
+            Of the decoder.
+        only_listens : bool
+            Whether the caller has stopped talking.
+        """
 
 
 class CallIO:
@@ -71,6 +94,9 @@ class CallIO:
         self._outbox = outbox
         self._ending: Ending | None = None
         self._interrupting = brief_lock()
+        self.leaving: Leaving | None = None
+        """Set where the call may go on in another process."""
+
         self.encoding = UTF_8
         """What lines are written in, and read: one of `encodings`. It may change at any time."""
 
@@ -118,6 +144,8 @@ class CallIO:
             The connection is lost. What was said before has been given back.
         """
         while self.ending is None:
+            if self.leaving is not None and self.leaving.is_asked:
+                self.leaving.leave(decoder.rest, only_listens=False)
             try:
                 data = self._receive(decoder.deadline(), clock)
                 # It may have been changed while this waited.
@@ -132,7 +160,22 @@ class CallIO:
             yield from _some(heard)
             if data == b"":
                 break
+            if data is None:
+                # If it was to leave, it may be to stay again by now.
+                self._wait_on()
         yield from _some(decoder.finish())
+
+    def interrupt_to_leave(self) -> None:
+        """Have the wait under way end, so that the call may leave. From any thread."""
+        with self._interrupting:
+            if self.ending is None:
+                self._wait.interrupt()
+
+    def _wait_on(self) -> None:
+        """Have the waits that follow last, though the call was to leave; not where it was hung up."""
+        with self._interrupting:
+            if self.ending is None:
+                self._wait.forget_interrupt()
 
     def _receive(self, deadline: float | None, clock: Callable[[], float]) -> bytes | None:
         """Receive; None when the deadline or this side's hanging up came first."""
@@ -153,7 +196,18 @@ class CallIO:
         bool
             Whether that came within `timeout` seconds.
         """
-        return self._outbox.is_over or self._wait.wait_for_hang_up(timeout)
+        leaving = self.leaving
+        while not self._outbox.is_over:
+            if not self._wait.wait_for_hang_up(timeout):
+                return False
+            has_hung_up = self._connection.fileno() < 0 or has_hung_up_on(self._connection.fileno())
+            if self.ending is not None or has_hung_up or leaving is None:
+                return True
+            # It was interrupted to leave; by now it may be to stay again.
+            self._wait_on()
+            if leaving.is_asked:
+                leaving.leave((b"", False, False), only_listens=True)
+        return True
 
     def pause(self, timeout: float) -> None:
         """Wait so many seconds without hearing the peer, or until this side hangs up.
@@ -161,7 +215,11 @@ class CallIO:
         What the peer says meanwhile waits in the kernel, and then at the peer's own end. (A peer that hangs
         up does not cut this short: what it has said before is still to be heard.)
         """
-        self._wait.pause(timeout)
+        deadline = time.monotonic() + timeout
+        while self.ending is None and (left := deadline - time.monotonic()) > 0:
+            self._wait.pause(left)
+            # One that is to leave has something to say still.
+            self._wait_on()
 
     def finish(self, timeout: float = GOODBYE) -> None:
         """End the call politely: give what was said `timeout` seconds to go out and be read."""

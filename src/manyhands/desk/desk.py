@@ -5,27 +5,29 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
 from manyhands.desk import environment
+from manyhands.desk.call_handler import CallHandler
 from manyhands.desk.call_io import GOODBYE
+from manyhands.desk.desk_here import DeskHere
 from manyhands.desk.encodings import UTF_8
-from manyhands.desk.operator import Operator, from_the_desk
-from manyhands.desk.reception import Reception, Terms
+from manyhands.desk.operator import Operator
+from manyhands.desk.reception import Reception
 from manyhands.desk.screens import Keyboard, PlainScreen, notice
+from manyhands.desk.settings import Settings, server_of
+from manyhands.desk.steps import StepRunner
 from manyhands.desk.stuck_output import PATIENCE_WITH_A_READER, OutputGuard
 from manyhands.desk.switchboard import Switchboard
+from manyhands.desk.told_events import telling_of_events
 from manyhands.desk.transcript import Transcript
 from manyhands.desk.transcript_file import IN_MEMORY
-from manyhands.desk.transcript_limits import NO_LIMITS, Limits
 from manyhands.desk.transcript_writer import TranscriptWriter
-from manyhands.engines import ENGINES
 from manyhands.listening.bind import sentence_of
-from manyhands.model import events
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import MissingExtra, Mistake
 from manyhands.server import Server
@@ -35,35 +37,6 @@ Beside = Callable[[Server], AbstractContextManager[object]]
 """Makes the context of what goes on beside the desk, from its server: metrics, for one."""
 
 _EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - recognised, not bound
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a desk is set up.
-
-    Attributes
-    ----------
-    addresses : sequence of str
-        Where it listens.
-    transcript : str or None
-        The transcript's file; None: the one in the user's data folder.
-    keep : Limits
-        How much the transcript may hold.
-    terms : Terms
-        What each caller may do.
-    engine : {"threads", "fibers"} or None
-        What a call is served in: ``"threads"`` or ``"fibers"``; None: in fibers where gevent is installed.
-    limits : mapping
-        Which callers are taken, and what may wait for one who does not read: options of `manyhands.Server`
-        that limit connections, by their names.
-    """
-
-    addresses: Sequence[str] = ("tcp://127.0.0.1:8008",)
-    transcript: str | None = None
-    keep: Limits = NO_LIMITS
-    terms: Terms = field(default_factory=Terms)
-    engine: Literal["threads", "fibers"] | None = None
-    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(settings: Settings, beside: Beside = nullcontext) -> None:
@@ -95,31 +68,35 @@ def _run(settings: Settings, beside: Beside, switchboard: Switchboard, guard: Ou
         TranscriptWriter(transcript, screen) as writer,
     ):
         reception = Reception(switchboard, writer, screen, settings.terms)
-        server = _listening(reception, settings)
-        transcript.addresses = [str(address) for address in server.addresses]
-        operator = Operator(switchboard, writer, screen)
+        with _serving(
+            reception, StepRunner(writer, screen), screen, switchboard, settings
+        ) as calls:
+            server = calls.server
+            transcript.addresses = [str(address) for address in server.addresses]
+            operator = Operator(switchboard, writer, screen)
 
-        def stop() -> None:
-            guard.begin()
-            screen.stop()
-
-        with (
-            HandledSignals(dict.fromkeys(environment.STOP_SIGNALS, stop)),
-            _telling_of_events(screen),
-            beside(server),
-            server,
-            server.answering_signals(),
-        ):
-            try:
-                _invite(server, file, settings.terms.encoding)
-                if screen.attend(operator.carry_out):
-                    guard.begin(PATIENCE_WITH_A_READER)
-                    _serve_remaining_calls(reception, operator, switchboard, screen)
-            finally:
+            def stop() -> None:
                 guard.begin()
-                # First the goodbyes, then the server: it waits for the calls to end.
-                operator.close()
-                server.stop()
+                screen.stop()
+
+            with (
+                HandledSignals(dict.fromkeys(environment.STOP_SIGNALS, stop)),
+                telling_of_events(partial(_tell, screen)),
+                beside(server),
+                server,
+                server.answering_signals(),
+            ):
+                try:
+                    _invite(server, file, settings.terms.encoding)
+                    if screen.attend(operator.carry_out):
+                        guard.begin(PATIENCE_WITH_A_READER)
+                        _serve_remaining_calls(reception, operator, switchboard, screen)
+                finally:
+                    guard.begin()
+                    # First the goodbyes, then the server: it waits for the calls to end.
+                    operator.close()
+                    calls.end_calls()
+                    server.stop()
         writer.desk_closed()
 
 
@@ -134,20 +111,44 @@ def _screen(switchboard: Switchboard, transcript: str) -> Keyboard:
     return OperatorTerminal(switchboard, environment.history_file(transcript))
 
 
-def _listening(reception: Reception, settings: Settings) -> Server:
-    server = Server(
-        reception.serve,
-        *settings.addresses,
-        engine=settings.engine or _best_engine(),
-        # A caller may well have nothing to say for hours.
-        idle_timeout=None,
-        # All callers were said goodbye to before the server waits for the calls to end.
-        drain_timeout=GOODBYE + 3.0,
-        # A person who waits in silence thinks that there is no desk.
-        when_full="refuse",
-        refusal=from_the_desk("no more calls are taken just now; please call again later") + "\n",
-        **settings.limits,
-    )
+class _Calls(NamedTuple):
+    """The calls of a desk: what serves them, and what waits for those elsewhere to have ended."""
+
+    server: Server
+    end_calls: Callable[[], object]
+
+
+@contextmanager
+def _serving(
+    reception: Reception,
+    runner: StepRunner,
+    screen: Keyboard,
+    switchboard: Switchboard,
+    settings: Settings,
+) -> Iterator[_Calls]:
+    """Have a server listen for a context: in this process, or with workers that bring calls to it."""
+    with ExitStack() as stack:
+        if not settings.has_workers:
+            handler = CallHandler(DeskHere(reception, runner), settings.terms)
+            server = server_of(handler.serve, settings)
+            yield _Calls(_listening(server), lambda: None)
+            return
+        # Not at the top: few desks have workers.
+        from manyhands.desk.link_at_desk import WorkerLinks  # noqa: PLC0415
+        from manyhands.server.stand_ins import HandlerElsewhere  # noqa: PLC0415
+
+        links = WorkerLinks(reception, runner, screen, switchboard, settings.terms.encoding)
+        stack.callback(links.close)
+        links.open()
+        stack.enter_context(environment.found_by_workers(links.address))
+        server = server_of(HandlerElsewhere("CallInWorker"), settings)
+        _listening(server)
+        # Its processes end with it, whatever comes between here and its start.
+        stack.callback(server.close)
+        yield _Calls(server, partial(links.end_calls, GOODBYE))
+
+
+def _listening(server: Server) -> Server:
     try:
         server.listen()
     except OSError as error:
@@ -156,14 +157,8 @@ def _listening(reception: Reception, settings: Settings) -> Server:
     return server
 
 
-def _best_engine() -> Literal["threads", "fibers"]:
-    """Return the engine that holds most callers, of those that can be had."""
-    try:
-        # Importing gevent is the only sure way to know that it can be imported.
-        ENGINES["fibers"]()
-    except MissingExtra:
-        return "threads"
-    return "fibers"
+def _tell(screen: Keyboard, sentences: Sequence[str]) -> None:
+    screen.tell([notice(sentence) for sentence in sentences])
 
 
 def _invite(server: Server, transcript: str, encoding: str) -> None:
@@ -179,27 +174,6 @@ def _serve_remaining_calls(
     operator.stop_answering()
     if isinstance(screen, PlainScreen):
         screen.wait_until(lambda: not switchboard.calls)
-
-
-@contextmanager
-def _telling_of_events(screen: Keyboard) -> Iterator[None]:
-    """Show the operator what the server reports, such as that it runs out of descriptors."""
-
-    def tell(event: events.Event) -> None:
-        # The reception says it in its own words, when the caller has left.
-        if isinstance(event, events.ClientFellBehind):
-            return
-        sentence, *stack = str(event).splitlines()
-        # A stack is nothing for the operator, unless a signal has asked for it.
-        screen.tell([notice(sentence.rstrip(":"))])
-        if isinstance(event, events.HandlerStack):
-            screen.tell([notice(line) for line in stack])
-
-    unsubscribe = events.hub.subscribe(tell)
-    try:
-        yield
-    finally:
-        unsubscribe()
 
 
 # How to call in: commands that work as they stand in another terminal.

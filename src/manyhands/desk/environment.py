@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from manyhands._version import __version__
+from manyhands.desk.link_frames import VERSION
 from manyhands.desk.transcript_file import IN_MEMORY
 from manyhands.model.usage_errors import MissingExtra, Mistake
 
@@ -16,6 +18,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 _MOST_DESCRIPTORS = 65_536
 """As many callers as one desk can have. Some hard limits are a thousand times as much, and cost memory."""
+
+_DESK = "MANYHANDS_DESK"
+"""The environment variable by which workers find the desk: the version of the frames that it understands, and
+its address, in hexadecimal digits."""
 
 
 def has_terminal() -> bool:
@@ -92,3 +98,33 @@ def allow_many_descriptors() -> None:
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+@contextmanager
+def found_by_workers(address: bytes) -> Iterator[None]:
+    """Have the processes that are started during a context find the desk at an address."""
+    os.environ[_DESK] = f"{VERSION}:{address.hex()}"
+    try:
+        yield
+    finally:
+        del os.environ[_DESK]
+
+
+def address_of_desk() -> bytes:
+    """Return where the desk is whose worker this process is to be.
+
+    Raises
+    ------
+    Mistake
+        When nothing says so, or the desk is of another version.
+    """
+    # Taken away: what a worker starts is none.
+    version, _, address = os.environ.pop(_DESK, "").partition(":")
+    if not address:
+        raise Mistake("a worker of a desk is started by its desk alone")
+    if version != str(VERSION):
+        raise Mistake(
+            f"manyhands {__version__} is installed now, whose workers do not go with the desk that runs: "
+            "start it anew"
+        )
+    return bytes.fromhex(address)

@@ -125,6 +125,18 @@ class MessageDecoder:
             self._is_cut = False
         self._encoding = name
 
+    @property
+    def rest(self) -> tuple[bytes, bool, bool]:
+        """What another decoder needs to go on with the call: see `go_on_with`."""
+        return bytes(self._kept), self._is_continued, self._is_cut
+
+    def go_on_with(self, rest: tuple[bytes, bool, bool], encoding: str, now: float) -> None:
+        """Go on where another decoder was, which has read in that encoding."""
+        kept, self._is_continued, self._is_cut = rest
+        self._kept[:] = kept
+        self._encoding = encoding
+        self._deadline = now + self._unfinished if kept else None
+
     def feed(self, data: bytes, now: float) -> list[Message]:
         """Take bytes in, and give back the messages that they complete.
 
@@ -233,7 +245,7 @@ class MessageDecoder:
         return [] if is_only_an_end else [message]
 
 
-# What a caller may say to the desk itself.
+# What a caller may say to the desk itself, and the desk to a caller.
 
 
 def says_nothing(text: str) -> bool:
@@ -258,3 +270,8 @@ def name_in(text: str) -> str | None:
     """Return NAME when a caller's line is `/name NAME`, which names the caller; None when it is not."""
     verb, *name = text.lstrip("\ufeff").rstrip("\0").split() or [""]
     return " ".join(name) if verb == "/name" else None
+
+
+def from_the_desk(text: str) -> str:
+    """Mark a line to a caller as the desk's own word, not the operator's."""
+    return f"desk: {text}"

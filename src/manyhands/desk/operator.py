@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from manyhands.desk.call_io import Ending
 from manyhands.desk.encodings import UTF_8, encoding, unwritable
+from manyhands.desk.messages import from_the_desk
 from manyhands.desk.screens import Screen, ScreenLine, notice
+from manyhands.desk.speaker_elsewhere import say_to_all
 from manyhands.desk.switchboard import Call, NoSuchCaller, Switchboard
 from manyhands.desk.transcript import Direction
 from manyhands.desk.transcript_writer import TranscriptWriter
@@ -170,8 +172,7 @@ class Operator:
         self._screen.show(
             [ScreenLine(label, escape(line), number, is_said=True, is_own=True) for line in lines]
         )
-        for call in calls:
-            call.connection.say(text)
+        say_to_all([call.connection for call in calls], text)
         for name in sorted({call.connection.encoding for call in calls} - {UTF_8}):
             if missing := unwritable(text, name):
                 self._tell(f"{name} has no {missing}: sent as {'?' * len(missing)}")
@@ -217,17 +218,12 @@ class Operator:
 
     def _end(self, calls: Sequence[Call], goodbye: str, ending: Ending) -> None:
         self._writer.said(Direction.NOTICE, [(call, goodbye) for call in calls])
+        say_to_all([call.connection for call in calls], from_the_desk(goodbye))
         for call in calls:
-            call.connection.say(from_the_desk(goodbye))
             call.connection.hang_up(ending)
 
     def _tell(self, *texts: str, number: int | None = None) -> None:
         self._screen.show([notice(text, number) for text in texts])
-
-
-def from_the_desk(text: str) -> str:
-    """Mark a line to a caller as the desk's own word, not the operator's."""
-    return f"desk: {text}"
 
 
 def _described(call: Call, *, is_current: bool) -> str:

@@ -130,6 +130,17 @@ class Prompt:
             blocking(self._print_rest)
         self._in_loop(self._has_lines.set)
 
+    def show_soon(self, lines: Sequence[ScreenLine], source: int) -> None:
+        """Have lines of a call printed, without waiting."""
+        self._queue.put_soon(source, [self._paint(line) for line in lines])
+        if self._has_ended:
+            blocking(self._print_rest)
+        self._in_loop(self._has_lines.set)
+
+    def when_caught_up(self, source: int, then: Callable[[], object]) -> None:
+        """Call `then` once the lines of a call have been taken to be printed."""
+        self._queue.when_taken(source, then)
+
     def tell(self, lines: Sequence[ScreenLine]) -> None:
         """Have lines printed, without waiting."""
         self._queue.offer(SERVER, [self._paint(line) for line in lines])

@@ -20,7 +20,7 @@ from manyhands.model.escaping import escape
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
 from manyhands.runtime.unpatched import brief_lock
-from manyhands.runtime.wakeup import WakeUp
+from manyhands.runtime.wakeup import WakeUp, put_back_wakeup_fd
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,15 @@ class Screen(Protocol):
             what it showed before. None: the operator's own thread.
         """
 
+    def show_soon(self, lines: Sequence[ScreenLine], source: int) -> None:
+        """Show lines of a call, in order, without waiting. The caller sees to it that few of them wait."""
+
+    def when_caught_up(self, source: int, then: Callable[[], object]) -> None:
+        """Call `then` once the screen has caught up with a call: at once, or in a thread of the screen's.
+
+        It must not wait there.
+        """
+
     def tell(self, lines: Sequence[ScreenLine]) -> None:
         """Show lines without ever waiting for the screen; drop them when too many wait for it."""
 
@@ -120,11 +129,13 @@ TURN = 20
 class _Batch(Generic[Item]):
     """What one source has waiting. Its next batch waits for the end of this one, not of all others."""
 
-    __slots__ = ("is_taken", "items")
+    __slots__ = ("is_taken", "items", "then")
 
     def __init__(self, lock: threading.Lock) -> None:
         self.items: deque[Item] = deque()
         self.is_taken = Condition(lock)
+        self.then: list[Callable[[], object]] = []
+        """What is called when all is taken."""
 
 
 class FairQueue(Generic[Item]):
@@ -160,6 +171,20 @@ class FairQueue(Generic[Item]):
             waiting.items.extend(batch)
             self._filled.notify_all()
 
+    def put_soon(self, source: int, batch: Sequence[Item]) -> None:
+        """Add a batch without waiting, to those of the same source that wait."""
+        with self._lock:
+            self._add(source, batch)
+
+    def when_taken(self, source: int, then: Callable[[], object]) -> None:
+        """Call `then`, which must not wait, once nothing of a source waits: at once, or by the reader."""
+        with self._lock:
+            waiting = None if self._is_closed else self._waiting.get(source)
+            if waiting is not None:
+                waiting.then.append(then)
+        if waiting is None:
+            then()
+
     def offer(self, source: int, batch: Sequence[Item]) -> None:
         """Add a batch without waiting, unless `MOST_OFFERED` items of its source wait: then drop it."""
         with self._lock:
@@ -179,6 +204,7 @@ class FairQueue(Generic[Item]):
     def take(self, at_most: int) -> list[Item]:
         """Take the next items, a few of each source in turns; none when the queue is empty."""
         taken: list[Item] = []
+        then: list[Callable[[], object]] = []
         with self._lock:
             while self._waiting and len(taken) < at_most:
                 # The source that has waited longest; with what is left of its batch it goes to the end.
@@ -189,6 +215,9 @@ class FairQueue(Generic[Item]):
                     self._waiting[source] = batch
                 else:
                     batch.is_taken.notify_all()
+                    then += batch.then
+        for act in then:
+            act()
         return taken
 
     def wait(self) -> bool:
@@ -202,8 +231,13 @@ class FairQueue(Generic[Item]):
         with self._lock:
             self._is_closed = True
             self._filled.notify_all()
+            then = []
             for batch in self._waiting.values():
                 batch.is_taken.notify_all()
+                then += batch.then
+                batch.then = []
+        for act in then:
+            act()
 
 
 LONGEST_ORDER = 1024 * 1024
@@ -263,7 +297,7 @@ class PlainScreen:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        signal.set_wakeup_fd(self._woken_before)
+        put_back_wakeup_fd(self._woken_before)
         # The writer ends when it has written what waits.
         self._queue.close()
         self._writer.join()
@@ -272,6 +306,14 @@ class PlainScreen:
     def show(self, lines: Sequence[ScreenLine], source: int | None = None) -> None:
         """Write lines; the caller waits until the last lines of the same source are written."""
         self._queue.put(_OPERATOR if source is None else source, [f"{line}\n" for line in lines])
+
+    def show_soon(self, lines: Sequence[ScreenLine], source: int) -> None:
+        """Write lines of a call, without waiting."""
+        self._queue.put_soon(source, [f"{line}\n" for line in lines])
+
+    def when_caught_up(self, source: int, then: Callable[[], object]) -> None:
+        """Call `then` once the lines of a call have been taken to be written."""
+        self._queue.when_taken(source, then)
 
     def _write(self) -> None:
         """Write lines as they come. Runs in a thread."""

@@ -136,6 +136,11 @@ class Switchboard:
         # One attribute is read in one step: no lock is needed.
         return self._current
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more calls are taken."""
+        return self._is_closed
+
     def connect(self, connection: Speaker, peer: str, *, may_be_current: bool = False) -> Call:
         """Enter a new call, even if the caller is only to hear that the desk has closed.
 

@@ -24,8 +24,8 @@ from manyhands.desk.transcript import (
 from manyhands.desk.transcript_file import BUSY_TIMEOUT, Found
 
 
-class _Piece(NamedTuple):
-    """Something to be kept."""
+class Piece(NamedTuple):
+    """Something to be kept: see `TranscriptWriter.keep`."""
 
     write: Callable[[], object]
     lines: int = 0
@@ -69,7 +69,7 @@ class TranscriptWriter:
 
     Notes
     -----
-    Thread-safe, and fibers may wait in it. Each method has committed when it returns, unless the transcript
+    Thread-safe, and fibers may wait in it. What keeps has committed when it returns, unless the transcript
     cannot be written just now; what several callers say at the same time is committed together.
     """
 
@@ -83,7 +83,7 @@ class TranscriptWriter:
         )
         # The queue's thread writes but, when there is none, each caller itself: one at a time.
         self._writing = threading.Lock()
-        self._waiting: list[_Piece] = []
+        self._waiting: list[Piece] = []
         self._most_waiting = most_waiting
         self._size = 0
         self._lost = 0
@@ -108,52 +108,61 @@ class TranscriptWriter:
         """Keep what is under way, and nothing any more."""
         self._commits.close()
 
-    def call_opened(self, call: Call) -> None:
-        """Keep that a call has begun."""
-        self._keep(_Piece(lambda: self._open(call)))
+    def keep(self, *pieces: Piece) -> None:
+        """Keep pieces, in their order and with one commit; not one by one."""
+        if pieces:
+            size, lines = sum(each.size for each in pieces), sum(each.lines for each in pieces)
+            if not self._commits.do(partial(self._add, pieces), size, lines):
+                self._note_too_much()
 
-    def call_named(self, call: Call) -> None:
-        """Keep a caller's name."""
+    # What can be kept
+
+    def opening(self, call: Call) -> Piece:
+        """Return the piece that says that a call has begun."""
+        return Piece(lambda: self._open(call))
+
+    def naming(self, call: Call) -> Piece:
+        """Return the piece that says what a caller is called now."""
         name = call.name or ""
-        self._keep(_Piece(lambda: self._transcript.name_call(self._open(call), name)))
+        return Piece(lambda: self._transcript.name_call(self._open(call), name))
 
-    def call_ended(self, call: Call, ending: Ending) -> None:
-        """Keep that a call is over, and why."""
+    def end(self, call: Call, ending: Ending) -> Piece:
+        """Return the piece that says that a call is over, and why."""
         at = now()
-        self._keep(_Piece(lambda: self._transcript.end_call(self._open(call), ending, at)))
+        return Piece(lambda: self._transcript.end_call(self._open(call), ending, at))
 
-    def said(self, direction: Direction, said: Sequence[tuple[Call, str]]) -> None:
-        """Keep messages, each with its call, all of them or none."""
-        if not said:
-            return
+    def messages(self, direction: Direction, said: Sequence[tuple[Call, str]]) -> Piece:
+        """Return the piece that has messages, each with its call: all of them are kept, or none."""
         at = now()
 
         def write() -> None:
             self._transcript.keep(direction, [(self._open(c), t) for c, t in said], at)
 
-        self._keep(_Piece(write, len(said), sum(100 + len(text) for _, text in said)))
+        return Piece(write, len(said), sum(100 + len(text) for _, text in said))
+
+    def said(self, direction: Direction, said: Sequence[tuple[Call, str]]) -> None:
+        """Keep messages, each with its call, all of them or none."""
+        if said:
+            self.keep(self.messages(direction, said))
 
     def desk_closed(self) -> None:
         """Keep that the desk closes; tell the operator what has not been kept until then."""
         self._is_last = True
-        self._keep(_Piece(self._transcript.close_session))
+        self.keep(Piece(self._transcript.close_session))
         if self._cannot_write or self._lost:
             waiting = sum(piece.lines for piece in self._waiting) + self._commits.lines_waiting
             lost = self._lost + self._commits.take_lines_refused() + waiting
             self._tell(f"lines that were not kept: {lost}")
 
-    def _keep(self, piece: _Piece) -> None:
-        if not self._commits.do(partial(self._add, piece), piece.size, piece.lines):
-            self._note_too_much()
-
-    def _add(self, piece: _Piece) -> None:
-        """Have a piece wait for the end of the transaction, unless too much waits."""
-        if self._cannot_write and self._size + piece.size > self._most_waiting:
-            self._note_too_much()
-            self._lost += piece.lines
-            return
-        self._waiting.append(piece)
-        self._size += piece.size
+    def _add(self, pieces: Sequence[Piece]) -> None:
+        """Have pieces wait for the end of the transaction, unless too much waits."""
+        for piece in pieces:
+            if self._cannot_write and self._size + piece.size > self._most_waiting:
+                self._note_too_much()
+                self._lost += piece.lines
+                continue
+            self._waiting.append(piece)
+            self._size += piece.size
 
     def _note_too_much(self) -> None:
         if not self._is_too_much:
@@ -228,7 +237,7 @@ class TranscriptWriter:
         self._waiting = []
         self._size = 0
 
-    def _write_alone(self, piece: _Piece) -> None:
+    def _write_alone(self, piece: Piece) -> None:
         try:
             self._write_together([piece])
         except Refused as why:
@@ -238,7 +247,7 @@ class TranscriptWriter:
                 self._refused_why = str(why)
                 self._tell(f"the transcript does not take what was said ({why}): it is not kept")
 
-    def _write_together(self, pieces: Sequence[_Piece]) -> None:
+    def _write_together(self, pieces: Sequence[Piece]) -> None:
         self._opened = []
         self._found = set()
         try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from manyhands.connections.frame_reader import ConnectionReader
 from manyhands.dropin.handlers import StreamRequestHandler
+from manyhands.dropin.resumable import make_resumable
 from manyhands.protocol.framing import Prefix, TextDecoder, UndecodableText
 from manyhands.protocol.length_prefixes import LengthPrefix
 
@@ -31,7 +32,20 @@ class FramedRequestHandler(StreamRequestHandler):
 
     `rfile` is a file on the same buffer: reading from it and reading frames can take turns, and no byte is
     lost. Not thread-safe: one thread or fiber reads a connection.
+
+    With workers a connection can outlive the process that serves it: see `resumable`.
     """
+
+    resumable: bool = False
+    """Whether a worker that leaves (reload, upgrade, `ctl workers restart`) hands its connections over to
+    another one, each while a method that reads a frame waits for the client. There `pause` is called; then
+    `handle` ends by an exception that is not to be caught, and in the other worker, after `setup`, `resume`
+    is called in the place of `handle`. What was received and not read, what waits to be sent, the rooms, and
+    the handler's deadlines go with the connection; TLS connections stay, and so do all on the engines
+    `processes` and `sequential`. Without workers it changes nothing."""
+
+    is_handed_over: bool = False
+    """Whether another worker goes on with the connection, as `finish`, or a ``finally``, may want to know."""
 
     max_line: int = 8 * 1024
     """Bytes of a line without its end: more than RFC 9112 (section 3) asks for HTTP's first line."""
@@ -49,6 +63,31 @@ class FramedRequestHandler(StreamRequestHandler):
     """What to do with bytes that are no text, as in `bytes.decode`; ``"strict"`` raises `UndecodableText`."""
 
     rfile: ConnectionReader
+
+    def __init__(self, request: Any, client_address: Any, server: Any, **state: Any) -> None:
+        if self.resumable:
+            make_resumable(self)
+        try:
+            super().__init__(request, client_address, server, **state)
+        except OSError:
+            # Its `finish` has written to a client that is not its own any more.
+            if not self.is_handed_over:
+                raise
+
+    def pause(self) -> bytes | None:
+        """Return what `resume` needs to go on; None where the handler cannot be left just now. A hook.
+
+        Called between two frames, and perhaps more than once: it changes nothing. What it raises is reported,
+        and the connection stays where it is.
+        """
+        return b""
+
+    def resume(self, state: bytes) -> None:  # noqa: ARG002 - a hook
+        """Go on in another worker with what `pause` has returned there, perhaps in older code. A hook.
+
+        In the place of `handle`, which it calls if it is not overridden.
+        """
+        self.handle()
 
     def _open_rfile(self) -> ConnectionReader:
         return ConnectionReader(self.connection)

@@ -73,12 +73,7 @@ class TCPServer(BaseServer, TCPServerOptions):
         BaseServer.__init__(self, server_address, RequestHandlerClass)
         self.socket = socket.socket(self.address_family, self.socket_type)
         if bind_and_activate:
-            try:
-                self.server_bind()
-                self.server_activate()
-            except BaseException:
-                self.server_close()
-                raise
+            begin_to_listen(self)
 
     def server_bind(self) -> None:
         """Bind the socket to `server_address`, and put there what it became. A hook."""
@@ -90,6 +85,14 @@ class TCPServer(BaseServer, TCPServerOptions):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self.__bound_path = bind(self.socket, self.server_address)
         self.server_address = self.socket.getsockname()
+
+    def keep_path(self) -> None:
+        """Take the file of the Unix socket for this server's own, as far as there is one."""
+        path: Any = self.server_address
+        if isinstance(path, str | bytes) and path and path[:1] not in {"\0", b"\0"}:
+            from manyhands.listening.unix_paths import BoundPath  # noqa: PLC0415 - of few servers
+
+            self.__bound_path = BoundPath.of(path)
 
     def _wants_its_address_back(self) -> bool:
         """Tell whether to set SO_REUSEADDR; by default only for streams, where that takes no port away."""
@@ -133,7 +136,7 @@ class TCPServer(BaseServer, TCPServerOptions):
             else engine.accept(self.socket)
         )
         core.accepted_from = accepted[1]
-        if self.proxy_protocol is True:
+        if self.proxy_protocol is True and not getattr(self.socket, "has_resumed", False):
             await_header(accepted[0], None)
         return accepted
 
@@ -159,6 +162,27 @@ class TCPServer(BaseServer, TCPServerOptions):
     def close_request(self, request: "Request") -> None:
         """Close the connection. A hook."""
         request.close()  # type: ignore[union-attr]  # a socket here
+
+
+def begin_to_listen(server: TCPServer) -> None:
+    """Bind and activate a server; close it where that fails."""
+    try:
+        server.server_bind()
+        server.server_activate()
+    except BaseException:
+        server.server_close()
+        raise
+
+
+def adopt_bound(server: TCPServer, bound: "_Socket", *, is_given: bool) -> None:
+    """Have a server serve a socket that was bound before, by another program in this process.
+
+    Of one that is given, the file of a Unix socket stays its giver's.
+    """
+    server.socket = bound
+    server.server_address = bound.getsockname()
+    if not is_given:
+        server.keep_path()
 
 
 def accept_before_handshake(server: TCPServer, context: Any = None) -> tuple[Any, Any]:

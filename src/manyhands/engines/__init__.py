@@ -12,6 +12,8 @@ engine          a connection is served in    at the same time
 ==============  ===========================  ===============================
 """
 
+import contextlib
+import importlib
 from collections.abc import Callable
 
 from manyhands.engines.engine import Engine, Task
@@ -38,6 +40,13 @@ def _make_fibers_engine() -> Engine:
     return FibersEngine()
 
 
+def load(name: str) -> None:
+    """Import all that an engine needs, if it is installed: processes that are forked later share it."""
+    if name == "fibers":
+        with contextlib.suppress(ImportError):
+            importlib.import_module("manyhands.engines.fibers.engine")
+
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "sequential": SequentialEngine,
     "threads": ThreadsEngine,
@@ -46,4 +55,12 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 """What makes an engine, by the engine's name."""
 
-__all__ = ["ENGINES", "Engine", "ProcessesEngine", "SequentialEngine", "Task", "ThreadsEngine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "ProcessesEngine",
+    "SequentialEngine",
+    "Task",
+    "ThreadsEngine",
+    "load",
+]

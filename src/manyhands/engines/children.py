@@ -7,11 +7,11 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from types import FrameType, FunctionType
+from types import FrameType
 
 from manyhands.engines.engine import Task
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.fork_hooks import renew_in_copies, shared_page
+from manyhands.runtime.fork_hooks import fork_without_warning, renew_in_copies, shared_page
 from manyhands.runtime.sockets import has_hung_up
 from manyhands.runtime.unpatched import original
 from manyhands.runtime.wakeup import wait_until_readable
@@ -26,21 +26,13 @@ and then no descriptor becomes readable."""
 LONGEST_SILENCE = 1.0
 """Seconds that a fork which ended in an exception gets for its child to say that it is there."""
 
-_PID, _IS_GIVEN_UP, _TOLD, _IS_TO_ATTACH, _ASKED_AT, _ANSWERED, _LENGTH, _STEP = range(8)
+_PID, _IS_GIVEN_UP, _TOLD, _IS_TO_ATTACH, _ASKED_AT, _ANSWERED, _LENGTH, _STEP, _WANTED, _TAKEN = (
+    range(10)
+)
 """The numbers at the beginning of the memory that a child shares with its parent; a stack follows them."""
 
-_STACK = 8 * 8
+_STACK = 10 * 8
 """Where the stack begins there."""
-
-
-def _fork() -> int:
-    return os.fork()
-
-
-# From 3.12 on `fork` warns of threads when the child is there, and from 3.15 on ``-W error`` has the warning
-# raised in the place of the child's id. Of a module whose name is None no warning is made (`warn_explicit` in
-# Python/_warnings.c). The engine has a warning of its own, before the fork.
-_fork_without_warning = FunctionType(_fork.__code__, {"__name__": None, "os": os})
 
 
 class Child:
@@ -87,7 +79,8 @@ class Child:
         """
         here = os.getpid()
         try:
-            self.pid = _fork_without_warning()
+            # The engine has a warning of its own, before the fork.
+            self.pid = fork_without_warning(os)
         except BaseException as error:
             if os.getpid() != here:
                 os._exit(1)  # else the child would go on with what its parent does
@@ -163,6 +156,24 @@ class Child:
             return None
         text = bytes(self._stack[: int(self._shared[_LENGTH])])
         return text.decode(errors="replace").splitlines()
+
+    def ask_to_act(self, now: float) -> None:
+        """Have it know that the signal which follows is its parent's; `now` is later than ever before."""
+        self._shared[_WANTED] = now
+
+    def act_if_asked(self, act: Callable[[], bool]) -> None:
+        """Call `act` in the child, once for each question of its parent's; False leaves that unanswered."""
+        asked_at, before = self._shared[_WANTED], self._shared[_TAKEN]
+        if asked_at <= before or self._shared[_PID] != os.getpid():
+            return
+        # First, for the same signal may come again meanwhile.
+        self._shared[_TAKEN] = asked_at
+        if not act():
+            self._shared[_TAKEN] = before
+
+    def has_acted_since(self, moment: float) -> bool:
+        """Tell whether it has done what it was asked for at a moment, or has ended."""
+        return self.status is not None or self._shared[_TAKEN] >= moment
 
     @property
     def told(self) -> int:

@@ -278,6 +278,11 @@ class Engine(abc.ABC):
         """Tell whether `start` would begin at once. Without a `limit` it always would."""
         return self.limit is None or self.running() < self.limit
 
+    @property
+    def is_full_for_long(self) -> bool:
+        """Whether it is worth telling that there is no room."""
+        return True
+
     @abc.abstractmethod
     def reap(self) -> None:
         """Clear away workers that have ended. Costs nothing when none has."""

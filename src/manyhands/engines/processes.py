@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from manyhands.engines.children import Child, ChildWatcher, Lifeline
 from manyhands.engines.engine import Engine, Task
+from manyhands.engines.question import Again, Question
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime import fork_hooks
@@ -122,6 +123,9 @@ class ProcessesEngine(Engine):
 
         self._ending: dict[Task, int] = {}
         """The tasks that are just told of their child's end, and the threads that tell them."""
+
+        self._question: Question | None = None
+        """What all children were asked, while some have not acted on it."""
 
         self._waiting = 0
         self._carried: Child | None = None
@@ -366,6 +370,7 @@ class ProcessesEngine(Engine):
             self._do(self._note_steps)
         self.collect()
         self.tell_of_ends()
+        self._ask_again()
         if self.dealing is not None:
             self.dealing.look()
 
@@ -492,10 +497,24 @@ class ProcessesEngine(Engine):
         self._do(partial(self._kill, task))
         task.cut_off()
 
-    def signal_children(self, number: signal.Signals) -> None:
-        """Send a signal to all children."""
-        for child in self._children.copy().values():
+    def ask_children(self, number: signal.Signals) -> None:
+        """Send all children a signal, and send it again to each that does not call `act_if_asked` for it."""
+
+        def send(child: Child) -> None:
             self._do(partial(child.signal, number))
+
+        self._question = Question(self._children.copy().values(), send)
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        question = self._question
+        if question is not None and question.look() and self._question is question:
+            self._question = None
+
+    def act_if_asked(self, act: Callable[[], bool]) -> None:
+        """Call `act` in a child, once for each question of its parent's; False leaves that unanswered."""
+        if self._carried is not None:
+            self._carried.act_if_asked(act)
 
     def stacks_elsewhere(self, tasks: Collection[Task], seconds: float) -> dict[Task, list[str]]:
         """Ask the children of tasks; of one that computes in C, or has no lifeline, no answer comes."""
@@ -504,14 +523,13 @@ class ProcessesEngine(Engine):
         sleep, now = original(time, "sleep"), time.monotonic()
         for child in children:
             child.ask_for_stack(now)
-        for lifeline in {child.lifeline for child in children if child.lifeline is not None}:
-            lifeline.notify()
         told: dict[Task, list[str]] = {}
+        again = Again()
         while children and time.monotonic() < now + seconds:
-            for child in children:
-                stack = child.stack_since(now)
-                if stack is not None:
-                    told[child.task] = stack
+            if again.is_due():
+                _notify(children)
+            found = {child.task: child.stack_since(now) for child in children}
+            told |= {task: stack for task, stack in found.items() if stack is not None}
             children = [child for child in children if child.task not in told]
             if children:
                 sleep(_LOOK_INTERVAL)
@@ -530,6 +548,13 @@ class ProcessesEngine(Engine):
         child = self._children.get(task)
         if child is not None:
             child.kill()
+
+
+def _notify(children: Iterable[Child]) -> None:
+    """Have children look at what their parent wants of them."""
+    for lifeline in {child.lifeline for child in children}:
+        if lifeline is not None:
+            lifeline.notify()
 
 
 def _flush_standard_streams(when_stuck: Callable[[Any], object]) -> None:

@@ -1,5 +1,6 @@
 """What has subscribed to a subject: a bounded queue of messages, and an iterator that waits for the next."""
 
+import abc
 from collections import deque
 from collections.abc import Callable
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 from manyhands.model.pieces import WHEN_BEHIND, message_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.locks import Condition
+from manyhands.runtime.pending import Pending
 
 MOST_BYTES = 1024 * 1024
 """Bytes that may wait for one subscriber, however few messages they are."""
@@ -14,6 +16,18 @@ MOST_BYTES = 1024 * 1024
 
 class FellBehind(RuntimeError):  # noqa: N818 - what the subscriber did
     """More messages came than the subscriber took, so its subscription was closed."""
+
+
+class DistantAnswer(abc.ABC):
+    """Takes the answer to a request that another process has made."""
+
+    @abc.abstractmethod
+    def give(self, data: bytes) -> Pending[bool]:
+        """Have the answer go to the process; the result is whether it counts."""
+
+    def __call__(self, data: bytes) -> bool:
+        """Do so, and wait for the result."""
+        return self.give(data).wait()
 
 
 class Message:
@@ -94,6 +108,9 @@ class Subscription:
         self.missed = 0
         """Messages that were dropped, since they were not taken in time."""
 
+        self.since = 0.0
+        """When it was added to its exchange, by `time.monotonic`."""
+
         self._most = most
         self._when_behind = when_behind
         self._on_close = on_close
@@ -136,6 +153,17 @@ class Subscription:
             # Two publishers may have said so at once, the later one first.
             self.missed += max(0, count - self._lost)
             self._lost = max(count, self._lost)
+
+    def miss(self, count: int) -> None:
+        """Note that so many messages were dropped before they came here, as if they had found no room."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self.missed += count
+            ends = self._is_closed = self._when_behind == "close"
+            self._changed.notify_all()
+        if ends:
+            self._on_close(self)
 
     def _has_room(self, size: int) -> bool:
         if self._when_behind == "drop_oldest":

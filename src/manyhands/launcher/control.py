@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from manyhands.launcher.environment import ControlPlaces
+from manyhands.launcher.environment import ASKED_ABOVE, ControlPlaces
 from manyhands.listening.bind import sentence_of
 from manyhands.model.usage_errors import Mistake
 from manyhands.runtime.error_reports import say
@@ -28,19 +28,20 @@ class ControlOpening:
 
     def __call__(self, server: object) -> Callable[[], object]:
         """Have a server asked about; return what ends that."""
-        if os.getpid() != self._process or _is_of_multiprocessing():
+        is_another = os.getpid() != self._process or _is_of_multiprocessing()
+        if is_another or self._where == ASKED_ABOVE:
             return _nothing
         # Not at the top: most processes of a program serve nothing.
-        from manyhands.control.sockets import control_sockets, program  # noqa: PLC0415
+        from manyhands.control.own_name import own_name, program  # noqa: PLC0415
+        from manyhands.control.sockets import control_sockets  # noqa: PLC0415
         from manyhands.serving.controls import controls_of  # noqa: PLC0415
 
-        control_sockets.name = " ".join(["run", *program(), *sys.argv[1:2]])
+        own_name.given = " ".join(["run", *program(), *sys.argv[1:2]])
         try:
             return control_sockets.enter(controls_of(server), *self._where)
         except (OSError, RuntimeError, Mistake) as error:
             # The program has not asked for it, and serves all the same.
-            why = sentence_of(error) if isinstance(error, OSError) else str(error)
-            say(f"manyhands: no control socket: {why}\n")
+            say(f"manyhands: no control socket: {sentence_of(error)}\n")
             return _nothing
 
 

@@ -73,6 +73,9 @@ class ControlPlaces(NamedTuple):
 
 NO_CONTROL = ControlPlaces(None, None)
 
+ASKED_ABOVE = ControlPlaces("none", "none")
+"""Of a program with workers, which are asked by way of their supervisor."""
+
 
 def control_of(environment: Mapping[str, str]) -> ControlPlaces:
     """Return what an environment that `extend` made says of control sockets."""

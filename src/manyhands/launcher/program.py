@@ -149,6 +149,22 @@ _LONG_WITH_VALUE = "--check-hash-based-pycs"
 """The one long flag whose value is a word of its own."""
 
 
+def interpreter_line(words: Sequence[str]) -> list[str]:
+    """Return the command that runs the interpreter, with the flags of this process, on the program.
+
+    Raises
+    ------
+    Mistake
+        The interpreter was started so that it ignores `PYTHONPATH` or `sitecustomize`.
+    """
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise Mistake(
+            "Python was started with -E, -I or -S, so it would not look at what manyhands run puts "
+            "into PYTHONPATH: start it without"
+        )
+    return [sys.executable, *_flags(sys.orig_argv), *words]
+
+
 def replace_this_process(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Turn this process into the interpreter, with the same flags, on the program; return only by raising.
 
@@ -165,12 +181,7 @@ def replace_this_process(words: Sequence[str], environment: Mapping[str, str]) -
         The interpreter was started so that it ignores `PYTHONPATH` or `sitecustomize`, or it
         cannot be started again.
     """
-    if sys.flags.ignore_environment or sys.flags.no_site:
-        raise Mistake(
-            "Python was started with -E, -I or -S, so it would not look at what manyhands run puts "
-            "into PYTHONPATH: start it without"
-        )
-    command_line = [sys.executable, *_flags(sys.orig_argv), *words]
+    command_line = interpreter_line(words)
     try:
         os.execve(sys.executable, command_line, dict(environment))  # noqa: S606 - no shell is the point
     except (OSError, ValueError) as error:

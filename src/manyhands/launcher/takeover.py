@@ -13,6 +13,7 @@ from manyhands.launcher.environment import OPTIONS_VARIABLE, Log, control_of, ha
 from manyhands.model import events
 from manyhands.runtime.error_reports import say
 from manyhands.serving.serve_loops import process_watch
+from manyhands.workers.role import is_template_of_program
 
 
 def fill(names: dict[str, object]) -> None:
@@ -25,7 +26,7 @@ def fill(names: dict[str, object]) -> None:
     """
     # First, so that what follows finds ours, if it imports `socketserver`.
     installation.fill(names)
-    _set_up()
+    set_up()
 
 
 def source() -> str:
@@ -36,17 +37,22 @@ def source() -> str:
 def take_over() -> None:
     """Put ours in the place of a `socketserver` that was imported at the start of the process, before us."""
     installation.install()
-    _set_up()
+    set_up()
 
 
 # Once, unless it fails: then the next import fails as well.
 @functools.cache
-def _set_up() -> None:
+def set_up() -> None:
     """Make the options that `manyhands run` was given class attributes, and `input()` `manyhands.ask`.
 
     Class attributes are defaults: a class of the program that sets the attribute itself wins.
     """
     take_over_input()
+    if is_template_of_program():
+        # Of `manyhands run --workers`: not at the top, for other programs have none.
+        from manyhands.launcher.workers import take_part  # noqa: PLC0415
+
+        take_part()
     control = control_of(os.environ)
     if control.are_any:
         # Not at the top: it is small, but each child of the program would pay for it.

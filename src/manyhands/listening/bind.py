@@ -108,9 +108,9 @@ def _again(args: tuple[Any, ...], sentence: str) -> OSError:
     return explained(OSError(*args), sentence)
 
 
-def sentence_of(error: OSError) -> str:
+def sentence_of(error: Exception) -> str:
     """Return what an error says, without the number of the system's: for commands, which print it."""
-    said = error.strerror or str(error)
+    said = getattr(error, "strerror", None) or str(error)
     sentence: str | None = getattr(error, "sentence", None)
     return said if sentence is None else f"{said}: {sentence}"
 

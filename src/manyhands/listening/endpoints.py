@@ -10,6 +10,7 @@ from manyhands.listening.inherited_sockets import GivenSocket, given_sockets
 from manyhands.listening.multicast import is_group, number_of_interface
 from manyhands.listening.unix_access import Access, access_of
 from manyhands.model.addresses import Address
+from manyhands.model.socket_addresses import client_ip
 from manyhands.model.usage_errors import Mistake
 
 NOT_HERE = frozenset(
@@ -129,8 +130,11 @@ def _every_interface(kind: int, address: Address) -> Endpoint:
 
 
 def _resolved(kind: int, address: Address) -> list[Endpoint]:
+    # Of a text Python loads its tables of Unicode names first, which an address needs not. Names stay text:
+    # a program may have put a resolver of its own in the place of the system's.
+    host = address.host.encode() if client_ip((address.host, 0)) else address.host
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, address.port, type=kind, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise Mistake(
             f"cannot listen on {address}: the host {address.host!r} has no address here "

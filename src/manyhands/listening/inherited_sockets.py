@@ -81,8 +81,25 @@ def _descriptors(address: Address) -> list[GivenDescriptor]:
         raise Mistake(f"cannot listen on {address}: {mistake}") from None
 
 
+def left_to_next_program() -> tuple[list[int], dict[str, str]]:
+    """Return what a program finds again that takes this process over: descriptors, and variables."""
+    with _lock:
+        given, served = _read, sorted(_served)
+    return [each for each in served if _is_open(each)], systemd.variables_of(given, os.getpid())
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 _lock = brief_lock()
 _read: tuple[GivenDescriptor, ...] = ()
+_served: set[int] = set()
+"""The descriptors that were given and can be served: programs that we start do not inherit them."""
 
 
 def _from_systemd() -> tuple[GivenDescriptor, ...]:
@@ -114,6 +131,8 @@ def _looked_at(given: GivenDescriptor, address: Address) -> GivenSocket:
             raise Mistake(f"{where} {reason}")
         # It had to be inherited to come here; programs that we start are not meant.
         os.set_inheritable(given.number, False)
+        with _lock:
+            _served.add(given.number)
         return GivenSocket(given.number, looked_at.family, looked_at.type, looked_at.getsockname())
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from manyhands.model.escaping import escape, escape_json
 from manyhands.model.events import Event
 from manyhands.model.socket_addresses import address_text
+from manyhands.runtime.worker_number import worker_number
 
 
 def measurements(event: Event) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def measurements(event: Event) -> dict[str, Any]:
 
 
 def text_line(event: Event, when: float, level: str | None = None) -> str:
-    """Write an event for people: when, how serious, what kind, and its sentence.
+    """Write an event for people: when, how serious, what kind, and its sentence; in a worker its number too.
 
     Parameters
     ----------
@@ -39,11 +40,14 @@ def text_line(event: Event, when: float, level: str | None = None) -> str:
     level : str, optional
         How serious it is; by default the event's own level.
     """
-    return f"{iso_time(when)} {level or event.level} {type(event).__name__}: {escape(str(event))}"
+    head = f"{iso_time(when)} {level or event.level} {type(event).__name__}"
+    return f"{head}: {_of_worker()}{escape(str(event))}"
 
 
 def json_line(event: Event, when: float, level: str | None = None) -> str:
     """Write an event as one JSON object: `time`, `level`, `event`, `message`, and its fields.
+
+    In a worker `worker` is its number.
 
     Parameters are those of `text_line`.
     """
@@ -52,9 +56,21 @@ def json_line(event: Event, when: float, level: str | None = None) -> str:
         "level": level or event.level,
         "event": type(event).__name__,
         "message": str(event),
+        **_worker_field(),
         **measurements(event),
     }
     return escape_json(json.dumps(document, ensure_ascii=False))
+
+
+def _of_worker() -> str:
+    """Return what a line of a worker begins with: several write one log."""
+    number = worker_number()
+    return f"worker {number}: " if number else ""
+
+
+def _worker_field() -> dict[str, int]:
+    number = worker_number()
+    return {"worker": number} if number else {}
 
 
 def iso_time(when: float) -> str:
@@ -148,7 +164,7 @@ class PlainLines(logging.Formatter):
             return record.getMessage()
         event = getattr(record, "event", None)
         text = record.getMessage() if event is None else self._sentence(event)
-        return f"manyhands: {_escaped(text)}{_traceback(self, record)}"
+        return f"manyhands: {_of_worker()}{_escaped(text)}{_traceback(self, record)}"
 
 
 class TextLines(logging.Formatter):
@@ -165,7 +181,7 @@ class TextLines(logging.Formatter):
         if event is not None:
             return text_line(event, record.created, record.levelname.lower())
         head = f"{iso_time(record.created)} {record.levelname.lower()} {record.name}"
-        return f"{head}: {escape(record.getMessage())}{_traceback(self, record)}"
+        return f"{head}: {_of_worker()}{escape(record.getMessage())}{_traceback(self, record)}"
 
 
 class JSONLines(logging.Formatter):
@@ -184,6 +200,7 @@ class JSONLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_worker_field(),
         }
         traceback = _traceback_of(self, record)
         if traceback:

@@ -34,7 +34,8 @@ except ImportError:
 # After that check, since these need it too.
 from prometheus_client.exposition import choose_encoder
 
-from manyhands.metrics.collector import ServerCollector
+from manyhands.metrics.collector import Elsewhere, ServerCollector
+from manyhands.metrics.workers import WorkerFigures
 
 __all__ = ["Exporter", "ServerCollector", "collect", "serve"]
 
@@ -98,7 +99,8 @@ def serve(server: AnyServer, address: str | Address) -> Exporter:
         When the address cannot be had; the text says what holds it.
     """
     where = page_address(server, address, "metrics")
-    figures = Figures(ServerCollector(server))
+    collector = ServerCollector(server)
+    figures = Figures(collector, collector.figures_elsewhere)
     try:
         pages = pages_of(server) | {PATH: lambda request: figures.page(request.accept)}
         return Exporter(where, answering(pages, f"the metrics are at {PATH}"), figures.close)
@@ -114,10 +116,18 @@ class Figures:
     ----------
     collector
         Collects those of the server.
+    elsewhere
+        Returns those of its workers, if it has any now; without it only its own are told.
     """
 
-    def __init__(self, collector: ServerCollector) -> None:
+    def __init__(
+        self,
+        collector: ServerCollector,
+        elsewhere: "Callable[[], Elsewhere | None]" = lambda: None,
+    ) -> None:
         self._collector = collector
+        self._elsewhere = elsewhere
+        self._of_workers = WorkerFigures()
         self._registry = _client.CollectorRegistry()
         _client.ProcessCollector(registry=self._registry)
         self._registry.register(collector)
@@ -128,7 +138,14 @@ class Figures:
             encode, media_type = choose_encoder(accept)
         except Exception:  # noqa: BLE001 - of a client's words, such as a version that is no number
             encode, media_type = choose_encoder("")
-        return Content(media_type, encode(self._registry))
+        return Content(media_type, encode(self._all()))
+
+    def _all(self) -> "_client.CollectorRegistry":
+        elsewhere = self._elsewhere()
+        if elsewhere is None:
+            return self._registry
+        own = _client.generate_latest(self._registry).decode()
+        return self._of_workers.all_of_them(own, *elsewhere)
 
     def close(self) -> None:
         """Count for them no longer."""

@@ -1,7 +1,8 @@
 """A server's figures, read when they are scraped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import TypeAlias
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -13,12 +14,16 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from manyhands.http.any_server import AnyServer
+from manyhands.metrics.workers import Key
 from manyhands.model.connection_states import Reason
 from manyhands.model.event_hub import event_hub
 from manyhands.model.events import ConnectionClosed, Event, kinds
 from manyhands.runtime.unpatched import brief_lock
 from manyhands.serving.controls import ServerControls, controls_of
 from manyhands.serving.info import ServerInfo, TotalsInfo, count_totals
+
+Elsewhere: TypeAlias = tuple[Mapping[Key, str], Iterable[Key]]
+"""What workers tell, as text, by their keys; and the keys of those that there are."""
 
 HUB_PATIENCE = 1.0
 """Seconds that a scrape waits for the hub to turn; one that takes longer is late enough."""
@@ -47,6 +52,11 @@ class ServerCollector(Collector):
         self._lock = brief_lock()
         self._unsubscribe = event_hub.subscribe(self._count)
         self._received = self._sent = 0
+
+    def figures_elsewhere(self) -> Elsewhere | None:
+        """Return what the server's workers tell now, in the process of their supervisor; None without any."""
+        ask = self._server.core.figures_elsewhere
+        return None if ask is None else ask()
 
     def close(self) -> None:
         """Count events no longer."""

@@ -122,6 +122,7 @@ class Reason(_Word):
     DRAINED = "drained"
     CUT_OFF = "cut_off"
     HANDED_OFF = "handed_off"
+    WORKER_DIED = "worker_died"
 
     @property
     def sentence(self) -> str:
@@ -158,6 +159,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.DRAINED: "the server was draining",
     Reason.CUT_OFF: "it was still open at the end of the drain",
     Reason.HANDED_OFF: "the handler kept it, or gave it away",
+    Reason.WORKER_DIED: "the process of its worker died, or was ended",
 }
 
 REFUSALS: frozenset[Reason] = frozenset(

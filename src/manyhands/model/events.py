@@ -42,10 +42,11 @@ class EngineFull(Event):
     limit: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.listener} serves {self.limit} clients, all that its {self.engine} engine may: "
-            "clients that call now wait in the backlog"
-        )
+        if self.engine == "workers":
+            busy = "has no worker that takes another client now"
+        else:
+            busy = f"serves {self.limit} clients, all that its {self.engine} engine may"
+        return f"{self.listener} {busy}: clients that call now wait in the backlog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +350,162 @@ class WorkerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerDied(Event):
+    """The process of a worker has ended by itself, or was killed: another one takes its place.
+
+    `lost` connections that it had begun have ended with it, for the reason ``worker_died``; `dealt_again`
+    ones that it had not begun go to other workers.
+    """
+
+    level: ClassVar[Level] = "error"
+
+    number: int
+    pid: int
+    generation: int
+    how: str
+    lost: int
+    dealt_again: int
+
+    def __str__(self) -> str:
+        lost = f": {counted(self.lost, 'connection')} ended with it" if self.lost else ""
+        return f"worker {self.number} (process {self.pid}) has ended, {self.how}{lost}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHung(Event):
+    """The accept loop of a worker has stood still for longer than `worker_timeout`: the worker is replaced.
+
+    `stacks` is where its threads stood, as `faulthandler` writes it; empty where it did not tell.
+    """
+
+    level: ClassVar[Level] = "error"
+
+    number: int
+    pid: int
+    seconds: float
+    stacks: str
+
+    def __str__(self) -> str:
+        where = (
+            f":\n{self.stacks.rstrip()}"
+            if self.stacks
+            else ", and it does not tell where it stands"
+        )
+        return (
+            f"worker {self.number} (process {self.pid}) has not turned for {self.seconds:.0f} s: it is ended "
+            f"now{where}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCutOff(Event):
+    """A worker that has left, while the server goes on, has cut off `count` connections.
+
+    `connections` has a line for each of the first ones: its number, its client, its age, and what its handler
+    was executing. What the end of the whole server cuts off `run` returns.
+    """
+
+    level: ClassVar[Level] = "warning"
+
+    number: int
+    pid: int
+    generation: int
+    count: int
+    connections: str
+
+    def __str__(self) -> str:
+        cut_off = counted(self.count, "connection")
+        left = f"worker {self.number} (process {self.pid}) has left, and cut off {cut_off}"
+        return f"{left}:\n{self.connections}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded(Event):
+    """A new generation of workers serves, with the code that is on disk now."""
+
+    level: ClassVar[Level] = "info"
+
+    generation: int
+    workers: int
+
+    def __str__(self) -> str:
+        return (
+            f"reloaded: generation {self.generation} serves, with {counted(self.workers, 'worker')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotReloaded(Event):
+    """A new generation could not begin to serve: the old one goes on, untouched."""
+
+    level: ClassVar[Level] = "error"
+
+    generation: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"not reloaded, the old workers go on: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded(Event):
+    """Another program has taken the supervisor's process over, with its listeners and its workers."""
+
+    level: ClassVar[Level] = "info"
+
+    version: str
+    python: str
+    open: int
+
+    def __str__(self) -> str:
+        return (
+            f"upgraded: manyhands {self.version} on Python {self.python} has taken over, with "
+            f"{counted(self.open, 'open connection')}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotUpgraded(Event):
+    """The program that is on disk now cannot take the supervisor's process over: the old one goes on."""
+
+    level: ClassVar[Level] = "error"
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"not upgraded, the old program goes on: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramChanged(Event):
+    """`count` files of the program have changed, `files` first: a reload begins (``--reload``)."""
+
+    level: ClassVar[Level] = "info"
+
+    count: int
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = self.count - len(self.files)
+        others = f" and {counted(more, 'other file')}" if more else ""
+        has = "has" if self.count == 1 else "have"
+        return f"{', '.join(self.files)}{others} {has} changed: the program is loaded anew"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersNotForked(Event):
+    """The program has threads once it is imported, so no worker can be forked: each imports it by itself."""
+
+    threads: int
+
+    def __str__(self) -> str:
+        return (
+            f"the program has {self.threads} threads once it is imported, so each worker imports it by "
+            "itself: a fork would copy the locks that they hold"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerSpins(Event):
     """A handler in a fiber has read `times` at the end of its input, and goes on; from now on it is slowed.
 
@@ -499,7 +656,7 @@ class ConnectionLost(Event):
 
 @dataclass(frozen=True, slots=True)
 class NoControlSocket(Event):
-    """No control socket could be had in any of the places where one is made by itself; `error` says why."""
+    """No control socket could be had where one is made by itself, or after an upgrade; `error` says why."""
 
     level: ClassVar[Level] = "info"
 
@@ -533,6 +690,47 @@ class ConnectionClosed(Event):
         traffic = f"{self.bytes_in} bytes in, {self.bytes_out} bytes out, " if counted else ""
         peer = format_address(self.peer)
         return f"#{self.number} {peer} on {self.listener}: {self.reason}, {traffic}{self.age:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class HubReached(Event):
+    """A worker has reached the hub that it had lost: what is told reaches all workers again."""
+
+    level: ClassVar[Level] = "info"
+
+    worker: int
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} has reached the hub again, and with it the other workers"
+
+
+@dataclass(frozen=True, slots=True)
+class HubLost(Event):
+    """The hub between the workers has gone: until it is back, rooms and the exchange are each one's own.
+
+    What was on its way is lost.
+    """
+
+    worker: int
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} has lost the hub: until it is back, what is told stays in this worker"
+
+
+@dataclass(frozen=True, slots=True)
+class MissedFromWorkers(Event):
+    """A worker did not take what others told: `missed` pieces and messages were dropped on their way.
+
+    Their members and subscribers have them counted, or are closed, as `when_behind` says.
+    """
+
+    is_provoked: ClassVar[bool] = True
+
+    worker: int
+    missed: int
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} has missed {self.missed} of what other workers told: it was too slow"
 
 
 def kinds() -> tuple[type[Event], ...]:

@@ -2,6 +2,7 @@
 
 import os
 from socket import AF_INET, AF_INET6, inet_pton
+from typing import Any
 
 from manyhands.model.escaping import escape
 
@@ -36,6 +37,26 @@ def address_text(address: object) -> str:
         name = "@" + address[1:] if address.startswith("\0") else address
         return name or "an unnamed Unix socket"
     return str(address)
+
+
+def plain_address(address: object) -> object:
+    """Return a socket's address as JSON has it: for `address_of_plain`, in another process perhaps."""
+    if isinstance(address, bytes):  # a name of Linux's that is of no file (unix(7))
+        return {"bytes": address.decode("latin-1")}
+    return list(address) if isinstance(address, tuple) else address
+
+
+def address_of_plain(plain: Any) -> Any:
+    """Return the address of which `plain_address` has made that.
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    if isinstance(plain, dict):
+        return str(plain.get("bytes")).encode("latin-1")
+    return tuple(plain) if isinstance(plain, list) else plain
 
 
 def client_ip(client_address: object) -> IP | None:

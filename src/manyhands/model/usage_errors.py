@@ -5,6 +5,9 @@ from collections.abc import Iterable
 MISTAKE = 2
 """The exit status for a person's mistake, as argparse and most tools have it."""
 
+NOT_STARTED = 3
+"""The exit status when the workers cannot serve, as gunicorn has it: no new start by itself will help."""
+
 
 class Mistake(Exception):  # noqa: N818 - a mistake is not an error of the program, and is named for what it is
     """A user's mistake: a wrong address, option, path or name.
@@ -46,3 +49,7 @@ def closest(word: str, words: Iterable[str], cutoff: float = 0.7) -> str | None:
     except ImportError:
         return None  # in a process that has changed its root or its user since
     return next(iter(get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)
+
+
+class NotStarted(RuntimeError):  # noqa: N818 - what became of the start
+    """The workers of a server could not begin to serve; the text says why."""

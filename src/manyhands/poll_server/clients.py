@@ -185,14 +185,18 @@ class Clients:
     def _is_here(self, client: Client) -> bool:
         return self._clients.get(client.connection.fileno()) is client
 
-    def _close(self, client: Client) -> None:
-        if not self._is_here(client):
-            return
+    def release(self, client: Client) -> None:
+        """Serve a client no more, whose connection stays open."""
         descriptor = client.connection.fileno()
         del self._clients[descriptor]
         self._awaited.pop(descriptor, None)
         with contextlib.suppress(OSError, KeyError):
             self._poll.unregister(descriptor)
+
+    def _close(self, client: Client) -> None:
+        if not self._is_here(client):
+            return
+        self.release(client)
         client.left()
         self._close_connection(client.connection)
 

@@ -25,7 +25,7 @@ from manyhands.runtime.locks import Latch
 from manyhands.runtime.sockets import accept_at_once, is_ready
 from manyhands.runtime.spare_descriptor import SpareDescriptor
 from manyhands.runtime.unpatched import original, start_native_thread
-from manyhands.runtime.wakeup import PollableLatch
+from manyhands.runtime.wakeup import PollableLatch, WakeUp
 
 if TYPE_CHECKING:
     from manyhands.listening.unix_paths import BoundPath
@@ -49,8 +49,10 @@ class PollServer(abc.ABC):
 
     Parameters
     ----------
-    address : Address
-        Where.
+    address : Address or None
+        Where; None for a server that listens nowhere.
+    connected : socket.socket, optional
+        A connection of a client that is there from the beginning. It belongs to the server from now on.
 
     Raises
     ------
@@ -68,7 +70,10 @@ class PollServer(abc.ABC):
     thread_name: ClassVar[str] = "manyhands-poll-server"
     """The name of its thread, for operators."""
 
-    def __init__(self, address: Address) -> None:
+    is_woken: ClassVar[bool] = False
+    """Whether other threads have it do chores, by `wake`: that takes two descriptors."""
+
+    def __init__(self, address: Address | None, connected: socket.socket | None = None) -> None:
         self._for_client, self._for_files = SpareDescriptor(), SpareDescriptor()
         self.clients = Clients(self._close_connection)
         """The clients that are there. For the thread of the server."""
@@ -78,13 +83,17 @@ class PollServer(abc.ABC):
         self._is_open = True
         self._claim = ["to close it"]
         self._closing = PollableLatch()
+        self._wake_up: WakeUp | None = None
         self._has_ended = Latch()
         # First: another thread may fork while this one binds.
         renew_in_copies(self, PollServer._leave_to_the_original)
         try:
-            for endpoint in endpoints(address):
+            self._wake_up = WakeUp() if self.is_woken else None
+            for endpoint in () if address is None else endpoints(address):
                 self._listen(endpoint)
             self._has_reserve()
+            if connected is not None:
+                self._add(original(socket, "socket")(fileno=connected.detach()))
             start_native_thread(self._run, name=self.thread_name)
         except BaseException:
             self._give_back()
@@ -102,6 +111,11 @@ class PollServer(abc.ABC):
 
     def do_chores(self) -> None:  # noqa: B027 - most servers have none
         """Do what is due by now, beside answering. Called after each turn."""
+
+    def wake(self) -> None:
+        """Have `do_chores` called soon. Thread-safe; it never waits, and after `close` it does nothing."""
+        if self._wake_up is not None:
+            self._wake_up.wake()
 
     def has_closed(self) -> None:  # noqa: B027 - as above
         """Note that it answers no more. Called once, by the thread that closes it."""
@@ -131,6 +145,8 @@ class PollServer(abc.ABC):
     def _run(self) -> None:
         poll = self.clients.poll
         poll.register(self._closing.fileno(), select.POLLIN)
+        if self._wake_up is not None:
+            poll.register(self._wake_up.fileno(), select.POLLIN)
         by_descriptor = {listener.fileno(): listener for listener in self._listeners}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
@@ -156,7 +172,9 @@ class PollServer(abc.ABC):
                 # Told by the latch alone: `close` has done with it then, and the thread gives it back.
                 self._is_open = False
                 return
-            if descriptor in listeners:
+            if self._wake_up is not None and descriptor == self._wake_up.fileno():
+                self._wake_up.drain()
+            elif descriptor in listeners:
                 self._take_client(listeners[descriptor])
             else:
                 self._serve(descriptor, events)
@@ -173,9 +191,7 @@ class PollServer(abc.ABC):
 
     def _take_client(self, listener: Any) -> None:
         try:
-            connection = self._accepted(listener)
-            connection.setblocking(False)
-            self.clients.add(self.new_client(connection))
+            self._add(self._accepted(listener))
         except OSError as error:
             # The client has gone (ECONNABORTED), or there is no descriptor for it (EMFILE): then the listener
             # stays readable, and this would be a busy loop. ENOTSOCK: the server is being closed, and another
@@ -187,6 +203,10 @@ class PollServer(abc.ABC):
             is_without = not (self._for_client.is_there or self._for_files.is_there)
             if is_without and len(self.clients) > 1:
                 self.clients.end_one()
+
+    def _add(self, connection: Any) -> None:
+        connection.setblocking(False)
+        self.clients.add(self.new_client(connection))
 
     def _wait_a_moment(self) -> None:
         """Wait `NO_DESCRIPTOR_PAUSE`, or until the server is closed."""
@@ -241,6 +261,8 @@ class PollServer(abc.ABC):
             listener.close()
         self.clients.close()
         self._closing.close()
+        if self._wake_up is not None:
+            self._wake_up.close()
         self._for_client.give_up()
         self._for_files.give_up()
 

@@ -59,6 +59,14 @@ def read(variables: Mapping[str, str], pid: int) -> tuple[GivenDescriptor, ...]:
     return tuple(GivenDescriptor(FIRST + place, name) for place, name in enumerate(names))
 
 
+def variables_of(given: tuple[GivenDescriptor, ...], pid: int) -> dict[str, str]:
+    """Return the variables of which `read` makes these, in the process `pid`; none for none."""
+    if not given:
+        return {}
+    names = ":".join(one.name for one in given)
+    return {"LISTEN_PID": str(pid), "LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": names}
+
+
 def _check_pid(text: str, pid: int) -> None:
     # Children inherit the variables, so they say which process is meant (sd_listen_fds(3)).
     meant = _number("LISTEN_PID", text)

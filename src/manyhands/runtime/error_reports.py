@@ -71,6 +71,14 @@ def print_uncaught(error: BaseException) -> None:
         print_error(error, "\nOriginal exception was:\n")
 
 
+def words_of(error: Exception) -> str:
+    """Return what an error says, for a sentence; print it too, if it is not the system's."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    print_uncaught(error)
+    return f"{type(error).__name__}: {error}"
+
+
 def say(text: str) -> None:
     """Print a text of our own to standard error, with the care of `print_traceback`."""
     _write(text)

@@ -9,11 +9,12 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from manyhands.runtime.caller import forget_others
 from manyhands.runtime.error_reports import print_uncaught
-from manyhands.runtime.unpatched import brief_rlock
+from manyhands.runtime.unpatched import brief_rlock, original
 
 forking = brief_rlock()
 """Held for each fork, and by what must not be under way in another thread just then."""
@@ -56,6 +57,26 @@ def prepare_workers() -> None:
     if _preparations:
         for thing, prepare in list(_preparations.items()):
             prepare(thing)
+
+
+def _fork() -> int:
+    return os.fork()
+
+
+def fork_without_warning(system: Any) -> int:
+    """Fork by what is called `fork` in `system`, such as `os`; return what it returns.
+
+    From 3.12 on it warns of threads when the child is there, and from 3.15 on ``-W error`` has the warning
+    raised in the place of the child's id. Of a module whose name is None no warning is made (`warn_explicit`
+    in Python/_warnings.c).
+    """
+    pid: int = FunctionType(_fork.__code__, {"__name__": None, "os": system})()
+    return pid
+
+
+def system_fork() -> int:
+    """Fork by the system's own call, whatever gevent has put in its place, and without a warning."""
+    return fork_without_warning(SimpleNamespace(fork=original(os, "fork")))
 
 
 def change_signal_mask(how: int, signals: Iterable[int]) -> set[int]:

@@ -65,13 +65,19 @@ class Latch:
         """
         if self._is_set:
             return True
+        deadline = None if timeout is None else time.monotonic() + timeout
         waiter = _new_waiter()
         try:
             self._waiters.append(waiter)
             # Looked at after the entry in the list: a `set` that came before the entry has woken no waiter,
             # and one that comes after it finds this one. So no lock is needed.
-            if not self._is_set:
-                waiter.sleep(timeout)
+            left = timeout
+            while not self._is_set:
+                waiter.sleep(left)
+                # Something else may have ended the sleep.
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
         finally:
             # The exception of a signal handler may have come before the entry.
             with contextlib.suppress(ValueError):

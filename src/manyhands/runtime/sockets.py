@@ -146,17 +146,38 @@ def system_socket(request: Any) -> Any:
     return request if isinstance(request, _socket.socket) else getattr(request, "_sock", request)
 
 
-def peer_user(connection: socket.socket) -> int | None:
+def unix_socket(kind: socket.SocketKind, descriptor: int | None = None) -> socket.socket:
+    """Return a Unix socket of the system's class, whatever gevent has put in its place."""
+    made: socket.socket = original(socket, "socket")(socket.AF_UNIX, kind, 0, descriptor)
+    return made
+
+
+def unix_pair(kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
+    """Return two such sockets that are connected with each other."""
+    here, there = _socket.socketpair(_socket.AF_UNIX, kind)
+    return unix_socket(kind, here.detach()), unix_socket(kind, there.detach())
+
+
+def peer_user(connection: _socket.socket) -> int | None:
     """Return the number of the user at the other end of a Unix socket; None where the system does not tell.
 
     That is the user that called `connect`, or `listen` for the end that connected (unix(7), SO_PEERCRED).
     """
+    return _of_peer(connection, 4)
+
+
+def peer_process(connection: _socket.socket) -> int | None:
+    """Return the id of the process that is meant by `peer_user`; None where the system does not tell."""
+    return _of_peer(connection, 0)
+
+
+def _of_peer(connection: _socket.socket, offset: int) -> int | None:
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None
     # struct ucred has the process, the user and the group, each an int of C.
     credentials = connection.getsockopt(socket.SOL_SOCKET, option, 12)
-    return int.from_bytes(credentials[4:8], sys.byteorder)
+    return int.from_bytes(credentials[offset : offset + 4], sys.byteorder)
 
 
 def send_at_once(connection: Any) -> None:

@@ -65,7 +65,7 @@ class WakeUp:
             yield
         finally:
             if is_asked_for:
-                signal.set_wakeup_fd(-1)
+                put_back_wakeup_fd(-1)
 
     def _ask_for_signals(self) -> bool:
         try:
@@ -73,7 +73,7 @@ class WakeUp:
         except ValueError:
             return False  # not the main thread, and only there are signals handled
         if before != -1:
-            signal.set_wakeup_fd(before)
+            put_back_wakeup_fd(before)
         return before == -1
 
     def wake(self) -> None:
@@ -117,6 +117,13 @@ class WakeUp:
             return False
 
 
+def put_back_wakeup_fd(descriptor: int) -> None:
+    """Have signals write again to what they wrote to before, or, -1, to nothing. For the main thread."""
+    # Python does not tell whether it was to warn of a full one. That is no failure, since the reader is about
+    # to wake; an "exception ignored" would look like one.
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+
+
 class PollableLatch:
     """A latch for `poll`: a descriptor that becomes readable once, for good.
 
@@ -154,6 +161,11 @@ class PollableLatch:
         """Make it readable, in all copies of the process, for good. After `close` it does nothing."""
         if self._writer >= 0:
             os.write(self._writer, _SET)
+
+    def clear(self) -> None:
+        """Have it be as it was before `set`. For a latch that no copy of the process shares."""
+        if self._reader >= 0 and self.is_set():
+            os.read(self._reader, len(_SET))
 
     def is_set(self) -> bool:
         """Tell whether it is readable."""

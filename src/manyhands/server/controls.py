@@ -1,6 +1,6 @@
 """A `manyhands.Server` as its operators see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from manyhands.config.option import Option
 from manyhands.model.usage_errors import Mistake
@@ -25,6 +25,15 @@ class OfServer(ServerControls):
         super().__init__(sockets.group.core, "Server")
         self._sockets = sockets
         self._handler = handler
+
+    @property
+    def end_process(self) -> Callable[[], object] | None:
+        """What ends a process that is there for more than its `manyhands.Server`, which drains then."""
+        return self._sockets.end_process
+
+    @end_process.setter
+    def end_process(self, end: Callable[[], object]) -> None:
+        self._sockets.end_process = end
 
     @property
     def handler(self) -> str:

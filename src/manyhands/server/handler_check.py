@@ -9,6 +9,7 @@ from typing import Any
 from manyhands.model.addresses import Address
 from manyhands.model.usage_errors import Mistake, closest
 from manyhands.server.other_names import of_module
+from manyhands.server.stand_ins import ProgramElsewhere
 
 _EXPECTED = (
     "it must be a class derived from BaseRequestHandler, or callable with "
@@ -24,6 +25,8 @@ def check_handler(handler: object, addresses: Sequence[Address]) -> None:
     Mistake
         When it cannot be called, does not fit an address, or when there is no address.
     """
+    if isinstance(handler, ProgramElsewhere):
+        return  # it binds its addresses itself, and has its own handlers
     if not addresses:
         raise Mistake("a server needs an address to listen on, such as tcp://127.0.0.1:8008")
     # The order gives the most telling error: no handler at all, a server, one that never runs, the wrong

@@ -5,12 +5,18 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from manyhands.connections.connection import reason_of_failure
 from manyhands.connections.peer_errors import reason_of
 from manyhands.dropin.handlers import DatagramRequestHandler
-from manyhands.dropin.tcp import TCPServer, UDPServer, accept_before_handshake, cut_to_size
+from manyhands.dropin.tcp import (
+    TCPServer,
+    UDPServer,
+    accept_before_handshake,
+    begin_to_listen,
+    cut_to_size,
+)
 from manyhands.listening import called_address, multicast
 from manyhands.listening.called_address import AnsweringSocket
 from manyhands.listening.endpoints import Endpoint
@@ -191,6 +197,9 @@ class TLSListener(StreamListener):
 class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as above
     """Serves the datagrams of one endpoint, or those of a group."""
 
+    asks_where = False
+    """Whether the kernel is to tell where each datagram was sent."""
+
     def server_bind(self) -> None:
         """Bind the socket to the endpoint, and join its group where it is one."""
         family, address = self.endpoint.family, self.endpoint.address
@@ -211,6 +220,8 @@ class DatagramListener(_OnEndpoint, UDPServer):  # type: ignore[override]  # as 
 
 class EveryAddressListener(DatagramListener):
     """Serves the datagrams to all addresses of this host: each answer comes from the one that was called."""
+
+    asks_where = True
 
     def server_bind(self) -> None:
         """Bind the socket, and have the kernel tell where each datagram was sent."""
@@ -261,18 +272,47 @@ class _OnGivenSocket:
 Listener = StreamListener | DatagramListener
 
 
-def _listener_class(endpoint: Endpoint) -> type[Listener]:
+def _listener_class(endpoint: Endpoint, *, is_given: bool) -> type[Listener]:
     if endpoint.kind == socket.SOCK_STREAM:
         return TLSListener if endpoint.is_tls else StreamListener
     is_for_all = endpoint.address[:1] in {("::",), ("0.0.0.0",)}  # noqa: S104 - recognised
     # The options of a socket that is given are its giver's.
-    if is_for_all and endpoint.descriptor < 0 and called_address.IS_TOLD:
+    if is_for_all and not is_given and called_address.IS_TOLD:
         return EveryAddressListener
     return DatagramListener
 
 
-def open_listener(
-    endpoint: Endpoint, handler: Handler, core: ServerCore, options: OptionValues, owner: Owner
+class Making(NamedTuple):
+    """How listeners are made that stand in a process among others.
+
+    Attributes
+    ----------
+    mix_in : type or None
+        What comes before the class of the listener, if anything does.
+    own : dict
+        Class attributes of it.
+    engine : str or None
+        The engine in the place of the options'.
+    forced : dict
+        Options in the place of what the server says.
+    is_given : bool or None
+        Whether the socket is somebody else's; None: as its endpoint says.
+    """
+
+    mix_in: type | None
+    own: dict[str, object]
+    engine: str | None = None
+    forced: dict[str, object] = {}  # noqa: RUF012 - never changed
+    is_given: bool | None = None
+
+
+def open_listener(  # noqa: PLR0913, PLR0917 - all that it is made of
+    endpoint: Endpoint,
+    handler: Handler,
+    core: ServerCore,
+    options: OptionValues,
+    owner: Owner,
+    making: Making | None = None,
 ) -> Listener:
     """Bind and listen.
 
@@ -288,24 +328,30 @@ def open_listener(
         Class attributes of the listener, such as `max_threads`.
     owner
         The server that runs it.
+    making
+        What differs in a supervisor, and in a worker.
 
     Raises
     ------
     OSError
         When the endpoint cannot be had; the text says what holds it.
     """
-    base = _listener_class(endpoint)
-    bases = (base,) if endpoint.descriptor < 0 else (_OnGivenSocket, base)
+    is_given = endpoint.descriptor >= 0
+    if making is not None and making.is_given is not None:
+        is_given = making.is_given
+    base = _listener_class(endpoint, is_given=is_given)
+    bases: tuple[type, ...] = (_OnGivenSocket, base) if is_given else (base,)
     own = {"endpoint": endpoint, "owner": owner, "run": owner.current_run}
     own |= {"address_family": endpoint.family, "engine": options["engine"]}
+    if making is not None:
+        bases = bases if making.mix_in is None else (making.mix_in, *bases)
+        own |= making.own
+        own["engine"] = making.engine or own["engine"]
     kind: Any = type(base.__name__, bases, own)
     listener: Listener = kind(endpoint.address, handler, bind_and_activate=False)
     vars(listener).update(options.settled())
+    if making is not None:
+        vars(listener).update(making.forced)
     share_core(listener, core)
-    try:
-        listener.server_bind()
-        listener.server_activate()
-    except BaseException:
-        listener.server_close()
-        raise
+    begin_to_listen(listener)
     return listener

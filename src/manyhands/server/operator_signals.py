@@ -6,6 +6,7 @@ the program's, be it one of `faulthandler.register`, or is ignored, is left alon
 
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -34,6 +35,9 @@ class SignalledServer(Protocol):
     def engine(self) -> Engine:
         """What carries its handlers."""
 
+    def ask_workers_for_stacks(self) -> bool:
+        """Have the workers tell where their handlers stand; return False where there are none."""
+
     def notice(self) -> None:
         """Have the accept loop, or the drain, look around."""
 
@@ -58,7 +62,10 @@ class OperatorSignals:
         self._server = server
         self._due: dict[signal.Signals, Callable[[], None]] = {}
         self._is_telling = False
-        """Whether a thread tells stacks: what is asked for meanwhile is being answered."""
+        """Whether a thread tells stacks."""
+
+        self._to_tell: deque[Callable[[], None]] = deque(maxlen=1)
+        """What that thread is to tell next: of several that ask meanwhile the last."""
 
         self.acts: dict[signal.Signals, Callable[[], None]] = {}
         """What each of the signals does that are this server's."""
@@ -83,44 +90,76 @@ class OperatorSignals:
         SIGALRM is its own there: handlers call `alarm`. To SIGQUIT it does not listen, which a terminal sends
         to its parent as well, and that asks then.
         """
+        # Without a thread nothing is told: the handler may be anywhere, and hold any lock.
+        tell, engine = partial(self._tell_in_thread, self._tell_own), self._server.engine
         handlers: dict[signal.Signals, Any] = {}
-        for number in ({signal.SIGUSR1} & set(self.acts)) | set(self._for_children):
-            # Without a thread nothing is told: the handler may be anywhere, and hold any lock.
-            handlers[number] = lambda *_: self._tell_in_thread(self._tell_own)
+        if signal.SIGUSR1 in self.acts:
+            handlers[signal.SIGUSR1] = lambda *_: tell()
+        if isinstance(engine, ProcessesEngine):
+            # The parent sends it until it is heeded.
+            handlers |= {each: lambda *_: engine.act_if_asked(tell) for each in self._for_children}
         if signal.SIGALRM in self.acts:
             handlers[signal.SIGALRM] = signal.SIG_DFL
         return handlers
 
     def _tell_in_thread(self, tell: Callable[[], None]) -> bool:
-        """Have a thread of the system's call `tell`, one at a time; return False when there is none."""
+        """Have a thread of the system's call `tell`, one at a time; return False when there is none.
+
+        What asks while it tells has it tell once more, however many these are.
+        """
+        # Before the look: the thread that tells looks for it after its last word.
+        self._to_tell.append(tell)
         if self._is_telling:
             return True
 
-        def tell_once() -> None:
-            try:
-                tell()
-            finally:
-                self._is_telling = False
+        def tell_as_asked() -> None:
+            is_asked = True
+            while is_asked:
+                self._is_telling = True
+                try:
+                    for act in self._taken():
+                        act()
+                finally:
+                    self._is_telling = False
+                is_asked = bool(self._to_tell)
 
         self._is_telling = True
         try:
-            start_native_thread(tell_once, name="manyhands-stacks")
+            start_native_thread(tell_as_asked, name="manyhands-stacks")
         except (RuntimeError, MemoryError):
             self._is_telling = False
+            self._to_tell.clear()
             return False
         return True
+
+    def _taken(self) -> list[Callable[[], None]]:
+        """Take what is to be told, in one step: another thread may have taken it."""
+        with contextlib.suppress(IndexError):
+            return [self._to_tell.pop()]
+        return []
 
     def _have_done(self, number: signal.Signals, act: Callable[[], None]) -> None:
         """Have it done by the accept loop, or by the drain; once, however often the signal has come."""
         self._due[number] = act
         self._server.notice()
 
+    def leave_to_the_supervisor(self, number: signal.Signals) -> None:
+        """Have a signal mean nothing here, where it is this server's: the supervisor gets it too."""
+        if number in self.acts:
+            self.acts[number] = leave_it_to_the_supervisor
+
     def _ask_for_stacks(self, number: signal.Signals) -> None:
-        tell = partial(self._tell, number)
-        # A process that forks should have no second thread. Elsewhere the accept loop may be held up by the
-        # very handler that is looked for.
-        forks = isinstance(self._server.engine, ProcessesEngine)
-        if forks or not self._tell_in_thread(tell):
+        self._have_told(number, partial(self._tell, number))
+
+    def tell_handlers(self) -> None:
+        """Have it told where each handler stands, for a supervisor has been asked. Thread-safe; waits not."""
+        self._have_told(signal.SIGUSR1, self._tell_handlers)
+
+    def _have_told(self, number: signal.Signals, tell: Callable[[], None]) -> None:
+        # A process that forks should have no second thread, and a supervisor's workers are its loop's.
+        # Elsewhere the accept loop may be held up by the very handler that is looked for.
+        is_for_loop = self._server.engine.name in {"processes", "workers"}
+        if is_for_loop or not self._tell_in_thread(tell):
             self._have_done(number, tell)
 
     def look(self) -> None:
@@ -136,11 +175,15 @@ class OperatorSignals:
         _tell_stacks(self._server.engine)
 
     def _tell(self, number: signal.Signals) -> None:
+        _emit(events.StacksFollow(number.name, self._server.engine.running()))
+        if not self._server.ask_workers_for_stacks():
+            self._tell_handlers()
+
+    def _tell_handlers(self) -> None:
         engine = self._server.engine
-        _emit(events.StacksFollow(number.name, len(engine.tasks)))
         if isinstance(engine, ProcessesEngine):
             for question in self._for_children:
-                engine.signal_children(question)
+                engine.ask_children(question)
         else:
             _tell_stacks(engine)
 
@@ -173,6 +216,10 @@ def _emit(event: Event) -> None:
     else:
         # Asked for by an operator: without a log it goes where the operator may look.
         say(f"manyhands: {event}\n")
+
+
+def leave_it_to_the_supervisor() -> None:
+    """Do what a signal means to a worker whose supervisor gets it too: nothing."""
 
 
 def take_no_notice(number: int, frame: FrameType | None) -> None:

@@ -56,7 +56,6 @@ _KEYWORDS_INSTEAD = {
     "timeout": "idle_timeout ends silent connections, drain_timeout a drain",
     "threads": "engine='threads', and max_threads bounds them",
     "max_workers": "max_threads, max_children or max_fibers bounds those of the engine",
-    "workers": "max_threads, max_children or max_fibers bounds those of the engine",
     "daemon_threads": "it needs no setting: a server drains within drain_timeout, and ends",
     "allow_reuse_address": "it needs no setting: a restarted server gets its port back",
 }

@@ -18,20 +18,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from manyhands.model import lazy_events as events
 from manyhands.model.event_hub import event_hub
 from manyhands.runtime.caller import is_main_thread
 from manyhands.runtime.fork_hooks import change_signal_mask
-from manyhands.runtime.wakeup import WakeUp
+from manyhands.runtime.wakeup import WakeUp, put_back_wakeup_fd
 from manyhands.server.operator_signals import (
     SIGNALS_OF_OPERATORS,
     OperatorSignals,
+    leave_it_to_the_supervisor,
     take_no_notice,
 )
-from manyhands.server.served_sockets import ServedSockets
+from manyhands.server.served_sockets import Reloadable, ServedSockets
 from manyhands.server.systemd import service_of_environment
+from manyhands.workers import early_signals
 
 _NO_TERMINAL = frozenset({errno.ENXIO, errno.EIO, errno.ENODEV})
 """The errnos of opening /dev/tty in a process without a terminal, or whose terminal has gone (tty(4))."""
@@ -104,7 +106,7 @@ class HandledSignals:
         if self not in _in_force:
             return  # in a forked copy, which has the handlers from before
         if self._wakeup_fd is not None:
-            signal.set_wakeup_fd(self._woken_before)
+            put_back_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
             would_kill = handler is signal.SIG_DFL and _End.ends_process
             _put_back(number, take_no_notice if would_kill else handler)
@@ -135,7 +137,7 @@ class HandledSignals:
     def end_in_copy(self) -> None:
         """In a forked copy of the process, put back the handlers from before."""
         if self._wakeup_fd is not None:
-            signal.set_wakeup_fd(self._woken_before)
+            put_back_wakeup_fd(self._woken_before)
         for number, handler in self._before.items():
             # A handler that the program has installed meanwhile stays.
             if signal.getsignal(number) == self._handlers[number]:
@@ -213,11 +215,34 @@ def has_controlling_terminal() -> bool:
     return True
 
 
-class Reloadable(Protocol):
-    """An object that a signal may ask to read its files again."""
+def keep_signals_of_start(stop: Callable[[], object]) -> None:
+    """Keep the signals that come to a supervisor until its handlers are there. For the main thread.
 
-    def reload_soon(self) -> None:
-        """Reload at the next turn of the accept loop."""
+    The end of the terminal calls `stop` at once. `listen` is to follow, and then `handling_signals`.
+    """
+    had_terminal = has_controlling_terminal()
+
+    def is_hangup(number: int) -> bool:
+        is_it = number == signal.SIGHUP and had_terminal and not has_controlling_terminal()
+        if is_it:
+            stop()
+        return is_it
+
+    early_signals.note_what_would_kill(is_hangup)
+
+
+def listen_keeping_signals(sockets: ServedSockets) -> None:
+    """Have a server listen that `run` serves; what signals ask of a supervisor meanwhile is done later.
+
+    For what it raises, see `Server.listen`.
+    """
+    if sockets.is_supervisor and is_main_thread():
+        keep_signals_of_start(sockets.stop)
+    try:
+        sockets.listen()
+    except BaseException:
+        early_signals.leave()
+        raise
 
 
 class SighupHandler:
@@ -287,8 +312,12 @@ class ServerProcess:
 
     def __init__(self, sockets: ServedSockets) -> None:
         self._sockets = sockets
-        self._service = service_of_environment(sockets)
+        # A worker's supervisor is the service.
+        self._service = None if sockets.is_worker else service_of_environment(sockets)
         self._undo = ExitStack()
+        self._came: list[int] = []
+        """The signals that came before their handlers were there, in a process that was taken over."""
+
         if self._service is not None:
             self._have_done(self._service.look, sockets.chores)
             self._have_done(self._service.draining, sockets.drain_chores)
@@ -308,19 +337,35 @@ class ServerProcess:
         sockets.engine.on_child = sockets.close_copies
         if not is_main_thread():
             return nullcontext()
+        # First, for what follows looks whose handlers there are.
+        self._came = early_signals.leave()
         acts: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
             (signal.SIGINT, signal.SIGTERM), self._on_stop_signal
         )
-        sighup = SighupHandler(self._stop, sockets.notice, self._reloadable())
-        if sighup.is_needed:
-            acts[signal.SIGHUP] = sighup
-            self._have_done(sighup.look, sockets.chores)
+        if sockets.is_worker:
+            # A terminal sends these to all processes: the supervisor tells what follows. SIGTERM alone is the
+            # worker's too, as of a service manager that ends all.
+            acts |= dict.fromkeys((signal.SIGINT, signal.SIGHUP), leave_it_to_the_supervisor)
+        else:
+            sighup = SighupHandler(self._stop, sockets.notice, self._reloadable())
+            if sighup.is_needed:
+                acts[signal.SIGHUP] = sighup
+                self._have_done(sighup.look, sockets.chores)
         others = OperatorSignals(sockets, self._stop)
+        if sockets.has_upgrades and signal.SIGUSR2 in others.acts:
+            others.acts[signal.SIGUSR2] = sockets.upgrade_soon
         self._have_done(others.look, sockets.chores)
         self._have_done(others.look, sockets.drain_chores)
+        if sockets.is_worker:
+            others.leave_to_the_supervisor(signal.SIGQUIT)
+            sockets.answer_for_stacks(others.tell_handlers)
         signals = HandledSignals({**acts, **others.acts}, wakeup.signal_fileno())
         sockets.engine.on_child = partial(self._become_a_child, signals, others.in_child())
         return signals
+
+    def heed_early_signals(self) -> None:
+        """Do what signals ask for that came before their handlers were there."""
+        early_signals.send_again(self._came)
 
     def _on_stop_signal(self) -> None:
         # The second one is from an operator who does not want to wait for the drain.
@@ -330,14 +375,13 @@ class ServerProcess:
 
     def _stop(self) -> None:
         ignore_signals_at_exit()
-        self._sockets.stop()
+        self._sockets.stop_here()
 
     def _reloadable(self) -> Reloadable | None:
         # With Type=notify-reload systemd waits for our READY=1, even where there is nothing to read.
         if self._service is not None:
             return self._service
-        tls = self._sockets.tls
-        return tls if tls is not None and tls.can_reload else None
+        return self._sockets.reloadable
 
     def _become_a_child(
         self, signals: HandledSignals, others: Mapping[signal.Signals, Any]

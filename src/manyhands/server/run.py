@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class Sockets(Protocol):
     @property
     def drain_chores(self) -> list[Callable[[], object]]:
         """What is done after each turn of a drain."""
+
+    def elsewhere_cut_off(self) -> list[CutOff]:
+        """Return the connections that were cut off in other processes."""
 
     def begin_next_run(self) -> None:
         """Have the next run in the place of this one, which has ended."""
@@ -160,14 +163,21 @@ class Run:
         thread.start()
         self.thread = thread
 
-    def serve(self) -> None:
-        """Run the accept loop to its end, which is that of the run; what ended it is kept."""
+    def serve(self, wakeup: WakeUp | None = None) -> None:
+        """Run the accept loop to its end, which is that of the run; what ended it is kept.
+
+        `wakeup` is what signals wake, where this is the thread that they come to: none is then left to the
+        end of a poll which it came just before.
+        """
         sockets = self._sockets
         try:
-            with self.wakeup() as wakeup:
+            with self.wakeup() if wakeup is None else nullcontext(wakeup) as waking:
                 is_stopping = partial(getattr, self, "is_stopping")
-                loop = AcceptLoop(sockets.group.listeners, is_stopping, sockets.chores)
-                sockets.engine.run(partial(loop.run, wakeup, sockets.poll_interval), loop.stop)
+                every = [*sockets.group.listeners, *sockets.group.spares]
+                # The program before has left some closed, perhaps (`server.takeover.LeftClosed`).
+                listeners = [each for each in every if each.fileno() >= 0]
+                loop = AcceptLoop(listeners, is_stopping, sockets.chores)
+                sockets.engine.run(partial(loop.run, waking, sockets.poll_interval), loop.stop)
         except BaseException as failure:  # noqa: BLE001 - `outcome` raises it for the caller of `run`
             self.failure = failure
         finally:
@@ -245,7 +255,8 @@ class Run:
         sockets.group.refuse_backlogs()
         sockets.group.close(socket.SOCK_STREAM)
         core, timeout = sockets.group.core, self._time_without_hurry
-        self.cut_off = drain(core, timeout, self._hurries, self._join, began)
+        cut_off = drain(core, timeout, self._hurries, self._join, began)
+        self.cut_off = [*cut_off, *sockets.elsewhere_cut_off()]
         if self.thread is not None and self.thread.is_alive():
             # End what the accept loop has in hand, which a hook holds up: its handler will not begin.
             for connection in sockets.group.core.registry.snapshot():

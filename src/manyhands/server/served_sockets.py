@@ -5,12 +5,14 @@ other half is `process`.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from manyhands.config.options import SERVER_OPTIONS
 from manyhands.connections.connection import current_connection
+from manyhands.connections.registry import Registry
 from manyhands.engines import Engine
 from manyhands.model.addresses import Address
 from manyhands.server.listener import Handler
@@ -19,11 +21,23 @@ from manyhands.server.option_attributes import OptionValues
 from manyhands.server.run import Run
 from manyhands.server.systemd import poll_interval
 from manyhands.server.tls import ServerTLS
+from manyhands.serving.admission_control import AdmissionControl
+from manyhands.serving.controls import ServerControls
 from manyhands.serving.drain import CutOff
 from manyhands.serving.request_hooks import refuse_own_handler
+from manyhands.serving.serve_loops import process_watch
 
 if TYPE_CHECKING:
     import ssl
+    from os import PathLike
+
+
+class Reloadable(Protocol):
+    """What a signal may ask to read its files again."""
+
+    def reload_soon(self) -> None:
+        """Reload at the next turn of the accept loop."""
+
 
 ControlOpening = Callable[[], Callable[[], object] | None]
 """Has operators ask about the server, on control sockets; returns what ends that, if there are any."""
@@ -47,7 +61,15 @@ class ServedSockets:
         The server's options.
     tls
         What TLS connections are made with, if there are any.
+    books
+        The registry and the admission control of a supervisor, or of a worker; None makes the usual ones.
     """
+
+    is_supervisor = False
+    """Whether workers serve, which take a while to come up."""
+
+    is_worker = False
+    """Whether this process is a worker, whose supervisor says what it is to do."""
 
     def __init__(
         self,
@@ -55,12 +77,13 @@ class ServedSockets:
         addresses: Sequence[Address],
         options: OptionValues,
         tls: ServerTLS | None,
+        books: tuple[Registry, AdmissionControl] | None = None,
     ) -> None:
         self._handler = handler
         self._addresses = addresses
         self.options = options
         self.tls = tls
-        self.group = ListenerGroup()
+        self.group = ListenerGroup(books)
         """The listeners, and what they share."""
 
         self.group.core.options.take_from(options)
@@ -77,6 +100,8 @@ class ServedSockets:
         """What opens the control sockets, if the server is to have any."""
 
         self._leave_control: Callable[[], object] | None = None
+        self.end_process: Callable[[], object] | None = None
+        """What ends a process that is there for more than the server, in the place of a drain."""
 
     @property
     def engine(self) -> Engine:
@@ -119,6 +144,10 @@ class ServedSockets:
     def listen(self) -> None:
         """Bind every address, unless that was done before. For what it raises, see `Server.listen`."""
         self.group.listen(self._addresses, self._handler, self.options, self, self.engine)
+        self.begin_control()
+
+    def begin_control(self) -> None:
+        """Have operators ask about the server, unless that was done before."""
         if self.open_control is None or self._leave_control is not None:
             return
         try:
@@ -126,6 +155,20 @@ class ServedSockets:
         except BaseException:
             self.group.close()
             raise
+
+    def enter_control(
+        self,
+        controls: ServerControls,
+        control: "str | PathLike[str] | None",
+        control_read: "str | PathLike[str] | None",
+    ) -> Callable[[], object] | None:
+        """Have operators ask about the server at these places; return what ends that, if anything does."""
+        if control is None and control_read is None:
+            return process_watch.begin(controls)
+        # Not at the top: few servers of a program's own have one.
+        from manyhands.control.sockets import control_sockets  # noqa: PLC0415
+
+        return control_sockets.enter(controls, control, control_read)
 
     def start(self) -> None:
         """Serve in a thread of their own. For what it raises, see `Server.start`."""
@@ -148,6 +191,10 @@ class ServedSockets:
     def stop(self) -> None:
         """Ask for the end of the run; return at once."""
         self.current_run.stop()
+
+    def stop_here(self) -> None:
+        """Ask for that in this process alone: a signal has come."""
+        self.stop()
 
     def hurry(self) -> None:
         """Cut short the drain that is, or will be, under way."""
@@ -195,6 +242,51 @@ class ServedSockets:
     def reload(self) -> bool:
         """Read the certificates again; return False when they cannot be used."""
         return self.tls is None or self.tls.reload()
+
+    def reload_then(self, done: Callable[[str | None], object]) -> None:
+        """Reload; tell `done` the outcome, now or later: a sentence why it failed, or None."""
+        done(None if self.reload() else "the certificates cannot be used")
+
+    @property
+    def reloadable(self) -> "Reloadable | None":
+        """What SIGHUP reloads, if there is anything."""
+        return self.tls if self.tls is not None and self.tls.can_reload else None
+
+    def can_be_upgraded(self) -> None:
+        """Note that the process is the server's."""
+
+    def upgrade_soon(self) -> None:
+        """Have another program take this process over, where that can be done."""
+
+    has_upgrades = False
+    """Whether that can be done."""
+
+    def reloading_on_change(self) -> AbstractContextManager[object]:
+        """Reload during a context when a file of the program changes: a supervisor does."""
+        return nullcontext()
+
+    def ask_workers_for_stacks(self) -> bool:
+        """Have the workers tell where their handlers stand; return False where there are none."""
+        return False
+
+    def answer_for_stacks(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called whenever the supervisor asks where handlers stand, if there is one."""
+
+    def announce(self, announce: Callable[[], object]) -> None:
+        """Have it told that every address is bound."""
+        announce()
+
+    def tell_end(self, cut_off: Iterable[CutOff]) -> None:
+        """Note that a run has come to its end, and what was cut off."""
+
+    def close_all_copies(self) -> None:
+        """Close a forked copy's copies of all listeners, those of datagrams too."""
+        for listener in self.group.listeners:
+            listener.socket.close()
+
+    def elsewhere_cut_off(self) -> list[CutOff]:
+        """Return the connections that workers have cut off."""
+        return []
 
     def notice(self) -> None:
         """Have the accept loop look at its listeners again."""

@@ -10,7 +10,7 @@ from manyhands.config.option_types import Seconds, Whole
 from manyhands.config.options import checked
 from manyhands.connections.registry import Registry
 from manyhands.connections.rooms import Member
-from manyhands.engines import Engine, ProcessesEngine
+from manyhands.engines import Engine, load
 from manyhands.exchange.exchange import Exchange
 from manyhands.model.addresses import Address, address_of
 from manyhands.model.usage_errors import Mistake
@@ -19,6 +19,7 @@ from manyhands.runtime.wakeup import WakeUp
 from manyhands.server.controls import OfServer
 from manyhands.server.handler_check import check_handler, described
 from manyhands.server.listener import Handler, Listener
+from manyhands.server.one_supervisor import refuse_under_run
 from manyhands.server.option_attributes import OptionValues, has_option_attributes, settled
 from manyhands.server.other_names import (
     ServerClass,
@@ -26,21 +27,24 @@ from manyhands.server.other_names import (
     refuse_other_order,
     says_the_right_word,
 )
-from manyhands.server.process import ServerProcess, answering_operators
+from manyhands.server.process import ServerProcess, answering_operators, listen_keeping_signals
 from manyhands.server.run import Announce, Run
 from manyhands.server.served_sockets import ServedSockets
 from manyhands.server.tls import server_tls
-from manyhands.serving.controls import Controllable, ServerControls
+from manyhands.serving.controls import Controllable
 from manyhands.serving.drain import CutOff
 from manyhands.serving.info import PAGE, ServerInfo, info_of
 from manyhands.serving.request_hooks import refuse_forked_handler
-from manyhands.serving.serve_loops import process_watch
 from manyhands.serving.served_connection import connection_meant
+from manyhands.workers.role import is_template
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
     from manyhands.config.keywords import ServerAttributes, ServerOptions
+    from manyhands.supervisor.template_process import Starter
+    from manyhands.workers.share import Share
 else:
     # What editors and type checkers know of the attributes, which the decorator makes.
     ServerAttributes = object
@@ -102,9 +106,75 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
             self._note_change,
         )
         check_handler(handler, self._addresses)
-        tls = server_tls(self._addresses, options, ssl_context)
-        self._sockets = ServedSockets(handler, self._addresses, self._options, tls)
+        self._tls = server_tls(self._addresses, options, ssl_context)
+        self._is_purpose = False
+        """Whether `run` was called: the server is what its process is for."""
+
+        self._reloads_on_change = False
+
+        self._sockets = self._new_sockets()
         self._sockets.open_control = self._open_control
+
+    def _new_sockets(self) -> ServedSockets:
+        handler, addresses, options, tls = (
+            self._handler,
+            self._addresses,
+            self._options,
+            self._tls,
+        )
+        if not options.workers or is_template():
+            return ServedSockets(handler, addresses, options, tls)
+        # Not at the top: few servers have workers.
+        from manyhands.server import worker_roles  # noqa: PLC0415
+
+        kind = worker_roles.supervised_by(handler)
+        return kind(handler, addresses, options, tls, self._template_starter)
+
+    def _template_starter(self, generation: int) -> "Starter":
+        from manyhands.server import worker_roles  # noqa: PLC0415 - as above
+
+        return worker_roles.starter(
+            self._handler, generation, self._serve_as_copy, is_purpose=self._is_purpose
+        )
+
+    def _take_part(self) -> None:
+        """Be the template, where this process is one: then only the workers return that it forks."""
+        refuse_under_run(has_workers=bool(self._options.workers), is_purpose=self._is_purpose)
+        if self._options.workers and is_template():
+            from manyhands.server import worker_roles  # noqa: PLC0415 - as above
+
+            self._load_for_workers()
+            self._become_worker(
+                worker_roles.share_of_template(
+                    self._handler, self._addresses, tells_files=self._reloads_on_change
+                )
+            )
+
+    def _load_for_workers(self) -> None:
+        """Import before the forks what each worker would import after its own: so they share its memory."""
+        import manyhands.dropin.starttls  # noqa: PLC0415 - as above
+        import manyhands.server.worker_sockets  # noqa: PLC0415 - as above
+
+        if self.control is not None or self.control_read is not None:
+            import manyhands.control.sockets  # noqa: F401, PLC0415 - as above
+        load(self._options["engine"])
+
+    def _become_worker(self, share: "Share") -> None:
+        from manyhands.server.worker_sockets import WorkerSockets  # noqa: PLC0415 - as above
+
+        self._sockets = WorkerSockets(self._handler, self._options, self._tls, share)
+        self._sockets.open_control = self._open_control
+
+    def _serve_as_copy(self, channel: "socket.socket") -> None:
+        """Be the template, in a forked copy of the supervisor's process, and its workers; never return."""
+        from manyhands.server import worker_roles  # noqa: PLC0415 - as above
+
+        self._sockets.close_all_copies()
+        self._load_for_workers()
+        self._become_worker(
+            worker_roles.share_of_copy(self._handler, channel, tells_files=self._reloads_on_change)
+        )
+        worker_roles.end_copy_after(self.run)
 
     # What it is made of
 
@@ -133,7 +203,7 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         return self._sockets.group.core.registry
 
     @property
-    def controls(self) -> ServerControls:
+    def controls(self) -> OfServer:
         """What operators may ask of it, and have it do: for tools that look at servers."""
         return OfServer(self._sockets, self._handler)
 
@@ -146,6 +216,11 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
     def is_stopping(self) -> bool:
         """Whether the server has been asked to stop, and has not come to its end yet."""
         return self._sockets.is_stopping
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is one of the server's workers. Handlers may ask."""
+        return self._sockets.is_worker
 
     @property
     def seconds_to_drain(self) -> float:
@@ -201,10 +276,12 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         Raises
         ------
         Mistake
-            When a host has no address, or what should be a given socket cannot be served.
+            When a host has no address, or what should be a given socket cannot be served; of a server with
+            workers, when another one listens in this process.
         OSError
             When an address cannot be had; the text says what holds it. Then none is held.
         """
+        self._take_part()
         self._sockets.listen()
 
     def start(self) -> None:
@@ -220,6 +297,7 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         RuntimeError
             When the server is serving already, when a handler of it calls this, or when no thread can be had.
         """
+        refuse_under_run(has_workers=bool(self._options.workers))
         self._sockets.start()
 
     def __enter__(self) -> Self:
@@ -321,12 +399,7 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         return self._sockets.group.core.rooms.members(room)
 
     def _open_control(self) -> Callable[[], object] | None:
-        if self.control is None and self.control_read is None:
-            return process_watch.begin(self.controls)
-        # Not at the top: few servers of a program's own have one.
-        from manyhands.control.sockets import control_sockets  # noqa: PLC0415
-
-        return control_sockets.enter(self.controls, self.control, self.control_read)
+        return self._sockets.enter_control(self.controls, self.control, self.control_read)
 
     def _note_change(self) -> None:
         self._sockets.group.core.options.changed()
@@ -368,6 +441,8 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
                 f"run() takes what is called when the server listens, not {announce!r}: an address is the "
                 "constructor's"
             )
+        self._is_purpose = True
+        self._take_part()
         sockets = self._sockets
         sockets.refuse_own_handler()
         run = sockets.current_run
@@ -377,18 +452,21 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
             )
         if run.is_being_ended():
             return run.outcome()
-        sockets.listen()
+        listen_keeping_signals(sockets)
+        sockets.can_be_upgraded()
         with (
             self._as_process(run) as process,
             run.wakeup() as wakeup,
             process.handling_signals(wakeup),
         ):
             try:
-                announce()
+                process.heed_early_signals()
+                sockets.announce(announce)
                 with process.told_to_systemd():
                     self._serve_until_stopped(run, wakeup)
             finally:
                 cut_off = run.finish()
+                sockets.tell_end(cut_off)
         return cut_off
 
     @contextmanager
@@ -404,9 +482,9 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
             process.leave()
 
     def _serve_until_stopped(self, run: Run, wakeup: WakeUp) -> None:
-        if run.thread is None and isinstance(self.engine, ProcessesEngine):
-            # A process that forks had better have no second thread.
-            run.serve()
+        if run.thread is None and self.engine.name in {"processes", "workers"}:
+            # A process that forks had better have no second thread, and a supervisor needs none.
+            run.serve(wakeup)
             return
         if run.thread is None:
             run.start_thread()
@@ -419,6 +497,28 @@ class Server(Controllable, ServerAttributes, metaclass=ServerClass):
         or is ignored, is left alone.
         """
         return answering_operators(self._sockets)
+
+    @contextmanager
+    def reloading_on_change(self) -> Iterator[None]:
+        """Have new workers during a context whenever a file of the program changes: for developers.
+
+        For what leads to `run`, or to `start`. The files are those that the program has imported, but for
+        what is installed. Linux only, as workers are.
+
+        Raises
+        ------
+        Mistake
+            When the server has no workers, or listens already.
+        MissingExtra
+            When the package `watchfiles` is not here.
+        """
+        if not self._options.workers:
+            raise Mistake("what reloads on a change are workers: give workers=1")
+        if self.addresses:
+            raise Mistake("the server listens already, and knows of no files: call it before that")
+        self._reloads_on_change = True
+        with self._sockets.reloading_on_change():
+            yield
 
     # The end
 

@@ -83,8 +83,8 @@ class ServerOfService(Protocol):
     def engine(self) -> Engine:
         """The engine that runs its handlers."""
 
-    def reload(self) -> bool:
-        """Read the certificates again; return whether they could be used."""
+    def reload_then(self, done: Callable[[str | None], object]) -> None:
+        """Reload; tell `done` the outcome, now or later: a sentence why it failed, or None."""
 
 
 class Service:
@@ -163,8 +163,10 @@ class Service:
         # Not in the signal handler: with Type=notify-reload systemd wants a MONOTONIC_USEC= that is later
         # than its own SIGHUP (systemd.service(5)).
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        could_be_used = self._server.reload()
-        status = "reloaded" if could_be_used else "not reloaded: the certificates cannot be used"
+        self._server.reload_then(self._tell_of_reload)
+
+    def _tell_of_reload(self, failure: str | None) -> None:
+        status = "reloaded" if failure is None else f"not reloaded: {failure}"
         self._tell("READY=1", f"STATUS={status}", timeout=MESSAGE_TIMEOUT)
 
     def _tell_that_it_lives(self) -> None:

@@ -52,10 +52,13 @@ NOT_KNOWN = "an unknown address"
 class OverflowPlace:
     """The place of a connection that the overflow handler serves, beyond `max_connections`."""
 
-    __slots__ = ("_taken",)
+    __slots__ = ("_taken", "number")
 
     def __init__(self, taken: "set[OverflowPlace]") -> None:
         self._taken = taken
+        self.number: int | None = None
+        """Its connection's number, where a supervisor has given it that."""
+
         taken.add(self)
 
     def leave(self) -> None:
@@ -145,9 +148,13 @@ class AdmissionControl:
             self._take(settings)
             self._attributes, self._settings = attributes, settings
 
+    def own_part_of(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return of the limits what is applied here: all, unless several processes share them."""
+        return settings
+
     def _take(self, settings: dict[str, Any]) -> None:
         """Go by what the limits are from now on."""
-        terms = admission_terms_of(settings)
+        terms = admission_terms_of(self.own_part_of(settings))
         self._prepare_admission(terms)
         self._terms = terms
         self.bounds_datagrams = terms.most_datagrams is not None
@@ -256,6 +263,22 @@ class AdmissionControl:
         self.arriving[id(request)] = request, place
         return None
 
+    def admit(self, server: object, client_address: Any) -> Place | Reason | None:
+        """Let in a connection that goes to another process, and has its place until it ends there.
+
+        Returns
+        -------
+        Place or Reason or None
+            The place, where there is more to count than their number; or why it must be refused.
+        """
+        return self._admit(server, client_address) if self.is_guarded else None
+
+    def readmit(self, client_address: Any) -> Place | None:
+        """Count a connection that was admitted before, by another program, whatever the limits are now."""
+        if self._admission is None:
+            return None
+        return self._admission.readmit(client_address, time.monotonic())
+
     def _admit(
         self, server: object, client_address: Any, entered: int = 0
     ) -> Place | Reason | None:
@@ -307,14 +330,19 @@ class AdmissionControl:
 
     def overflow_for(self, server: object, request: Any, reason: Reason) -> Handler | None:
         """Return what serves a connection that is to be refused, if anything does."""
-        handler = self._terms.overflow
+        place = self.overflow_place(server, reason)
+        if place is None:
+            return None
+        self.arriving[id(request)] = request, place
+        return self._terms.overflow
+
+    def overflow_place(self, server: object, reason: Reason) -> OverflowPlace | None:
+        """Return the place of a connection that is to be refused, if the overflow handler serves it."""
         # Where the address is still to come it is not known either whether the header counts.
-        if reason is not Reason.REFUSED_FULL or handler is None or _is_announced_later(server):
+        if reason is not Reason.REFUSED_FULL or _is_announced_later(server):
             return None
-        if len(self._overflow) >= MOST_OVERFLOW:
-            return None
-        self.arriving[id(request)] = request, OverflowPlace(self._overflow)
-        return handler
+        has_none = self._terms.overflow is None or len(self._overflow) >= MOST_OVERFLOW
+        return None if has_none else OverflowPlace(self._overflow)
 
     def identify(self, place: HeldPlace | None, client_address: Any) -> Reason | None:
         """Apply the rules for addresses to a connection whose client a PROXY header names only now."""
@@ -356,7 +384,7 @@ class AdmissionControl:
         """Count a connection that a hook kept from the engine; one that has been there is counted."""
         arrival = self.arriving.pop(id(request), None)
         if arrival is not None:
-            self._give_up(arrival[1], reason)
+            self.give_up(arrival[1], reason)
 
     def note_taken_elsewhere(self, request: Any) -> None:
         """Note that a hook has taken a connection elsewhere. It counts for as long as it is there."""
@@ -367,7 +395,7 @@ class AdmissionControl:
         if self._handed_off.add(request, arrival[1]):
             self.has_chores = True
         else:
-            self._give_up(arrival[1], Reason.HANDED_OFF)
+            self.give_up(arrival[1], Reason.HANDED_OFF)
 
     def _note_gone(self) -> None:
         self.has_chores = True
@@ -378,11 +406,12 @@ class AdmissionControl:
         self.has_chores = False
         if self._handed_off.known:
             for place in self._handed_off.take_gone():
-                self._give_up(place, Reason.HANDED_OFF)
+                self.give_up(place, Reason.HANDED_OFF)
             if self._handed_off.known:
                 self.has_chores = True
 
-    def _give_up(self, place: HeldPlace | None, reason: Reason) -> None:
+    def give_up(self, place: HeldPlace | None, reason: Reason) -> None:
+        """Count a connection that has not come to an engine, and takes its place no longer."""
         if place is not None:
             place.leave()
         self._registry.refuse(reason)

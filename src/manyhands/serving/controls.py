@@ -2,7 +2,7 @@
 
 import abc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,9 +31,6 @@ class ServerControls(abc.ABC):
         self.kind = kind
         self.start_thread: Start = start_thread
         """Starts a thread of the program's."""
-
-        self.end_process: Callable[[], object] | None = None
-        """What ends a process that is there for more than a `manyhands.Server`, which drains then."""
 
     @property
     def is_there(self) -> bool:
@@ -69,13 +66,15 @@ class ServerControls(abc.ABC):
     def tell(self, room: str, data: bytes) -> int:
         """Send a piece of data to all members of a room; return to how many. Waits for none of them.
 
+        Those of other workers are told by the controls of these.
+
         Raises
         ------
         Mistake
             When the name of the room is none, or the piece is longer than may wait for a member.
         """
         core = self.core
-        return core.rooms.tell(
+        return core.rooms.tell_in_process(
             room, data, core.options.outbox_terms(next(iter(self.listeners), None))
         )
 

@@ -13,17 +13,21 @@ import os
 import socket
 import time
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, overload
 
 from manyhands.config.options import is_on
 from manyhands.connections.connection import Connection, Datagram, Serve
 from manyhands.connections.opening import is_opened
+from manyhands.connections.registry import Others as OtherConnections
 from manyhands.connections.registry import Registry
+from manyhands.connections.rooms import Others as OtherRooms
 from manyhands.connections.rooms import Rooms
 from manyhands.engines import ENGINES, Engine, ProcessesEngine
 from manyhands.exchange.exchange import Exchange
+from manyhands.exchange.local import LocalExchange
+from manyhands.exchange.local import Others as OtherExchanges
 from manyhands.model.accept_errors import Backoff
 from manyhands.model.connection_states import Reason
 from manyhands.runtime.sockets import has_client_waiting
@@ -45,6 +49,7 @@ from manyhands.serving.worker_shortage import WorkerShortage, end_pause
 
 if TYPE_CHECKING:
     from manyhands.admission.admission import HeldPlace, Place
+    from manyhands.connections.hand_over import HandOver
     from manyhands.runtime.wakeup import PollableLatch
 
 _ATTRIBUTE = "_server_core"
@@ -54,6 +59,10 @@ _CHOICE = "_engine_choice"
 """The class attribute by which a server class, or a mix-in, chooses an engine."""
 
 
+class Others(OtherRooms, OtherConnections, OtherExchanges, Protocol):
+    """What leads to other processes that serve the same server."""
+
+
 class _Shared:
     """What the listeners of one server have in common."""
 
@@ -61,24 +70,30 @@ class _Shared:
         "admission",
         "engines",
         "exchange",
+        "hand_over",
         "notice",
         "options",
         "reaper",
         "registry",
         "rooms",
         "shortage",
+        "spreads_closings",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, books: "tuple[Registry, AdmissionControl] | None" = None) -> None:
         self.engines: dict[str, Engine] = {}
-        self.registry = Registry()
-        self.admission = AdmissionControl(self.registry)
+        if books is None:
+            registry = Registry()
+            books = registry, AdmissionControl(registry)
+        self.registry, self.admission = books
         self.reaper = Reaper(self.registry)
         self.rooms = Rooms()
         self.exchange = ServedExchange()
         self.shortage = WorkerShortage()
         self.options = FollowedOptions(self.admission, self.reaper)
         self.notice: PollableLatch | None = None
+        self.hand_over: HandOver | None = None
+        self.spreads_closings = False
 
     def note_engine(self, engine: Engine) -> None:
         """Have the processes of an engine told things, if it has any."""
@@ -97,6 +112,15 @@ class _Shared:
         self.reaper.wake_loop()
 
 
+FiguresElsewhere: TypeAlias = Callable[
+    [], tuple[Mapping[tuple[int, int], str], Iterable[tuple[int, int]]]
+]
+"""Returns the figures that workers tell now, as text, by their numbers and processes; and which there are.
+
+It waits for them, so it is for threads of the system's alone that serve tools.
+"""
+
+
 class ServerCore:
     """What one server has: its engines, registry, admission control, reaper and loops. Thread-safe.
 
@@ -106,12 +130,19 @@ class ServerCore:
         The engine that the server's class chooses.
     owner : ServerCore, optional
         The core with which a listener shares all that is not the listener's own.
+    books : Registry and AdmissionControl, optional
+        Those of a supervisor, or of a worker; None makes the usual ones.
     """
 
-    def __init__(self, chosen: str = "sequential", owner: "ServerCore | None" = None) -> None:
+    def __init__(
+        self,
+        chosen: str = "sequential",
+        owner: "ServerCore | None" = None,
+        books: tuple[Registry, AdmissionControl] | None = None,
+    ) -> None:
         # Not the owner itself: a core that refers to itself would outlive its server until the next
         # collection.
-        self._shared: _Shared = _Shared() if owner is None else owner._shared
+        self._shared: _Shared = _Shared(books) if owner is None else owner._shared
         shared = self._shared
         self.engines = EngineChoice(chosen, shared.engines, shared.note_engine)
         self.registry = shared.registry
@@ -137,6 +168,9 @@ class ServerCore:
         self.is_suspended = False
         """Whether the accept loops leave the listener alone."""
 
+        self.is_read_elsewhere = False
+        """Whether other processes read from the listener, so that no accept loop here does."""
+
         self._callers: set[int] = set()
         """The threads that are in `handle_request`: see `serve_for_caller`."""
 
@@ -144,12 +178,33 @@ class ServerCore:
         """Whether the process has been told that the server serves; of a listener its owner tells it."""
 
         self._on_end: Callable[[], object] | None = None
+        self.figures_elsewhere: FiguresElsewhere | None = None
+        """In the process of a supervisor: what workers have for Prometheus."""
 
     @property
     def exchange(self) -> Exchange:
         """What its handlers and the program tell each other; a handler's process has its parent's."""
         parent = self.rooms.parent
         return self._shared.exchange if parent is None else parent.exchange
+
+    @property
+    def own_exchange(self) -> LocalExchange:
+        """That of this process, whichever it is."""
+        return self._shared.exchange
+
+    def reach(self, others: Others | None) -> None:
+        """Have rooms, connections and the exchange reach other processes from now on; None: no more."""
+        shared = self._shared
+        shared.rooms.others = shared.registry.others = shared.exchange.others = others
+
+    @property
+    def hand_over(self) -> "HandOver | None":
+        """What leads to other processes that resume what this one serves; None where there is none."""
+        return self._shared.hand_over
+
+    @hand_over.setter
+    def hand_over(self, hand_over: "HandOver | None") -> None:
+        self._shared.hand_over = hand_over
 
     @property
     def drain_notice(self) -> "PollableLatch | None":
@@ -159,6 +214,15 @@ class ServerCore:
     @drain_notice.setter
     def drain_notice(self, notice: "PollableLatch | None") -> None:
         self._shared.notice = notice
+
+    @property
+    def spreads_closings(self) -> bool:
+        """Whether a drain ends connections a few at a time: their clients come back, to other processes."""
+        return self._shared.spreads_closings
+
+    @spreads_closings.setter
+    def spreads_closings(self, value: bool) -> None:
+        self._shared.spreads_closings = value
 
     @property
     def is_draining(self) -> bool:

@@ -6,6 +6,7 @@ connections that are left are cut off.
 """
 
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from manyhands.model.socket_addresses import format_address
 from manyhands.model.timeouts import SILENT_FOR
 from manyhands.runtime.sockets import has_client_waiting, is_closed
 from manyhands.serving.accept_loop import LetGo, close_waiting, has_let_go, note_refused
+from manyhands.serving.closing_pace import have_had_their_turn
 from manyhands.serving.core import ServerCore, core_of
 from manyhands.serving.request_hooks import Listener, handle_request_noblock
 from manyhands.serving.stack_location import stack_locations
@@ -79,7 +81,7 @@ def drain(
     """Wait until the engines of a core serve no connection; cut off those that go on too long.
 
     Handlers that have a `goodbye` get it called, and connections that are idle, or become so, are
-    half-closed.
+    half-closed: all at once, or a few at a time where the core says so (`spreads_closings`).
 
     Parameters
     ----------
@@ -101,8 +103,8 @@ def drain(
         The connections that were cut off, in the order of their numbers.
     """
     began = time.monotonic() if began is None else began
-    was_reported, notified = False, _Notified()
-    notified.look(core, 0.0)
+    was_reported, notified = False, _Notified(core)
+    notified.look(core, 0.0, timeout())
     while not join(DRAIN_INTERVAL):
         passed = time.monotonic() - began
         running = sum(engine.running() for engine in core.engines)
@@ -111,11 +113,13 @@ def drain(
             if event_hub.has_subscribers:
                 event_hub.emit(events.Draining(running, timeout()))
         if hurry() or passed >= timeout():
+            notified.close_subscriptions(core)
             left = cut_off(core)
             if not join(UNWINDING_IN_A_HURRY if hurry() else UNWINDING):
                 leave_behind(core)
             return left
-        notified.look(core, passed)
+        notified.look(core, passed, timeout())
+    notified.close_subscriptions(core)
     return []
 
 
@@ -168,16 +172,44 @@ def _cut_off(engine: Engine) -> list[CutOff]:
 
 
 class _Notified:
-    """The connections whose handlers have notice of the drain, and those that were half-closed for it."""
+    """The connections whose handlers have notice of the drain, and those that were half-closed for it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    core
+        The core of the server, when the drain begins.
+    """
+
+    def __init__(self, core: ServerCore) -> None:
+        self._count = sum(engine.running() for engine in core.engines)
+        self._had_turn: set[int] = set()
         self._said_goodbye: set[int] = set()
         self._half_closed: set[int] = set()
+        self._has_subscriptions = core.spreads_closings
 
-    def look(self, core: ServerCore, passed: float) -> None:
-        """Have goodbyes called, and half-close idle connections, `passed` seconds into the drain."""
+    def close_subscriptions(self, core: ServerCore) -> None:
+        """Close what was left open when the drain began; a handler's own end with its connection's turn."""
+        if self._has_subscriptions:
+            self._has_subscriptions = False
+            core.exchange.close_subscriptions()
+
+    def look(self, core: ServerCore, passed: float, timeout: float) -> None:
+        """Have goodbyes called, and half-close idle connections.
+
+        `passed` are the seconds that have passed of a drain's `timeout`.
+        """
+        turns = math.inf
+        if core.spreads_closings:
+            turns = have_had_their_turn(self._count, passed, timeout)
+        if turns >= self._count:
+            turns = math.inf  # for those too that a loop which was held up has begun since
+            self.close_subscriptions(core)
         for engine in core.engines:
-            connections = _connections_in(engine)
+            connections = [
+                each
+                for each in _connections_in(engine)
+                if not _is_to_go(core, each) and self._has_turn(each.number, turns)
+            ]
             # The goodbyes first: a handler that reads an end of file may return at once.
             for connection in connections:
                 self._say_goodbye(connection, engine)
@@ -187,6 +219,11 @@ class _Notified:
                 if _is_idle(connection, core.rooms.told_at(connection), passed):
                     self._half_closed.add(connection.number)
                     connection.end_input()
+
+    def _has_turn(self, number: int, turns: float) -> bool:
+        if number not in self._had_turn and len(self._had_turn) < turns:
+            self._had_turn.add(number)
+        return number in self._had_turn
 
     def _say_goodbye(self, connection: Connection, engine: Engine) -> None:
         goodbye = getattr(connection, "goodbye", None)
@@ -200,6 +237,12 @@ class _Notified:
                 goodbye.withdraw()  # the system has no thread for it
 
 
+def _is_to_go(core: ServerCore, connection: Connection) -> bool:
+    """Tell whether another process goes on with a connection: of this one's end it is to notice nothing."""
+    hand_over = core.hand_over
+    return hand_over is not None and hand_over.is_to_go(connection.number)
+
+
 def _is_idle(connection: Connection, told_at: float | None, passed: float) -> bool:
     is_idle = connection.is_idle(told_at)
     # Where the traffic is not counted, a connection is taken for idle once the drain has lasted that long.
@@ -209,7 +252,8 @@ def _is_idle(connection: Connection, told_at: float | None, passed: float) -> bo
 def give_notice(core: ServerCore) -> None:
     """Have handlers see from now on that their server drains, when they ask or wait for that."""
     core.registry.is_draining = True
-    core.exchange.close_subscriptions()
+    if not core.spreads_closings:
+        core.exchange.close_subscriptions()
     if core.drain_notice is not None:
         with contextlib.suppress(OSError):
             core.drain_notice.set()

@@ -53,12 +53,12 @@ class EngineChoice:
             if name == "sequential" and self.sequential is not None:
                 self.latest = self.sequential
                 return self.sequential  # it goes by no attributes
-        elif not (isinstance(name, str) and name in ENGINES):
+        elif not (isinstance(name, str) and (name in ENGINES or name in self._made)):
             _warn_about(type(server), name)
             name = chosen or self.chosen
         engine = self.named(name)
         # Each connection asks, and a program may change its bounds at any time: so this must be cheap.
-        attributes = [getattr(server, each, None) for each in _ENGINE_ATTRIBUTES[name]]
+        attributes = [getattr(server, each, None) for each in _ENGINE_ATTRIBUTES.get(name, ())]
         if attributes != engine.attributes:
             engine.attributes = attributes
             _set_up(engine, server)
@@ -74,6 +74,10 @@ class EngineChoice:
             engine = self._made.setdefault(name, ENGINES[name]())
             self._on_made(engine)
         return engine
+
+    def have(self, engine: Engine) -> None:
+        """Have one more engine, made elsewhere, which a class chooses by its name."""
+        self._made[engine.name] = engine
 
     @property
     def processes(self) -> ProcessesEngine:

@@ -88,7 +88,7 @@ class ListenerWatch:
             return 0.0
         core = self.core
         retry = core.retry_workers(now)
-        if core.is_suspended:
+        if core.is_suspended or core.is_read_elsewhere:
             self.leave_alone()
             return retry  # `resume` wakes the loop
         rest = core.seconds_to_rest()
@@ -136,7 +136,7 @@ class ListenerWatch:
         has_worker = engine.has_room()
         if has_worker and self._has_place(self._wake):
             return True
-        if not self.is_crowded:
+        if not self.is_crowded and (has_worker or engine.is_full_for_long):
             self.is_crowded = True
             self._tell_of_crowd(is_engine_full=not has_worker)
         return False

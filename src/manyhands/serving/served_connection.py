@@ -25,7 +25,8 @@ def connection_of(handler: Any) -> Connection | None:
     # In a thread that the handler has started, or in another handler's: only the registry knows it there.
     number: int = getattr(getattr(handler, "wfile", None), "number", 0) or _found_before(handler)
     if number:
-        return core.registry.get(number)
+        registry = core.registry
+        return registry.get(number) if parent_server() is not None else registry.here(number)
     every = core.registry.snapshot()
     if parent_server() is not None:
         # A handler's process serves one, which is in the registry of its parent.

@@ -578,8 +578,8 @@ def test_any_verb_of_the_protocol_may_be_called(ctl: Ctl) -> None:
 
 
 VERBS = (
-    "ls, status, connections, connection, close, limits, suspend, resume, drain, reload, stacks, rooms, "
-    "tell, metrics, verbs, watch, call"
+    "ls, status, connections, connection, close, limits, suspend, resume, drain, reload, upgrade, workers, "
+    "stacks, rooms, tell, metrics, verbs, watch, call"
 )
 
 SEE = "(see python -m manyhands ctl {}--help)"
@@ -626,6 +626,9 @@ SEE = "(see python -m manyhands ctl {}--help)"
         ),
         (["drain", "--timeout", "-1"], "--timeout must be a number of seconds from 0 up to "),
         (["suspend", "--server", "x"], "--server must be a whole number, not 'x'"),
+        (["workers", "stop"], "workers can be restarted and scaled (restart, scale), not 'stop'"),
+        (["workers", "scale"], "say how many workers there are to be: workers scale NUMBER"),
+        (["workers", "restart", "x"], "NUMBER must be a whole number, not 'x'"),
         (["limits", "a=1", "allow="], "allow: the value is missing; none takes a limit away"),
         (["limits", "a=1", "a=2"], "a is given twice"),
         (["limits", "a=1", "b"], "b has no value: say b=VALUE, or ask for it alone"),

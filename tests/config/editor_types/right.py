@@ -94,6 +94,7 @@ assert_type(server.client_certificates, Literal["none", "optional", "required"])
 
 options: ServerOptions = {"max_connections": 5}
 options["engine"] = "threads"
+options["workers"] = "auto"
 with Server(Echo, "tcp://127.0.0.1:0", **options) as started:
     assert_type(started, Server)
 

@@ -35,6 +35,7 @@ Server(Echo, ANY_PORT, max_connections=2.5)  # wrong
 Server(Echo, ANY_PORT, max_children=None)  # wrong
 Server(Echo, ANY_PORT, engine="fibres")  # wrong
 Server(Echo, ANY_PORT, allow=10)  # wrong
+Server(Echo, ANY_PORT, workers="many")  # wrong
 Server(Echo, ANY_PORT, when_full="drop")  # wrong
 Server(Echo, ANY_PORT, refusal=503)  # wrong
 Server(Echo, ANY_PORT, certfile=[1])  # wrong

@@ -27,7 +27,7 @@ your only server; `manyhands ctl ls` lists them."""
 
 _WATCHED = ("events", "stats")
 
-_CALLED = ("connections.", "limits.", "listeners.", "rooms.")
+_CALLED = ("connections.", "limits.", "listeners.", "rooms.", "workers.")
 """How verbs of the protocol begin that are called otherwise here."""
 
 
@@ -186,10 +186,11 @@ def _ask(name: str, arguments: argparse.Namespace) -> int:
 
 def _shown(view: "View", result: Any, look: "Look", client: "Client") -> list[str]:
     """Write what a server said for people; one of another version may say it otherwise."""
+    from manyhands.cli.ctl.workers import missing
     from manyhands.control.client_socket import ControlError
 
     try:
-        return [*view(result, look)]
+        return [*view(result, look), *missing(result.get("missing", ()), look)]
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         version = client.hello.version
         raise ControlError(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from manyhands.cli.ctl import views
+from manyhands.cli.ctl import views, workers
 from manyhands.cli.ctl.tables import Look
-from manyhands.cli.flags import seconds
+from manyhands.cli.flags import seconds, whole
 from manyhands.control import limit_values
 from manyhands.control.client import Client
 from manyhands.model.usage_errors import Mistake
@@ -59,18 +59,11 @@ def _plain(verb: str, *names: str) -> Callable[[Client, Arguments], Any]:
     return ask
 
 
-def _whole(flag: str, text: str) -> int:
-    # int() would take more than digits: signs, spaces, underscores.
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Mistake(f"{flag} must be a whole number, not {text!r}")
-    return int(text)
-
-
 def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         metavar="NUMBER",
-        type=partial(_whole, "--server"),
+        type=partial(whole, "--server"),
         help="that server of the process (default: all)",
     )
 
@@ -79,7 +72,7 @@ def _add_limit(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument(
         "--limit",
         metavar="NUMBER",
-        type=partial(_whole, "--limit"),
+        type=partial(whole, "--limit"),
         help=f"how many to show (default: {default})",
     )
 
@@ -96,8 +89,18 @@ def _pages(ask: Callable[..., Any], arguments: Arguments) -> Any:
     result = ask(limit=_PAGE)
     while result["next"] is not None:
         page = ask(limit=_PAGE, after=result["next"])
-        result = {**page, "items": [*result["items"], *page["items"]]}
+        result = {
+            **page,
+            "items": [*result["items"], *page["items"]],
+            **_missing_of(result, page),
+        }
     return result
+
+
+def _missing_of(*answers: Any) -> dict[str, list[int]]:
+    """Return the workers that have not answered one of several requests; nothing where there are none."""
+    several = [each["missing"] for each in answers if "missing" in each]
+    return {"missing": sorted(set().union(*several))} if several else {}
 
 
 def _id(text: str) -> str:
@@ -135,11 +138,17 @@ def _add_connections(parser: argparse.ArgumentParser) -> None:
             flag, metavar="SECONDS", type=partial(seconds, flag), help=f"only those {what}"
         )
     _add_server(parser)
+    parser.add_argument(
+        "--worker",
+        metavar="NUMBER",
+        type=partial(whole, "--worker"),
+        help="only those of this worker (default: all)",
+    )
     _add_page(parser, 100)
 
 
 def _connections(client: Client, arguments: Arguments) -> Any:
-    names = (*_WHERE, *_WHERE_SECONDS, "server")
+    names = (*_WHERE, *_WHERE_SECONDS, "server", "worker")
     given = {name: getattr(arguments, name) for name in names}
     where = {name: value for name, value in given.items() if value is not None} or None
     result = _pages(
@@ -176,10 +185,11 @@ def _close(client: Client, arguments: Arguments) -> Any:
     if len(arguments.ids) == 1:
         # Then the server says what has become of it.
         return client.call("connections.close", id=arguments.ids[0])
-    result: dict[str, list[str]] = {"closed": [], "gone": []}
+    result: dict[str, Any] = {"closed": [], "gone": []}
     for start in range(0, len(arguments.ids), _PAGE):
         done = client.call("connections.close", ids=arguments.ids[start : start + _PAGE])
-        result = {name: [*each, *done[name]] for name, each in result.items()}
+        lists = {name: [*result[name], *done[name]] for name in ("closed", "gone")}
+        result = {**lists, **_missing_of(result, done)}
     return result
 
 
@@ -305,7 +315,7 @@ VERBS = {
             _close,
             views.closed,
             _add_ids,
-            lambda result: not result["gone"],
+            lambda result: not result["gone"] and not result.get("missing"),
         ),
         Verb(
             "limits",
@@ -335,7 +345,25 @@ VERBS = {
             views.draining,
             _add_drain,
         ),
-        Verb("reload", "reload the certificates, as SIGHUP does", _plain("reload"), views.reloaded),
+        Verb(
+            "reload",
+            "reload the certificates, or the program with its workers, as SIGHUP does",
+            workers.reload,
+            views.reloaded,
+        ),
+        Verb(
+            "upgrade",
+            "have the program that is installed now take over, with all workers, as SIGUSR2 does",
+            workers.upgrade,
+            workers.upgraded,
+        ),
+        Verb(
+            "workers",
+            "the worker processes; replace them, have more or fewer",
+            workers.ask,
+            workers.show,
+            workers.add_words,
+        ),
         Verb(
             "stacks",
             "where each handler stands",

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from manyhands.cli.ctl.tables import Column, Look, facts, field, figure, table
+from manyhands.cli.ctl.workers import of_worker, workers
 from manyhands.control import limit_values
 from manyhands.model.escaping import escape
 from manyhands.model.quantities import age, count, delay, rate, size, some_of
@@ -27,6 +28,7 @@ def status(result: Any, look: Look) -> Lines:
             ("version", f"manyhands {result['manyhands']} on Python {result['python']}"),
             ("up", f"{age(result['uptime'])}, since {_moment(result['started'])}"),
             ("books", _books(books)),
+            ("generation", result.get("generation")),
             ("uses", _use(result["process"])),
         ],
         look,
@@ -34,6 +36,9 @@ def status(result: Any, look: Look) -> Lines:
     for server in result["servers"]:
         yield ""
         yield from _server(server, look)
+    if "workers" in result:
+        yield ""
+        yield from workers(result["workers"], look)
 
 
 def _use(process: Mapping[str, Any]) -> str:
@@ -143,6 +148,8 @@ def _columns(items: Sequence[Mapping[str, Any]]) -> list[Column]:
     if any(item.get("missed") for item in items):
         columns.append(figure("missed", count))
     columns += _server_column(items)
+    if any("worker" in item for item in items):
+        columns.append(figure("worker", str))
     columns += [field("listener", is_spare=True), field("handler", is_spare=True)]
     if any(item.get("rooms") for item in items):
         columns.append(Column("ROOMS", _rooms_of, is_spare=True))
@@ -175,6 +182,7 @@ def connection(result: Any, look: Look) -> Lines:
                 f"{result['state']}, {result['reason']}" if result["reason"] else result["state"],
             ),
             ("handler", result["handler"]),
+            ("worker", result.get("worker")),
             ("process", result.get("pid")),
             ("age", age(result["age"])),
             ("silent", None if result["silent"] is None else f"{age(result['silent'])}"),
@@ -278,11 +286,12 @@ def stacks(result: Any, look: Look) -> Lines:
     """Write where each handler stands, and each other thread."""
     for item in result["items"]:
         process = f", process {item['pid']}" if item.get("pid") else ""
-        yield look.heading(escape(f"{item['id']} {item['peer']} {item['handler']}{process}"))
+        where = of_worker(item) + process
+        yield look.heading(escape(f"{item['id']} {item['peer']} {item['handler']}{where}"))
         yield from _stack(item["stack"])
     for thread in result.get("threads", ()):
         name = thread["name"] or "(without a name)"
-        yield look.heading(escape(f"thread {thread['ident']} {name}"))
+        yield look.heading(escape(f"thread {thread['ident']} {name}{of_worker(thread)}"))
         yield from _stack(thread["stack"])
     shown = len(result["items"])
     if shown < result["total"]:
@@ -349,7 +358,7 @@ def servers(result: Any, look: Look) -> Lines:
 def events(params: Mapping[str, Any], look: Look) -> Lines:
     """Write events as they have come, each one a line."""
     for item in params.get("items", ()):
-        line = f"{_time(item['at'])} {item['event']}: {_sentence(item)}"
+        line = f"{_time(item['at'])} {item['event']}{of_worker(item)}: {_sentence(item)}"
         is_bad = item.get("level") in {"warning", "error"}
         yield look.warning(escape(line)) if is_bad else escape(line)
     if params.get("dropped"):

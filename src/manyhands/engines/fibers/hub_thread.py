@@ -35,7 +35,7 @@ _frames_of_threads = monkey.get_original("sys", "_current_frames")
 COMPUTES, WAITS_IN_C = "it computes", "it waits in C code"
 """The rows of the table in docs/drop-in.md that a `HubBlocked` event names."""
 
-COMPUTING_SHARE = 0.2
+COMPUTING_SHARE = 0.1
 """The part of the time in which a fiber that computes has the processor, be the machine loaded. One that
 waits has it for next to none."""
 

@@ -1,5 +1,7 @@
 """The stand-in for `socketserver`, made when it is first imported and not before.
 
+What the program was given (options, a control socket) is set up then, or with `manyhands.socketserver`.
+
 Every Python process of the program runs this at its start, most of them for nothing, so it imports
 next to nothing: neither `manyhands` nor `threading` or `socket`, which a program may want to patch
 first (as gevent does).
@@ -13,9 +15,15 @@ from os import environ, sep
 
 TYPE_CHECKING = False  # typing is a heavy import; type checkers know the name
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 _NAME = "socketserver"
+
+_OURS = "manyhands.socketserver"
+
+_SETTING_UP = "manyhands.launcher.takeover"
 
 #: The folder that holds the package, four levels up from this file (pathlib is a heavy import).
 _HOME = __file__.rsplit(sep, 4)[0]
@@ -31,6 +39,8 @@ def prepare() -> None:
         _patch()
     if _NAME in sys.modules:
         _take_over()
+    elif _OURS in sys.modules:
+        _set_up()
 
 
 def _patch() -> None:
@@ -53,10 +63,12 @@ class _Finder:
 
     @classmethod
     def find_spec(
-        cls, name: str, _path: object = None, _target: object = None
+        cls, name: str, path: "Sequence[str] | None" = None, _target: object = None
     ) -> "ModuleSpec | None":
         if name == _NAME:
             return cls._replacement()
+        if name == _OURS:
+            return _with_set_up(name, path)
         if name == "manyhands" and cls.is_looking_for_ours:
             from importlib.machinery import PathFinder  # noqa: PLC0415 - see the top of the file
 
@@ -72,7 +84,38 @@ class _Finder:
             from manyhands.runtime.replacement import is_for_green_copy, spec_for  # noqa: PLC0415
         finally:
             cls.is_looking_for_ours = False
-        return None if is_for_green_copy() else spec_for(_NAME, "manyhands.launcher.takeover")
+        return None if is_for_green_copy() else spec_for(_NAME, _SETTING_UP)
+
+
+def _with_set_up(name: str, path: "Sequence[str] | None") -> "ModuleSpec | None":
+    """Find ours; once it is imported, what the program was given is set up.
+
+    So a program that uses our classes by our names has its options, and its workers, too.
+    """
+    from importlib.machinery import PathFinder  # noqa: PLC0415 - see the top of the file
+
+    spec = PathFinder.find_spec(name, path)
+    loader = None if spec is None else spec.loader
+    if loader is None:
+        return spec
+    execute = loader.exec_module
+
+    def exec_module(module: "ModuleType") -> None:
+        execute(module)
+        # The loader of a zip file is that of other modules too.
+        if module.__name__ == _OURS:
+            _set_up()
+
+    loader.exec_module = exec_module  # type: ignore[method-assign]
+    return spec
+
+
+def _set_up() -> None:
+    # What imports this, on its way to `manyhands.socketserver`, sets up itself.
+    if _SETTING_UP not in sys.modules:
+        from manyhands.launcher.takeover import set_up  # noqa: PLC0415 - see the top of the file
+
+        set_up()
 
 
 def _take_over() -> None:

@@ -71,6 +71,7 @@ function rows(found) {
     ["TLS", tls ? [tls.version, tls.cipher, tls.client].filter(Boolean).map(text).join(", ") : "–"],
     ["PROXY header", text(found.proxy)],
     ...deadlines,
+    ["worker", text(found.worker)],
     ["process", text(found.pid)],
   ];
 }

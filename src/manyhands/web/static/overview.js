@@ -96,6 +96,7 @@ function update(element, server, known) {
     if (number) rows.push([`open: ${state}`, count(number)]);
   }
   if (server.rooms) rows.push(["rooms", count(server.rooms)]);
+  for (const worker of known.stats.workers ?? []) rows.push(workerRow(worker, known.stats));
   for (const [file, time] of Object.entries(server.certificates ?? {})) {
     // By the server's clock: the browser's may be another one.
     const left = Number(time) - Date.parse(known.stats.at) / 1000;
@@ -106,6 +107,19 @@ function update(element, server, known) {
   const ended = Object.entries({ ...server.closed, ...server.dropped });
   const most = ended.filter(([, number]) => number).sort((a, b) => b[1] - a[1]);
   facts(/** @type {Element} */ (reasons.lastElementChild), most.map(([reason, number]) => [reason, count(number)]));
+}
+
+/**
+ * Return what is to be known of a worker process, beside its number, which two generations may both have.
+ * @param {any} worker
+ * @param {any} stats
+ * @returns {[string, string]}
+ */
+function workerRow(worker, stats) {
+  const of = worker.generation === stats.generation ? "" : ` of generation ${worker.generation}`;
+  const answers = stats.missing?.includes(worker.number) ? ", does not answer" : "";
+  return [`worker ${worker.number}${of}`,
+    `${text(worker.state)}${answers}, ${count(worker.open)} open, process ${worker.pid}`];
 }
 
 function createListener() {

@@ -1,4 +1,4 @@
-"""How the thread or the fiber that serves a call waits for its peer, and is interrupted by the desk."""
+"""How a thread or a fiber waits for the peer of its connection, and is interrupted by another thread."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from manyhands.runtime.caller import call_in_hub, current_thread_or_fiber, hub_of_fiber
 from manyhands.runtime.locks import Latch
@@ -16,19 +16,32 @@ from manyhands.runtime.wakeup import PollableLatch
 Result = TypeVar("Result")
 
 _LOOK_INTERVAL = 0.5
-"""Seconds between two looks at a caller who only listens, while the desk is out of descriptors."""
+"""Seconds between two looks at a peer that only listens, while there is no descriptor to be had."""
 
 
-def peer_wait(connection: socket.socket) -> "ThreadPeerWait | FiberPeerWait":
+PeerWait: TypeAlias = "ThreadPeerWait | FiberPeerWait"
+
+
+def peer_wait(connection: socket.socket, shared: PollableLatch | None = None) -> PeerWait:
     """Return what the calling thread or fiber waits with for its connection.
+
+    Parameters
+    ----------
+    connection : socket.socket
+        Its connection.
+    shared : PollableLatch, optional
+        What interrupts all threads that share it, at the same time; None: what interrupts this one alone.
+        Fibers are interrupted one by one.
 
     Raises
     ------
     OSError
-        When no descriptor can be had. (A thread needs one, a fiber none.)
+        When no descriptor can be had. (A thread needs one, unless it shares one; a fiber none.)
     """
     hub = hub_of_fiber()
-    return ThreadPeerWait(connection) if hub is None else FiberPeerWait(connection, hub)
+    if hub is None:
+        return ThreadPeerWait(connection, shared)
+    return FiberPeerWait(connection, hub)
 
 
 class ThreadPeerWait:
@@ -37,9 +50,10 @@ class ThreadPeerWait:
     For the thread that made it, but for the methods that say otherwise.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, shared: PollableLatch | None = None) -> None:
         self._connection = connection
-        self._interrupt: PollableLatch | None = PollableLatch()
+        self._is_shared = shared is not None
+        self._interrupt: PollableLatch | None = shared or PollableLatch()
 
     def receive(self, size: int, timeout: float | None = None) -> bytes | None:
         """Receive up to `size` bytes; None when `timeout` seconds were over first, or after `interrupt`.
@@ -78,14 +92,25 @@ class ThreadPeerWait:
         return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
     def interrupt(self) -> None:
-        """End the wait under way, and all that follow. From any thread, under the owner's lock."""
+        """End the wait under way, and all that follow. From any thread, under the owner's lock.
+
+        Of a shared latch, those of all that share it.
+        """
         if self._interrupt is not None:
             self._interrupt.set()
+
+    def forget_interrupt(self) -> None:
+        """Wait as if `interrupt` had not been called. Under the owner's lock.
+
+        A shared latch is left alone: it is cleared for all that share it, or for none.
+        """
+        if self._interrupt is not None and not self._is_shared:
+            self._interrupt.clear()
 
     def ignore_interrupts(self) -> None:
         """Wait in peace from now on, after interrupts too. Under the owner's lock; once more does no harm."""
         interrupt, self._interrupt = self._interrupt, None
-        if interrupt is not None:
+        if interrupt is not None and not self._is_shared:
             interrupt.close()
 
 
@@ -159,6 +184,10 @@ class FiberPeerWait:
     def _throw(self) -> None:
         if self._fiber is not None and not self._ignores_interrupts:
             self._fiber.throw(_Interrupted)
+
+    def forget_interrupt(self) -> None:
+        """Wait as if `interrupt` had not been called."""
+        self._is_interrupted = False
 
     def ignore_interrupts(self) -> None:
         """Wait in peace from now on."""

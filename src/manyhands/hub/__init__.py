@@ -1,0 +1,1 @@
+"""The hub: workers of the same server tell each other things, by way of a small process of its own."""
