@@ -13,7 +13,7 @@ from bench.build import CACHE, NoCompilerError
 from bench.contestants import CONTESTANTS
 from bench.machine import machine, versions
 from bench.page import page
-from bench.processes import Cores, allow_descriptors
+from bench.processes import Cores, set_up
 from bench.rounds import pairs, run
 from bench.statistics import Record
 from bench.tables import Run
@@ -103,7 +103,7 @@ class Teller:
 
 def measure_all(options: argparse.Namespace) -> Run:
     """Measure what the command line asks for."""
-    allow_descriptors()
+    set_up()
     quick = options.quick
     workloads = options.only or list(QUICK_WORKLOADS if quick else WORKLOADS)
     asked = options.contestants or (_quick_contestants() if quick else list(CONTESTANTS))

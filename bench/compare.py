@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.attended import attended
 from bench.contestants import CONTESTANTS, Contestant
-from bench.processes import Cores, MeasurementError, allow_descriptors
+from bench.processes import Cores, MeasurementError, set_up
 from bench.workloads import WORKLOADS, Effort, Workload, load_settings, measure_load, put
 
 SERVERS = 3
@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--crowd-share", type=float, default=1.0)
     asked = parser.parse_args()
-    allow_descriptors()
+    set_up()
     effort = Effort(warmup=0.15, seconds=asked.seconds, crowd_share=asked.crowd_share)
     if asked.only not in COMPARED:
         parser.error(f"--only {asked.only}: those that can be compared are {', '.join(COMPARED)}")

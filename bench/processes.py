@@ -76,6 +76,15 @@ def on_cores(*cores: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def set_up() -> None:
+    """Have programs run as where they are installed: with all descriptors that they may have, compiled once.
+
+    Else each start of a program, and each upgrade, would compile it anew: seconds of it, and megabytes.
+    """
+    allow_descriptors()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def allow_descriptors() -> int:
     """Raise the limit of descriptors, for this process and its children, as far as it goes; return it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

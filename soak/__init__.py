@@ -5,5 +5,6 @@ drips, breaks its handshakes, and gossips in a room some members of which do not
 are kicked, listeners suspended and resumed, certificates replaced, and threads and descriptors
 run out. For a minute nothing reads the logs, and for another there is no thread. The books must balance and
 agree with what the crowd did, memory and the processor time of a connection stay as they were, and no client
-that behaved be cut off. Then SIGTERM comes at the worst moment, and must end the process in time.
+that behaved be cut off. Then SIGTERM comes at the worst moment, and must end the process in time. Beside them
+workers are killed and replaced under a crowd of their own (`soak.workers`).
 """

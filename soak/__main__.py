@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import random
 import ssl
 import subprocess
@@ -23,6 +22,9 @@ from soak.service import ALLOW_THREADS, BOOKS, DENY_THREADS, DRAIN, NO_TROUBLES
 from soak.verdict import Sample, Soaked, complaints, cost, thirds
 
 ENGINES = ("threads", "processes", "fibers")
+
+WORKERS = "workers"
+"""What goes on beside the engines, by a command of its own: `soak.workers`."""
 
 SHOWN = 20
 """Complaints of one kind of engine that are shown: ten thousand would say no more."""
@@ -99,18 +101,7 @@ class Service:
         self._series.append(self._sample())
 
     def _sample(self) -> Sample:
-        proc = Path(f"/proc/{self._process.pid}")
-        pages = int((proc / "statm").read_text().split()[1])
-        # The name of the program comes first, and may hold anything: proc_pid_stat(5).
-        times = (proc / "stat").read_text().rpartition(")")[2].split()[11:15]
-        return Sample(
-            memory=pages * os.sysconf("SC_PAGE_SIZE"),
-            threads=len(list((proc / "task").iterdir())),
-            descriptors=len(list((proc / "fd").iterdir())),
-            seconds=time.monotonic(),
-            processor=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
-            calls=self._place.calls,
-        )
+        return Sample.of(self._process.pid, self._place.calls)
 
     def _at_rest(self) -> tuple[Sample, Sample]:
         """Wait until no connection comes or goes in the process; return it at the rest's begin and end."""
@@ -249,9 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, and soak."""
     parser = argparse.ArgumentParser(prog="make soak ARGS=...", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
-    parser.add_argument("--engines", default=",".join(ENGINES), help="which, separated by commas")
+    every = ",".join((*ENGINES, WORKERS))
+    parser.add_argument("--engines", default=every, help=f"which, separated by commas ({every})")
     chosen = parser.parse_args(arguments)
-    return soak(chosen.engines.split(","), chosen.minutes)
+    engines = chosen.engines.split(",")
+    command = [sys.executable, "-m", "soak.workers", "--minutes", str(chosen.minutes)]
+    beside = subprocess.Popen(command) if WORKERS in engines else None
+    status = soak([each for each in engines if each != WORKERS], chosen.minutes)
+    return status or (beside.wait() if beside is not None else 0)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ class Place:
     """
 
     def __init__(self, plain: Address, tls: Address, context: ssl.SSLContext) -> None:
+        self.ends_at = float("inf")
+        """When the clients are to leave that would stay for longer."""
+
         self._plain = plain
         self._tls = tls
         self._context = context
@@ -98,6 +101,17 @@ def talk_slowly(place: Place, dice: random.Random) -> None:
         for _ in drip(peer, line):
             time.sleep(0.1)
         _expect(peer, line)
+
+
+def dwell(place: Place, dice: random.Random) -> None:
+    """Stay for up to two minutes, and say a line every second; take leave in good order."""
+    with place.call_in_tls() if dice.random() < 0.3 else place.call() as peer:
+        until = time.monotonic() + dice.uniform(10, 120)
+        while time.monotonic() < min(until, place.ends_at):
+            line = dice.randbytes(30).hex().encode() + b"\n"
+            peer.sendall(line)
+            _expect(peer, line)
+            time.sleep(min(dice.expovariate(1), max(0.0, place.ends_at - time.monotonic())))
 
 
 def vanish(place: Place, dice: random.Random) -> None:
@@ -194,6 +208,7 @@ CONVERSATIONS: dict[Conversation, str | None] = {
     talk_in_tls: None,
     churn: None,
     talk_slowly: None,
+    dwell: None,
     vanish: None,
     fall_silent: "idle",
     turn_deaf: "write_stalled",

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from soak.clients import CONVERSATIONS, Conversation, CutOffError, Place
 
@@ -27,6 +28,15 @@ SHARES: dict[str, int] = {
 class Crowd:
     """The clients of one server.
 
+    Parameters
+    ----------
+    place
+        Where it is.
+    seed
+        Of their dice.
+    shares
+        How many have each kind of conversation at any time.
+
     Attributes
     ----------
     done : Counter
@@ -41,7 +51,7 @@ class Crowd:
         What went wrong in the others.
     """
 
-    def __init__(self, place: Place, seed: int) -> None:
+    def __init__(self, place: Place, seed: int, shares: Mapping[str, int] = SHARES) -> None:
         self._place = place
         self._lock = threading.Lock()
         self.done: Counter[str] = Counter()
@@ -52,13 +62,12 @@ class Crowd:
         self._threads = [
             threading.Thread(target=self._live, args=(kind, seed * 1000 + number), daemon=True)
             for kind in CONVERSATIONS
-            for number in range(SHARES[kind.__name__])
+            for number in range(shares.get(kind.__name__, 0))
         ]
-        self._ends_at = float("inf")
 
     def come(self, seconds: float) -> None:
         """Have everybody talk for so long; then each ends its conversation and goes."""
-        self._ends_at = time.monotonic() + seconds
+        self._place.ends_at = time.monotonic() + seconds
         for thread in self._threads:
             thread.start()
 
@@ -77,18 +86,19 @@ class Crowd:
 
     def _live(self, kind: Conversation, seed: int) -> None:
         dice = random.Random(seed)
-        while time.monotonic() < self._ends_at:
+        while time.monotonic() < self._place.ends_at:
             try:
                 kind(self._place, dice)
             except Exception as error:  # noqa: BLE001 - whatever went wrong is the finding
-                self._note_failure(kind.__name__, error)
+                self.note_failure(kind.__name__, error)
             else:
                 with self._lock:
                     self.done[kind.__name__] += 1
                     self.done_meanwhile[kind.__name__] += self.may_be_refused
             time.sleep(dice.expovariate(20))
 
-    def _note_failure(self, kind: str, error: Exception) -> None:
+    def note_failure(self, kind: str, error: Exception) -> None:
+        """Take down what went wrong in a conversation."""
         with self._lock:
             if self.may_be_refused and isinstance(error, CutOffError | OSError | AssertionError):
                 self.refused += 1

@@ -1,10 +1,13 @@
-"""What must hold at the end of a soak. Pure: figures in, complaints out."""
+"""What must hold at the end of a soak. Pure, but for a sample of a process: figures in, complaints out."""
 
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 GROWTH = 1.05
 """How much larger a process may be in its last third than in its first: what the allocator keeps varies."""
@@ -55,6 +58,22 @@ class Sample:
     seconds: float = 0.0
     processor: float = 0.0
     calls: int = 0
+
+    @classmethod
+    def of(cls, pid: int, calls: int) -> Self:
+        """Look at a process, after so many calls."""
+        proc = Path(f"/proc/{pid}")
+        pages = int((proc / "statm").read_text().split()[1])
+        # The name of the program comes first, and may hold anything: proc_pid_stat(5).
+        times = (proc / "stat").read_text().rpartition(")")[2].split()[11:15]
+        return cls(
+            memory=pages * os.sysconf("SC_PAGE_SIZE"),
+            threads=len(list((proc / "task").iterdir())),
+            descriptors=len(list((proc / "fd").iterdir())),
+            seconds=time.monotonic(),
+            processor=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
+            calls=calls,
+        )
 
     def __str__(self) -> str:
         return (

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.compare import compared
 from bench.operators import __doc__ as what
 from bench.operators import beside, looking
-from bench.processes import Cores, MeasurementError, allow_descriptors
+from bench.processes import Cores, MeasurementError, set_up
 
 LOOKING = (
     ("page_ms", "first page, by id, ms", "50"),
@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--turn", type=float, default=2.0, help="seconds of one (2)")
     parser.add_argument("--crowd", type=int, default=10_000)
     asked = parser.parse_args()
-    allow_descriptors()
+    set_up()
     cores, table = Cores.choose(), ["| | median | to be reached |", "|---|---|---|"]
 
     def tell(figures: dict[str, float]) -> None:

@@ -4,15 +4,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from soak.__main__ import ENGINES
+from soak.__main__ import ENGINES, WORKERS
 
 from tests.support.programs import ROOT, environment
 
 
 def test_a_few_seconds_of_everything_at_once() -> None:
     # One command would do. Several share the seconds for which the servers are watched at rest.
-    with ThreadPoolExecutor(len(ENGINES)) as at_once:
-        for finished in at_once.map(soaked, ENGINES):
+    with ThreadPoolExecutor(len(ENGINES) + 1) as at_once:
+        for finished in at_once.map(soaked, (*ENGINES, WORKERS)):
             assert finished.returncode == 0, finished.stdout + finished.stderr
             assert finished.stdout.count("  ok\n") == 1
 
