@@ -9,6 +9,9 @@ PYTHON ?= $(shell tools/find-python.sh)
 # A version that the machine lacks is named at the end of `make test`. The other targets need not look for them.
 ifneq ($(filter test,$(MAKECMDGOALS)),)
 TESTED := $(foreach version,$(VERSIONS),$(if $(shell tools/find-python.sh $(version)),$(version)))
+# .venv is the environment of its own version.
+OWN := $(shell for python in .venv/bin/python "$(PYTHON)"; do \
+	$$python -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>/dev/null && break; done)
 endif
 
 RUN_LOCK := requirements/run.txt
@@ -26,12 +29,16 @@ HINT := 'options of the desk go into ARGS: make run ARGS="--bind tcp://127.0.0.1
 
 .DEFAULT_GOAL := help
 .PHONY: run test test-next system-packages bench soak fuzz lint format lock clean help
+# Nothing is made beside anything else but environments, for `make test`.
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
 
 run: .venv/.for-run ## open the desk on 127.0.0.1:8008 (ARGS="..." are its options)
 	@.venv/bin/manyhands chat $(ARGS) || { status=$$?; [ $$status -ne $(MISTAKE) ] || echo $(HINT) >&2; exit $$status; }
 
-test: system-packages .venv/.for-test $(TESTED:%=.venv-%/.for-test) ## run all checks and tests, on every Python that the machine has
+test: system-packages ## run all checks and tests, on every Python that the machine has
+	@$(MAKE) --no-print-directory -j"$$(nproc)" SIDE_BY_SIDE=yes .venv/.for-test $(patsubst %,.venv-%/.for-test,$(filter-out $(OWN),$(TESTED)))
 	@.venv/bin/python tools/run_tests.py $(VERSIONS)
 
 # The interpreter comes first, for the other lines and rules look for it.
@@ -51,7 +58,7 @@ bench: .venv/.for-bench ## what a request costs, on our servers and on others (A
 # Of all harnesses together, which get the same share of it.
 SECONDS ?= 3600
 
-soak: .venv/.for-test ## ten minutes of everything at once, on three engines (ARGS="--minutes 1")
+soak: .venv/.for-test ## ten minutes of everything at once, on three engines and with workers (ARGS="--minutes 1")
 	@.venv/bin/python -m soak $(ARGS)
 
 fuzz: .venv/.for-fuzz ## look for inputs that break the parsers (SECONDS=3600 in all)

@@ -51,4 +51,7 @@ install_locks() {
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 install_locks "$@"
+# One after the other, where several environments are made at once: each builds in this tree.
+exec 9<pyproject.toml
+flock 9
 pip install -qq --no-deps --no-build-isolation -e '.[all]'

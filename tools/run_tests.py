@@ -1,16 +1,18 @@
 """Run every check and every test: ``python tools/run_tests.py 3.11 3.12 3.13 3.14``.
 
-The arguments are the versions that the compatibility tests are for. Each is tested in its ``.venv-VERSION``;
-one that has none is missing from the machine, and the last lines of the output name it. After ``--only``
-nothing runs but those tests, on the versions that follow.
+The arguments are the versions that the compatibility tests are for. Each is tested in its ``.venv-VERSION``,
+that of this interpreter in its own environment; one that has none is missing from the machine, and the last
+lines of the output name it. After ``--only`` nothing runs but those tests, on the versions that follow.
 """
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter, deque
@@ -23,24 +25,49 @@ from pathlib import Path
 RECORDS = Path(".cache/records")
 
 #: What ours must do on every version; the rest of the suite runs on one.
-CONTRACT = (
-    "tests/contract",
-    "tests/connections",
-    "tests/engines",
-    "tests/launcher",
-    "tests/serving",
-)
+CONTRACT = ("tests/contract", "tests/engines")
+
+#: What differs between versions where the contract or Python's own modules do. The newest version tells of
+#: all engines, and the oldest of threads, the one that needs nothing but Python; those between differ less.
+ON_THE_CONTRACT = ("tests/connections", "tests/launcher", "tests/serving")
 
 #: What goes by the kernel's word alone, on every version: whether an address is taken, for how long a peer is
-#: silent. The oldest and the newest version tell of those between.
+#: silent. On the oldest and the newest version, too, and on the one of the main suite.
 BY_THE_KERNEL = (
     "tests/listening",
     "tests/serving/test_deadlines.py",
     "tests/serving/test_expiry.py",
 )
 
+#: Processes that fork, and hand descriptors to each other: between the oldest and the newest version, too.
+WORKERS = ("tests/hub", "tests/supervisor", "tests/workers")
+
+#: Of these what is the same on each version: service managers, the kernel and our own protocols do their part
+#: of it, not Python.
+WORKERS_ANYWHERE = (
+    "tests/hub",
+    "tests/supervisor/test_container.py",
+    "tests/supervisor/test_hand_over.py",
+    "tests/supervisor/test_lanes.py",
+    "tests/supervisor/test_reload_on_change.py",
+    "tests/supervisor/test_run_tls.py",
+    "tests/supervisor/test_services.py",
+    "tests/supervisor/test_signals_and_logs.py",
+    "tests/supervisor/test_spread_closings.py",
+    "tests/supervisor/test_upgrade.py",
+    "tests/supervisor/test_upgrade_addresses.py",
+    "tests/workers/test_file_watch.py",
+)
+
+#: Leaves out what tests do on the other engines.
+ON_THREADS = ("-k", "not fibers and not processes")
+
 #: The suites of others, on our servers; they have steps of their own.
 OF_OTHERS = ("tests/cpython", "tests/libraries")
+
+#: What tells most of a version is how the libraries' servers do on ours. Their own suites, on three engines,
+#: run on the newest version.
+OF_LIBRARIES_ANYWHERE = ("tests/libraries/test_their_suites.py",)
 
 #: Programs, most of them started for each test anew, and what operators see: most of the time that our own
 #: tests take on one version, in steps that fill the lanes.
@@ -50,11 +77,16 @@ PROGRAMS = (
     ("tests/console", "tests/control", "tests/web"),
 )
 
-#: After this many seconds a step hangs: the longest takes about six minutes on two slow cores.
+#: After this many seconds a step hangs: the longest takes up to twelve minutes, with four others beside it on
+#: two slow cores.
 PATIENCE = 15 * 60
 
-#: Steps that run at the same time, beside those that only wait.
-LANES = 3
+#: Characters of what a failed test said that are shown once more at the end.
+MOST_OF_A_FAILURE = 1500
+
+#: Steps that run at the same time. Each of them waits for more than half of its time, so that fewer would
+#: leave two processors idle.
+LANES = 5
 
 IS_CI = os.environ.get("CI") == "true"
 
@@ -67,8 +99,10 @@ class Step:
     command: Sequence[str]
     status: int = 1
     seconds: float = 0
+    busy: float = 0
     counts: Counter[str] = field(default_factory=Counter)
     figures: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     @property
     def record(self) -> Path:
@@ -86,7 +120,8 @@ class Step:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-            self.status = wait_or_end(process)
+            self.status, self.busy = wait_or_end(process.pid)
+            process.returncode = self.status
         self.seconds = time.monotonic() - started
         self._read_report()
         say(f"\n== {self.name}\n{log.read_text(errors='replace').rstrip()}")
@@ -95,6 +130,7 @@ class Step:
         report = self.record.with_suffix(".xml")
         if report.exists():
             cases = list(ET.parse(report).iter("testcase"))  # noqa: S314 - pytest wrote it for us
+            self.failures = [said for case in cases if (said := _failure(case))]
             self.counts = Counter(map(_result, cases))
             self.figures = [
                 figure.get("value", "")
@@ -109,17 +145,25 @@ class Step:
             f"{count} {result}" for result, count in sorted(self.counts.items(), reverse=True)
         )
         verdict = "FAILED" if self.status else "ok"
-        return f"{verdict:<7} {self.name:<38} {self.seconds:4.0f} s  {counts}"
+        return f"{verdict:<7} {self.name:<45} {self.seconds:4.0f} s, busy for {self.busy:3.0f}  {counts}"
 
 
-def wait_or_end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a step; one that hangs says where, in pytest's words, and is ended."""
+def wait_or_end(pid: int) -> tuple[int, float]:
+    """Wait for a step; one that hangs says where, in pytest's words, and is ended.
+
+    Returns
+    -------
+    int, float
+        Its exit status, and the seconds of processor time of it and of all that it has waited for.
+    """
+    ended = os.pidfd_open(pid)
     for patience, number in ((PATIENCE, signal.SIGABRT), (10, signal.SIGKILL)):
-        try:
-            return process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-    return process.wait()
+        if select.select([ended], [], [], patience)[0]:
+            break
+        signal.pidfd_send_signal(ended, number)
+    _, status, used = os.wait4(pid, 0)
+    os.close(ended)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def _result(case: ET.Element) -> str:
@@ -127,6 +171,17 @@ def _result(case: ET.Element) -> str:
     if kinds & {"failure", "error"}:
         return "failed"
     return "skipped" if "skipped" in kinds else "passed"
+
+
+def _failure(case: ET.Element) -> str:
+    """Return how a test has failed, with the end of what it said of that; nothing where it has not."""
+    for kind in ("failure", "error"):
+        if (found := case.find(kind)) is not None:
+            # The error itself, which pytest marks; the report has its beginning alone besides.
+            lines = re.findall(r"^E(?: .*)?$", found.text or "", re.MULTILINE)
+            said = "\n".join(lines)[-MOST_OF_A_FAILURE:] or found.get("message", "")
+            return f"{case.get('classname')}::{case.get('name')}\n{textwrap.indent(said, '    ')}"
+    return ""
 
 
 def pytest(python: Path, name: str, *arguments: str) -> Step:
@@ -185,10 +240,42 @@ def in_plain_python(python: Path) -> Step:
     return step
 
 
-def contract(pythons: Sequence[Path]) -> list[Step]:
+def contract(pythons: Iterable[Path]) -> list[Step]:
     """Make the steps for what runs on every version."""
-    ignored = [f"--ignore={path}" for path in BY_THE_KERNEL]
-    return [pytest(each, "contract", *CONTRACT, *ignored) for each in pythons]
+    return [pytest(each, "contract", *CONTRACT) for each in pythons]
+
+
+def by_engines(
+    pythons: Sequence[Path], name: str, folders: Sequence[str], same: Sequence[str], *ignored: str
+) -> list[Step]:
+    """Make the steps for some folders: on the last version with all engines, else with threads.
+
+    What is the same on each version runs on the last one; what is ignored runs elsewhere.
+    """
+    elsewhere = _ignoring([*ignored, *same])
+    # pytest ignores nothing that it is given by name.
+    others = [each for each in folders if each not in same]
+    return [
+        *(pytest(each, name, *folders, *_ignoring(ignored)) for each in pythons[-1:]),
+        *(
+            pytest(each, f"{name} on threads", *others, *elsewhere, *ON_THREADS)
+            for each in pythons[:-1]
+        ),
+    ]
+
+
+def _ignoring(paths: Iterable[str]) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
+
+
+def of_workers(pythons: Sequence[Path]) -> list[Step]:
+    """Make the steps for servers with workers."""
+    return by_engines(pythons, "workers", WORKERS, WORKERS_ANYWHERE)
+
+
+def on_the_contract(pythons: Sequence[Path]) -> list[Step]:
+    """Make the steps for what rests on the contract."""
+    return by_engines(pythons, "on the contract", ON_THE_CONTRACT, (), *BY_THE_KERNEL)
 
 
 def by_the_kernel(pythons: Sequence[Path]) -> list[Step]:
@@ -216,13 +303,20 @@ def programs(python: Path) -> list[Step]:
 
 def the_rest(python: Path) -> Step:
     """Make the step for all tests that are in no other."""
-    elsewhere = (*CONTRACT, *BY_THE_KERNEL, *OF_OTHERS, *chain(*PROGRAMS))
-    return pytest(python, "tests", "tests", *(f"--ignore={folder}" for folder in elsewhere))
+    elsewhere = (
+        *CONTRACT,
+        *ON_THE_CONTRACT,
+        *BY_THE_KERNEL,
+        *WORKERS,
+        *OF_OTHERS,
+        *chain(*PROGRAMS),
+    )
+    return pytest(python, "tests", "tests", *_ignoring(elsewhere))
 
 
-def of_others(folder: str, pythons: Iterable[Path]) -> list[Step]:
+def of_others(folder: str, pythons: Iterable[Path], ignored: Iterable[str] = ()) -> list[Step]:
     """Make the steps for a suite of others on each interpreter."""
-    return [pytest(python, folder, folder) for python in pythons]
+    return [pytest(python, folder, folder, *_ignoring(ignored)) for python in pythons]
 
 
 def run_in_turn(steps: deque[Step]) -> None:
@@ -278,6 +372,10 @@ def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
             say(f"{'':<10}{figure}")
     for name in missing:
         say(f"missing {name}")
+    # Once more, for the end is what is looked at first, and is kept longest.
+    for step in steps:
+        for failure in step.failures:
+            say(f"\nfailed in {step.name}: {failure}")
     total = sum((step.counts for step in steps), Counter(passed=0, failed=0, skipped=0))
     say(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return int(any(step.status for step in steps))
@@ -285,12 +383,16 @@ def summary(steps: Sequence[Step], missing: Sequence[str]) -> int:
 
 def everything_on(python: Path, others: Sequence[Path]) -> list[Step]:
     """Make the steps for our own tests: all on one interpreter, on others what has to be the same."""
+    oldest_and_newest = ends(others) or [python]
     # The longest first, so that no lane has one left when the others are done.
     return [
-        *contract(with_main(others, python)),
+        *of_workers(oldest_and_newest),
+        *on_the_contract(oldest_and_newest),
         *programs(python),
         the_rest(python),
+        *contract(with_main(others, python)),
         in_plain_python(python),
+        *checks(python.parent),
     ]
 
 
@@ -306,36 +408,40 @@ def main(arguments: Sequence[str]) -> int:
     python = Path(sys.executable)
     is_only = list(arguments[:1]) == ["--only"]
     versions = arguments[is_only:]
-    pythons = {version: Path(f".venv-{version}/bin/python") for version in versions}
-    pythons = {version: path.absolute() for version, path in pythons.items() if path.exists()}
+    own = "{}.{}".format(*sys.version_info)
+    pythons = {
+        version: python if version == own else Path(f".venv-{version}/bin/python").absolute()
+        for version in versions
+    }
+    pythons = {version: path for version, path in pythons.items() if path.exists()}
     tested = [path for path in pythons.values() if IS_CI or has_cpythons_tests(path)]
 
     in_order = list(pythons.values())
     at_the_ends = ends(in_order)
     if is_only:
-        first, ours = [], contract(in_order)
+        ours = [*of_workers(in_order), *on_the_contract(in_order), *contract(in_order)]
         waiting = by_the_kernel(at_the_ends)
     else:
-        first, ours = checks(python.parent), everything_on(python, in_order)
+        ours = everything_on(python, in_order)
         waiting = by_the_kernel(with_main(at_the_ends, python))
     # What a library does with our servers differs from one version to the next by what went out of Python or
-    # came into it since, so the oldest and the newest tell of the versions between.
-    libraries = of_others("tests/libraries", at_the_ends)
+    # came into it since, so the newest and the oldest tell of the versions between.
+    libraries = of_others("tests/libraries", at_the_ends[-1:])
+    libraries += of_others("tests/libraries", at_the_ends[:-1], OF_LIBRARIES_ANYWHERE)
     # These do little else than wait, so they have a lane to themselves.
     waiting += of_others("tests/cpython", tested)
-    run_in_turn(deque(first))
-    # Three lanes for two processors, since every suite also waits. Some suites of libraries listen on ports
-    # of their own choice: one lane runs them in turn, and then helps with ours.
+    # Some suites of libraries listen on ports of their own choice, so they run in turn. A lane that has come
+    # to the end of these, or of those that wait, helps with ours.
     queue = deque(ours)
     alone = [deque(waiting), deque(libraries)]
-    with ThreadPoolExecutor(1 + LANES) as beside_each_other:
+    with ThreadPoolExecutor(LANES) as beside_each_other:
         lanes = [
             beside_each_other.submit(run_in_turn, steps) for steps in [*alone, *[queue] * LANES]
         ]
         for lane in lanes:
             lane.result()
     plain = uncompiled(pythons)
-    status = summary([*first, *ours, *waiting, *libraries], [*left_out(versions, pythons), *plain])
+    status = summary([*ours, *waiting, *libraries], [*left_out(versions, pythons), *plain])
     return int(bool(status or (IS_CI and plain)))
 
 
