@@ -77,7 +77,7 @@ PROGRAMS = (
     ("tests/console", "tests/control", "tests/web"),
 )
 
-#: After this many seconds a step hangs: the longest takes up to twelve minutes, with four others beside it on
+#: After this many seconds a step hangs: the longest takes up to eleven minutes, with four others beside it on
 #: two slow cores.
 PATIENCE = 15 * 60
 
@@ -250,13 +250,15 @@ def by_engines(
 ) -> list[Step]:
     """Make the steps for some folders: on the last version with all engines, else with threads.
 
-    What is the same on each version runs on the last one; what is ignored runs elsewhere.
+    What is the same on each version runs on the last one, in a step of its own; what is ignored runs
+    elsewhere.
     """
-    elsewhere = _ignoring([*ignored, *same])
     # pytest ignores nothing that it is given by name.
     others = [each for each in folders if each not in same]
+    elsewhere = _ignoring([*ignored, *same])
     return [
-        *(pytest(each, name, *folders, *_ignoring(ignored)) for each in pythons[-1:]),
+        *(pytest(each, name, *others, *elsewhere) for each in pythons[-1:]),
+        *(pytest(each, f"{name} anywhere", *same) for each in pythons[-1:] if same),
         *(
             pytest(each, f"{name} on threads", *others, *elsewhere, *ON_THREADS)
             for each in pythons[:-1]
