@@ -262,6 +262,8 @@ def main(descriptor: int, supervisor: int) -> None:
     for meant_for_others in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, meant_for_others), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, tell)
+    # Those that have waited until there is a handler for them.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors))
     with socket.socket(fileno=descriptor) as listener, WakeUp() as wake_up:

@@ -5,7 +5,13 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], inherited: Iterable[int]) -> int:
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    inherited: Iterable[int],
+    *,
+    signals_wait: bool = False,
+) -> int:
     """Start a process without standard input; return its id, by which the caller waits for it.
 
     Parameters
@@ -16,6 +22,8 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], inherited: Ite
         Its whole environment.
     inherited
         The descriptors that it inherits, under the same numbers.
+    signals_wait
+        Whether it begins with all signals blocked, for a program that lets them in once it has its handlers.
 
     Raises
     ------
@@ -35,5 +43,5 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], inherited: Ite
         file_actions=actions,
         # As `subprocess` has it: Python itself ignores these, and other programs need not.
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
-        setsigmask=[],
+        setsigmask=signal.valid_signals() if signals_wait else [],
     )

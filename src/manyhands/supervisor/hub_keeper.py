@@ -76,7 +76,8 @@ class HubKeeper:
         self._due, self._began_at = None, now
         command = hub_command(self._listener)
         try:
-            self._pid = spawn(command.argv, command.env, command.pass_fds)
+            # While it loads, what a terminal sends to all processes would end it.
+            self._pid = spawn(command.argv, command.env, command.pass_fds, signals_wait=True)
             self._pidfd = os.pidfd_open(self._pid)
         except OSError as error:
             print_uncaught(error)
