@@ -74,7 +74,7 @@ def test_a_worker_that_its_template_was_to_make_is_asked_of_the_next_template() 
 
 
 def test_a_template_that_hangs_is_replaced_when_a_worker_has_waited_long_enough_for_it() -> None:
-    with Server(Pid, ANY, workers=2, start_timeout=3) as server:
+    with Server(Pid, ANY, workers=2, start_timeout=10) as server:
         template = template_of(server)
         stop(template)
         victim = serving(server)[0]
