@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual.screen import ModalScreen
+from textual.widgets._footer import FooterKey
 
 from tests.console.kit import Screen, look
 from tests.console.scripted import Scripted, connection, server
@@ -380,6 +381,29 @@ def test_keys_for_verbs_that_a_server_does_not_have_are_not_shown(scripted: Scri
     async def scenario(screen: Screen) -> None:
         await screen.sees("3 connections", "l limits")
         assert "tell" not in screen.rows()[-1]
+
+    look(scripted.place, scenario)
+
+
+def test_the_keys_are_made_anew_only_when_they_are_others(scripted: Scripted) -> None:
+    def keys(screen: Screen) -> list[FooterKey]:
+        return list(screen.app.query(FooterKey))
+
+    async def scenario(screen: Screen) -> None:
+        await screen.sees("3 connections", "t tell")
+        before = keys(screen)
+        for number in range(4, 8):
+            scripted.connections.append(connection(number))
+            await screen.sees(f"{number} connections")
+        # One that is made anew is another widget.
+        assert keys(screen) == before
+        # Over the dialog that the change finds open, and below it.
+        screen.presses("l")
+        await screen.sees("the most connections at once")
+        scripted.servers = [server(), server(2)]
+        await screen.sees("all 2 servers")
+        screen.presses("escape")
+        await screen.sees("v server")
 
     look(scripted.place, scenario)
 

@@ -109,6 +109,7 @@ class Top(App[int]):
         self._table = Table()
         self._message = Static(id="message")
         self._shown: dict[Static, list[Line]] = {}
+        self._useful: set[str] = set()
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
@@ -181,7 +182,7 @@ class Top(App[int]):
         self._write(self._heading, [self.model.heading(columns, self._feed.rest)])
         self._write(self._message, [(said,)])
         self._show_table()
-        self.refresh_bindings()
+        self._show_keys()
 
     def _write(self, place: Static, lines: list[Line]) -> None:
         if self._shown.get(place) != lines:
@@ -202,6 +203,14 @@ class Top(App[int]):
         elif selected is not None and selected.id in ids:
             # The cursor stays with its connection.
             table.move_cursor(row=ids.index(selected.id))
+
+    def _show_keys(self) -> None:
+        # Only when they are others: made anew at each look, faster than a busy machine paints them, they
+        # would never be seen.
+        useful = {action for action in ("next_server", *ACTIONS) if self.check_action(action, ())}
+        if useful != self._useful:
+            self._useful = useful
+            self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - a hook
         """Hide the keys that do nothing here."""
