@@ -17,7 +17,8 @@ import pytest
 from manyhands.model.columns import width
 from tests.cli.ctl.conftest import Ctl
 from tests.control.kit import Wire
-from tests.support import Program
+from tests.support import Program, wait_until
+from tests.support.processes import state_of
 from tests.support.programs import environment
 
 AT = "2026-11-30T01:02:03.456Z"
@@ -170,6 +171,36 @@ def test_it_ends_when_its_reader_has_gone_even_if_nothing_happens(
         os.close(reading)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (128 + signal.SIGPIPE, b"")
+
+
+SIGNALLED_ELSEWHERE = """
+import signal, sys, threading, time
+from manyhands.cli import main
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+def take():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    time.sleep(3600)
+
+threading.Thread(target=take, daemon=True).start()
+sys.exit(main())
+"""
+"""The command, beside a thread that takes Ctrl-C: its wait is not interrupted, as by one just before."""
+
+
+def test_ctrl_c_is_not_lost_in_the_wait(ctl: Ctl, watched: Watched) -> None:
+    command = [sys.executable, "-c", SIGNALLED_ELSEWHERE, "ctl", "--control", ctl.place, "watch"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        watched.tell_events(event("first"))
+        assert process.stdout.readline() == b"01:02:03 ConnectionClosed: first\n"
+        wait_until(lambda: state_of(process.pid) == "S")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (128 + signal.SIGINT, b"")
 
 
 def at_a_terminal(

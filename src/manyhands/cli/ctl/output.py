@@ -9,6 +9,7 @@ from manyhands.control.client import Client, Notification
 from manyhands.model.escaping import escape_json
 from manyhands.runtime.error_reports import encoding_of
 from manyhands.runtime.sockets import descriptor_of
+from manyhands.runtime.wakeup import WakeUp
 
 
 def print_json(document: object) -> None:
@@ -37,10 +38,14 @@ def notifications(client: Client) -> Iterator[Notification]:
     poll.register(client.fileno(), select.POLLIN)
     if output >= 0:
         poll.register(output, 0)
-    while True:
-        notification = client.receive(0)
-        if notification is not None:
-            yield notification
-            continue
-        if any(descriptor == output for descriptor, _ in poll.poll()):
-            raise BrokenPipeError
+    # A Ctrl-C that comes just before the wait would be lost in it, for a day perhaps.
+    with WakeUp() as wakeup, wakeup.woken_by_signals():
+        poll.register(wakeup, select.POLLIN)
+        while True:
+            notification = client.receive(0)
+            if notification is not None:
+                yield notification
+                continue
+            if any(descriptor == output for descriptor, _ in poll.poll()):
+                raise BrokenPipeError
+            wakeup.drain()
