@@ -146,6 +146,8 @@ def test_without_colours_none_is_sent(
         # The row under the cursor stands out all the same.
         assert b"\x1b[7;" in person.received
         person.types("n")
+        # A key that comes while the dialog is taken away is the dialog's.
+        person.sees_no("Close connection")
         leave(person)
         assert colours(person.received) == set()
 

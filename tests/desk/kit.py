@@ -122,6 +122,10 @@ class Person:
             lambda: text in self.text() and self.text(), lambda: f"{text!r} in\n{self.text()}"
         )
 
+    def sees_no(self, text: str) -> None:
+        """Wait until `text` is on the screen no more."""
+        wait_for(lambda: text not in self.text(), lambda: f"no {text!r} in\n{self.text()}")
+
     def leaves(self) -> int:
         """Wait for the end of the command; return its status."""
         self._reader.join(PATIENCE)
