@@ -143,9 +143,6 @@ def test_connections_may_stay_to_their_own_end(engine: str, tmp_path: Path) -> N
         wait_until(lambda: _generations(served) == [3])
 
 
-UNTIL_GIVEN_UP = 10.0
-"""Seconds for which one waits for a program that hangs: all that are to come up do, on a busy machine too."""
-
 BROKEN: dict[str, tuple[str | None, str]] = {
     "a syntax error": ("def broken(:", "SyntaxError"),
     "an exception": ("raise ValueError('no stock')", "ValueError: no stock"),
@@ -162,7 +159,8 @@ BROKEN: dict[str, tuple[str | None, str]] = {
 
 
 def _patience_with(how: str) -> list[str]:
-    return ["--start-timeout", f"{UNTIL_GIVEN_UP:g}"] if how == "an import that hangs" else []
+    # Time enough for what is to come up to do so, on a busy machine too.
+    return ["--start-timeout", "10"] if how == "an import that hangs" else []
 
 
 @pytest.mark.parametrize("how", BROKEN)

@@ -297,7 +297,8 @@ def _watched(word: str) -> str:
 
 def _watch(arguments: argparse.Namespace) -> int:
     from manyhands.cli.ctl import views
-    from manyhands.cli.ctl.output import notifications, print_json, print_lines
+    from manyhands.cli.ctl.notifications import notifications
+    from manyhands.cli.ctl.output import print_json, print_lines
     from manyhands.cli.ctl.tables import Look
 
     look = Look.of_standard_output()
